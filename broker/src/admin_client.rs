@@ -11,20 +11,20 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use zeroize::Zeroizing;
 
-/// A response whose head has been read and whose body follows.
+/// A response whose head has been read but whose body has not.
 pub(crate) struct Answer {
     /// HTTP status, such as `200`.
     pub(crate) status: String,
-    /// Lines of the head, including the status line.
+    /// Lines of the response head, including the status line.
     head: Vec<String>,
-    /// The unread body, which ends when the connection closes.
+    /// The response body, not yet read, which ends when the connection closes.
     pub(crate) body: BufReader<TcpStream>,
     /// The address of the broker that answered.
     pub(crate) peer: SocketAddr,
 }
 
 impl Answer {
-    /// The value of a header.
+    /// Returns the value of a response header.
     pub(crate) fn header(&self, wanted: &str) -> Option<&str> {
         self.head.iter().find_map(|line| {
             let (name, value) = line.split_once(':')?;
@@ -45,7 +45,7 @@ pub(crate) struct Refusal {
     host: String,
     /// HTTP status, such as `404`.
     pub(crate) status: String,
-    /// The broker's reason, safe to print on a terminal.
+    /// The reason given by the broker, safe to print on a terminal.
     pub(crate) why: String,
 }
 
@@ -70,16 +70,16 @@ pub(crate) struct AdminListener {
     token: Option<Zeroizing<String>>,
     /// The file from which the token was read.
     pub(crate) token_file: Option<PathBuf>,
-    /// Read timeout: maximum time without any data.
+    /// Read timeout, which restarts whenever data arrives.
     silence: Duration,
 }
 
 impl AdminListener {
-    /// Determines the listener from the flags. The token comes from `--token-file`, else from the environment, else
-    /// from the configuration.
+    /// Determines the listener from the flags. The token comes from `--token-file`, or else from the environment, or
+    /// else from the configuration.
     ///
     /// # Errors
-    /// [`Failure::Configuration`] for an unusable configuration or token file.
+    /// Returns [`Failure::Configuration`] if the configuration or the token file is unusable.
     pub(crate) fn of(flags: &AdminFlags) -> Result<Self, Failure> {
         let configured = flags.config.as_deref().map(configured).transpose()?;
         let host = match (&flags.admin, &configured) {
@@ -111,10 +111,10 @@ impl AdminListener {
         Self { silence, ..self }
     }
 
-    /// Fetches the JSON document at `target`, or the broker's refusal.
+    /// Fetches the JSON document at `target`; the inner error is the broker's refusal.
     ///
     /// # Errors
-    /// [`Failure::Fatal`] if nothing answers at the address, or the peer is not a broker.
+    /// Returns [`Failure::Fatal`] if nothing answers at the address, or the peer is not a broker.
     pub(crate) fn get(&self, target: &str) -> Result<Result<Value, Refusal>, Failure> {
         self.document("GET", target)
     }
@@ -136,7 +136,7 @@ impl AdminListener {
     /// Subscribes to the event stream of the given topics.
     ///
     /// # Errors
-    /// [`Failure::Fatal`] if nothing answers, or the broker refuses.
+    /// Returns [`Failure::Fatal`] if nothing answers, or the broker refuses the request.
     pub(crate) fn events(&self, topics: &str) -> Result<Events, Failure> {
         let answer = self.ask("GET", &format!("/events?topics={topics}"));
         let answer = answer.map_err(|error| self.is_silent(&error))?;
@@ -175,10 +175,10 @@ impl AdminListener {
         document.map(Ok).map_err(|_| self.is_no_broker(&status))
     }
 
-    /// Reads the refusal from a response other than 200.
+    /// Reads the refusal from a response with a status other than 200.
     ///
     /// # Errors
-    /// [`Failure::Fatal`] if the peer is not a broker.
+    /// Returns [`Failure::Fatal`] if the peer is not a broker.
     pub(crate) fn refusal(&self, answer: Answer) -> Result<Refusal, Failure> {
         let status = plain(&answer.status);
         let text = answer.text(REFUSAL_BYTES_MAX).unwrap_or_default();
@@ -201,11 +201,11 @@ impl AdminListener {
         ))
     }
 
-    /// Requests `target`.
+    /// Sends a request for `target` and reads the response head.
     ///
     /// # Errors
-    /// Fails if the connection cannot be established or there is no response; [`io::ErrorKind::TimedOut`] if the
-    /// response does not arrive in time.
+    /// Fails if the connection cannot be established or no response arrives; the error is [`io::ErrorKind::TimedOut`]
+    /// if the response is late.
     pub(crate) fn ask(&self, method: &str, target: &str) -> io::Result<Answer> {
         self.send(method, target, "")
     }
@@ -241,7 +241,7 @@ impl AdminListener {
         })
     }
 
-    /// Converts a read error, with a readable message for a timeout.
+    /// Converts a read error, giving a timeout a readable message.
     fn hangs(&self, error: io::Error) -> io::Error {
         if error.kind() != io::ErrorKind::WouldBlock {
             return error;
@@ -265,7 +265,8 @@ impl Events {
     /// Waits for the next event and returns its name and data.
     ///
     /// # Errors
-    /// [`Failure::Fatal`] at the end of the stream, and on a read timeout: an idle broker sends periodic comments.
+    /// Returns [`Failure::Fatal`] at the end of the stream, or on a read timeout, since even an idle broker sends
+    /// periodic comments.
     pub(crate) fn next(&mut self) -> Result<(String, Value), Failure> {
         let host = &self.host;
         let mut name = String::new();
@@ -289,7 +290,7 @@ impl Events {
     }
 }
 
-/// Determines the token file and describes the setting that names it.
+/// Determines the token file, and which setting specified it.
 fn token_file(
     flags: &AdminFlags,
     configured: Option<(PathBuf, Admin)>,
@@ -312,7 +313,7 @@ fn configured(file: &Path) -> Result<(PathBuf, Admin), Failure> {
     Ok((file.to_owned(), settings.admin))
 }
 
-/// The address at which this machine reaches the configured listener.
+/// Returns the address at which this machine reaches the configured listener.
 fn own_host(file: &Path, admin: &Admin) -> Result<String, Failure> {
     let Some(addr) = admin.listen else {
         return Err(Failure::Configuration(format!(
@@ -324,7 +325,7 @@ fn own_host(file: &Path, admin: &Admin) -> Result<String, Failure> {
     Ok(reached(addr).to_string())
 }
 
-/// The address at which this machine reaches one of its own listeners.
+/// Returns the address at which this machine reaches one of its own listeners.
 pub(crate) fn reached(mut addr: SocketAddr) -> SocketAddr {
     if addr.ip().is_unspecified() {
         addr.set_ip(match addr {
@@ -355,7 +356,7 @@ fn connect(host: &str) -> io::Result<TcpStream> {
     Err(last)
 }
 
-/// Reads the lines of a head, without the final empty line.
+/// Reads the lines of a response head, without the empty line that ends it.
 fn head(from: &mut BufReader<TcpStream>) -> io::Result<Vec<String>> {
     let mut lines = Vec::new();
     let mut bounded = from.take(HEAD_BYTES_MAX);
@@ -376,7 +377,7 @@ fn head(from: &mut BufReader<TcpStream>) -> io::Result<Vec<String>> {
 pub(crate) const DEFAULT_HOST: &str = "127.0.0.1:8090";
 /// Connect timeout.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
-/// Default read timeout; allows for a commit in progress or a busy machine.
+/// Default read timeout, long enough for a commit in progress or a busy machine.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// Read timeout for requests answered from memory.
 const SILENCE_AT_ONCE: Duration = Duration::from_secs(5);

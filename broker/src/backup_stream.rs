@@ -1,11 +1,11 @@
-//! The byte stream of a backup: the response to `POST /backup`.
+//! The byte stream of a backup, sent as the response to `POST /backup`.
 //!
 //! ```text
 //! heliograph backup 2\n
 //! <length: 4, in the order of the network>  <a part, by broker_core::wire>        a session key at most once, first;
 //!                                                                                 rows in the order of keys; the end
 //! ```
-//! Keys and values are those of the store and obey its limits.
+//! Keys and values are those of the store and are subject to its limits.
 
 use broker_core::wire;
 use serde::{Deserialize, Serialize};
@@ -13,10 +13,10 @@ use std::io::{self, Read};
 use store::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use zeroize::Zeroizing;
 
-/// Magic bytes at the start of a stream, including the format version.
+/// Magic bytes at the start of the stream, which include the format version.
 pub(crate) const MAGIC: &[u8] = b"heliograph backup 2\n";
 
-/// Response header with the data directory, so that a command on the same machine finds the session key.
+/// Response header with the data directory, so that a command on the same machine can find the session key.
 pub(crate) const DATA_DIR_HEADER: &str = "heliograph-data-dir";
 
 /// Response header with the last presence epoch, if any.
@@ -30,12 +30,12 @@ const SESSION_KEY_BYTES_MAX: usize = 1024;
 pub(crate) enum Part<'p> {
     /// The text of `session.key`.
     SessionKey(&'p str),
-    /// Encodes a part and appends it to `to`.
+    /// A row of the store: key and value.
     Row(
         &'p str,
         #[serde(serialize_with = "wire::bytes::serialize")] &'p [u8],
     ),
-    /// End marker with the number of rows; a stream without it is invalid.
+    /// End marker with the number of rows; a stream that lacks it is invalid.
     End(u64),
 }
 
@@ -49,7 +49,7 @@ impl Part<'_> {
     }
 }
 
-/// Appends a part.
+/// Encodes a part and appends it to `to`.
 pub(crate) fn put(to: &mut Vec<u8>, part: &Part<'_>) {
     let bytes = wire::write(part);
     let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
@@ -57,13 +57,13 @@ pub(crate) fn put(to: &mut Vec<u8>, part: &Part<'_>) {
     to.extend_from_slice(&bytes);
 }
 
-/// Maximum length of a part: a row including the lengths of its key and value.
+/// Maximum length of a part, in bytes: a row with the lengths of its key and value.
 const PART_BYTES_MAX: usize = KEY_BYTES_MAX + VALUE_BYTES_MAX + 16;
 
 /// Reads a stream, holding one part in memory at a time.
 pub(crate) struct Reader<R> {
     from: R,
-    /// Buffer for the current part; never reallocated, so that no copy of the session key remains in memory.
+    /// Buffer for the current part; never reallocated, so that no stray copy of the session key remains in memory.
     part: Zeroizing<Vec<u8>>,
     rows: u64,
 }
@@ -72,7 +72,7 @@ impl<R: Read> Reader<R> {
     /// Creates a reader and checks the magic bytes.
     ///
     /// # Errors
-    /// The magic bytes do not match, or the stream cannot be read.
+    /// Fails if the magic bytes do not match, or the stream cannot be read.
     pub(crate) fn new(mut from: R) -> io::Result<Self> {
         let mut magic = [0; MAGIC.len()];
         from.read_exact(&mut magic).map_err(cut_off)?;
@@ -90,7 +90,7 @@ impl<R: Read> Reader<R> {
     /// Reads the next part.
     ///
     /// # Errors
-    /// The stream is truncated, malformed or unreadable.
+    /// Fails if the stream is truncated, malformed or unreadable.
     pub(crate) fn next(&mut self) -> io::Result<Part<'_>> {
         let mut length = [0; 4];
         self.from.read_exact(&mut length).map_err(cut_off)?;

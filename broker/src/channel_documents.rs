@@ -1,5 +1,5 @@
-//! Parses and validates the JSON output of the AWS CLI for channels and their tags, and writes channels in the same
-//! format. Tags must include the channel's ARN.
+//! Parses and validates channels and their tags as printed by the AWS CLI in JSON, and writes channels in the same
+//! format. A document with tags must include the channel's ARN.
 //!
 //! ```text
 //!  {"ChannelInfoList": [CHANNEL, …]}            aws kinesisvideo list-signaling-channels
@@ -56,7 +56,8 @@ enum CreationTime<'t> {
 }
 
 impl CreationTime<'_> {
-    /// Seconds since 1970; `None` for text that is not a timestamp, or a number outside the range of an ARN.
+    /// Returns the seconds since 1970; `None` if the text is not a timestamp, or the number is outside the range of an
+    /// ARN.
     pub(crate) fn seconds(&self) -> Option<f64> {
         match self {
             Self::Seconds(seconds) => Some(*seconds).filter(|it| (0.0..SECONDS_END).contains(it)),
@@ -91,7 +92,7 @@ pub(crate) enum Document<'t> {
     Tags(ChannelTags),
 }
 
-/// Members that distinguish the kinds of documents.
+/// Members by which the kinds of documents are distinguished.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", expecting = "a JSON object")]
 struct Members<'t> {
@@ -105,11 +106,11 @@ struct Members<'t> {
     tags: Option<BTreeMap<String, String>>,
 }
 
-/// Passes each document of a text to a callback with its number, counted from 1.
+/// Passes each document in a text to a callback, with its number counted from 1.
 ///
 /// # Errors
-/// The position of the first invalid document, the fault, and what is expected. Earlier documents have already been
-/// passed to the callback.
+/// Returns the position of the first invalid document, the error, and what was expected. Earlier documents have already
+/// been passed to the callback.
 pub(crate) fn documents<'t>(
     text: &'t str,
     mut give: impl FnMut(u32, Document<'t>),
@@ -178,7 +179,7 @@ const EXPECTED: &str = "expected the JSON documents of list-signaling-channels a
 
 // The records that files of documents ask for, checked whole.
 
-/// The channels requested by the files, by region, account and name.
+/// The channels requested by the files, keyed by region, account and name.
 #[derive(Debug, Default)]
 pub(crate) struct WantedChannels<'f> {
     pub(crate) channels: BTreeMap<Box<str>, Wanted<'f>>,
@@ -190,14 +191,14 @@ pub(crate) struct WantedChannels<'f> {
 pub(crate) struct Wanted<'f> {
     pub(crate) record: Record,
     pub(crate) source: Source<'f>,
-    /// Whether a document has specified the tags.
+    /// Whether a document has specified the channel's tags.
     tagged: bool,
 }
 
-/// Tags whose channel may appear in a later file.
+/// Tags of channels that have not been read yet, but may appear in a later file.
 type Untied<'f> = Vec<(Source<'f>, ChannelTags)>;
 
-/// Reads all files. `random` generates versions for channels whose own version cannot be kept.
+/// Reads all files. `random` generates versions for channels that cannot keep their own.
 pub(crate) fn gather<'f>(files: &'f [PathBuf], random: &mut fastrand::Rng) -> WantedChannels<'f> {
     let mut gathered = WantedChannels::default();
     let mut untied = Untied::new();
@@ -349,7 +350,7 @@ fn tied(
     Ok(())
 }
 
-/// Converts a document to a record without tags; fails with the fault and the expected value.
+/// Converts a document to a record without tags; the error is the fault and the expected value.
 fn record(channel: &ChannelDocument<'_>, random: &mut fastrand::Rng) -> Result<Record, String> {
     let arn = ChannelArn::parse(&channel.channel_arn, false).map_err(|error| error.to_string())?;
     if arn.name() != channel.channel_name {
@@ -389,8 +390,8 @@ fn record(channel: &ChannelDocument<'_>, random: &mut fastrand::Rng) -> Result<R
     })
 }
 
-/// Checks that the creation times agree. The ARN's takes precedence, since clients keep the ARN and it has millisecond
-/// precision.
+/// Checks that the two creation times agree. The one in the ARN takes precedence, since clients store the ARN and it
+/// has millisecond precision.
 fn check_created(channel: &ChannelDocument<'_>, created_ms: u64) -> Result<(), String> {
     let seconds = channel.creation_time.seconds().ok_or(
         "CreationTime is invalid: expected seconds since 1970 as a number, or a text of RFC 3339",
@@ -406,7 +407,7 @@ fn check_created(channel: &ChannelDocument<'_>, created_ms: u64) -> Result<(), S
     ))
 }
 
-/// The members, other than the version, that differ between two records of the same name; `None` if none does.
+/// Returns the members, other than the version, in which two records of the same name differ; `None` if there are none.
 pub(crate) fn differences(one: &Record, other: &Record, with_tags: bool) -> Option<String> {
     let mut names = Vec::new();
     if one.arn != other.arn {
@@ -437,7 +438,7 @@ const CREATED_APART_MAX_S: f64 = 1.0;
 
 // Channels as documents that an import takes, in the form in which the AWS CLI prints them.
 
-/// A document of all channels.
+/// A document that lists all channels.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct List<'r> {
@@ -482,7 +483,7 @@ fn document(value: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
 
 // Faults of files, in the order found; the first ones are kept.
 
-/// The position of an item: its file and the number of the document.
+/// The position of an item: its file, and the number of the document within it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Source<'f> {
     pub(crate) file: &'f Path,
@@ -496,24 +497,24 @@ pub(crate) struct Faults {
     count: usize,
 }
 
-/// A fault as displayed: its first occurrence and the number of occurrences.
+/// A fault as displayed, with its first occurrence and the number of occurrences.
 #[derive(Debug)]
 struct Fault {
     file: PathBuf,
-    /// Channel and document of the first occurrence, if the fault concerns a channel.
+    /// The channel and document where the fault first occurred, if it concerns a channel.
     place: String,
     text: String,
     count: usize,
 }
 
 impl Faults {
-    /// Records a fault of a whole file, or of a position given at the start of `text`.
+    /// Records a fault that concerns a whole file, or a position given at the start of `text`.
     pub(crate) fn of_file(&mut self, file: &Path, text: &str) {
         self.add(file, String::new, text);
     }
 
-    /// Records a fault of a channel; `text` states the fault and the expected value. Equal faults of channels in one
-    /// file are shown once.
+    /// Records a fault in a channel; `text` states the fault and the expected value. Identical faults in the channels
+    /// of one file are shown once.
     pub(crate) fn of_channel(&mut self, source: Source<'_>, name: &str, text: &str) {
         let Source { file, document } = source;
         let place = || {
@@ -543,10 +544,10 @@ impl Faults {
         self.count
     }
 
-    /// Fails if there are any faults, with a line for each, followed by `outcome`.
+    /// Fails if any faults were recorded, listing each on a line, followed by `outcome`.
     ///
     /// # Errors
-    /// [`Failure::Configuration`] if any fault was recorded.
+    /// Returns [`Failure::Configuration`] if any fault was recorded.
     pub(crate) fn none_or(&mut self, outcome: &str) -> Result<(), Failure> {
         if self.count == 0 {
             return Ok(());
@@ -573,7 +574,7 @@ impl Fault {
     }
 }
 
-/// Truncates a name from a file, which may be arbitrarily long, to the maximum length of a channel name.
+/// Truncates a name read from a file, which may be arbitrarily long, to the maximum length of a channel name.
 fn shortened(name: &str) -> String {
     let most = codec::limits::WORD_BYTES;
     match name.char_indices().nth(most) {
@@ -584,13 +585,13 @@ fn shortened(name: &str) -> String {
 
 // Bounds of an import. Beyond one of them nothing is imported, and the fault names it.
 
-/// Maximum size of a file in bytes: a million channels as printed by the AWS CLI, about 500 bytes each. Each file is
-/// read into memory as a whole.
+/// Maximum size of a file in bytes, enough for a million channels as printed by the AWS CLI, about 500 bytes each. Each
+/// file is read into memory as a whole.
 pub(crate) const FILE_BYTES_MAX: usize = 512 << 20;
 
-/// Maximum number of channels in all files of an import, which is the number one node was measured with. Each takes
-/// about 400 bytes in memory, plus its tags.
+/// Maximum number of channels in all files of an import: the number for which a single node has been measured. Each
+/// takes about 400 bytes of memory, plus its tags.
 pub(crate) const CHANNELS_MAX: usize = 1_000_000;
 
-/// Maximum number of distinct faults shown; further ones are only counted.
+/// Maximum number of distinct faults shown; any others are only counted.
 pub(crate) const FAULTS_SHOWN_MAX: usize = 100;

@@ -1,11 +1,11 @@
-//! `heliograph channels`: imports channels from the cloud service and exports them, as JSON documents of the AWS CLI.
+//! `heliograph channels`: imports channels from the cloud service and exports them, in the JSON format of the AWS CLI.
 //!
 //! ```text
 //!  FILE… ─► channel_documents (checked whole) ─► compared with the data directory ─► one commit
 //!                       └─────► POST /import of a broker that runs: the same
 //!  data directory ─► channel_documents ─► stdout
 //! ```
-//! Devices and apps store ARNs, so an imported channel keeps its ARN, including the creation time in it.
+//! Devices and apps store ARNs, so an imported channel keeps its ARN, including the creation time that it contains.
 
 use crate::channel_documents::{self, WantedChannels, differences, gather, gather_text};
 use crate::config::{AdminFlags, ChannelsCommand, ChannelsFlags};
@@ -21,8 +21,8 @@ use std::path::{Path, PathBuf};
 /// Runs a command and writes its output to `out`.
 ///
 /// # Errors
-/// [`Failure::Configuration`] for files that cannot be imported or an unusable directory; [`Failure::Fatal`] if a
-/// broker is using the directory, or the machine fails. Nothing is imported in these cases.
+/// Returns [`Failure::Configuration`] if the files cannot be imported or the directory is unusable, [`Failure::Fatal`]
+/// if a broker is using the directory or the machine fails. Nothing is imported in these cases.
 pub fn run(flags: &ChannelsFlags, out: &mut dyn Write) -> Result<(), Failure> {
     let data_dir = &flags.data_dir;
     match &flags.command {
@@ -68,7 +68,7 @@ fn import(files: &[PathBuf], data_dir: &Path) -> Result<String, Failure> {
     Ok(format!("{directory}: {made} made, {there} there already\n"))
 }
 
-/// Reports what an import would do. Creates nothing, not even the directory.
+/// Reports what an import would do, without creating anything, not even the directory.
 fn try_import(files: &[PathBuf], data_dir: &Path, out: &mut dyn Write) -> Result<(), Failure> {
     let gathered = gather(files, &mut random()?);
     let mut plan = Plan { gathered, there: 0 };
@@ -103,34 +103,34 @@ fn export(data_dir: &Path, out: &mut dyn Write) -> Result<(), Failure> {
     }
 }
 
-/// Channels to create, and those found to exist already.
+/// Channels to create, and channels found to exist already.
 pub(crate) struct Plan<'f> {
     gathered: WantedChannels<'f>,
     there: usize,
 }
 
 impl<'f> Plan<'f> {
-    /// Reads files, which must be free of faults.
+    /// Reads the files, which must contain no faults.
     ///
     /// # Errors
-    /// [`Failure::Configuration`] with all faults.
+    /// Returns [`Failure::Configuration`] with all faults found.
     pub(crate) fn of_files(files: &'f [PathBuf]) -> Result<Self, Failure> {
         let mut gathered = gather(files, &mut random()?);
         gathered.faults.none_or(NOTHING_WRITTEN)?;
         Ok(Self { gathered, there: 0 })
     }
 
-    /// Reads a text, which must be free of faults; error messages identify it by `name`.
+    /// Reads a text, which must contain no faults; error messages refer to it as `name`.
     ///
     /// # Errors
-    /// [`Failure::Configuration`] with all faults.
+    /// Returns [`Failure::Configuration`] with all faults found.
     pub(crate) fn of_text(name: &'f Path, text: &str) -> Result<Self, Failure> {
         let mut gathered = gather_text(name, text, &mut random()?);
         gathered.faults.none_or(NOTHING_WRITTEN)?;
         Ok(Self { gathered, there: 0 })
     }
 
-    /// The channels to create unless they exist.
+    /// Returns the channels to create unless they exist.
     pub(crate) fn records(&self) -> impl Iterator<Item = &Record> {
         self.gathered.channels.values().map(|wanted| &wanted.record)
     }
@@ -140,7 +140,7 @@ impl<'f> Plan<'f> {
         self.gathered.channels.len()
     }
 
-    /// Compares an existing channel with the requested one.
+    /// Compares an existing channel with the requested channel of the same name.
     pub(crate) fn compare(&mut self, found: &Record) {
         let WantedChannels { channels, faults } = &mut self.gathered;
         let Some(wanted) = channels.remove(found.arn.identity()) else {
@@ -158,18 +158,18 @@ impl<'f> Plan<'f> {
         }
     }
 
-    /// Fails if any existing channel conflicts with the requested ones.
+    /// Fails if any existing channel conflicts with a requested one.
     ///
     /// # Errors
-    /// [`Failure::Configuration`] with all faults.
+    /// Returns [`Failure::Configuration`] with all conflicts found.
     pub(crate) fn check(&mut self) -> Result<(), Failure> {
         self.gathered.faults.none_or(NOTHING_WRITTEN)
     }
 
-    /// The records to create, and the number of channels that already exist.
+    /// Returns the records to create, and the number of channels that already exist.
     ///
     /// # Errors
-    /// [`Failure::Configuration`] with all faults.
+    /// Returns [`Failure::Configuration`] with all conflicts found.
     pub(crate) fn finish(self) -> Result<(Vec<Record>, usize), Failure> {
         let WantedChannels {
             channels,
@@ -224,7 +224,7 @@ fn is_meant(asked: &AdminFlags) -> Result<bool, Failure> {
     Ok(asked.admin.is_some())
 }
 
-/// Imports the channels of these files through a running broker, or reports what it would do.
+/// Imports the channels in these files through a running broker, or reports what the import would do.
 fn import_online(files: &[PathBuf], asked: &AdminFlags, dry_run: bool) -> Result<String, Failure> {
     let listener = AdminListener::of(asked)?;
     let plan = Plan::of_files(files)?;

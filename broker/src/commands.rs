@@ -1,4 +1,4 @@
-//! The subcommands other than the server, one file each; and the directory of a backup or an export, which appears
+//! The subcommands other than the server, one file each, and the output directory of a backup or export, which appears
 //! complete or not at all.
 
 pub mod backup;
@@ -25,7 +25,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// A directory written under a temporary name until complete; removed if it is never completed.
+/// A directory written under a temporary name until it is complete, and removed if never completed.
 pub(crate) struct PartialFolder {
     target: PathBuf,
     partial: PathBuf,
@@ -33,11 +33,11 @@ pub(crate) struct PartialFolder {
 }
 
 impl PartialFolder {
-    /// Creates a directory with access for its owner only. `target` must be absent, or an empty directory.
+    /// Creates a directory accessible only to its owner. `target` must be absent, or an empty directory.
     ///
     /// # Errors
-    /// [`io::ErrorKind::DirectoryNotEmpty`] if `target` is neither absent nor an empty directory, or the error of the
-    /// system call.
+    /// Returns [`io::ErrorKind::DirectoryNotEmpty`] if `target` is neither absent nor an empty directory, otherwise the
+    /// error of the failed system call.
     pub(crate) fn begin(target: &Path) -> io::Result<Self> {
         match fs::read_dir(target) {
             Ok(mut entries) => match entries.next() {
@@ -59,7 +59,7 @@ impl PartialFolder {
         })
     }
 
-    /// The directory that the files are written to.
+    /// The directory to which the files are written.
     pub(crate) fn path(&self) -> &Path {
         &self.partial
     }

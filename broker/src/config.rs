@@ -1,12 +1,12 @@
 //! Reads [`Settings`] from flags and a file.
 //!
 //! The table [`KEYS`](broker_core::settings::KEYS) contains the keys with their ranges, defaults and flags. In reading
-//! order: `flags` (the command line), `help` (its texts), `key_flags` (flags of keys), `lan` (expansion of `--lan` and
-//! `--container`), `file` (the configuration file), `rules` (rules across keys), `credentials` (the credentials file),
-//! `document` (parsing of TOML texts), `draft` (settings read so far, with all faults), `json` and `summary` (display
-//! of settings). This module contains the CPUs of the process.
+//! order: `flags` (the command line), `help` (its help texts), `key_flags` (flags that override keys), `lan` (expansion
+//! of `--lan` and `--container`), `file` (the configuration file), `rules` (rules across keys), `credentials` (the
+//! credentials file), `document` (parsing of TOML texts), `draft` (settings read so far, with all faults), `json` and
+//! `summary` (display of settings). This module itself determines the CPUs of the process.
 //!
-//! All faults are reported in one pass. Code outside this module does not know of the file.
+//! All faults are reported in one pass. Code outside this module never sees the file.
 
 mod credentials;
 mod document;
@@ -50,8 +50,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 pub use summary::{credentials_summary, summary};
 
-/// Reads the settings of `heliograph serve`: the file named by the flags, overridden by the flags. Files that it
-/// references are not read.
+/// Reads the settings of `heliograph serve` from the file named by the flags; flags override the file. Other files to
+/// which it refers are not read.
 #[must_use]
 pub fn draft(flags: &ServeFlags) -> Draft {
     let machine = &Cpus::of_this_process();
@@ -73,7 +73,7 @@ pub fn draft(flags: &ServeFlags) -> Draft {
     }
 }
 
-/// SHA-256 of a configuration file in hexadecimal; `None` if the file is unreadable.
+/// Returns the SHA-256 of a configuration file in hexadecimal; `None` if the file is unreadable.
 pub(crate) fn sha256_of(file: &Path) -> Option<Box<str>> {
     let read = files::read_text(file, FILE_BYTES_MAX).ok()?;
     Some(hex_sha256(read.content.as_bytes()))
@@ -83,7 +83,7 @@ fn hex_sha256(content: &[u8]) -> Box<str> {
     HEXLOWER.encode(digest(&SHA256, content).as_ref()).into()
 }
 
-/// The format of log lines, determined even if the configuration contains faults.
+/// Returns the format of log lines, which is determined even if the configuration contains faults.
 #[must_use]
 pub fn log_format(flags: &ServeFlags, draft: &Draft) -> LogFormat {
     let flag = flags
@@ -94,11 +94,11 @@ pub fn log_format(flags: &ServeFlags, draft: &Draft) -> LogFormat {
     flag.or(settings).unwrap_or_default()
 }
 
-/// Reads the accounts that may use the console from the current file, and ignores its other keys. The rules take into
+/// Reads the accounts that may use the console from the file as it is now, ignoring its other keys. The rules take into
 /// account the process's admin listener, which a flag may have set.
 ///
 /// # Errors
-/// All faults of the table of accounts.
+/// Returns all faults in the table of accounts.
 pub(crate) fn accounts_of(
     file: &Path,
     listen: Option<SocketAddr>,
@@ -108,8 +108,8 @@ pub(crate) fn accounts_of(
     Ok(draft.finish(Vec::new())?.admin.oidc)
 }
 
-/// Reads one table of a file, overridden by flags. Faults in other tables are ignored, since other flags of `serve` may
-/// correct them.
+/// Reads one table of a file; flags override the file. Faults in other tables are ignored, since other flags of `serve`
+/// may correct them.
 pub(crate) fn draft_of(file: &Path, table: &str, keys: KeyFlags) -> Draft {
     let flags = ServeFlags {
         config: Some(file.into()),
@@ -121,10 +121,11 @@ pub(crate) fn draft_of(file: &Path, table: &str, keys: KeyFlags) -> Draft {
     draft
 }
 
-/// Reads settings from the content of a file, overridden by the flags. Files that it references are not read.
+/// Reads settings from the text of a configuration file; flags override the text. Other files to which it refers are
+/// not read.
 ///
 /// # Errors
-/// All faults of the text and the flags.
+/// Returns all faults in the text and the flags.
 pub fn load_text(
     path: &Path,
     text: &str,
@@ -134,11 +135,11 @@ pub fn load_text(
     settle(Some(path), text, flags, machine).finish(Vec::new())
 }
 
-/// Checks the rules across keys, reporting a line for each violation; for a reload, the file's settings are combined
-/// with those that stay unchanged.
+/// Checks the rules across keys, reporting a line for each violation. For a reload, pass the file's settings combined
+/// with those that a reload does not change.
 ///
 /// # Errors
-/// All violated rules.
+/// Returns all violated rules.
 pub(crate) fn hold_together(settings: &Settings) -> Result<(), ConfigError> {
     let mut findings = Findings::default();
     rules::check(settings, &Cpus::of_this_process(), &mut findings);
@@ -186,30 +187,31 @@ fn settle(file: Option<&Path>, text: &str, flags: &ServeFlags, machine: &Cpus) -
     Draft::new(file, Some(settings), findings)
 }
 
-/// A new in-memory directory. If the machine does not provide one, another location is chosen at startup.
+/// Returns a new in-memory directory. If the machine does not provide one, another location is chosen at startup.
 fn memory_directory() -> PathBuf {
     let started = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let nanos = started.map_or(0, |since| since.as_nanos());
     Path::new("/dev/shm").join(format!("heliograph-{}-{nanos}", std::process::id()))
 }
 
-/// Value of the data directory for running without persistent data.
+/// Value of the data directory key for running without persistent data.
 const IN_MEMORY: &str = ":memory:";
 
-/// Maximum size of a configuration file: a hundred times the documented sample.
+/// Maximum size of a configuration file in bytes: a hundred times the size of the documented sample.
 const FILE_BYTES_MAX: usize = 1024 * 1024;
 
-/// The CPUs of the affinity mask, and how many of them the process may use fully.
+/// The CPUs in the affinity mask, and how many of them the process can use fully.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cpus {
-    /// The affinity mask in ascending order; never empty.
+    /// The CPUs in the affinity mask, in ascending order; never empty.
     pub allowed: Vec<usize>,
     /// The smaller of the mask's size and the cgroup's CPU quota (version 1 or 2); at least 1.
     pub count: usize,
 }
 
 impl Cpus {
-    /// Reads the mask from `/proc/self/status` and the quota from std. Without `/proc`, CPUs are assumed to start at 0.
+    /// Reads the affinity mask from `/proc/self/status`, and the quota through std. Without `/proc`, CPUs are assumed
+    /// to be numbered from 0.
     #[must_use]
     pub fn of_this_process() -> Self {
         let count = thread::available_parallelism().map_or(1, usize::from);

@@ -4,8 +4,9 @@
 //!  directory    0700; under --dev 0711, so that others reach dev-ca.pem by its path
 //!  files        0600; dev-ca.pem 0644
 //! ```
-//! Modes do not depend on the umask. More permissive modes, from an earlier version or a copy, are tightened at
-//! startup. A directory that also contains other files keeps its mode, since those may be meant for other users.
+//! File modes do not depend on the umask. Overly permissive modes, left by an earlier version or by copying, are
+//! tightened at startup. A directory that also contains unrelated files keeps its mode, since those files may be meant
+//! for other users.
 
 use crate::dev_certificate;
 use crate::failure::Failure;
@@ -37,11 +38,11 @@ impl Drop for DataDir {
 }
 
 impl DataDir {
-    /// Creates the directory if absent, revokes excess rights of other users, and locks it.
+    /// Creates the directory if absent, revokes excess permissions of other users, and locks it.
     ///
     /// # Errors
-    /// [`Failure::Configuration`] if it cannot be created or written, or belongs to another user; [`Failure::Fatal`] if
-    /// another process holds the lock.
+    /// Returns [`Failure::Configuration`] if the directory cannot be created or written, or belongs to another user,
+    /// [`Failure::Fatal`] if another process holds the lock.
     pub(crate) fn open(path: &Path, reach: OtherUsers) -> Result<Self, Failure> {
         make(path, reach).map_err(|error| unusable(path, &error))?;
         check_owner(path)?;
@@ -53,16 +54,17 @@ impl DataDir {
     /// Locks the directory of a stopped broker, for a command that reads it.
     ///
     /// # Errors
-    /// [`Failure::Configuration`] if it is not writable, [`Failure::Fatal`] if another process holds the lock.
+    /// Returns [`Failure::Configuration`] if the directory is not writable, [`Failure::Fatal`] if another process holds
+    /// the lock.
     pub(crate) fn of_stopped(path: &Path) -> Result<Self, Failure> {
         Self::lock(path, false)
     }
 
-    /// Creates a private directory that is removed when the process ends: at `path`, or with the same name in the first
-    /// writable directory of `others`, which is logged.
+    /// Creates a private directory that is removed when the process ends: at `path`, or else under the same name in the
+    /// first writable directory of `others`, in which case that location is logged.
     ///
     /// # Errors
-    /// [`Failure::Fatal`] with each location and why it is not writable.
+    /// Returns [`Failure::Fatal`] with each location and why it is not writable.
     pub(crate) fn temporary(path: &Path, others: &[PathBuf]) -> Result<Self, Failure> {
         let name = path.file_name().unwrap_or_default();
         let others = others.iter().map(|parent| parent.join(name));
@@ -106,12 +108,12 @@ impl DataDir {
     }
 }
 
-/// Access of other users to a data directory.
+/// Access that other users have to a data directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OtherUsers {
     /// No access.
     Nothing,
-    /// Access to readable files at known paths: the development certificate's authority.
+    /// Access to readable files whose path is known: the development certificate's authority.
     Known,
 }
 
@@ -144,8 +146,8 @@ fn make(path: &Path, reach: OtherUsers) -> io::Result<()> {
     }
 }
 
-/// Whether a process of the user `own` may store its data in a directory of `owner`. Root can read everything anyway,
-/// and owns the directory if a volume is mounted for a group (`fsGroup` of Kubernetes).
+/// Whether a process of the user `own` may store its data in a directory that `owner` owns. Root can read everything in
+/// any case, and owns the directory if a volume is mounted for a group (`fsGroup` of Kubernetes).
 fn may_use(own: u32, owner: u32) -> bool {
     owner == own || owner == ROOT
 }
@@ -165,10 +167,10 @@ fn check_owner(path: &Path) -> Result<(), Failure> {
     )))
 }
 
-/// Checks whether [`DataDir::open`] would accept a directory, which may be absent. Creates nothing.
+/// Checks whether [`DataDir::open`] would accept a directory, which may be absent, without creating anything.
 ///
 /// # Errors
-/// Errors of [`DataDir::open`].
+/// Returns the errors of [`DataDir::open`].
 pub(crate) fn may_be_opened(path: &Path) -> Result<(), Failure> {
     if !path.exists() {
         return Ok(());
@@ -193,7 +195,7 @@ fn not_locked(path: &Path, error: TryLockError) -> Failure {
     }
 }
 
-/// Revokes excess rights of other users, and logs one line if there were any.
+/// Revokes excess permissions of other users, and logs one line if there were any.
 fn tighten(path: &Path, reach: OtherUsers) {
     let mut taken = Vec::new();
     for name in FILES {
@@ -217,7 +219,7 @@ fn tighten(path: &Path, reach: OtherUsers) {
     }
 }
 
-/// Restricts the mode of a file or directory to `most`; returns a description of the change, if any.
+/// Restricts the mode of a file or directory to `most`; returns a description of the change, if there was one.
 fn narrowed(path: &Path, most: u32, name: &str) -> Option<String> {
     let mode = fs::metadata(path).ok()?.mode() & 0o7777;
     let narrow = mode & (most | 0o7000);
@@ -230,7 +232,7 @@ fn narrowed(path: &Path, most: u32, name: &str) -> Option<String> {
     })
 }
 
-/// Sets the mode through a descriptor, since `seccomp.json` forbids changing it by path.
+/// Sets the mode through a descriptor, since `seccomp.json` forbids changing modes by path.
 fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
     File::open(path)?.set_permissions(Permissions::from_mode(mode))
 }
@@ -248,7 +250,7 @@ fn is_for_the_broker_alone(path: &Path) -> bool {
     })
 }
 
-/// Creates a private directory and checks its free space. Removes it again if there is too little space.
+/// Creates a private directory and checks its free space; removes the directory again if there is too little.
 fn make_private(path: &Path) -> io::Result<()> {
     remove_leftovers(path);
     DirBuilder::new()
@@ -262,14 +264,14 @@ fn make_private(path: &Path) -> io::Result<()> {
     written
 }
 
-/// Locations for the files of `--data-dir :memory:` if they cannot be in memory.
+/// Returns the locations for the files of `--data-dir :memory:` if they cannot be kept in memory.
 pub(crate) fn places_on_disk() -> Vec<PathBuf> {
     let mut places = vec![std::env::temp_dir(), PathBuf::from("/tmp")];
     places.dedup(); // without TMPDIR they are one
     places
 }
 
-/// Removes temporary directories next to this one whose processes were killed.
+/// Removes temporary directories next to this one that were left by killed processes.
 fn remove_leftovers(path: &Path) {
     let entries = path.parent().and_then(|parent| fs::read_dir(parent).ok());
     for entry in entries.into_iter().flatten().flatten() {
@@ -282,7 +284,7 @@ fn remove_leftovers(path: &Path) {
     }
 }
 
-/// The process of a temporary directory, from its name: `heliograph-`, the process id, and its start time in
+/// Returns the process id in the name of a temporary directory: `heliograph-`, the process id, and its start time in
 /// nanoseconds. Permanent directories are not expected to have such names.
 fn process_of(name: &str) -> Option<u32> {
     let (process, started) = name.strip_prefix("heliograph-")?.split_once('-')?;
@@ -290,8 +292,8 @@ fn process_of(name: &str) -> Option<u32> {
     process.parse().ok().filter(|_| digits)
 }
 
-/// Whether the lock of a data directory is free. The process may be in another container that shares this file system
-/// but not the process ids.
+/// Whether no process holds the lock of a data directory. The process may be in another container, which shares this
+/// file system but not the process ids.
 fn is_left(path: &Path) -> bool {
     let is_dir = fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
     let lock = path.join("lock");
@@ -305,13 +307,13 @@ fn is_left(path: &Path) -> bool {
     }
 }
 
-/// Whether an unlocked directory is older than `STARTED_WITHIN`, so that no process is about to lock it.
+/// Whether an unlocked directory is older than `STARTED_WITHIN`, so that no process can be about to lock it.
 fn is_old(path: &Path) -> bool {
     let made = fs::metadata(path).and_then(|found| found.modified());
     made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age > STARTED_WITHIN))
 }
 
-/// The files of a broker in its data directory, except for the authority of its development certificate.
+/// The files that a broker keeps in its data directory, except for the authority of its development certificate.
 const FILES: [&str; 29] = [
     "lock",
     "store.redb",
@@ -344,16 +346,16 @@ const FILES: [&str; 29] = [
     "cluster.json.new",
 ];
 
-/// Mode of files readable only by the broker's user.
+/// Mode of files that only the broker's user may access.
 const PRIVATE_FILE: u32 = 0o600;
 
 const ROOT: u32 = 0;
 
-/// Minimum free space of a directory, in bytes: enough for keys, certificates and the first records of a broker under
+/// Minimum free space in a directory, in bytes: enough for the keys, certificates and first records of a broker under
 /// test.
 const ROOM_BYTES: usize = 256 * 1024;
 
-/// Maximum time from the creation of a directory to its lock.
+/// Maximum time between the creation of a directory and the locking of it.
 const STARTED_WITHIN: Duration = Duration::from_secs(60);
 
 #[cfg(test)]

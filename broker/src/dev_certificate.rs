@@ -1,12 +1,12 @@
-//! Development certificates: an authority whose key is used once, and a leaf for this machine's names, both with ECDSA
-//! keys and, for devices whose TLS library supports nothing else, with RSA keys.
+//! Development certificates: an authority whose key is discarded after use, and a leaf certificate for this machine's
+//! names. Both exist with ECDSA keys and, for devices whose TLS library supports nothing else, with RSA keys.
 //!
 //! Real clients reject plain WebSocket and unknown certificates, so `--dev` generates certificates and prints the file
-//! to trust. They are reused while complete and valid; new ones must be trusted again. The authority's key is never
-//! stored, so that it cannot sign anything else that the developer would then trust.
+//! to trust. Certificates are reused while complete and valid; clients must be made to trust new ones. The authority's
+//! key is never stored, so that nobody can use it to sign anything else that the developer would then trust.
 //!
-//! Generating an RSA key takes a tenth of a second or more, so it never delays startup: [`development`] creates the
-//! ECDSA certificates, and a low-priority thread the others with [`RsaWork::make`].
+//! Generating an RSA key takes a tenth of a second or more, so startup never waits for it: [`development`] creates the
+//! ECDSA certificates, and a low-priority thread creates the RSA ones with [`RsaWork::make`].
 
 use crate::files::write_whole;
 use broker_core::settings::{Expired, TlsFiles};
@@ -32,14 +32,14 @@ use std::time::{Duration, SystemTime};
 /// The files of a development certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DevCertificate {
-    /// The authorities for clients to trust: `dev-ca.pem`.
+    /// File of the authorities that clients should trust: `dev-ca.pem`.
     pub ca: PathBuf,
-    /// Certificate and key of the server, `dev-cert.pem` and `dev-key.pem`, and the RSA ones, `dev-rsa-cert.pem` and
+    /// The server's certificate and key, `dev-cert.pem` and `dev-key.pem`, and the RSA ones, `dev-rsa-cert.pem` and
     /// `dev-rsa-key.pem`, if valid.
     pub files: TlsFiles,
     /// Whether the certificate was newly created.
     pub made: bool,
-    /// Parameters of the RSA certificate to create, unless a valid one exists.
+    /// Parameters of the RSA certificate to create; `None` if a valid one exists.
     pub lacks: Option<RsaWork>,
 }
 
@@ -55,7 +55,7 @@ pub struct RsaWork {
 /// the loopback names; creates a new one otherwise. A name may begin with `*.`.
 ///
 /// # Errors
-/// The files cannot be written.
+/// Fails if the files cannot be written.
 pub fn development(
     directory: &Path,
     hosts: &[String],
@@ -119,10 +119,10 @@ pub fn development(
 }
 
 impl RsaWork {
-    /// Creates the certificate, which takes some tenths of a second, mostly to generate two keys.
+    /// Creates the certificate, which takes a few tenths of a second, mostly for generating two keys.
     ///
     /// # Errors
-    /// Key generation fails.
+    /// Fails if key generation fails.
     pub fn make(self, now: SystemTime) -> io::Result<MadeRsa> {
         let Self { cert, key, names } = self;
         let generate = || KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048);
@@ -144,17 +144,17 @@ impl MadeRsa {
     /// Writes the certificate and its key.
     ///
     /// # Errors
-    /// The files cannot be written.
+    /// Fails if the files cannot be written.
     pub fn write(&self) -> io::Result<()> {
         write_whole(&self.key, &self.pem.key, 0o600)?;
         write_whole(&self.cert, &self.pem.cert, 0o600)
     }
 
-    /// Adds the RSA authority to the file of trusted authorities. Must be called after the server has started to
-    /// present the certificate, so that clients that trust this authority are served.
+    /// Adds the RSA authority to the file of trusted authorities. Must be called only once the server presents the RSA
+    /// certificate, so that clients that trust only this authority can connect.
     ///
     /// # Errors
-    /// The file cannot be read or written.
+    /// Fails if the file cannot be read or written.
     pub fn publish(&self, ca: &Path) -> io::Result<()> {
         let first = CertificateDer::from_pem_file(ca).map_err(io::Error::other)?;
         write_whole(ca, &[&*pem(&first), &*self.pem.ca].concat(), READ_BY_ALL)
@@ -176,7 +176,8 @@ fn pem(certificate: &CertificateDer<'_>) -> String {
     out + "-----END CERTIFICATE-----\n"
 }
 
-/// Whether certificate and key match, are signed by `authority`, and are valid for all `names` at `at`.
+/// Whether certificate and key match, the certificate is signed by `authority`, and it is valid for all `names` at
+/// `at`.
 fn is_good(
     authority: &CertificateDer<'_>,
     cert: &Path,
@@ -246,20 +247,20 @@ fn make(
     })
 }
 
-/// The file of the development certificate's authority.
+/// Name of the file with the development certificate's authority.
 pub(crate) const AUTHORITY: &str = "dev-ca.pem";
 
 /// Mode of files that other users may read.
 const READ_BY_ALL: u32 = 0o644;
 
-/// Names of a server on loopback.
+/// Names of a server on loopback that every certificate includes.
 const NAMES: [&str; 4] = ["localhost", "127.0.0.1", "::1", "credentials.localhost"];
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Validity of the certificates: the maximum that browsers and Apple's clients accept from a public authority.
 const VALID: Duration = Duration::from_secs(397 * 24 * 60 * 60);
 const RENEW_BEFORE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-/// Tolerance for clients with slow clocks.
+/// Tolerance for clients whose clocks are slow.
 const CLOCK_SLACK: Duration = DAY;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Device certificates: which connections are asked for one, and how it is validated.
+//! Device certificates: from which connections one is requested, and how it is validated.
 //!
 //! ```text
 //! first bytes ─ the server name: one of `hosts`? ─▶ no: as ever
@@ -6,8 +6,8 @@
 //!                                                   or none; the handshake proves that the client has its key
 //! after the handshake ─ Devices::judge ─▶ fingerprint, dates, and the authority that vouches for it, or why none does
 //! ```
-//! Certificates are refused here only if the handshake fails. All other refusals are left to the core, which checks the
-//! registry first and can explain them in a response body.
+//! A certificate is refused here only if the handshake itself fails. All other refusals are left to the core, which
+//! checks the registry first and can explain the refusal in a response body.
 //!
 //! In reading order: [`Devices`]; [`DeviceTls`], the server configuration; [`DeviceAuthority`]; thing names; the
 //! authority of test devices. Revocation lists are in `devices/revocation.rs`.
@@ -41,13 +41,13 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
 
-/// Host names that request certificates, and the authorities of devices.
+/// The host names for which certificates are requested, and the authorities that issue them.
 #[derive(Debug)]
 pub struct Devices {
-    /// Server names, in lower case.
+    /// Server names for which a certificate is requested, in lower case.
     pub hosts: Vec<Box<str>>,
-    /// Authorities. The first one that verifies a certificate counts, unless a revocation list of any authority revokes
-    /// the certificate.
+    /// Authorities that issue device certificates. The first one that verifies a certificate counts, unless a
+    /// revocation list of any authority revokes the certificate.
     pub authorities: Vec<DeviceAuthority>,
 }
 
@@ -74,8 +74,8 @@ impl Devices {
         })
     }
 
-    /// Next second at which the result of [`Self::judge`] may change: an authority, a certificate of the chain or a
-    /// list becomes valid or expires. `u64::MAX`: never.
+    /// Returns the next second at which the result of [`Self::judge`] may change, because an authority, a certificate
+    /// in the chain or a revocation list becomes valid or expires. `u64::MAX` means never.
     fn changes_s(&self, chain: &[CertificateDer<'_>], now_s: u64) -> u64 {
         let of_authorities = self.authorities.iter().flat_map(|authority| {
             let (first_s, last_s) = authority.validity_s;
@@ -94,7 +94,8 @@ impl Devices {
         later.min().unwrap_or(u64::MAX)
     }
 
-    /// Warnings about authorities that have expired or expire within a month, and about overdue revocation lists.
+    /// Returns warnings about authorities that have expired or will expire within a month, and about overdue revocation
+    /// lists.
     #[must_use]
     pub fn endings(&self, now_s: u64) -> Vec<String> {
         let of_authorities = self.authorities.iter().filter_map(|authority| {
@@ -119,14 +120,14 @@ impl Devices {
         of_authorities.chain(of_lists).collect()
     }
 
-    /// Issuers of revocation lists that are neither an authority nor an intermediate.
+    /// Returns the issuers of revocation lists that are neither an authority nor an intermediate.
     pub(crate) fn strangers(&self) -> impl Iterator<Item = String> {
         self.lists()
             .into_iter()
             .flat_map(RevocationLists::strangers)
     }
 
-    /// Sorted numbers of all revoked certificates.
+    /// Returns the sorted numbers of all revoked certificates.
     pub(crate) fn revoked(&self) -> Box<[u64]> {
         let lists = self.lists().into_iter();
         let mut numbers: Vec<u64> = lists.flat_map(RevocationLists::revoked).collect();
@@ -135,7 +136,7 @@ impl Devices {
         numbers.into()
     }
 
-    /// The revocation lists of each table, shared by its authorities.
+    /// Returns the revocation lists of each table, which its authorities share.
     fn lists(&self) -> Vec<&RevocationLists> {
         let mut lists: Vec<&RevocationLists> =
             self.authorities.iter().map(|it| &*it.lists).collect();
@@ -175,10 +176,10 @@ impl Devices {
     }
 }
 
-/// Maximum number of certificates in a device's chain: the leaf and three between it and its authority.
+/// Maximum number of certificates in a device's chain: the leaf, and three between the leaf and its authority.
 const CHAIN_CERTIFICATES_MAX: usize = 4;
 
-/// Number of days before expiry from which an authority is reported.
+/// Number of days before its expiry from which an authority is reported.
 const ENDS_SOON_DAYS: u64 = 30;
 
 const DAY_S: u64 = 24 * 60 * 60;
@@ -188,7 +189,8 @@ const CHAIN_BYTES_MAX: usize = 16 * 1024;
 
 // The server configuration of the names whose connections are asked for a certificate.
 
-/// Devices with the TLS configuration for connections to their host names. One per shard, replaced as a whole.
+/// Devices, with the TLS configuration for connections to their host names. Each shard has one, which is replaced as a
+/// whole.
 #[derive(Debug)]
 pub struct DeviceTls {
     devices: Arc<Devices>,
@@ -196,13 +198,14 @@ pub struct DeviceTls {
 }
 
 impl DeviceTls {
-    /// Creates the configuration for connections to the devices' host names, with the same server certificate as for
-    /// other connections.
+    /// Creates the configuration for connections to the devices' host names, with the same server certificate as other
+    /// connections.
     ///
-    /// Disables resumption: each handshake must present the certificate, and tickets of other names do not apply.
+    /// Session resumption is disabled: the certificate must be presented in each handshake, and tickets issued for
+    /// other names must not be accepted.
     ///
     /// # Errors
-    /// The library rejects its own protocol versions.
+    /// Fails if the TLS library rejects its own protocol versions.
     pub fn new(devices: Arc<Devices>, ordinary: &ServerConfig) -> Result<Self, Error> {
         let provider = Arc::clone(ordinary.crypto_provider());
         let ask = Arc::new(CertificateRequest {
@@ -224,7 +227,7 @@ impl DeviceTls {
         })
     }
 
-    /// The configuration for a connection with this server name; `None` for an ordinary connection.
+    /// Returns the configuration for a connection with this server name; `None` if no certificate is requested.
     #[must_use]
     pub fn opens(&self, server_name: &str) -> Option<&Arc<ServerConfig>> {
         let mut hosts = self.devices.hosts.iter();
@@ -232,15 +235,15 @@ impl DeviceTls {
         is_one.then_some(&self.config)
     }
 
-    /// Devices that validate the connections started with this configuration.
+    /// Devices that validate the certificates of connections opened with this configuration.
     #[must_use]
     pub fn devices(&self) -> &Arc<Devices> {
         &self.devices
     }
 }
 
-/// The latest judgement of a connection's certificate: the devices it was made against, and the second (since 1970 UTC)
-/// until which it is valid.
+/// The latest judgement of a connection's certificate, with the devices against which it was made and the second (since
+/// 1970 UTC) until which it is valid.
 #[derive(Debug)]
 pub struct CertificateJudgement {
     devices: Arc<Devices>,
@@ -268,14 +271,15 @@ impl CertificateJudgement {
         (judgement, shown)
     }
 
-    /// Whether the judgement is still valid at this second under these devices.
+    /// Whether the judgement is still valid at this second, given these devices.
     #[must_use]
     pub fn holds(&self, devices: &Arc<Devices>, now_s: u64) -> bool {
         Arc::ptr_eq(&self.devices, devices) && now_s < self.until_s
     }
 }
 
-/// Certificate verifier that requests a certificate, and accepts none, or any whose key signs the handshake.
+/// Certificate verifier that requests a certificate; a client may present none, or any certificate whose key signs the
+/// handshake.
 #[derive(Debug)]
 struct CertificateRequest {
     provider: Arc<CryptoProvider>,
@@ -286,7 +290,7 @@ impl ClientCertVerifier for CertificateRequest {
         false
     }
 
-    /// Empty, since a client that does not find its authority in the hint would not present a certificate.
+    /// Returns no names, since a client that does not find its authority in the hint would not present a certificate.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }
@@ -333,38 +337,38 @@ impl ClientCertVerifier for CertificateRequest {
 pub struct DeviceAuthority {
     /// SHA-256 of the public key.
     pub key: [u8; 32],
-    /// Number that identifies the authority in revocation lists of its superior authorities.
+    /// Number that identifies the authority's own certificate in the revocation lists of its superior authorities.
     number: u64,
-    /// Number of revoked certificates; `None` without a revocation list.
+    /// Number of revoked certificates; `None` if there is no revocation list.
     pub revoked: Option<usize>,
     /// First and last second of validity, since 1970 UTC.
     pub validity_s: (u64, u64),
-    /// Subject, without line breaks and other control characters that a terminal would interpret.
+    /// The certificate's subject, without line breaks and other control characters that a terminal would interpret.
     pub subject: String,
-    /// Earliest next update of the authority's revocation lists and those of its intermediates, since 1970 UTC; `None`
-    /// if no list specifies one.
+    /// Time of the earliest next update of the authority's revocation lists and those of its intermediates, since 1970
+    /// UTC; `None` if no list specifies one.
     pub list_ends_s: Option<u64>,
     lists: Arc<RevocationLists>,
-    /// Grace period of overdue lists, in seconds.
+    /// Grace period for overdue revocation lists, in seconds.
     grace_s: u64,
     name: NameSource,
     verifier: Arc<dyn ClientCertVerifier>,
 }
 
-/// Reason why an authority does not verify a certificate.
+/// Reason why an authority does not vouch for a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuthorityFault {
-    /// The certificate was not signed by the authority.
+    /// The certificate was not signed by this authority.
     NotItsIssuer,
-    /// The certificate was signed by the authority, but rejected for this reason.
+    /// The certificate was signed by this authority, but is rejected for the given reason.
     Refused(String),
-    /// The certificate, or one between it and the authority, is on a revocation list.
+    /// The certificate, or one between it and the authority, has been revoked.
     Revoked,
     /// The certificate does not contain the name of a thing.
     Name(&'static str),
     /// The authority's own certificate is not currently valid.
     NotValid,
-    /// A revocation list that applies to the certificate is too old.
+    /// A revocation list that applies to the certificate is out of date.
     Stale,
 }
 
@@ -382,11 +386,11 @@ impl fmt::Display for AuthorityFault {
 }
 
 impl DeviceAuthority {
-    /// Creates an authority from its certificate and the lists of its table. Lists overdue by more than `grace_s` are
-    /// stale.
+    /// Creates an authority from its certificate and the revocation lists of its table. A list overdue by more than
+    /// `grace_s` is stale.
     ///
     /// # Errors
-    /// The fault of the certificate or of a list.
+    /// Returns the fault found in the certificate or in a list.
     pub fn new(
         certificate: &CertificateDer<'static>,
         lists: &Arc<RevocationLists>,
@@ -429,7 +433,7 @@ impl DeviceAuthority {
         })
     }
 
-    /// Verifies a certificate and returns its thing's name.
+    /// Verifies a certificate and returns the name of its thing.
     ///
     /// # Errors
     /// See [`AuthorityFault`].
@@ -484,7 +488,7 @@ fn seconds(timestamp: i64) -> u64 {
 
 // The name of a thing within its certificate.
 
-/// Where a certificate contains the name of its thing.
+/// The field of a certificate that contains the name of its thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameSource {
     /// The common name of the subject.
@@ -496,7 +500,7 @@ pub enum NameSource {
 }
 
 impl NameSource {
-    /// Parses the name used in the configuration.
+    /// Parses a name as written in the configuration.
     #[must_use]
     pub fn named(text: &str) -> Option<Self> {
         match text {
@@ -507,7 +511,7 @@ impl NameSource {
         }
     }
 
-    /// The name of the thing in a certificate: exactly one, in valid form.
+    /// Returns the thing name in a certificate, which must contain exactly one, in valid form.
     pub(crate) fn of(self, certificate: &X509Certificate<'_>) -> Result<Box<str>, &'static str> {
         let names = match self {
             Self::CommonName => {
@@ -531,7 +535,7 @@ impl NameSource {
         }
     }
 
-    /// The value of an alternative name of this kind.
+    /// Returns the value of an alternative name if it is of this kind.
     fn alternative<'a>(self, name: &GeneralName<'a>) -> Option<&'a str> {
         match (self, name) {
             (Self::Dns, GeneralName::DNSName(text)) | (Self::Uri, GeneralName::URI(text)) => {
@@ -554,16 +558,16 @@ const THING_NAME_BYTES_MAX: usize = 128;
 
 // The authority of test devices, which `serve --dev` makes at its first start.
 
-/// A certificate and its key in PEM format.
+/// A certificate and its key, in PEM format.
 pub(crate) struct Issued {
     pub(crate) certificate: String,
     pub(crate) key: String,
 }
 
-/// Loads the authority of a data directory, creating it if absent.
+/// Loads the test devices' authority from a data directory, creating it if absent.
 ///
 /// # Errors
-/// The authority is unreadable or cannot be written.
+/// Fails if the authority is unreadable, or cannot be written.
 pub(crate) fn development(
     directory: &Path,
     now: SystemTime,
@@ -577,10 +581,10 @@ pub(crate) fn development(
     CertificateDer::from_pem_file(&certificate).map_err(io::Error::other)
 }
 
-/// Issues a certificate for a test device with the authority of a data directory.
+/// Issues a certificate for a test device, signed by the authority in a data directory.
 ///
 /// # Errors
-/// The authority is missing or unreadable.
+/// Fails if the authority is missing or unreadable.
 pub(crate) fn issue(directory: &Path, name: &str, now: SystemTime) -> io::Result<Issued> {
     let key = fs::read_to_string(directory.join(AUTHORITY_KEY))?;
     let sign = || -> Result<Issued, rcgen::Error> {
@@ -606,7 +610,7 @@ fn make(now: SystemTime) -> Result<Issued, rcgen::Error> {
     })
 }
 
-/// Parameters of the authority; its certificates depend only on its subject and key.
+/// Returns the parameters of the authority; the certificates it issues depend only on its subject and key.
 fn authority(now: SystemTime) -> CertificateParams {
     let name = "Heliograph authority of test devices";
     let mut params = params(name, now, AUTHORITY_VALID);

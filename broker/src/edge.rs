@@ -1,6 +1,6 @@
-//! The edge: the only part of a shard that does I/O.
+//! The edge: the only part of a shard that performs I/O.
 //!
-//! Owns descriptors, TLS, the ring, the clocks and the mailbox, and drives one [`Machine`] with them. The machine
+//! Owns the descriptors, TLS, the ring, the clocks and the mailbox, and uses them to drive one [`Machine`]. The machine
 //! interprets bytes; the edge moves them.
 //!
 //! ```text
@@ -13,8 +13,8 @@
 //!
 //! `Edge` has four parts, each with its own state: `Io` (the ring, the turn, counters and limits), passed to every
 //! step; `Sessions` (the machine, with the connections of clients, the links and the mail); `Listeners`; `Pages`
-//! (clients connected to the side thread). Parts do not know each other: a step to be continued by another part returns
-//! the remaining work.
+//! (clients connected to the side thread). Parts do not know each other: if another part must continue a step, the step
+//! returns the remaining work.
 //!
 //! In reading order: this module; `letters.rs` (messages between shards); `start.rs` (construction of a shard);
 //! `runtime.rs` (threads, loop, parking) and `turn.rs`; `io.rs`; `steps.rs` and `accept.rs` (steps of a turn that
@@ -24,7 +24,7 @@
 //! `visiting.rs` (clients served by the side thread); `tls.rs` and `tls_engine.rs` (the engine of an encrypted
 //! connection).
 //!
-//! Deliberately absent: glommio tasks, streams or timers per connection; locks; session timeouts (the machine tracks
+//! Deliberately absent: per-connection glommio tasks, streams or timers; locks; session timeouts (the machine tracks
 //! them and requests an abort).
 
 mod accept;
@@ -69,21 +69,21 @@ use streams::Streams;
 pub use turn::Shift;
 pub use visiting::{Secured, TakeAdmin, Visiting};
 
-/// A shard's thread with its ring, on which nothing runs yet: returned by [`prepare`], consumed by
-/// [`ShardThread::start`]. Dropping it ends the thread.
+/// A shard's thread with its ring, but no work yet: returned by [`prepare`], consumed by [`ShardThread::start`].
+/// Dropping it ends the thread.
 pub struct ShardThread<M: Machine> {
     handle: ShardHandle,
     work: Sender<runtime::Work<M>>,
 }
 
 impl<M: Machine + 'static> ShardThread<M> {
-    /// Starts the shard and returns once all its listeners accept.
+    /// Starts the shard and returns once all its listeners accept connections.
     ///
     /// `make_machine` runs on the shard's thread. The shard runs until [`Post::Stop`]. In a release build a panic ends
     /// the process.
     ///
     /// # Errors
-    /// The ring failed, or a TLS listener lacks its configuration.
+    /// Fails if the ring failed, or a TLS listener has no TLS configuration.
     pub fn start<F>(self, config: ShardConfig<M>, make_machine: F) -> std::io::Result<ShardHandle>
     where
         F: FnOnce() -> M + Send + 'static,
@@ -103,7 +103,7 @@ impl<M: Machine + 'static> ShardThread<M> {
         runtime::start(self, config, Box::new(make_machine))
     }
 
-    /// Ends the thread and waits for it. The kernel frees the memory of its rings some milliseconds later.
+    /// Ends the thread and waits for it to exit. The kernel frees the memory of its rings a few milliseconds later.
     pub fn end(self) {
         drop(self.work);
         // An unused thread cannot have failed.
@@ -114,30 +114,31 @@ impl<M: Machine + 'static> ShardThread<M> {
 /// A running shard.
 pub struct ShardHandle {
     thread: Thread,
-    /// Error that ended the shard, if any; written before [`ShardEvent::Ended`].
+    /// The error that ended the shard, if any; written before [`ShardEvent::Ended`] is sent.
     failure: Arc<OnceLock<String>>,
 }
 
-/// Thread of a shard, depending on its ring's engine.
+/// A shard's thread, which depends on the ring's engine.
 enum Thread {
-    /// io_uring: an executor of glommio.
+    /// io_uring: a glommio executor.
     Executor(glommio::ExecutorJoinHandle<std::io::Result<()>>),
-    /// epoll.
+    /// epoll: a plain thread.
     Plain(JoinHandle<std::io::Result<()>>),
 }
 
 impl ShardHandle {
-    /// Error that ended the shard. Unlike [`Self::join`], does not wait for its thread, which may be stuck while
-    /// ending.
+    /// Returns the error that ended the shard, if any. Unlike [`Self::join`], does not wait for the thread, which may
+    /// hang while ending.
     #[must_use]
     pub fn failure(&self) -> Option<&str> {
         self.failure.get().map(String::as_str)
     }
 
-    /// Waits for the shard's end.
+    /// Waits for the shard to end.
     ///
     /// # Errors
-    /// The reason for the shard's end unless it was stopped: its ring failed, or it panicked (if panics unwind).
+    /// Returns the reason why the shard ended, unless it was stopped: its ring failed, or it panicked (if panics
+    /// unwind).
     pub fn join(self) -> std::io::Result<()> {
         match self.thread {
             Thread::Executor(executor) => executor.join().map_err(std::io::Error::from)?,
@@ -148,17 +149,18 @@ impl ShardHandle {
     }
 }
 
-/// Whether executors can be pinned: glommio reads the machine's CPUs from sysfs, which some sandboxes lack, and panics
-/// without it. A shard on epoll has no executor.
+/// Whether executors can be pinned. To pin, glommio reads the machine's CPUs from sysfs, and panics if it is missing,
+/// as in some sandboxes. A shard on epoll has no executor.
 pub fn can_pin() -> bool {
     glommio::CpuSet::online().is_ok()
 }
 
-/// Creates a shard's thread, pinned to `cpu` if given, with everything that the kernel may refuse: its ring and, on
-/// io_uring, its executor.
+/// Creates a shard's thread, pinned to `cpu` if given, with everything that the kernel may refuse to create: its ring
+/// and, on io_uring, its executor.
 ///
 /// # Errors
-/// The kernel refuses one of them (see [`ring::probe`]): `ENOMEM` if the limit of locked memory is too low, `EMFILE`.
+/// Returns the kernel's error if it refuses (see [`ring::probe`]), such as `ENOMEM` if the limit on locked memory is
+/// too low, or `EMFILE`.
 pub fn prepare<M: Machine + 'static>(
     id: ShardId,
     cpu: Option<usize>,
@@ -167,19 +169,19 @@ pub fn prepare<M: Machine + 'static>(
     runtime::prepare(id, cpu, *ring)
 }
 
-/// The complete state of one shard. Stays on its thread from spawn to stop.
+/// The complete state of one shard, which stays on the shard's thread from start to stop.
 struct Edge<M: Machine> {
     pub(crate) io: Io,
     pub(crate) sessions: Sessions<M>,
     pub(crate) listeners: Listeners,
-    /// Sender of connections for pages of the admin listener, under `--lan`.
+    /// Under `--lan`: callback that takes connections for pages of the admin listener.
     admin: Option<TakeAdmin>,
-    /// Where to report that all work due since a clock shift is done.
+    /// Where to report that all work that was due after a clock shift is done.
     shifted: Option<Sender<(ShardId, Moment)>>,
 }
 
 impl<M: Machine> Edge<M> {
-    /// Creates an edge with nothing armed. Must be called on the shard's own thread.
+    /// Creates an edge with no operation armed. Must be called on the shard's own thread.
     pub(crate) fn new(id: ShardId, ring: Ring, config: ShardConfig<M>, machine: M) -> Self {
         let mail = Mail::new(id, config.mailboxes, config.events);
         let streams = Streams::new(id, config.links);

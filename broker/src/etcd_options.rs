@@ -1,4 +1,4 @@
-//! Connection options for etcd, from the settings and the files they name, which may change.
+//! Options for connecting to etcd, from the settings and the files named in them, which may change.
 
 use crate::files::{self, FileStamp, stamp};
 use crate::side::Shared;
@@ -9,24 +9,24 @@ use rustls::ClientConfig;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A file that is unusable.
+/// An unusable file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct EtcdFault {
-    /// Configuration key that names the file.
+    /// The configuration key that names the file.
     pub(crate) key: &'static str,
-    /// The file.
+    /// Path of the file.
     pub(crate) path: PathBuf,
-    /// Rule broken by the file.
+    /// The rule that the file breaks.
     pub(crate) rule: String,
 }
 
-/// Connection options for etcd, from the last valid contents of the files. Clones share the same state.
+/// Options for connecting to etcd, based on the last valid contents of the files. Clones share the same state.
 #[derive(Clone)]
 pub(crate) struct EtcdFiles(Shared<InForce>);
 
 struct InForce {
     settings: Etcd,
-    /// Stamps of the files taken just before `options` was read from them.
+    /// Stamps of the files, taken just before `options` was read from them.
     read: Vec<FileStamp>,
     options: Options,
 }
@@ -35,7 +35,7 @@ impl EtcdFiles {
     /// Reads the files for the first time.
     ///
     /// # Errors
-    /// All unusable files.
+    /// Returns all unusable files.
     pub(crate) fn open(settings: &Etcd) -> Result<Self, Vec<EtcdFault>> {
         Ok(Self(Shared::new(InForce {
             settings: settings.clone(),
@@ -44,7 +44,8 @@ impl EtcdFiles {
         })))
     }
 
-    /// Options for a reconnecting client: each connect uses the current files, or their last valid contents.
+    /// Returns the options for a client that reconnects: each connect uses the current files, or their last valid
+    /// contents.
     pub(crate) fn options(&self) -> Options {
         let files = self.clone();
         let renew = move || {
@@ -59,10 +60,10 @@ impl EtcdFiles {
         }
     }
 
-    /// Reloads the files; changes nothing on failure.
+    /// Reloads the files; a failure changes nothing.
     ///
     /// # Errors
-    /// All unusable files.
+    /// Returns all unusable files.
     pub(crate) fn read(&self) -> Result<(), Vec<EtcdFault>> {
         let mut in_force = self.0.lock();
         let read = stamps(&in_force.settings);
@@ -75,7 +76,7 @@ impl EtcdFiles {
         self.0.lock().settings.clone()
     }
 
-    /// Stamps of the files as last read successfully.
+    /// Returns the stamps of the files when they were last read successfully.
     pub(crate) fn stamps(&self) -> Vec<FileStamp> {
         self.0.lock().read.clone()
     }
@@ -85,14 +86,14 @@ fn stamps(settings: &Etcd) -> Vec<FileStamp> {
     files_of(settings).iter().map(|file| stamp(file)).collect()
 }
 
-/// All files that are read.
+/// Returns all files that are read.
 pub(crate) fn files_of(settings: &Etcd) -> Vec<PathBuf> {
     let pem = [&settings.ca, &settings.cert, &settings.key];
     let files = pem.into_iter().chain([&settings.password_file]);
     files.flatten().cloned().collect()
 }
 
-/// The earliest expiry of the certificates, with the key of its file; `None` without certificates.
+/// Returns the earliest expiry of the certificates, with the key of its file; `None` if there are no certificates.
 pub(crate) fn expiry(settings: &Etcd) -> Option<Expiry> {
     let files = [
         ("cluster.etcd_cert", &settings.cert),
@@ -113,7 +114,7 @@ pub(crate) fn told(faults: &[EtcdFault]) -> String {
 /// Reads the certificates and the password.
 ///
 /// # Errors
-/// All unusable files.
+/// Returns all unusable files.
 pub(crate) fn options(etcd: &Etcd) -> Result<Options, Vec<EtcdFault>> {
     let mut faults = Vec::new();
     let tls = match tls(etcd) {
@@ -142,7 +143,7 @@ pub(crate) fn options(etcd: &Etcd) -> Result<Options, Vec<EtcdFault>> {
     })
 }
 
-/// Loads the TLS configuration. Parses the authorities separately first, so that a fault names the right key.
+/// Loads the TLS configuration. The authorities are parsed separately first, so that an error names the right key.
 fn tls(etcd: &Etcd) -> Result<Option<ClientConfig>, Vec<EtcdFault>> {
     let Some(ca_path) = &etcd.ca else {
         return Ok(None);
@@ -217,7 +218,7 @@ fn fault(key: &'static str, path: &Path, rule: String) -> EtcdFault {
     }
 }
 
-/// Maximum size of a certificate file, in bytes: a hundred authorities.
+/// Maximum size of a certificate file, in bytes; enough for a hundred authorities.
 const PEM_BYTES_MAX: usize = 1 << 20;
 
 /// Maximum size of a password file, in bytes.

@@ -1,18 +1,18 @@
-//! Failures that terminate the process, with their exit codes.
+//! Failures that end the process, with their exit codes.
 
 use std::fmt::Display;
 use thiserror::Error;
 
-/// Reason for the premature end of the process.
+/// Reason why the process ends prematurely.
 #[derive(Debug, PartialEq, Eq, Error)]
 pub enum Failure {
-    /// An error that the operator must correct: what is wrong, where, and what is expected. Exit code 2.
+    /// An error that the operator must correct; states what is wrong, where, and what is expected. Exit code 2.
     #[error("{0}")]
     Configuration(String),
     /// An error of the machine or the program, with a remedy if there is one. Exit code 1.
     #[error("{0}")]
     Fatal(String),
-    /// Warnings without errors, with their number. Exit code 1.
+    /// Warnings only; contains their number. Exit code 1.
     #[error("{0}")]
     Warnings(String),
     /// A second signal requested an immediate exit. Exit code 1.
@@ -24,12 +24,12 @@ pub enum Failure {
 pub(crate) type Fallible<T> = Result<T, Failure>;
 
 impl Failure {
-    /// Creates a fatal failure from the failed operation and its error.
+    /// Creates a fatal failure from what failed and the error.
     pub(crate) fn fatal(what: &str, error: &dyn Display) -> Self {
         Self::Fatal(format!("{what}: {error}"))
     }
 
-    /// The exit code.
+    /// Returns the exit code.
     #[must_use]
     pub fn code(&self) -> u8 {
         match self {

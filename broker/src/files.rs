@@ -1,5 +1,5 @@
-//! Whole-file operations: bounded reads (configuration, credentials, tokens, certificates, keys), atomic writes, and
-//! detection of changes; and the authorities and tokens in files.
+//! Operations on whole files: bounded reads (configuration, credentials, tokens, certificates, keys), atomic writes,
+//! and detection of changes. Also reads the authorities and tokens in files.
 
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
@@ -13,24 +13,24 @@ use std::sync::Arc;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-/// Content of a file. Wiped on drop, since it may be a secret.
+/// The content of a file, zeroized on drop, since it may be a secret.
 pub(crate) struct Content<T: zeroize::Zeroize> {
     /// The complete content.
     pub(crate) content: Zeroizing<T>,
-    /// Permission bits.
+    /// The file's permission bits.
     mode: u32,
 }
 
 /// Reason why a file could not be read.
 #[derive(Debug, Error)]
 pub(crate) enum ReadError {
-    /// An error of the system, or text that is not UTF-8.
+    /// A system error, or text that is not UTF-8.
     #[error(transparent)]
     Failed(#[from] io::Error),
-    /// Not a regular file.
+    /// The path does not refer to a regular file.
     #[error("it is not a regular file")]
     NotRegular,
-    /// Longer than this number of bytes.
+    /// The file is longer than this number of bytes.
     #[error("it is longer than {0} bytes")]
     TooLong(usize),
 }
@@ -38,16 +38,16 @@ pub(crate) enum ReadError {
 /// Reads a text of at most `bytes_max` bytes from a file of any kind, such as a pipe.
 ///
 /// # Errors
-/// The file is too long, not UTF-8, or unreadable.
+/// Fails if the file is too long, not UTF-8, or unreadable.
 pub(crate) fn read_text(path: &Path, bytes_max: usize) -> Result<Content<String>, ReadError> {
     let file = File::open(path).map_err(|error| located(path, error))?;
     text(read(&file, bytes_max)?)
 }
 
-/// Reads a text of at most `bytes_max` bytes from a regular file only.
+/// Reads a text of at most `bytes_max` bytes from a file that must be regular.
 ///
 /// # Errors
-/// The file is not regular, too long, or unreadable.
+/// Fails if the file is not regular, too long, or unreadable.
 pub(crate) fn read_regular_text(
     path: &Path,
     bytes_max: usize,
@@ -58,7 +58,7 @@ pub(crate) fn read_regular_text(
 /// Reads at most `bytes_max` bytes from a regular file.
 ///
 /// # Errors
-/// The file is not regular, too long, or unreadable.
+/// Fails if the file is not regular, too long, or unreadable.
 pub(crate) fn read_regular(path: &Path, bytes_max: usize) -> Result<Content<Vec<u8>>, ReadError> {
     read(&open_regular(path)?, bytes_max)
 }
@@ -66,7 +66,7 @@ pub(crate) fn read_regular(path: &Path, bytes_max: usize) -> Result<Content<Vec<
 /// Opens a regular file.
 ///
 /// # Errors
-/// The file is not regular, or cannot be opened.
+/// Fails if the file is not regular, or cannot be opened.
 pub(crate) fn open_regular(path: &Path) -> Result<File, ReadError> {
     // Without waiting: to open a pipe that nobody writes to would otherwise never end.
     let file = File::options()
@@ -80,7 +80,7 @@ pub(crate) fn open_regular(path: &Path) -> Result<File, ReadError> {
     Ok(file)
 }
 
-/// Describes the failure to open a file; if a relative path was not found, includes the absolute path.
+/// Describes why a file could not be opened; if a relative path was not found, includes the absolute path.
 fn located(path: &Path, error: io::Error) -> io::Error {
     let is_meant = error.kind() == io::ErrorKind::NotFound && path.is_relative();
     match std::path::absolute(path) {
@@ -125,21 +125,21 @@ fn text(mut read: Content<Vec<u8>>) -> Result<Content<String>, ReadError> {
     })
 }
 
-/// Writes a file atomically and durably, in a directory that no other process writes to.
+/// Writes a file atomically and durably, in a directory to which no other process writes.
 pub(crate) fn write_whole(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     write_beside(path, ".part", text, mode, File::sync_all)
 }
 
-/// Writes a file atomically that other processes may write concurrently; not synced, since the content is meaningless
-/// after a crash.
+/// Writes a file atomically that other processes may be writing concurrently; not synced to disk, since the content is
+/// meaningless after a crash.
 pub(crate) fn write_shared(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     let ending = format!(".{}", process::id());
     write_beside(path, &ending, text, mode, |_| Ok(()))
 }
 
-/// Writes to a temporary file with this suffix next to the target and renames it, with access according to `mode` and
-/// the umask. An existing file of that name may be a leftover of an earlier process, or a malicious link: it is
-/// removed, not followed.
+/// Writes to a temporary file with this suffix next to the target, with access according to `mode` and the umask, and
+/// renames it. An existing file with the temporary name may be left over from an earlier process, or be a malicious
+/// link, so it is removed and not followed.
 fn write_beside(
     path: &Path,
     ending: &str,
@@ -187,10 +187,10 @@ impl From<ReadError> for io::Error {
 
 // Authorities of certificates, from a text that was read.
 
-/// The authorities trusted for servers: those of a PEM text, or those of the system.
+/// Returns the authorities trusted for servers: those in a PEM text, or those of the system.
 ///
 /// # Errors
-/// The rule broken by the text.
+/// Returns the rule that the text breaks.
 pub(crate) fn roots(pem: Option<&[u8]>) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     let Some(pem) = pem else {
@@ -213,11 +213,11 @@ pub(crate) fn roots(pem: Option<&[u8]>) -> Result<RootCertStore, String> {
 
 // The state of a file, by which a look sees that it has changed.
 
-/// Identity of a file's state; `None` if it does not exist.
+/// Identifies the state of a file; `None` if the file does not exist.
 pub(crate) type FileStamp = Option<(u64, u64, u64, i64, i64, i64, i64)>;
 
-/// Takes a stamp of a file. Includes the change time in addition to the modification time, since a change of
-/// permissions may make it readable.
+/// Takes a stamp of a file. Includes the change time as well as the modification time, since a change of permissions
+/// may make the file readable.
 pub(crate) fn stamp(file: &Path) -> FileStamp {
     let metadata = fs::metadata(file).ok()?;
     Some((
@@ -233,25 +233,25 @@ pub(crate) fn stamp(file: &Path) -> FileStamp {
 
 // The file of the admin listener's token: one line, or two. Read by the server, and by subcommands that ask it.
 
-/// Environment variable with the path of the token file. Not one of the variables reported by a test broker: any
-/// process on that port could set it, and would be sent the file's content.
+/// Environment variable with the path of the token file. A test broker never reports this variable: otherwise any
+/// process listening on that port could set it, and would be sent the file's content.
 pub(crate) const TOKEN_FILE: &str = "HELIOGRAPH_ADMIN_TOKEN_FILE";
 
 /// An admin token.
 pub(crate) type Token = Arc<Zeroizing<String>>;
 
-/// Reads the token to send with requests: the first one in the file.
+/// Reads the token to send with requests, which is the first one in the file.
 ///
 /// # Errors
-/// The rule broken by the file.
+/// Returns the rule that the file breaks.
 pub(crate) fn token(path: &Path) -> Result<String, String> {
     Ok(tokens(path)?.swap_remove(0).to_string())
 }
 
-/// The tokens of a file: one, or two during a rotation.
+/// Reads the tokens in a file: one, or two during a rotation.
 ///
 /// # Errors
-/// The rule broken by the file.
+/// Returns the rule that the file breaks.
 pub(crate) fn tokens(path: &Path) -> Result<Vec<Token>, String> {
     let read = read_text(path, TOKEN_BYTES_MAX)
         .map_err(|error| format!("must be a readable file: {error}"))?;
@@ -267,7 +267,7 @@ pub(crate) fn tokens(path: &Path) -> Result<Vec<Token>, String> {
     Ok(lines.into_iter().map(token).collect())
 }
 
-/// Maximum number of admin tokens in force; each request is compared with all of them.
+/// Maximum number of valid admin tokens; each request is compared with all of them.
 const TOKENS_MAX: usize = 2;
 
 /// Whether all users of this machine may read or write a file, if it exists.
@@ -275,13 +275,13 @@ pub(crate) fn is_open_to_others(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|about| about.permissions().mode() & OTHERS != 0)
 }
 
-/// The warning about a file that is open to all users.
+/// Returns the warning about a file that is open to all users.
 pub(crate) fn open_notice(path: &Path) -> String {
     let path = path.display();
     format!("{path}: every user of this machine can read or change it: chmod 600")
 }
 
-/// Permission bits for reading and writing by other users.
+/// Permission bits that allow other users to read or write.
 const OTHERS: u32 = 0o006;
 
 /// Minimum length of an admin token, in characters.

@@ -5,12 +5,12 @@
 //!                                              │
 //!                                              └──► queue of each hook ──► client ──► receiver
 //! ```
-//! `address` validates configured URLs; `client` sends requests and reads the files of a hook; `queue` and `wake` are
-//! state machines without clock and network; `event` formats events; `courier` drives all of them on the side thread.
+//! `address` validates configured URLs; `client` sends requests and reads a hook's files; `queue` and `wake` are state
+//! machines without clock or network access; `event` formats events; `courier` drives all of them on the side thread.
 //!
-//! No address is taken from a request, a channel or a tag: a channel's name is inserted into a path written by the
-//! operator, and channel names contain no characters with a special meaning in URLs. Redirects and proxies are not
-//! followed.
+//! No address is taken from a request, a channel or a tag: only a channel's name is inserted into a URL written by the
+//! operator, and channel names contain no characters with a special meaning in URLs. Redirects are not followed, and
+//! proxies are not used.
 
 pub(crate) mod address;
 pub(crate) mod client;
@@ -34,7 +34,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 pub use wake::WakeResult;
 
-/// Handle to the courier. Clones share the same courier.
+/// Handle to the courier, the task that delivers events. Clones share the same courier.
 #[derive(Clone)]
 pub struct Hooks {
     told: mpsc::Sender<Told>,
@@ -42,20 +42,20 @@ pub struct Hooks {
     report: watch::Receiver<HooksReport>,
 }
 
-/// An order for the courier.
+/// A request to the courier.
 pub(crate) enum Order {
-    /// The files were reloaded, and perhaps the settings: existing hooks keep their positions.
+    /// The files were reloaded, and perhaps the settings as well; existing hooks keep their positions.
     Clients(Arc<Settings>, Vec<Client>),
     /// The process is about to shut down.
     Draining,
-    /// Send an event to the hook with this name; dropped if there is none. The response is the reason why it was not
-    /// accepted, if any.
+    /// Send an event to the hook with this name; dropped if there is no such hook. The response is the reason why the
+    /// receiver did not accept the event, if it did not.
     Test(String, oneshot::Sender<Option<String>>),
-    /// Send a problem's cause, with its id, to subscribed receivers.
+    /// Send the cause of a problem, with its id, to subscribed receivers.
     Problem(Value),
 }
 
-/// Creates the courier of the configured hooks, to be run on the side thread, and the handles to it.
+/// Creates the courier for the configured hooks, to be run on the side thread, and the handles to it.
 pub(crate) fn courier(
     settings: &Arc<Settings>,
     (epoch, slots): (u64, Option<Arc<SlotMap>>),
@@ -83,18 +83,18 @@ pub(crate) fn courier(
 }
 
 impl Hooks {
-    /// Report with the counters of all hooks.
+    /// Returns a report with the counters of all hooks.
     #[must_use]
     pub fn report(&self) -> HooksReport {
         self.report.borrow().clone()
     }
 
-    /// A shard's sender to the courier.
+    /// Returns the sender through which a shard passes events to the courier.
     pub(crate) fn of_shard(&self) -> Box<dyn Audience> {
         Box::new(Voice(self.told.clone()))
     }
 
-    /// Sends an order to the courier; it is dropped if the queue is full.
+    /// Sends an order to the courier; the order is dropped if the queue is full.
     pub(crate) fn order(&self, order: Order) {
         if self.orders.try_send(order).is_err() {
             tracing::warn!("an order for hooks was dropped: their queue is full");
@@ -113,5 +113,5 @@ impl Audience for Voice {
     }
 }
 
-/// Maximum number of queued orders for the courier; these come from operators.
+/// Maximum number of orders queued for the courier; orders come from operators.
 const ORDERS_WAITING_MAX: usize = 64;

@@ -1,7 +1,7 @@
 //! A signaling service for WebRTC that implements the wire protocol of Amazon Kinesis Video Streams.
 //!
-//! `ARCHITECTURE.md` is an overview, `decisions/` records what was decided and why. The crate [`broker_core`] contains
-//! sessions, channels and shards, without I/O; this one drives them. In reading order:
+//! `ARCHITECTURE.md` is an overview; `decisions/` records decisions and their reasons. The crate [`broker_core`]
+//! contains sessions, channels and shards, without I/O; this crate drives them. In reading order:
 //!
 //! | module | what it is |
 //! |---|---|

@@ -1,137 +1,142 @@
-//! Limits of the log, the admin listener and its event streams, and hooks, each with its reason and the effect of
-//! reaching it.
+//! Limits of the log, of the admin listener and its event streams, and of hooks, each with its rationale and what
+//! happens when it is reached.
 
-/// Maximum number of entries and lines queued for the log thread: 3 MiB at about 500 bytes each. Further ones are
-/// dropped and counted: `heliograph_log_dropped_total`.
+/// Maximum number of entries and lines queued for the log thread: 3 MiB at about 500 bytes each. Any others are dropped
+/// and counted: `heliograph_log_dropped_total`.
 pub(crate) const LOG_LINES_WAITING_MAX: usize = 6144;
 
-/// Maximum number of refusals queued for the log thread with the data their signature was compared with, about 2 KiB
-/// each; beyond it, that part is omitted.
+/// Maximum number of refusals queued for the log thread that include the data against which their signature was
+/// checked, about 2 KiB each; above it, that data is omitted.
 pub(crate) const LOG_EXPLAINED_WAITING_MAX: usize = 1024;
 
-/// Maximum number of queued reports to the log thread about unrecorded refusals, by subject; beyond it, only the total
+/// Maximum number of reports about unrecorded refusals, by subject, queued for the log thread; above it, only the total
 /// is reported.
 pub(crate) const LOG_COUNTS_WAITING_MAX: usize = 16;
 
-/// Maximum number of refusals kept in memory for `/refusals`, about 500 bytes each without the data their signature was
-/// compared with. Beyond it, the oldest refusal of the network with the most refusals is evicted.
+/// Maximum number of refusals kept in memory for `/refusals`, about 500 bytes each without the data against which their
+/// signature was checked. Above it, the oldest refusal of the network with the most refusals is evicted.
 pub(crate) const REFUSALS_KEPT_MAX: usize = 4096;
 
-/// Maximum size of the refusals kept for `/refusals`, in bytes. Beyond it, refusals are evicted as for
+/// Maximum total size of the refusals kept for `/refusals`, in bytes. Above it, refusals are evicted as for
 /// `REFUSALS_KEPT_MAX`.
 pub(crate) const REFUSALS_KEPT_BYTES_MAX: usize = 8 << 20;
 
 /// Maximum number of groups of refusals (one check of one channel or key) that are counted separately, about 1 KiB each
-/// and at most 5 KiB. Beyond it, the least active group of the check with the most groups is merged into that check's
+/// and at most 5 KiB. Above it, the least active group of the check with the most groups is merged into that check's
 /// other refusals.
 pub(crate) const REFUSAL_GROUPS_KEPT_MAX: usize = 512;
 
-/// Maximum number of audit entries of completed changes, and reservations for changes in progress, in addition to
-/// [`LOG_LINES_WAITING_MAX`]: 0.6 MiB, shared by account; a single account may use half. When an account has used up
-/// its share, or stderr fails, changes are refused with 503 and counted (`heliograph_audit_refused_total`), so that no
-/// change goes unrecorded.
+/// Maximum number of audit entries for completed changes and of reservations for changes in progress, in addition to
+/// [`LOG_LINES_WAITING_MAX`]: 0.6 MiB, shared among accounts; a single account may use half. When an account has used
+/// up its share, or stderr fails, changes are refused with 503 and counted (`heliograph_audit_refused_total`), so that
+/// no change goes unrecorded.
 pub(crate) const LOG_AUDITS_WAITING_MAX: usize = 2048;
 
-/// Maximum number of concurrent event streams of the admin listener; enough for the screens of a team. Further ones get
+/// Maximum number of concurrent event streams of the admin listener, enough for the screens of a team. Any others get
 /// 503.
 pub(crate) const STREAMS_MAX: usize = 32;
 
-/// Maximum number of channels watched by all streams together: each is queried once a second on its shard. Further ones
+/// Maximum number of channels watched by all streams together: each is queried once a second on its shard. Any others
 /// get 503.
 pub(crate) const WATCHED_CHANNELS_MAX: usize = 16;
 
-/// Maximum number of topics per stream: all existing ones, with the channels of some browser tabs sharing a stream.
+/// Maximum number of topics per stream: all that exist, plus the channels of several browser tabs that share the
+/// stream.
 pub(crate) const TOPICS_MAX: usize = 16;
 
-/// Maximum number of events of a feed kept for slow streams. A stream that falls further behind loses the oldest
-/// events, is informed of their number, and receives the state of its topic again. A feed of states keeps only the
-/// newest one.
+/// Maximum number of a feed's events kept for slow streams. A stream that falls further behind loses the oldest events,
+/// is informed of their number, and receives the state of its topic again. A feed of states keeps only the newest
+/// state.
 pub(crate) const FEED_EVENTS_WAITING_MAX: usize = 256;
 
-/// Maximum size of the events of a feed kept for slow streams, in bytes.
+/// Maximum total size of a feed's events kept for slow streams, in bytes.
 pub(crate) const FEED_BYTES_WAITING_MAX: usize = 640 * 1024;
 
-/// Number of feeds without superseded events: the log, and refusals.
+/// Number of feeds in which newer events do not supersede older ones: the log, and refusals.
 pub(crate) const FEEDS_OF_EVENTS: usize = 2;
 
-/// Maximum number of channel states queued for streams of the topic `presence`. If the queue is full, a shard reports
-/// the then current state later.
+/// Maximum number of channel states queued for streams of the topic `presence`. If the queue is full, a shard later
+/// reports the state that is then current.
 pub(crate) const STATES_TOLD_WAITING_MAX: usize = 256;
 
-/// Maximum number of channels whose newest state is queued for a stream of the topic `presence`, with their bytes.
-/// Beyond it, the oldest is evicted, and a stream that missed it rereads all states.
+/// Maximum number of channels whose newest state is queued for a stream of the topic `presence`, with its bytes. Above
+/// it, the oldest is evicted, and a stream that missed the state rereads all states.
 pub(crate) const STATES_WAITING_MAX: usize = 1024;
 pub(crate) const STATES_BYTES_WAITING_MAX: usize = 512 * 1024;
 
-/// Maximum size of an event in bytes. Lists in it are truncated to fit; a channel with some thousand viewers takes as
-/// much, and the history of an hour 160 KiB.
+/// Maximum size of an event in bytes. Lists in an event are truncated to fit; a channel with several thousand viewers
+/// reaches this size, and the history of an hour takes 160 KiB.
 pub(crate) const EVENT_BYTES_MAX: usize = 256 * 1024;
 
 /// Maximum number of bytes of an event passed to a stream's connection at once.
 pub(crate) const EVENT_PIECE_BYTES: usize = 16 * 1024;
 
-/// Maximum number of refusals, the newest ones, sent at the start of a stream.
+/// Maximum number of refusals sent at the start of a stream; the newest are sent.
 pub(crate) const REFUSALS_SHOWN_MAX: usize = 200;
 
-/// Maximum number of events of a topic per second. Further ones are counted and reported as one.
+/// Maximum number of events of a topic per second. Any others are counted and reported in a single event.
 pub(crate) const FEED_EVENTS_PER_SECOND: u32 = 200;
 
-/// Maximum size of the last log lines kept for `GET /log`, including overhead: about 20,000 lines. The oldest are
-/// evicted.
+/// Maximum total size of the most recent log lines, which are kept for `GET /log`, in bytes including overhead: about
+/// 20,000 lines. The oldest are evicted.
 pub(crate) const LOG_BYTES_KEPT_MAX: usize = 4 << 20;
 
-/// Maximum size of warnings and errors kept in addition, so that a flood of other lines cannot evict them.
+/// Maximum total size of warnings and errors, which are kept in addition so that a flood of other lines cannot evict
+/// them, in bytes.
 pub(crate) const LOG_WARNINGS_BYTES_KEPT_MAX: usize = 1 << 20;
 
-/// Maximum number of log lines, the newest ones, sent at the start of a stream.
+/// Maximum number of log lines sent at the start of a stream; the newest are sent.
 pub(crate) const LOG_LINES_SHOWN_MAX: usize = 2000;
 
 /// Maximum number of lines in a response to `GET /log`.
 pub(crate) const LOG_LINES_ANSWERED_MAX: usize = 1000;
 
-/// Maximum number of events read for a response: the capacity of the default ring. Only one trace is read at a time.
+/// Maximum number of events read for a response, equal to the capacity of the default ring. Only one trace is read at a
+/// time.
 pub(crate) const TRACE_EVENTS_MAX: usize = 65_536;
 
-/// Maximum number of events, the newest of the channel, read for the suggestions about a session that has just ended.
+/// Maximum number of events read to make suggestions about a session that has just ended; the newest events of the
+/// channel are read.
 pub(crate) const SUGGESTING_EVENTS_MAX: usize = 512;
 
-/// Maximum number of troubled sessions kept for the overview, about 1 KiB each. The oldest is evicted.
+/// Maximum number of troubled sessions kept for the overview, about 1 KiB each. Above it, the oldest is evicted.
 pub(crate) const TROUBLED_KEPT_MAX: usize = 512;
 
-/// Maximum number of troubled sessions per channel, so that one channel cannot evict all others; its oldest is evicted.
+/// Maximum number of troubled sessions per channel, above which the channel's oldest is evicted, so that one channel
+/// cannot evict all others.
 pub(crate) const TROUBLED_PER_CHANNEL_MAX: usize = 16;
 
-/// Maximum number of roles of channels whose takeovers or short connections are counted, about 200 bytes each: the one
-/// inactive for longest is evicted.
+/// Maximum number of channel roles whose takeovers or short connections are counted, about 200 bytes each; above it,
+/// the one inactive for longest is evicted.
 pub(crate) const REPEATS_WATCHED_MAX: usize = 256;
 
-/// Maximum number of troubled sessions, the newest ones, shown on pages.
+/// Maximum number of troubled sessions shown on pages; the newest are shown.
 pub(crate) const TROUBLED_SHOWN_MAX: usize = 50;
 
-/// Maximum number of traces read per second to explain troubled sessions, each taking some tenths of a millisecond of
-/// its shard. Further ones wait; their notes may be overwritten in the meantime.
+/// Maximum number of traces read per second to explain troubled sessions, each of which takes a few tenths of a
+/// millisecond on its shard. Any others wait, and their notes may be overwritten in the meantime.
 pub(crate) const TROUBLED_TRACED_PER_SECOND: usize = 4;
 
-/// Maximum number of problem causes listed at a time. Beyond it, the newest cause of the account with the most causes
-/// is evicted.
+/// Maximum number of problem causes listed at a time. Above it, the newest cause of the account with the most causes is
+/// evicted.
 pub(crate) const PROBLEMS_KEPT_MAX: usize = 1000;
 
-/// Maximum number of members kept per cause; of further ones only the channels are counted.
+/// Maximum number of members kept per cause; for further members, only the channels are counted.
 pub(crate) const PROBLEM_MEMBERS_MAX: usize = 256;
 
-/// Maximum size of causes and members in bytes: with names of usual length about 5,000 members, or 40,000 additional
-/// channels that are only counted. Beyond it, causes are evicted as for `PROBLEMS_KEPT_MAX`.
+/// Maximum total size of causes and members in bytes: with names of usual length, about 5,000 members, or 40,000
+/// additional channels that are only counted. Above it, causes are evicted as for `PROBLEMS_KEPT_MAX`.
 pub(crate) const PROBLEMS_BYTES_MAX: usize = 2 << 20;
 
-/// Maximum number of members of causes per second whose channels are checked for having reconnected: a letter each to
-/// the shard of the channel. Further ones are checked later.
+/// Maximum number of members of causes per second whose channels are checked for having reconnected, which takes one
+/// letter to the channel's shard each. Any others are checked later.
 pub(crate) const PROBLEM_LOOKS_PER_SECOND: usize = 32;
 
-/// Maximum number of causes shown by the overview, and of causes a page may request.
+/// Maximum number of causes that the overview shows, and that a page may request.
 pub(crate) const PROBLEMS_SHOWN_MAX: usize = 50;
 
-/// Maximum number of problems passed to the history in a step: its queue holds more, and a flood of new ones is written
-/// within minutes.
+/// Maximum number of problems passed to the history in one step: its queue holds more, and a flood of new problems is
+/// written within minutes.
 pub(crate) const PROBLEMS_RECORDED_AT_ONCE: usize = 32;
 
 /// Maximum number of members of a cause shown in lists.
@@ -140,112 +145,115 @@ pub(crate) const PROBLEM_MEMBERS_SHOWN: usize = 5;
 /// Maximum length of an operator's reason for a mark, in characters.
 pub(crate) const PROBLEM_WHY_CHARS_MAX: usize = 256;
 
-/// Maximum number of concurrent connections of the admin listener, except event streams. Beyond it, the oldest
+/// Maximum number of concurrent connections to the admin listener, except for event streams. Above it, the oldest
 /// connection of the address with the most connections is closed.
 pub(crate) const ADMIN_CONNECTIONS_MAX: usize = 128;
 
-/// Maximum number of admin connections for a process limited to fewer than [`ADMIN_FILES_MIN`] descriptors, so that
+/// Maximum number of admin connections if the process is limited to fewer than [`ADMIN_FILES_MIN`] descriptors, so that
 /// enough remain for clients.
 pub(crate) const ADMIN_CONNECTIONS_FEW: usize = 24;
 
-/// Limit of open files below which [`ADMIN_CONNECTIONS_FEW`] applies.
+/// Limit on open files below which [`ADMIN_CONNECTIONS_FEW`] applies.
 pub(crate) const ADMIN_FILES_MIN: usize = 4096;
 
-/// Maximum number of descriptors of evicted connections that are still closing. Further connections of the admin
-/// listener wait in the backlog, those of the local network get 503.
+/// Maximum number of descriptors of evicted connections that are still closing. Above it, new connections to the admin
+/// listener wait in the backlog, and those from the local network get 503.
 pub(crate) const LEAVING_MAX: usize = 8;
 
-/// Maximum number of connections from the local network for pages, under `--lan`, per process: some phones with a few
-/// connections each. Beyond it, a connection of the address with the most connections is evicted to admit one from
-/// another address; a newcomer from that address gets 503.
+/// Maximum number of connections per process from the local network for pages, under `--lan`: enough for several phones
+/// with a few connections each. Above it, a connection of the address with the most connections is evicted to admit one
+/// from another address; a new one from that address gets 503.
 pub(crate) const LAN_CONNECTIONS_MAX: usize = 64;
 
-/// Maximum number of account sign-ins in progress, about 700 bytes each. Beyond it, the oldest one of the address with
-/// the most sign-ins is evicted.
+/// Maximum number of account sign-ins in progress, about 700 bytes each. Above it, the oldest sign-in of the address
+/// with the most sign-ins is evicted.
 pub(crate) const CONSOLE_SIGN_INS_MAX: usize = 1024;
 
-/// Maximum number of sessions of accounts, about 1 KiB each. The oldest is evicted.
+/// Maximum number of account sessions, about 1 KiB each. Above it, the oldest is evicted.
 pub(crate) const CONSOLE_SESSIONS_MAX: usize = 256;
 
-/// Maximum number of sessions per account, whose oldest is evicted, so that one account cannot evict others.
+/// Maximum number of sessions per account, above which the account's oldest is evicted, so that one account cannot
+/// evict others.
 pub(crate) const CONSOLE_SESSIONS_OF_ACCOUNT_MAX: usize = 16;
 
-/// Maximum number of codes being exchanged at the provider. Further ones get 503.
+/// Maximum number of authorization codes being exchanged at the provider. Any others get 503.
 pub(crate) const CONSOLE_EXCHANGES_MAX: usize = 4;
 
-/// Maximum number of valid pairing codes: one for each press of a button in five minutes. The oldest is evicted.
+/// Maximum number of valid pairing codes: one for each press of a button within five minutes. Above it, the oldest is
+/// evicted.
 pub(crate) const PAIR_CODES_MAX: usize = 16;
 
-/// Maximum number of paired devices. The one paired first is evicted.
+/// Maximum number of paired devices. Above it, the device that was paired first is evicted.
 pub(crate) const PAIR_SESSIONS_MAX: usize = 64;
 
-/// Maximum size of a request's head on the admin listener, in bytes. Longer ones get 431.
+/// Maximum size of a request's head on the admin listener, in bytes. Longer heads get 431.
 pub(crate) const ADMIN_HEAD_BYTES_MAX: usize = 16 * 1024;
 
-/// Maximum size of the documents of one `POST /import`, in bytes: a thousand channels with some tags. Only one such
-/// request is held at a time.
+/// Maximum total size of the documents in one `POST /import`, in bytes: enough for a thousand channels with a few tags
+/// each. Only one such request is held at a time.
 pub(crate) const IMPORT_BODY_BYTES_MAX: usize = 1 << 20;
 
-/// Maximum size of a request's body on the admin listener, in bytes. Longer ones get 413.
+/// Maximum size of a request's body on the admin listener, in bytes. Longer bodies get 413.
 pub(crate) const ADMIN_BODY_BYTES_MAX: usize = 64 * 1024;
 
-/// Maximum number of unread response and event bytes on all connections of the admin listener. Beyond it, the
-/// connection that has waited longest for its peer is closed.
+/// Maximum number of response and event bytes that peers have not read, on all connections of the admin listener. Above
+/// it, the connection that has waited longest for its peer is closed.
 pub(crate) const ADMIN_UNREAD_BYTES_MAX: usize = 16 << 20;
 
-/// Maximum size of a request for a session of `/try`, in bytes: a channel's name and a client id of 256 characters
-/// each, and some slack.
+/// Maximum size of a request for a `/try` session, in bytes: a channel name and a client id of 256 characters each,
+/// with some margin.
 pub(crate) const TRY_SESSION_BODY_BYTES_MAX: usize = 4096;
 
 /// Maximum size of an event accepted by `/try/wake`, in bytes: 16 waiting viewers with client ids of 256 characters,
-/// and some slack.
+/// with some margin.
 pub(crate) const TRY_WAKE_BODY_BYTES_MAX: usize = 16 * 1024;
 
-/// Maximum number of wake calls for cameras of `/try` queued for a slow page: beyond it, the oldest are dropped, and
-/// the hook calls again.
+/// Maximum number of wake calls for `/try` cameras queued for a slow page. Above it, the oldest are dropped, and the
+/// hook calls again.
 pub(crate) const TRY_WAKES_KEPT: usize = 64;
 
-/// Maximum time a page waits for a wake call before it polls again, in seconds.
+/// Maximum time for which a page waits for a wake call before it polls again, in seconds.
 pub(crate) const TRY_WAKE_WAIT_S: u64 = 25;
 
-/// Maximum number of sessions of `/try` issued per minute: a page needs two, each valid for a quarter of an hour.
+/// Maximum number of `/try` sessions issued per minute; a page needs two, each valid for a quarter of an hour.
 pub(crate) const TRY_SESSIONS_PER_MINUTE: usize = 5;
 
 /// Maximum number of channel states queued for the courier of hooks, about 500 bytes each and at most 5 KiB. If the
-/// queue is full, a shard reports the then current state later.
+/// queue is full, a shard later reports the state that is then current.
 pub(crate) const PRESENCES_WAITING_MAX: usize = 4096;
 
-/// Maximum number of channels with queued events of one hook, per half of its capacity (wake calls, states), since each
-/// counts as at least an equal part of [`HOOK_BYTES_MAX`].
+/// Maximum number of channels with queued events per hook and half of its capacity (wake calls, states); follows from
+/// counting each as at least an equal share of [`HOOK_BYTES_MAX`].
 pub(crate) const HOOK_WAITING_MAX: usize = 16_384;
 
-/// Maximum size of the queued events of one half of a hook's capacity, in bytes. Beyond it, events of the account with
-/// the most bytes are evicted, and the receiver is informed that it must read all states.
+/// Maximum total size of the queued events in one half of a hook's capacity, in bytes. Above it, events of the account
+/// with the most bytes are evicted, and the receiver is informed that it must read all states.
 pub(crate) const HOOK_BYTES_MAX: usize = 8 << 20;
 
-/// Maximum number of concurrent requests to one hook, half of them wake calls. Further due requests wait.
+/// Maximum number of concurrent requests to one hook, half of which may be wake calls. Other due requests wait.
 pub(crate) const HOOK_FLIGHTS_MAX: usize = 16;
 
-/// Minimum time between two states of one channel sent to a hook, in milliseconds; changes in between are covered by
-/// the newest state. A client that connects in a loop costs a receiver at most one request per second.
+/// Minimum time between two states of a channel sent to a hook, in milliseconds; the newest state covers changes in
+/// between. A client that connects in a loop therefore causes at most one request per second to a receiver.
 pub(crate) const HOOK_STATES_APART_MS: u64 = 1_000;
 
 /// Number of consecutive failures after which a hook gets one request at a time, until one succeeds.
 pub(crate) const HOOK_FAILURES_MAX: u32 = 20;
 
 /// Maximum delay that a receiver may request with `Retry-After`, in milliseconds; without that header, the maximum
-/// delay is half of it.
+/// delay is half as long.
 pub(crate) const HOOK_RETRY_MS_MAX: u64 = 60_000;
 
-/// Maximum number of bytes of a receiver's response that are read and discarded. A longer one ends its connection.
+/// Maximum number of bytes of a receiver's response that are read and discarded. A longer response causes its
+/// connection to be closed.
 pub(crate) const HOOK_ANSWER_BYTES_MAX: usize = 4096;
 
-/// Maximum number of concurrent DNS lookups for a receiver of hooks, or for a provider. Each takes a thread of the
-/// system's resolver, which may hang; further ones wait.
+/// Maximum number of concurrent DNS lookups for a hook's receiver or for a provider. Each occupies a thread of the
+/// system's resolver, which may hang; any others wait.
 pub(crate) const LOOKUPS_MAX: usize = 2;
 
-/// Maximum number of channels being called or called within the last hour, about 500 bytes each. Beyond it, a channel
-/// of the account with the most channels is evicted, or the new one is not called.
+/// Maximum number of channels that are being called or were called within the last hour, about 500 bytes each. Above
+/// it, a channel of the account with the most channels is evicted, or the new channel is not called.
 pub(crate) const WAKE_CHANNELS_MAX: usize = 65_536;
 
 /// Maximum number of calls per channel and hour.
@@ -254,32 +262,33 @@ pub(crate) const WAKES_PER_HOUR: u32 = 30;
 /// Maximum number of calls per channel, caller and hour.
 pub(crate) const WAKES_OF_CALLER_PER_HOUR: u32 = 10;
 
-/// Maximum number of callers per channel counted separately within an hour; no more can have caused a call.
+/// Maximum number of callers per channel that are counted separately within an hour; no more than this can have caused
+/// a call.
 pub(crate) const WAKE_CALLERS_MAX: usize = WAKES_PER_HOUR as usize;
 
-/// Maximum length of the text of `POST /forget`, in bytes: a provider's subject may have 255 characters.
+/// Maximum length of the text in `POST /forget`, in bytes; a provider's subject may have 255 characters.
 pub(crate) const FORGET_BYTES_MAX: usize = 2048;
 
-/// Maximum number of marks kept by the history, 1 MiB: about 130 a day for a month. The oldest is evicted.
+/// Maximum number of marks that the history keeps, 1 MiB: about 130 a day for a month. Above it, the oldest is evicted.
 pub(crate) const HISTORY_MARKS_MAX: usize = 4096;
 
-/// Maximum number of ended causes kept by the history, 4 MiB. Beyond it, the oldest cause of the account with the most
-/// causes is evicted.
+/// Maximum number of resolved causes that the history keeps, 4 MiB. Above it, the oldest cause of the account with the
+/// most causes is evicted.
 pub(crate) const HISTORY_CAUSES_MAX: usize = 4096;
 
-/// Maximum number of rows in a response of `/history`; beyond it, two or more rows are merged into one.
+/// Maximum number of rows in a `/history` response; above it, two or more rows are merged into one.
 pub(crate) const HISTORY_ROWS_SHOWN_MAX: usize = 2000;
 
-/// Maximum number of marks, and of causes, in a response: the newest ones.
+/// Maximum number of marks, and of causes, in a response; the newest are included.
 pub(crate) const HISTORY_MARKS_SHOWN_MAX: usize = 500;
 pub(crate) const HISTORY_CAUSES_SHOWN_MAX: usize = 250;
 
-/// Maximum number of rows and notes queued for the history's thread, up to 2 KiB each. Further ones are lost, since the
-/// disk hangs.
+/// Maximum number of rows and notes queued for the history's thread, up to 2 KiB each. Any others are lost; the queue
+/// fills only if the disk hangs.
 pub(crate) const HISTORY_JOBS_WAITING_MAX: usize = 64;
 
-/// Maximum number of notes waiting for space on a full disk. Further ones are lost.
+/// Maximum number of notes waiting for space on a full disk. Any others are lost.
 pub(crate) const HISTORY_NOTES_WAITING_MAX: usize = 64;
 
-/// Maximum size of both files of the history together, or of its memory if not on disk, in bytes.
+/// Maximum total size of the history's two files, or of its memory if it is not on disk, in bytes.
 pub(crate) const HISTORY_BYTES: usize = 6 << 20;

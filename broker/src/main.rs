@@ -1,4 +1,4 @@
-//! The binary `broker`: flags, configuration, then the server.
+//! The `broker` binary: parses flags, loads the configuration, then runs the server.
 
 use broker::commands::{
     backup, bundle, cluster, devices, doctor, env, forget, hook_test, policy_test, presign, report,
@@ -99,7 +99,7 @@ fn serve(flags: &ServeFlags) -> Result<ExitCode, Failure> {
     result
 }
 
-/// The failure for an invalid configuration, with a hint to `--dev` if only credentials are missing.
+/// Returns the failure for an invalid configuration, with a hint to use `--dev` if only credentials are missing.
 fn refusal(error: &ConfigError, dev: bool) -> Failure {
     let lacks_credentials = error.faults().iter().any(|fault| fault.key == "auth");
     let hint = if lacks_credentials && !dev {
@@ -110,7 +110,7 @@ fn refusal(error: &ConfigError, dev: bool) -> Failure {
     Failure::Configuration(format!("{}{hint}", told(error)))
 }
 
-/// Formats the faults of a configuration; on a terminal with the lines of the file.
+/// Formats the faults of a configuration, on a terminal together with the lines of the file.
 fn told(error: &ConfigError) -> String {
     if Screen::stderr().is_terminal() {
         error.marked()
@@ -143,5 +143,5 @@ fn check_config(file: &Path, flags: &ServeFlags) -> Result<(), Failure> {
     print(&summary)
 }
 
-/// Maximum time that the shutdown waits for a blocked stderr to accept the last lines.
+/// Maximum time for which the shutdown waits for a blocked stderr to accept the last lines.
 const FLUSH_MAX: std::time::Duration = std::time::Duration::from_millis(500);

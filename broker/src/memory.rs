@@ -1,9 +1,10 @@
-//! Maximum memory of the process at its limits, with a term for everything that peers can cause to grow.
+//! Maximum memory of the process when all limits are reached, as a sum with a term for everything that peers can cause
+//! to grow.
 //!
-//! Every new queue, buffer or table must add a term here; the sum at default limits stays within 1.27 GiB on any number
-//! of shards. The records of channels are a separate sum ([`records`]): they are the service's payload, with a limit
-//! set by the operator accordingly. Neither includes the rate-limit buckets of channels called within the last seconds
-//! (at most 2 KiB each), the allocator's reserves, the binary and the threads' stacks.
+//! Every new queue, buffer or table must add a term here; with default limits, the sum stays within 1.27 GiB for any
+//! number of shards. Channel records are a separate sum ([`records`]), since they are the service's payload, whose
+//! limit the operator sets accordingly. Neither sum includes the rate-limit buckets of channels called within the last
+//! few seconds (at most 2 KiB each), the allocator's reserves, the binary or thread stacks.
 
 use crate::edge::{EdgeSettings, Post};
 use crate::limits::{
@@ -34,16 +35,16 @@ use std::{fmt, fs};
 /// Maximum size of an idle connection in bytes: session, socket, timer, and the TLS engine if encrypted.
 pub const CONNECTION_BYTES: usize = 16 << 10;
 
-/// One term of the sum.
+/// A term of the sum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Term {
-    /// Name of the memory's use, such as "outboxes".
+    /// Purpose of the memory, such as "outboxes".
     pub name: &'static str,
     /// Maximum number of items per shard, or per process.
     pub count: usize,
     /// Size of each item, including overhead.
     pub bytes: usize,
-    /// Number of shards that have such items; 1 if they exist once per process.
+    /// Number of shards that have such items; 1 if the items exist once per process.
     pub times: usize,
 }
 
@@ -70,7 +71,7 @@ impl fmt::Display for Term {
     }
 }
 
-/// All terms at these limits, except for the records of channels.
+/// Returns all terms with these settings, except for the records of channels.
 #[must_use]
 pub fn budget(settings: &Settings) -> Vec<Term> {
     let each = of_each_shard(settings).map(|row| (row, settings.shards));
@@ -85,11 +86,11 @@ pub fn budget(settings: &Settings) -> Vec<Term> {
     used.map(term).collect()
 }
 
-/// A row of the tables below: whether these settings use it, its name, the maximum number of items, and the size of
+/// A row in the tables below: whether the settings require it, its name, the maximum number of items, and the size of
 /// each.
 type Row = (bool, &'static str, usize, usize);
 
-/// The terms of one shard.
+/// Returns the terms of one shard.
 #[rustfmt::skip] // a table, a term per row
 fn of_each_shard(settings: &Settings) -> impl Iterator<Item = Row> {
     let shards = settings.shards;
@@ -133,7 +134,7 @@ fn of_each_shard(settings: &Settings) -> impl Iterator<Item = Row> {
     .into_iter()
 }
 
-/// The terms that exist once per process: the store, the log, the admin listener, and configured features.
+/// Returns the terms that exist once per process: the store, the log, the admin listener, and configured features.
 #[rustfmt::skip] // a table, a term per row
 fn of_the_process(settings: &Settings) -> impl Iterator<Item = Row> {
     use broker_etcd::limits as node;
@@ -190,8 +191,8 @@ fn of_the_process(settings: &Settings) -> impl Iterator<Item = Row> {
     .into_iter()
 }
 
-/// Maximum number of letters in all mailboxes together, whose memory is allocated on demand. Those about Alexa calls
-/// are limited by the number of such calls, across all shards.
+/// Returns the maximum number of letters in all mailboxes together, whose memory is allocated on demand. Letters about
+/// Alexa calls are limited by the number of such calls, across all shards.
 fn letters(shards: usize) -> usize {
     let others = mailbox_open_places(shards)
         + calls_per_pair(shards) * shards
@@ -201,7 +202,7 @@ fn letters(shards: usize) -> usize {
     (others + about_calls) * shards
 }
 
-/// The registry of things, if `[things]` defines one: a reload temporarily holds two of them.
+/// Returns the term for the registry of things, if `[things]` defines one; a reload temporarily holds two registries.
 #[must_use]
 pub fn things(credentials: &Credentials) -> Option<Term> {
     let max = credentials.things()?.registry.max();
@@ -213,8 +214,8 @@ pub fn things(credentials: &Credentials) -> Option<Term> {
     })
 }
 
-/// Memory for channel records up to the configured limit, which records stored earlier may exceed. A record takes about
-/// 480 bytes with a name of usual length and without tags.
+/// Returns the term for channel records, up to the configured limit, which records stored earlier may exceed. A record
+/// takes about 480 bytes with a name of usual length and no tags.
 #[must_use]
 pub fn records(settings: &Settings) -> Term {
     Term {
@@ -225,27 +226,27 @@ pub fn records(settings: &Settings) -> Term {
     }
 }
 
-/// All terms at these limits with these credentials, the records of channels last.
+/// Returns all terms with these settings and credentials; the term for channel records comes last.
 pub(crate) fn terms(settings: &Settings, credentials: Option<&Credentials>) -> Vec<Term> {
     let further = credentials.and_then(things).into_iter();
     let further = further.chain([records(settings)]);
     budget(settings).into_iter().chain(further).collect()
 }
 
-/// Total size of these terms in bytes.
+/// Returns the total size of these terms in bytes.
 fn total<'t>(terms: impl IntoIterator<Item = &'t Term>) -> usize {
     let bytes = terms.into_iter().map(Term::total);
     bytes.fold(0, usize::saturating_add)
 }
 
-/// The complete sum in bytes.
+/// Returns the complete sum in bytes.
 #[must_use]
 pub fn bytes(settings: &Settings) -> usize {
     total(&terms(settings, None))
 }
 
-/// The memory available to the process in bytes: the smaller of its cgroup's limit and the machine's memory. `None` if
-/// neither is known.
+/// Returns the memory available to the process in bytes: its cgroup's limit or the machine's memory, whichever is less.
+/// `None` if neither is known.
 #[must_use]
 pub fn limit() -> Option<usize> {
     let machine = fs::read_to_string("/proc/meminfo").unwrap_or_default();
@@ -256,11 +257,11 @@ pub fn limit() -> Option<usize> {
     group_limit().into_iter().chain(machine).min()
 }
 
-/// Checks whether new settings may replace those used at startup. They may unless their sum exceeds both `start`, the
-/// sum at startup, and the limit.
+/// Checks whether new settings may replace those used at startup: their sum must not exceed both `start`, the sum at
+/// startup, and the memory limit.
 ///
 /// # Errors
-/// Both sums, and the remedy.
+/// Returns an error that states both sums and the remedy.
 pub fn fits(settings: &Settings, start: usize, limit: Option<usize>) -> Result<(), String> {
     let (bytes, limit) = (bytes(settings), limit.unwrap_or(usize::MAX));
     if bytes <= start.max(limit) {
@@ -287,8 +288,8 @@ pub fn sum(settings: &Settings, credentials: Option<&Credentials>) -> String {
 
 // The sum against what the control group of the process may use.
 
-/// Warning if the cgroup's limit is below what these terms and connections may use together; `None` if everything fits,
-/// or there is no limit.
+/// Returns a warning if the cgroup's limit is below the memory that these terms and connections may use together;
+/// `None` if everything fits, or there is no limit.
 #[must_use]
 pub fn shortage(limit: Option<usize>, terms: &[Term], connections: usize) -> Option<String> {
     let limit = limit?;
@@ -305,14 +306,14 @@ pub fn shortage(limit: Option<usize>, terms: &[Term], connections: usize) -> Opt
     })
 }
 
-/// Memory limit of this process's cgroup in bytes; `None` if unlimited.
+/// Returns the memory limit of this process's cgroup in bytes; `None` if unlimited.
 #[must_use]
 pub fn group_limit() -> Option<usize> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     limit_below(Path::new("/sys/fs/cgroup"), &groups)
 }
 
-/// The lowest limit of the groups in `/proc/PID/cgroup` and their ancestors, for both versions of cgroups.
+/// Returns the lowest limit among the groups in `/proc/PID/cgroup` and their ancestors, for both versions of cgroups.
 fn limit_below(root: &Path, groups: &str) -> Option<usize> {
     let groups = groups.lines().filter_map(|line| {
         let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
@@ -339,54 +340,55 @@ fn limit_below(root: &Path, groups: &str) -> Option<usize> {
     limits.min().filter(|limit| *limit < UNLIMITED)
 }
 
-/// Limits from this number on count as unlimited: cgroups version 1 reports a number near it if there is no limit.
+/// Value from which a limit counts as unlimited: cgroups version 1 reports a number near this one if there is no limit.
 const UNLIMITED: usize = 1 << 60;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
-/// Size of a refusal group: the longest channel name, and its table entry.
+/// Size of a refusal group in bytes, with the longest channel name and its table entry.
 const REFUSAL_GROUP_BYTES: usize = 384;
 
-/// Size of an admin connection: a head, a body, and output of the size of a head.
+/// Size of an admin connection in bytes: a head, a body, and output of the same size as a head.
 const ADMIN_CONNECTION_BYTES: usize =
     2 * ADMIN_HEAD_BYTES_MAX + ADMIN_BODY_BYTES_MAX + ADMIN_TASK_BYTES;
 
-/// Size of an account with a long subject, or the state of a sign-in.
+/// Size of an account with a long subject, or of the state of a sign-in, in bytes.
 const ACCOUNT_BYTES: usize = 1024;
 
-/// Size of a state with names of usual length and a few waiting viewers; the largest are ten times as large.
+/// Size in bytes of a state with names of usual length and a few waiting viewers; the largest states are ten times as
+/// large.
 const PRESENCE_BYTES: usize = 1024;
 
-/// Size of a called channel, with its state and some callers.
+/// Size of a called channel in bytes, with its state and several callers.
 const WAKE_BYTES: usize = 1024;
 
-/// Size of the map entry for a cause's position in its file, in bytes.
+/// Size in bytes of the map entry that contains a cause's position in its file.
 const CAUSE_PLACE_BYTES: usize = 64;
 
-/// Size of a registry entry in bytes: a certificate with a name of up to 50 letters.
+/// Size of a registry entry in bytes: a certificate, with a name of up to 50 letters.
 const THING_BYTES: usize = 100;
 
-/// Size of a mailbox entry: a letter and the queue's sequence number.
+/// Size of a mailbox entry in bytes: a letter, and the queue's sequence number.
 const LETTER_BYTES: usize = size_of::<Post<Shard>>() + 8;
 
-/// Size of a waiting call: an offer of at most 10,000 bytes with its frame and its names, stored once at its channel;
-/// and a share of the names of ended calls.
+/// Size of a waiting call in bytes: an offer of at most 10,000 bytes with its frame and names, stored once at its
+/// channel, and a share of the names of ended calls.
 const WAITING_CALL_BYTES: usize = 12 * KIB;
 
-/// Size of a waiting device in addition to its connection: its caller, and its map entries.
+/// Size of a waiting device in bytes, in addition to its connection: its caller, and its map entries.
 const WAKE_POLL_BYTES: usize = 384;
 
 /// Size of a signing key in bytes; see [`broker_core::limits::SIGNING_KEYS_PER_SHARD_MAX`].
 const SIGNING_KEY_BYTES: usize = 1536;
 
-/// Size of an admin connection's task, socket and timers.
+/// Size of an admin connection's task, socket and timers, in bytes.
 const ADMIN_TASK_BYTES: usize = 8 * KIB;
 
-/// Size of a trace event, with the name of a viewer if given by a master.
+/// Size of a trace event in bytes, with the name of a viewer if the master specified one.
 const TRACE_EVENT_BYTES: usize = 160;
 
-/// Size of a waiting list request: two names with their account and region, and its map entries.
+/// Size of a waiting list request in bytes: two names with their account and region, and its map entries.
 const LIST_BYTES: usize = KIB;
 
 /// Size of a log line in bytes; see [`LOG_LINES_WAITING_MAX`].

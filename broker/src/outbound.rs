@@ -1,5 +1,5 @@
-//! HTTP requests to servers configured by the operator, receivers of hooks and OpenID providers: without redirects or
-//! proxies, only to permitted addresses, and with limits on lookups, heads, responses and times.
+//! HTTP requests to servers configured by the operator, namely the receivers of hooks and OpenID providers: without
+//! redirects or proxies, only to permitted addresses, and with limits on lookups, heads, responses and durations.
 
 use crate::limits::LOOKUPS_MAX;
 use axum::body::{Body, Bytes, to_bytes};
@@ -23,7 +23,7 @@ use std::{io, vec};
 use tokio::sync::Semaphore;
 use tower_service::Service;
 
-/// The connections to one server. Clones share them.
+/// The connections to one server. Clones share these connections.
 #[derive(Clone)]
 pub(crate) struct Outbound {
     pool: Pool<HttpsConnector<HttpConnector<Lookups>>, Body>,
@@ -43,10 +43,10 @@ pub(crate) struct OutboundBounds {
     pub(crate) idle_connections: usize,
 }
 
-/// Creates a client's TLS configuration that trusts these authorities.
+/// Creates a client's TLS configuration, which trusts the given authorities.
 ///
 /// # Errors
-/// The error of the TLS library.
+/// Returns the error of the TLS library.
 pub(crate) fn tls(
     roots: RootCertStore,
 ) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, String> {
@@ -58,7 +58,7 @@ pub(crate) fn tls(
 }
 
 impl Outbound {
-    /// Creates a client that uses TLS, or plain text if the operator specified such an address.
+    /// Creates a client that uses TLS, or plaintext if the operator configured a plain HTTP address.
     pub(crate) fn new(tls: ClientConfig, bounds: OutboundBounds) -> Self {
         let mut tcp = HttpConnector::new_with_resolver(Lookups {
             places: Arc::new(Semaphore::new(LOOKUPS_MAX)),
@@ -81,10 +81,10 @@ impl Outbound {
         Self { pool, bounds }
     }
 
-    /// Sends a request. Returns the response with its body, if complete and not too long.
+    /// Sends a request. Returns the response with its body, if the body is complete and not too long.
     ///
     /// # Errors
-    /// The reason why there is no response, in words for operators.
+    /// Returns the reason why there is no response, in words for operators.
     pub(crate) async fn send(
         &self,
         mut request: Request<Body>,
@@ -109,7 +109,7 @@ impl Outbound {
     }
 }
 
-/// The innermost cause of an error, which contains no address.
+/// Returns the innermost cause of an error, which contains no address.
 fn shortest(error: &dyn Error) -> String {
     let mut cause = error;
     while let Some(next) = cause.source() {
@@ -118,8 +118,8 @@ fn shortest(error: &dyn Error) -> String {
     beginning(&cause.to_string(), ERROR_BYTES_MAX).to_owned()
 }
 
-/// Lookups of a host, limited in number since the system's resolver takes a thread for each, possibly for a long time.
-/// Lookups return only permitted addresses.
+/// Resolves a host with a limited number of concurrent lookups, since each occupies a thread of the system's resolver,
+/// possibly for a long time. Only permitted addresses are returned.
 #[derive(Clone)]
 struct Lookups {
     places: Arc<Semaphore>,
@@ -164,19 +164,19 @@ const IDLE_MAX: Duration = Duration::from_secs(60);
 /// Maximum size of a response's head, in bytes.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 
-/// Maximum length of an error text, in bytes.
+/// Maximum length of an error message, in bytes.
 const ERROR_BYTES_MAX: usize = 160;
 
 /// The addresses at which a server may be contacted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reach {
-    /// Any address, since the operator configured the address or the name that resolves to it.
+    /// Any address, since the operator configured the address itself, or the name that resolves to it.
     AsWritten,
     /// Public addresses.
     Public,
-    /// Public addresses and those of this machine: under `--dev`.
+    /// Public addresses and those of this machine, used under `--dev`.
     PublicAndLoopback,
-    /// Any address that a server can have, because of `private = true`.
+    /// Any address that a server can have, permitted by `private = true`.
     Any,
 }
 

@@ -1,4 +1,4 @@
-//! Keys of OpenID providers: fetched from the providers, stored for a restart, and passed to the shards.
+//! Keys of OpenID providers, which are fetched from the providers, stored for a restart, and passed to the shards.
 //!
 //! ```text
 //!  shards ── wish for newer keys ──► Fetcher ── when: Schedule ──► client ──► discovery document ──► keys
@@ -7,7 +7,8 @@
 //!                                       └──► shards: a Keyring in a letter; ProvidersReport: metrics
 //! ```
 //! No address is taken from a token: the operator configures the issuer, whose own document specifies the location of
-//! its keys, on its own host or one configured by the operator. Redirects and proxies are not followed.
+//! its keys, on the issuer's host or another one that the operator configured. Redirects are not followed, and proxies
+//! are not used.
 //!
 //! Source: OpenID Connect Discovery 1.0, section 4, "Obtaining OpenID Provider Configuration Information".
 
@@ -34,21 +35,22 @@ use tokio::task::JoinSet;
 
 // The task that fetches: one of the side thread, for all providers whose keys are not in a file.
 
-/// Fetches the keys of all providers with discovery. One per process with signature checks.
+/// Fetches the keys of all providers that use discovery. Each process with signature checks has one.
 pub struct Fetcher {
-    /// The credentials in force, which name the providers.
+    /// The current credentials, which name the providers.
     in_force: InForce,
-    /// Passes a snapshot to every shard.
+    /// Passes a snapshot of the keys to every shard.
     hand_over: Box<dyn Fn(Arc<Keyring>) + Send + Sync>,
     report: watch::Sender<ProvidersReport>,
-    /// Keys for the side thread, with the sign-in endpoints.
+    /// The keys for the side thread, with the sign-in endpoints.
     known: watch::Sender<KnownProviders>,
     directory: PathBuf,
     dev: bool,
     entries: BTreeMap<Box<str>, FetchEntry>,
     flights: JoinSet<FetchOutcome>,
     began: Instant,
-    /// Whether there are unpublished changes; `published` is the time of the last publication by [`Self::now`].
+    /// Whether there are unpublished changes; `published` is the time of the last publication, as counted by
+    /// [`Self::now`].
     is_news: bool,
     published: Option<u64>,
 }
@@ -56,20 +58,20 @@ pub struct Fetcher {
 struct FetchEntry {
     provider: Arc<Provider>,
     schedule: FetchSchedule,
-    /// Key requests of shards, and the last valid keys.
+    /// Key requests from shards, and the last valid keys.
     ring: ProviderKeys,
     keys: Option<Arc<KeySet>>,
     kept: Option<KeptKeys>,
-    /// Sign-in endpoints, or why there are none, as of the last successful fetch of this process.
+    /// The sign-in endpoints, or the reason why there are none, according to this process's last successful fetch.
     endpoints: Option<Result<SignInEndpoints, String>>,
     fetches: [u64; 2],
     error: Option<String>,
 }
 
-/// Keys and endpoints of providers with discovery.
+/// The keys and endpoints of providers that use discovery.
 #[derive(Clone, Debug, Default)]
 pub struct KnownProviders {
-    /// Keys of the providers.
+    /// The keys of all providers.
     pub keyring: Arc<Keyring>,
     /// Sign-in endpoints by issuer, or the reason why there are none.
     pub endpoints: BTreeMap<Box<str>, Result<SignInEndpoints, String>>,
@@ -78,13 +80,13 @@ pub struct KnownProviders {
 /// Receiver of the latest [`KnownProviders`].
 pub type Knowledge = watch::Receiver<KnownProviders>;
 
-/// The result of a fetch.
+/// The outcome of a fetch.
 struct FetchOutcome {
     issuer: Box<str>,
     outcome: Result<Fetched, String>,
 }
 
-/// The credentials in force.
+/// Receiver of the current credentials.
 type InForce = watch::Receiver<Arc<Credentials>>;
 
 /// Receiver of the latest statistics of all providers.
@@ -115,7 +117,7 @@ pub(crate) fn fetcher(
 }
 
 impl Fetcher {
-    /// Runs until the process ends.
+    /// Runs the fetcher until the process ends.
     pub async fn run(mut self) {
         let mut kept = KeptKeySets::read(&self.directory).0;
         self.take_providers(&mut kept);
@@ -141,7 +143,7 @@ impl Fetcher {
         }
     }
 
-    /// Applies the providers of the credentials in force. Unchanged ones keep their keys; changed ones are fetched
+    /// Applies the providers in the current credentials. Unchanged providers keep their keys; changed ones are fetched
     /// immediately.
     fn take_providers(&mut self, kept: &mut BTreeMap<Box<str>, KeptKeys>) {
         let credentials = Arc::clone(&self.in_force.borrow_and_update());
@@ -165,7 +167,7 @@ impl Fetcher {
         self.is_news = true;
     }
 
-    /// Starts due fetches.
+    /// Starts the fetches that are due.
     fn launch(&mut self) {
         let now = self.now();
         for (issuer, entry) in &mut self.entries {
@@ -216,7 +218,8 @@ impl Fetcher {
         }
     }
 
-    /// Publishes changes to the shards and the metrics; throttled, since each is a letter to every shard.
+    /// Publishes changes to the shards and the metrics; throttled, since each publication sends a letter to every
+    /// shard.
     fn publish(&mut self) {
         let now = self.now();
         if !self.is_news || self.published.is_some_and(|at| now < at + PUBLISH_EVERY_MS) {
@@ -241,7 +244,7 @@ impl Fetcher {
         self.report.send_replace(ProvidersReport { providers });
     }
 
-    /// Stores the last valid keys of all providers for a later process.
+    /// Stores the last valid keys of all providers for the next process.
     async fn keep(&self) {
         let kept = self
             .entries
@@ -280,7 +283,7 @@ impl FetchEntry {
         }
     }
 
-    /// Applies the outcome of a fetch; a failure keeps the last valid keys.
+    /// Applies the outcome of a fetch; if it failed, the last valid keys are kept.
     fn take(&mut self, outcome: Result<Fetched, String>) {
         let issuer = &self.provider.issuer;
         match outcome {
@@ -323,32 +326,33 @@ impl FetchEntry {
 }
 
 impl KeptKeys {
-    /// Whether the keys are recent enough. Keys from the future are not, since one of the clocks was wrong.
+    /// Whether the keys are recent enough to be used. Keys with a fetch time in the future are not, since one of the
+    /// clocks must have been wrong.
     fn serves(&self, now_s: u64) -> bool {
         (self.fetched_s..=self.fetched_s.saturating_add(SERVES_S)).contains(&now_s)
     }
 }
 
-/// Current time, in seconds since 1970 UTC.
+/// Returns the current time, in seconds since 1970 UTC.
 fn now_s() -> u64 {
     calendar().0 / 1000
 }
 
-/// Polling interval for key requests of shards.
+/// Interval at which key requests from shards are polled.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Minimum interval between letters to the shards.
 const PUBLISH_EVERY_MS: u64 = 500;
 
-/// Maximum number of concurrent fetches; one per provider.
+/// Maximum number of concurrent fetches, each of which is for a different provider.
 const FLIGHTS_MAX: usize = 8;
 
-/// Time for which the last valid keys are used while their provider does not respond, in seconds.
+/// Time for which the last valid keys remain in use while their provider does not respond, in seconds.
 const SERVES_S: u64 = 24 * 60 * 60;
 
 // When a provider is asked for its keys: a state machine in milliseconds of any clock.
 
-/// Fetch schedule of one provider.
+/// The fetch schedule of one provider.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct FetchSchedule {
     /// Time of the next fetch; 0 for immediately.
@@ -356,9 +360,9 @@ struct FetchSchedule {
     /// Start of the last fetch.
     began: Option<u64>,
     in_flight: bool,
-    /// Whether the fetch in flight belongs to a replaced entry.
+    /// Whether the fetch in flight is for an entry that has been replaced.
     is_stale: bool,
-    /// Start of the hour in which immediately served requests are counted by `at_once`.
+    /// Start of the hour for which `at_once` counts requests that were served immediately.
     hour: Option<u64>,
     at_once: u8,
 }
@@ -375,7 +379,7 @@ impl FetchSchedule {
         true
     }
 
-    /// Records the end of a fetch; `false` if its outcome is stale.
+    /// Records the end of a fetch; returns `false` if its outcome is stale.
     pub(crate) fn ended(&mut self, now: u64, well: bool) -> bool {
         self.in_flight = false;
         if self.is_stale {
@@ -385,14 +389,14 @@ impl FetchSchedule {
         true
     }
 
-    /// Schedules an immediate fetch for a replaced entry.
+    /// Schedules an immediate fetch because the provider's entry was replaced.
     fn restart(&mut self) {
         self.due = 0;
         self.is_stale = self.in_flight;
     }
 
-    /// Requests newer keys: at most once a minute, except that the first few in an hour are served immediately, since
-    /// keys may change right after a fetch.
+    /// Requests newer keys. At most one request per minute is served, except that the first few in an hour are served
+    /// immediately, since keys may change right after a fetch.
     pub(crate) fn wish(&mut self, now: u64) {
         if self.in_flight || self.due <= now {
             return;
@@ -404,7 +408,7 @@ impl FetchSchedule {
         self.due = self.due.min(soonest.max(now));
     }
 
-    /// Counts a request served immediately; `false` if the hour's limit is reached.
+    /// Counts a request that is served immediately; returns `false` if the hour's limit has been reached.
     fn may_hurry(&mut self, now: u64) -> bool {
         if self.hour.is_none_or(|began| now >= began + EVERY_MS) {
             (self.hour, self.at_once) = (Some(now), 0);
@@ -421,11 +425,11 @@ const EVERY_MS: u64 = 60 * 60 * 1000;
 /// Delay before the next fetch after a failure, in milliseconds.
 const AGAIN_MS: u64 = 30_000;
 
-/// Minimum interval between fetches for tokens with unknown keys, in milliseconds, except for the first [`AT_ONCE_MAX`]
-/// in an hour.
+/// Minimum interval between fetches caused by tokens with unknown keys, in milliseconds, except for the first
+/// [`AT_ONCE_MAX`] in an hour.
 const WISH_MS: u64 = 60_000;
 
-/// Maximum number of requests per hour served immediately.
+/// Maximum number of requests per hour that are served immediately.
 const AT_ONCE_MAX: u8 = 3;
 
 const _: () = assert!(AGAIN_MS < WISH_MS && WISH_MS < EVERY_MS);
@@ -445,12 +449,12 @@ pub(crate) struct KeptKeySets(pub(crate) BTreeMap<Box<str>, KeptKeys>);
 pub(crate) struct KeptKeys {
     /// Time of the fetch, in seconds since 1970 UTC.
     pub(crate) fetched_s: u64,
-    /// The document as published.
+    /// The key document as published.
     pub(crate) keys: String,
 }
 
 impl KeptKeySets {
-    /// Loads the keys stored by an earlier process; none if they are unreadable, which is logged.
+    /// Loads the keys stored by an earlier process; none if the file is unreadable, which is logged.
     pub(crate) fn read(directory: &Path) -> Self {
         let path = directory.join(FILE);
         if !path.exists() {
@@ -466,10 +470,10 @@ impl KeptKeySets {
         })
     }
 
-    /// Replaces the stored keys.
+    /// Stores the keys, replacing those stored before.
     ///
     /// # Errors
-    /// The file cannot be written; the previous content is preserved.
+    /// Fails if the file cannot be written; the previous content is preserved.
     pub(crate) fn write(&self, directory: &Path) -> io::Result<()> {
         let text = serde_json::to_string(self).map_err(io::Error::other)?;
         files::write_whole(&directory.join(FILE), &text, 0o600)
@@ -478,7 +482,7 @@ impl KeptKeySets {
 
 const FILE: &str = "oidc-keys.json";
 
-/// Maximum file size in bytes: keys as JSON text take up to twice their size.
+/// Maximum file size in bytes; keys take up to twice their size as JSON text.
 const BYTES_MAX: usize = 2 * PROVIDERS_MAX * (KEY_SET_BYTES_MAX + 512);
 
 // The figures of providers whose keys are fetched.
@@ -486,18 +490,18 @@ const BYTES_MAX: usize = 2 * PROVIDERS_MAX * (KEY_SET_BYTES_MAX + 512);
 /// Statistics of all providers, sorted by issuer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProvidersReport {
-    /// The providers.
+    /// Statistics of each provider.
     pub providers: Vec<ProviderReport>,
 }
 
 /// Statistics of one provider.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProviderReport {
-    /// Issuer without `https://`.
+    /// Issuer, without `https://`.
     pub issuer: Box<str>,
-    /// Number of its keys in force.
+    /// Number of the provider's keys in use.
     pub keys: usize,
-    /// Successful and failed fetches.
+    /// Numbers of successful and of failed fetches.
     pub fetches: [u64; 2],
     /// Time of the last successful fetch, in seconds since 1970 UTC.
     pub fetched_s: Option<u64>,

@@ -1,4 +1,4 @@
-//! QR codes for a terminal and for a page.
+//! QR codes for terminals and web pages.
 
 use qrcode::{Color, EcLevel, QrCode};
 use std::fmt::Write as _;
@@ -23,12 +23,12 @@ impl Qr {
         })
     }
 
-    /// Number of modules per side of [`Self::path`], including the light border that readers need.
+    /// Returns the number of modules per side of [`Self::path`], including the light border that readers require.
     pub(crate) fn size(&self) -> usize {
         self.side + 2 * BORDER
     }
 
-    /// The dark modules as an SVG path, in runs per row.
+    /// Returns the dark modules as an SVG path, with one segment for each run in a row.
     pub(crate) fn path(&self) -> String {
         let mut path = String::new();
         for (y, row) in self.dark.chunks(self.side).enumerate() {
@@ -50,7 +50,7 @@ impl Qr {
         path
     }
 
-    /// Renders lines of half blocks, black on white regardless of the terminal's colours.
+    /// Renders the code as lines of half blocks, black on white regardless of the terminal's colours.
     pub(crate) fn terminal(&self) -> String {
         let mut text = String::new();
         let (low, high) = (TERMINAL_BORDER, self.side + TERMINAL_BORDER);
@@ -78,9 +78,11 @@ impl Qr {
 
 /// Width of the quiet zone in modules (ISO/IEC 18004 section 6.3.8).
 const BORDER: usize = 4;
-/// Width of the quiet zone in a terminal: one module less, so that the code of a URL takes 39 columns.
+/// Width of the quiet zone on a terminal, in modules: one less than the standard requires, so that the code for a URL
+/// takes 39 columns.
 const TERMINAL_BORDER: usize = 3;
-/// Select Graphic Rendition (ECMA-48 section 8.3.117), with the bright white of most terminals.
+/// Control sequence for black on white (Select Graphic Rendition, ECMA-48 section 8.3.117), with the bright white that
+/// most terminals support.
 const BLACK_ON_WHITE: &str = "\x1b[30;107m";
 const AS_BEFORE: &str = "\x1b[0m";
 

@@ -1,4 +1,4 @@
-//! The process: startup order, output while it runs, and shutdown.
+//! The server process: startup order, output while running, and shutdown.
 //!
 //! ```text
 //!  limits, probe ──► ports ──► data directory ──► threads and rings ──► mailboxes ──► certificate, credentials ──┐
@@ -7,12 +7,12 @@
 //!  first SIGTERM or SIGINT: Drain to every shard ──► all drained ──► Stop ──► all ended ──► store closed ──► exit 0
 //!  second one: exit 1 at once        a shard that ends by itself: exit 1        SIGHUP, files changed: read again
 //! ```
-//! Under `--dev` a SIGHUP ends a server whose terminal is gone (`side::Hangup`). Ports are bound before the data
+//! Under `--dev`, a SIGHUP ends a server whose terminal is gone (`side::Hangup`). Ports are bound before the data
 //! directory is opened, so that a second server with the same configuration fails at its port first. Rings are created
-//! before everything that depends on the number of shards, which locked memory may reduce (`shards.rs`). Only the
-//! `ready` line is written to stdout.
+//! before everything that depends on the number of shards, since the limit on locked memory may reduce that number
+//! (`shards.rs`). Only the `ready` line is written to stdout.
 //!
-//! `check` validates the configuration, `preflight` reports other obstacles to a start; `listeners` with
+//! `check` validates the configuration, and `preflight` reports other obstacles to a start; `listeners` with
 //! `kept_sockets`, `mailboxes`, `shards`, `records` with `disk_registry`, and `admin` prepare the components; `ready`
 //! and `supervisor` report readiness; `watch` then runs the main thread, with `reload` for files that may change and
 //! `cluster` for cluster membership.
@@ -66,12 +66,12 @@ use std::time::{Instant, SystemTime};
 use supervisor::Supervisor;
 use watch::{Follower, Rounds, Watch};
 
-/// Runs the server until a signal ends it and it has drained.
+/// Runs the server until a signal arrives and the server has drained.
 ///
-/// [`crate::side::block_signals`] must have been called on this thread.
+/// Requires that [`crate::side::block_signals`] has been called on this thread.
 ///
 /// # Errors
-/// The server did not start, or did not shut down cleanly.
+/// Fails if the server did not start, or did not shut down cleanly.
 pub fn run(checked: &CheckedConfiguration, flags: &ServeFlags, log: &Log) -> Fallible<()> {
     let mut settings = checked.settings.clone();
     let connections = connections(&settings, side::raise_open_files())?;
@@ -148,14 +148,14 @@ pub fn run(checked: &CheckedConfiguration, flags: &ServeFlags, log: &Log) -> Fal
     Ok(())
 }
 
-/// Creates the status board of the process, and the reloader, whose results the board shows.
+/// Creates the status board of the process, and the reloader whose results the board shows.
 fn board(settings: &Arc<Settings>) -> (StatusBoard, Reloader) {
     let status = StatusBoard::of(settings);
     let reloader = Reloader::new(status.reloads().clone());
     (status, reloader)
 }
 
-/// Starts the side thread. Returns the receiver for copies of messages, if these can be requested.
+/// Starts the side thread. Returns the receiver for copies of messages, if copies can be requested.
 fn start_side(
     page: Option<AdminPage>,
     (hooks, fetcher): (&mut hooks::Started, Option<Fetcher>),
@@ -170,8 +170,8 @@ fn start_side(
     Ok(captures)
 }
 
-/// Devices of the credentials file; for a development server without signatures, those of its data directory's
-/// authority.
+/// Returns the devices in the credentials file; for a development server without signatures, those of the authority in
+/// its data directory.
 fn devices(
     who: Option<&InitialCredentials>,
     settings: &Settings,
@@ -210,7 +210,7 @@ fn tell_all(
     Ok(supervisor)
 }
 
-/// Watches the files that may change, except for the token file. Returns the handle to the courier of hooks.
+/// Starts to watch the files that may change, except for the token file. Returns the handle to the courier of hooks.
 fn watch_files(
     reloader: &mut Reloader,
     tls: Option<InitialCertificate>,
@@ -234,8 +234,8 @@ fn watch_files(
     to_courier
 }
 
-/// Opens the data directory, and creates a token stored there. The path in the settings is updated, since a temporary
-/// directory may be created elsewhere than configured.
+/// Opens the data directory, and creates a token stored in it. The path in the settings is updated, since a temporary
+/// directory may be created at another location than configured.
 fn data_dir(settings: &mut Settings) -> Fallible<DataDir> {
     let data_dir = if settings.data_dir_ends {
         DataDir::temporary(&settings.data_dir, &data_dir::places_on_disk())?
@@ -252,13 +252,13 @@ fn data_dir(settings: &mut Settings) -> Fallible<DataDir> {
     Ok(data_dir)
 }
 
-/// Usage of the server's account, one value for all shards, under `--dev`.
+/// Returns the usage of the server's account under `--dev`, a single value shared by all shards.
 fn account_use(settings: &Settings) -> Option<Arc<AccountUse>> {
     let of_settings = || AccountUse::new(&settings.region, &settings.account_id);
     settings.dev.then(|| Arc::new(of_settings()))
 }
 
-/// Logs memory, shards, connections and exposure when everything is running.
+/// Logs the server's memory, shards, connections and exposure once everything is running.
 fn announce(
     settings: &Settings,
     checked: &CheckedConfiguration,
@@ -314,8 +314,8 @@ fn edge_settings(settings: &Settings, connections: usize) -> EdgeSettings {
     }
 }
 
-/// Keys that seal temporary credentials. In a cluster, the file is created too but not used; it serves backups, and a
-/// node that becomes a single process again.
+/// Returns the keys that seal temporary credentials. In a cluster, the file is created but not used: it serves backups,
+/// and a node that becomes a standalone process again.
 fn session_keys(dir: &DataDir, cluster: Option<&ClusterMembership>) -> Fallible<Arc<SessionKeys>> {
     let own = session_key::open(dir.path())?;
     let shared = cluster.map(|cluster| Arc::clone(&cluster.session_keys));
@@ -331,7 +331,8 @@ fn placement(shards: usize, cluster: Option<&ClusterMembership>) -> Fallible<Pla
     })
 }
 
-/// Maximum number of client connections of the process: as configured, or limited by the number of open files.
+/// Returns the maximum number of client connections of the process: as configured, or less if the limit on open files
+/// requires.
 fn connections(settings: &Settings, open_files: usize) -> Fallible<usize> {
     let has_twin = |listen: &&Listen| listeners::has_twin(settings, listen.addr);
     let twins = settings.listen.iter().filter(has_twin).count();
@@ -363,7 +364,7 @@ fn connections(settings: &Settings, open_files: usize) -> Fallible<usize> {
     Ok(connections)
 }
 
-/// Binds all listeners and writes their actual addresses into the settings.
+/// Binds all listeners, and writes their actual addresses into the settings.
 fn bind(
     settings: &mut Settings,
     supervisor: &Supervisor,
@@ -399,16 +400,17 @@ fn bind(
     Ok((all, Some(admin)))
 }
 
-/// Environment variable that enables measuring turns by CPU time, for machines with other work.
+/// Environment variable that enables measuring turns by CPU time, for machines that also do other work.
 const TURN_CPU: &str = "HELIOGRAPH_TURN_CPU";
 
-/// Number of descriptors of the process in addition to client connections and those of the admin listener (which are
-/// separate, so that operators can connect while clients use up theirs): streams, lock, store, the runtime.
+/// Number of descriptors of the process other than client connections and those of the admin listener (counted
+/// separately, so that operators can connect when clients have used up theirs): streams, lock, store, the runtime.
 const DESCRIPTORS: usize = 32;
 /// Number of descriptors per shard: its ring, three rings and two eventfds of its executor, two eventfds of its
-/// mailbox, one spare.
+/// mailbox, and one spare.
 const DESCRIPTORS_PER_SHARD: usize = 16;
-/// Number of open files below which a warning is logged: the lowest default of distributions.
+/// Limit on open files below which a warning is logged: the lowest default of any distribution.
 const DESCRIPTORS_USUAL: usize = 1024;
-/// Minimum number of connections permitted by the limit of open files; below it, the broker does not start.
+/// Minimum number of connections for which the limit on open files must leave room; otherwise the broker does not
+/// start.
 const CONNECTIONS_MIN: usize = 32;

@@ -4,8 +4,8 @@
 //! <64 hexadecimal digits>      the key that seals
 //! <64 hexadecimal digits>      the key before it, which still opens; optional
 //! ```
-//! To rotate, an operator inserts a new key before the first line and keeps one line of the old ones; nodes that share
-//! the file accept each other's credentials.
+//! To rotate the key, an operator inserts a new one before the first line and keeps one line of the old keys; nodes
+//! that share the file accept each other's credentials.
 
 use crate::files::{self, ReadError};
 use crate::{edge::entropy, failure::Failure};
@@ -16,10 +16,10 @@ use std::io;
 use std::path::Path;
 use zeroize::Zeroizing;
 
-/// Reads the keys of a data directory locked by this process; creates a random key if there is none.
+/// Reads the keys in a data directory that this process has locked; creates a random key if there are none.
 ///
 /// # Errors
-/// [`Failure::Fatal`] with the remedy: the file is damaged or unreadable, or cannot be created.
+/// Returns [`Failure::Fatal`], with a remedy, if the file is damaged or unreadable, or cannot be created.
 pub(crate) fn open(data_dir: &Path) -> Result<SessionKeys, Failure> {
     let path = data_dir.join(NAME);
     let failed = |error: io::Error| {
@@ -47,10 +47,10 @@ pub(crate) fn open(data_dir: &Path) -> Result<SessionKeys, Failure> {
     }
 }
 
-/// The text of the file, if valid.
+/// Returns the text of the file, if valid.
 ///
 /// # Errors
-/// The file is unreadable or damaged.
+/// Fails if the file is unreadable or damaged.
 pub(crate) fn text(data_dir: &Path) -> io::Result<Zeroizing<String>> {
     let file = files::read_text(&data_dir.join(NAME), BYTES_MAX)?;
     match read(&file.content) {
@@ -59,7 +59,7 @@ pub(crate) fn text(data_dir: &Path) -> io::Result<Zeroizing<String>> {
     }
 }
 
-/// Creates a random key and its file.
+/// Creates a random key and stores it in a new file.
 fn make(data_dir: &Path, path: &Path) -> io::Result<SessionKeys> {
     let mut key = Zeroizing::new([0; 32]);
     entropy::fill(&mut *key)?;
@@ -102,7 +102,7 @@ fn damaged(path: &Path) -> Failure {
 /// Name of the file in the data directory.
 pub(crate) const NAME: &str = "session.key";
 
-/// Maximum file size in bytes: two keys with their line ends, and some spaces.
+/// Maximum file size in bytes: two keys with their line endings, and some spaces.
 const BYTES_MAX: usize = 1024;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The side thread: a tokio runtime for operator requests, off the message path.
 //!
-//! Receives signals (all other threads block them), forwards them to the main thread, and serves the admin listener.
-//! This file contains the thread's startup.
+//! Receives signals, which all other threads block, forwards them to the main thread, and serves the admin listener.
+//! This file starts the thread.
 //!
 //! | module | what it is |
 //! |---|---|
@@ -90,14 +90,15 @@ pub use try_sessions::{InForce, Lender, Tries};
 /// An operator command, sent by a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SideCommand {
-    /// SIGTERM or SIGINT, or a development server's terminal was closed: drain and exit.
+    /// SIGTERM or SIGINT, or the closing of a development server's terminal: drain and exit.
     End,
-    /// SIGHUP: reload the files that can be reloaded.
+    /// SIGHUP: reload all files that support reloading.
     Reload,
 }
 
-/// Starts the side thread, which runs until the process exits and also hosts the courier of hooks and the fetcher of
-/// provider keys. Signals are sent to `commands`: SIGHUP according to `hangup`, each termination signal as an `End`.
+/// Starts the side thread, which runs until the process exits and also hosts the webhook delivery task and the fetcher
+/// of provider keys. Signals are sent to `commands`: SIGHUP as determined by `hangup`, and each termination signal as
+/// an `End`.
 ///
 /// # Errors
 /// Fails if the thread or its runtime cannot be created.
@@ -206,60 +207,60 @@ async fn next(signals: &mut Option<Signal>) {
 pub struct AdminPage {
     /// Bound, listening, nonblocking sockets, one per address.
     pub listeners: Vec<TcpListener>,
-    /// The sources of the listener's pages, and the tokens that grant access to them.
+    /// Data sources of the listener's pages, and the tokens that grant access to them.
     pub shows: Shows,
 }
 
-/// The sources of the admin listener's pages.
+/// Data sources of the admin listener's pages.
 pub struct Shows {
     /// Collects the metrics.
     pub scrape: Scrape,
-    /// Executes the inspector's queries.
+    /// Executes queries from the inspector.
     pub inspect: Inspect,
-    /// Samples counters and figures from the shards.
+    /// Samples counters and gauges from the shards.
     pub look: Look,
-    /// The history rows.
+    /// The recorded history of the service's figures.
     pub history: Shared<History>,
     /// The recent log lines.
     pub log: Arc<LogTail>,
-    /// The stored refusals, and the decoder of refusal ids.
+    /// The logged refusals, and the decoder of refusal ids.
     pub refusals: Refusals,
     /// Viewers with failed or degraded sessions.
     pub troubled: Arc<Troubled>,
     /// Commits imported channels to the store; `None` if channels are not stored on this disk.
     pub imports: Option<Commit>,
-    /// The sources of a backup.
+    /// Data sources of a backup.
     pub backup: Backup,
-    /// The configuration, with the listeners' actual ports.
+    /// The configuration, with the ports to which the listeners are actually bound.
     pub settings: Arc<Settings>,
-    /// The channel that `/try` proposes, and the issuer of its sessions.
+    /// The channel that `/try` suggests, and the issuer of trial sessions.
     pub tries: Tries,
     /// The credentials in force; `None` if requests need not be signed.
     pub in_force: Option<InForce>,
-    /// The channel states that shards report while streams subscribe to them.
+    /// The queue of the channel states that shards report while any event stream is subscribed to them.
     pub readers: Readers,
-    /// The hooks' courier, if any hooks are configured.
+    /// Handles to the webhook delivery task, if any hooks are configured.
     pub hooks: Option<Hooks>,
-    /// Figures of the OpenID providers, if signatures are required.
+    /// Metrics of the OpenID providers, if signatures are required.
     pub providers: Option<ProviderFigures>,
     /// The providers' keys and sign-in endpoints, if signatures are required.
     pub known: Option<Knowledge>,
     /// The accounts that may use the console, if any are configured.
     pub accounts: Option<Console>,
-    /// The bearer tokens of the listener, if a token file is configured. Each request must carry one of them.
+    /// Bearer tokens of the listener, if a token file is configured. Each request must then carry one of them.
     pub tokens: Option<Tokens>,
     /// The pages for devices on the local network, under `--lan`.
     pub lan: Option<Lan>,
     /// The `/dev` tools, under `--dev`.
     pub dev: Option<DevTools>,
-    /// The node queried for `/cluster`, if the nodes agree on slot ownership through etcd.
+    /// Handle for querying the local node for `/cluster`, if the nodes agree on slot ownership through etcd.
     pub cluster: Option<ClusterPage>,
-    /// The client for requests to other nodes' pages, in a cluster.
+    /// Client for requesting other nodes' pages, in a cluster.
     pub nodes: Option<NodePages>,
 }
 
 impl Shows {
-    /// The receiver of the shards' message copies, if capturing is enabled.
+    /// Receiver of the message copies that shards capture, if capturing is enabled.
     #[must_use]
     pub fn captures(&self) -> Option<Captures> {
         self.dev.as_ref().and_then(|dev| dev.captures.clone())

@@ -1,6 +1,6 @@
-//! Output of subcommands: sanitizes untrusted text for a terminal, formats findings with their level, and applies
-//! colours and widths if the output is a terminal; and suggests the name closest to a misspelt one. Everything printed
-//! or logged passes through [`shown`].
+//! Output of subcommands: sanitizes untrusted text for a terminal, formats findings with their level, applies colours
+//! and line widths if the output is a terminal, and suggests the name closest to a misspelt one. Everything printed or
+//! logged passes through [`shown`].
 
 use crate::failure::Failure;
 use rustix::termios::tcgetwinsize;
@@ -14,20 +14,20 @@ use strsim::osa_distance;
 /// Prints a text to stdout.
 ///
 /// # Errors
-/// See [`write`].
+/// Returns the error of [`write`].
 pub fn print(text: &str) -> Result<(), Failure> {
     write(&mut io::stdout(), text)
 }
 
-/// Prints a line to stderr. Errors are ignored, since the exit code has been determined already.
+/// Prints a line to stderr. Errors are ignored, since the exit code has already been determined.
 pub fn say(line: &impl Display) {
     let _ = writeln!(io::stderr(), "{}", shown(&line.to_string()));
 }
 
-/// Writes a text. A closed pipe, such as from `head`, is not an error.
+/// Writes a text. A pipe closed by its reader, such as `head`, is not an error.
 ///
 /// # Errors
-/// [`Failure::Fatal`] if writing fails.
+/// Returns [`Failure::Fatal`] if writing fails.
 pub(crate) fn write(out: &mut dyn io::Write, text: &str) -> Result<(), Failure> {
     is_read(out, text).map(|_| ())
 }
@@ -35,7 +35,7 @@ pub(crate) fn write(out: &mut dyn io::Write, text: &str) -> Result<(), Failure> 
 /// Writes a text; returns `false` if the reader has closed the pipe.
 ///
 /// # Errors
-/// See [`write`].
+/// Returns the error of [`write`].
 pub(crate) fn is_read(out: &mut dyn io::Write, text: &str) -> Result<bool, Failure> {
     obeyed(out, &shown(text))
 }
@@ -43,7 +43,7 @@ pub(crate) fn is_read(out: &mut dyn io::Write, text: &str) -> Result<bool, Failu
 /// Draws a complete screen over the previous one.
 ///
 /// # Errors
-/// See [`write`].
+/// Returns the error of [`write`].
 pub(crate) fn draw(out: &mut dyn io::Write, text: &str) -> Result<(), Failure> {
     let lines = shown(text).replace('\n', "\u{1b}[K\n");
     obeyed(out, &format!("\u{1b}[H{lines}\u{1b}[J")).map(|_| ())
@@ -52,7 +52,7 @@ pub(crate) fn draw(out: &mut dyn io::Write, text: &str) -> Result<(), Failure> {
 /// Writes control sequences to a terminal; returns `false` if the reader has closed the pipe.
 ///
 /// # Errors
-/// See [`write`].
+/// Returns the error of [`write`].
 pub(crate) fn obeyed(out: &mut dyn io::Write, text: &str) -> Result<bool, Failure> {
     let written = out.write_all(text.as_bytes());
     match written.and_then(|()| out.flush()) {
@@ -62,7 +62,7 @@ pub(crate) fn obeyed(out: &mut dyn io::Write, text: &str) -> Result<bool, Failur
     }
 }
 
-/// Removes anything from a text that a terminal would interpret, or that changes the text direction.
+/// Removes from a text everything that a terminal would interpret, or that changes the text direction.
 pub(crate) fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for c in text.chars() {
@@ -80,7 +80,7 @@ pub(crate) fn json(document: &Value) -> String {
     shown(&document.to_string()).into_owned()
 }
 
-/// Formats a member of a document, strings without quotes; `None` if the member is absent or null.
+/// Formats a member of a document, without quotes if it is a string; `None` if the member is absent or null.
 pub(crate) fn member(value: &Value) -> Option<String> {
     match value {
         Value::Null => None,
@@ -118,8 +118,8 @@ pub(crate) fn shown(lines: &str) -> Cow<'_, str> {
     }
 }
 
-/// The colour or weight sequence that a text starts with, such as `ESC [ 1 m`; empty for any other sequence, and for
-/// those that hide text.
+/// Returns the colour or weight sequence at the start of a text, such as `ESC [ 1 m`; empty for any other sequence, and
+/// for sequences that hide text.
 fn style(text: &str) -> &str {
     let end = text.strip_prefix("\x1b[").and_then(|rest| rest.find('m'));
     let whole = end.and_then(|end| text.get(.."\x1b[m".len() + end));
@@ -143,7 +143,7 @@ pub(crate) fn is_obeyed(c: char) -> bool {
 /// Display properties of an output stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Screen {
-    /// Characters per line; `None` if not a terminal.
+    /// Number of characters per line; `None` if the output is not a terminal.
     columns: Option<usize>,
     colours: bool,
 }
@@ -158,13 +158,13 @@ pub(crate) enum Colour {
 }
 
 impl Screen {
-    /// Output to a pipe, a file, or a test.
+    /// Output to a pipe, to a file, or in a test.
     pub const PLAIN: Self = Self {
         columns: None,
         colours: false,
     };
 
-    /// Text for other readers, in lines of the usual width.
+    /// Text that other programs read, in lines of the usual width.
     pub(crate) const EIGHTY: Self = Self {
         columns: Some(COLUMNS),
         colours: false,
@@ -177,13 +177,13 @@ impl Screen {
         colours: true,
     };
 
-    /// Display properties of standard output.
+    /// Returns the display properties of standard output.
     #[must_use]
     pub fn stdout() -> Self {
         Self::of(&io::stdout())
     }
 
-    /// Display properties of standard error.
+    /// Returns the display properties of standard error.
     #[must_use]
     pub fn stderr() -> Self {
         Self::of(&io::stderr())
@@ -209,7 +209,7 @@ impl Screen {
         self.columns.is_some()
     }
 
-    /// Number of lines of the terminal on standard output.
+    /// Returns the number of lines of the terminal on standard output.
     pub(crate) fn rows(self) -> usize {
         let rows = tcgetwinsize(io::stdout()).map_or(0, |size| usize::from(size.ws_row));
         if rows == 0 { ROWS } else { rows }
@@ -236,7 +236,7 @@ impl Screen {
         format!("\u{1b}[{number}m{text}\u{1b}[0m")
     }
 
-    /// Wraps a line between words if it is too long; lines after the first are indented.
+    /// Wraps a line between words if it is too long; continuation lines are indented.
     pub(crate) fn wrapped(self, line: &str, indent: usize) -> String {
         let Some(columns) = self.columns.filter(|it| line.chars().count() > *it) else {
             return line.to_owned();
@@ -257,7 +257,7 @@ impl Screen {
         out
     }
 
-    /// Formats lines, each wrapped with its own indentation, and coloured.
+    /// Formats lines, each of which is wrapped with its own indentation and coloured.
     pub(crate) fn show(self, text: &str, colour: impl Fn(&str) -> Option<Colour>) -> String {
         if !self.is_terminal() {
             return text.to_owned();
@@ -292,7 +292,8 @@ const ROWS: usize = 24;
 
 // The name that a misspelt one is nearest to.
 
-/// Formats `; the nearest is NAME`, or nothing. Ignores case and the difference between `-` and `_`.
+/// Formats `; the nearest is NAME`, or nothing if no name is close. Ignores case and the difference between `-` and
+/// `_`.
 pub(crate) fn nearest(written: &str, names: &[&str]) -> String {
     let written: String = letters(written).take(WRITTEN_MAX).collect();
     let edits = |name: &&&str| {
@@ -316,10 +317,10 @@ fn letters(text: &str) -> impl Iterator<Item = char> {
         .map(|char| char.to_ascii_lowercase())
 }
 
-/// Maximum number of characters compared; longer than any name.
+/// Maximum number of characters compared, which is more than any name has.
 const WRITTEN_MAX: usize = 64;
 
-/// Minimum length of a beginning of a name from which the name is suggested, in characters.
+/// Minimum length of a prefix from which a name is suggested, in characters.
 const BEGINNING_MIN: usize = 4;
 
 // Things that a command looked at for an operator, each well, worth a warning, or wrong.
@@ -328,7 +329,7 @@ const BEGINNING_MIN: usize = 4;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Finding {
     pub(crate) level: Level,
-    /// The observed state, with the remedy unless everything is well.
+    /// The observed state, with a remedy if there is a problem.
     pub(crate) text: String,
 }
 
@@ -361,13 +362,13 @@ impl Level {
     }
 }
 
-/// Number of findings of a level, such as `2 warnings`; `None` if there are none.
+/// Returns the number of findings of a level, such as `2 warnings`; `None` if there are none.
 pub(crate) fn count(findings: &[Finding], level: Level, noun: &str) -> Option<String> {
     let count = findings.iter().filter(|it| it.level == level).count();
     (count > 0).then(|| counted(count, noun))
 }
 
-/// Formats a count, such as `1 shard`.
+/// Formats a count with its noun, such as `1 shard`.
 pub(crate) fn counted(count: usize, noun: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{count} {noun}{plural}")

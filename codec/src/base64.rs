@@ -1,7 +1,7 @@
-//! Base64 text; the only module that calls base64-simd.
+//! Base64 encoding, decoding and validation. No other module calls base64-simd.
 //!
-//! Payloads are never decoded. Only their alphabet is checked, so that they need no escaping in JSON; length and
-//! padding are left to the clients.
+//! Payloads are never decoded. Only their alphabet is checked, so that they need no escaping in JSON; validating length
+//! and padding is left to the clients.
 
 use base64_simd::STANDARD;
 use memchr::memmem;
@@ -11,20 +11,21 @@ use memchr::memmem;
 pub enum Alphabet {
     /// The text contains only `A-Z a-z 0-9 + / =`.
     Standard,
-    /// The text contains standard characters and `-` or `_`, which replace `+` and `/` in the URL-safe alphabet (RFC
-    /// 4648 section 5).
+    /// The text contains `-` or `_`, which replace `+` and `/` in the URL-safe alphabet (RFC 4648 section 5), and
+    /// otherwise only standard characters.
     UrlSafe,
     /// The text contains characters outside both alphabets.
     Outside,
 }
 
-/// Whether `text` is base64 by RFC 4648 section 4: standard alphabet, padded, canonical. Runs at memory speed.
+/// Whether `text` is valid base64 as defined in RFC 4648 section 4: standard alphabet, padded, canonical. Runs at
+/// memory speed.
 #[must_use]
 pub fn is_well_formed(text: &[u8]) -> bool {
     STANDARD.check(text).is_ok()
 }
 
-/// Returns the alphabet that `text` uses, whatever the number and order of its characters. Empty text is `Standard`.
+/// Returns the alphabet that `text` uses, without checking length or padding. Empty text is `Standard`.
 #[must_use]
 pub fn alphabet(text: &[u8]) -> Alphabet {
     let (mut url_safe, mut outside) = (false, false);
@@ -41,7 +42,7 @@ pub fn alphabet(text: &[u8]) -> Alphabet {
     }
 }
 
-/// Rewrites the URL-safe alphabet to the standard one in place: `-` to `+`, `_` to `/`; nothing else changes.
+/// Converts URL-safe base64 to the standard alphabet in place, replacing `-` by `+` and `_` by `/`.
 pub fn standardize(text: &mut [u8]) {
     for byte in text {
         *byte = match *byte {
@@ -52,7 +53,7 @@ pub fn standardize(text: &mut [u8]) {
     }
 }
 
-/// Appends `bytes` as padded base64 of the standard alphabet.
+/// Appends `bytes` as padded base64 in the standard alphabet.
 pub fn encode(out: &mut Vec<u8>, bytes: &[u8]) {
     STANDARD.encode_append(bytes, out);
 }
@@ -76,8 +77,8 @@ pub fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap_or_default()
 }
 
-/// Counts the occurrences of `a=candidate:` in the base64-encoded text: the ICE candidates of a session description
-/// (RFC 8839 section 5.1). Nothing is decoded.
+/// Counts the occurrences of `a=candidate:` in base64-encoded text, that is, the ICE candidates of a session
+/// description (RFC 8839 section 5.1), without decoding it.
 #[must_use]
 pub fn candidates(text: &[u8]) -> usize {
     let forms = CANDIDATE_FORMS.iter();
@@ -86,8 +87,8 @@ pub fn candidates(text: &[u8]) -> usize {
         .sum()
 }
 
-/// The base64 forms of `a=candidate:` at each of its three offsets in a group of three bytes, without the characters
-/// that depend on neighbouring bytes.
+/// The base64 encodings of `a=candidate:` at each of the three possible offsets within a group of three bytes, without
+/// the characters that depend on neighbouring bytes.
 const CANDIDATE_FORMS: [&[u8]; 3] = [b"YT1jYW5kaWRhdGU6", b"E9Y2FuZGlkYXRlO", b"hPWNhbmRpZGF0ZT"];
 
 #[cfg(test)]

@@ -1,21 +1,21 @@
-//! The HTTP API operations: typed requests, response bodies and errors.
+//! Operations of the HTTP API: typed requests, response bodies and errors.
 //!
-//! In reading order: [`Operation`] maps paths to operations, [`call`] parses a body into a [`Call`], `channels`,
-//! `tags`, `media_storage` and `signaling` contain the requests and write the responses, [`ApiError`] is an error and
-//! its wire format.
+//! Suggested reading order: [`Operation`] maps paths to operations, [`call`] parses a body into a [`Call`], `channels`,
+//! `tags`, `media_storage` and `signaling` define the requests and write the responses, and [`ApiError`] represents an
+//! error and its wire format.
 //!
 //! ```text
 //!  path ──► Operation ──┐
 //!  body ──► simd-json tape ──► members, typed ──► constraints ──► Call ──► (broker) ──► response body
 //!               └ SerializationException ┘     └ InvalidArgumentException
 //! ```
-//! Types are checked before constraints, as on AWS: a member of a wrong JSON type makes the whole body a
-//! `SerializationException`, whatever else is invalid. Unknown members are ignored, `null` means absent, and duplicate
-//! known members are refused, because two parsers might disagree about what was signed.
+//! JSON types are checked before constraints, as on AWS: a member of the wrong JSON type makes the whole body a
+//! `SerializationException`, even if other members are invalid. Unknown members are ignored, `null` counts as absent,
+//! and duplicate known members are rejected, because two parsers might disagree about which one was signed.
 //!
-//! Bodies are untrusted: simd-json's tape is built and walked without recursion, so nesting costs no stack, and nesting
-//! deeper than 1,023 is rejected. Numbers beyond 64 bits are rejected too, even in unknown members: no client uses
-//! them.
+//! Bodies are untrusted: simd-json's tape is built and walked without recursion, so nesting consumes no stack, and
+//! bodies nested deeper than 1,023 levels are rejected. Numbers beyond 64 bits are rejected too, even in unknown
+//! members; no client sends any.
 
 pub mod call;
 mod channels;
@@ -49,7 +49,7 @@ pub use tags::{
 
 // The operations and their paths.
 
-/// An HTTP API operation. All are `POST`.
+/// An operation of the HTTP API. All operations use `POST`.
 ///
 /// Source: service models `kinesisvideo` 2017-09-30, `kinesis-video-signaling` 2019-12-04 and
 /// `kinesis-video-webrtc-storage` 2018-05-10.
@@ -60,7 +60,7 @@ pub enum Operation {
     CreateSignalingChannel,
     /// Describes a channel, by name or ARN.
     DescribeSignalingChannel,
-    /// Lists channels by name, with pagination.
+    /// Lists channels in order of name, with pagination.
     ListSignalingChannels,
     /// Changes the lifetime of a channel's undelivered messages.
     UpdateSignalingChannel,
@@ -84,9 +84,9 @@ pub enum Operation {
     GetIceServerConfig,
     /// Delivers an offer to the master and waits for the answer.
     SendAlexaOfferToMaster,
-    /// Makes the service connect to the master to store its media.
+    /// Makes the service connect to the master of a channel in order to store its media.
     JoinStorageSession,
-    /// Makes the service connect to a viewer of a stored channel.
+    /// Makes the service connect to a viewer of a channel whose media is stored.
     JoinStorageSessionAsViewer,
 }
 
@@ -94,10 +94,10 @@ impl Operation {
     /// Every operation, in the order of [`Self::index`].
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
-    /// The operation for a request path without query, or `None` if it is unknown. Case-sensitive.
+    /// Returns the operation for a request path without its query, or `None` if the path is unknown. Case-sensitive.
     ///
-    /// A path may begin with two slashes: the C SDK appends paths to the control plane's URL, which may end with a
-    /// slash. The signature covers the path as sent.
+    /// The path may begin with two slashes, because the C SDK appends it to the control plane's URL, which may end with
+    /// a slash. The signature covers the path as sent.
     #[must_use]
     pub fn from_path(path: &str) -> Option<Self> {
         let path = path
@@ -110,7 +110,7 @@ impl Operation {
             .find(|operation| operation.path() == path)
     }
 
-    /// The operation's path. Only paths of tag operations begin with a capital letter.
+    /// The operation's path. Only the paths of tag operations begin with a capital letter.
     #[must_use]
     pub const fn path(self) -> &'static str {
         match self {
@@ -133,7 +133,8 @@ impl Operation {
         }
     }
 
-    /// The operation's action name in policies: `kinesisvideo:` followed by its AWS name, for all three service models.
+    /// The operation's action name in policies: `kinesisvideo:` followed by the operation's AWS name, for all three
+    /// service models.
     ///
     /// Source: Service Authorization Reference, "Actions, resources, and condition keys for Amazon Kinesis Video
     /// Streams".
@@ -179,7 +180,7 @@ impl Operation {
         self as usize
     }
 
-    /// The service model of the operation, which determines the status of some errors.
+    /// The service model that defines the operation, which determines the status of some errors.
     #[must_use]
     pub const fn family(self) -> Family {
         match self {
@@ -200,13 +201,13 @@ impl Operation {
         }
     }
 
-    /// The error for a request with a valid signature that policy denies.
+    /// The error for a request that has a valid signature but is denied by policy.
     #[must_use]
     pub const fn denied(self) -> ErrorKind {
         self.family().denied()
     }
 
-    /// Name of the member that contains an error's text. The case matters: botocore accepts only the spelling of the
+    /// Name of the member that contains an error's text. Its case matters: botocore accepts only the spelling in the
     /// service model.
     #[must_use]
     pub const fn message_member(self) -> &'static str {
@@ -221,12 +222,12 @@ const ACTION_PREFIX: &str = "kinesisvideo:";
 //
 // The type is in the header `x-amzn-ErrorType`; the body has only the text.
 
-/// Refusal of a call: an error type with the text for the caller.
+/// An API error: its type and the text sent to the caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiError {
     /// The error type.
     pub kind: ErrorKind,
-    /// Text of one or two sentences, ending in a period.
+    /// Error text of one or two sentences, ending in a period.
     pub message: Cow<'static, str>,
 }
 
@@ -253,7 +254,8 @@ impl ApiError {
     }
 }
 
-/// Service model of an operation, or a WebSocket upgrade; determines an error's status and text member.
+/// The service model of an operation, or the WebSocket upgrade. Determines an error's status and the name of its text
+/// member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     /// `kinesisvideo`: creating, finding, updating and deleting channels.
@@ -267,7 +269,7 @@ pub enum Family {
 }
 
 impl Family {
-    /// The error for a request with a valid signature that policy denies.
+    /// The error for a request that has a valid signature but is denied by policy.
     #[must_use]
     pub const fn denied(self) -> ErrorKind {
         match self {
@@ -288,25 +290,25 @@ impl Family {
 
 /// The error types that this service returns, except those of signature verification.
 ///
-/// Source: the models' errors; `SerializationException`, `UnknownOperationException`, `InternalFailure` and
-/// `ServiceUnavailable` are common to AWS services.
+/// Source: the errors in the service models; `SerializationException`, `UnknownOperationException`, `InternalFailure`
+/// and `ServiceUnavailable` are common to all AWS services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
-    /// The body is not a single JSON object, or a known member has a wrong JSON type.
+    /// The body is not a single JSON object, or a known member has the wrong JSON type.
     Serialization,
     /// A member is missing or violates its constraints.
     InvalidArgument,
-    /// The channel does not exist, or has a creation time other than the one in the ARN.
+    /// The channel does not exist, or its creation time differs from that in the ARN.
     ResourceNotFound,
     /// The name is taken, or the channel is not ACTIVE.
     ResourceInUse,
-    /// `CurrentVersion` is stale.
+    /// `CurrentVersion` is outdated.
     VersionMismatch,
     /// The account has reached its channel limit.
     AccountChannelLimitExceeded,
-    /// There are more than 50 tags.
+    /// The channel would have more than 50 tags.
     TagsPerResourceExceededLimit,
-    /// A rate limit or capacity limit was reached.
+    /// A rate limit or capacity limit has been reached.
     ClientLimitExceeded,
     /// The policy denies the request (control plane, storage and upgrades).
     AccessDenied,
@@ -314,14 +316,14 @@ pub enum ErrorKind {
     NotAuthorized,
     /// The path is unknown.
     UnknownOperation,
-    /// An internal error of the service.
+    /// The service encountered an internal error.
     InternalFailure,
-    /// The service is at capacity or draining: retry elsewhere or later.
+    /// The service is at capacity or draining; the client should retry elsewhere or later.
     ServiceUnavailable,
 }
 
 impl ErrorKind {
-    /// The bare type name, as sent in `x-amzn-ErrorType`.
+    /// The type's name without a namespace, as sent in `x-amzn-ErrorType`.
     #[must_use]
     pub const fn error_type(self) -> &'static str {
         match self {
@@ -341,8 +343,8 @@ impl ErrorKind {
         }
     }
 
-    /// The HTTP status. The C SDK branches on it (404 on Describe makes it create the channel, 401 and 403 make it
-    /// fetch credentials again), so throttling is 400, never 429.
+    /// The HTTP status. The C SDK's behaviour depends on the status (404 from Describe makes it create the channel; 401
+    /// and 403 make it fetch new credentials), so throttling returns 400, never 429.
     #[must_use]
     pub const fn status(self, family: Family) -> u16 {
         match self {
@@ -365,8 +367,8 @@ impl ErrorKind {
     }
 }
 
-/// Appends an error's body: `{"Message":"…"}`, or `{"message":"…"}` for storage operations and if `operation` is
-/// `None`: refused upgrades, unknown paths, and signature errors of any operation.
+/// Appends the body of an error response: `{"Message":"…"}`, or `{"message":"…"}` for storage operations and if
+/// `operation` is `None` (for refused upgrades, unknown paths, and signature errors of any operation).
 pub fn error_body(out: &mut Vec<u8>, operation: Option<Operation>, message: &str) {
     let family = operation.map_or(Family::WebSocket, Operation::family);
     crate::control::json::member(out, b'{', family.message_member());

@@ -1,8 +1,9 @@
-//! The subset of HTTP/1.1 that a signaling service needs: request heads, upgrades, query strings, complete responses.
+//! The subset of HTTP/1.1 that a signaling service needs: request heads, upgrades, query strings, and complete
+//! responses.
 //!
-//! Processing of a request: [`HeadScanner`] finds the end of the head as bytes arrive, [`Head`] parses the complete
-//! head, [`upgrade`] distinguishes a WebSocket from a call, [`respond`] and its siblings write the response in one
-//! piece.
+//! How a request is processed: [`HeadScanner`] finds the end of the head as bytes arrive, [`Head`] parses the complete
+//! head, [`upgrade`] distinguishes WebSocket upgrades from API calls, and [`respond`] and related functions write the
+//! response in one piece.
 
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -26,12 +27,12 @@ use std::mem::MaybeUninit;
 // Stricter than httparse where leniency lets two parties read one request differently (request smuggling): every line
 // ends in CR LF, no line is folded, no blank precedes a colon, `Host` and `Content-Length` are unambiguous.
 
-/// A request head, borrowed from the received bytes for the processing of one request.
+/// A request head. Borrows the received bytes while the request is processed.
 #[derive(Clone, Debug)]
 pub struct Head<'a> {
     method: &'a str,
     target: &'a str,
-    /// Offset of path and query in the target: after the authority of an absolute-form target, else 0.
+    /// Offset of the path and query in the target: after the authority of an absolute-form target, otherwise 0.
     origin: usize,
     minor: u8,
     lines: [(&'a str, &'a str); HEADER_LINES],
@@ -43,16 +44,17 @@ pub struct Head<'a> {
 pub enum Body {
     /// No body follows.
     None,
-    /// Number of body bytes that follow. A length beyond 64 bits saturates to `u64::MAX`, which exceeds every limit.
+    /// Number of body bytes that follow. A length that does not fit into 64 bits saturates to `u64::MAX`, which exceeds
+    /// every limit.
     Length(u64),
 }
 
 impl<'a> Head<'a> {
-    /// Parses a complete head: the bytes up to and including the empty line, as delimited by [`HeadScanner`].
+    /// Parses a complete head: all bytes up to and including the empty line, as delimited by [`HeadScanner`].
     ///
     /// # Errors
-    /// See [`HeadError`]. Header values must be UTF-8 without control characters; `Host` is required exactly once in
-    /// HTTP/1.1.
+    /// See [`HeadError`]. Header values must be UTF-8 without control characters; HTTP/1.1 requires exactly one `Host`
+    /// header.
     pub fn parse(bytes: &'a [u8], limits: &HeadLimits) -> Result<Self, HeadError> {
         if HeadScanner::new().end(bytes, limits)? != Some(bytes.len()) {
             return Err(HeadError::Malformed("The request head is not complete."));
@@ -89,7 +91,7 @@ impl<'a> Head<'a> {
         Ok(head)
     }
 
-    /// The method, case-sensitive.
+    /// The method. Case-sensitive.
     #[must_use]
     pub const fn method(&self) -> &'a str {
         self.method
@@ -101,8 +103,8 @@ impl<'a> Head<'a> {
         self.target
     }
 
-    /// The target's path, from its first slash to the question mark; `*` for `OPTIONS *`; `/` if an absolute-form
-    /// target has none.
+    /// The target's path: everything from the first slash up to the question mark; `*` for `OPTIONS *`; `/` if an
+    /// absolute-form target has no path.
     #[must_use]
     pub fn path(&self) -> &'a str {
         let rest = self.target.get(self.origin..).unwrap_or_default();
@@ -117,13 +119,13 @@ impl<'a> Head<'a> {
         rest.split_once('?').map(|(_, query)| query)
     }
 
-    /// The first header with this name (case-insensitive), trimmed.
+    /// The trimmed value of the first header with this name (case-insensitive).
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&'a str> {
         self.values(name).next()
     }
 
-    /// Every header in wire order: name as sent, value trimmed.
+    /// All headers in wire order, with names as sent and values trimmed.
     pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
         self.lines.iter().take(self.line_count).copied()
     }
@@ -135,8 +137,8 @@ impl<'a> Head<'a> {
             .map(|(_, value)| value)
     }
 
-    /// The elements of a comma-separated list header, across all headers with this name, trimmed and without empty
-    /// elements.
+    /// The elements of a comma-separated list header, across all headers with this name. Elements are trimmed, and
+    /// empty ones are skipped.
     pub(crate) fn list(&self, name: &str) -> impl Iterator<Item = &'a str> {
         let members = self.values(name).flat_map(|value| value.split(','));
         members
@@ -144,13 +146,13 @@ impl<'a> Head<'a> {
             .filter(|member| !member.is_empty())
     }
 
-    /// The requested host and port as sent; `None` only in HTTP/1.0.
+    /// The requested host and port, as sent; `None` only for HTTP/1.0.
     #[must_use]
     pub fn host(&self) -> Option<&'a str> {
         self.header("host")
     }
 
-    /// Whether the version is 1.1.
+    /// Whether the HTTP version is 1.1.
     const fn is_http11(&self) -> bool {
         self.minor == 1
     }
@@ -174,12 +176,12 @@ impl<'a> Head<'a> {
                 .any(|word| word.eq_ignore_ascii_case("100-continue"))
     }
 
-    /// The length of the body.
+    /// The length of the request's body.
     ///
     /// # Errors
-    /// [`HeadError::LengthRequired`] for a transfer coding (chunked bodies are not supported), and for a POST without a
-    /// length; [`HeadError::Malformed`] for a transfer coding together with a length, a repeated length, or an invalid
-    /// number.
+    /// Returns [`HeadError::LengthRequired`] for a transfer coding (chunked bodies are not supported) and for a POST
+    /// without a length; [`HeadError::Malformed`] for a transfer coding combined with a length, a repeated length, or
+    /// an invalid number.
     pub fn body(&self) -> Result<Body, HeadError> {
         let mut length = None;
         for value in self.values("content-length") {
@@ -238,7 +240,8 @@ impl<'a> Head<'a> {
     }
 }
 
-/// Offset of path and query in a target (RFC 9112 section 3.2): origin form, absolute form, or the asterisk of OPTIONS.
+/// Returns the offset of the path and query in a target (RFC 9112 section 3.2), which is in origin form, absolute form,
+/// or `*` for OPTIONS.
 fn origin(method: &str, target: &str) -> Result<usize, HeadError> {
     if target.contains('#') {
         return Err(HeadError::Malformed("The request target has a fragment."));
@@ -268,7 +271,7 @@ fn authority(target: &str) -> Option<&str> {
     known.then_some(authority)
 }
 
-/// Parses a decimal number consisting of digits only; saturates.
+/// Parses a decimal number consisting only of digits; saturates on overflow.
 fn decimal(text: &str) -> Option<u64> {
     if text.is_empty() {
         return None;
@@ -279,7 +282,7 @@ fn decimal(text: &str) -> Option<u64> {
     })
 }
 
-/// Converts an error of httparse to a `HeadError`.
+/// Converts an httparse error to a `HeadError`.
 fn blame(error: httparse::Error, bytes: &[u8]) -> HeadError {
     match error {
         httparse::Error::TooManyHeaders => HeadError::TooManyHeaders,
@@ -296,7 +299,7 @@ fn blame(error: httparse::Error, bytes: &[u8]) -> HeadError {
     }
 }
 
-/// Whether the request line has three words, the last of the form `HTTP/<digit>.<digit>`.
+/// Whether the request line consists of three words, the last of which has the form `HTTP/<digit>.<digit>`.
 fn has_version(bytes: &[u8]) -> bool {
     let line = bytes
         .split(|&byte| byte == b'\r')
@@ -319,8 +322,8 @@ fn has_version(bytes: &[u8]) -> bool {
 pub struct Upgrade<'a> {
     /// The validated `Sec-WebSocket-Key`.
     pub key: &'a str,
-    /// Whether the client offers the subprotocol `wss`, as the C SDK does. The response must then echo it, or old
-    /// releases of the SDK's WebSocket library drop the connection.
+    /// Whether the client offers the subprotocol `wss`, as the C SDK does. If so, the response must echo it, because
+    /// old releases of the SDK's WebSocket library drop the connection otherwise.
     pub offers_wss: bool,
 }
 
@@ -329,20 +332,20 @@ pub struct Upgrade<'a> {
 pub enum UpgradeError {
     /// The method is not GET, or the version is not HTTP/1.1.
     NotGet,
-    /// `Connection` does not contain `Upgrade`.
+    /// The `Connection` header does not contain `Upgrade`.
     NotConnection,
     /// `Sec-WebSocket-Version` is not 13 (RFC 6455 section 4.4). The response includes `Sec-WebSocket-Version: 13`.
     BadVersion,
     /// `Sec-WebSocket-Key` is missing.
     MissingKey,
-    /// `Sec-WebSocket-Key` is repeated, or not base64 of 16 bytes.
+    /// `Sec-WebSocket-Key` occurs more than once, or is not the base64 encoding of 16 bytes.
     BadKey,
-    /// The request has a body, whose bytes could be mistaken for the first frames.
+    /// The request has a body, which could be mistaken for the first frames.
     Body,
 }
 
 impl UpgradeError {
-    /// The status of the response.
+    /// The status code of the response.
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {
@@ -353,7 +356,7 @@ impl UpgradeError {
         }
     }
 
-    /// The response text: plain ASCII without quotes.
+    /// The response text, in ASCII without quotes.
     #[must_use]
     pub const fn message(self) -> &'static str {
         match self {
@@ -369,9 +372,9 @@ impl UpgradeError {
     }
 }
 
-/// Parses the fields of an opening handshake; `None` if the request is not a WebSocket upgrade.
+/// Parses the headers of a WebSocket opening handshake; returns `None` if the request is not a WebSocket upgrade.
 ///
-/// Extensions offered by the client are declined by omission (RFC 7692 section 5).
+/// Extensions offered by the client are declined by omitting them from the response (RFC 7692 section 5).
 ///
 /// # Errors
 /// See [`UpgradeError`].
@@ -379,7 +382,7 @@ pub fn upgrade<'a>(head: &Head<'a>) -> Result<Option<Upgrade<'a>>, UpgradeError>
     upgrade_by(head, ws::valid_key)
 }
 
-/// Like [`upgrade`], with a custom check of the client's key: [`ws::valid_key`] or [`ws::usable_key`].
+/// Like [`upgrade`], with a caller-supplied check of the client's key, such as [`ws::valid_key`] or [`ws::usable_key`].
 ///
 /// # Errors
 /// See [`UpgradeError`].

@@ -1,16 +1,17 @@
-//! JSON text: two readers of signaling messages with identical results, values of API bodies, and the escaping writer.
+//! JSON text: two equivalent readers for signaling messages, a reader for values in API bodies, and a writer that
+//! escapes strings.
 //!
 //! Clients nearly always send one flat object of strings, without escapes except perhaps `\/`. The flat scanner
-//! (`scan`) reads that shape, skips the values of unknown members, and gives up on anything else *before it has changed
-//! a byte*, so that simd-json (`tape`) can parse it instead. The scanner can therefore only be faster, never laxer:
-//! simd-json gives the same result for every text that the scanner accepts, which tests check over generated and
-//! mutated texts.
+//! (`scan`) reads objects of that form and skips the values of unknown members. If it encounters anything else, it
+//! gives up *before it has changed a byte*, so that simd-json (`tape`) can parse the text instead. The scanner can
+//! therefore only be faster, never more lenient: simd-json gives the same result for every text that the scanner
+//! accepts, which is tested with generated and mutated texts.
 //!
-//! Both readers return the positions of the four known members' values. Strings are unescaped in place, so their values
-//! remain within the text.
+//! Both readers return the positions of the values of the four known members. Strings are unescaped in place, so the
+//! values remain within the text.
 //!
-//! simd-json deviates from RFC 8259 in one point: it rejects numbers, although grammatical, beyond 64 bits or the range
-//! of a double.
+//! simd-json deviates from RFC 8259 in one respect: it rejects valid numbers that exceed 64 bits or the range of a
+//! double.
 
 #[cfg(test)]
 mod oracle;
@@ -23,14 +24,14 @@ use simd_json::{Node, StaticNode};
 use tape::TapeReader;
 
 /// Parses a text with the scanner, or with simd-json if the scanner gives up. Returns `None` if the text is not a
-/// single JSON object, or nested too deeply.
+/// single JSON object or is nested too deeply.
 pub(crate) fn read(text: &mut [u8], tape: &mut TapeReader) -> Option<Members> {
     scan(text).or_else(|| tape.members(text))
 }
 
 // The known members of a message and the positions of their values.
 
-/// A range of a text, in bytes. Always within bounds.
+/// A byte range within a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TextSpan {
     /// Offset of the first byte.
@@ -45,7 +46,7 @@ impl TextSpan {
         self.start == self.end
     }
 
-    /// The bytes in the range; empty if the text is shorter.
+    /// The bytes in the range; empty if the text ends before the range does.
     pub(crate) fn of(self, text: &[u8]) -> &[u8] {
         text.get(self.start..self.end).unwrap_or_default()
     }
@@ -54,7 +55,7 @@ impl TextSpan {
 /// The value of a known member.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Member {
-    /// Absent or null, which are equivalent.
+    /// The member is absent or null, which are equivalent.
     #[default]
     Absent,
     /// A string, unescaped.
@@ -73,7 +74,7 @@ pub(crate) enum MemberName {
 }
 
 impl MemberName {
-    /// The known member with this name. The first letter is matched case-insensitively, the rest exactly.
+    /// Returns the known member with this name. The first letter is matched case-insensitively, the rest exactly.
     pub(crate) fn of(name: &[u8]) -> Option<Self> {
         match name {
             [b'a' | b'A', b'c', b't', b'i', b'o', b'n'] => Some(Self::Action),
@@ -85,26 +86,27 @@ impl MemberName {
     }
 }
 
-/// The known members of one message.
+/// The known members of a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Members {
     pub(crate) action: Member,
     pub(crate) payload: Member,
     pub(crate) recipient: Member,
     pub(crate) correlation: Member,
-    /// Whether the payload is known to be well-formed base64 of the standard alphabet, so that it need not be checked
-    /// again. Meaningless if `twice` is set, since it may describe the other payload.
+    /// Whether the payload is known to be well-formed standard base64, so that it need not be checked again.
+    /// Meaningless if `twice` is set, since it may refer to the other payload.
     pub(crate) payload_proven: bool,
-    /// Whether a known member is repeated, with either case of its first letter, even as `null`.
+    /// Whether a known member occurs more than once, regardless of the case of its first letter, and even if its value
+    /// is `null`.
     pub(crate) twice: bool,
-    /// Whether the correlation id is repeated, so neither value can be echoed.
+    /// Whether the correlation id occurs more than once, in which case neither value can be echoed.
     pub(crate) correlation_twice: bool,
-    /// Bit set of the members seen so far, by [`MemberName`].
+    /// Bit set of the members encountered so far, indexed by [`MemberName`].
     seen: u8,
 }
 
 impl Members {
-    /// Adds a member.
+    /// Records the value of a known member.
     pub(crate) fn set(&mut self, key: MemberName, value: Member) {
         let bit = 1 << key as u8;
         if self.seen & bit != 0 {
@@ -137,20 +139,20 @@ const CORRELATION_TAIL: &[u8] = b"orrelationId";
 // ```
 // Walking is slicing, so no depth of nesting costs stack, and skipping an unknown value costs nothing.
 
-/// Any JSON value: its head node and all its descendant nodes.
+/// A JSON value of any type: its head node and all its descendant nodes.
 #[derive(Clone, Copy)]
 pub(crate) struct Value<'t, 'b> {
     nodes: &'t [Node<'b>],
 }
 
-/// A JSON object: its keys and values in text order.
+/// A JSON object: its keys and values in the order of the text.
 #[derive(Clone, Copy)]
 pub(crate) struct Object<'t, 'b> {
     nodes: &'t [Node<'b>],
 }
 
 impl<'t, 'b> Value<'t, 'b> {
-    /// The root value of a tape.
+    /// Returns the root value of a tape.
     pub(crate) fn of(nodes: &'t [Node<'b>]) -> Self {
         Self { nodes }
     }
@@ -177,7 +179,7 @@ impl<'t, 'b> Value<'t, 'b> {
         }
     }
 
-    /// The value as an integer. `60.0` and `6e1` are not integers: no client writes them.
+    /// The value as an integer. `60.0` and `6e1` do not count as integers; no client writes integers in such a form.
     pub(crate) fn integer(self) -> Option<i64> {
         match self.nodes {
             [Node::Static(StaticNode::I64(integer))] => Some(*integer),
@@ -211,7 +213,7 @@ impl<'t, 'b> Value<'t, 'b> {
 }
 
 impl<'t, 'b> Object<'t, 'b> {
-    /// The keys with their values.
+    /// The object's keys, each with its value.
     #[inline]
     pub(crate) fn entries(self) -> impl Iterator<Item = (&'b str, Value<'t, 'b>)> {
         let mut rest = self.nodes;

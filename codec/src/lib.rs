@@ -1,7 +1,8 @@
-//! The wire protocol of WebRTC signaling, without I/O: parses bytes into typed values and writes them back.
+//! The wire protocol of WebRTC signaling, without I/O: parses bytes into typed values and serialises them.
 //!
-//! Nothing here opens a socket, reads a clock or draws a random number; every function depends only on its arguments,
-//! and no peer input can cause a panic. In reading order, along the path of a message:
+//! No code in this crate opens a socket, reads a clock or generates random numbers; the result of every function
+//! depends only on its arguments, and no peer input can cause a panic. The modules, in the order in which a message
+//! passes through them:
 //!
 //! | module | what it knows |
 //! |---|---|

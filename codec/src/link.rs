@@ -1,7 +1,7 @@
-//! Frames of a link: a connection between two nodes that multiplexes many clients, each as a stream.
+//! The frames of a link, which is a connection between two nodes that multiplexes many clients, each as a stream.
 //!
 //! The *front* is the node that a client is connected to; the *owner* is the node that serves the client's channel.
-//! Each side sends a [`Hello`], then only frames. Numbers are big-endian:
+//! Each side first sends a [`Hello`], then only frames. Numbers are big-endian:
 //! ```text
 //!   0        3      4          8
 //!  ┌────────┬──────┬──────────┬───────────────────────────┐
@@ -14,8 +14,9 @@
 //!   5 ASK   -                            6 END   how 1, code 2, offset 8
 //!   7 PING  number 8                     8 PONG  number 8                     9 AWAY  -
 //! ```
-//! PING, PONG and AWAY concern the link and use stream 0; all others belong to a stream. A request that does not fit
-//! into OPEN continues in DATA. Frames of unknown types are skipped, so that later versions can send them.
+//! PING, PONG and AWAY concern the link as a whole and use stream 0; all other frames belong to a stream. The part of a
+//! request that does not fit into OPEN is sent in DATA frames. Frames of unknown type are skipped, so that later
+//! versions can add types.
 
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
@@ -28,10 +29,11 @@ use strum::IntoStaticStr;
 /// Length of a frame header, in bytes.
 pub const HEADER_BYTES: usize = 8;
 
-/// Maximum length of a frame's payload in bytes, which a stream may send before other streams get a turn.
+/// Maximum length of a frame's payload in bytes. This is also the most that a stream may send before other streams get
+/// a turn.
 pub const PAYLOAD_BYTES_MAX: usize = 16 * 1024;
 
-/// Length of a certificate's SHA-256, in bytes.
+/// Length of the SHA-256 hash of a certificate, in bytes.
 pub const CERTIFICATE_BYTES: usize = 32;
 
 /// A frame of a link.
@@ -39,33 +41,34 @@ pub const CERTIFICATE_BYTES: usize = 32;
 pub enum Frame<'a> {
     /// Opens a stream for a client. Sent by the front only.
     Open(Open<'a>),
-    /// Bytes from or for the client; never empty.
+    /// Bytes received from the client or to be sent to it; never empty.
     Data {
         /// The bytes transferred.
         bytes: &'a [u8],
-        /// Whether the data ends at the end of a WebSocket frame, so that a close frame may follow.
+        /// Whether the data ends at a WebSocket frame boundary, so that a close frame may follow.
         whole: bool,
     },
     /// Acknowledges received bytes.
     Ack(Ack),
-    /// The owner requests an immediate ACK.
+    /// Requests an immediate ACK. Sent by the owner.
     Ask,
     /// The sender has finished the stream.
     End(End),
-    /// Requests a PONG with this number.
+    /// Requests a PONG that carries the same number.
     Ping(u64),
-    /// Response to a PING, sent after everything before that PING was read.
+    /// Response to a PING, sent after everything that preceded the PING has been read.
     Pong(u64),
-    /// The sender neither opens nor accepts further streams on this link.
+    /// Announces that the sender neither opens nor accepts further streams on this link.
     Away,
 }
 
 /// Request to open a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Open<'a> {
-    /// The client.
+    /// The client for which the stream is opened.
     pub client: Client,
-    /// Length of the client's request in bytes, head and body. The stream starts with the request.
+    /// Length of the client's request in bytes, including head and body. The request is sent at the start of the
+    /// stream.
     pub request_bytes: u32,
     /// The first bytes of the request, as many as fit into the frame.
     pub begin: &'a [u8],
@@ -84,38 +87,39 @@ pub struct Client {
     pub tls: bool,
     /// Server name requested by the client (SNI), at most 255 bytes; empty if none.
     pub server_name: Box<str>,
-    /// SHA-256 of the client's certificate.
+    /// SHA-256 hash of the client's certificate, if any.
     pub certificate: Option<[u8; CERTIFICATE_BYTES]>,
 }
 
 /// The kind of a client's request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A WebSocket upgrade, or another request that is safe to repeat.
+    /// A WebSocket upgrade, or another request that can safely be repeated.
     Upgrade,
-    /// A call that is answered immediately.
+    /// A call that is answered without waiting for a peer.
     Call,
     /// An Alexa offer, which waits for an answer.
     AlexaCall,
 }
 
-/// Acknowledges bytes received by the sender of this frame.
+/// Acknowledges bytes that the sender of this frame has received.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ack {
-    /// Stream offset up to which the client's machine has acknowledged the bytes, or the session has read them.
+    /// Stream offset up to which the bytes have been acknowledged by the client's machine (from a front) or read by the
+    /// session (from an owner).
     pub offset: u64,
     /// Maximum number of unacknowledged bytes on the stream.
     pub window: u32,
     /// The client's round-trip time in milliseconds; 0 from an owner.
     pub round_trip_ms: u32,
-    /// Age of the oldest unacknowledged byte in milliseconds; 0 from an owner.
+    /// Age of the oldest unacknowledged byte, in milliseconds; 0 from an owner.
     pub oldest_ms: u32,
 }
 
-/// End of a stream in the direction of its sender.
+/// The end of a stream, in the direction in which the frame is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct End {
-    /// Reason for the end.
+    /// Reason why the stream ended.
     pub how: How,
     /// Final value of [`Ack::offset`].
     pub offset: u64,
@@ -124,38 +128,38 @@ pub struct End {
 /// Reason why a stream ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum How {
-    /// The client has closed its sending side and may still receive.
+    /// The client closed its sending side (EOF) and may still receive.
     Fin,
     /// The client's connection was reset.
     Reset,
-    /// The client's connection timed out because it was silent or stalled for too long.
+    /// The client's connection timed out after being silent or stalled for too long.
     Timeout,
-    /// The client did not read the data that the front buffered for it.
+    /// The client was too slow in reading the data that the front buffered for it.
     Slow,
-    /// The session has ended. The client's connection is closed after all data was sent.
+    /// The session ended. The client's connection is closed once all data has been sent.
     Finish,
-    /// The session has ended. The client's connection is closed at once, with a close frame of this code if one may
-    /// follow; 0 means no close frame.
+    /// The session ended. The client's connection is closed at once, preceded by a close frame with this code if one
+    /// may follow; 0 means no close frame.
     Cut(u16),
-    /// The owner has not started processing the request: the front may retry with the next owner.
+    /// The owner has not started to process the request, so the front may retry with the next owner.
     NotBegun,
 }
 
-/// Violation of the frame format; the link is closed.
+/// A violation of the frame format. The link is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum FrameError {
     /// The payload exceeds [`PAYLOAD_BYTES_MAX`].
     TooLong,
-    /// The payload's length does not match the type.
+    /// The payload's length is not valid for the frame type.
     WrongLength,
-    /// A stream frame has stream number 0.
+    /// The stream number is 0 in a frame that belongs to a stream.
     NoStream,
-    /// A link frame has a nonzero stream number.
+    /// The stream number is not 0 in a frame that concerns the whole link.
     NotOfStream,
     /// OPEN has an unknown kind or flag, or a server name that is not valid UTF-8.
     BadOpen,
-    /// OPEN contains more request bytes than the request's length, or an empty request.
+    /// OPEN contains more request bytes than the declared length of the request, or the request is empty.
     BadRequest,
     /// END has an unknown reason or an unexpected code.
     BadEnd,
@@ -174,18 +178,18 @@ const AWAY: u8 = 9;
 const FLAG_TLS: u8 = 1;
 const FLAG_CERTIFICATE: u8 = 2;
 
-/// Length of OPEN before the server name, in bytes.
+/// Length of the part of OPEN that precedes the server name, in bytes.
 const OPEN_BYTES: usize = 27;
 
 impl Client {
-    /// Number of the request's bytes that fit into OPEN: about 16,000.
+    /// Number of request bytes that fit into OPEN: about 16,000.
     #[must_use]
     pub fn room(&self) -> usize {
         let certificate = self.certificate.map_or(0, |certificate| certificate.len());
         PAYLOAD_BYTES_MAX - OPEN_BYTES - self.name().len() - certificate
     }
 
-    /// The server name, or nothing if it is too long, since no listener has such a name.
+    /// The server name, or an empty slice if the name is too long; no listener has such a name.
     fn name(&self) -> &[u8] {
         let name = self.server_name.as_bytes();
         Some(name)
@@ -196,10 +200,10 @@ impl Client {
 
 // Writing.
 
-/// Appends a frame. `stream` is 0 for link frames.
+/// Appends a frame. `stream` must be 0 for frames that concern the whole link.
 ///
 /// # Panics
-/// Panics if the payload exceeds [`PAYLOAD_BYTES_MAX`]: the caller must split it.
+/// Panics if the payload exceeds [`PAYLOAD_BYTES_MAX`]; the caller must split longer payloads.
 pub fn write(out: &mut Vec<u8>, stream: u32, frame: &Frame<'_>) {
     let begin = out.len();
     out.extend_from_slice(&[0, 0, 0, type_of(frame)]);
@@ -281,23 +285,23 @@ fn how_bytes(how: How) -> (u8, u16) {
 
 // Reading.
 
-/// Incoming side of a link, after the hello. Buffers at most one partially received frame.
+/// The incoming side of a link, after the hello. Buffers at most one partially received frame.
 #[derive(Debug, Default)]
 pub struct Reader {
     /// Start of a partially received frame.
     partial: Vec<u8>,
-    /// Whether the frame in `partial` is complete and was returned.
+    /// Whether the frame in `partial` is complete and has been returned to the caller.
     is_read: bool,
-    /// Remaining bytes to skip of a frame of unknown type.
+    /// Number of bytes of a frame of unknown type that remain to be skipped.
     skipped: usize,
 }
 
 impl Reader {
-    /// Returns the next frame with its stream, and the number of `bytes` consumed: all of them if there is none. A
-    /// frame that is complete within `bytes` is borrowed from there.
+    /// Returns the next frame with its stream number, if any, and the number of `bytes` consumed: all of them if there
+    /// is no complete frame. A frame that is complete within `bytes` is borrowed from it.
     ///
     /// # Errors
-    /// Fails if the frame violates the format. The reader must not be used afterwards.
+    /// Fails if the frame violates the format. The reader must not be used after an error.
     pub fn next<'a>(
         &'a mut self,
         bytes: &'a [u8],
@@ -351,7 +355,7 @@ impl Reader {
     }
 }
 
-/// A frame header, with the length of the whole frame.
+/// A frame header, together with the length of the whole frame.
 struct Header {
     kind: u8,
     stream: u32,
@@ -378,7 +382,7 @@ impl Header {
         (OPEN..=AWAY).contains(&self.kind)
     }
 
-    /// Parses the frame at the start of `bytes`, which must be complete.
+    /// Parses the frame at the start of `bytes`. The frame must be complete.
     fn frame<'a>(&self, bytes: &'a [u8]) -> Result<(u32, Frame<'a>), FrameError> {
         let of_link = matches!(self.kind, PING | PONG | AWAY);
         match (of_link, self.stream) {
@@ -408,7 +412,7 @@ impl Header {
     }
 }
 
-/// Parses OPEN, consuming all of `rest`, which ends with the request's first bytes.
+/// Parses OPEN, consuming all of `rest`, which ends with the first bytes of the request.
 fn open<'a>(rest: &mut &'a [u8]) -> Result<Open<'a>, FrameError> {
     let fixed: [u8; OPEN_BYTES] = take(rest).ok_or(FrameError::WrongLength)?;
     let mut fixed = &fixed[..];
@@ -495,7 +499,7 @@ fn end(rest: &mut &[u8]) -> Result<Option<Frame<'static>>, FrameError> {
     Ok(Some(Frame::End(End { how, offset })))
 }
 
-/// Splits the first bytes off `rest`.
+/// Splits the first `BYTES` bytes off `rest`.
 fn take<const BYTES: usize>(rest: &mut &[u8]) -> Option<[u8; BYTES]> {
     let (first, behind) = rest.split_first_chunk()?;
     *rest = behind;

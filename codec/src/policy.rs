@@ -1,22 +1,23 @@
-//! IAM policy documents: which actions on which resources a principal is allowed.
+//! IAM policy documents: which actions a principal may perform on which resources.
 //!
 //! # Theory of operation
 //! A document is either parsed completely or rejected. Anything ambiguous (an unknown key or operator, or a variable in
-//! a version without variables) is an error, since ignoring it could grant what the author meant to deny.
+//! a document whose version does not support variables) is an error, since ignoring it could grant what the author
+//! meant to deny.
 //! ```text
 //! text ─ Policy::parse ──▶ bytes: of each statement effect, actions as a set of bits, resources, conditions
 //! Request{action, resource, client id, context} ─ Policy::decide ──▶ Deny (one is enough) | Open | Allow | NoMatch
 //! ```
-//! A statement matches if its actions contain the request's action, one of its resources matches, and all its
-//! conditions hold. Request values are literal: wildcards and variables have no special meaning in a value substituted
-//! for a variable. A request that no document allows is denied by the caller, which combines the decisions of several
-//! documents.
+//! A statement matches a request if its actions include the request's action, at least one of its resources matches,
+//! and all its conditions hold. Request values are literal: when a value is substituted for a variable, wildcards and
+//! variables within the value have no special meaning. The caller combines the decisions of several documents and
+//! denies a request that none of them allows.
 //!
 //! A channel's tags are known only on its home shard. On other shards, a decision that depends on tags is
-//! [`Decision::Open`]; no other decision is. [`Policy::reads`] reports whether a policy uses tags at all.
+//! [`Decision::Open`]; other decisions never are. [`Policy::reads`] reports whether a policy uses tags at all.
 //!
-//! A policy is stored in serialised form, which loads without parsing. Sealed tokens therefore contain the serialised
-//! form instead of the text.
+//! Policies are stored in serialised form, which can be loaded without parsing. Sealed tokens therefore contain the
+//! serialised form rather than the text.
 //!
 //! Source: IAM User Guide, "Grammar of the IAM JSON policy language", "Policy evaluation logic"; Service Authorization
 //! Reference, "Amazon Kinesis Video Streams", "AWS Security Token Service".
@@ -54,7 +55,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 pub use trust::{Trust, TrustDecision, TrustGround, Trusted};
 
-/// A parsed policy document, more compact than its text. Shared by all principals that refer to it.
+/// A parsed policy document, in a form more compact than its text. Shared by all principals that refer to it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Policy {
     /// The serialised statements, concatenated.
@@ -65,46 +66,46 @@ pub struct Policy {
     name: Box<str>,
 }
 
-/// The statement that caused a request to be refused.
+/// The statement that caused a request to be denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ground {
-    /// Position of the statement in the document, counted from 1.
+    /// Position of the statement in the document, counting from 1.
     pub statement: usize,
-    /// The condition that prevented the statement from allowing the request; `None` if the statement denies the
-    /// request.
+    /// The condition that kept the statement from allowing the request; `None` if the statement denies the request.
     failed: Option<u16>,
 }
 
 /// A request to be authorised.
 #[derive(Clone, Copy)]
 pub struct Request<'a> {
-    /// The action.
+    /// The action to be performed.
     pub action: Action,
-    /// The ARN that the action applies to; `*` for actions without a resource. For creating a channel, whose creation
-    /// time is not known yet, the ARN ends in a literal `*`:
+    /// ARN of the resource to which the action applies; `*` for actions without a resource. When a channel is created,
+    /// its creation time is not known yet, so the ARN ends in a literal `*`:
     /// `arn:aws:kinesisvideo:<region>:<account>:channel/<name>/*`.
     pub resource: &'a str,
-    /// The client id, for a viewer that connects or fetches ICE servers.
+    /// The client id, if a viewer is connecting or fetching ICE servers.
     pub client_id: Option<&'a str>,
     /// The values of all other condition keys.
     pub context: &'a dyn Context,
 }
 
-/// The decision of one document on a request.
+/// A single document's decision on a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Decision {
     /// At least one statement allows the request and none denies it.
     Allow,
     /// At least one statement denies the request.
     Deny,
-    /// The decision depends on a value that is not known here.
+    /// The decision depends on a value that is not known on this shard.
     Open,
     /// No statement applies to the request.
     NoMatch,
 }
 
 impl Decision {
-    /// Combines the decisions of two documents of one principal: deny takes precedence over open, and open over allow.
+    /// Combines the decisions of two documents of the same principal: `Deny` takes precedence over `Open`, and `Open`
+    /// over `Allow`.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
         match (self, other) {
@@ -120,7 +121,7 @@ impl Policy {
     /// Parses a document of at most [`POLICY_BYTES_MAX`] bytes.
     ///
     /// # Errors
-    /// Fails with the first error, including its line and column.
+    /// Returns the first error, with its line and column.
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
         Self::bounded(text, POLICY_BYTES_MAX, VARIABLES_MAX)
     }
@@ -133,11 +134,11 @@ impl Policy {
         Self::bounded(text, SESSION_POLICY_BYTES_MAX, SESSION_VARIABLES_MAX)
     }
 
-    /// Parses a document as [`Self::parse`] does, reporting all errors to the operator.
+    /// Parses a document as [`Self::parse`] does, but reports all errors, for display to the operator.
     ///
     /// # Errors
-    /// Fails with all errors in order, at most [`FAULTS_MAX`]. Parsing stops at invalid JSON, or at a list or object
-    /// where none is allowed. The document is parsed once per error.
+    /// Returns all errors in order, at most [`FAULTS_MAX`]. Parsing stops at invalid JSON, or at a list or object where
+    /// none is allowed. The document is parsed once per error.
     pub fn parse_with_faults(text: &str) -> Result<Self, Vec<PolicyError>> {
         Self::parse(text).map_err(|first| all_faults(text, Grammar::Permissions, first))
     }
@@ -149,7 +150,7 @@ impl Policy {
         Self::of_bytes(&statements).ok_or_else(unread)
     }
 
-    /// The serialised policy, for [`Self::of_bytes`]. Other versions of the program read this format too.
+    /// The serialised policy, to be loaded by [`Self::of_bytes`]. Other versions of the program also read this format.
     #[must_use]
     pub const fn bytes(&self) -> &[u8] {
         &self.statements
@@ -171,7 +172,7 @@ impl Policy {
         })
     }
 
-    /// Names the policy, for operators.
+    /// Sets the policy's name, which is shown to operators.
     #[must_use]
     pub fn named(self, name: &str) -> Self {
         let name = name.into();
@@ -184,14 +185,14 @@ impl Policy {
         &self.name
     }
 
-    /// Decides on a request without allocating, and increments `steps` by the work done: for each pattern examined, at
-    /// most the length of the text in bytes times the number of 64-byte words of the pattern.
+    /// Evaluates a request without allocating, and increments `steps` by the work done: for each pattern examined, at
+    /// most the length of the text in bytes times the number of 64-byte words in the pattern.
     ///
-    /// Conditions and variables have a separate work limit, which grows with the document. A request whose values
-    /// exceed it is denied. Ordinary documents stay far below it.
+    /// Conditions and variables have a separate work limit, which is proportional to the size of the document. A
+    /// request whose values would exceed the limit is denied. Ordinary documents stay far below it.
     ///
-    /// Sets `ground` to the statement that denies the request, or to the first that would allow it if its conditions
-    /// were met.
+    /// Sets `ground` to the statement that denies the request, or to the first statement that would allow it if its
+    /// conditions were met.
     #[must_use]
     pub fn decide(
         &self,
@@ -234,8 +235,8 @@ impl Policy {
         }
     }
 
-    /// The first statement that allows a request, even if others deny it, as its position in the document, counted
-    /// from 1. For operators, not for decisions.
+    /// Returns the first statement that allows a request, even if others deny it, as its position in the document,
+    /// counting from 1. Intended for display to operators, not for decisions.
     #[must_use]
     pub fn allowed_by(&self, request: &Request<'_>) -> Option<usize> {
         let subject = StatementSubject::new(request);
@@ -248,7 +249,7 @@ impl Policy {
         Some(number)
     }
 
-    /// The key of the condition that failed; `None` if the statement denies the request.
+    /// Returns the key of the condition that failed, or `None` if the statement denies the request.
     #[must_use]
     pub fn failed_key(&self, ground: Ground) -> Option<String> {
         let nth = usize::from(ground.failed?);
@@ -263,13 +264,13 @@ impl Policy {
         Some(format!("{}{detail}", name.as_str()))
     }
 
-    /// Whether any statement uses a key, in a condition or as a variable.
+    /// Whether any statement uses this key in a condition or as a variable.
     #[must_use]
     pub const fn reads(&self, name: KeyName) -> bool {
         self.keys.has(name)
     }
 
-    /// The provider claims used in the statements, each as `ISSUER:CLAIM`.
+    /// The identity provider claims used in the statements, each as `ISSUER:CLAIM`.
     #[must_use]
     pub fn claims(&self) -> BTreeSet<String> {
         let mut claims = BTreeSet::new();
@@ -284,8 +285,8 @@ impl Policy {
         claims
     }
 
-    /// The actions allowed by some statement on any resource, even if others deny them: for summaries, not for
-    /// decisions.
+    /// The actions that at least one statement allows on some resource, even if others deny them. Intended for
+    /// summaries, not for decisions.
     pub fn allowed_somewhere(&self) -> impl Iterator<Item = Action> + '_ {
         let allows = |statement: &Statement<'_>| statement.effect == Effect::Allow;
         let sets = self.statements().filter(allows);
@@ -297,8 +298,8 @@ impl Policy {
             .filter(move |action| all.has(*action))
     }
 
-    /// The only client id for which the policy allows the action: each allowing statement names only this id, with
-    /// `StringEquals`. `None` if several client ids may be allowed, or none.
+    /// The only client id for which the policy allows the action, that is, each statement that allows the action names
+    /// only this id, with `StringEquals`. `None` if several client ids may be allowed, or none.
     #[must_use]
     pub fn sole_client_id(&self, action: Action) -> Option<&[u8]> {
         let allows = |statement: &Statement<'_>| {
@@ -312,7 +313,7 @@ impl Policy {
         ids.all(|id| id == Some(first)).then_some(first)
     }
 
-    /// Whether any statement is a denial.
+    /// Whether any statement has the effect `Deny`.
     #[must_use]
     pub fn denies(&self) -> bool {
         self.statements()
@@ -329,7 +330,7 @@ impl Policy {
     }
 }
 
-/// Rejects a text longer than a document may be.
+/// Rejects a text that exceeds the maximum length of a document.
 fn within(text: &str, bytes_max: usize) -> Result<(), PolicyError> {
     if text.len() <= bytes_max {
         return Ok(());
@@ -341,7 +342,7 @@ fn within(text: &str, bytes_max: usize) -> Result<(), PolicyError> {
     Err(PolicyError::whole(rule))
 }
 
-/// All errors of a document whose first one is known, in order, at most [`FAULTS_MAX`].
+/// Returns all errors of a document in order, at most [`FAULTS_MAX`], given its first error.
 fn all_faults(text: &str, grammar: Grammar, first: PolicyError) -> Vec<PolicyError> {
     if first.line() == 0 {
         return vec![first];
@@ -361,7 +362,7 @@ fn all_faults(text: &str, grammar: Grammar, first: PolicyError) -> Vec<PolicyErr
 
 // Errors of a policy document, with their place.
 
-/// The first error of a document. Displays as `line 3, column 14: …`; quotes at most a short excerpt of the document.
+/// An error in a document. Displays as `line 3, column 14: …`; quotes at most a short excerpt of the document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyError {
     line: usize,
@@ -370,7 +371,7 @@ pub struct PolicyError {
 }
 
 impl PolicyError {
-    /// Creates an error about the document as a whole.
+    /// Creates an error that concerns the document as a whole.
     pub(crate) const fn whole(rule: String) -> Self {
         Self {
             line: 0,
@@ -379,20 +380,20 @@ impl PolicyError {
         }
     }
 
-    /// The line, counted from 1; 0 for the document as a whole.
+    /// The line, counting from 1; 0 if the error concerns the document as a whole.
     #[must_use]
     pub const fn line(&self) -> usize {
         self.line
     }
 
-    /// The column of the last byte read, in bytes counted from 1; 0 for the document as a whole. Points to the end of
-    /// the erroneous text, or just after it.
+    /// The column of the last byte read, in bytes counting from 1; 0 if the error concerns the document as a whole.
+    /// Points to the end of the erroneous text or just after it.
     #[must_use]
     pub const fn column(&self) -> usize {
         self.column
     }
 
-    /// Description of the error and of the permitted values.
+    /// Description of the error, including the permitted values.
     #[must_use]
     pub fn rule(&self) -> &str {
         &self.rule

@@ -1,48 +1,48 @@
-//! Client information from a proxy in front of the server: the PROXY protocol header before the client's bytes, and
-//! request headers.
+//! Client information supplied by a proxy in front of the server: in a PROXY protocol header that precedes the client's
+//! bytes, or in request headers.
 //!
-//! Source: HAProxy, *The PROXY protocol, versions 1 & 2*, sections 2.1 and 2.2. A custom parser, since the existing
-//! crates accept what the specification forbids (signed ports, lines beyond 107 bytes, any separator), or reject what
-//! it allows.
+//! Source: HAProxy, *The PROXY protocol, versions 1 & 2*, sections 2.1 and 2.2. This is a custom parser because
+//! existing crates either accept what the specification forbids (signed ports, lines longer than 107 bytes, any
+//! separator) or reject what it allows.
 
 use crate::http::Head;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// Maximum length of a version 1 header, including the line end. Source: section 2.1.
+/// Maximum length of a version 1 header in bytes, including the line terminator. Source: section 2.1.
 pub const V1_BYTES_MAX: usize = 107;
 
-/// Maximum accepted length of a version 2 header in bytes, as much as fits into the smallest TCP segment. Source:
-/// section 2.2.
+/// Maximum accepted length of a version 2 header in bytes: what fits into the smallest TCP segment. Source: section
+/// 2.2.
 pub const V2_BYTES_MAX: usize = 536;
 
 const V1: &[u8] = b"PROXY ";
 const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
-/// Length of signature, version, family and length field, in bytes.
+/// Total length of the signature, version, family and length fields, in bytes.
 const V2_HEAD: usize = 16;
 
 /// A complete PROXY protocol header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// The client's address; `None` for the proxy's own connections, or if unknown.
+    /// The client's address; `None` for connections opened by the proxy itself, or if the address is unknown.
     pub client: Option<SocketAddr>,
     /// Length of the header, in bytes.
     pub bytes: usize,
 }
 
-/// The bytes are not a valid PROXY protocol header.
+/// Error indicating that the bytes are not a valid PROXY protocol header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MalformedHeader;
 
-/// Whether the bytes start like a PROXY protocol header.
+/// Whether the bytes begin like a PROXY protocol header.
 #[must_use]
 pub fn begins(bytes: &[u8]) -> bool {
     bytes.starts_with(V1) || bytes.starts_with(V2)
 }
 
-/// Parses the header at the start of `bytes`; `None` if it is incomplete.
+/// Parses the header at the start of `bytes`; returns `None` if the header is incomplete.
 ///
 /// # Errors
-/// The bytes do not start with a header.
+/// Fails if the bytes do not start with a valid header.
 pub fn parse(bytes: &[u8]) -> Result<Option<Header>, MalformedHeader> {
     let agrees = |with: &[u8]| bytes.iter().zip(with).all(|(one, other)| one == other);
     if agrees(V2) {
@@ -78,7 +78,7 @@ fn line(bytes: &[u8]) -> Result<Option<Header>, MalformedHeader> {
     }))
 }
 
-/// Parses exactly two addresses and two ports.
+/// Parses the client's address and port from a header that must contain exactly two addresses and two ports.
 fn client<'t>(
     four: bool,
     mut words: impl Iterator<Item = &'t str>,
@@ -140,10 +140,10 @@ fn binary(bytes: &[u8]) -> Result<Option<Header>, MalformedHeader> {
 // Request headers to which each proxy on the way has appended its part, and before which a client may put anything. So
 // they are read from the end, no further than the client.
 
-/// Reason why headers do not identify the client of a request.
+/// Reason why the client of a request cannot be identified from its headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unclear {
-    /// Both `X-Forwarded-For` and `Forwarded` are present.
+    /// The request contains both `X-Forwarded-For` and `Forwarded`.
     Both,
     /// A proxy appended an invalid address.
     Malformed,
@@ -164,11 +164,11 @@ impl Unclear {
     }
 }
 
-/// The client's address from `X-Forwarded-For` or `Forwarded` (RFC 7239): the last address, across all such headers,
-/// that does not belong to a proxy. `None` without such a header, or if all addresses belong to proxies.
+/// Returns the client's address from `X-Forwarded-For` or `Forwarded` (RFC 7239), that is, the last address across all
+/// such headers that does not belong to a proxy. `None` if there is no such header or all addresses belong to proxies.
 ///
 /// # Errors
-/// Fails if the headers do not identify the client.
+/// Fails if the headers do not identify the client unambiguously.
 pub fn forwarded_for(
     head: &Head<'_>,
     is_proxy: impl Fn(IpAddr) -> bool,
@@ -190,8 +190,8 @@ pub fn forwarded_for(
     Ok(None)
 }
 
-/// Whether the client used TLS according to `X-Forwarded-Proto`; `None` unless the header occurs exactly once with a
-/// known scheme.
+/// Whether the client used TLS, according to `X-Forwarded-Proto`. `None` unless the header occurs exactly once and
+/// names a known scheme.
 #[must_use]
 pub fn forwarded_tls(head: &Head<'_>) -> Option<bool> {
     let mut values = head.values("x-forwarded-proto");
@@ -200,8 +200,8 @@ pub fn forwarded_tls(head: &Head<'_>) -> Option<bool> {
     (is(["https", "wss"]) || is(["http", "ws"])).then(|| is(["https", "wss"]))
 }
 
-/// The value of `for` in an element of `Forwarded`. Elements are split at every comma, so a quoted value with a comma
-/// has unbalanced quotes and is rejected.
+/// The value of the `for` parameter in an element of `Forwarded`. Elements are split at every comma, so a quoted value
+/// that contains a comma has unbalanced quotes and is rejected.
 fn for_of(element: &str) -> Option<&str> {
     let mut found = None;
     for pair in element.split(';') {
@@ -221,7 +221,7 @@ fn for_of(element: &str) -> Option<&str> {
     found
 }
 
-/// Parses an address, optionally with a port; IPv6 may be in brackets.
+/// Parses an IP address, optionally followed by a port; IPv6 addresses may be in brackets.
 fn node(text: &str) -> Option<IpAddr> {
     let bare = text.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
     let with_port = || Some(text.parse::<SocketAddr>().ok()?.ip());

@@ -1,11 +1,11 @@
 //! Signaling messages sent by clients ([`Parser`], [`Request`]) and by the service ([`Delivery`], [`StatusFault`],
 //! [`Presence`]).
 //!
-//! Client to service, as one JSON object in a text message:
+//! From client to service, as one JSON object per text message:
 //! ```text
 //! {"action":"SDP_ANSWER","messagePayload":"eyJ0…","recipientClientId":"viewer-1","correlationId":"c1"}
 //! ```
-//! Service to client, written as complete WebSocket frames:
+//! From service to client, written as complete WebSocket frames:
 //! ```text
 //! {"messagePayload":"eyJ0…","messageType":"SDP_ANSWER"}
 //! {"messageType":"STATUS_RESPONSE",
@@ -33,14 +33,14 @@ use std::fmt;
 // recipient. Only the first fault is reported, so each message has at most one. A master's offer is refused before its
 // recipient is checked, since naming one would not help.
 
-/// The kind of a message.
+/// The kind of a signaling message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Action {
     /// A session description that starts or updates a session.
     SdpOffer,
     /// A session description that answers an offer.
     SdpAnswer,
-    /// An ICE candidate of a peer.
+    /// A peer's ICE candidate.
     IceCandidate,
 }
 
@@ -48,7 +48,7 @@ impl Action {
     /// Every action, in the order of [`Action::index`].
     pub const ALL: [Self; 3] = [Self::SdpOffer, Self::SdpAnswer, Self::IceCandidate];
 
-    /// The name on the wire, case-sensitive.
+    /// The action's name on the wire. Case-sensitive.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -58,13 +58,13 @@ impl Action {
         }
     }
 
-    /// Index of the action in tables of counters: 0 to 2.
+    /// Index of the action, for tables of counters: 0 to 2.
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize
     }
 
-    /// Parses the name on the wire.
+    /// Parses an action's name on the wire.
     #[must_use]
     pub fn parse(name: &[u8]) -> Option<Self> {
         // As slices of known length: a pattern would compare byte by byte.
@@ -81,18 +81,19 @@ impl Action {
 /// The sender's role in a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// The device, which names the viewer that it sends to.
+    /// The device. Each of its messages names the viewer to which it is addressed.
     Master,
-    /// A viewer, which sends only to the master.
+    /// A viewer. Its messages always go to the master.
     Viewer,
 }
 
-/// The configurable rules for messages.
+/// The configurable rules that messages must follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MessageRules {
-    /// Maximum length of a payload, in bytes of base64 text.
+    /// Maximum length of a message's payload, in bytes of base64 text.
     pub payload_bytes: usize,
-    /// Whether `-` and `_` are accepted and rewritten to `+` and `/`; otherwise they are rejected.
+    /// Whether the characters `-` and `_` in a payload are rewritten to `+` and `/`. If not, such payloads are
+    /// rejected.
     pub url_safe: bool,
     /// Whether a master may send offers.
     pub master_offers: bool,
@@ -113,46 +114,46 @@ impl MessageRules {
     };
 }
 
-/// A message that passed all checks. Borrows the received text.
+/// A client's message that has passed all checks. Borrows the received text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request<'a> {
     /// The action.
     pub action: Action,
-    /// Base64 text of the standard alphabet, 1 to [`MessageRules::payload_bytes`] bytes; never decoded. Held as bytes,
-    /// since converting to `str` would cost as much as the alphabet check: [`base64::text`](crate::base64::text)
-    /// converts it if text is needed.
+    /// Payload as base64 text in the standard alphabet, 1 to [`MessageRules::payload_bytes`] bytes long; never decoded.
+    /// Held as bytes because a conversion to `str` would cost as much as the alphabet check; use
+    /// [`base64::text`](crate::base64::text) where text is needed.
     pub payload: &'a [u8],
-    /// The recipient named by a master; `None` for viewers, whatever they sent.
+    /// The recipient named by a master; `None` for viewers, even if they named one.
     pub recipient: Option<ClientId<'a>>,
-    /// Correlation id to include in error responses to the sender.
+    /// Correlation id to be included in error responses to the sender.
     pub correlation_id: Option<CorrelationId<'a>>,
 }
 
-/// Reason why a message is rejected.
+/// Reason why a client's message is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultKind {
-    /// A known member is duplicated or has a wrong JSON type, or the correlation id does not match its pattern (the
+    /// A known member is duplicated or has the wrong JSON type, or the correlation id does not match its pattern (the
     /// latter is not reported to the sender).
     Malformed,
     /// The action is missing or unknown.
     UnsupportedAction,
     /// The payload is missing or empty.
     NoPayload,
-    /// The payload exceeds the limit; contains its length in bytes.
+    /// The payload is too long; contains its length in bytes.
     PayloadTooLong(usize),
-    /// The payload contains characters outside the alphabet.
+    /// The payload contains characters outside the permitted alphabet.
     PayloadAlphabet,
-    /// The recipient of a master's message is missing or does not match its pattern.
+    /// The recipient in a master's message is missing or does not match the pattern for client ids.
     Recipient,
-    /// A master sent an offer, although only viewers may send offers.
+    /// A master sent an offer, although the rules permit only viewers to do so.
     MasterOffer,
-    /// The text is not a single JSON object, or is nested too deeply. Never reported: nothing in the text can be
-    /// trusted.
+    /// The text is not a single JSON object or is nested too deeply. Never reported to the sender, since nothing in the
+    /// text can be trusted.
     NotJson,
 }
 
 impl FaultKind {
-    /// The status response to send under `rules`; `None` for faults that are not reported to the sender.
+    /// The status response to be sent under `rules`; `None` for faults that are not reported to the sender.
     #[must_use]
     pub const fn status(self, rules: &MessageRules) -> Option<StatusFault> {
         match self {
@@ -170,18 +171,18 @@ impl FaultKind {
     }
 }
 
-/// A rejected message.
+/// A message that was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault<'a> {
-    /// The kind of the fault.
+    /// The reason for the rejection.
     pub kind: FaultKind,
-    /// Correlation id of the status response. `None` if the sender's message has none that can be echoed; no response
-    /// is sent then.
+    /// Correlation id for the status response. `None` if the message contains none that can be echoed; no response is
+    /// sent then.
     pub correlation_id: Option<CorrelationId<'a>>,
 }
 
-/// Parses messages. Owns the JSON reader's buffers, which grow to the largest message and are reused, so that parsing a
-/// message does not allocate. One per shard.
+/// Parses messages from clients. Owns the JSON reader's buffers, which grow to the size of the largest message and are
+/// reused, so that parsing does not allocate. There is one parser per shard.
 pub struct Parser {
     tape: tape::TapeReader,
 }
@@ -195,8 +196,8 @@ impl Parser {
         }
     }
 
-    /// Parses a message. `text` must be valid UTF-8 and may be modified: escapes are decoded and URL-safe base64 is
-    /// converted to standard in place.
+    /// Parses a message. `text` must be valid UTF-8 and is modified in place: escapes are decoded and URL-safe base64
+    /// is converted to standard base64.
     ///
     /// # Errors
     /// Fails with a [`Fault`] describing the first violation.
@@ -228,7 +229,7 @@ impl fmt::Debug for Parser {
     }
 }
 
-/// Applies the rules to the members that were read.
+/// Checks the members that were read against the rules.
 fn judge<'a>(
     members: &Members,
     text: &'a mut [u8],
@@ -284,8 +285,8 @@ fn judge<'a>(
     })
 }
 
-/// The message's correlation id; `None` if it is absent, null or empty. An id that cannot be echoed is a fault without
-/// a response.
+/// The message's correlation id; `None` if it is absent, null or empty. An id that cannot be echoed is a fault that is
+/// not reported to the sender.
 fn correlation<'a>(all: &Members, text: &'a [u8]) -> Result<Option<CorrelationId<'a>>, FaultKind> {
     match all.correlation {
         _ if all.correlation_twice => Err(FaultKind::Malformed),
@@ -299,7 +300,8 @@ fn correlation<'a>(all: &Members, text: &'a [u8]) -> Result<Option<CorrelationId
     }
 }
 
-/// Checks the payload's length and alphabet, rewrites it to the standard alphabet if needed, and returns its position.
+/// Checks the payload's length and alphabet, converts it to the standard alphabet if necessary, and returns its
+/// position.
 fn check_payload(members: &Members, text: &mut [u8], rules: &MessageRules) -> Option<TextSpan> {
     let Member::Text(span) = members.payload else {
         return None;
@@ -319,7 +321,7 @@ fn check_payload(members: &Members, text: &mut [u8], rules: &MessageRules) -> Op
     Some(span)
 }
 
-/// The reason why the payload cannot be forwarded.
+/// Determines why the payload cannot be forwarded.
 #[cold]
 fn payload_fault(members: &Members, rules: &MessageRules) -> FaultKind {
     match members.payload {
@@ -331,8 +333,8 @@ fn payload_fault(members: &Members, rules: &MessageRules) -> FaultKind {
     }
 }
 
-/// The text of a possible id, checked for UTF-8, because simd-json leaves partial characters after strings that it
-/// unescaped.
+/// The text of a potential id. Checked for UTF-8, because simd-json may leave partial characters after the strings that
+/// it unescapes.
 fn str_of(text: &[u8], span: TextSpan) -> Option<&str> {
     std::str::from_utf8(span.of(text)).ok()
 }

@@ -1,8 +1,8 @@
-//! Signature Version 4, verifier side: identifies the signer of a request, or the reason for refusal.
+//! Verification of Signature Version 4: identifies the signer of a request, or returns the reason for refusal.
 //!
 //! # Theory of operation
 //! Signer and verifier build the same text, the *canonical request*, and compute its HMAC with a key that only they can
-//! derive. The verifier never sees what the signer built, only what arrived:
+//! derive. The verifier does not see the text that the signer built, only the request that arrived:
 //! ```text
 //! Head ─ read ──▶ Claim ─ verify(key, body) ──▶ Verified | Refusal
 //!        │          │ access_key_id(), session_token(): the caller looks the key up
@@ -24,11 +24,11 @@
 //! * An unknown key is verified as well, under a secret of the server, and then refused: response times do not reveal
 //!   which access key ids exist, except for one derivation (a microsecond) on the first request of a key and day.
 //!
-//! No clock, I/O or randomness is used: the time is an argument, and derived keys are stored in the caller's
+//! The module uses no clock, I/O or randomness: the time is an argument, and derived keys are stored in the caller's
 //! [`SigningKeys`]. After warm-up, verification does not allocate.
 //!
-//! [`signer`] is the other side: it creates presigned URLs and signs API calls, for `heliograph presign` and load
-//! generation.
+//! [`signer`] is the signing side: it creates presigned URLs and signs API calls, for `heliograph presign` and the load
+//! generator.
 //!
 //! Source: AWS, "Create a signed AWS API request"; KVS WebRTC guide, "ConnectAsMaster", "ConnectAsViewer".
 
@@ -57,12 +57,12 @@ pub use refusal::{Malformed, Reason, Refusal, Scope, Window};
 pub use stamp::Stamp;
 pub use verify::{AccessKey, Claim, Form, RequestRules, Verified, Verifier};
 
-/// Default tolerance for a client's clock, in seconds.
+/// Default tolerance for the deviation of a client's clock, in seconds.
 ///
 /// Source: AWS, "Troubleshoot Signature Version 4 signing": *within five minutes*.
 pub const CLOCK_TOLERANCE_S: u64 = 300;
 
-/// Maximum configurable clock tolerance of a key, in seconds: one day.
+/// Maximum clock tolerance that can be configured for a key, in seconds: one day.
 pub const CLOCK_TOLERANCE_S_MAX: u64 = 24 * 60 * 60;
 
 /// Maximum lifetime of a presigned URL in seconds: seven days.
@@ -70,19 +70,19 @@ pub const CLOCK_TOLERANCE_S_MAX: u64 = 24 * 60 * 60;
 /// Source: AWS, "Authenticating Requests: Using Query Parameters", `X-Amz-Expires`.
 pub const EXPIRES_S_MAX: u32 = 604_800;
 
-/// Maximum lifetime of a player's URL in seconds: one year, since a URL on a wall display, for example, cannot be
-/// re-signed every week. A policy can end it earlier.
+/// Maximum lifetime of a player's URL in seconds: one year, since a URL shown on a wall display, for example, cannot be
+/// re-signed every week. A policy can revoke access earlier.
 pub const PLAYER_EXPIRES_S_MAX: u32 = 31_536_000;
 
 /// Maximum length of an access key id in bytes. Source: IAM API reference, `accessKeyIdType`.
 pub const ACCESS_KEY_ID_BYTES_MAX: usize = 128;
 
-/// Maximum number of query parameters of a verified request. Sorting them is the only non-linear work here; real URLs
-/// have nine.
+/// Maximum number of query parameters in a request to be verified. Sorting the parameters is the only step that takes
+/// more than linear time; real URLs have nine.
 pub const QUERY_PARAMETERS_MAX: usize = 128;
 
 /// The only supported algorithm.
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
-/// Last element of a credential scope.
+/// The last element of every credential scope.
 const TERMINATOR: &str = "aws4_request";

@@ -1,16 +1,17 @@
-//! The supported subset of AWS STS, parsing forms and writing XML: AssumeRole, AssumeRoleWithWebIdentity,
+//! The supported subset of AWS STS, which parses forms and writes XML: AssumeRole, AssumeRoleWithWebIdentity,
 //! GetFederationToken, GetSessionToken and GetCallerIdentity.
 //!
-//! STS uses AWS's query protocol, unlike the signaling APIs: `POST /` with a form body that names the action. In
+//! Unlike the signaling APIs, STS uses AWS's query protocol: `POST /` with a form body that names the action. Suggested
 //! reading order: `form` splits and decodes the body, [`parse`] turns it into a [`Request`], [`federation_token`] and
-//! its siblings write the responses, [`Error`] is a refusal and [`error_body`] writes it.
+//! related functions write the responses, [`Error`] represents an error, and [`error_body`] writes it.
 //!
 //! ```text
 //!  Action=…&Version=…&… ──► parameters, decoded once ──► constraints ──► Request ──► (broker) ──► <…Response>
 //!                              └ InvalidQueryParameter ┘  └ ValidationError ┘
 //! ```
-//! Unknown parameters are rejected, although AWS ignores them, since they might have been meant to reduce rights. The
-//! same applies to unsupported features: managed policies and tags of a federated user, and second factors.
+//! Unknown parameters are rejected, although AWS ignores them, since they might have been meant to restrict
+//! permissions. The same applies to unsupported features: managed policies, tags of federated users, and second
+//! factors.
 //!
 //! Source: AWS STS API Reference, version 2011-06-15, and botocore's model `sts`.
 
@@ -32,14 +33,14 @@ pub use response::{
     session_token, web_identity,
 };
 
-/// The media type of every response.
+/// Media type of every response.
 pub const CONTENT_TYPE: &str = "text/xml";
 
-/// Version of the API: the required value of `Version`, and the last part of the responses' XML namespace.
+/// Version of the API: the required value of `Version`, and the last part of the XML namespace in responses.
 pub const VERSION: &str = "2011-06-15";
 
-/// Maximum number of parameters in a body. The longest valid call has 50 tags, lists their keys again as transitive tag
-/// keys, and has ten policies.
+/// Maximum number of parameters in a request body. The longest valid call contains 50 tags, repeats all their keys as
+/// transitive tag keys, and has ten policies.
 pub const PARAMETERS_MAX: usize = 256;
 
 /// Maximum number of `PolicyArns`. Source: AWS STS API Reference, "AssumeRole".
@@ -48,10 +49,10 @@ pub const POLICY_ARNS_MAX: usize = 10;
 /// Maximum length of `Policy`, in characters. Source: model, shape `sessionPolicyDocumentType`.
 pub const POLICY_CHARS_MAX: usize = 2048;
 
-/// Maximum lifetime of a federation token, in seconds: 12 hours (36 hours on AWS).
+/// Maximum lifetime of a federation token, in seconds: 12 hours (AWS: 36 hours).
 pub const DURATION_S_MAX: u32 = 43_200;
 
-/// Default lifetime of a federation token, in seconds: one hour; 12 hours on AWS.
+/// Default lifetime of a federation token, in seconds: one hour (AWS: 12 hours).
 pub const DURATION_S_DEFAULT: u32 = 3_600;
 
 /// Default lifetime of a GetSessionToken session, in seconds: 12 hours.

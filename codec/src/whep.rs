@@ -1,12 +1,12 @@
-//! WHEP, by which players get a camera's answer in one HTTP request; see codec/PROTOCOL.md, WHEP.
+//! WHEP, which lets a player obtain a camera's answer with a single HTTP request; see codec/PROTOCOL.md, WHEP.
 //!
-//! Players exchange SDP. Cameras exchange payloads of base64-encoded JSON, and send candidates before, in and after
-//! their answer:
+//! Players exchange SDP. Cameras exchange payloads of base64-encoded JSON, and may send candidates before, within and
+//! after their answer:
 //! ```text
 //! player ─ SDP ─ offer_payload ──▶ SDP_OFFER ──▶ camera
 //! player ◀─ SDP ─ Gathered::into_answer ◀─ take_answer, take_candidate ◀─ SDP_ANSWER, ICE_CANDIDATE ─ camera
 //! ```
-//! An SDP is treated as lines and sections and not parsed any further.
+//! An SDP is split into lines and sections but not parsed any further.
 
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -24,30 +24,30 @@ use std::fmt;
 
 // Requests: the path and the token.
 
-/// Prefix of all player paths.
+/// Prefix of the request paths of all players.
 pub const PATH: &str = "/whep/";
 
 /// Content type of offers and answers.
 pub const CONTENT_TYPE: &str = "application/sdp";
 
-/// Client id of a player whose token contains none.
+/// Client id assigned to a player whose token contains none.
 pub const CLIENT_ID: &str = "whep";
 
-/// Length of the call id in the `Location` of an answered call, in characters: letters and digits.
+/// Length of a call id, which is part of the `Location` of an answered call, in characters: letters and digits.
 pub const CALL_ID_BYTES: usize = 16;
 
-/// The resource that a player requests: `/whep/NAME`, or `/whep/NAME/ID`.
+/// The resource requested by a player: `/whep/NAME`, or `/whep/NAME/ID`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target<'a> {
-    /// Name of the channel.
+    /// Name of the channel to be played.
     pub channel: ChannelName<'a>,
-    /// Id of an answered call.
+    /// Id of an answered call, if the path contains one.
     pub call: Option<&'a str>,
 }
 
 impl<'a> Target<'a> {
-    /// Parses the target from a path; `None` if it is not the path of a player. Names need no percent-encoding, so
-    /// nothing is decoded.
+    /// Parses the target from a path; returns `None` if the path is not that of a player. Names need no
+    /// percent-encoding, so the path is not decoded.
     #[must_use]
     pub fn parse(path: &'a str) -> Option<Self> {
         let rest = path.strip_prefix(PATH)?;
@@ -63,14 +63,14 @@ impl<'a> Target<'a> {
     }
 }
 
-/// The token of a player's request, which is a presigned query: from `Authorization: Bearer`, else from the URL's
-/// query. Empty if there is none; other authorization schemes are ignored.
+/// Returns the token in a player's request, which is a presigned query: the token in `Authorization: Bearer` if there
+/// is one, otherwise the URL's query. Empty if there is neither; other authorization schemes are ignored.
 #[must_use]
 pub fn token<'a>(head: &Head<'a>) -> &'a str {
     bearer(head).or_else(|| head.query()).unwrap_or_default()
 }
 
-/// The token after `Authorization: Bearer`, unless it is empty.
+/// Returns the token in `Authorization: Bearer`, or `None` if there is none or it is empty.
 #[must_use]
 pub fn bearer<'a>(head: &Head<'a>) -> Option<&'a str> {
     head.values("authorization").find_map(|value| {
@@ -80,7 +80,8 @@ pub fn bearer<'a>(head: &Head<'a>) -> Option<&'a str> {
     })
 }
 
-/// The client id contained in a token, percent-encoded and not validated; `None` if [`CLIENT_ID`] applies.
+/// Returns the client id contained in a token, percent-encoded and not validated, or `None` if the token contains none
+/// and [`CLIENT_ID`] applies.
 #[must_use]
 pub fn client_id(token: &str) -> Option<&str> {
     let is_named = |name: &str| {
@@ -96,17 +97,18 @@ pub fn client_id(token: &str) -> Option<&str> {
 /// Reason why an offer or an answer is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// An offer is not UTF-8, or an answer's payload is not base64 of a JSON object with the text `sdp`.
+    /// An offer is not UTF-8, or an answer's payload is not the base64 encoding of a JSON object with a string member
+    /// `sdp`.
     Malformed,
-    /// An SDP has no `m=` line. A camera that supports none of an offer's codecs may send such an answer.
+    /// An SDP contains no `m=` line. A camera that supports none of the codecs in an offer may send such an answer.
     NoMedia,
-    /// An offer's payload or an answer's SDP exceeds its limit.
+    /// The payload of an offer or the SDP of an answer exceeds its limit.
     TooLong,
 }
 
-/// Builds the payload of an SDP_OFFER, of at most `payload_bytes` bytes of base64 text. The token `trickle` is removed
-/// from every `a=ice-options` line, and lines left empty are dropped, so that cameras that can include all their
-/// candidates in the answer do so. Nothing else is changed.
+/// Builds the payload of an SDP_OFFER, with at most `payload_bytes` bytes of base64 text. To make cameras include all
+/// their candidates in the answer if they can, the token `trickle` is removed from every `a=ice-options` line, and
+/// lines left without options are dropped. Nothing else is changed.
 ///
 /// # Errors
 /// See [`Fault`].
@@ -135,7 +137,7 @@ pub fn offer_payload(sdp: &[u8], payload_bytes: usize) -> Result<Vec<u8>, Fault>
     Ok(payload)
 }
 
-/// Appends an options line without `trickle`; omits the line if `trickle` was the only option.
+/// Appends an options line without `trickle`, or nothing if `trickle` was the only option.
 fn push_options(out: &mut String, options: &str) {
     let kept = options.split_whitespace().filter(|word| *word != TRICKLE);
     let start = out.len();
@@ -153,27 +155,27 @@ const TRICKLE: &str = "trickle";
 
 // Answers and their candidates.
 
-/// A camera's answer to a call, and the candidates received separately. Debug output hides both.
+/// A camera's answer to a call, and the candidates received separately. Debug output hides all of them.
 ///
-/// Invariant: at most [`WHEP_CANDIDATES`] candidates, and [`WHEP_GATHERED_BYTES`] bytes in total.
+/// Invariant: there are at most [`WHEP_CANDIDATES`] candidates, and at most [`WHEP_GATHERED_BYTES`] bytes in total.
 #[derive(Default)]
 pub struct Gathered {
     answer: Option<String>,
     candidates: Vec<Candidate>,
-    /// Total size of answer and candidates, in bytes.
+    /// Total size of the answer and candidates, in bytes.
     bytes: usize,
-    /// Whether no further candidates follow.
+    /// Whether the camera has sent its last candidate.
     is_ended: bool,
 }
 
-/// A candidate for a section of an answer.
+/// A candidate, which belongs to a section of the answer.
 struct Candidate {
-    /// The candidate: `candidate:` and visible ASCII.
+    /// The candidate's text: `candidate:` followed by visible ASCII.
     text: Box<str>,
     section: Section,
 }
 
-/// The section of an answer that a candidate belongs to.
+/// The section of an answer to which a candidate belongs.
 enum Section {
     /// Index of the section's `m=` line.
     Number(usize),
@@ -182,7 +184,7 @@ enum Section {
 }
 
 impl Gathered {
-    /// Adds the payload of an SDP_ANSWER; later answers are ignored. Candidates that no longer fit within the byte
+    /// Adds the payload of an SDP_ANSWER; only the first answer counts. Candidates that no longer fit within the byte
     /// limit are evicted.
     ///
     /// # Errors
@@ -210,8 +212,8 @@ impl Gathered {
         Ok(())
     }
 
-    /// Adds the payload of an ICE_CANDIDATE; returns whether it was stored. An empty candidate ends the gathering;
-    /// malformed candidates and those beyond a limit are discarded.
+    /// Adds the payload of an ICE_CANDIDATE and returns whether a candidate was stored. An empty candidate indicates
+    /// the end of candidates. Malformed candidates and those that exceed a limit are discarded.
     pub fn take_candidate(&mut self, payload: &[u8]) -> bool {
         let is_short = payload.len() <= WHEP_CANDIDATE_PAYLOAD_BYTES;
         let Some(candidate) = is_short.then(|| read(payload, Candidate::read)).flatten() else {
@@ -234,8 +236,8 @@ impl Gathered {
         self.answer.is_some()
     }
 
-    /// Whether waiting longer is pointless: an answer was received that contains a server-reflexive or relay candidate
-    /// or the end of candidates, or an empty candidate was received.
+    /// Whether waiting any longer is pointless: either the answer contains a server-reflexive or relay candidate or the
+    /// end of candidates, or an empty candidate was received in addition to the answer.
     #[must_use]
     pub const fn is_complete(&self) -> bool {
         self.has_answer() && self.is_ended
@@ -247,14 +249,15 @@ impl Gathered {
         self.candidates.len()
     }
 
-    /// Size of the answer and the stored candidates, in bytes.
+    /// Total size of the answer and the stored candidates, in bytes.
     #[must_use]
     pub const fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// The answer with each candidate as a line at the end of its section, at most [`crate::limits::WHEP_ANSWER_BYTES`]
-    /// long; `None` without an answer. Candidates for a section that the answer lacks are omitted.
+    /// Returns the answer with each candidate added as a line at the end of its section, at most
+    /// [`crate::limits::WHEP_ANSWER_BYTES`] long; `None` if there is no answer. Candidates for sections that the answer
+    /// lacks are omitted.
     #[must_use]
     pub fn into_answer(self) -> Option<String> {
         let sdp = self.answer?;
@@ -266,7 +269,8 @@ impl Gathered {
 }
 
 impl Candidate {
-    /// Parses the candidate of a payload; its text is empty if it ends the gathering. `None` if it is malformed.
+    /// Parses the candidate in a payload. Its text is empty if it indicates the end of candidates. Returns `None` if
+    /// the candidate is malformed.
     fn read(object: Object<'_, '_>) -> Option<Self> {
         let text_of = |name| text(object, name);
         let candidate = text_of("candidate")?;
@@ -287,7 +291,7 @@ impl Candidate {
         })
     }
 
-    /// Heap memory in bytes.
+    /// Heap memory used by the candidate, in bytes.
     fn bytes(&self) -> usize {
         self.text.len()
             + match &self.section {
@@ -298,7 +302,7 @@ impl Candidate {
 }
 
 impl Section {
-    /// Index of the section in this SDP; `None` if there is no such section.
+    /// Returns the index of the section within `sdp`, or `None` if there is no such section.
     fn number(&self, sdp: &str) -> Option<usize> {
         let mut media = 0;
         for line in lines(sdp) {
@@ -316,7 +320,7 @@ impl Section {
     }
 }
 
-/// Inserts these lines into the SDP, each at the end of the section with its index.
+/// Inserts lines into the SDP, each at the end of the section with the given index.
 fn merge(sdp: &str, placed: &[(usize, &str)]) -> String {
     let end = match lines(sdp).next() {
         Some(line) if line.ends_with('\n') && !line.ends_with("\r\n") => "\n",
@@ -341,7 +345,7 @@ fn merge(sdp: &str, placed: &[(usize, &str)]) -> String {
     out
 }
 
-/// Whether an answer contains a server-reflexive or relay candidate, or the end of candidates.
+/// Whether an answer contains a server-reflexive or relay candidate, or indicates the end of candidates.
 fn is_complete(sdp: &str) -> bool {
     lines(sdp).map(str::trim_end).any(|line| {
         let mut words = line.split(' ');
@@ -355,15 +359,16 @@ fn has_media(sdp: &str) -> bool {
     lines(sdp).any(|line| line.starts_with(MEDIA))
 }
 
-/// The lines of an SDP, including line ends.
+/// The lines of an SDP, including their terminators.
 fn lines(sdp: &str) -> impl Iterator<Item = &str> {
     sdp.split_inclusive('\n')
 }
 
-/// Prefix of a section's first line.
+/// Prefix of the first line of a section.
 const MEDIA: &str = "m=";
 
-/// Parses a payload with `look`; `None` if it is not base64 of a JSON object, or `look` returns `None`.
+/// Parses a payload with `look`. Returns `None` if the payload is not the base64 encoding of a JSON object, or `look`
+/// returns `None`.
 fn read<T>(payload: &[u8], look: impl FnOnce(Object<'_, '_>) -> Option<T>) -> Option<T> {
     let mut json = base64::decode_forgiving(payload)?;
     let tape = simd_json::to_tape(&mut json).ok()?;
@@ -374,7 +379,7 @@ fn text<'b>(object: Object<'_, 'b>, name: &str) -> Option<&'b str> {
     member(object, name)?.text()
 }
 
-/// The first member with this name.
+/// Returns the first member with the given name.
 fn member<'t, 'b>(object: Object<'t, 'b>, name: &str) -> Option<Value<'t, 'b>> {
     let mut all = object.entries();
     all.find_map(|(key, value)| (key == name).then_some(value))

@@ -1,4 +1,4 @@
-//! WebSocket frames (RFC 6455) for both sides, without I/O.
+//! WebSocket framing (RFC 6455) for both sides, without I/O.
 //!
 //! ```text
 //!  bytes ──► Header::parse ──► Receiver ──► Item (message, ping, pong, close)      incoming
@@ -11,7 +11,7 @@
 //! * [`accept_key`], [`valid_key`], [`usable_key`] and [`request`] are the opening handshake's own fields.
 //! * [`FrameError`] names each way to break the protocol, with its close code.
 //!
-//! Unimplemented parts of the RFC, with reasons: `codec/tests/rfc6455.md`.
+//! Parts of the RFC that are not implemented, and the reasons, are listed in `codec/tests/rfc6455.md`.
 
 pub mod close;
 mod encoder;
@@ -37,9 +37,9 @@ pub use receiver::{FrameRules, Item, Kind, Receiver};
 //
 // Source: RFC 6455 sections 1.3, 4.1 and 4.2. The request head around them belongs to the HTTP modules.
 
-/// The value of `Sec-WebSocket-Accept` for a `Sec-WebSocket-Key`: 28 bytes of ASCII.
+/// Computes the value of `Sec-WebSocket-Accept` for a `Sec-WebSocket-Key`: 28 bytes of ASCII.
 ///
-/// Any key is hashed; [`valid_key`] checks it.
+/// Accepts any key without validation; use [`valid_key`] to check it.
 #[must_use]
 pub fn accept_key(key: &str) -> [u8; 28] {
     //= https://www.rfc-editor.org/rfc/rfc6455#section-4.2.2
@@ -58,15 +58,16 @@ pub fn accept_key(key: &str) -> [u8; 28] {
 }
 
 /// Whether a `Sec-WebSocket-Key` can be hashed as received: 1 to 64 bytes of visible ASCII. Some clients send keys that
-/// the standard does not allow, but check the hash of the key they sent.
+/// the standard does not allow, but still verify the server's hash of the key.
 #[must_use]
 pub fn usable_key(key: &str) -> bool {
     (1..=WEB_SOCKET_KEY_BYTES).contains(&key.len()) && key.bytes().all(|it| it.is_ascii_graphic())
 }
 
-/// Whether a `Sec-WebSocket-Key` is the base64 of 16 bytes: 22 characters of the standard alphabet and `==`.
+/// Whether a `Sec-WebSocket-Key` is the base64 encoding of 16 bytes: 22 characters of the standard alphabet followed by
+/// `==`.
 ///
-/// The four unused bits of the last character are ignored (RFC 4648 section 3.5 leaves that open, and hand-written
+/// The four unused bits of the last character are ignored (RFC 4648 section 3.5 permits this, and some hand-written
 /// clients set them).
 #[must_use]
 pub fn valid_key(key: &str) -> bool {
@@ -85,8 +86,9 @@ pub fn valid_key(key: &str) -> bool {
 
 /// Appends a client's upgrade request.
 ///
-/// `host` is the host with its port, unless that is the scheme's default; `target` is path and query, percent-encoded;
-/// `key` is the base64 of 16 fresh random bytes. They must come from trusted code and contain no spaces or line ends.
+/// `host` includes the port unless it is the scheme's default; `target` consists of the path and query,
+/// percent-encoded; `key` is the base64 encoding of 16 fresh random bytes. All three must come from trusted code and
+/// must not contain spaces or line breaks.
 pub fn request(out: &mut Vec<u8>, host: &str, target: &str, key: &str) {
     debug_assert!(
         [host, target, key]

@@ -1,4 +1,4 @@
-//! Addresses used by a load test: the target's and the local ones.
+//! Addresses used by a load test: those of the target and the local ones.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use thiserror::Error;
@@ -6,35 +6,36 @@ use thiserror::Error;
 /// The service under test.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// First address to connect to.
+    /// Address to which connections are made first.
     pub address: SocketAddr,
-    /// Additional addresses. Connections are spread over all addresses; a refused connection tries the next one.
+    /// Additional addresses. Connections are spread over all addresses; if one refuses a connection, the next one is
+    /// tried.
     pub others: Vec<SocketAddr>,
     /// Whether to connect over TLS.
     pub tls: bool,
-    /// Host name, which the certificate must contain.
+    /// Host name for which the certificate must be valid.
     pub host: String,
-    /// Value of the `Host` header: host, and port unless it is the scheme's default.
+    /// Value of the `Host` header: the host, followed by the port unless it is the scheme's default.
     pub authority: String,
 }
 
-/// A service's address as given in its URL, not yet resolved.
+/// The address of a service as given in its URL, not yet resolved.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     /// Whether to connect over TLS.
     pub tls: bool,
-    /// Host name, which the certificate must contain.
+    /// Host name for which the certificate must be valid.
     pub host: String,
-    /// Port; the scheme's default if the URL names none.
+    /// Port from the URL, or the scheme's default.
     pub port: u16,
-    /// Value of the `Host` header: host, and port unless it is the scheme's default.
+    /// Value of the `Host` header: the host, followed by the port unless it is the scheme's default.
     pub authority: String,
 }
 
-/// Reason why a target or address range is invalid. Shown to the operator; the program exits with code 2.
+/// Reason why a target or an address range is invalid. Shown to the operator; the program exits with code 2.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum AddressError {
-    /// Not an `http://`, `https://`, `ws://` or `wss://` URL with a host and optional port.
+    /// The target is not an `http://`, `https://`, `ws://` or `wss://` URL with a host and an optional port.
     #[error(
         "--target {0}: expected http://HOST[:PORT], https://…, ws://… or wss://…, without a path{1}"
     )]
@@ -42,13 +43,13 @@ pub enum AddressError {
     /// The host name does not resolve to any address.
     #[error("--target: {0} has no address")]
     Unresolved(String),
-    /// Not a loopback address, and the operator has not confirmed owning the target.
+    /// The target is not a loopback address, and the operator has not confirmed owning it.
     #[error(
         "--target: {0} is not a loopback address; load on a machine that is not yours is an attack. If it is yours, \
          say so with --i-own-this-target"
     )]
     NotLoopback(IpAddr),
-    /// Neither `A.B.C.D/N` nor `A.B.C.D-A.B.C.E`, or an empty or too large range.
+    /// The range has neither the form `A.B.C.D/N` nor `A.B.C.D-A.B.C.E`, or is empty or too large.
     #[error(
         "--source-addresses {0}: expected ADDRESS/BITS or FIRST-LAST of IPv4, with at most {SOURCES_MAX} addresses"
     )]
@@ -56,15 +57,15 @@ pub enum AddressError {
 }
 
 impl Target {
-    /// Parses a URL and resolves its host.
+    /// Parses a URL and resolves its host name.
     ///
     /// # Errors
-    /// See [`AddressError`]; addresses other than loopback are rejected unless `owned`.
+    /// See [`AddressError`]. Addresses other than loopback are rejected unless `owned` is set.
     pub fn parse(url: &str, owned: bool) -> Result<Self, AddressError> {
         Endpoint::parse(url)?.look_up(owned, AddressFamily::Any)
     }
 
-    /// URL of the target: `http` or `https` and the authority, without a path.
+    /// URL of the target without a path: `http` or `https`, and the authority.
     #[must_use]
     pub fn url(&self) -> String {
         let scheme = if self.tls { "https" } else { "http" };
@@ -76,7 +77,7 @@ impl Target {
         std::iter::once(self.address).chain(self.others.iter().copied())
     }
 
-    /// Address for the connection with this number.
+    /// The target address to be used by the connection with this number.
     #[must_use]
     pub fn address_of(&self, number: usize) -> SocketAddr {
         let place = number % (1 + self.others.len());
@@ -86,7 +87,7 @@ impl Target {
         other.copied().unwrap_or(self.address)
     }
 
-    /// Whether all addresses of the target are on this machine.
+    /// Whether all addresses of the target belong to this machine.
     #[must_use]
     pub fn is_near(&self) -> bool {
         self.addresses().all(|address| address.ip().is_loopback())
@@ -106,12 +107,12 @@ impl Target {
     }
 }
 
-/// Address family to use for a host.
+/// Address family in which a host is resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressFamily {
     /// All addresses.
     Any,
-    /// Only IPv4 addresses, because the local addresses are IPv4.
+    /// Only IPv4 addresses. Used if the local addresses are IPv4.
     V4,
 }
 
@@ -119,7 +120,7 @@ impl Endpoint {
     /// Parses a URL.
     ///
     /// # Errors
-    /// Returns [`AddressError::Target`] if the URL is invalid.
+    /// Returns [`AddressError::Target`] if the URL is not valid.
     pub fn parse(url: &str) -> Result<Self, AddressError> {
         let wrong = || {
             // HOST:PORT as other programs take it.
@@ -148,10 +149,10 @@ impl Endpoint {
         })
     }
 
-    /// Resolves the host, which may block for as long as the system's resolver takes.
+    /// Resolves the host name. This may block for as long as the system's resolver does.
     ///
     /// # Errors
-    /// Returns an error if the host has no address of this family, or if any of its addresses is not loopback and the
+    /// Returns an error if the host has no address in this family, or if any of its addresses is not loopback and the
     /// target is not `owned`.
     pub fn look_up(self, owned: bool, family: AddressFamily) -> Result<Target, AddressError> {
         let unresolved = || AddressError::Unresolved(self.host.clone());
@@ -180,8 +181,8 @@ impl Endpoint {
     }
 }
 
-/// A range of local addresses used in rotation by the connections of a run; each provides about 28,000 ports per target
-/// address.
+/// A range of local addresses, used in rotation by the connections of a run. Each address provides about 28,000 ports
+/// per target address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourceRange {
     first: Ipv4Addr,
@@ -189,7 +190,8 @@ pub struct SourceRange {
 }
 
 impl SourceRange {
-    /// Parses `127.0.1.1/24` (from this address to the last usable one of its network) or `127.0.1.1-127.0.1.8`.
+    /// Parses a range: `127.0.1.1/24` (from this address to the last usable one in its network) or
+    /// `127.0.1.1-127.0.1.8`.
     ///
     /// # Errors
     /// Returns [`AddressError::Sources`] if the range is invalid.
@@ -222,7 +224,7 @@ impl SourceRange {
         self.count
     }
 
-    /// Address for the connection with this number.
+    /// The local address to be used by the connection with this number.
     #[must_use]
     pub fn of(&self, connection: u32) -> Ipv4Addr {
         Ipv4Addr::from(u32::from(self.first) + connection % self.count)
@@ -256,11 +258,11 @@ fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
     plain.then_some((host, port))
 }
 
-/// Maximum length of a host name, in bytes. Source: RFC 1035 section 2.3.4, as text without the trailing dot.
+/// Maximum length of a host name as text without the trailing dot, in bytes. Source: RFC 1035 section 2.3.4.
 const HOST_BYTES_MAX: usize = 253;
-/// Maximum number of a host's addresses that are used; name servers usually return only a few.
+/// Maximum number of addresses used per host; name servers usually return only a few.
 const ADDRESSES_MAX: usize = 64;
-/// Maximum number of source addresses: as many as a 16-bit network contains.
+/// Maximum number of source addresses: the size of a network with a 16-bit host part.
 const SOURCES_MAX: u32 = 1 << 16;
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use codec::sigv4::signer::Keys;
 use std::fmt;
 use thiserror::Error;
 
-/// Long-term or temporary credentials. Secrets are hidden in debug output.
+/// Long-term or temporary credentials. Debug output hides the secrets.
 #[derive(Clone)]
 pub struct LoadCredentials {
     access_key_id: String,
@@ -12,7 +12,7 @@ pub struct LoadCredentials {
     session_token: Option<String>,
 }
 
-/// `--presign` was given but no credentials are set; exit code 2.
+/// `--presign` was given, but no credentials are set; exit code 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error(
     "--presign: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN for temporary keys), or send no \
@@ -21,7 +21,7 @@ pub struct LoadCredentials {
 pub struct MissingKeys;
 
 impl LoadCredentials {
-    /// Reads the credentials from AWS's standard variables, using `of` for lookup.
+    /// Reads the credentials from AWS's standard environment variables, looking them up with `of`.
     ///
     /// # Errors
     /// [`MissingKeys`]: one of the two is not set, or empty.

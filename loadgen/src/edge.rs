@@ -1,4 +1,4 @@
-//! I/O of the load generator, together with the `worker` module: rings, sockets, TLS, threads, clock, processes and
+//! I/O of the load generator (partly in the `worker` module): rings, sockets, TLS, threads, clock, processes and
 //! signals.
 //!
 //! ```text
@@ -6,14 +6,15 @@
 //!  schedule ─► launch what is due ─► retries, holds, deadlines ─► flush ─► ring ─► news
 //!   launch.rs                          timers.rs                 lines.rs    advance.rs
 //! ```
-//! The files that implement a turn are in `worker/`. [`run`](run()) starts one worker per thread. Each handles a share
-//! of the channels with all their parties, so that both ends of every message are checked on one thread by the I/O-free
-//! [`crate::visit::Crew`]. In an open loop, the parties are masters with sessions that start on schedule regardless of
-//! the target, or peers that send messages on schedule (`worker/timers.rs`); in a closed loop, they are peers that stay
-//! connected for the whole run. The [`Conductor`] takes the workers through the phases on the [`board`]; only its
-//! counters are shared. With discovery, a party's first connections make its API calls; the returned endpoints are kept
-//! in each worker's directory and resolved by a separate thread (`worker/directory.rs`). Requests outside the load, to
-//! create and delete channels and read metrics, use the blocking client of [`http`] on the conductor's thread.
+//! The files that implement a turn are in `worker/`. [`run`](run()) starts one worker per thread. Each worker handles a
+//! share of the channels with all their parties, so that both ends of every message are checked on one thread, by the
+//! I/O-free [`crate::visit::Crew`]. In an open loop, the parties are masters with sessions that start on schedule
+//! regardless of the target, or peers that send messages on schedule (`worker/timers.rs`); in a closed loop, they are
+//! peers that stay connected for the whole run. The [`Conductor`] takes the workers through the phases by means of the
+//! [`board`]; workers share nothing but its counters. With discovery, each party first makes API calls on separate
+//! connections; the returned endpoints are cached in a directory per worker and resolved by a separate thread
+//! (`worker/directory.rs`). Requests that are not part of the load (creating and deleting channels, and reading
+//! metrics) use the blocking client in [`http`] on the conductor's thread.
 
 mod api;
 pub(crate) mod board;
@@ -47,12 +48,12 @@ use watch::Watch;
 
 // A run from its plan to its result: routes, channels made and removed, threads.
 
-/// Event that starts the load once everything is ready.
+/// The event that starts the load once everything is ready.
 #[derive(Debug)]
 pub enum StartSignal {
-    /// Start immediately.
+    /// Start as soon as everything is ready.
     AtOnce,
-    /// Start at this time, so that parts on several machines start together.
+    /// Start at this time, so that parts on several machines start simultaneously.
     At(SystemTime),
     /// Start at the time received from the parent process.
     OnWord(Receiver<SystemTime>),
@@ -67,13 +68,13 @@ pub struct RunError {
 }
 
 impl RunError {
-    /// Creates an error caused by this machine or the flags.
+    /// Creates an error caused by this machine or by the flags.
     fn local(text: String) -> Self {
         let by_target = false;
         Self { text, by_target }
     }
 
-    /// Creates an error for a target that failed before the run.
+    /// Creates an error for a target that failed before the load started.
     pub(crate) fn target(text: String) -> Self {
         let by_target = true;
         Self { text, by_target }
@@ -145,8 +146,8 @@ pub fn run(
     finished
 }
 
-/// Selects a supported engine: `Auto` falls back to epoll with a message if io_uring is unavailable; an explicit choice
-/// of io_uring then fails.
+/// Selects an available engine. `Auto` falls back to epoll and prints a message if io_uring is unavailable; an explicit
+/// choice of io_uring fails instead.
 fn engine(choice: EngineChoice, watch: &Watch<'_>) -> Result<EngineChoice, RunError> {
     match (choice, ring::probe()) {
         (EngineChoice::Epoll, _) => Ok(choice),
@@ -169,7 +170,7 @@ fn check_moment(moment: SystemTime) -> Result<(), String> {
     Ok(())
 }
 
-/// Runs the plan on existing channels.
+/// Runs the plan once its channels exist.
 fn run_on(
     plan: &Plan,
     document: &Document,
@@ -220,7 +221,7 @@ fn run_on(
     })
 }
 
-/// Pins the calling thread to a CPU, if given.
+/// Pins the calling thread to a CPU, if one is given.
 fn pinned(cpu: Option<usize>) -> io::Result<()> {
     match cpu {
         None => Ok(()),
@@ -230,7 +231,7 @@ fn pinned(cpu: Option<usize>) -> io::Result<()> {
     }
 }
 
-/// Raises the limit on open descriptors as far as possible, and checks that it is sufficient.
+/// Raises the limit on open descriptors as far as permitted, and checks that it is sufficient for the plan.
 fn check_descriptors(plan: &Plan) -> Result<(), RunError> {
     let limit = machine::raise_descriptors().map_err(say("the limit of descriptors"))?;
     let needed = plan.connections() + DESCRIPTORS_BESIDE;
@@ -244,7 +245,7 @@ fn check_descriptors(plan: &Plan) -> Result<(), RunError> {
     Ok(())
 }
 
-/// Adds a description of the failed operation to an I/O error.
+/// Adds a description of the operation that failed to an I/O error.
 fn say(what: &'static str) -> impl Fn(io::Error) -> RunError {
     move |error| RunError::local(format!("{what}: {error}"))
 }

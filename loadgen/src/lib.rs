@@ -1,7 +1,7 @@
-//! Load generator that simulates masters and viewers for any service that speaks KVS signaling, and measures the
+//! Load generator that simulates masters and viewers of any service that speaks KVS signaling, and measures that
 //! service.
 //!
-//! I/O-free peers under a thin I/O layer, as in the broker. In reading order:
+//! As in the broker, I/O-free state machines are driven by a thin I/O layer. The modules in reading order:
 //!
 //! | module | what it is |
 //! |---|---|

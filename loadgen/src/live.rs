@@ -1,7 +1,7 @@
-//! Live progress of a run: an updating line on a terminal, a plain line every few seconds elsewhere, or nothing.
+//! Live progress of a run: a progress bar on a terminal, a plain line every few seconds elsewhere, or no output at all.
 //!
-//! The engine passes a [`Progress`] to a [`LiveView`] four times a second, which displays it; [`PartNews`] carries it
-//! between processes. Drawing happens on the conductor's thread and does not slow the load.
+//! Four times a second, the engine passes a [`Progress`] to a [`LiveView`], which displays it; [`PartNews`] carries it
+//! between processes. Drawing takes place on the conductor's thread and does not slow the load.
 
 use crate::result::words;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -14,23 +14,23 @@ use std::io::{self, IsTerminal, Write};
 pub trait RunFollower {
     /// Displays a line of text.
     fn say(&mut self, line: &str);
-    /// Reports that everything is ready and the load is waiting for the start signal.
+    /// Reports that everything is ready and the load waits for the start signal.
     fn ready(&mut self) {}
-    /// Shows the progress of the run; called at most four times a second.
+    /// Displays the progress of the run. Called at most four times a second.
     fn show(&mut self, progress: &Progress);
 }
 
-/// Progress of a run at one point in time. Values that are unknown or do not apply to the mode are `None`.
+/// Progress of a run at a point in time. Values that are unknown or do not apply to the run's mode are `None`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
-    /// Name of the phase: `opening`, `measuring`, `closing`.
+    /// Name of the current phase: `opening`, `measuring`, `closing`.
     pub phase: Cow<'static, str>,
-    /// Seconds since this phase began.
+    /// Time since the phase began, in seconds.
     pub elapsed_s: f64,
     /// Expected duration of the phase, in seconds, if known.
     pub total_s: Option<f64>,
-    /// Number completed and total number of sessions, or of connections while they are being opened. Shown instead of
-    /// the elapsed time, if known.
+    /// Completed and total number of sessions, or of connections while they are being opened. If known, displayed
+    /// instead of the elapsed time.
     pub done: Option<(u64, u64)>,
     /// Sessions completed per second, averaged over the last second.
     pub sessions_per_s: Option<f64>,
@@ -38,11 +38,12 @@ pub struct Progress {
     pub messages_per_s: Option<f64>,
     /// Number of open connections.
     pub open: u64,
-    /// Median latency of the last interval, in microseconds.
+    /// Median latency in the last interval, in microseconds.
     pub p50_us: Option<u64>,
-    /// 99th percentile latency of the last interval, in microseconds.
+    /// 99th percentile latency in the last interval, in microseconds.
     pub p99_us: Option<u64>,
-    /// Failures so far by class, most frequent first; at most [`KINDS_MAX`](crate::live::KINDS_MAX) are shown.
+    /// Number of failures so far by kind, most frequent first. At most [`KINDS_MAX`](crate::live::KINDS_MAX) kinds are
+    /// displayed.
     pub errors: Vec<(String, u64)>,
     /// Total number of failures so far.
     pub failed: u64,
@@ -50,19 +51,19 @@ pub struct Progress {
 
 // Brings progress to where it is read.
 
-/// How a run is displayed.
+/// How the progress of a run is displayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ViewMode {
-    /// A progress bar, on a terminal.
+    /// As a progress bar, on a terminal.
     Bar,
-    /// A plain line at intervals, for a file, pipe or log.
+    /// As a plain line at intervals, for a file, pipe or log.
     Lines,
     /// No output.
     Quiet,
 }
 
 impl ViewMode {
-    /// Selects the mode that suits standard error.
+    /// Selects the mode for standard error, depending on whether it is a terminal.
     #[must_use]
     pub fn of_stderr(quiet: bool) -> Self {
         if quiet {
@@ -75,20 +76,20 @@ impl ViewMode {
     }
 }
 
-/// Displays a run on a stream, which is standard error except in tests. Write errors are ignored so that the load
-/// continues.
+/// Displays the progress of a run on a stream, which is standard error except in tests. Write errors are ignored so
+/// that the load continues.
 #[derive(Debug)]
 pub struct LiveView<W> {
     mode: ViewMode,
     out: W,
     bar: Option<ProgressBar>,
-    /// Time in this phase at which the last line was written, in seconds.
+    /// Elapsed time in the current phase when the last line was written, in seconds.
     said_s: Option<f64>,
     phase: Cow<'static, str>,
 }
 
 impl LiveView<io::Stderr> {
-    /// Creates a view on standard error.
+    /// Creates a view that writes to standard error.
     #[must_use]
     pub fn new(mode: ViewMode) -> Self {
         Self::on(mode, io::stderr())
@@ -96,7 +97,7 @@ impl LiveView<io::Stderr> {
 }
 
 impl<W: Write> LiveView<W> {
-    /// Creates a view on a stream. The bar itself is always drawn on standard error.
+    /// Creates a view that writes to a stream. The bar itself is always drawn on standard error.
     #[must_use]
     pub fn on(mode: ViewMode, out: W) -> Self {
         Self {
@@ -108,7 +109,7 @@ impl<W: Write> LiveView<W> {
         }
     }
 
-    /// Removes the bar, so that only the report remains.
+    /// Removes the progress bar, so that only the report remains on the terminal.
     pub fn end(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
@@ -179,17 +180,17 @@ fn bar() -> ProgressBar {
     bar
 }
 
-/// Number of steps of a bar; more than the columns of any terminal.
+/// Number of steps of the progress bar, which exceeds the number of columns of any terminal.
 const BAR_STEPS: u64 = 1_000;
-/// Seconds between plain lines.
+/// Interval between plain lines, in seconds.
 const LINE_EVERY_S: f64 = 5.0;
-/// Seconds from the start of a phase to its first line.
+/// Time from the start of a phase to its first plain line, in seconds.
 const FIRST_LINE_S: f64 = 1.0;
 
 // The text of a line of progress.
 
 impl Progress {
-    /// Completed fraction, from 0 to 1; `None` if unknown.
+    /// Completed fraction of the phase, from 0 to 1; `None` if unknown.
     #[must_use]
     pub fn share(&self) -> Option<f64> {
         let share = match (self.done, self.total_s) {
@@ -200,7 +201,8 @@ impl Progress {
         Some(share.clamp(0.0, 1.0))
     }
 
-    /// Remaining time in seconds: by the schedule if there is one, otherwise estimated from the rate so far.
+    /// Remaining time of the phase in seconds: according to the schedule if there is one, otherwise estimated from the
+    /// rate so far.
     #[must_use]
     pub fn left_s(&self) -> Option<f64> {
         if let Some(total) = self.total_s {
@@ -210,7 +212,7 @@ impl Progress {
         Some(self.elapsed_s / share - self.elapsed_s)
     }
 
-    /// Figures shown after the bar, at most [`FIGURES_CHARS_MAX`] characters.
+    /// The figures displayed after the bar, at most [`FIGURES_CHARS_MAX`] characters.
     #[must_use]
     pub fn figures(&self) -> String {
         let mut parts = Vec::new();
@@ -232,7 +234,7 @@ impl Progress {
         clipped(&parts.join("  "), FIGURES_CHARS_MAX)
     }
 
-    /// Plain line with completed fraction, remaining time and figures, for output without a bar.
+    /// A plain line with the completed fraction, the remaining time and the figures, for output without a bar.
     #[must_use]
     pub fn line(&self) -> String {
         let mut line = self.phase.clone().into_owned();
@@ -245,7 +247,7 @@ impl Progress {
         format!("{line}: {}", self.figures())
     }
 
-    /// Describes the most frequent failures by name, with the number of other failures; `None` if there are none.
+    /// Names the most frequent kinds of failure, with the number of all others; `None` if there are no failures.
     fn failures(&self) -> Option<String> {
         let shown = self.errors.iter().take(KINDS_MAX);
         let named: Vec<String> = shown
@@ -268,7 +270,7 @@ impl Progress {
     }
 }
 
-/// Truncates a text and removes control characters, since names of errors may contain text from the service.
+/// Truncates a text and removes control characters, since the names of errors may contain text sent by the service.
 fn clipped(text: &str, chars: usize) -> String {
     text.chars()
         .filter(|c| !c.is_control())
@@ -276,7 +278,7 @@ fn clipped(text: &str, chars: usize) -> String {
         .collect()
 }
 
-/// Maximum number of failure kinds shown in a line.
+/// Maximum number of failure kinds displayed in a line.
 pub const KINDS_MAX: usize = 3;
 /// Maximum length of the figures in a line, in characters.
 pub const FIGURES_CHARS_MAX: usize = 200;
@@ -288,7 +290,7 @@ const SHARE_MIN: f64 = 0.01;
 // The progress of a run in several processes: each writes what it would show, and the one that started them shows the
 // sum.
 
-/// Report from a part to the process that started it; each is one line of JSON.
+/// A report sent by a part to the process that started it, as one line of JSON.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub enum PartNews {
     /// See [`Audience::say`].
@@ -299,7 +301,7 @@ pub enum PartNews {
     Shown(Progress),
 }
 
-/// Run observer of a part: writes each report to a stream.
+/// Run observer for a part: writes each report to a stream.
 #[derive(Debug)]
 pub struct Part<W>(pub W);
 
@@ -327,8 +329,8 @@ impl<W: Write> RunFollower for Part<W> {
 }
 
 impl Progress {
-    /// Combines the progress of several parts of one run: counts and rates are summed; quantiles use the highest value,
-    /// which is an upper bound. The phase is that of the part that is furthest behind.
+    /// Combines the progress of all parts of a run. Counts and rates are summed; for quantiles, the highest value is
+    /// used, which is an upper bound. The phase is that of the part that has progressed least.
     #[must_use]
     pub fn of_parts<'p>(parts: impl Iterator<Item = &'p Self> + Clone) -> Option<Self> {
         let last = parts

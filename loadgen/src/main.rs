@@ -1,4 +1,4 @@
-//! The `loadgen` binary: parses flags into a plan, runs it, and reports the result with an exit code.
+//! The `loadgen` binary: parses the flags into a plan, runs it, prints the result and sets the exit code.
 
 use loadgen::edge::{
     RunError, StartSignal, limits, machine, run, run_id, run_parts, word_of_stdin,
@@ -125,7 +125,7 @@ fn show(reports: &Reports) -> Result<u8, Box<dyn Error>> {
     })
 }
 
-/// Writes an HTML page of the runs and prints them as a table.
+/// Prints the runs as a table and, if requested, writes them to an HTML page.
 fn put(runs: &[Run], html: Option<&Path>, quiet: bool) -> Result<(), Box<dyn Error>> {
     if let Some(file) = html {
         write("--html", file, &page(runs)?)?;
@@ -141,5 +141,5 @@ fn write(flag: &str, file: &Path, text: &str) -> Result<(), String> {
     std::fs::write(file, text).map_err(|error| format!("{flag} {}: {error}", file.display()))
 }
 
-/// Exit code for invalid usage or insufficient machine limits.
+/// Exit code for invalid usage, or for a machine whose limits are too low.
 const USAGE: u8 = 2;

@@ -1,5 +1,5 @@
-//! Counts of a worker. They are converted to a document at the end of the run, and documents can be summed exactly:
-//! [`crate::result::merge`].
+//! Counters of a worker. At the end of a run they are converted to a document; documents can be merged without loss of
+//! precision: [`crate::result::merge`].
 
 use crate::result::{self, Spread};
 use hdrhistogram::Histogram;
@@ -12,21 +12,21 @@ pub type Sessions = result::Sessions<u64>;
 /// Connection counts of a worker.
 pub type ConnectionCounts = result::ConnectionFigures<u64>;
 
-/// Failures by kind, sorted by name.
+/// Number of failures of each kind, sorted by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ErrorCounts {
     kinds: BTreeMap<String, u64>,
     request_ids: BTreeMap<String, String>,
 }
 
-/// Maximum number of failure kinds distinguished in one run.
+/// Maximum number of kinds of failure distinguished in a run.
 const ERROR_KINDS_MAX: usize = 256;
 
 /// Maximum length of a stored request id, in bytes.
 const REQUEST_ID_BYTES_MAX: usize = 64;
 
 impl ErrorCounts {
-    /// Counts a failure of this kind.
+    /// Counts one failure of the given kind.
     pub fn count(&mut self, kind: &str) {
         self.count_many(kind, 1);
     }
@@ -37,7 +37,8 @@ impl ErrorCounts {
         &self.kinds
     }
 
-    /// Stores the request id of the first refusal of this kind. Ids that are too long or not a single word are ignored.
+    /// Stores the request id of the first refused request of this kind. Ids that are too long or not a single word are
+    /// ignored.
     pub fn keep_request_id(&mut self, kind: &str, id: &str) {
         let is_word = id
             .bytes()
@@ -49,7 +50,7 @@ impl ErrorCounts {
         }
     }
 
-    /// Request id of the first refusal of each kind, if known.
+    /// Request id of the first refused request of each kind, if known.
     #[must_use]
     pub const fn request_ids(&self) -> &BTreeMap<String, String> {
         &self.request_ids
@@ -61,8 +62,8 @@ impl ErrorCounts {
         self.kinds.values().sum()
     }
 
-    /// Counts failures of this kind; does nothing if `count` is 0. Kinds may contain arbitrary text from the service,
-    /// so those beyond [`ERROR_KINDS_MAX`] are counted as `other`.
+    /// Counts `count` failures of the given kind. Kinds may contain arbitrary text from the service, so those beyond
+    /// the first [`ERROR_KINDS_MAX`] are counted as `other`.
     pub fn count_many(&mut self, kind: &str, count: u64) {
         if count == 0 {
             return;
@@ -76,7 +77,8 @@ impl ErrorCounts {
     }
 }
 
-/// Latencies of one kind in microseconds: a full HDR histogram with three significant digits, up to one hour.
+/// Latencies of one kind in microseconds, as an HDR histogram with three significant digits that covers values up to
+/// one hour.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Latency(Histogram<u64>);
 
@@ -88,19 +90,19 @@ impl Latency {
         Self(bounds.expect("the bounds are constants that it takes"))
     }
 
-    /// Creates a histogram with two significant digits, for per-second latencies; uses a tenth of the memory.
+    /// Creates a histogram with two significant digits, for latencies per second. Takes a tenth of the memory.
     #[must_use]
     pub fn coarse() -> Self {
         let bounds = Histogram::new_with_bounds(1, LONGEST_US, 2);
         Self(bounds.expect("the bounds are constants that it takes"))
     }
 
-    /// Removes all values.
+    /// Removes all recorded values.
     pub fn clear(&mut self) {
         self.0.reset();
     }
 
-    /// Records a latency given in nanoseconds. Values above an hour are recorded as one hour.
+    /// Records a latency given in nanoseconds. Values above one hour are recorded as one hour.
     pub fn record_ns(&mut self, span_ns: u64) {
         self.0.saturating_record(span_ns / 1000);
     }
@@ -118,27 +120,29 @@ impl Default for Latency {
     }
 }
 
-/// Latencies of each step of a connection, and of messages between peers.
+/// Latencies of each step in the lifetime of a connection, and of messages between peers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Latencies {
-    /// TCP: from the call to connect until the connection is established.
+    /// TCP: from the connect call until the connection is established.
     pub connect: Latency,
-    /// TLS: from the established connection to the end of the handshake.
+    /// TLS: from the establishment of the connection to the end of the handshake.
     pub tls: Latency,
     /// WebSocket: from the end of the previous step to the 101 response.
     pub upgrade: Latency,
-    /// Session: from the 101 response to the SDP answer.
+    /// Session: from the 101 response to the arrival of the SDP answer.
     pub offer_answer: Latency,
-    /// Message: from its composition, or its due time in an open loop, until the recipient processes it.
+    /// Message: from its composition, or in an open loop from its due time, until the recipient processes it.
     pub message: Latency,
-    /// Session: from its due time to the SDP answer, including all of the above and any delay in the load generator.
+    /// Session: from its due time to the arrival of the SDP answer, including all of the above and any delay within the
+    /// load generator.
     pub setup: Latency,
-    /// Delay of session starts or sent messages relative to the schedule, caused only by the load generator.
+    /// Delay of session starts or sent messages relative to the schedule. Caused only by the load generator.
     pub lag: Latency,
 }
 
 impl Latencies {
-    /// The latencies as written to a document, with `recovery` for channels that were cut off.
+    /// Converts the latencies to their form in a document. `recovery` contains the latencies of channels that were cut
+    /// off.
     #[must_use]
     pub fn spreads(&self, recovery: &Latency) -> result::LatencyFigures {
         result::LatencyFigures {
@@ -153,7 +157,7 @@ impl Latencies {
     }
 }
 
-/// Maximum latency that a histogram can represent, in microseconds.
+/// Highest latency that a histogram can represent, in microseconds.
 const LONGEST_US: u64 = 3_600_000_000;
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
-//! Resource needs of a run compared with the limits of this machine, reported before any connection is opened.
+//! Compares the resources that a run needs with the limits of this machine. Reported before any connection is opened.
 
 use crate::options::{Mode, Options};
 use crate::{edge::MachineLimits, plan::Plan, result::words};
 use std::fmt;
 
-/// Connections and memory that a plan requires, compared with those the machine allows.
+/// The connections and memory that a plan needs, compared with what this machine allows.
 #[derive(Clone, Debug)]
 pub struct Needs {
     lines: Vec<String>,
@@ -12,7 +12,7 @@ pub struct Needs {
 }
 
 impl Needs {
-    /// Computes a plan's needs over all of its processes on this machine.
+    /// Computes the needs of a plan, summed over all its processes on this machine.
     #[must_use]
     pub fn of(options: &Options, plan: &Plan, limits: MachineLimits) -> Self {
         let mut needs = Self {
@@ -26,7 +26,7 @@ impl Needs {
         needs
     }
 
-    /// Whether the machine meets all needs.
+    /// Whether this machine meets all needs.
     #[must_use]
     pub const fn are_met(&self) -> bool {
         self.shortages.is_empty()
@@ -172,19 +172,19 @@ impl fmt::Display for Needs {
     }
 }
 
-/// Number of descriptors used for things other than connections: ring, files, standard streams.
+/// Number of descriptors in addition to those of connections: ring, files, standard streams.
 pub const DESCRIPTORS_BESIDE: u64 = 64;
-/// Time during which a port is not reused for the same pair of addresses, in seconds. Source: Linux,
+/// Time during which a port cannot be reused for the same pair of addresses, in seconds. Source: Linux,
 /// `TCP_TIMEWAIT_LEN`.
 const TIME_WAIT_S: f64 = 60.0;
-/// User-space memory per connection, in bytes: twice the asserted sizes of table entries, to allow for growth of tables
-/// and timers.
+/// User-space memory per connection, in bytes: twice the asserted size of the table entries, to leave room for growth
+/// of tables and timers.
 const CONNECTION_BYTES: u64 = 500;
 /// Kernel memory of an idle TCP socket and its file, in bytes. Measured on Linux 6.18: 4.5 GB per million sockets.
 const KERNEL_BYTES: u64 = 4_500;
-/// Additional memory of a TLS connection, in bytes. Measured on Linux 6.18.
+/// Additional memory per TLS connection, in bytes. Measured on Linux 6.18.
 const TLS_BYTES: u64 = 9_500;
-/// Memory of a process without connections, in bytes: ring, histograms, code.
+/// Memory of a process without any connections, in bytes: ring, histograms, code.
 const BASE_BYTES: u64 = 32 << 20;
 
 #[cfg(test)]

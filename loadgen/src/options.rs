@@ -55,7 +55,7 @@ pub struct Reports {
 }
 
 impl Options {
-    /// Finds the source of the service's CPU time and memory, if a flag names one.
+    /// Returns the source of the service's CPU time and memory, if a flag specifies one.
     ///
     /// # Errors
     /// Returns an error if the source cannot be found or does not respond; exit code 2.
@@ -80,7 +80,8 @@ impl Options {
             .map_err(|error| format!("--admin {url}: {error}"))
     }
 
-    /// Reads the admin listener's token from the file named by the flag or, without the flag, by the environment.
+    /// Reads the admin listener's token from the file named by the flag or, if the flag is absent, by the environment
+    /// variable.
     fn token(&self) -> Result<Option<String>, String> {
         let of_environment = std::env::var_os(TOKEN_FILE).filter(|value| !value.is_empty());
         let (name, path) = match (&self.token_file, of_environment) {
@@ -101,7 +102,7 @@ impl Options {
     }
 }
 
-/// Parses a number of seconds; if the text contains a unit, the error suggests the equivalent number.
+/// Parses a number of seconds. If the text includes a unit, the error suggests the equivalent number of seconds.
 fn seconds(text: &str) -> Result<f64, String> {
     if let Ok(seconds) = text.parse() {
         return Ok(seconds);
@@ -124,15 +125,16 @@ fn seconds(text: &str) -> Result<f64, String> {
     ))
 }
 
-/// Environment variable that names the file with the admin listener's token.
+/// Environment variable that contains the path of the file with the admin listener's token.
 const TOKEN_FILE: &str = "HELIOGRAPH_ADMIN_TOKEN_FILE";
 
 impl CommandLine {
-    /// Parses a command line, starting with the program's name. If it names a scenario, `read` loads it and its flags
-    /// are inserted before those given.
+    /// Parses a command line, whose first word is the name of the program. If a scenario file is given, its flags are
+    /// loaded and inserted before those of the command line.
     ///
     /// # Errors
-    /// Returns a message for the operator: what is wrong with a flag or the file, and where.
+    /// Returns an error message for the operator that describes what is wrong with a flag or the scenario file, and
+    /// where.
     pub fn read(
         words: Vec<String>,
         read: impl Fn(&Path) -> std::io::Result<String>,
@@ -171,7 +173,7 @@ impl CommandLine {
     }
 }
 
-/// The command line parser, with examples in each command's help.
+/// Builds the command line parser, with examples in the help text of each command.
 fn program() -> clap::Command {
     CommandLine::command()
         .mut_subcommand("run", |it| it.after_help(RUN_EXAMPLES))
@@ -179,7 +181,7 @@ fn program() -> clap::Command {
         .mut_subcommand("report", |it| it.after_help(REPORT_EXAMPLES))
 }
 
-/// Help headings for the flags of `run` and `plan`, in the order shown.
+/// Headings for the flags of `run` and `plan` in the help text, in display order.
 const TARGET: &str = "Target";
 const LOAD: &str = "Load";
 const CHANNELS: &str = "Signatures and channels";
@@ -220,7 +222,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// Name of the mode on the command line and in the document.
+    /// Name of the mode, as used on the command line and in the document.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -232,7 +234,7 @@ impl Mode {
         }
     }
 
-    /// Whether sessions start on schedule, regardless of the target.
+    /// Whether sessions start on schedule regardless of how the target performs.
     #[must_use]
     pub const fn is_open_loop(self) -> bool {
         match self {
@@ -425,14 +427,14 @@ pub struct Options {
     pub in_step: bool,
 }
 
-/// Serializes the targets in the form that the flag accepts.
+/// Serializes the targets in the form accepted by the flag.
 fn joined<S: serde::Serializer>(targets: &[String], out: S) -> Result<S::Ok, S::Error> {
     out.serialize_str(&targets.join(","))
 }
 
 /// Thresholds that a run should meet. The report highlights missed ones in colour.
 ///
-/// Latency thresholds apply to the latency named in the verdict: from a session's start to its answer (sessions,
+/// Latency thresholds apply to the headline latency of the verdict: from a session's start to its answer (sessions,
 /// storm), of a message (relay), or of the upgrade (idle, connect).
 #[derive(Clone, Copy, Debug, Default, Args, Serialize)]
 #[command(next_help_heading = "Thresholds")]
@@ -462,12 +464,12 @@ pub struct ThresholdFlags {
     pub fail_on_threshold: bool,
 }
 
-/// CPU numbers, at least one, ascending.
+/// A non-empty list of CPU numbers in ascending order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct CpuList(pub Vec<usize>);
 
-/// Parses a CPU list such as `1` or `0,2-3`.
+/// Parses a list of CPUs such as `1` or `0,2-3`.
 fn cpu_list(text: &str) -> Result<CpuList, String> {
     let wrong = || format!("{text}: expected CPU numbers below {CPUS_MAX}, such as 1 or 0,2-3");
     let mut list = Vec::new();
@@ -485,7 +487,7 @@ fn cpu_list(text: &str) -> Result<CpuList, String> {
     Ok(CpuList(list))
 }
 
-/// Number of CPUs in a kernel's default CPU mask.
+/// Maximum number of CPUs in a list: the size of the kernel's default CPU mask.
 const CPUS_MAX: usize = 1024;
 
 #[cfg(test)]

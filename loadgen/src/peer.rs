@@ -1,8 +1,9 @@
-//! The I/O-free parts of a simulated client: its name, connection protocol, messages and record of received messages.
+//! The I/O-free parts of a simulated client: its name, its connection protocol, its messages, and the record of the
+//! messages it received.
 //!
-//! Every message contains a [`PayloadStamp`] with sender, recipient, sequence number and time, protected by a checksum;
-//! a recipient keeps a [`Sequence`] for each sender. A recipient can thus tell from the messages alone which are
-//! missing, duplicated, late, corrupted or misrouted. The checker shares no code with any service's routing.
+//! Every message contains a [`PayloadStamp`] with its sender, recipient, sequence number and time, protected by a
+//! checksum; a recipient keeps a [`Sequence`] per sender. From the messages alone, the recipient can thus tell which
+//! ones are missing, duplicated, late, corrupted or misrouted. The checks share no code with any service's routing.
 
 use codec::ws::{self, FrameError, FrameRules, Item, Opcode, Receiver, Side, close};
 use fastrand::Rng;
@@ -11,23 +12,23 @@ use std::ops::Range;
 
 // The identity of a peer, and the names by which the service knows it.
 
-/// Identity of a peer; constant for its lifetime.
+/// Identity of a peer, constant for the lifetime of the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Name {
-    /// Channel number, counted from 0.
+    /// Channel number, counting from 0.
     pub channel: u32,
-    /// Number of the peer in its channel: 0 for the master, from 1 for viewers.
+    /// Number of the peer within its channel: 0 for the master, 1 and above for viewers.
     pub place: u32,
 }
 
-/// Parts common to the names of all channels.
+/// The parts of channel names and ARNs that all channels share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Naming {
     /// AWS region, such as `us-west-2`.
     pub region: String,
-    /// Account id of twelve digits.
+    /// Account id, which has twelve digits.
     pub account: String,
-    /// Prefix of channel names, followed by the channel's number.
+    /// Prefix of all channel names, to which the channel's number is appended.
     pub prefix: String,
 }
 
@@ -58,7 +59,7 @@ pub fn client_id(place: u32) -> String {
     id
 }
 
-/// Path and query of an unsigned WebSocket request.
+/// Path and query of an unsigned WebSocket upgrade request.
 #[must_use]
 pub fn unsigned_target(arn: &str, client_id: Option<&str>) -> String {
     let mut target = String::from("/?X-Amz-ChannelARN=");
@@ -76,13 +77,13 @@ pub(crate) fn write_client_id(out: &mut String, place: u32) {
     let _ = write!(out, "{VIEWER}{place}");
 }
 
-/// Number of the viewer with this client id.
+/// Returns the number of the viewer with this client id, or `None` if the id is not that of a viewer.
 pub(crate) fn place_of(client_id: &str) -> Option<u32> {
     client_id.strip_prefix(VIEWER)?.parse().ok()
 }
 
 const VIEWER: &str = "viewer-";
-/// Creation time used in every ARN, in milliseconds since 1970.
+/// Creation time contained in every ARN, in milliseconds since 1970.
 const CREATED_MS: u64 = 1_700_000_000_000;
 
 // The payload of a message: sender, recipient, sequence number, time, and a checksum over all of it.
@@ -96,35 +97,35 @@ const CREATED_MS: u64 = 1_700_000_000_000;
 // Numbers are hexadecimal: those digits are base64 characters, so the payload passes for base64 without being
 // encoded, and can be read in a trace. The checksum covers everything but itself.
 
-/// Minimum payload length in characters: a stamp without filler. A multiple of four, because base64 is used without
-/// padding.
+/// Minimum length of a payload, in characters: a stamp without filler. A multiple of four, because base64 is used
+/// without padding.
 pub const STAMP_BYTES: usize = 72;
 
-/// Maximum payload length in characters. No service accepts more in one message.
+/// Maximum length of a payload, in characters. No service accepts longer messages.
 pub const PAYLOAD_BYTES_MAX: usize = 64 * 1024;
 
-/// Metadata of a message, embedded in its payload.
+/// Metadata that is embedded in the payload of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PayloadStamp {
-    /// Run id, which distinguishes messages of this run from those of earlier runs.
+    /// Run id, which distinguishes the messages of this run from those of earlier runs.
     pub run: u32,
-    /// Channel number, counted from 0.
+    /// Channel number, counting from 0.
     pub channel: u32,
-    /// Number of the sender in its channel: 0 for the master, from 1 for viewers.
+    /// Number of the sender within its channel: 0 for the master, 1 and above for viewers.
     pub from: u32,
-    /// Number of the recipient in its channel.
+    /// Number of the recipient within its channel.
     pub to: u32,
-    /// Sequence number of messages from this sender to this recipient, counted from 0.
+    /// Sequence number among the messages from this sender to this recipient, counting from 0.
     pub sequence: u64,
-    /// Time of composition, in nanoseconds of the run's clock.
+    /// Time at which the message was composed, in nanoseconds of the run's clock.
     pub sent_ns: u64,
 }
 
 impl PayloadStamp {
-    /// Appends a payload of `payload_bytes` characters. `filler` is the result of [`filler`].
+    /// Appends a payload of `payload_bytes` characters. `filler` must be a result of [`filler`].
     ///
     /// # Panics
-    /// Panics if `payload_bytes` is below [`STAMP_BYTES`] or above [`PAYLOAD_BYTES_MAX`]; options are validated
+    /// Panics if `payload_bytes` is below [`STAMP_BYTES`] or above [`PAYLOAD_BYTES_MAX`]; the flags are validated
     /// beforehand.
     pub fn write(&self, out: &mut String, filler: &str, payload_bytes: usize) {
         let start = usize::try_from(self.sequence % FILLER_STARTS).unwrap_or_default();
@@ -142,7 +143,8 @@ impl PayloadStamp {
         out.push_str(filler);
     }
 
-    /// Parses a payload; `None` if it is not a valid one: too short, wrong characters or a wrong checksum.
+    /// Parses the stamp in a payload. Returns `None` if the payload is too short, contains invalid characters or has a
+    /// wrong checksum.
     #[must_use]
     pub fn read(payload: &str) -> Option<Self> {
         let (text, filler) = payload.as_bytes().split_at_checked(STAMP_BYTES)?;
@@ -162,7 +164,7 @@ impl PayloadStamp {
     }
 }
 
-/// Generates random base64 characters, from which each message takes its filler at a different offset.
+/// Generates random base64 characters. Each message takes its filler from them, starting at a different offset.
 #[must_use]
 pub fn filler() -> String {
     let mut random = fastrand::Rng::with_seed(0x4865_6C69_6F67_7261);
@@ -193,8 +195,9 @@ fn take(text: &[u8]) -> Option<u64> {
     Some(number)
 }
 
-/// Checksum of two consecutive byte strings, processing 8 bytes per step. Each step is a bijection of the state, so a
-/// change within one step always changes the state; folding to 32 bits leaves a collision chance of one in 2³².
+/// Computes the checksum of two consecutive byte strings, 8 bytes per step. Each step is a bijection of the state, so a
+/// change within one step always changes the state; folding the state to 32 bits leaves a collision probability of
+/// 2⁻³².
 fn checksum(head: &[u8], tail: &[u8]) -> u32 {
     let mut state = 0xCBF2_9CE4_8422_2325 ^ (head.len() + tail.len()) as u64;
     for text in [head, tail] {
@@ -217,40 +220,41 @@ fn step(state: u64, word: u64) -> u64 {
 
 const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-/// Number of filler offsets; prime, so that the sequence of offsets does not align with message windows.
+/// Number of different offsets at which a filler may start; prime, so that the sequence of offsets does not align with
+/// message windows.
 const FILLER_STARTS: u64 = 4093;
 
 // One sender's messages as one recipient sees them: which arrived, which twice, which late, which never.
 
-/// Record of the messages received from one sender. One per recipient and sender; needs no heap memory while nothing is
-/// missing.
+/// Record of the messages received from one sender. There is one per pair of recipient and sender; it takes no heap
+/// memory while nothing is missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sequence {
-    /// Lowest sequence number above all received ones.
+    /// Successor of the highest sequence number received so far.
     next: u64,
-    /// Ascending ranges of numbers below `next` that have not arrived; at most [`GAPS_MAX`].
+    /// Ranges of sequence numbers below `next` that have not arrived, in ascending order; at most [`GAPS_MAX`].
     gaps: Vec<Range<u64>>,
-    /// Number of missing messages no longer tracked individually.
+    /// Number of missing messages that are no longer tracked individually.
     written_off: u64,
 }
 
 /// Classification of a received message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ArrivalKind {
-    /// The sequence number is higher than all received before.
+    /// In order: the sequence number is higher than all those received before.
     InOrder,
-    /// A message with a higher number arrived first.
+    /// Late: a message with a higher number arrived earlier.
     Late,
-    /// The message had already arrived.
+    /// Duplicate: the message had already arrived.
     Again,
 }
 
-/// Maximum number of gaps tracked per sender and recipient (24 bytes each). Beyond it, the oldest gap counts as
-/// permanently lost, and its messages as duplicated if they arrive.
+/// Maximum number of gaps tracked per sender and recipient (24 bytes each). If there are more, the messages in the
+/// oldest gap count as permanently lost, and as duplicates if they arrive after all.
 const GAPS_MAX: usize = 256;
 
 impl Sequence {
-    /// Lowest sequence number above all received ones.
+    /// Successor of the highest sequence number received so far.
     #[must_use]
     pub const fn next(&self) -> u64 {
         self.next
@@ -278,7 +282,7 @@ impl Sequence {
         ArrivalKind::Late
     }
 
-    /// Number of messages among the first `sent` that have not arrived.
+    /// Number of messages that have not arrived, out of the first `sent`.
     #[must_use]
     pub fn missing(&self, sent: u64) -> u64 {
         let in_gaps: u64 = self.gaps.iter().map(|gap| gap.end - gap.start).sum();
@@ -296,52 +300,54 @@ impl Sequence {
 
 // One client connection's protocol: upgrade request, frames, closing handshake. Bytes in, [`Event`]s out.
 
-/// Client side of a WebSocket connection, without its socket. One per peer and connection.
+/// The client side of a WebSocket connection, excluding its socket. There is one per peer and connection.
 #[derive(Debug)]
 pub struct PeerLink {
     state: LinkState,
-    /// Frame receiver, separate from the state so that an event borrowed from it does not prevent state changes.
+    /// Frame receiver, kept separate from the state so that an event borrowed from the receiver does not prevent
+    /// changes to the state.
     receiver: Receiver,
 }
 
 #[derive(Debug)]
 enum LinkState {
-    /// The upgrade request is queued or sent; the response is awaited.
+    /// The upgrade request is queued or has been sent, and its response is awaited.
     AwaitAnswer(Box<Opening>),
-    /// The connection is open for messages.
+    /// The connection is open and messages can be exchanged.
     Open,
-    /// Waiting for the echo of our close. Messages may still arrive.
+    /// The close frame sent by this side awaits its echo. Messages may still arrive.
     AwaitCloseEcho,
-    /// Both sides closed, or the connection failed. Received bytes are discarded.
+    /// Both sides have closed, or the connection has failed. Received bytes are discarded.
     Ended,
 }
 
-/// Event decoded from the bytes that a peer receives.
+/// An event decoded from the bytes that a peer receives.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event<'a> {
     /// The upgrade was accepted.
     Opened,
-    /// A message, decoded in place.
+    /// A message was received; the text is modified in place.
     Message(&'a mut [u8]),
-    /// The service closed the connection, with a code if it sent one. The close was answered.
+    /// The service closed the connection, with a code if it sent one. The close frame has been answered.
     ClosedByService(Option<u16>),
-    /// The service answered this side's close.
+    /// The service answered the close frame sent by this side.
     Closed,
 }
 
 /// Reason why a connection failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LinkError {
-    /// The upgrade received a response other than 101: the status, and the AWS error type and request id if present.
+    /// The response to the upgrade request is not a 101. Contains the status, and the AWS error type and request id if
+    /// present.
     Refused(u16, Option<Box<str>>, Option<Box<str>>),
-    /// The response is not HTTP, is too long, or does not match the key.
+    /// The response is not HTTP, is too long, or does not match the key that was sent.
     Answer,
     /// The service violated RFC 6455.
     Frame(FrameError),
 }
 
 impl LinkError {
-    /// Name under which the error is counted.
+    /// The name under which the error is counted.
     #[must_use]
     pub fn kind(&self) -> String {
         match self {
@@ -352,7 +358,7 @@ impl LinkError {
         }
     }
 
-    /// Request id of a refused upgrade, if present.
+    /// The request id of a refused upgrade, if the response contained one.
     #[must_use]
     pub fn request_id(&self) -> Option<&str> {
         match self {
@@ -363,7 +369,7 @@ impl LinkError {
 }
 
 impl PeerLink {
-    /// Creates a connection and appends its upgrade request to `out`. `host` and `target` are as in
+    /// Creates a link and appends its upgrade request to `out`. `host` and `target` are as in
     /// [`ws::request`](codec::ws::request).
     #[must_use]
     pub fn open(host: &str, target: &str, random: &mut Rng, out: &mut Vec<u8>) -> Self {
@@ -378,7 +384,7 @@ impl PeerLink {
         }
     }
 
-    /// Creates a link that is not connected.
+    /// Creates a link in the ended state, that is, without a connection.
     #[must_use]
     pub const fn ended() -> Self {
         Self {
@@ -393,7 +399,7 @@ impl PeerLink {
         matches!(self.state, LinkState::Open)
     }
 
-    /// Starts the closing handshake with code 1000. Does nothing unless the connection is open.
+    /// Starts the closing handshake with code 1000. Has no effect unless the connection is open.
     pub fn close(&mut self, random: &mut Rng, out: &mut Vec<u8>) {
         if self.is_open() {
             ws::close_frame_masked(out, close::NORMAL, "", key(random));
@@ -401,11 +407,12 @@ impl PeerLink {
         }
     }
 
-    /// Consumes `bytes` up to the end of the next event, if there is one; returns the number consumed. The caller
-    /// repeats the call until all bytes are consumed. Any immediate reply (to a ping or close) is appended to `out`.
+    /// Consumes `bytes` up to the end of the next event, if there is one, and returns the number of bytes consumed. The
+    /// caller repeats the call until all bytes are consumed. Replies that are due at once (to a ping or close) are
+    /// appended to `out`.
     ///
     /// # Errors
-    /// See [`LinkError`]; the link has then ended.
+    /// See [`LinkError`]. After an error, the link has ended.
     pub fn next<'a>(
         &'a mut self,
         bytes: &'a mut [u8],
@@ -469,7 +476,8 @@ struct Opening {
 }
 
 impl Opening {
-    /// Consumes part of the response; returns how many bytes belonged to it, and whether it is complete and valid.
+    /// Consumes part of the upgrade response. Returns how many bytes belonged to the response, and whether it is
+    /// complete and valid.
     fn take_in(&mut self, bytes: &[u8]) -> Result<(usize, bool), LinkError> {
         let before = self.head.len();
         self.head.extend_from_slice(bytes);
@@ -515,15 +523,15 @@ impl Opening {
     }
 }
 
-/// Generates a mask key, unique to each frame (RFC 6455 section 5.3).
+/// Generates a masking key; every frame must have a fresh one (RFC 6455 section 5.3).
 fn key(random: &mut Rng) -> [u8; 4] {
     random.u32(..).to_ne_bytes()
 }
 
-/// End of an HTTP head.
+/// The end of an HTTP head.
 const END: &[u8] = b"\r\n\r\n";
 
-/// Frame limits high enough to accept anything that a service may send.
+/// Limits high enough to accept any frame that a service may send.
 const RULES: FrameRules = FrameRules {
     message_bytes: 1 << 20,
     fragments: 1 << 16,

@@ -1,4 +1,5 @@
-//! A validated run: the plan for a command line, the permitted values of each flag, and errors in the flags.
+//! A validated run: the plan built from a command line, the permitted values of each flag, and the errors for invalid
+//! flags.
 
 use crate::address::{AddressError, SourceRange, Target};
 use crate::credentials::{LoadCredentials, MissingKeys};
@@ -11,16 +12,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 use thiserror::Error;
 
-/// Validated parameters of a run.
+/// The validated parameters of a run.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Kind of load.
     pub mode: Mode,
-    /// Targets of the load, that is, the nodes of the service; at least one.
+    /// Targets of the load, that is, the nodes of the service. Never empty.
     pub targets: Vec<Target>,
-    /// Source addresses; `None` leaves the choice to the kernel.
+    /// Source addresses of connections; `None` lets the kernel choose.
     pub sources: Option<SourceRange>,
-    /// Naming of the channels.
+    /// Names of the channels.
     pub naming: Naming,
     /// Number of channels.
     pub channels: u32,
@@ -28,61 +29,61 @@ pub struct Plan {
     pub viewers: u32,
     /// Duration of the measured phase.
     pub duration: Duration,
-    /// CPUs, with one thread pinned to each; `None` for a single unpinned thread.
+    /// CPUs to each of which a thread is pinned; `None` for a single unpinned thread.
     pub cores: Option<CpuList>,
     /// Kernel interface to use.
     pub engine: EngineChoice,
-    /// Server certificates to accept.
+    /// Which server certificates to accept.
     pub trust: CertificateTrust,
     /// Whether TLS sessions are resumed.
     pub resumes: bool,
-    /// Share of channels, and thus sessions, handled by this process.
+    /// The share of channels, and thus of sessions, that this process handles.
     pub share: RunShare,
-    /// Start times of sessions; `None` in closed-loop modes.
+    /// Start times of the sessions; `None` in closed-loop modes.
     pub schedule: Option<SessionSchedule>,
-    /// Messages per second sent on schedule by the peers of all parts together; `None` in closed loops and in modes
-    /// other than relay.
+    /// Number of messages per second that the peers of all parts together send on schedule; `None` in closed loops and
+    /// in modes other than relay.
     pub pace: Option<f64>,
     /// Parameters common to all parties.
     pub terms: visit::PartyTerms,
-    /// Time that a session stays connected after its last message.
+    /// Time for which a session stays connected after its last message.
     pub hold: Duration,
-    /// Maximum time of a session from its connect to its last message.
+    /// Maximum time from a session's connect to its last message.
     pub patience: Duration,
-    /// Alternative target, and the percentage of sessions that use it.
+    /// The alternative target, and the percentage of sessions that use it.
     pub detour: Option<(Target, u32)>,
     /// Credentials for signing requests.
     pub credentials: Option<LoadCredentials>,
-    /// Whether each session begins with API calls that discover its endpoints.
+    /// Whether each session begins with API calls to discover its endpoints.
     pub discover: bool,
-    /// Whether endpoints returned by discovery may be on another machine, because the target is owned and the load is
-    /// modest or confirmed.
+    /// Whether endpoints returned by discovery may be on other machines, because the operator owns the target and the
+    /// load is modest or has been confirmed.
     pub abroad: bool,
     /// Whether channels are created before the run and deleted afterwards.
     pub create_channels: bool,
 }
 
-/// Server certificates to accept.
+/// Which server certificates to accept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CertificateTrust {
-    /// Certificates issued by this authority (a PEM file).
+    /// Certificates issued by the authority in this PEM file.
     Authority(PathBuf),
-    /// Certificates issued by an authority that the system trusts.
+    /// Certificates issued by an authority trusted by the system.
     System,
-    /// Any certificate, on loopback only.
+    /// Any certificate. Permitted on loopback only.
     Anyone,
-    /// TLS is not used.
+    /// None, because TLS is not used.
     NotNeeded,
 }
 
 impl Plan {
-    /// Number of peers per channel, including the master whether or not it connects.
+    /// Number of peers per channel. Includes the master, whether or not it connects.
     #[must_use]
     pub const fn peers_per_channel(&self) -> u32 {
         1 + self.viewers
     }
 
-    /// Peers of this share that stay connected: all peers in closed-loop modes, otherwise the masters.
+    /// The peers in this share that stay connected: all peers in closed-loop modes, otherwise the masters only.
     pub fn held(&self, share: RunShare) -> impl Iterator<Item = Name> {
         let places = match self.mode {
             Mode::Relay | Mode::Idle => 0..=self.viewers,
@@ -93,7 +94,7 @@ impl Plan {
         channels.flat_map(move |channel| places.clone().map(move |place| Name { channel, place }))
     }
 
-    /// Number of concurrent connections of this share; in mode sessions, an estimate from the schedule.
+    /// Number of concurrent connections in this share. In mode sessions, an estimate based on the schedule.
     #[must_use]
     pub fn connections(&self) -> u64 {
         let channels = self.share.channels(self.channels).count() as u64;
@@ -107,7 +108,7 @@ impl Plan {
         channels * u64::from(per_channel)
     }
 
-    /// Number of concurrent sessions of this share, if none takes longer than its hold time plus one second.
+    /// Number of concurrent sessions in this share, assuming that none takes longer than its hold time plus one second.
     fn sessions_at_once(&self) -> u64 {
         let Some(schedule) = &self.schedule else {
             return 0;
@@ -122,13 +123,13 @@ impl Plan {
         likely.min(u64::from(schedule.sessions()))
     }
 
-    /// Whether the plan is a heavy load on another machine, which `--yes` must confirm.
+    /// Whether the plan puts a heavy load on another machine, which must be confirmed with `--yes`.
     fn is_bold(&self) -> bool {
         let abroad = self.ways().any(|target| !target.is_near());
         abroad && self.is_heavy()
     }
 
-    /// Whether the load is heavy: unbounded, or above the limits for other machines.
+    /// Whether the load is unbounded or exceeds the limits for other machines.
     fn is_heavy(&self) -> bool {
         let rate = self
             .schedule
@@ -138,20 +139,20 @@ impl Plan {
         unbounded || rate > ABROAD_RATE_MAX || self.connections() > ABROAD_MAX
     }
 
-    /// All targets, including the alternative one, if any.
+    /// All targets, including the alternative one if there is one.
     pub fn ways(&self) -> impl Iterator<Item = &Target> {
         let detour = self.detour.as_ref().map(|(target, _)| target);
         self.targets.iter().chain(detour)
     }
 
-    /// A signer for the channels' region, if requests are signed.
+    /// Creates a signer for the channels' region, if requests are to be signed.
     #[must_use]
     pub fn signer(&self) -> Option<Signer<'_>> {
         let credentials = self.credentials.as_ref()?;
         Some(Signer::new(credentials.keys(), &self.naming.region))
     }
 
-    /// Threads of the run, each with the CPU it is pinned to, if any.
+    /// The threads of the run, represented by the CPU to which each is pinned, if any.
     #[must_use]
     pub fn threads(&self) -> Vec<Option<usize>> {
         match &self.cores {
@@ -161,38 +162,39 @@ impl Plan {
     }
 }
 
-/// Limits above which a load on another machine must be confirmed: connections per second, and concurrent connections.
+/// Limits above which a load on another machine must be confirmed: number of connections per second, and of concurrent
+/// connections.
 const ABROAD_RATE_MAX: f64 = 100.0;
 const ABROAD_MAX: u64 = 1_000;
 
-/// Invalid flags; exit code 2.
+/// Error in the flags; the program exits with code 2.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum OptionError {
-    /// The value of a flag is out of range: the flag, and its permitted values.
+    /// The value of a flag is out of range. Contains the flag and its permitted values.
     #[error("{0}: expected {1}")]
     Range(&'static str, &'static str),
-    /// A flag that has no effect in storm mode.
+    /// A flag was given that has no effect in storm mode.
     #[error(
         "{0}: not supported by --mode storm: all sessions begin at once and last for --duration; their number is \
          --channels times --viewers-per-channel"
     )]
     InStorm(&'static str),
-    /// `--insecure` was given for a target that is not on loopback.
+    /// `--insecure` was given, but the target is not on loopback.
     #[error("--insecure: expected loopback addresses only")]
     InsecureAbroad,
-    /// A heavy load on another machine without `--yes`.
+    /// A heavy load on another machine was requested without `--yes`.
     #[error(
         "more than {ABROAD_RATE_MAX} connections per second, or {ABROAD_MAX} at once, on another machine: confirm it \
          with --yes"
     )]
     Unconfirmed,
-    /// See [`AddressError`].
+    /// The target or the address range is invalid, see [`AddressError`].
     #[error(transparent)]
     Address(#[from] AddressError),
-    /// See [`ScheduleError`].
+    /// The schedule is invalid, see [`ScheduleError`].
     #[error(transparent)]
     Schedule(#[from] ScheduleError),
-    /// See [`MissingKeys`].
+    /// Credentials are missing, see [`MissingKeys`].
     #[error(transparent)]
     Keys(#[from] MissingKeys),
 }
@@ -200,11 +202,11 @@ pub enum OptionError {
 // The plan of a command line: flags checked against each other.
 
 impl Options {
-    /// Validates the flags against each other. `run` is the run's id; `variable` looks up environment variables, for
-    /// the credentials.
+    /// Validates the flags and builds a plan. `run` is the id of the run; `variable` looks up environment variables,
+    /// from which the credentials are read.
     ///
     /// # Errors
-    /// Returns the first error found, see [`OptionError`].
+    /// Returns the first error found; see [`OptionError`].
     pub fn plan(
         &self,
         run: u32,
@@ -338,16 +340,16 @@ impl Options {
     }
 }
 
-/// Default number of sessions started per second if neither rate nor number is given.
+/// Default number of sessions started per second, used if neither the rate nor the number of sessions is given.
 const RATE: f64 = 10.0;
 
-/// Maximum number of targets: each has a TLS configuration and a route in every thread.
+/// Maximum number of targets. Each takes a TLS configuration and a route in every thread.
 const TARGETS_MAX: usize = 64;
 
 // The values that each flag may have, by itself and in its mode.
 
 impl Options {
-    /// Checks that every flag is in range and none is given that the mode would ignore.
+    /// Checks that every flag is within its range, and that no flag is given that the mode would ignore.
     fn check_ranges(&self) -> Result<(), OptionError> {
         let checks = [
             (
@@ -415,7 +417,7 @@ impl Options {
         self.check_words()
     }
 
-    /// Checks that the rate of scheduled messages is in range, and that `--window` is not given with it.
+    /// Checks that the rate of scheduled messages is within its range, and that `--window` is not given in addition.
     fn check_pace(&self) -> Result<(), OptionError> {
         let pace = self.rate.filter(|_| self.mode == Mode::Relay);
         first_fault(&[
@@ -451,7 +453,8 @@ impl Options {
         first_fault(&[(fits, "--failed-below", "0.000001 to 100 (percent)")])
     }
 
-    /// Checks that no flag is given that storm mode ignores: all its sessions start at once and are held until the end.
+    /// Checks that no flag is given that storm mode would ignore: in a storm, all sessions start at once and are held
+    /// until the end.
     fn check_storm(&self) -> Result<(), OptionError> {
         let ignored = [
             ("--sessions", self.sessions.is_some()),
@@ -492,7 +495,7 @@ impl Options {
     }
 }
 
-/// Returns the error of the first check that fails.
+/// Returns the error for the first check that fails.
 fn first_fault(checks: &[(bool, &'static str, &'static str)]) -> Result<(), OptionError> {
     match checks.iter().find(|(well, _, _)| !well) {
         Some((_, flag, allowed)) => Err(OptionError::Range(flag, allowed)),
@@ -509,7 +512,7 @@ const DURATION_S: f64 = 10.0;
 const CHANNELS_MAX: u32 = 1_000_000;
 const VIEWERS_MAX: u32 = 1_000;
 const WINDOW_MAX: u32 = 1_000;
-/// Maximum rate of scheduled messages, in messages per second; beyond the capacity of any machine.
+/// Maximum rate of scheduled messages, in messages per second. Exceeds the capacity of any machine.
 const PACE_MAX: f64 = 1e6;
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
-//! Description of a run, in the form of the document that the engine fills in.
+//! Creates the document that describes a run, which the engine then fills in.
 
 use crate::result::{Document, EventArguments};
 use crate::{edge::DriverMachine, options::Options};
 use serde::Serialize;
 
-/// Creates the document of a run that has not started.
+/// Creates the document for a run that has not started yet.
 #[must_use]
 pub fn document(options: &Options, machine: &DriverMachine) -> Document {
     let mut versions = EventArguments::from([("loadgen".into(), env!("CARGO_PKG_VERSION").into())]);
@@ -23,7 +23,7 @@ pub fn document(options: &Options, machine: &DriverMachine) -> Document {
     }
 }
 
-/// Converts a value's members to a map for the document, such as flags by name.
+/// Converts the members of a value to a map for the document, for example flags by name.
 #[must_use]
 pub fn members(value: &impl Serialize) -> EventArguments {
     match serde_json::to_value(value) {

@@ -1,4 +1,4 @@
-//! The result of a run as data: the JSON document of schema 1, with reading, writing, verdict and merging.
+//! The result of a run as data: the JSON document of schema 1, and how to read, write, judge and merge it.
 //!
 //! | module | what it is |
 //! |---|---|
@@ -11,10 +11,11 @@
 //! | [`words`] | figures as people read them |
 //! | [`rows`] [`table`] | a document as rows; as text, several side by side |
 //!
-//! The document itself, with its parsing and serialization, is in this file.
+//! This file defines the document itself, including its parsing and serialization.
 //!
-//! Each worker fills a [`Document`] with its counts; [`merge()`] sums them, as well as those of processes and machines;
-//! then figures that concern the whole run are added, and [`Document::judge`] is the last step. No I/O, no clock.
+//! Each worker fills a [`Document`] with its counts, and [`merge()`] sums the documents of workers, processes and
+//! machines. Figures that concern the whole run are then added, and finally [`Document::judge`] is called. This module
+//! uses no I/O and no clock.
 
 pub mod error_kind;
 pub mod figures;
@@ -44,72 +45,73 @@ pub use verdict::{Ending, Verdict};
 // A member that the schema does not name is passed over when reading, so that a file may hold more than this build
 // knows. A file of another schema is refused.
 
-/// All results of a run.
+/// The complete results of a run.
 ///
-/// Members that schema 1 does not list, with the reason: `verdict` (the exit code can be read from the file alone),
-/// `latency_us.setup`, `connections.cycles` (the result of mode connect), `targets`, `cut_off` and
-/// `latency_us.recovery` (services with several nodes), `connections.resumed`, figures per connection in addition to
-/// those per message, and `hdr` of intervals and the schedule lag, without which these would not merge exactly. The
-/// JSON also contains `thresholds` and `thresholds_met`, which are derived from the others and do not affect `ok`.
+/// Schema 1 does not list all members. The others and the reasons for them: `verdict` (the exit code can be determined
+/// from the file alone), `latency_us.setup`, `connections.cycles` (the result of mode connect), `targets`, `cut_off`
+/// and `latency_us.recovery` (services with several nodes), `connections.resumed`, figures per connection in addition
+/// to those per message, and `hdr` in intervals and the schedule lag, without which these could not be merged exactly.
+/// The JSON also contains `thresholds` and `thresholds_met`, which are derived from other members and do not affect
+/// `ok`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Document {
     /// Always [`SCHEMA`].
     pub schema: u32,
-    /// `sessions`, `relay`, `idle`, `connect` or `storm`.
+    /// The mode: `sessions`, `relay`, `idle`, `connect` or `storm`.
     pub mode: String,
-    /// Target service as given on the command line; multiple targets are comma-separated.
+    /// The target as given on the command line. Multiple targets are separated by commas.
     pub target: String,
-    /// Command line, by flag.
+    /// The command line's flags and their values.
     pub arguments: EventArguments,
-    /// Start time: RFC 3339, UTC.
+    /// Time at which the run started, in RFC 3339 format, UTC.
     pub started: String,
     /// Duration of the measured phase, in seconds.
     pub duration_s: f64,
-    /// Whether the run was successful according to [`Document::verdict`].
+    /// Whether the run succeeded according to [`Document::verdict`].
     pub ok: bool,
-    /// The engine's verdict, if any; otherwise [`Document::verdict`] derives one from the figures.
+    /// The engine's verdict, if it reached one; otherwise [`Document::verdict`] derives one from the figures.
     #[serde(default)]
     pub verdict: Option<Verdict>,
-    /// Resource that the load generator exhausted, if any; the figures then reflect its limit rather than the
-    /// service's.
+    /// The resource that the load generator exhausted, if any. The figures then reflect the limits of the load
+    /// generator rather than those of the service.
     pub saturated: Option<Saturated>,
     /// Delay of session starts or sent messages relative to the schedule, in microseconds.
     #[serde(default, deserialize_with = "or_default")]
     pub schedule_lag_us: ScheduleLag,
-    /// Sessions by outcome.
+    /// Number of sessions by outcome.
     #[serde(default, deserialize_with = "or_default")]
     pub sessions: Sessions,
-    /// Connections by outcome.
+    /// Number of connections by outcome.
     #[serde(default, deserialize_with = "or_default")]
     pub connections: ConnectionFigures,
-    /// Connections per target, if there are several.
+    /// Number of connections per target, if there are several targets.
     #[serde(default, deserialize_with = "or_default")]
     pub targets: Vec<TargetCounts>,
-    /// Channels that were cut off, and those that recovered.
+    /// Number of channels that were cut off, and of those that recovered.
     #[serde(default, deserialize_with = "or_default")]
     pub cut_off: CutOff,
-    /// Messages by outcome.
+    /// Number of messages by outcome.
     #[serde(default, deserialize_with = "or_default")]
     pub messages: Messages,
     /// Latencies by kind, in microseconds.
     #[serde(default, deserialize_with = "or_default")]
     pub latency_us: LatencyFigures,
-    /// CPU time of load generator and service.
+    /// CPU time used by the load generator and the service.
     #[serde(default, deserialize_with = "or_default")]
     pub cpu: Cpu,
-    /// Memory of load generator and service.
+    /// Memory used by the load generator and the service.
     #[serde(default, deserialize_with = "or_default")]
     pub memory: MemoryFigures,
-    /// Failures by kind.
+    /// Number of failures of each kind.
     #[serde(default, deserialize_with = "or_default")]
     pub errors: Errors,
-    /// Request id of the first refusal of each kind; `heliograph why ID` explains it.
+    /// Request id of the first refused request of each kind, for use with `heliograph why ID`.
     #[serde(default, deserialize_with = "or_default")]
     pub request_ids: BTreeMap<String, String>,
     /// Figures for each second.
     #[serde(default, deserialize_with = "or_default")]
     pub intervals: Vec<Interval>,
-    /// Machine that generated the load: `cpu`, `cpus`, `kernel`, `memory_bytes`.
+    /// Properties of the machine that generated the load: `cpu`, `cpus`, `kernel`, `memory_bytes`.
     #[serde(default, deserialize_with = "or_default")]
     pub machine: EventArguments,
     /// Versions of the programs involved.
@@ -117,23 +119,23 @@ pub struct Document {
     pub versions: EventArguments,
 }
 
-/// A document and its display name, such as its file name.
+/// A document together with a name to display, such as its file name.
 #[derive(Clone, Debug)]
 pub struct Run {
-    /// Name shown in headings and legends.
+    /// Name displayed in headings and legends.
     pub name: String,
     /// Results of the run.
     pub document: Document,
 }
 
-/// JSON values by name, sorted.
+/// JSON values by name, sorted by name.
 pub type EventArguments = BTreeMap<String, serde_json::Value>;
 
-/// Number of failures by name, sorted; [`crate::result::error_kind::ErrorKind`] classifies them.
+/// Number of failures by name, sorted by name; [`crate::result::error_kind::ErrorKind`] classifies the names.
 pub type Errors = BTreeMap<String, u64>;
 
 impl Document {
-    /// Creates a document that describes the run but contains no results yet; not ok.
+    /// Creates a document that describes the run but contains no results yet; `ok` is false.
     #[must_use]
     pub fn new(mode: &str, target: &str, arguments: EventArguments, started: String) -> Self {
         Self {
@@ -163,7 +165,7 @@ impl Document {
         }
     }
 
-    /// Parses a document from JSON text of at most [`TEXT_BYTES_MAX`].
+    /// Parses a document from JSON text of at most [`TEXT_BYTES_MAX`] bytes.
     ///
     /// # Errors
     /// See [`DocumentError`].
@@ -188,7 +190,8 @@ impl Document {
         Ok(document)
     }
 
-    /// Whether the load was generated on schedule regardless of the service; otherwise the service determined its pace.
+    /// Whether the load was generated on schedule regardless of the service; if not, the service determined the pace of
+    /// the load.
     #[must_use]
     pub fn is_open_loop(&self) -> bool {
         let is_paced = self.mode == "relay" && self.schedule_lag_us.max.is_some();
@@ -198,7 +201,7 @@ impl Document {
     /// Serializes the document as JSON.
     ///
     /// # Errors
-    /// Never fails in practice: all members can be represented in JSON.
+    /// Cannot fail in practice, since all members can be represented in JSON.
     pub fn json(&self) -> serde_json::Result<String> {
         #[derive(Serialize)]
         struct Judged<'d> {
@@ -223,21 +226,21 @@ pub enum DocumentError {
     /// The text exceeds the maximum length.
     #[error("{0} bytes, expected at most {TEXT_BYTES_MAX}")]
     Length(usize),
-    /// Not JSON, or a member has the wrong type; includes its position and name.
+    /// The text is not JSON, or a member has the wrong type; contains the position and name of the member.
     #[error("not a report of loadgen: {0}")]
     Json(serde_json::Error),
     /// The `schema` member is missing.
     #[error("not a report of loadgen: it has no \"schema\", expected {SCHEMA}")]
     NoSchema,
-    /// The document uses this unsupported schema.
+    /// The document uses a schema that is not supported, which the variant contains.
     #[error("schema {0}, expected {SCHEMA}: read it with the loadgen that wrote it")]
     Schema(String),
-    /// More intervals than the maximum.
+    /// The document contains more intervals than the maximum.
     #[error("{0} intervals, expected at most {INTERVALS_MAX}")]
     Intervals(usize),
 }
 
-/// Deserializes a group of figures; null stands for a group in which all figures are unknown.
+/// Deserializes a group of figures. `null` represents a group in which all figures are unknown.
 fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: serde::Deserializer<'de>,
@@ -246,11 +249,11 @@ where
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
-/// Schema that this build reads and writes.
+/// The schema version that this build reads and writes.
 pub const SCHEMA: u32 = 1;
-/// Maximum length of a document, in bytes; a day of intervals with histograms is shorter.
+/// Maximum length of a document, in bytes. A day of intervals with histograms takes less.
 pub const TEXT_BYTES_MAX: usize = 512 * 1024 * 1024;
-/// Maximum number of intervals in a document: more than one per second for a day.
+/// Maximum number of intervals in a document, which exceeds one per second for a day.
 pub const INTERVALS_MAX: usize = 100_000;
 
 #[cfg(test)]

@@ -1,14 +1,14 @@
-//! Scenario files: the flags of a run in TOML, with comments explaining them.
+//! Scenario files, which contain the flags of a run in TOML, with comments that explain them.
 //!
-//! Keys are names of flags, with `_` or `-` between words; values are the flags' values, and `true` for a flag without
-//! one. Flags from the file are inserted before those of the command line, which therefore override them.
+//! Keys are the names of flags, with `_` or `-` between words; values are those of the flags, or `true` for a flag that
+//! takes none. Flags from the file are inserted before those of the command line, so that the latter override them.
 
 use clap::{ArgAction, Command, CommandFactory};
 use thiserror::Error;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// Error in a scenario file, with its position; exit code 2.
+/// An error in a scenario file, with its position. The program exits with code 2.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{line}:{column}: {text}")]
 pub struct ScenarioError {
@@ -17,10 +17,12 @@ pub struct ScenarioError {
     text: String,
 }
 
-/// Converts a scenario to flags, in file order; values are validated later with all other flags.
+/// Converts a scenario to flags, in the order of the file. The values are validated later, together with those of all
+/// other flags.
 ///
 /// # Errors
-/// Returns the first error with its position: not TOML, an unknown key, or a value of a type that no flag accepts.
+/// Returns the first error with its position: the file is not TOML, a key is unknown, or a value has a type that no
+/// flag accepts.
 pub fn flags(text: &str) -> Result<Vec<String>, ScenarioError> {
     let table = DeTable::parse(text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start);
@@ -65,8 +67,8 @@ pub fn flags(text: &str) -> Result<Vec<String>, ScenarioError> {
     Ok(flags)
 }
 
-/// Position of the scenario in a command line: the first word ending in `.toml` that is neither a flag nor the value of
-/// one.
+/// Returns the position of the scenario in a command line: the first word that ends in `.toml` and is neither a flag
+/// nor the value of one.
 pub(crate) fn place(words: &[String]) -> Option<usize> {
     let command = crate::options::CommandLine::command();
     let run = command.find_subcommand("run")?;
@@ -84,7 +86,7 @@ pub(crate) fn place(words: &[String]) -> Option<usize> {
     })
 }
 
-/// Whether a flag of a command takes a value; `None` if it is not permitted in scenarios.
+/// Whether a flag of a command takes a value; `None` if the flag is not permitted in scenarios.
 fn takes_value(command: &Command, flag: &str) -> Option<bool> {
     let flag = command
         .get_arguments()
@@ -104,7 +106,7 @@ fn names(command: &Command) -> String {
         .join(", ")
 }
 
-/// Creates an error at a byte offset of the text, reported by line and column from 1.
+/// Creates an error for a byte offset in the text, reported as a line and column that count from 1.
 fn fault(text: &str, at: usize, what: String) -> ScenarioError {
     let before = text.get(..at).unwrap_or(text);
     let line = before.matches('\n').count() + 1;

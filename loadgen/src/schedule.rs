@@ -1,10 +1,10 @@
-//! When a load and its sessions start, and how a run is split: an open loop, in which all start times are fixed in
-//! advance.
+//! The schedule of a load and its sessions, and the split of a run into shares. The load is an open loop, in which all
+//! start times are fixed in advance.
 //!
-//! [`Schedule::moment_ns`] depends only on the session's number, the seed and the shape: no response of the target,
-//! late or missing, delays a later session. A stall of the target thus shows in full in the latencies, which are
-//! measured from the due time to avoid coordinated omission, and each [`RunShare`] of a run computes its part of the
-//! schedule without communicating with the others.
+//! [`Schedule::moment_ns`] depends only on the number of the session, the seed and the arrival distribution: no late or
+//! missing response of the target delays a later session. A stall of the target is therefore fully visible in the
+//! latencies, which are measured from the due time to avoid coordinated omission. Each [`RunShare`] of a run computes
+//! its part of the schedule without communicating with the others.
 
 use clap::ValueEnum;
 use fastrand::Rng;
@@ -37,25 +37,25 @@ pub enum ArrivalSchedule {
     Poisson,
 }
 
-/// Start times of all sessions in a run.
+/// The start times of all sessions in a run.
 #[derive(Clone, Debug)]
 pub struct SessionSchedule {
     arrival: ArrivalSchedule,
     sessions: u32,
     span_ns: u64,
     seed: u64,
-    /// Number of the most recently drawn block of a Poisson schedule, and its start times relative to the start of the
-    /// block.
+    /// Index of the most recently drawn block of a Poisson schedule, and the start times in it, relative to the start
+    /// of the block.
     drawn: Option<(u32, Vec<u64>)>,
 }
 
-/// Reason why a schedule is invalid. Shown to the operator; exit code 2.
+/// Reason why a schedule is invalid. Shown to the operator; the program exits with code 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum ScheduleError {
-    /// Too few of sessions, rate and duration are given to determine a schedule.
+    /// Not enough of the sessions, rate and duration are given to determine a schedule.
     #[error("give two of --sessions, --rate and --duration")]
     Incomplete,
-    /// Sessions, rate and duration are all given but contradict each other.
+    /// The sessions, rate and duration are all given and contradict each other.
     #[error(
         "--sessions, --rate and --duration contradict each other under this --arrival: leave one of them out"
     )]
@@ -69,8 +69,8 @@ pub enum ScheduleError {
 }
 
 impl SessionSchedule {
-    /// Creates a schedule from two of: the number of sessions, the full rate in sessions per second, and the duration
-    /// in seconds.
+    /// Creates a schedule from any two of the number of sessions, the full rate in sessions per second, and the
+    /// duration in seconds.
     ///
     /// # Errors
     /// See [`ScheduleError`].
@@ -109,7 +109,7 @@ impl SessionSchedule {
         Ok(Self::over(arrival, whole(count), span_s, seed))
     }
 
-    /// Creates a schedule in which all sessions start at time 0.
+    /// Creates a schedule in which all sessions are due at time 0.
     #[must_use]
     pub const fn at_once(sessions: u32) -> Self {
         Self {
@@ -137,19 +137,19 @@ impl SessionSchedule {
         }
     }
 
-    /// Number of sessions.
+    /// Number of sessions in the schedule.
     #[must_use]
     pub const fn sessions(&self) -> u32 {
         self.sessions
     }
 
-    /// Time from the start of the run to the end of the schedule, in nanoseconds. No session is due later.
+    /// Time from the start of the run to the end of the schedule, in nanoseconds. No session is due after it.
     #[must_use]
     pub const fn span_ns(&self) -> u64 {
         self.span_ns
     }
 
-    /// Maximum rate, in sessions per second; 0 if all sessions start at once.
+    /// Maximum rate of session starts, in sessions per second; 0 if all sessions start at once.
     #[must_use]
     pub fn rate_max(&self) -> f64 {
         if self.span_ns == 0 {
@@ -158,8 +158,8 @@ impl SessionSchedule {
         f64::from(self.sessions) * 1e9 / (self.span_ns as f64 * self.arrival.mean())
     }
 
-    /// Due time of a session, in nanoseconds of the run. Identical for all callers, and never less than that of an
-    /// earlier session. Numbers beyond the last are treated as the last.
+    /// Due time of a session, in nanoseconds since the start of the run. The result is the same for all callers and
+    /// never less than that of an earlier session. Numbers beyond the last session are treated as the last.
     pub fn moment_ns(&mut self, number: u32) -> u64 {
         let number = number.min(self.sessions.saturating_sub(1));
         let share = f64::from(number) / f64::from(self.sessions.max(1));
@@ -172,7 +172,7 @@ impl SessionSchedule {
         }
     }
 
-    /// Time at this fraction of the schedule.
+    /// The time at which this fraction of the schedule has passed.
     fn part(&self, share: f64) -> u64 {
         #[expect(
             clippy::cast_possible_truncation,
@@ -204,7 +204,7 @@ impl SessionSchedule {
 }
 
 impl ArrivalSchedule {
-    /// Mean rate over the schedule, as a fraction of the full rate.
+    /// Mean rate over the whole schedule, as a fraction of the full rate.
     const fn mean(self) -> f64 {
         match self {
             Self::Steady | Self::Poisson => 1.0,
@@ -214,8 +214,8 @@ impl ArrivalSchedule {
     }
 }
 
-/// Fraction of the schedule after which this share of the sessions has started, over five steps: step n starts n
-/// fifteenths of the sessions in a fifth of the time.
+/// Fraction of the schedule that has passed when this share of the sessions has started, for a schedule of five steps:
+/// step n starts n fifteenths of the sessions in a fifth of the time.
 fn step(share: f64) -> f64 {
     let mut before = 0.0;
     for stair in 0..5_u8 {
@@ -240,20 +240,21 @@ fn whole(count: f64) -> u32 {
 
 /// Number of sessions in a block of a Poisson schedule.
 const BLOCK: u32 = 1024;
-/// Maximum number of sessions in a run, so that session numbers and the master's fit in 32 bits with ample margin.
+/// Maximum number of sessions in a run. Leaves an ample margin for the numbers of sessions and masters to fit in 32
+/// bits.
 const SESSIONS_MAX: u32 = 1_000_000_000;
-/// Maximum rate in sessions per second; beyond the capacity of any machine.
+/// Maximum rate in sessions per second. Exceeds the capacity of any machine.
 const RATE_MAX: f64 = 1e6;
-/// Maximum duration of a schedule, in seconds: a week.
+/// Maximum duration of a schedule, in seconds: one week.
 const SPAN_S_MAX: f64 = 7.0 * 86_400.0;
 
 // The split of one run over machines, processes and threads, without a coordinator.
 
-/// A share of a run, written `K/N`: every N-th channel from the K-th on, with all its sessions.
+/// A share of a run, written `K/N`: every N-th channel starting with the K-th, with all sessions of those channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct RunShare {
-    /// Index of the share, counted from 0.
+    /// Index of the share, counting from 0.
     place: u32,
     of: u32,
 }
@@ -262,8 +263,8 @@ impl RunShare {
     /// The whole run.
     pub const WHOLE: Self = Self { place: 0, of: 1 };
 
-    /// Subdivides this share: returns share `place` (from 0) of `of`; `None` if it does not exist or there are too
-    /// many.
+    /// Subdivides this share and returns sub-share `place` (counting from 0) of `of`; `None` if it does not exist or
+    /// there would be too many shares.
     #[must_use]
     pub fn split(self, place: u32, of: u32) -> Option<Self> {
         let all = self.of.checked_mul(of).filter(|&all| all <= SHARES_MAX)?;
@@ -285,19 +286,19 @@ impl RunShare {
         channel % self.of == self.place
     }
 
-    /// Channels of the share in a run with `channels` channels, ascending.
+    /// The channels in this share of a run with `channels` channels, in ascending order.
     pub fn channels(self, channels: u32) -> impl Iterator<Item = u32> {
         (self.place..channels).step_by(self.of as usize)
     }
 
-    /// Index of a channel of the share in [`Self::channels`].
+    /// Index of one of the share's channels in [`Self::channels`].
     #[must_use]
     pub const fn index(self, channel: u32) -> usize {
         (channel / self.of) as usize
     }
 
-    /// First session of this share at or after `session`; session n belongs to channel n modulo `channels`. `None` if
-    /// there is no such session among the `sessions` of the run.
+    /// The first session of this share that is not before `session`. Session n belongs to channel n modulo `channels`.
+    /// `None` if there is no such session among the `sessions` of the run.
     #[must_use]
     pub fn session_from(self, session: u32, channels: u32, sessions: u32) -> Option<u32> {
         if self.place >= channels {
@@ -353,12 +354,12 @@ impl From<RunShare> for String {
     }
 }
 
-/// Maximum number of shares of a run: machines × processes × threads.
+/// Maximum number of shares in a run: machines × processes × threads.
 const SHARES_MAX: u32 = 65_536;
 
 // When a load begins, if not as soon as it can.
 
-/// A time as given on the command line: `2026-01-31T23:59:59Z`.
+/// A time in the form given on the command line: `2026-01-31T23:59:59Z`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(into = "String")]
 pub struct PlannedMoment(SystemTime);

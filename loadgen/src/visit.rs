@@ -1,6 +1,6 @@
-//! I/O-free parties of one thread. In the open loop, viewers behave like real ones: connect, offer, answer, candidates
-//! both ways, hold, disconnect. In the closed loop, peers stay connected for the whole run, and use [`Relay`] if they
-//! relay messages.
+//! The I/O-free parties of one thread. In the open loop, viewers behave like real ones: they connect, send an offer,
+//! receive the answer, exchange candidates, hold the connection, and disconnect. In the closed loop, peers stay
+//! connected for the whole run, and use [`Relay`] if they relay messages.
 //!
 //! ```text
 //!   viewer                                        master (lives for the whole run)
@@ -12,10 +12,10 @@
 //!     │ hold                                        │
 //!     └── close
 //! ```
-//! A session that has not started uses no memory: its due time is a function of its number. A running one is a
-//! [`Viewer`] in the [`Crew`] of its thread; each direction is recorded in one [`MessageBook`], since its master is on
-//! the same thread. The checker determines the expected recipients from the numbers in the messages alone, and shares
-//! no code with any routing.
+//! A session that has not started uses no memory, since its due time is a function of its number. A running session is
+//! a [`Viewer`] in the [`Crew`] of its thread. Each direction of a session is recorded in a [`MessageBook`]; this needs
+//! no communication because the master is on the same thread. The checks determine the expected recipient from the
+//! numbers in a message alone, and share no code with any routing.
 
 mod crew;
 pub mod discovery;
@@ -31,20 +31,22 @@ pub use recovery::Recovery;
 
 // One session, from its first connect to its last message.
 
-/// A viewer's session. One per session that is running or waiting to reconnect; future sessions use no memory.
+/// A viewer's session. There is one for each session that is running or waiting to reconnect; future sessions use no
+/// memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Viewer {
-    /// Number of the session in the run.
+    /// Number of the session within the run.
     pub session: u32,
-    /// Number of attempts to connect since the connection was last open.
+    /// Number of connection attempts since the connection was last open.
     pub attempts: u32,
-    /// Current stage, named after the event it waits for.
+    /// The current stage of the session.
     pub stage: Stage,
-    /// Whether the session lost its connection after its answer and has not received a new answer.
+    /// Whether the session lost its connection after an answer and has not been answered again yet.
     pub returns: bool,
-    /// Due time, in nanoseconds of the run: the scheduled time, or the time when the connection was lost.
+    /// Due time, in nanoseconds since the start of the run: the scheduled time, or the time at which the connection was
+    /// lost.
     pub due_ns: u64,
-    /// Start of the current stage, in nanoseconds of the run's clock.
+    /// Time at which the current stage began, in nanoseconds of the run's clock.
     pub since_ns: u64,
     /// Messages from the viewer to the master.
     pub to_master: MessageBook,
@@ -52,10 +54,10 @@ pub struct Viewer {
     pub to_viewer: MessageBook,
 }
 
-/// Stage of a session, named after the event it waits for.
+/// The stage of a session, named after the event it is waiting for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Waiting for responses to API calls.
+    /// Waiting for the responses to API calls.
     AwaitCalls,
     /// Waiting for the 101 response.
     AwaitOpen,
@@ -63,14 +65,14 @@ pub enum Stage {
     AwaitAnswer,
     /// Waiting for the remaining messages in both directions.
     AwaitRest,
-    /// Waiting for the end of the hold or of the run.
+    /// Waiting for the end of the hold time or of the run.
     Hold,
-    /// Waiting for the service's echo of our close.
+    /// Waiting for the service to echo our close frame.
     AwaitCloseEcho,
 }
 
 impl Stage {
-    /// Whether the connection has been opened; also true while it is closing.
+    /// Whether the connection has been opened. Also true while it is being closed.
     #[must_use]
     pub const fn is_open(self) -> bool {
         match self {
@@ -81,7 +83,7 @@ impl Stage {
 }
 
 impl Viewer {
-    /// Creates a session that is due at this time.
+    /// Creates a session that is due at `due_ns`.
     #[must_use]
     pub fn new(session: u32, due_ns: u64) -> Self {
         Self {
@@ -96,20 +98,20 @@ impl Viewer {
         }
     }
 
-    /// Number of messages in both directions that were composed but did not arrive.
+    /// Number of messages, in both directions, that were composed but have not arrived.
     #[must_use]
     pub fn missing(&self) -> u64 {
         self.to_master.missing() + self.to_viewer.missing()
     }
 
-    /// Whether all messages have arrived: an offer or answer and this many candidates from each side.
+    /// Whether all messages have arrived: from each side, an offer or answer and `candidates` candidates.
     #[must_use]
     pub fn is_complete(&self, candidates: u32) -> bool {
         let all = u64::from(candidates) + 1;
         self.to_master.sent() == all && self.to_viewer.sent() == all && self.missing() == 0
     }
 
-    /// Discards the message records for a new connection of the same session.
+    /// Discards the message records, for a new connection of the same session.
     pub fn restart(&mut self, due_ns: u64) {
         let (attempts, returns) = (self.attempts, self.returns);
         *self = Self {
@@ -127,34 +129,34 @@ const _: () = assert!(
 
 // The record of one direction of a session: a bit for each message, so that a million books fit in memory.
 
-/// Messages in one direction of a session: message 0 is the offer or the answer, followed by the candidates. Takes 8
+/// The messages in one direction of a session: message 0 is the offer or answer, and the others are candidates. Takes 8
 /// bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MessageBook {
     /// Bit set of the message numbers that arrived intact.
     heard: u32,
-    /// Number of messages composed.
+    /// Number of messages composed so far.
     sent: u8,
 }
 
-/// Classification of an arrival.
+/// Classification of a received message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
-    /// The message follows all earlier ones.
+    /// In order: the message follows all earlier ones.
     InOrder,
-    /// A later message arrived first.
+    /// Late: a later message arrived before this one.
     Late,
-    /// The message had already arrived.
+    /// Duplicate: the message had already arrived.
     Again,
-    /// The message was never composed.
+    /// Unknown: no message with this number was composed.
     Unknown,
 }
 
-/// Maximum number of candidates per side of a session, limited by the bits of a book.
+/// Maximum number of candidates per side of a session, limited by the number of bits in a book.
 pub const CANDIDATES_MAX: u32 = 31;
 
 impl MessageBook {
-    /// Records a new message and returns its number; `None` if the book is full.
+    /// Records that a message is composed and returns its number, or `None` if the book is full.
     pub fn compose(&mut self) -> Option<u32> {
         let number = u32::from(self.sent);
         (number <= CANDIDATES_MAX).then(|| {

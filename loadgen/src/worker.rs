@@ -1,4 +1,4 @@
-//! Worker thread of a run: its connections, its crew, and the turn that drives both.
+//! A worker thread of a run: its connections, its crew, and the turn that drives them.
 
 mod advance;
 pub(crate) mod directory;
@@ -25,26 +25,26 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use timers::{MessagePace, Timers};
 
-/// State of a run that is common to all workers.
+/// State of a run that all workers share.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RunContext<'a> {
     pub(crate) plan: &'a Plan,
-    /// Description of the run, without results.
+    /// The document that describes the run, without results.
     pub(crate) document: &'a Document,
     pub(crate) board: &'a RunBoard,
-    /// Routes to the service: the targets, including the alternative one, if any.
+    /// The routes to the service: the targets, followed by the alternative target if there is one.
     pub(crate) routes: &'a [Arc<Route>],
-    /// Thread that resolves endpoints, if needed.
+    /// The thread that resolves endpoints, if needed.
     pub(crate) lookup: Option<&'a Lookup>,
-    /// ARNs of this process's channels, in the order of its share; empty if the plan determines them.
+    /// ARNs of this process's channels, in the order of its share; empty if they follow from the plan.
     pub(crate) arns: &'a [String],
-    /// Start of the run's clock.
+    /// The instant at which the run's clock starts.
     pub(crate) zero: Instant,
-    /// Start of the run's clock in seconds since 1970, for signatures.
+    /// The time at which the run's clock starts, in seconds since 1970, for use in signatures.
     pub(crate) zero_s: u64,
 }
 
-/// The share of a run handled by one thread.
+/// The part of a run that one thread handles.
 pub(crate) struct Worker<'a> {
     shared: RunContext<'a>,
     gauge: &'a Gauge,
@@ -53,43 +53,44 @@ pub(crate) struct Worker<'a> {
     directory: Directory,
     crew: Crew,
     signer: Option<Signer<'a>>,
-    /// Start times of sessions; `None` in closed-loop modes.
+    /// Start times of the sessions; `None` in closed-loop modes.
     schedule: Option<SessionSchedule>,
     timers: Timers,
-    /// Due times of messages, while peers send on schedule.
+    /// Schedule of messages, while peers send on schedule.
     pace: Option<MessagePace>,
-    /// Next session of this share, if any.
+    /// The next session of this share to be started, if any.
     next: Option<u32>,
-    /// Masters and peers waiting to be connected.
+    /// Masters and peers that are waiting to be connected.
     waiting: VecDeque<Name>,
-    /// Number of waiting peers that may be connected in the first phase.
+    /// Number of waiting peers that may be connected during the first phase.
     first: u64,
-    /// Number of masters and peers currently connecting.
+    /// Number of masters and peers that are currently connecting.
     opening: usize,
     /// Number of masters that are open or were given up.
     masters_settled: u64,
-    /// Whether each master of the share is open or was given up.
+    /// For each master in the share, whether it is open or was given up.
     settled: Vec<bool>,
-    /// Number of consecutive failures to open each master of the share.
+    /// For each master in the share, the number of consecutive failures to connect.
     master_attempts: Vec<u32>,
     connections: ConnectionCounts,
-    /// Connection counts per target, if there are several.
+    /// Numbers of connections per target, if there are several targets.
     by_target: Vec<ConnectionCounts>,
     opened: Opened,
-    /// Number of sessions running or waiting to reconnect, plus peers that have not lost their connection.
+    /// Number of sessions that are running or waiting to reconnect, plus the number of peers that have not lost their
+    /// connection.
     active: u64,
     log: IntervalLog,
     phase: RunPhase,
     close_begun_ns: u64,
 }
 
-/// Interval log in progress.
+/// The interval log, including the interval in progress.
 #[derive(Debug)]
 struct IntervalLog {
-    /// Start of the schedule.
+    /// Start time of the schedule, if known.
     begins_ns: Option<u64>,
     intervals: Vec<Interval>,
-    /// Median and 99th percentile of the last interval, in microseconds.
+    /// Median and 99th percentile latency in the last interval, in microseconds.
     recent_us: (u64, u64),
     completed: u64,
     received: u64,
@@ -97,10 +98,10 @@ struct IntervalLog {
 }
 
 impl<'a> Worker<'a> {
-    /// Creates worker `number` of `of`.
+    /// Creates worker `number` out of `of` workers.
     ///
     /// # Errors
-    /// Returns an error if the ring cannot be created or the run has too many shares.
+    /// Returns an error if the ring cannot be created, or if the run is split into too many shares.
     pub(crate) fn new(shared: RunContext<'a>, number: u32, of: u32) -> io::Result<Self> {
         let plan = shared.plan;
         let gauge = shared.board.gauges.get(number as usize);
@@ -155,7 +156,7 @@ impl<'a> Worker<'a> {
         })
     }
 
-    /// Runs the share through all phases; returns the figures it counted.
+    /// Runs this share through all phases and returns the figures that the worker counted.
     ///
     /// # Errors
     /// Returns an error if the ring fails.
@@ -189,17 +190,17 @@ impl<'a> Worker<'a> {
         Ok(self.document())
     }
 
-    /// Current phase of this worker.
+    /// The phase that this worker has entered.
     pub(crate) const fn phase(&self) -> RunPhase {
         self.phase
     }
 
-    /// Time of this turn, in nanoseconds of the run's clock.
+    /// The time of this turn, in nanoseconds of the run's clock.
     pub(crate) const fn now_ns(&self) -> u64 {
         self.crew.desk.now_ns
     }
 
-    /// Whether all parties connect at once and reconnect by themselves.
+    /// Whether all parties connect at the same time and reconnect by themselves.
     fn is_storm(&self) -> bool {
         self.shared.plan.mode == Mode::Storm
     }
@@ -209,7 +210,7 @@ impl<'a> Worker<'a> {
         self.crew.desk.now_ns = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
     }
 
-    /// Performs the transition into a phase, once per phase.
+    /// Performs the actions required on entering a phase. Called once per phase.
     fn enter(&mut self, phase: RunPhase) {
         if phase == self.phase {
             return;
@@ -243,7 +244,7 @@ impl<'a> Worker<'a> {
         self.phase = phase;
     }
 
-    /// Time until the next due event, at most [`LOOK_EVERY`].
+    /// Time until the next deadline, at most [`LOOK_EVERY`].
     fn patience(&mut self) -> Duration {
         let now_ns = self.now_ns();
         let message = self.pace.as_ref().map(MessagePace::next_due);
@@ -255,8 +256,8 @@ impl<'a> Worker<'a> {
         .min(LOOK_EVERY)
     }
 
-    /// Whether all connections are closed. Connections that do not close in time are cut, and abandoned if that takes
-    /// too long.
+    /// Whether all connections are closed. Connections that do not close in time are cut, and abandoned if cutting them
+    /// takes too long.
     fn is_over(&mut self) -> bool {
         let waited = Duration::from_nanos(self.now_ns().saturating_sub(self.close_begun_ns));
         if waited > CLOSE_PATIENCE {
@@ -265,7 +266,7 @@ impl<'a> Worker<'a> {
         self.lines.taken() == 0 || waited > 2 * CLOSE_PATIENCE
     }
 
-    /// Ends the current interval of the log once its second has passed.
+    /// Ends the current interval of the log once it has lasted a second.
     fn note(&mut self) {
         let Some(begins_ns) = self.log.begins_ns else {
             return self.begin_log();
@@ -276,7 +277,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Starts the first interval once its start time is known; earlier counts are excluded.
+    /// Starts the first interval of the log once the start time is known. Events counted earlier are excluded.
     fn begin_log(&mut self) {
         self.log.begins_ns = self.shared.board.begins_ns();
         let desk = &self.crew.desk;
@@ -285,7 +286,7 @@ impl<'a> Worker<'a> {
         self.log.failed = self.connections.failed + desk.sessions.failed;
     }
 
-    /// Ends the last interval in closed-loop modes, which is usually a fraction of a second.
+    /// In closed-loop modes, ends the last interval of the log, which is usually shorter than a second.
     fn end_log(&mut self) {
         let Some(begins_ns) = self.log.begins_ns.filter(|_| self.schedule.is_none()) else {
             return;
@@ -401,20 +402,21 @@ impl IntervalLog {
     }
 }
 
-/// Divisor that determines the number of connections opened in the first phase, and the maximum of that number.
+/// Fraction of the connections that are opened in the first phase, as a divisor, and the maximum number of connections
+/// opened then.
 const FIRST_SHARE: u64 = 8;
 const FIRST_MAX: u64 = 1024;
-/// Maximum time that an idle worker sleeps before it checks the phase.
+/// Maximum time for which an idle worker sleeps before it checks the phase again.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// Timeout of closing handshakes at the end of a run.
+/// Timeout of the closing handshakes at the end of a run.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 /// Duration of an interval in the log, in nanoseconds.
 const INTERVAL_NS: u64 = 1_000_000_000;
-/// Minimum duration of the log's last interval, in nanoseconds; a shorter one is omitted.
+/// Minimum duration of the last interval in the log, in nanoseconds. A shorter one is omitted.
 const SHORTEST_NS: u64 = 100_000_000;
 
-/// The set of open connections. Each is counted once, whatever a service sends in one segment: an upgrade response
-/// followed by a close is one event.
+/// The set of open connections. Each connection is counted once, whatever the service sends in a single segment: an
+/// upgrade response that is immediately followed by a close is a single event.
 #[derive(Debug, Default)]
 pub(crate) struct Opened {
     lines: Vec<bool>,
@@ -433,7 +435,7 @@ impl Opened {
         }
     }
 
-    /// Removes a connection that has ended, if it was open.
+    /// Removes a connection that has ended, if it was in the set.
     pub(crate) fn remove(&mut self, line: u32) {
         if let Some(is_open) = self.lines.get_mut(line as usize) {
             self.count -= u64::from(std::mem::take(is_open));

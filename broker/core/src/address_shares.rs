@@ -1,16 +1,17 @@
-//! Accounting of unadmitted connections by address: decides which connection is evicted when the table is full.
+//! Accounting of connections that have not been admitted yet, by address: decides which connection is evicted when the
+//! table is full.
 //!
-//! No connection is refused while there is free capacity, so a single address may use all of it. When none is left, the
-//! address with the most connections loses one to an address that would have fewer, and a connection that has been
-//! silent for [`GRACE_MS`] may be evicted for any newcomer. So one address cannot lock out all others, and clients
-//! sharing an address do not evict each other.
+//! No connection is refused while there is free capacity, so a single address may use all of it. When the table is
+//! full, the address with the most connections loses one to an address that would have fewer, and a connection that has
+//! been silent for [`GRACE_MS`] may be evicted for any newcomer. Thus no single address can lock out the others, and
+//! clients sharing an address do not evict each other.
 
 use crate::time::Now;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
-/// Origin of a connection: an IPv4 address, or an IPv6 /64 network, since the holder of one of its addresses controls
-/// them all.
+/// Origin of a connection: an IPv4 address or an IPv6 /64 network, since a client with one address of such a network
+/// controls all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
     /// An IPv4 address.
@@ -33,7 +34,8 @@ impl Origin {
     }
 }
 
-/// Canonical form of an address: an IPv4-mapped IPv6 address, as a listener on `[::]` sees IPv4 clients, becomes IPv4.
+/// Returns the address in canonical form: an IPv4-mapped IPv6 address, as seen by a listener on `[::]` for IPv4
+/// clients, is converted to IPv4.
 #[must_use]
 pub fn canonical(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
@@ -42,9 +44,9 @@ pub fn canonical(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Connections (members) by origin and age. Memory is proportional to the number of members, about 200 bytes each; each
-/// operation takes logarithmic time, and a query also sorts up to [`UNFILED_MAX`] of the newest members. The owner
-/// bounds the number of members.
+/// Connections (called members here) by origin and age. Takes about 200 bytes per member; each operation takes
+/// logarithmic time, and a query also sorts up to [`UNFILED_MAX`] of the newest members. The owner limits the number of
+/// members.
 #[derive(Debug)]
 pub struct Crowd<K> {
     members: BTreeMap<K, Member>,
@@ -55,8 +57,8 @@ pub struct Crowd<K> {
     counts: BTreeMap<Origin, usize>,
     /// Origins by number of members, in ascending order.
     sizes: BTreeSet<(usize, Origin)>,
-    /// Newest members, not yet in any of the indexes above, since most leave before an eviction is needed. At most
-    /// [`UNFILED_MAX`], some of which may have left.
+    /// Newest members, not yet added to the indexes above, since most leave before an eviction is needed. At most
+    /// [`UNFILED_MAX`] entries, some of which may have left.
     unfiled: VecDeque<(u64, K)>,
     next: u64,
 }
@@ -116,7 +118,7 @@ impl<K: Copy + Ord> Crowd<K> {
             .map(|(&key, member)| (key, member.rank.0))
     }
 
-    /// Adds a silent member; no effect if it is already known.
+    /// Adds a member, initially silent; has no effect if the member already exists.
     pub fn enter(&mut self, key: K, origin: Origin, now: Now) {
         if self.members.contains_key(&key) {
             return;
@@ -164,14 +166,14 @@ impl<K: Copy + Ord> Crowd<K> {
         }
     }
 
-    /// Adds all unsorted members to the indexes.
+    /// Adds all unindexed members to the indexes.
     fn file_all(&mut self) {
         while !self.unfiled.is_empty() {
             self.file_oldest();
         }
     }
 
-    /// Adds the oldest unsorted member to the indexes, unless it has left.
+    /// Adds the oldest unindexed member to the indexes, unless it has left.
     fn file_oldest(&mut self) {
         let Some((number, key)) = self.unfiled.pop_front() else {
             return;
@@ -191,7 +193,7 @@ impl<K: Copy + Ord> Crowd<K> {
         self.resize(origin, |count| count + 1);
     }
 
-    /// The member to evict to admit a connection from `newcomer`; `None` if the newcomer must be refused.
+    /// Returns the member to evict to admit a connection from `newcomer`, or `None` if the newcomer must be refused.
     #[must_use]
     pub fn victim(&mut self, newcomer: Origin, now: Now) -> Option<K> {
         self.file_all();
@@ -204,14 +206,15 @@ impl<K: Copy + Ord> Crowd<K> {
         self.outstayed(oldest, now).then_some(oldest)
     }
 
-    /// The member to evict for a new connection from the same origin, for tables that limit each origin.
+    /// Returns the member to evict for a new connection from the same origin, for tables that limit connections per
+    /// origin.
     #[must_use]
     pub fn victim_of(&mut self, origin: Origin, now: Now) -> Option<K> {
         let first = self.first_of(origin)?;
         self.outstayed(first, now).then_some(first)
     }
 
-    /// The first member of an origin to evict, regardless of its age.
+    /// Returns the first member of an origin in eviction order, regardless of its age.
     #[must_use]
     pub fn first_of(&mut self, origin: Origin) -> Option<K> {
         self.file_all();
@@ -243,7 +246,7 @@ impl<K: Copy + Ord> Crowd<K> {
 /// retransmitted after one second (RFC 6298 section 2).
 pub const GRACE_MS: u64 = 2_000;
 
-/// Maximum number of unsorted members; larger than the number of arrivals and departures in one turn.
+/// Maximum number of unindexed members; larger than the number of arrivals and departures in one turn.
 const UNFILED_MAX: usize = 256;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Identity and permissions of callers: principals, roles, temporary credentials, and the signature check that joins
-//! them.
+//! Identity and permissions of callers: principals, roles, temporary credentials, and the signature check that
+//! identifies the caller.
 //!
 //! # Theory of operation
 //! ```text
@@ -11,7 +11,7 @@
 //! ```
 //! Checks run in a fixed order: signature, token and expiry in this module, then policies and finally existence in the
 //! code that handles the request. This module uses no clock, I/O or randomness: times, file contents and nonces are
-//! arguments.
+//! passed as arguments.
 
 mod assume_role;
 mod caller;
@@ -67,19 +67,19 @@ use std::sync::Arc;
 
 // From a request to its caller.
 
-/// The operator's requirements on signatures.
+/// The operator's requirements for signatures.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignatureRules {
-    /// Region of the server's channels, to which requests must be scoped; `None` for any region.
+    /// Region of the server's channels, to which the scope of requests must be limited; `None` for any region.
     pub region: Option<Arc<str>>,
-    /// Tolerance for a caller's clock, in seconds.
+    /// Tolerance for the error of a caller's clock, in seconds.
     pub clock_tolerance_s: u64,
-    /// Whether extensions to AWS's rules are disabled: per-principal clock tolerances, and an empty token for a key
-    /// that has none.
+    /// Whether extensions to AWS's rules are disabled: per-principal clock tolerances, and an empty token with a key
+    /// that needs no token.
     pub strict: bool,
 }
 
-/// Checks signatures. Each shard has its own, with the buffers and derived keys it needs.
+/// Checks signatures. Each shard has its own instance, with the necessary buffers and derived keys.
 pub struct Authenticator {
     rules: SignatureRules,
     verifier: Verifier,
@@ -88,19 +88,19 @@ pub struct Authenticator {
     session_keys: Arc<SessionKeys>,
 }
 
-/// Kind of request, which determines what the signature covers.
+/// The kind of request, which determines what the signature covers.
 #[derive(Clone, Copy)]
 enum Signing<'a> {
     Call(Service),
     Upgrade,
-    /// A player presenting this token.
+    /// A request from a player, authenticated by this token.
     Player(&'a str),
 }
 
-/// Owner of the key named by a request whose signature is not yet checked.
+/// Owner of the key named by a request whose signature has not been checked yet.
 enum Signer {
     Principal(Arc<Principal>),
-    /// Owner of temporary credentials, and their secret.
+    /// The owner of temporary credentials and the secret key of those credentials.
     Session(Box<Session>, Secret),
 }
 
@@ -130,21 +130,21 @@ impl Authenticator {
         }
     }
 
-    /// Replaces the credentials and drops the keys derived from the old ones. Returns the old credentials so that the
-    /// caller can free them off the shard's thread.
+    /// Replaces the credentials and drops the keys derived from the old ones. Returns the old credentials, so that the
+    /// caller can free them outside the shard's thread.
     pub fn replace_credentials(&mut self, credentials: Arc<Credentials>) -> Arc<Credentials> {
         self.keys.clear();
         std::mem::replace(&mut self.credentials, credentials)
     }
 
-    /// Whether this authenticator uses these keys to open tokens.
+    /// Whether this authenticator uses the given keys to open tokens.
     #[must_use]
     pub fn opens_with(&self, session_keys: &Arc<SessionKeys>) -> bool {
         Arc::ptr_eq(&self.session_keys, session_keys)
     }
 
-    /// Rejects requests that cannot be valid whatever their body, before the body is read. `now_s` is in seconds since
-    /// 1970 UTC.
+    /// Rejects requests that cannot be valid regardless of their body, before the body is read. `now_s` is in seconds
+    /// since 1970 UTC.
     ///
     /// # Errors
     /// See [`Verifier::read`].
@@ -164,7 +164,7 @@ impl Authenticator {
     ///
     /// # Errors
     /// See [`Self::precheck`] and [`codec::sigv4::Claim::verify`]. A foreign token, or one whose parent was removed or
-    /// has a new secret, is reported as an unknown key.
+    /// has a different secret now, is reported as an unknown key.
     pub fn check(
         &mut self,
         head: &Head<'_>,
@@ -177,7 +177,7 @@ impl Authenticator {
     }
 
     /// Identifies the signer of an upgrade request and returns the signed path, which may differ from the requested
-    /// one: see [`codec::sigv4::Verified::path`].
+    /// path; see [`codec::sigv4::Verified::path`].
     ///
     /// # Errors
     /// See [`Self::check`].
@@ -189,11 +189,12 @@ impl Authenticator {
         self.verify(head, &[], Signing::Upgrade, now_s)
     }
 
-    /// Identifies the signer of a player's token, ignoring the body: see [`whep::token`]. The client id is
+    /// Identifies the signer of a player's token, ignoring the body; see [`whep::token`]. The client id is
     /// [`whep::client_id`].
     ///
     /// # Errors
-    /// See [`Self::check`]; also [`Check::WhepTokenElsewhere`] unless the request is a POST or OPTIONS of `/whep/NAME`.
+    /// See [`Self::check`]. Also returns [`Check::WhepTokenElsewhere`] unless the request is a POST or OPTIONS request
+    /// to `/whep/NAME`.
     pub fn check_whep<'a>(&'a mut self, head: &'a Head<'a>, now_s: u64) -> Result<Caller, Refusal> {
         let verified = self.verify(head, &[], Signing::Player(whep::token(head)), now_s);
         verified.map(|(caller, _)| caller)
@@ -248,32 +249,32 @@ impl Authenticator {
         Ok((caller, verified.path))
     }
 
-    /// Number of bytes hashed to check signatures: see [`Verifier::hashed_bytes`].
+    /// Number of bytes hashed to check signatures; see [`Verifier::hashed_bytes`].
     #[must_use]
     pub const fn hashed_bytes(&self) -> u64 {
         self.verifier.hashed_bytes()
     }
 
-    /// Region of the server's channels; `None` for any region.
+    /// Returns the region of the server's channels; `None` for any region.
     #[must_use]
     pub const fn region(&self) -> Option<&Arc<str>> {
         self.rules.region.as_ref()
     }
 
-    /// The current credentials.
+    /// Returns the current credentials.
     #[must_use]
     pub fn credentials(&self) -> &Credentials {
         &self.credentials
     }
 
-    /// The variant of the request that the client signed instead of the one it sent, for diagnostics: see
+    /// Returns the variant of the request that the client signed instead of the one it sent, for diagnostics; see
     /// [`Verifier::signed_as`].
     #[must_use]
     pub fn signed_as(&self, hosts: &[&str]) -> Option<SignedAs> {
         self.verifier.signed_as(hosts)
     }
 
-    /// The canonical request and string to sign of the last request, possibly incomplete: see
+    /// Returns the canonical request and the string to sign of the last request, possibly incomplete; see
     /// [`Verifier::canonical_request`].
     #[must_use]
     pub fn compared(&self) -> (&[u8], &[u8]) {
@@ -284,7 +285,7 @@ impl Authenticator {
     }
 }
 
-/// Adds details about the key's owner to a refusal; for logs only, never shown to callers.
+/// Adds details about the key's owner to a refusal. The details are for logs only and never shown to callers.
 fn refined(refusal: sigv4::Refusal, signer: &Result<Signer, Check>) -> Refusal {
     let refusal = Refusal::from(refusal);
     let check = match (refusal.check, signer) {
@@ -374,7 +375,7 @@ fn find(
     Ok(Signer::Session(Box::new(session), opened.secret_access_key))
 }
 
-/// Resolves the role and session policies of a token; `None` if the role, a role in its chain or a policy no longer
+/// Resolves the role and session policies of a token; `None` if the role, a role in its chain, or a policy no longer
 /// exists.
 fn of_role(
     credentials: &Credentials,
@@ -430,7 +431,7 @@ fn scope_rules(rules: &SignatureRules, service: Service, now_s: u64) -> RequestR
     }
 }
 
-/// Checks the region of a request's scope. Requests to STS may also be scoped to [`STS_GLOBAL_REGION`].
+/// Checks the region in a request's scope. The scope of STS requests may also name [`STS_GLOBAL_REGION`].
 fn check_region(
     rules: &SignatureRules,
     service: Service,
@@ -449,8 +450,8 @@ impl fmt::Debug for Authenticator {
     }
 }
 
-/// Region that older SDKs use for STS regardless of their configured region: the global endpoint's. Source: AWS SDKs
-/// and Tools Reference Guide, "AWS STS Regional endpoints", `legacy`.
+/// Region that older SDKs use for STS regardless of their configured region: that of the global endpoint. Source: AWS
+/// SDKs and Tools Reference Guide, "AWS STS Regional endpoints", `legacy`.
 const STS_GLOBAL_REGION: &str = "us-east-1";
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
-//! The catalog: the records of all channels of the process in the order of their names, the holdings of accounts, and
-//! the use of accounts' rates.
+//! The catalog: records of all channels in the process, sorted by name, with each account's number of channels, record
+//! bytes and rate usage.
 //!
-//! A channel's home shard publishes its record once it is durable, and removes it with the channel, before any caller
-//! gets an answer. Every shard reads: a list of channels and a quota of an account need no letter.
+//! A channel's home shard publishes the channel's record once it is durable, and removes the record when the channel is
+//! deleted, before any caller receives a response. Every shard can read the catalog, so listing channels or checking an
+//! account's quota requires no letter.
 //!
-//! Records are stored in chunks. A reader clones the handles of the chunks of a page and reads them without the lock; a
-//! writer copies a chunk only while a reader has it.
+//! Records are stored in chunks. A reader clones the handles of a page's chunks and reads them without holding the
+//! lock; a writer copies a chunk only while a reader is using it.
 
 use crate::id::Identity;
 use crate::limits::CATALOG_CHUNK;
@@ -19,27 +20,27 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-/// The catalog of the process, shared by its shards.
+/// The catalog of the process, shared by all shards.
 ///
-/// A step runs under a lock and takes microseconds: no step waits, logs, or calls anything but the catalog.
+/// Each step runs under a lock and takes microseconds: a step must not block, log, or call anything but the catalog.
 pub trait SharedCatalog: Send + Sync {
-    /// Runs the step, once.
+    /// Runs `step` exactly once.
     fn with(&self, step: &mut dyn FnMut(&mut Catalog));
 }
 
 impl dyn SharedCatalog + '_ {
-    /// Runs a step; returns its result.
+    /// Runs a step and returns its result.
     ///
     /// # Panics
-    /// If the implementation does not run it.
+    /// If the implementation does not run the step.
     pub fn ask<R>(&self, step: impl FnOnce(&mut Catalog) -> R) -> R {
         let (mut step, mut result) = (Some(step), None);
         self.with(&mut |catalog| result = step.take().map(|step| step(catalog)));
         result.expect("the step runs once")
     }
 
-    /// The channels whose identities begin with `prefix` and sort after `after`: at most `limit`, at least one, and
-    /// whether there are more. Channels that are still being created are left out.
+    /// Returns the channels whose identities begin with `prefix` and sort after `after` (at least one and at most
+    /// `limit`), and whether there are more. Channels that are still being created are omitted.
     #[must_use]
     pub fn page(
         &self,
@@ -65,14 +66,14 @@ impl dyn SharedCatalog + '_ {
     }
 }
 
-/// Records, holdings and rates.
+/// Records of all channels, and the resource usage and rates of accounts.
 #[derive(Debug)]
 pub struct Catalog {
-    /// Chunks by a lower bound of their keys. One begins at the empty text.
+    /// Chunks by a lower bound of their keys; the first bound is the empty string.
     chunks: BTreeMap<Box<str>, Arc<Vec<CatalogEntry>>>,
-    /// Number of channels and bytes of each account in each region.
+    /// Number of channels and bytes used by each account in each region.
     pub(crate) holdings: Holdings,
-    /// Use of accounts' rates: one bucket for each account and operation.
+    /// Rate usage of accounts: one bucket per account and operation.
     rates: BTreeMap<(Identity, Operation), Bucket>,
 }
 
@@ -89,14 +90,14 @@ impl CatalogEntry {
     }
 }
 
-/// Limit that a reservation would exceed.
+/// The limit that a reservation would exceed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shortage {
-    /// Number of channels of the account.
+    /// The account's maximum number of channels.
     Channels,
-    /// Bytes of the account's records, which take this many at present.
+    /// The account's maximum record size in total; contains the number of bytes currently used.
     Account(u64),
-    /// Bytes of the records of all accounts.
+    /// The maximum total size of the records of all accounts.
     Process,
 }
 
@@ -113,7 +114,7 @@ impl Default for Catalog {
 // Records.
 
 impl Catalog {
-    /// Publishes a record, replacing an earlier one of its name.
+    /// Publishes a record, replacing any earlier record of the same name.
     pub fn put(&mut self, record: Arc<Record>, status: ChannelStatus) {
         let entry = CatalogEntry { record, status };
         let Some((_, chunk)) = self.floor(entry.key()) else {
@@ -157,14 +158,14 @@ impl Catalog {
         }
     }
 
-    /// The chunk of a key, with its bound.
+    /// Returns the chunk that would contain a key, with its lower bound.
     fn floor(&mut self, key: &str) -> Option<(&str, &mut Arc<Vec<CatalogEntry>>)> {
         let range = (Bound::Unbounded, Bound::Included(key));
         let (floor, chunk) = self.chunks.range_mut::<str, _>(range).next_back()?;
         Some((floor, chunk))
     }
 
-    /// Joins a chunk with the next one if both are small, so that a page needs few chunks.
+    /// Merges a chunk with the next one if both are small, so that reading a page takes few chunks.
     fn join(&mut self, floor: &str) {
         let behind = (Bound::Excluded(floor), Bound::Unbounded);
         let next = self.chunks.range::<str, _>(behind).next();
@@ -178,7 +179,7 @@ impl Catalog {
         }
     }
 
-    /// Chunks that contain this many records from a key on.
+    /// Returns the chunks that contain `wanted` records, starting at a key.
     fn chunks_from(&self, key: &str, wanted: usize) -> Vec<Arc<Vec<CatalogEntry>>> {
         let range = (Bound::Unbounded, Bound::Included(key));
         let floor = self.chunks.range::<str, _>(range).next_back();
@@ -199,18 +200,19 @@ impl Catalog {
 // What accounts hold and use.
 
 impl Catalog {
-    /// Holdings of an account in a region, given as `region:account:`.
+    /// Returns the usage of an account in a region, given as `region:account:`.
     #[must_use]
     pub fn held_by(&self, tenant: &str) -> Holding {
         self.holdings.of_tenant(tenant)
     }
 
-    /// Reserves channels and bytes for an account: counted until the change fails or the channel is removed.
+    /// Reserves channels and bytes for an account. The reservation counts until the change fails or the channel is
+    /// removed.
     ///
-    /// `elsewhere`: its holdings on other nodes. `most`: its quota of channels; 0 means no quota.
+    /// `elsewhere` is the account's usage on other nodes; `most` is its quota of channels, where 0 means no quota.
     ///
     /// # Errors
-    /// Returns the limit that would be exceeded; nothing is counted then.
+    /// The limit that would be exceeded; nothing is reserved in this case.
     pub(crate) fn reserve(
         &mut self,
         tenant: &str,
@@ -233,7 +235,7 @@ impl Catalog {
         Ok(())
     }
 
-    /// Counts one call of an account; false, with nothing counted, when its rate is exceeded.
+    /// Counts one call of an account; returns `false`, without counting it, if the account's rate is exceeded.
     pub(crate) fn take(
         &mut self,
         account: Identity,
@@ -245,7 +247,7 @@ impl Catalog {
         bucket.take(rate, now)
     }
 
-    /// Resets the use of all accounts' rates: the rates may have changed.
+    /// Resets the rate usage of all accounts because the rates may have changed.
     pub(crate) fn forget_rates(&mut self) {
         self.rates.clear();
     }
@@ -253,20 +255,21 @@ impl Catalog {
 
 /// Number of channels and bytes of each account that has channels.
 ///
-/// A channel counts with the bytes of its record or of the one that is to replace it, whichever is larger, so that a
-/// change in progress has its bytes once it is durable. Stored records and those of an incoming slot are counted and
-/// never refused, so the total may exceed its limit; only growth is refused then.
+/// A channel counts with the bytes of its record or of the record that is about to replace it, whichever is larger, so
+/// that space for a change in progress is guaranteed once the change is durable. Stored records and those of an
+/// incoming slot are counted but never refused, so the total may exceed its limit; in that case, only growth is
+/// refused.
 #[derive(Debug, Default)]
 pub(crate) struct Holdings {
-    /// Holdings by `region:account:`.
+    /// Usage by `region:account:`.
     tenants: BTreeMap<Box<str>, Holding>,
     bytes: u64,
-    /// Whether the current excess has been reported.
+    /// Whether the current excess over the limit has been reported.
     noted: bool,
 }
 
 impl Holdings {
-    /// Holdings of an account in a region.
+    /// Returns the usage of an account in a region.
     pub(crate) fn of_tenant(&self, tenant: &str) -> Holding {
         self.tenants.get(tenant).copied().unwrap_or_default()
     }
@@ -281,14 +284,14 @@ impl Holdings {
         self.bytes
     }
 
-    /// Total bytes, if they have exceeded `most` since the last call.
+    /// Returns the total bytes if they have come to exceed `most` since the last call.
     pub(crate) fn exceeded(&mut self, most: usize) -> Option<u64> {
         let is_over = self.bytes > most as u64;
         let was_noted = std::mem::replace(&mut self.noted, is_over);
         (is_over && !was_noted).then_some(self.bytes)
     }
 
-    /// Adds to the holdings of an account.
+    /// Adds to the usage of an account.
     pub(crate) fn add(&mut self, tenant: &str, more: Holding) {
         self.bytes += more.bytes;
         match self.tenants.get_mut(tenant) {
@@ -297,7 +300,7 @@ impl Holdings {
         }
     }
 
-    /// Removes a channel of this many bytes.
+    /// Removes one channel with a record of `bytes` from an account's usage.
     pub(crate) fn went(&mut self, tenant: &str, bytes: usize) {
         self.change(tenant, bytes, 0);
         if let Some(held) = self.tenants.get_mut(tenant) {
@@ -308,7 +311,7 @@ impl Holdings {
         }
     }
 
-    /// Changes the counted bytes of a channel from `before` to `after`.
+    /// Changes the counted size of a channel's record from `before` to `after` bytes.
     pub(crate) fn change(&mut self, tenant: &str, before: usize, after: usize) {
         if let Some(held) = self.tenants.get_mut(tenant) {
             let changed = |bytes: u64| (bytes + after as u64).saturating_sub(before as u64);

@@ -1,7 +1,7 @@
 //! A channel: its master, viewers, pending messages, and waiting Alexa calls.
 //!
-//! A pure state machine over session keys. It decides *where* a message goes; the caller moves the bytes. Sockets,
-//! session state and other channels are out of its scope.
+//! A pure state machine over session keys. The channel decides *where* a message goes; the caller moves the bytes.
+//! Sockets, session state and other channels are out of scope.
 
 pub(crate) mod alexa_calls;
 pub(crate) mod endpoint_requests;
@@ -25,34 +25,35 @@ use std::sync::Arc;
 pub use unanswered::AwaitedMaster;
 use unanswered::Unanswered;
 
-/// A channel on its home shard. The state of active channels is boxed because most of a million channels are idle.
+/// A channel on its home shard. The state of an active channel is boxed because most channels, of up to a million, are
+/// idle.
 #[derive(Debug)]
 pub(crate) struct Channel {
     /// The channel's record.
     pub record: Arc<Record>,
-    /// Stage of the channel's life.
+    /// Current stage of the channel's lifecycle.
     pub state: Life,
     /// Bitmask of the hooks that watch the channel; see [`crate::settings::Hook`].
     pub hooks: u16,
     /// Entry in the shard's timer wheel.
     pub timer: TimerId,
-    /// Number of admitted connections that have not ended, including those that are closing.
+    /// Number of admitted connections that have not ended yet, including those that are closing.
     pub connections: u32,
     /// Callers that requested the channel's endpoints; `None` if there are none.
     pub endpoint_requests: Option<Box<EndpointRequests>>,
     live: Option<Box<Live>>,
-    /// Rate limiters of the channel; `None` while none of them is partly used.
+    /// Rate limiters of the channel; `None` while all of them are full.
     rates: Option<Box<Rates>>,
 }
 
 /// Stages of a channel's lifecycle. A change that is not yet durable is visible only here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Life {
-    /// Creation not yet durable: the name is taken, but the channel is not visible to callers.
+    /// The creation is not durable yet: the name is taken, but the channel is not visible to callers.
     Creating,
     /// The channel exists and clients may connect.
     Active,
-    /// Deletion not yet durable: no client may connect.
+    /// The deletion is not durable yet: clients can no longer connect.
     Deleting,
 }
 
@@ -106,7 +107,8 @@ impl Channel {
         }
     }
 
-    /// Whether one more event is within the channel's rate limit, and within the caller's share if it has one.
+    /// Whether one more event is within the channel's rate limit and, if the caller has its own share, within that
+    /// share.
     #[must_use]
     pub(crate) fn may(
         &self,
@@ -134,7 +136,7 @@ impl Channel {
         rates.take(what, caller, quotas, now)
     }
 
-    /// Earliest deadline of the channel: an expiry, or when its rate limiters can be dropped.
+    /// Earliest deadline of the channel: the next expiry, or the time at which its rate limiters can be dropped.
     pub(crate) fn next_due(&mut self, quotas: &Quotas, now: Now) -> Option<Now> {
         let live = self.live.as_deref().and_then(Live::next_expiry);
         let rates = self
@@ -163,8 +165,8 @@ impl Channel {
         self.live.get_or_insert_default()
     }
 
-    /// Frees the state of an idle channel. The state is kept while connections exist, because messages that they return
-    /// refer to the channel's order of acceptance.
+    /// Frees the live state of an idle channel. The state is kept while there are connections, because messages
+    /// returned by them refer to the channel's order of acceptance.
     pub(crate) fn rest(&mut self) {
         let unused = |live: &Live| {
             let waits_for_nobody = live.pending.is_empty() && live.calls.is_empty();
@@ -184,25 +186,26 @@ impl Channel {
 
 // Recipients of messages: codec/PROTOCOL.md, ROUTE.
 
-/// Destination of a message, without the message itself.
+/// Destination of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
-    /// Delivered to this connection.
+    /// Deliver to this connection.
     To(SessionKey),
-    /// Queued because the recipient is not connected.
+    /// Queue, because the recipient is not connected.
     Keep(Towards),
-    /// Answers a call, or is a candidate gathered for a player's call.
+    /// The message answers a call, or is a candidate gathered for a player's call.
     AnswersCall,
-    /// Dropped: a candidate for an Alexa call, which does not support trickling, or one that arrived after its call
-    /// ended.
+    /// Drop: a candidate for an Alexa call, which does not support trickle ICE, or a message that arrived after its
+    /// call had ended.
     ForCall,
 }
 
 impl Live {
-    /// Destination of a message by its sender's role. `viewer` is the id of the sending viewer, or of the recipient
-    /// named by the master.
+    /// Determines the destination of a message from its sender's role. `viewer` is the id of the sending viewer, or of
+    /// the recipient named by the master.
     ///
-    /// A waiting call has priority over viewers (ALEXA-2). A master's offers reach this point only if they are allowed.
+    /// A waiting call takes precedence over viewers (ALEXA-2). Offers from a master reach this function only if they
+    /// are allowed.
     #[inline]
     #[must_use]
     pub(crate) fn route(&self, from: Role, action: Action, viewer: &str) -> Route {

@@ -1,17 +1,17 @@
-//! Simulated jump of a shard's clock in tests, from one deadline to the next.
+//! Simulated jumps of a shard's clock in tests, which visit each deadline in turn.
 //!
-//! A jump in a single step would make everything that fell due in the meantime happen at one moment: a connection that
-//! reached its maximum age would be closed without the GO_AWAY that should precede it. So the driver of a machine
+//! If a jump were a single step, everything that fell due in the meantime would fire at the same moment: a connection
+//! that reached its maximum age would be closed without the preceding GO_AWAY. Therefore, the driver of a machine
 //! [announces](Machine::leap) the end of the jump, and then ticks at each moment returned by [`Leap::next`].
 //!
-//! Peers cannot act during a jump. Waits for a peer that begin during it (for a pong or a close frame) therefore count
-//! from its end, and a WebSocket that reaches its maximum age during it is not closed for earlier silence. The order is
-//! preserved within one shard; shards jump independently.
+//! Peers cannot act during a jump. Timeouts for a peer's reaction (a pong or a close frame) that start during the jump
+//! therefore count from its end, and a WebSocket that reaches its maximum age during the jump is not closed for earlier
+//! silence. The order of events is preserved within one shard; shards jump independently.
 
 use crate::time::{Moment, Now, Wall};
 use crate::{limits::LEAP_STEPS_MAX, machine::Machine};
 
-/// A jump in progress.
+/// A clock jump in progress.
 #[derive(Debug)]
 pub struct Leap {
     at: Moment,
@@ -30,7 +30,8 @@ impl Leap {
         }
     }
 
-    /// Moment of the next tick, if there is one before the end of the jump. `deadline` is the machine's next deadline.
+    /// Returns the moment of the next tick, or `None` if none remains before the end of the jump. `deadline` is the
+    /// machine's next deadline.
     pub fn next(&mut self, deadline: Option<Now>) -> Option<Moment> {
         let now = deadline?.max(self.at.now);
         if now >= self.until.now || self.steps == LEAP_STEPS_MAX {

@@ -1,4 +1,4 @@
-//! Cluster logic: which node owns which channels, without I/O, clock or randomness.
+//! Cluster logic: which node owns which channels. Uses no I/O, clock or randomness.
 //!
 //! Channels are divided into [`limits::SLOTS`](crate::cluster::limits::SLOTS) slots. Each slot has one owner, recorded
 //! under a key in etcd; the *epoch* is the revision of that key. Slot keys are not attached to a lease, so a node that
@@ -9,9 +9,9 @@
 //! * **Serving on** needs no etcd: an owner serves until it learns of a newer epoch, or is alone ([`authority`]).
 //! * **Giving** is a transfer: the pending messages first, then the owner's key ([`slot_departures`]).
 //!
-//! [`Cluster`] is the state machine of one node. Like a shard, it takes one input at a time, and all outputs are polled
-//! before the next input. Times are of the node's own monotonic clock, which continues while the machine sleeps. The
-//! rules are explained in broker/decisions/0023-slots-and-epochs.md, 0024-authority.md, 0025-transfers.md,
+//! [`Cluster`] is the state machine of one node. Like a shard, it takes one input at a time, and all outputs must be
+//! polled before the next input. Times are those of the node's own monotonic clock, which continues while the machine
+//! sleeps. The rules are explained in broker/decisions/0023-slots-and-epochs.md, 0024-authority.md, 0025-transfers.md,
 //! 0026-another-history.md, 0037-who-counts.md, 0039-one-process-a-name.md and 0040-word-of-etcd.md.
 //!
 //! | module | what it is |
@@ -72,7 +72,7 @@ use types::{
 /// Configuration of a process at startup.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
-    /// Node and incarnation of this process.
+    /// The node and the incarnation of this process.
     pub me: Owner,
     /// Address on which this process listens.
     pub address: Address,
@@ -80,24 +80,24 @@ pub struct Config {
     pub slots: u16,
     /// Time spans derived from the lease requested from etcd.
     pub spans: Spans,
-    /// State loaded from the data directory; the default if the operator accepts etcd as it is.
+    /// State loaded from the data directory; the default if the operator accepts the current state of etcd.
     pub memory: Memory,
     /// Seed for random choices.
     pub seed: u64,
 }
 
-/// etcd state that the data directory keeps across restarts.
+/// State of etcd that the data directory keeps across restarts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
     /// Highest etcd revision seen.
     pub newest: Revision,
     /// Id of the etcd cluster.
     pub etcd: Option<EtcdId>,
-    /// Whether etcd showed a different history that no operator has accepted yet.
+    /// Whether etcd showed a different history that has not yet been accepted by an operator.
     pub other_history: bool,
 }
 
-/// Cluster state machine of one node. One per process, outside the shards.
+/// The cluster state machine of one node. There is one per process, outside the shards.
 #[derive(Debug)]
 pub struct Cluster {
     me: Owner,
@@ -116,7 +116,7 @@ pub struct Cluster {
     pub(crate) outputs: VecDeque<NodeOutput>,
 }
 
-/// Times of a node's scheduled actions.
+/// Times of a node's next scheduled actions.
 #[derive(Debug)]
 pub(crate) struct ActionTimes {
     spans: Spans,
@@ -129,7 +129,7 @@ pub(crate) struct ActionTimes {
 struct Obstacles {
     /// Whether etcd showed a different history.
     other_history: bool,
-    /// Whether a shard hangs; the node then neither registers nor answers peers.
+    /// Whether a shard hangs; if so, the node neither registers nor answers peers.
     pub(crate) stuck: bool,
     /// Whether another process may be using this node's name.
     awaits_name: bool,
@@ -137,7 +137,7 @@ struct Obstacles {
 }
 
 impl Cluster {
-    /// Creates the state of a process that starts at `now`, with only the state from its data directory.
+    /// Creates the state of a process that starts at `now`, knowing only the state from its data directory.
     #[must_use]
     pub fn new(config: &Config, now: Now) -> Self {
         let (memory, spans) = (config.memory, config.spans);
@@ -168,7 +168,7 @@ impl Cluster {
         }
     }
 
-    /// Handles one input; call [`Self::poll_output`] afterwards until it returns `None`.
+    /// Handles one input. Afterwards, [`Self::poll_output`] must be called until it returns `None`.
     pub fn handle(&mut self, input: NodeInput, now: Now) {
         if self.obstacles.ended {
             return;
@@ -206,13 +206,13 @@ impl Cluster {
         self.settle(now);
     }
 
-    /// Sets a node's key; required before any input names the node, in ascending order of node numbers. Not needed if
-    /// all nodes use the same numbers.
+    /// Sets a node's key. Keys must be set in ascending order of node numbers, each before any input names the node.
+    /// Not needed if all nodes use the same numbers.
     pub fn set_key(&mut self, node: NodeId, key: NodeKey) {
         self.view.set_key(node, key);
     }
 
-    /// Sets the time spans for the lease granted by etcd.
+    /// Sets the time spans according to the lease granted by etcd.
     fn set_spans(&mut self, spans: Spans) {
         self.times.spans = spans;
         self.silence.set_spans(spans);
@@ -225,7 +225,7 @@ impl Cluster {
         self.outputs.pop_front()
     }
 
-    /// Whether clients of `slot` are admitted at `now`, and under which epoch.
+    /// Whether clients of `slot` are admitted at `now`; if so, returns the slot with its epoch.
     #[must_use]
     pub fn admits(&self, slot: Slot, now: Now) -> Option<Held> {
         let own = self.slots.own(slot)?;
@@ -234,26 +234,26 @@ impl Cluster {
         (serves && !self.obstacles.stuck && !self.obstacles.ended).then_some(Held { slot, epoch })
     }
 
-    /// Time until which clients of served slots may be admitted.
+    /// Time until which clients of the served slots may be admitted.
     #[must_use]
     pub fn valid_until(&self) -> Now {
         self.authority.valid_until()
     }
 
-    /// Reason why this node does or does not serve its slots.
+    /// Returns the reason why this node does or does not serve its slots.
     #[must_use]
     pub fn standing(&self) -> Standing {
         self.authority.standing()
     }
 
-    /// Whether etcd answered recently; otherwise no slot is claimed or transferred and nothing is written.
+    /// Whether etcd answered recently; if not, no slot is claimed or transferred and nothing is written.
     #[must_use]
     pub fn has_etcd(&self, now: Now) -> bool {
         self.authority.has_etcd(now)
     }
 
     /// Whether a channel outside this node's own slots can be reported as nonexistent: etcd showed the slots less than
-    /// a lease ago, or no peer can have claimed any slot since.
+    /// a lease ago, or no peer can have claimed any slot since then.
     #[must_use]
     pub fn knows_absence(&self, now: Now) -> bool {
         !self.authority.is_outdated(now) || !self.may_be_taken()
@@ -277,37 +277,38 @@ impl Cluster {
         self.transfers.is_draining()
     }
 
-    /// Number of changes of slot owners and epochs seen.
+    /// Number of observed changes of slot owners and epochs.
     #[must_use]
     pub fn slot_changes(&self) -> u64 {
         self.slots.changes
     }
 
-    /// Whether `node` is registered as a peer, according to this node's view.
+    /// Whether `node` is registered as a peer, as known to this node.
     #[must_use]
     pub fn is_registered(&self, node: NodeId) -> bool {
         self.view.registration(node).is_some()
     }
 
-    /// Registered nodes outside this cluster, with the reason; their registrations are ignored.
+    /// Returns the registered nodes that do not belong to this cluster, each with the reason; their registrations are
+    /// ignored.
     pub fn strangers(&self) -> impl Iterator<Item = (NodeId, Kinship)> {
         let strangers = self.view.strangers();
         strangers.map(|(node, registration)| (node, registration.kinship))
     }
 
-    /// Whether no other node answers although others are registered; this node then claims no slots of others.
+    /// Whether other nodes are registered but none of them answers; if so, this node claims none of their slots.
     #[must_use]
     pub fn is_cut_off(&self, now: Now) -> bool {
         Candidates::of(self.me.node, &self.view, &self.silence, now).is_cut_off()
     }
 
-    /// Whether this process is waiting because another one may be using its node's name.
+    /// Whether this process is waiting because another process may be using its node's name.
     #[must_use]
     pub fn awaits_name(&self) -> bool {
         self.obstacles.awaits_name
     }
 
-    /// Lease of this process's registration, while it is registered.
+    /// Returns the lease of this process's registration, while it is registered.
     #[must_use]
     pub fn lease(&self) -> Option<LeaseId> {
         let registration = self.registering.current(&self.view)?;
@@ -320,8 +321,8 @@ impl Cluster {
         self.silence.reaches(node, now)
     }
 
-    /// The process that last answered under a node's name, used to detect a duplicate name; for the node's own name,
-    /// this process.
+    /// Returns the process that last answered under a node's name, used to detect duplicate names; for the node's own
+    /// name, this process.
     #[must_use]
     pub fn heard(&self, node: NodeId, now: Now) -> Option<Heard> {
         let own = (self.me.incarnation, now);
@@ -335,19 +336,19 @@ impl Cluster {
         })
     }
 
-    /// Record of a slot as known to this node; locates the slot's channels.
+    /// Returns the record of a slot as known to this node, by which the slot's channels are located.
     #[must_use]
     pub fn record(&self, slot: Slot) -> SlotRecord {
         self.view.slot(slot)
     }
 
-    /// Whether the roster lists `node` as present, according to this node's view.
+    /// Whether the roster, as known to this node, lists `node` as present.
     #[must_use]
     pub fn expects(&self, node: NodeId) -> bool {
         self.view.roster(node) == Some(RosterState::Here)
     }
 
-    /// Whether this node queries `node`: according to its view, `node` is present, registered or owns a slot.
+    /// Whether this node queries `node`: as known to this node, `node` is present, registered or the owner of a slot.
     #[cfg(feature = "testing")]
     #[must_use]
     pub fn asks(&self, node: NodeId) -> bool {
@@ -357,7 +358,7 @@ impl Cluster {
             || self.view.slots().iter().any(owns)
     }
 
-    /// etcd state to keep in the data directory.
+    /// Returns the state of etcd to keep in the data directory.
     #[must_use]
     pub fn memory(&self) -> Memory {
         Memory {
@@ -389,9 +390,9 @@ impl Cluster {
         self.outputs.push_back(NodeOutput::Tell(from, answer));
     }
 
-    /// Processes a peer's answer, after the slot changes in it were applied. An answer addressed to another process
-    /// with this node's name shows which slots are served, but does not count as contact, because its times may be from
-    /// another clock.
+    /// Processes a peer's answer, after the slot changes in the answer have been applied. An answer addressed to
+    /// another process with this node's name shows which slots are served, but does not count as contact, since its
+    /// times may come from another clock.
     fn answered(&mut self, from: NodeId, answer: &Answer, now: Now) {
         if from.index() >= NODES_MAX || from == self.me.node {
             return;

@@ -1,5 +1,5 @@
-//! Responses to API calls that need more than a channel's record: endpoints, and ICE servers with their credentials.
-//! Pure functions of configuration, request and time.
+//! Responses to API calls that depend on more than a channel's record: endpoints, and ICE servers with their
+//! credentials. Pure functions of configuration, request and time.
 
 use crate::settings::{Ice, IceCredential, Listen, Scheme, Settings};
 use crate::{id::Identity, machine::Peer, time::Wall};
@@ -12,7 +12,7 @@ use std::net::Ipv4Addr;
 
 // GetSignalingChannelEndpoint: where clients connect. See codec/PROTOCOL.md, EP.
 
-/// Properties of the request that determine the response, in addition to the configuration.
+/// Properties of the request that, together with the configuration, determine the response.
 #[derive(Clone, Copy, Debug)]
 pub struct EndpointRequest<'a> {
     /// Requested protocols, without duplicates.
@@ -23,9 +23,9 @@ pub struct EndpointRequest<'a> {
     pub host: &'a str,
     /// Connection on which the request arrived.
     pub peer: Peer,
-    /// Whether a proxy reports that the client reached it with the scheme of `peer`, at `host`.
+    /// Whether a proxy reports that the client reached it at `host`, using the scheme of `peer`.
     pub proxied: bool,
-    /// Whether the master's endpoint gets a path when one host serves both roles (CON-2).
+    /// Whether to add a path to the master's endpoint if both roles use the same host (CON-2).
     pub role_path: bool,
 }
 
@@ -48,8 +48,7 @@ pub fn endpoint(
     codec::control::endpoint(out, &pairs);
 }
 
-/// WebSocket endpoint of a channel as returned by discovery to a client that reaches this machine as `host`, without a
-/// path.
+/// Returns a channel's WebSocket endpoint, without a path, as given to a client that reaches this machine as `host`.
 #[must_use]
 pub fn web_socket_url(settings: &Settings, role: Role, host: &str, identity: &Identity) -> String {
     let port = settings.listen.first().map_or(0, |own| own.addr.port());
@@ -140,7 +139,8 @@ fn url(
     }
 }
 
-/// The TLS listener that received the request, else the first TLS listener, else the plain listener that received it.
+/// Returns the TLS listener that received the request; otherwise the first TLS listener; otherwise the plain listener
+/// that received the request.
 fn listener(settings: &Settings, peer: Peer) -> Listen {
     let own = settings.listen.get(usize::from(peer.listener)).copied();
     let first = settings.listen.iter().copied();
@@ -156,7 +156,7 @@ fn listener(settings: &Settings, peer: Peer) -> Listen {
     secure.or(own).or_else(fallback).unwrap_or(nothing)
 }
 
-/// The host without its port. An IPv6 address keeps its brackets.
+/// Returns the host without its port. An IPv6 address keeps its brackets.
 pub(crate) fn host_name(host: &str) -> &str {
     match host.rfind(':') {
         Some(colon) if !host.get(colon..).unwrap_or_default().contains(']') => {
@@ -166,20 +166,20 @@ pub(crate) fn host_name(host: &str) -> &str {
     }
 }
 
-/// The port of a host, if it contains one.
+/// Returns the port of a host, if the host contains one.
 pub(crate) fn port_of(host: &str) -> Option<u16> {
     let rest = host.strip_prefix(host_name(host))?;
     rest.strip_prefix(':')?.parse().ok()
 }
 
-/// Label of a node in the host names of its channels with `[cluster] direct`, between the prefix `m-`, `v-` or `r-` and
-/// the domain.
+/// Label that identifies a node in the host names of its channels if `[cluster] direct` is set. The label follows the
+/// prefix `m-`, `v-` or `r-` and precedes the domain.
 #[must_use]
 pub fn node_label(node: &str) -> String {
     hex(node)
 }
 
-/// The first four bytes of the text's SHA-256 hash in hexadecimal; stable across restarts and machines.
+/// Returns the first four bytes of the text's SHA-256 hash in hexadecimal; stable across restarts and machines.
 fn hex(text: &str) -> String {
     let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
     data_encoding::HEXLOWER.encode(hash.as_ref().get(..4).unwrap_or_default())
@@ -187,8 +187,8 @@ fn hex(text: &str) -> String {
 
 // GetIceServerConfig: the configured servers with credentials. See codec/PROTOCOL.md, ICE.
 
-/// Writes the response body: one entry per configured server, or a STUN entry if none is configured, since clients do
-/// not start with an empty list.
+/// Writes the response body: one entry per configured server, or a STUN entry if no server is configured, because
+/// clients do not start with an empty list.
 pub fn ice(out: &mut Vec<u8>, servers: &[Ice], host: &str, name: &str, wall: Wall) {
     let entries: Vec<Entry> = if servers.is_empty() {
         vec![Entry::placeholder(
@@ -266,8 +266,8 @@ impl Entry {
         }
     }
 
-    /// An entry with placeholder credentials: the C SDK rejects an entry without credentials, and another client splits
-    /// the username at its colon.
+    /// Creates an entry with placeholder credentials: the C SDK rejects an entry without credentials, and another
+    /// client splits the username at its colon.
     fn placeholder(uris: Vec<String>, ttl_seconds: u32) -> Self {
         Self {
             uris,
@@ -293,8 +293,8 @@ impl Entry {
     }
 }
 
-/// Password for a time-limited user name (draft-uberti-behave-turn-rest-00 section 2.2): base64(HMAC-SHA1(secret,
-/// name)).
+/// Computes the password of a time-limited user name (draft-uberti-behave-turn-rest-00 section 2.2):
+/// base64(HMAC-SHA1(secret, name)).
 fn password(secret: &str, username: &str) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.as_bytes());
     let tag = hmac::sign(&key, username.as_bytes());

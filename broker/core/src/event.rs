@@ -1,4 +1,4 @@
-//! Event counters, each defined once. Counters are plain numbers of one shard; a scrape sums the shards.
+//! Event counters, each defined in one place. Counters are plain numbers of one shard; a scrape adds up the shards.
 
 mod access;
 mod histogram;
@@ -16,7 +16,7 @@ pub use histogram::{BOUNDS, BUCKETS, EXEMPLARS, Exemplar, Exemplars, Histogram};
 pub use purpose::{PURPOSES, Purpose};
 use strum::{EnumCount, IntoStaticStr, VariantNames};
 
-/// Kind of a received message for counters: an action, or `unknown` for one that could not be parsed.
+/// Kind of a received message, for counters: an action, or `unknown` if the message could not be parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A message with a known action.
@@ -26,7 +26,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Metrics labels in the order of [`Kind::index`].
+    /// Metric labels in the order of [`Kind::index`].
     pub const LABELS: [&'static str; KINDS] =
         ["SDP_OFFER", "SDP_ANSWER", "ICE_CANDIDATE", "unknown"];
 
@@ -58,14 +58,15 @@ pub const KINDS: usize = 4;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, IntoStaticStr, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum Outcome {
-    /// Acknowledged by the recipient's machine, or delivered to an Alexa caller.
+    /// Acknowledged by the recipient's TCP stack, or delivered to an Alexa caller.
     Delivered,
     /// Expired before its recipient connected.
     Expired,
     /// Replaced by a newer message, or dropped from the bounded candidate list.
     Overwritten,
-    /// The channel was deleted, the Alexa caller disconnected, the answer was too late for its Alexa call, the server
-    /// is draining, or the message was held back and a newer connection of its sender has since sent one.
+    /// Dropped because the channel was deleted, the Alexa caller disconnected, the answer was too late for its Alexa
+    /// call, the server is shutting down, or a newer connection of its sender sent a message while this one was held
+    /// back.
     Withdrawn,
     /// Refused because it violates a rule.
     Refused,
@@ -73,10 +74,10 @@ pub enum Outcome {
     Throttled,
     /// Refused because the queue was full.
     Overflow,
-    /// Evicted from its queue in favour of a channel or an account that used less, or because it is longer than the
-    /// newly connected client can receive.
+    /// Evicted from its queue in favour of a channel or account that used less, or because it exceeds the maximum
+    /// message length of the newly connected recipient.
     Evicted,
-    /// Passed to the kernel, then evicted for newer messages before it was acknowledged.
+    /// Passed to the kernel, then dropped in favour of newer messages before it was acknowledged.
     DeliveredUnproved,
 }
 
@@ -84,7 +85,7 @@ impl Outcome {
     /// Labels in the order of [`Outcome::index`].
     pub const LABELS: &'static [&'static str] = Self::VARIANTS;
 
-    /// Outcome of a message that was not accepted.
+    /// Returns the outcome of a message that was refused for this reason.
     #[must_use]
     pub const fn of(reason: Unaccepted) -> Self {
         match reason {
@@ -109,7 +110,7 @@ impl Outcome {
         self.into()
     }
 
-    /// Index in tables of counters.
+    /// Index of the outcome in tables of counters.
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize
@@ -131,7 +132,7 @@ pub enum ConnectionRole {
     Master,
     /// Current connection of a viewer.
     Viewer,
-    /// Superseded by a newer connection.
+    /// Superseded by a newer connection, and still open.
     Superseded,
 }
 
@@ -142,21 +143,22 @@ impl ConnectionRole {
     /// Labels in the order of [`ConnectionRole::index`].
     pub const LABELS: &'static [&'static str] = Self::VARIANTS;
 
-    /// Index in tables of gauges.
+    /// Index of the role in tables of gauges.
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize
     }
 }
 
-/// Counters of one shard, or their sum over shards. Gauges that can be computed from a table are not counted here.
+/// Counters of one shard, or their sum over all shards. Gauges that can be computed from a table are not included.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Messages received, by kind.
     pub received: [u64; KINDS],
     /// Messages that reached their outcome, by kind and outcome.
     pub outcomes: [[u64; OUTCOMES]; KINDS],
-    /// Messages refused, by reason; for each outcome that has reasons, they add up to its count in `outcomes`.
+    /// Messages refused, by reason. For each outcome that has reasons, the counts of its reasons add up to its count in
+    /// `outcomes`.
     pub unaccepted: [u64; UNACCEPTED],
     /// Messages queued for a disconnected recipient.
     pub pending_messages: u64,
@@ -166,7 +168,7 @@ pub struct Counters {
     pub written_messages: u64,
     /// Bytes of unacknowledged messages.
     pub unconfirmed_bytes: u64,
-    /// Written messages that were returned to their queue.
+    /// Messages that were written to a connection and then returned to their queue.
     pub returned: u64,
     /// Returned messages that turned out to have been acknowledged.
     pub repeated: u64,
@@ -180,24 +182,24 @@ pub struct Counters {
     pub waiting_calls: u64,
     /// Upgrades by role and outcome.
     pub upgrades: [[u64; UPGRADE_OUTCOMES]; UPGRADE_ROLES],
-    /// HTTP requests by purpose and status, in the order of [`STATUS`].
+    /// HTTP requests by purpose and by status, in the order of [`STATUS`].
     pub requests: [[u64; STATUSES]; REQUESTED],
     /// Requests refused by signature or policy.
     pub auth_failures: [u64; AUTH_FAILURES],
     /// Refusals by check.
     pub refusals: ByCheck,
-    /// Delivered frames longer than each of [`LARGE_FRAMES`].
+    /// Delivered frames that were longer than each of [`LARGE_FRAMES`].
     pub large_frames: [u64; LARGE_FRAMES.len()],
     /// Time from reading a message until its last byte was passed to the kernel. Excludes messages that were queued for
-    /// a disconnected recipient, or returned.
+    /// a disconnected recipient or were returned.
     pub delivery: Histogram,
     /// Time from a viewer's admission to the delivery of its first SDP_ANSWER.
     pub session_setup: Histogram,
     /// WebSocket connections ended, by reason.
     pub connection_ends: [u64; END_REASONS],
-    /// Counters of sessions by outcome, of superseded connections, and of short ones.
+    /// Counters of sessions by outcome, of superseded connections, and of short connections.
     pub sessions: Sessions,
-    /// Refusals not logged because of the log's rate limit.
+    /// Refusals that were not logged because of the log's rate limit.
     pub log_suppressed: u64,
     /// Changes refused because the log had no space for their audit entry.
     pub audit_refused: u64,
@@ -211,7 +213,7 @@ pub struct Counters {
     pub hashed_bytes: u64,
 }
 
-/// Frame lengths, including the header, above which frames overflow the buffers of old builds of the C SDK. Source: the
+/// Frame lengths, including the header, above which frames overflow the buffers of old C SDK builds. Source: the
 /// metrics contract.
 pub const LARGE_FRAMES: [usize; 2] = [10_240, 18_750];
 
@@ -228,7 +230,7 @@ impl Counters {
         self.end_many(kind, outcome, 1);
     }
 
-    /// Counts messages of a kind that had the same outcome.
+    /// Counts `many` messages of a kind with the same outcome.
     pub fn end_many(&mut self, kind: Kind, outcome: Outcome, many: u64) {
         if let Some(count) = self
             .outcomes
@@ -239,7 +241,7 @@ impl Counters {
         }
     }
 
-    /// Counts a message that was not accepted.
+    /// Counts a message that was refused for this reason.
     pub fn unaccepted(&mut self, kind: Kind, reason: Unaccepted) {
         self.end(kind, Outcome::of(reason));
         if let Some(count) = self.unaccepted.get_mut(reason.index()) {
@@ -247,7 +249,7 @@ impl Counters {
         }
     }
 
-    /// Counts an upgrade that was answered.
+    /// Counts the response to an upgrade request.
     pub fn upgrade(&mut self, role: UpgradeRole, outcome: UpgradeOutcome) {
         let row = self.upgrades.get_mut(role.index());
         if let Some(count) = row.and_then(|row| row.get_mut(outcome.index())) {
@@ -255,7 +257,7 @@ impl Counters {
         }
     }
 
-    /// Counts an HTTP request answered with `status`.
+    /// Counts an HTTP request that was answered with `status`.
     pub fn request(&mut self, requested: Requested, status: u16) {
         let row = self.requests.get_mut(requested.index());
         if let Some(count) = row.and_then(|row| row.get_mut(status_index(status))) {
@@ -263,7 +265,7 @@ impl Counters {
         }
     }
 
-    /// Counts a failure of authentication or authorization.
+    /// Counts an authentication or authorization failure.
     pub fn auth_failure(&mut self, failure: AuthFailure) {
         if let Some(count) = self.auth_failures.get_mut(failure.index()) {
             *count += 1;
@@ -277,7 +279,7 @@ impl Counters {
         }
     }
 
-    /// Counts a delivered frame of `bytes`.
+    /// Counts a delivered frame of `bytes` bytes.
     pub fn frame(&mut self, bytes: usize) {
         for (count, over) in self.large_frames.iter_mut().zip(LARGE_FRAMES) {
             *count += u64::from(bytes > over);
@@ -328,7 +330,8 @@ impl Counters {
         self.waiting_calls += other.waiting_calls;
     }
 
-    /// Number of messages unaccounted for: received minus ended minus those in the gauges. Always 0.
+    /// Number of messages unaccounted for: those received minus those that have an outcome and those counted by the
+    /// gauges. Always 0.
     #[must_use]
     pub fn unaccounted(&self) -> i128 {
         let received: u64 = self.received.iter().sum();
@@ -340,8 +343,8 @@ impl Counters {
             - i128::from(self.written_messages)
     }
 
-    /// Whether every message that was not accepted has a reason: for each outcome with reasons, they add up to its
-    /// count.
+    /// Whether every refused message has a reason: for each outcome with reasons, the counts of its reasons add up to
+    /// its count.
     #[must_use]
     pub fn all_have_their_reason(&self) -> bool {
         [Outcome::Refused, Outcome::Throttled, Outcome::Overflow]
@@ -366,17 +369,17 @@ fn add_rows<const N: usize, const M: usize>(sums: &mut [[u64; N]; M], ones: &[[u
 
 // Counters of sessions: answered or not, superseded, short ones. All connections may be well while masters are mute.
 
-/// Outcome of a viewer's connection; each gets exactly one when it ends.
+/// Outcome of a viewer's connection; each connection has exactly one outcome, known when it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum SessionOutcome {
-    /// Received an answer.
+    /// The viewer received an answer.
     Answered,
-    /// Sent an offer, and left or fell silent before an answer.
+    /// The viewer sent an offer, and disconnected or fell silent before it received an answer.
     Unanswered,
-    /// Sent no offer.
+    /// The viewer sent no offer.
     NoOffer,
-    /// Sent an offer, but was closed by the broker before an answer.
+    /// The viewer sent an offer, but the broker closed the connection before an answer was received.
     CutShort,
 }
 
@@ -405,10 +408,10 @@ impl SessionOutcome {
     }
 }
 
-/// Roles of counted connections, in the order of their counters.
+/// Roles by which connections are counted, in the order of their counters.
 pub const ROLES: [&str; 2] = ["master", "viewer"];
 
-/// Session counters of one shard, or their sum over shards.
+/// Session counters of one shard, or their sum over all shards.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sessions {
     /// Ended viewer connections, by outcome.
@@ -419,8 +422,8 @@ pub struct Sessions {
     pub short: [u64; ROLES.len()],
 }
 
-/// Duration in milliseconds below which a connection counts as short. Normal for viewers once they are answered, but
-/// not for masters.
+/// Duration in milliseconds below which a connection counts as short. Short connections are normal for viewers that
+/// have received an answer, but not for masters.
 pub const SHORT_MS: u64 = 10_000;
 
 impl Sessions {

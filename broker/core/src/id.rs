@@ -1,14 +1,14 @@
-//! Identifiers of the broker: numbers wrapped in distinct types.
+//! Identifiers of the broker: integers wrapped in distinct types.
 
 use codec::identifiers::ChannelArn;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::num::{NonZeroU16, NonZeroU32};
 
-/// Maximum number of slots of a table; a key holds a 24-bit slot number.
+/// Maximum number of slots in a table; a key contains a 24-bit slot number.
 pub const SLOTS_MAX: usize = 1 << 24;
 
-/// A shard of the process, counted from 0. Stable for the life of the process.
+/// A shard of the process, counted from 0. The number never changes while the process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ShardId(pub u16);
 
@@ -20,8 +20,9 @@ impl ShardId {
     }
 }
 
-/// Number of a node in this node's list of names, below `NODES_MAX` of the cluster. Each name has one number, but nodes
-/// may number them differently: in a message between nodes it is an index into that message's list of names.
+/// Number of a node in this node's list of names, below the cluster's `NODES_MAX`. Each name has one number, but nodes
+/// may number the names differently: in a message between nodes, the number is an index into that message's list of
+/// names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NodeId(pub u16);
 
@@ -33,7 +34,7 @@ impl NodeId {
     }
 }
 
-/// Part of the channel space, below the cluster's `SLOTS`.
+/// A slot, that is, one part of the channel space; below the cluster's `SLOTS`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u16")]
 pub struct Slot(pub u16);
@@ -45,7 +46,8 @@ impl Slot {
         usize::from(self.0)
     }
 
-    /// Shard that holds the slot's channels on a node with this many shards. All nodes of the same inner version agree.
+    /// Returns the shard that holds the slot's channels on a node with `shards` shards. All nodes with the same inner
+    /// protocol version compute the same shard.
     #[must_use]
     pub fn shard(self, shards: u16) -> ShardId {
         // Spreads any pattern of slots: the odd number is 2^16 divided by the golden ratio.
@@ -54,14 +56,14 @@ impl Slot {
     }
 }
 
-/// A session's or channel's entry in its shard's timer wheel; none before its first deadline.
+/// Entry of a session or channel in its shard's timer wheel; empty before the owner's first deadline.
 ///
-/// Not `Clone`: each owner has a single entry, so the wheel never has more entries than there are owners.
+/// Not `Clone`: each owner has a single entry, so there are never more entries in the wheel than owners.
 #[derive(Debug, Default)]
 pub struct TimerId(Option<NonZeroU32>);
 
 impl TimerId {
-    /// Id of an entry; 0 means none.
+    /// Creates the id of an entry; 0 means none.
     #[must_use]
     pub fn at(place: u32) -> Self {
         Self(NonZeroU32::new(place))
@@ -74,7 +76,7 @@ impl TimerId {
     }
 }
 
-/// A key made of a 24-bit slot and a 24-bit generation, for tables that are generic over their keys.
+/// A key made of a 24-bit slot number and a 24-bit generation, for tables that are generic over their keys.
 pub trait Key: Copy {
     /// See [`SessionKey::new`].
     fn new(slot: u32, generation: u32) -> Self;
@@ -94,10 +96,10 @@ macro_rules! generational_key {
         }
 
         impl $name {
-            /// Key for `slot` (below [`SLOTS_MAX`]) in its `generation` (truncated to 24 bits).
+            /// Creates a key for `slot` (below [`SLOTS_MAX`]) in its `generation` (truncated to 24 bits).
             ///
             /// # Panics
-            /// If `slot` is out of range; no table grows that large.
+            /// If `slot` is out of range, which cannot occur because no table grows that large.
             #[must_use]
             pub fn new(slot: u32, generation: u32) -> Self {
                 assert!((slot as usize) < SLOTS_MAX);
@@ -110,19 +112,19 @@ macro_rules! generational_key {
                 self.slot as usize
             }
 
-            /// The slot's generation; a key to a freed slot finds nothing.
+            /// The slot's generation; looking up a key after its slot was freed finds nothing.
             #[must_use]
             pub fn generation(self) -> u32 {
                 self.generation
             }
 
-            /// Packs the key into 48 bits, slot in the low bits, for the user data of ring operations.
+            /// Packs the key into 48 bits, with the slot in the low bits, for the user data of ring operations.
             #[must_use]
             pub fn pack(self) -> u64 {
                 u64::from(self.generation) << 24 | u64::from(self.slot)
             }
 
-            /// Inverse of [`Self::pack`]; higher bits are ignored.
+            /// Inverse of [`Self::pack`]; higher bits of `bits` are ignored.
             #[must_use]
             pub fn unpack(bits: u64) -> Self {
                 let low = |bits: u64| u32::try_from(bits & 0x00ff_ffff).expect("24 bits fit");
@@ -147,7 +149,7 @@ macro_rules! generational_key {
 }
 
 generational_key! {
-    /// A connection's session on its shard. The edge stores the connection under the same key.
+    /// A connection's session on its shard. The edge uses the same key for the connection.
     SessionKey
 }
 generational_key! {
@@ -155,27 +157,28 @@ generational_key! {
     ChannelKey
 }
 
-/// Identity of a channel, without the creation time: the text of [`ChannelArn::identity`].
+/// Identity of a channel, without its creation time: the text of [`ChannelArn::identity`].
 ///
-/// Region, account and name contain neither a colon nor a slash, so names of one account sort bytewise.
+/// Region, account and name contain neither a colon nor a slash, so the names of one account sort bytewise.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Identity(Box<str>);
 
 impl Identity {
-    /// Identity of an ARN, ignoring its creation time.
+    /// Returns the identity of an ARN's channel, ignoring the creation time.
     #[must_use]
     pub fn of(arn: &ChannelArn) -> Self {
         Self(arn.identity().into())
     }
 
-    /// The identity of `name` in an account and region.
+    /// Creates the identity of the channel `name` in an account and region.
     #[must_use]
     pub fn new(region: &str, account: &str, name: &str) -> Self {
         // Created by every call: one allocation, and no formatting.
         Self([region, ":", account, KIND, name].concat().into_boxed_str())
     }
 
-    /// Identity of `region:account:name`, or a bound for range queries if the name is a prefix of one.
+    /// Creates the identity for `region:account:name`. If the name is only a prefix, the result serves as a bound for
+    /// range queries.
     #[must_use]
     pub fn from_text(text: &str) -> Self {
         let (tenant, name) = text.rsplit_once(':').unwrap_or_default();
@@ -188,7 +191,7 @@ impl Identity {
         [self.tenant(), self.name()].concat()
     }
 
-    /// The key of a channel's record: [`ChannelArn::identity`].
+    /// Key under which the channel's record is stored: [`ChannelArn::identity`].
     #[must_use]
     pub fn key(&self) -> &str {
         &self.0
@@ -206,7 +209,7 @@ impl Identity {
         self.0.split(':').nth(1).unwrap_or_default()
     }
 
-    /// Common prefix of all channels of the account in the region: `region:account:`.
+    /// Common prefix of all channels of the account in this region: `region:account:`.
     #[must_use]
     pub fn tenant(&self) -> &str {
         let end = self.0.len() - self.name().len() - (KIND.len() - 1);
@@ -220,36 +223,36 @@ impl Identity {
     }
 }
 
-/// Text between account and name.
+/// Text between the account and the name.
 const KIND: &str = ":channel/";
 
-/// A call waiting for a letter, identified by its connection, shard and number.
+/// A call waiting for a letter, identified by its shard, session and number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CallRef {
-    /// Shard of the caller's connection.
+    /// Shard that serves the caller's connection.
     pub shard: ShardId,
-    /// Session of the caller.
+    /// Session of the caller's connection.
     pub session: SessionKey,
-    /// Number of the call within its session; an answer to an earlier call is dropped.
+    /// Number of the call within its session; used to drop answers to earlier calls.
     pub serial: u32,
-    /// Account of the caller, against whose limits the call counts.
+    /// Account of the caller; the call counts against this account's limits.
     pub account: Account,
-    /// Whether the call waits for the store and counts towards the limit of changes.
+    /// Whether the call waits for the store and counts against the limit of changes.
     pub change: bool,
 }
 
-/// An account, stored as the number formed by its 12 digits to avoid comparing or storing text.
+/// An account, stored as the integer formed by its 12 digits so that no text has to be compared or stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Account(pub u64);
 
 impl Account {
-    /// The account of a channel.
+    /// Returns the account of a channel.
     #[must_use]
     pub fn of(arn: &ChannelArn) -> Self {
         Self::of_digits(arn.account())
     }
 
-    /// Account with these digits; [`Display`](fmt::Display) shows at least twelve.
+    /// Creates the account with these digits; [`Display`](fmt::Display) prints at least twelve.
     #[must_use]
     pub fn of_digits(digits: &str) -> Self {
         let digit = |sum: u64, byte: u8| sum.wrapping_mul(10).wrapping_add(u64::from(byte & 15));
@@ -263,14 +266,14 @@ impl fmt::Display for Account {
     }
 }
 
-/// A caller among those that share a channel, as a hash keyed per shard, so no text is stored. A connection has only
-/// two bytes for it; if two of the 65,535 values collide, the two callers use one share together until the process
+/// A caller among those that share a channel, stored as a hash keyed per shard rather than as text. A connection has
+/// only two bytes for it; if two of the 65,535 values collide, the two callers share one allowance until the process
 /// ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CallerId(NonZeroU16);
 
 impl CallerId {
-    /// Caller with this hash.
+    /// Creates the caller with this hash.
     #[must_use]
     pub fn of_hash(hash: u64) -> Self {
         let part = u16::try_from(hash % u64::from(u16::MAX)).unwrap_or_default();

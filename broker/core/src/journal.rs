@@ -1,7 +1,7 @@
-//! Log entries as plain data. Shards record entries; a separate thread formats and writes them.
+//! Log entries as plain data. Shards record the entries; a separate thread formats and writes them.
 //!
-//! No entry has a field for a query string, a payload, a signature or a secret, so none can be logged by accident. Text
-//! from the wire (client ids, names, ARNs) is escaped and truncated when written.
+//! No entry has a field for a query string, a payload, a signature or a secret, so none of these can be logged by
+//! accident. Text received from clients (client ids, names, ARNs) is escaped and truncated when it is written.
 
 pub(crate) mod end_reasons;
 mod rate_limits;
@@ -21,55 +21,55 @@ use std::fmt;
 use std::net::SocketAddr;
 use strum::{EnumCount, IntoStaticStr, VariantArray, VariantNames};
 
-/// Receives entries without blocking. When full, drops and counts them.
+/// Receives log entries without blocking. When full, drops entries and counts them.
 pub trait Journal: Send {
     /// Records an entry.
     fn note(&mut self, entry: Entry);
 
-    /// Reserves space for the audit entry of a change by this account; returns `false` if there is none, in which case
-    /// the change must not be made. Each reservation is used by [`Journal::note_kept`] or returned by
+    /// Reserves space for the audit entry of a change by this account. Returns `false` if no space is left, in which
+    /// case the change must not be made. Each reservation is either used by [`Journal::note_kept`] or returned by
     /// [`Journal::give_back`].
     fn keep_place(&mut self, account: Account) -> bool {
         let _ = account;
         true
     }
 
-    /// Records an entry in its reserved space, so it is never dropped.
+    /// Records an entry in its reserved space; such an entry is never dropped.
     fn note_kept(&mut self, account: Account, entry: Entry) {
         let _ = account;
         self.note(entry);
     }
 
-    /// Returns a reservation because the change was not made.
+    /// Returns a reservation whose change was not made.
     fn give_back(&mut self, account: Account) {
         let _ = account;
     }
 }
 
-/// A log line.
+/// A log entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
     /// A WebSocket connection ended. Rate-limited per shard; see [`LimitedJournal::ended`].
     ConnectionEnd(ConnectionEnd),
     /// A request or upgrade was refused. Rate-limited per shard; see [`LimitedJournal::refused`].
     Refused(Box<Refused>),
-    /// Number of refusals not logged within a window; see [`LimitedJournal::window_over`].
+    /// Some refusals within a window were not logged; see [`LimitedJournal::window_over`].
     Suppressed {
         /// Number of suppressed refusals.
         refusals: u64,
         /// Number of suppressed refusals by check and subject.
         counts: Box<[RefusalCount]>,
     },
-    /// Number of connection ends not logged within a second.
+    /// Some connection ends within a second were not logged.
     EndsSuppressed {
-        /// Number of connection ends.
+        /// Number of connection ends that were not logged.
         ends: u64,
     },
-    /// A message was not accepted. Rate-limited per shard; see [`LimitedJournal::unaccepted`].
+    /// A message was refused. Rate-limited per shard; see [`LimitedJournal::unaccepted`].
     Unaccepted(Box<UnacceptedMessage>),
     /// A connection was superseded. Rate-limited per shard; see [`LimitedJournal::superseded`].
     Superseded(Box<Superseded>),
-    /// A call changed something or was denied.
+    /// A call changed something or was denied by a policy.
     Audit(Audit),
     /// Another node did not respond.
     NodeTrouble {
@@ -80,11 +80,11 @@ pub enum Entry {
         /// Number of requests answered with 503 since the last entry of this kind.
         requests: u64,
     },
-    /// Open connections are no longer allowed by reloaded credentials.
+    /// Reloaded credentials no longer allow some open connections.
     Forbidden(Forbidden),
     /// The registry's store failed.
     StoreTrouble {
-        /// Error message of the store; contains nothing from the wire.
+        /// Error message of the store; contains nothing received from clients.
         error: Box<str>,
     },
 }
@@ -94,9 +94,9 @@ pub enum Entry {
 pub struct ConnectionEnd {
     /// Role in which the connection was admitted.
     pub role: Role,
-    /// Client id of a viewer.
+    /// Client id, if the connection is a viewer's.
     pub client_id: Option<Box<str>>,
-    /// Name of the channel, even if it has since been deleted; `None` would be a telemetry bug.
+    /// Name of the channel, even if it has since been deleted; `None` would indicate a bug in telemetry.
     pub channel: Option<Box<str>>,
     /// Account of the channel; not logged.
     pub account: Account,
@@ -106,18 +106,19 @@ pub struct ConnectionEnd {
     pub duration_ms: u64,
     /// Number of messages received on the connection, including refused ones.
     pub messages_in: u32,
-    /// Number of messages delivered completely to the connection.
+    /// Number of messages that were delivered completely to the connection.
     pub messages_out: u32,
-    /// Number of delivered messages that were not acknowledged and were queued again for the next connection.
+    /// Number of messages delivered to this connection that were not acknowledged and were queued again for the next
+    /// connection.
     pub returned: u32,
-    /// Time from a viewer's admission to its first offer, in milliseconds; `None` without an offer.
+    /// Time from a viewer's admission to its first offer, in milliseconds; `None` if it sent no offer.
     pub offered_ms: Option<u32>,
-    /// Time from a viewer's admission to its first answer, in milliseconds; `None` without an answer.
+    /// Time from a viewer's admission to its first answer, in milliseconds; `None` if it received no answer.
     pub answered_ms: Option<u32>,
     /// Why the connection ended.
     pub reason: EndReason,
-    /// Policy and statement that forbid the connection, or the key, role, policy or sign-in that no longer exists, if
-    /// it was closed for lack of permission.
+    /// If the connection was closed for lack of permission: the policy and statement that forbid it, or the key, role,
+    /// policy or sign-in that no longer exists.
     pub refused_by: Option<Box<str>>,
 }
 
@@ -128,12 +129,12 @@ pub struct Forbidden {
     pub connections: u64,
     /// Number of open connections that are no longer allowed.
     pub forbidden: u64,
-    /// Whether closing is delayed because more than half of the connections are forbidden and another reload may
-    /// follow.
+    /// Whether closing the connections is delayed, because more than half of all connections are forbidden and another
+    /// reload may follow.
     pub waits: bool,
 }
 
-/// A message that was not accepted.
+/// A message that was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnacceptedMessage {
     /// The channel's name.
@@ -146,15 +147,16 @@ pub struct UnacceptedMessage {
     pub client_id: Option<Box<str>>,
     /// Address of the sender.
     pub remote: SocketAddr,
-    /// Action; `None` if it could not be parsed.
+    /// Action of the message; `None` if it could not be parsed.
     pub action: Option<Action>,
-    /// Why the message was not accepted.
+    /// Why the message was refused.
     pub reason: Unaccepted,
-    /// Length of the frame for the recipient; if the payload is too long, the payload's length; otherwise 0.
+    /// Length of the payload if it is too long; otherwise, length of the frame for the recipient, or 0 if there is
+    /// none.
     pub bytes: usize,
     /// Maximum payload length, if the payload is too long; otherwise 0.
     pub most: usize,
-    /// Number of unaccepted messages not logged since the last entry of this kind.
+    /// Number of refused messages that were not logged since the last entry of this kind.
     pub unlogged: u64,
 }
 
@@ -175,43 +177,43 @@ pub struct Superseded {
     pub by: SocketAddr,
     /// Time between their admissions, in milliseconds.
     pub after_ms: u64,
-    /// Under `--dev`: the newer connection is the master only because nothing specifies its role; it may be a viewer
-    /// without a client id.
+    /// Set only under `--dev`: the newer connection is treated as the master merely because nothing specifies its role;
+    /// it may be a viewer without a client id.
     pub unnamed: bool,
-    /// Number of superseded connections not logged since the last entry of this kind.
+    /// Number of superseded connections that were not logged since the last entry of this kind.
     pub unlogged: u64,
 }
 
-/// Caller in an audit entry. The session name alone proves nothing, since the caller chose it.
+/// Caller in an audit entry. The session name alone is no proof of identity, since the caller chose it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditCaller {
-    /// The principal, `federated-user/NAME`, `ROLE/SESSION`, or the sign-in.
+    /// The principal, `federated-user/NAME`, `ROLE/SESSION`, or the identity of the sign-in.
     pub name: Box<str>,
     /// Account of the caller.
     pub account: Box<str>,
-    /// Access key id of the signature; `None` for a sign-in.
+    /// Access key id used for the signature; `None` for a sign-in.
     pub key_id: Option<Box<str>>,
-    /// Source identity: the person or program that the session acts for.
+    /// Source identity: the person or program on whose behalf the session acts.
     pub source_identity: Option<Box<str>>,
     /// Certificate or token from which the session originates.
     pub sign_in: Presented,
 }
 
-/// An API call that changes something, or that a policy denied.
+/// An audited API call: one that changes something, or that a policy denied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Audit {
     /// The caller; `None` if the request did not have to be signed.
     pub caller: Option<Box<AuditCaller>>,
-    /// The operation's AWS name, `ConnectAsMaster` or `ConnectAsViewer`.
+    /// AWS name of the operation, `ConnectAsMaster` or `ConnectAsViewer`.
     pub operation: &'static str,
-    /// ARN of the channel, or the part of it that is known.
+    /// ARN of the channel, or as much of it as is known.
     pub channel_arn: Option<Box<str>>,
     /// Session requested by an STS call: the federated user, or `ROLE/SESSION`.
     pub session: Option<Box<str>>,
-    /// Access key id of the temporary credentials that were issued.
+    /// Access key id of the newly issued temporary credentials.
     pub new_key_id: Option<Box<str>>,
-    /// `ok`, or the error type of the response; `unanswered` if the caller had disconnected or timed out before the
-    /// outcome of the change was known.
+    /// `ok`, or the error type of the response; `unanswered` if the caller disconnected or timed out before the outcome
+    /// of the change was known.
     pub outcome: &'static str,
     /// Request id of the response.
     pub request_id: Box<str>,
@@ -219,7 +221,7 @@ pub struct Audit {
     pub remote: SocketAddr,
 }
 
-/// Why a WebSocket connection ended; the first cause wins.
+/// Why a WebSocket connection ended. If there are several causes, the first one is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, IntoStaticStr, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum EndReason {
@@ -227,21 +229,23 @@ pub enum EndReason {
     PeerClosed,
     /// The peer disconnected without a close frame.
     PeerGone,
-    /// No bytes received for the whole idle timeout.
+    /// No bytes were received within the idle timeout.
     Idle,
-    /// Reached the maximum connection age.
+    /// The connection reached its maximum age.
     Age,
-    /// Superseded, then evicted because too many newer connections were superseded too.
+    /// The connection was superseded, then evicted because too many newer connections of its slot were superseded as
+    /// well.
     SupersededEvicted,
-    /// Superseded, and did not accept the rest of a partially sent message.
+    /// The connection was superseded, and its peer did not accept the rest of a partially sent message.
     SupersededStuck,
-    /// Superseded by a connection that has left; closed so that the client can reconnect.
+    /// The connection was superseded by one that has since left, and was closed so that its client can reconnect.
     SupersededVacant,
-    /// No frame arrived after a ping.
+    /// The peer sent no frame after a ping.
     Unanswered,
-    /// The operator requested new ICE servers, and this client must be disconnected rather than notified.
+    /// The operator requested that clients fetch ICE servers again, and this client can only be disconnected, not
+    /// notified.
     IceReconnect,
-    /// The outbox was full.
+    /// The client read too slowly, and the outbox was full.
     SlowConsumer,
     /// The channel was deleted.
     ChannelDeleted,
@@ -251,26 +255,26 @@ pub enum EndReason {
     Unsupported,
     /// The process is shutting down.
     Drain,
-    /// A message took too long from its first byte to its last.
+    /// A message took too long to arrive, from its first byte to its last.
     SlowMessage,
-    /// Too many control frames within a second.
+    /// The peer sent too many control frames within a second.
     Flood,
-    /// Closed by the operator.
+    /// The operator closed the connection.
     Operator,
-    /// Evicted in favour of another connection because its account, or caller, had the most connections.
+    /// Evicted in favour of another connection, because the account or caller of this one had the most connections.
     MadeRoom,
-    /// The caller may no longer connect because credentials or the tags of its channel changed.
+    /// The caller may no longer connect because the credentials or the channel's tags have changed.
     Forbidden,
 }
 
-/// Number of reasons; all protocol errors count as one.
+/// Number of reasons, where all protocol errors count as one.
 pub const END_REASONS: usize = EndReason::COUNT;
 
 impl EndReason {
     /// Names of all reasons, in the order of [`EndReason::index`].
     pub const LABELS: &'static [&'static str] = Self::VARIANTS;
 
-    /// Index in tables of counters.
+    /// Index of the reason in tables of counters.
     #[must_use]
     pub fn index(self) -> usize {
         let word: &str = self.into();
@@ -278,7 +282,8 @@ impl EndReason {
         place.unwrap_or_default()
     }
 
-    /// Status code and text of the close frame that starts the close handshake (RFC 6455 section 7.4).
+    /// Status code and text of the close frame that the broker sends to start the close handshake (RFC 6455 section
+    /// 7.4).
     #[must_use]
     pub const fn close(self) -> (u16, &'static str) {
         match self {
@@ -305,7 +310,8 @@ impl EndReason {
     }
 }
 
-/// Formats the reason for the log, as a name from a closed set; for a protocol error, includes the close code.
+/// Formats the reason for the log as a name from a closed set, followed by the close code if the reason is a protocol
+/// error.
 impl fmt::Display for EndReason {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         to.write_str(self.into())?;
@@ -318,7 +324,7 @@ impl fmt::Display for EndReason {
 
 // Reasons are the labels of `heliograph_messages_unaccepted_total{reason}`.
 
-/// Why a message was not accepted. Each message that ends as refused, throttled or overflow has exactly one reason.
+/// Why a message was refused. Every message whose outcome is refused, throttled or overflow has exactly one reason.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, EnumCount, IntoStaticStr, VariantArray,
 )]
@@ -336,15 +342,15 @@ pub enum Unaccepted {
     Malformed,
     /// The action is missing or unknown.
     UnknownAction,
-    /// The recipient named by the master is missing or is not a client id.
+    /// The recipient specified by the master is missing or is not a client id.
     UnknownRecipient,
-    /// An offer from a master, where the rules accept offers only from viewers.
+    /// The master sent an offer, but only viewers may send offers under these rules.
     MasterOffer,
-    /// Refused by an injected test fault; only under `--dev`.
+    /// The message was refused by an injected test fault; only under `--dev`.
     FaultInjected,
-    /// The sender exceeds its rate limit.
+    /// The sender has exceeded its rate limit.
     TooFast,
-    /// No space to forward or queue the message.
+    /// No space is left to forward or queue the message.
     NoRoom,
     /// The recipient cannot receive a message of this length.
     TooLongForRecipient,
@@ -357,7 +363,7 @@ impl Unaccepted {
     /// All reasons, in the order of [`Unaccepted::index`].
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
-    /// Reason for a fault, and the payload's length if it is too long, otherwise 0.
+    /// Returns the reason for a fault, and the payload's length if it is too long, or 0 otherwise.
     #[must_use]
     pub const fn of(fault: FaultKind) -> (Self, usize) {
         match fault {
@@ -378,8 +384,8 @@ impl Unaccepted {
         self.into()
     }
 
-    /// Explanation of the reason, with the limit. `bytes` and `most` are the length and the limit of an oversized
-    /// payload or message, 0 if unknown.
+    /// Explains the reason, including the limit. `bytes` and `most` are the length and limit of an oversized payload or
+    /// message, or 0 if unknown.
     #[must_use]
     pub fn says(self, bytes: usize, most: usize) -> Cow<'static, str> {
         if most > 0 {
@@ -427,7 +433,7 @@ impl Unaccepted {
         }
     }
 
-    /// Index in tables of counters.
+    /// Index of the reason in tables of counters.
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize

@@ -1,9 +1,9 @@
 //! The broker without its edge: sessions, channels and shards as state machines, and their shared types.
 //!
-//! Bytes, time and seeds are arguments, and outputs are values: no file, socket, clock, thread, lock or system
-//! randomness is used here. The dependencies include no runtime, TLS library or database, and `clippy.toml` bans their
-//! counterparts in `std` (broker/decisions/0002-pure-core.md). `broker/ARCHITECTURE.md` is an overview of the whole
-//! broker. In reading order:
+//! Bytes, time and random seeds are passed as arguments, and outputs are returned as values: this crate uses no files,
+//! sockets, clocks, threads, locks or system randomness. The dependencies include no async runtime, TLS library or
+//! database, and `clippy.toml` bans their counterparts in `std` (broker/decisions/0002-pure-core.md).
+//! `broker/ARCHITECTURE.md` is an overview of the whole broker. In reading order:
 //!
 //! | module | what it is |
 //! |---|---|

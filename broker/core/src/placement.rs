@@ -7,23 +7,23 @@ use ahash::RandomState;
 use std::hash::Hash;
 use std::sync::Arc;
 
-/// The home of a channel.
+/// The owner of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Home {
     /// On this shard of this process.
     Here(ShardId),
     /// On another node.
     There(NodeId),
-    /// Nowhere at present; no node is known to serve the slot.
+    /// Nowhere at present; no node is known to serve the channel's slot.
     Nobody,
 }
 
-/// Finds the home of a channel. Created once at start and copied to each shard.
+/// Determines the home of each channel. Created once at startup and copied to each shard.
 #[derive(Clone, Debug)]
 pub struct Placement {
     hasher: RandomState,
     shards: u16,
-    /// Map of the cluster; `None` for a single process.
+    /// Slot map of the cluster; `None` for a single process.
     cluster: Option<Arc<SlotMap>>,
 }
 
@@ -43,7 +43,7 @@ impl Placement {
         }
     }
 
-    /// Attaches the map of a cluster to the placement.
+    /// Attaches the slot map of a cluster to the placement.
     #[must_use]
     pub fn in_cluster(self, map: Arc<SlotMap>) -> Self {
         Self {
@@ -52,19 +52,20 @@ impl Placement {
         }
     }
 
-    /// Map of the cluster; `None` for a single process.
+    /// Slot map of the cluster; `None` for a single process.
     #[must_use]
     pub fn cluster(&self) -> Option<&SlotMap> {
         self.cluster.as_deref()
     }
 
-    /// A shared handle to the map.
+    /// Returns a shared handle to the slot map.
     #[must_use]
     pub fn map(&self) -> Option<Arc<SlotMap>> {
         self.cluster.clone()
     }
 
-    /// Home of a channel at `now`. Lookups by name and by ARN agree, since the creation time is ignored.
+    /// Returns the home of a channel at `now`. Lookups by name and by ARN give the same result, since the creation time
+    /// is ignored.
     #[must_use]
     pub fn home(&self, identity: &Identity, now: Now) -> Home {
         match &self.cluster {
@@ -77,14 +78,14 @@ impl Placement {
         }
     }
 
-    /// Slot of a channel, if in a cluster whose key is known.
+    /// Returns the slot of a channel; `None` outside a cluster or while the cluster's key is unknown.
     #[must_use]
     pub fn slot(&self, identity: &Identity) -> Option<Slot> {
         self.cluster.as_ref()?.slot(identity)
     }
 
-    /// Shard of this process that owns a channel, if this node does. In a cluster it is derived from the slot, so that
-    /// other nodes can compute it.
+    /// Returns the shard of this process that owns a channel, provided that this node owns it. In a cluster, the shard
+    /// is derived from the slot, so that other nodes can compute it.
     #[must_use]
     pub fn shard(&self, identity: &Identity) -> ShardId {
         if let Some(slot) = self.slot(identity) {
@@ -94,7 +95,8 @@ impl Placement {
         ShardId(u16::try_from(place).unwrap_or(0))
     }
 
-    /// Hash of a caller, identical on all shards of this process and unknown to clients.
+    /// Returns the hash of a caller, which is identical on all shards of this process and cannot be predicted by
+    /// clients.
     #[must_use]
     pub fn caller(&self, identity: impl Hash) -> u64 {
         self.hasher.hash_one(identity)

@@ -1,11 +1,11 @@
 //! Presence of watched channels as plain data: who is connected, who waits for an absent master, and which changes have
 //! not been reported yet.
 //!
-//! A channel is watched when a hook of the configuration matches it; all channels are watched while an operator's page
-//! follows them. The shard of a watched channel reports the channel's complete state after each input that changed it,
-//! never a delta, so that lost or replaced reports do no harm. The sequence of a shard never repeats or decreases
-//! during the life of the process; the epoch, which takes precedence, orders the states of different processes: it is
-//! the process's own, or in a cluster that of the channel's slot since this process began serving it.
+//! A channel is watched if a hook in the configuration matches it; while an operator's page follows all channels, all
+//! are watched. After each input that changed a watched channel, its shard reports the channel's complete state rather
+//! than a delta, so that lost or replaced reports do no harm. A shard's sequence numbers never repeat or decrease while
+//! the process runs. The epoch, which takes precedence, orders the states of different processes: it is the process's
+//! own or, in a cluster, that of the channel's slot since this process began serving the slot.
 
 use crate::id::{Account, CallerId, ChannelKey, Slot};
 use crate::limits::{PARTING_MAX, PRESENCE_RETRY_MS, PRESENCE_TOLD_PER_TURN};
@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use std::ops::Bound;
 use strum::{EnumCount, IntoStaticStr, VariantNames};
 
-/// Presence of one channel at one point in time.
+/// State of one channel's presence at one point in time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Presence {
     /// The channel's name.
@@ -28,17 +28,17 @@ pub struct Presence {
     pub account: Account,
     /// Bitmask of the hooks that watch the channel: bit n is entry n of `[[hook]]`.
     pub hooks: u16,
-    /// Slot of the channel, if slots move between nodes.
+    /// The channel's slot; set only if slots can move between nodes.
     pub slot: Option<Slot>,
-    /// Epoch; a higher one belongs to a later owner of the channel.
+    /// Epoch of the state; a higher epoch belongs to a later owner of the channel.
     pub epoch: u64,
-    /// Sequence number; within an epoch, a higher one is more recent.
+    /// Sequence number of the state; within an epoch, a higher one is more recent.
     pub sequence: u64,
     /// Time of this state.
     pub at: Wall,
-    /// The most recent change.
+    /// Kind of the most recent change.
     pub cause: PresenceCause,
-    /// Why the master or viewer of `cause` left, as named in the log.
+    /// Reason why the master or viewer in `cause` left, as it appears in the log.
     pub reason: Option<&'static str>,
     /// The master, if one is connected.
     pub master: Option<Master>,
@@ -47,7 +47,7 @@ pub struct Presence {
     /// Viewers and calls with messages queued for an absent master, oldest first; at most
     /// [`WAITERS_TOLD_MAX`](crate::limits::WAITERS_TOLD_MAX). If there are more, the newest of each caller is included.
     pub waiting: Vec<Waiter>,
-    /// Number of viewers omitted from `waiting`.
+    /// Number of waiting viewers omitted from `waiting`.
     pub more: u32,
 }
 
@@ -58,7 +58,7 @@ impl Presence {
         self.master.is_some() || self.viewers > 0 || !self.waiting.is_empty()
     }
 
-    /// Presence of a channel with nobody connected or waiting.
+    /// Creates the presence of a channel on which nobody is connected or waiting.
     #[must_use]
     pub fn nobody(record: &Record, hooks: u16, cause: PresenceCause) -> Self {
         Self {
@@ -87,12 +87,13 @@ pub struct Master {
     pub since: Wall,
     /// Address of the master.
     pub remote: SocketAddr,
-    /// Time since which the master is suspect, because it has not confirmed a message for long enough to be woken.
+    /// Time since which the master has been suspect, because it has not acknowledged a message for so long that it must
+    /// be woken.
     pub doubtful_since: Option<Wall>,
 }
 
 impl Master {
-    /// Whether the master is suspect, and is woken as if it were absent.
+    /// Whether the master is suspect and therefore woken as if it were absent.
     #[must_use]
     pub fn is_doubtful(&self) -> bool {
         self.doubtful_since.is_some()
@@ -102,11 +103,11 @@ impl Master {
 /// A viewer or call waiting for a master.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiter {
-    /// Client id of the viewer, or sender of an Alexa call.
+    /// Client id of the viewer, or sender id of an Alexa call.
     pub client_id: Box<str>,
-    /// Action of the oldest queued offer, or of the oldest message if there is no offer.
+    /// Action of the oldest queued offer or, if there is no offer, of the oldest message.
     pub action: Action,
-    /// Caller of the viewer's connection, where callers have their own shares.
+    /// Caller of the viewer's connection, if callers have their own shares.
     pub caller: Option<CallerId>,
     /// When the message with this `action` was accepted.
     pub since: Wall,
@@ -114,15 +115,15 @@ pub struct Waiter {
     pub until: Wall,
 }
 
-/// Kinds of changes.
+/// Kinds of changes to a channel's presence.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, EnumCount, IntoStaticStr, VariantNames,
 )]
 pub enum PresenceCause {
-    /// A viewer started waiting: its message was queued for an absent master.
+    /// A viewer started to wait: its message was queued for an absent master.
     #[strum(serialize = "viewer.waiting")]
     Waiting,
-    /// A viewer stopped waiting: its messages were delivered to the master, or expired.
+    /// A viewer stopped waiting: its messages were delivered to the master or have expired.
     #[strum(serialize = "viewer.served")]
     Served,
     /// A viewer joined.
@@ -131,31 +132,31 @@ pub enum PresenceCause {
     /// A viewer left.
     #[strum(serialize = "viewer.left")]
     ViewerLeft,
-    /// Another hook watches the channel because of a tag.
+    /// A changed tag caused another hook to watch the channel.
     #[strum(serialize = "channel.watched")]
     Watched,
     /// A master joined.
     #[strum(serialize = "master.joined")]
     MasterJoined,
-    /// A master that was reported gone turned out to be connected.
+    /// A master that had been reported gone turned out to be connected.
     #[strum(serialize = "master.confirmed")]
     MasterConfirmed,
-    /// A newer master superseded another one, or the older one got its slot back.
+    /// A newer master superseded the current one, or a superseded master got its slot back.
     #[strum(serialize = "master.replaced")]
     MasterReplaced,
     /// The master left.
     #[strum(serialize = "master.left")]
     MasterLeft,
     /// A hook no longer watches the channel because a tag was removed. Reported to that hook only, as a channel with
-    /// nobody on it.
+    /// nobody connected.
     #[strum(serialize = "channel.unwatched")]
     Unwatched,
-    /// The channel is deleted.
+    /// The channel was deleted.
     #[strum(serialize = "channel.deleted")]
     Deleted,
 }
 
-/// Report from a shard to its audience.
+/// A report from a shard to its audience.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Told {
     /// The state of a channel.
@@ -166,20 +167,20 @@ pub enum Told {
 
 /// Receives reports from shards; must not block.
 pub trait Audience: Send {
-    /// Accepts a report.
+    /// Delivers a report.
     ///
     /// # Errors
-    /// The report itself, if there is no space; the shard reports again later, with the state at that time.
+    /// The report itself if there is no space for it; the shard retries later with the channel's state at that time.
     fn tell(&mut self, told: Told) -> Result<(), Told>;
 
-    /// Whether anyone reads the states of all channels, including those that no hook watches. Queried at each join and
-    /// leave.
+    /// Whether there is a reader for the states of all channels, including those that no hook watches. Queried at each
+    /// join and leave.
     fn is_read(&self) -> bool {
         false
     }
 }
 
-/// Audience that discards everything, for tests and benchmarks.
+/// An audience that discards all reports, for tests and benchmarks.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Nobody;
 
@@ -191,23 +192,23 @@ impl Audience for Nobody {
 
 // The channels of a shard whose presence has changed and was not told yet.
 
-/// Latest change of a channel, with the reason for a departure.
+/// Latest change of a channel; if someone left, with the reason.
 pub type Change = (PresenceCause, Option<&'static str>);
 
-/// Unreported changes of a shard. At most one entry per watched channel: a state that cannot be delivered is sent later
-/// with its then current contents, so nothing is lost except final states of deleted channels beyond [`PARTING_MAX`],
-/// which is reported as well.
+/// A shard's unreported changes, with at most one entry per watched channel. A state that cannot be delivered is sent
+/// later with the contents it has by then, so nothing is lost except final states of deleted channels beyond
+/// [`PARTING_MAX`]; such a loss is reported as well.
 pub struct News {
     audience: Box<dyn Audience>,
     sequence: u64,
     changed: BTreeMap<ChannelKey, Change>,
-    /// Channel whose state was sent last. The one after it is next, so that a constantly changing channel does not
-    /// starve the others.
+    /// Channel whose state was sent last. The next channel in order follows, so that one that changes constantly does
+    /// not starve the others.
     turn: Option<ChannelKey>,
     /// Final states of channels that no longer exist.
     parting: VecDeque<Box<Presence>>,
     lost: bool,
-    /// Time until which nothing is sent, because the audience had no space.
+    /// Time until which no reports are sent because the audience had no space.
     waits: Option<Now>,
 }
 
@@ -218,7 +219,7 @@ impl Default for News {
 }
 
 impl News {
-    /// Creates an empty queue.
+    /// Creates a queue without changes that reports to `audience`.
     #[must_use]
     pub fn new(audience: Box<dyn Audience>) -> Self {
         Self {
@@ -232,14 +233,14 @@ impl News {
         }
     }
 
-    /// Whether anyone receives the states of a channel watched by these hooks.
+    /// Whether there is a reader for the state of a channel watched by these hooks.
     #[inline]
     #[must_use]
     pub fn is_watched(&self, hooks: u16) -> bool {
         hooks != 0 || self.audience.is_read()
     }
 
-    /// Records a change of a watched channel. Of several changes, the most significant is kept.
+    /// Records a change of a watched channel. If several changes are unreported, the most significant one is kept.
     pub fn changed(&mut self, channel: ChannelKey, change: Change) {
         let last = self.changed.entry(channel).or_insert(change);
         if change.0 >= last.0 {
@@ -263,19 +264,19 @@ impl News {
         }
     }
 
-    /// Drops the unreported change of a channel because another process has taken it over.
+    /// Drops the unreported change of a channel because another process has taken over the channel.
     pub fn forget(&mut self, channel: ChannelKey) {
         self.changed.remove(&channel);
     }
 
-    /// Whether anything must be reported at `now`.
+    /// Whether there is anything to report at `now`.
     #[inline]
     #[must_use]
     pub fn is_due(&self, now: Now) -> bool {
         !self.is_empty() && self.waits.is_none_or(|until| until <= now)
     }
 
-    /// When reporting is retried.
+    /// Time at which to retry reporting, if anything is unreported.
     #[must_use]
     pub fn next_due(&self) -> Option<Now> {
         self.waits.filter(|_| !self.is_empty())
@@ -287,8 +288,8 @@ impl News {
         self.changed.is_empty() && self.parting.is_empty() && !self.lost
     }
 
-    /// Reports what is due. `presence` returns the state of a channel with this sequence number; `None` if there is
-    /// nothing to report about it.
+    /// Sends the reports that are due. `presence` returns the state of a channel for the given sequence number, or
+    /// `None` if there is nothing to report about the channel.
     pub fn tell(
         &mut self,
         at: Moment,
@@ -333,7 +334,7 @@ impl News {
         self.changed.remove_entry(&channel)
     }
 
-    /// Sequence number for a state that is read at this moment.
+    /// Allocates the sequence number for a state that is read at this moment.
     pub fn next_sequence(&mut self) -> u64 {
         self.sequence += 1;
         self.sequence

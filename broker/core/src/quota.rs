@@ -1,8 +1,8 @@
 //! Token buckets for rate limits.
 //!
-//! A bucket is stored as its *debt*: tokens taken and not yet refilled. So an unused bucket is all zeros, and a full
-//! one can be dropped. Source: KVS WebRTC service quotas; the burst is specific to this service (codec/PROTOCOL.md,
-//! RATE-2).
+//! A bucket is stored as its *debt*: the tokens taken that have not been refilled. An unused bucket is therefore all
+//! zeros, and a full one can be dropped. Source: KVS WebRTC service quotas; the burst is specific to this service
+//! (codec/PROTOCOL.md, RATE-2).
 
 use crate::time::Now;
 use serde::Serialize;
@@ -11,14 +11,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Parameters of a token bucket; a rate of 0 means no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Rate {
-    /// Tokens per second.
+    /// Refill rate in tokens per second.
     pub rate: u32,
     /// Capacity of the bucket, in tokens.
     pub burst: u32,
 }
 
 impl Rate {
-    /// `rate` with a burst of five seconds.
+    /// Creates the parameters for `rate` with a burst of five seconds.
     #[must_use]
     pub fn of(rate: u32) -> Self {
         Self {
@@ -28,23 +28,24 @@ impl Rate {
     }
 }
 
-/// A token bucket. Its parameters ([`Rate`]) are passed as arguments, since millions of buckets share a few rates.
+/// A token bucket. Its parameters ([`Rate`]) are passed as arguments because millions of buckets share only a few
+/// different rates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Bucket {
-    /// Missing tokens, in thousandths, so that tokens per second equal thousandths per millisecond.
+    /// Missing tokens, in thousandths, so that a rate in tokens per second equals thousandths per millisecond.
     debt: u32,
-    /// Time of `debt`, in milliseconds; wraps after 49 days. An idle bucket may then seem more recently used than it is
-    /// and refills from that point.
+    /// Time at which `debt` was computed, in milliseconds; wraps after 49 days. An idle bucket may then appear to have
+    /// been used more recently than it was, and refills from that time.
     at: u32,
 }
 
 impl Bucket {
-    /// Takes a token; if there is none, takes nothing and returns `false`. A rate of 0 means no limit.
+    /// Takes a token, or takes nothing and returns `false` if no token is available. A rate of 0 means no limit.
     pub(crate) fn take(&mut self, rate: Rate, now: Now) -> bool {
         self.take_several(1, rate, now)
     }
 
-    /// Takes several tokens at once. A full bucket always suffices, regardless of its burst.
+    /// Takes several tokens at once. A full bucket always suffices, even if its burst is smaller.
     pub(crate) fn take_several(&mut self, tokens: u32, rate: Rate, now: Now) -> bool {
         let debt = self.debt_at(rate, now);
         let allowed = rate.rate == 0 || has_tokens(tokens, debt, rate);
@@ -69,7 +70,7 @@ impl Bucket {
         rate.rate == 0 || has_tokens(tokens, self.debt_at(rate, now), rate)
     }
 
-    /// Milliseconds until the bucket is full again.
+    /// Number of milliseconds until the bucket is full again.
     #[must_use]
     pub(crate) fn full_in(&self, rate: Rate, now: Now) -> u64 {
         u64::from(self.debt_at(rate, now).div_ceil(rate.rate.max(1)))
@@ -89,7 +90,7 @@ impl Bucket {
         }
     }
 
-    /// The given time, or the bucket's own time if that is later by less than a minute.
+    /// Returns `now`, or the bucket's own time if that is later by less than a minute.
     fn not_before(&self, now: Now) -> Now {
         let ahead = self.at.wrapping_sub(wrap(now));
         if ahead < 60_000 {
@@ -116,7 +117,8 @@ impl SharedBucket {
         bucket.has(rate, bucket.not_before(now))
     }
 
-    /// See [`Bucket::take`]. Shards read their clocks at different times; the bucket's time never goes backwards.
+    /// Atomic version of [`Bucket::take`]. Shards read their clocks at different times, so the bucket's time is never
+    /// set back.
     pub(crate) fn take(&self, rate: Rate, now: Now) -> bool {
         let order = Ordering::Relaxed;
         let taken = self.0.fetch_update(order, order, |bits| {
@@ -129,7 +131,7 @@ impl SharedBucket {
     }
 }
 
-/// Whether a bucket with this debt still holds this many tokens.
+/// Whether a bucket with this debt still contains this many tokens.
 fn has_tokens(tokens: u32, debt: u32, rate: Rate) -> bool {
     let full = debt == 0 && rate.burst > 0;
     full || debt.saturating_add(tokens * TOKEN) <= rate.burst.saturating_mul(TOKEN)
@@ -139,7 +141,7 @@ fn wrap(now: Now) -> u32 {
     u32::try_from(now.0 & u64::from(u32::MAX)).unwrap_or_default()
 }
 
-/// A token, in thousandths. A burst is at most a million tokens (`[quotas]`), which is 10⁹.
+/// A token, in thousandths. A burst is at most a million tokens (`[quotas]`), that is, 10⁹ thousandths.
 const TOKEN: u32 = 1000;
 
 #[cfg(test)]

@@ -1,25 +1,25 @@
-//! Readiness of the process for clients: set by the main thread, and read by shards once per load balancer probe.
+//! Readiness of the process to serve clients: set by the main thread, and read by a shard for each load balancer probe.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Readiness flags, one set per process.
+/// Readiness flags of the process, shared by all clones.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness(Arc<Flags>);
 
 #[derive(Debug, Default)]
 struct Flags {
-    /// Whether listeners accept connections and no shutdown is imminent.
+    /// Whether listeners accept connections and the process is not about to shut down.
     serves: AtomicBool,
-    /// Whether the registry is unable to accept changes.
+    /// Whether the registry cannot accept changes at present.
     store_failed: AtomicBool,
-    /// Whether the registry should accept no further channels.
+    /// Whether the registry should accept no additional channels.
     store_nearly_full: AtomicBool,
 }
 
 impl Readiness {
-    /// Whether the process is ready for clients, even while the registry accepts no changes, since messages are still
-    /// relayed.
+    /// Whether the process is ready to serve clients. Remains true while the registry accepts no changes, since
+    /// messages are still relayed.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.0.serves.load(Ordering::Relaxed)
@@ -35,7 +35,7 @@ impl Readiness {
         self.0.store_failed.swap(failed, Ordering::Relaxed) != failed
     }
 
-    /// Sets whether the registry's store is nearly full, with capacity for existing channels only.
+    /// Sets whether the registry's store is nearly full, which leaves capacity for existing channels only.
     pub fn set_store_nearly_full(&self, full: bool) {
         self.0.store_nearly_full.store(full, Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! Channel records: a channel without its connections.
+//! Channel records: everything that is stored of a channel, without its connections.
 
 use crate::time::Wall;
 use codec::control::{ChannelStatus, Tag};
@@ -9,10 +9,10 @@ use std::cmp::Ordering;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// Length of a version, in characters of `[A-Za-z0-9]`, as in the service.
+/// Length of a version, in characters of `[A-Za-z0-9]`, the same as in the cloud service.
 pub const VERSION_BYTES: usize = 20;
 
-/// A channel's version, which changes on every update. Guards Update and Delete against stale data.
+/// A channel's version, which changes on every update. Protects Update and Delete against stale data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "[u8; VERSION_BYTES]")]
 pub struct Version([u8; VERSION_BYTES]);
@@ -26,7 +26,7 @@ impl Version {
         }))
     }
 
-    /// A previously generated version; `None` unless it consists of letters and digits.
+    /// Restores a previously generated version; `None` unless it consists of letters and digits.
     #[must_use]
     pub fn from_bytes(bytes: [u8; VERSION_BYTES]) -> Option<Self> {
         bytes
@@ -52,11 +52,11 @@ impl TryFrom<[u8; VERSION_BYTES]> for Version {
 
 /// A channel record.
 ///
-/// Source: KVS API reference, "`ChannelInfo`". All channels are `SINGLE_MASTER`, and ACTIVE as soon as they are
-/// created.
+/// Source: KVS API reference, "`ChannelInfo`". All channels are of type `SINGLE_MASTER`, and are ACTIVE as soon as they
+/// are created.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// The ARN, which contains region, account, name and creation time.
+    /// The ARN, which contains the region, account, name and creation time.
     pub arn: ChannelArn,
     /// Lifetime of undelivered messages, in seconds: 5 to 120.
     pub ttl_seconds: u32,
@@ -64,11 +64,11 @@ pub struct Record {
     pub created: Wall,
     /// The current version.
     pub version: Version,
-    /// Keys and values, at most 50, in the given order.
+    /// Keys and values, at most 50 pairs, in the given order.
     pub tags: Tags,
 }
 
-/// Tags of a channel; a single word when empty, as for nearly all of a million channels.
+/// Tags of a channel; takes a single machine word if empty, as is the case for nearly all channels.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tags(
     #[expect(
@@ -87,7 +87,7 @@ impl Tags {
 }
 
 impl From<Vec<Tag>> for Tags {
-    /// Converts a vector, freeing its spare capacity, which [`Record::bytes`] does not count.
+    /// Converts a vector of tags, freeing its spare capacity, which [`Record::bytes`] does not count.
     fn from(mut tags: Vec<Tag>) -> Self {
         tags.shrink_to_fit();
         Self((!tags.is_empty()).then(|| Box::new(tags)))
@@ -102,7 +102,7 @@ impl Deref for Tags {
     }
 }
 
-/// Entry of a channel on a list page: everything except the tags, which may take about 80 KiB.
+/// A channel's entry on a page of a channel list: everything except the tags, which may take about 80 KiB.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ListedChannel {
     /// See [`Record::arn`].
@@ -118,7 +118,7 @@ pub struct ListedChannel {
 }
 
 impl Record {
-    /// Number of bytes of shard memory that the record takes, including its table entries and the allocator's overhead.
+    /// Number of bytes of shard memory taken by the record, including its table entries and the allocator's overhead.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let text = |text: &str| allocated(text.len());
@@ -129,7 +129,7 @@ impl Record {
         RECORD_BYTES_FIXED + arn + list + self.tags.iter().map(tag).sum::<usize>()
     }
 
-    /// Contribution of the channel to the holdings of its account.
+    /// The channel's contribution to the totals of its account.
     #[must_use]
     pub fn holding(&self) -> Holding {
         Holding {
@@ -138,7 +138,7 @@ impl Record {
         }
     }
 
-    /// Entry of the channel on a list page.
+    /// Creates the channel's entry for a page of a channel list.
     #[must_use]
     pub fn listed(&self, status: ChannelStatus) -> ListedChannel {
         ListedChannel {
@@ -151,7 +151,7 @@ impl Record {
     }
 }
 
-/// A record as a key in the order of identities, without text of its own.
+/// A record that serves as a key sorted by identity, without a separate copy of the text.
 #[derive(Clone, Debug)]
 pub(crate) struct NamedRecord(pub(crate) Arc<Record>);
 
@@ -181,17 +181,17 @@ impl Ord for NamedRecord {
     }
 }
 
-/// Number of channels of an account and the size of their records, on one or more shards.
+/// Number of an account's channels and the size of their records, on one or more shards.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holding {
     /// Number of channels, including those being created.
     pub channels: u64,
-    /// Number of bytes in the records of the channels.
+    /// Total number of bytes of the channels' records.
     pub bytes: u64,
 }
 
 impl Holding {
-    /// Adds the channels and bytes of another total.
+    /// Returns the sum of this total and another one.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self {
@@ -201,8 +201,8 @@ impl Holding {
     }
 }
 
-/// A large number of records, in the given order. Stored in chunks, each freed when its last record is taken, so that
-/// converting a million records does not need memory for both representations.
+/// A large number of records, in the given order. Stored in chunks, each of which is freed when its last record is
+/// taken, so that converting a million records does not require memory for both representations.
 #[derive(Debug, Default)]
 pub struct Records(Vec<Vec<Record>>);
 
@@ -249,14 +249,14 @@ impl IntoIterator for Records {
     }
 }
 
-/// Maximum memory that an allocation of this size takes, in bytes: the allocator's size classes are one eighth apart,
-/// and at least 16 bytes.
+/// Maximum memory taken by an allocation of this size, in bytes: the allocator's size classes are one eighth apart, and
+/// at least 16 bytes.
 fn allocated(bytes: usize) -> usize {
     bytes + bytes / 8 + 16
 }
 
-/// Number of bytes that a channel takes in the tables, excluding its texts: the slot, entries of a half-full map and of
-/// a half-full chunk of the catalog, and entries in the lists of free slots and of a node's slots.
+/// Number of bytes that a channel takes in tables, excluding its texts: its slot, the entries in a half-full map and a
+/// half-full catalog chunk, and the entries in the list of free slots and in the list of a node's slots.
 const RECORD_BYTES_FIXED: usize = 256;
 
 /// Number of records per chunk, about 48 KiB.

@@ -1,9 +1,9 @@
-//! Refusals: the only way to refuse a request.
+//! Refusals: the single mechanism for refusing a request.
 //!
 //! A refusal contains the check that failed, the error sent to the client, and details for operators only. Its wire
-//! format follows from the purpose of the request: JSON for the API, XML for STS, `{"message":"…"}` if no operation is
-//! known. `codec` has two types of its own, since it knows neither checks nor operators: [`sigv4::Refusal`], which is
-//! converted to a refusal here, and `signal::Fault`, which is answered by a message on the WebSocket.
+//! format depends on the purpose of the request: JSON for the API, XML for STS, `{"message":"…"}` if no operation is
+//! known. `codec` has two separate types, since it knows neither checks nor operators: [`sigv4::Refusal`], which is
+//! converted to a refusal here, and `signal::Fault`, which is answered with a message on the WebSocket.
 
 use crate::check::Check;
 use crate::event::{AuthFailure, PlayerOutcome, Purpose, UpgradeOutcome};
@@ -20,29 +20,29 @@ pub struct Refusal {
     pub check: Check,
     /// The error sent to the client.
     pub error: ErrorCode,
-    /// Text of the error.
+    /// Message text of the error.
     pub message: Cow<'static, str>,
-    /// The policy and statement that refused the request, or another reason, for operators only.
+    /// The policy and statement that denied the request, or another reason; for operators only.
     pub policy: Option<Box<str>>,
 }
 
-/// Error of a refusal: its type and status.
+/// Error sent for a refusal: its type and status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorCode {
     /// An API error; its status depends on the request's purpose.
     Api(ErrorKind),
     /// An STS error.
     Sts(sts::ErrorKind),
-    /// An invalid signature.
+    /// An invalid or missing signature.
     Signature(sigv4::Refusal),
     /// A fixed status and type, regardless of the operation.
     Fixed(u16, &'static str),
-    /// Status and type requested by a test (`--dev`), in the error format of this operation.
+    /// The status and type requested by a test (`--dev`), in the error format of this operation.
     Injected(u16, &'static str, Option<Operation>),
 }
 
 impl Refusal {
-    /// A refusal without a policy.
+    /// Creates a refusal that was not caused by a policy.
     #[must_use]
     pub fn new(
         check: Check,
@@ -57,40 +57,40 @@ impl Refusal {
         }
     }
 
-    /// A refusal because the server is temporarily unable to serve the request.
+    /// Creates the refusal for a request that the server is temporarily unable to serve.
     #[must_use]
     pub fn unavailable(check: Check, message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(check, ErrorKind::ServiceUnavailable, message)
     }
 
-    /// A refusal because a rate limit or a table's limit was reached.
+    /// Creates the refusal for a request that exceeds a rate limit or the capacity of a table.
     pub(crate) fn limited(check: Check, message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(check, ErrorKind::ClientLimitExceeded, message)
     }
 
-    /// A refusal because an argument is missing or violates its constraints.
+    /// Creates the refusal for an argument that is missing or violates its constraints.
     pub(crate) fn invalid(check: Check, message: &'static str) -> Self {
         Self::new(check, ErrorKind::InvalidArgument, message)
     }
 
-    /// A refusal with this status of a request that is not valid HTTP.
+    /// Creates a refusal with this status for a request that is not valid HTTP.
     pub(crate) fn of_head(check: Check, status: u16, message: &'static str) -> Self {
         let error_type = ErrorKind::InvalidArgument.error_type();
         Self::new(check, ErrorCode::Fixed(status, error_type), message)
     }
 
-    /// A finding about a request that is served nevertheless, listed with the refusals for this reason.
+    /// Creates a finding about a request that is served nevertheless, listed with the refusals for the given reason.
     pub(crate) fn noticed(check: Check, reason: Option<Box<str>>) -> Self {
         Self::new(check, ErrorCode::Fixed(200, ""), "").by_policy(reason)
     }
 
-    /// Sets the policy and statement that refused the request.
+    /// Sets the policy and statement that denied the request.
     #[must_use]
     pub fn by_policy(self, policy: Option<Box<str>>) -> Self {
         Self { policy, ..self }
     }
 
-    /// Status of the response to a request of this purpose.
+    /// Returns the status of the response to a request with this purpose.
     pub(crate) fn status(&self, purpose: Purpose) -> u16 {
         match self.error_for(purpose) {
             ErrorCode::Api(kind) => purpose.status(kind),
@@ -110,7 +110,7 @@ impl Refusal {
         }
     }
 
-    /// Body and content type of the response, with this request id.
+    /// Returns the body of the response with this request id, and its content type.
     pub(crate) fn body(&self, purpose: Purpose, id: &str) -> (Vec<u8>, &'static str) {
         if purpose == Purpose::Whep {
             return (self.problem(), "application/problem+json");
@@ -129,7 +129,7 @@ impl Refusal {
         (body, "application/json")
     }
 
-    /// Response body for a player (RFC 9457).
+    /// Formats the response body for a player (RFC 9457).
     fn problem(&self) -> Vec<u8> {
         let (title, status) = (self.error_type(Purpose::Whep), self.status(Purpose::Whep));
         let mut body = format!(r#"{{"title":"{title}","status":{status},"detail":"#).into_bytes();
@@ -138,8 +138,8 @@ impl Refusal {
         body
     }
 
-    /// The error to send for the request's purpose: STS has its own names for invalid signatures, and reports every API
-    /// error as a server at capacity.
+    /// Returns the error to send for the request's purpose: STS has its own names for invalid signatures, and reports
+    /// every API error as the server being at capacity.
     fn error_for(&self, purpose: Purpose) -> ErrorCode {
         match (purpose, self.error) {
             (Purpose::Sts(_), ErrorCode::Api(_)) => sts::ErrorKind::ServiceUnavailable.into(),
@@ -150,7 +150,7 @@ impl Refusal {
         }
     }
 
-    /// The authentication or authorization failure that the refusal is counted as.
+    /// The authentication or authorization failure as which the refusal is counted.
     pub(crate) fn auth_failure(&self) -> Option<AuthFailure> {
         match self.error {
             ErrorCode::Signature(refusal) => Some(AuthFailure::Signature(refusal.reason())),
@@ -176,7 +176,7 @@ impl Refusal {
         self.error == ErrorCode::Signature(sigv4::Refusal::Missing)
     }
 
-    /// The outcome that a refused upgrade is counted under.
+    /// The outcome as which a refused upgrade is counted.
     pub(crate) fn upgrade_outcome(&self) -> UpgradeOutcome {
         if self.check == Check::Draining {
             return UpgradeOutcome::Draining;
@@ -210,7 +210,7 @@ impl Refusal {
         }
     }
 
-    /// The outcome that a player's refused offer is counted under.
+    /// The outcome as which a player's refused offer is counted.
     pub(crate) fn player_outcome(&self) -> PlayerOutcome {
         match (self.check, self.status(Purpose::Whep)) {
             (Check::WhepNoMaster, _) => PlayerOutcome::NoMaster,
@@ -223,7 +223,7 @@ impl Refusal {
         }
     }
 
-    /// Reason for operators; for some STS errors, the text of the response.
+    /// Reason for operators; for some STS errors, the text in the response.
     #[must_use]
     pub fn reason(&self) -> Option<&str> {
         let is_text = matches!(self.error, ErrorCode::Sts(_))

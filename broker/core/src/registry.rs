@@ -1,7 +1,7 @@
 //! The registry: channel records that outlive the process.
 //!
-//! Records live in the memory of their home shard; a [`Store`] makes changes durable. The encoding of a record is
-//! defined here. Sessions and messages are not stored.
+//! Records are kept in the memory of their home shard; a [`Store`] makes changes durable. This module defines the
+//! encoding of a record. Sessions and messages are not stored.
 
 use crate::id::{ChannelKey, ShardId};
 use crate::record::{Record, VERSION_BYTES, Version};
@@ -21,12 +21,12 @@ pub enum Change<'a> {
     Remove(&'a ChannelArn),
 }
 
-/// Why a change could not be stored. The call is answered with `ServiceUnavailable`.
+/// Why a change could not be stored. The call is answered with `ServiceUnavailable` in this case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreError {
     /// Too many changes are in flight. A retry may succeed.
     Busy,
-    /// The store fails, with this error and its remedy.
+    /// The store failed; contains the error and its remedy.
     Failed(Box<str>),
 }
 
@@ -44,13 +44,13 @@ impl std::error::Error for StoreError {}
 /// State of a submitted change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Submitted {
-    /// Stored, as durably as this store can.
+    /// Stored, as durably as this store supports.
     Kept,
-    /// Pending; the result follows in a letter with the same key.
+    /// Pending; the result will arrive in a letter with the same key.
     Later,
 }
 
-/// Where to send the result of a pending change.
+/// Destination of the result of a pending change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket {
     /// Home shard of the channel.
@@ -59,12 +59,12 @@ pub struct Ticket {
     pub channel: ChannelKey,
 }
 
-/// Persists records beyond the life of the process. One per shard, for that shard's channels only. Never blocks.
+/// Persists records beyond the life of the process. Each shard has its own store, for its channels only. Never blocks.
 pub trait Store: Send {
-    /// Submits a change of the channel `of`, which has no other change in flight.
+    /// Submits a change of the channel `of`, which must have no other change in flight.
     ///
     /// # Errors
-    /// If the change cannot be stored, in which case it is not made.
+    /// If the change cannot be stored, in which case it has no effect.
     fn submit(&mut self, of: ChannelKey, change: Change<'_>) -> Result<Submitted, StoreError>;
 }
 
@@ -81,19 +81,19 @@ pub trait Store: Send {
 /// Why bytes cannot be decoded as a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordError {
-    /// The format, given by its number, belongs to a later version of this program.
+    /// The format, identified by its number, belongs to a later version of this program.
     Format(u8),
     /// The bytes end within a field, or continue after the last one.
     Length,
-    /// A text is not UTF-8.
+    /// A text field is not valid UTF-8.
     Text,
     /// The ARN is invalid.
     Arn,
-    /// The version contains characters other than letters and digits.
+    /// The version contains a character other than a letter or a digit.
     Version,
-    /// More tags than a channel can have.
+    /// There are more tags than a channel can have.
     Tags,
-    /// The record belongs to a different key.
+    /// The record belongs under a different key.
     Key,
 }
 
@@ -116,11 +116,11 @@ impl fmt::Display for RecordError {
 
 impl std::error::Error for RecordError {}
 
-/// Maximum size of a record in bytes: the longest ARN that a request may contain, and the most and longest tags at four
-/// bytes per character.
+/// Maximum size of an encoded record in bytes: the longest ARN that a request may contain, and the maximum number of
+/// tags with the longest text, at four bytes per character.
 pub const ENCODED_BYTES_MAX: usize = 80 << 10;
 
-/// Key of a channel's record; at most one channel of an identity exists at a time.
+/// Returns the key of a channel's record. At most one channel with the same identity exists at a time.
 #[must_use]
 pub fn key(arn: &ChannelArn) -> &str {
     arn.identity()
@@ -129,7 +129,7 @@ pub fn key(arn: &ChannelArn) -> &str {
 /// Encodes a record into at most [`ENCODED_BYTES_MAX`] bytes.
 ///
 /// # Panics
-/// If a text is longer than the API accepts.
+/// If a text is longer than the API permits.
 #[must_use]
 pub fn encode(record: &Record) -> Box<[u8]> {
     let Record {
@@ -156,7 +156,7 @@ pub fn encode(record: &Record) -> Box<[u8]> {
 /// Decodes the record stored under a key.
 ///
 /// # Errors
-/// [`RecordError`]; no field of a rejected record should be used.
+/// [`RecordError`] if the record is malformed.
 pub fn decode(key: &str, bytes: &[u8]) -> Result<Record, RecordError> {
     let mut rest = Rest(bytes);
     match rest.take(1)? {
@@ -192,7 +192,7 @@ pub fn decode(key: &str, bytes: &[u8]) -> Result<Record, RecordError> {
     })
 }
 
-/// Unread bytes.
+/// Bytes that have not been read yet.
 struct Rest<'b>(&'b [u8]);
 
 impl<'b> Rest<'b> {
@@ -223,7 +223,7 @@ fn put_text(bytes: &mut Vec<u8>, text: &str) {
 }
 
 /// # Panics
-/// If a text is longer than the API accepts.
+/// If the text is longer than the API permits.
 fn put_length(bytes: &mut Vec<u8>, len: usize) {
     let len = u16::try_from(len).expect("ARNs have at most 1,024 bytes, tags at most 1,024");
     bytes.extend(len.to_le_bytes());

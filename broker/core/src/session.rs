@@ -1,5 +1,5 @@
-//! Protocol state of one connection: HTTP until it upgrades, then WebSocket, then closing. Channels appear here only as
-//! keys.
+//! Protocol state of one connection: HTTP until an upgrade, then WebSocket, then closing. Channels are referred to only
+//! by their keys.
 
 pub(crate) mod http;
 pub(crate) mod outbox;
@@ -17,7 +17,7 @@ use outbox::Outbox;
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 use web_socket::{Due, Role, Tally, WebSocket};
 
-/// State of one connection. Rare states are boxed: an open, idle WebSocket is by far the most common.
+/// State of one connection. Rare states are boxed because nearly all connections are open, idle WebSockets.
 #[derive(Debug)]
 pub(crate) struct Session {
     /// See [`Self::peer`].
@@ -30,21 +30,22 @@ pub(crate) struct Session {
     pub outbox: Outbox,
     /// The connection's entry in the shard's timer wheel.
     pub timer: TimerId,
-    /// Gauge in which the connection is counted.
+    /// Gauge by which the connection is counted.
     pub place: ConnectionRole,
     /// Whether queued bytes may be sent.
     pub sending: SendState,
-    /// Whether the socket was full and has not drained since.
+    /// Whether the socket was full and the queue has not been drained since.
     pub behind: bool,
-    /// Whether the connection was aborted because the peer does not read.
+    /// Whether the connection was aborted because its peer does not read.
     pub cut: bool,
     /// Number of bytes counted in the shard's telemetry of slow connections.
     pub weight: u32,
-    /// Whether the connection's acknowledgements are queried, and how much was written since the last query.
+    /// Whether the kernel is queried for the connection's acknowledgements, and how much has been written since the
+    /// last query.
     pub asking: ProofQueries,
 }
 
-/// Packs into one byte whether a connection is listed for queries of its acknowledgements, whether a test simulates a
+/// Stores in one byte whether a connection is listed for acknowledgement queries, whether a test simulates a
 /// disconnected peer, and how many bytes the kernel has accepted since the last query.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ProofQueries(u8);
@@ -54,7 +55,7 @@ impl ProofQueries {
     const HALF_OPEN: u8 = 1 << 6;
     const FLAGS: u8 = Self::LISTED | Self::HALF_OPEN;
 
-    /// Whether a test simulates a disconnected peer, which is not read and acknowledges nothing.
+    /// Whether a test simulates a disconnected peer: nothing is read from the peer, and it acknowledges nothing.
     pub(crate) fn is_half_open(self) -> bool {
         self.0 & Self::HALF_OPEN != 0
     }
@@ -64,21 +65,20 @@ impl ProofQueries {
         self.0 = self.0 & !Self::HALF_OPEN | if half_open { Self::HALF_OPEN } else { 0 };
     }
 
-    /// Whether the connection is listed for queries of its acknowledgements.
+    /// Whether the connection is listed for acknowledgement queries.
     pub(crate) fn is_listed(self) -> bool {
         self.0 & Self::LISTED != 0
     }
 
-    /// Adds the connection to the list for queries of its acknowledgements, or removes it; returns whether it was
-    /// listed.
+    /// Adds the connection to the list for acknowledgement queries or removes it; returns whether it was listed before.
     pub(crate) fn list(&mut self, listed: bool) -> bool {
         let before = self.is_listed();
         self.0 = self.0 & !Self::LISTED | if listed { Self::LISTED } else { 0 };
         before
     }
 
-    /// Adds bytes accepted by the kernel, in steps of [`ASK_STEP_BYTES`]. Returns `true` when the next query is due,
-    /// and restarts the count.
+    /// Adds bytes accepted by the kernel, in steps of [`ASK_STEP_BYTES`]. Returns `true` and restarts the count if the
+    /// next query is due.
     pub(crate) fn took(&mut self, bytes: usize) -> bool {
         let steps = usize::from(self.0 & !Self::FLAGS) + bytes.div_ceil(ASK_STEP_BYTES);
         let is_due = steps >= UNREAD_BYTES_FREE / ASK_STEP_BYTES;
@@ -87,7 +87,7 @@ impl ProofQueries {
         is_due
     }
 
-    /// Restarts the count after a query to the kernel.
+    /// Restarts the count after the kernel was queried.
     pub(crate) fn was_asked(&mut self) {
         self.0 &= Self::FLAGS;
     }
@@ -95,7 +95,7 @@ impl ProofQueries {
 
 const _: () = assert!(UNREAD_BYTES_FREE / ASK_STEP_BYTES < ProofQueries::HALF_OPEN as usize);
 
-/// How a connection arrived: with or without TLS, directly or as a stream of a link.
+/// How a connection arrived: with or without TLS, directly or over a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Entry {
     Plain,
@@ -104,7 +104,7 @@ enum Entry {
     InnerTls,
 }
 
-/// An address in 16 bytes, compared to 32 for the standard type; IPv6 addresses are boxed.
+/// An address in 16 bytes instead of the 32 of the standard type; IPv6 addresses are boxed.
 #[derive(Debug)]
 enum Remote {
     V4(SocketAddrV4),
@@ -113,14 +113,14 @@ enum Remote {
     Forwarded(Box<Forwarded>),
 }
 
-/// Client of a single request, according to its forwarding headers.
+/// Client of a single request, as reported by forwarding headers.
 #[derive(Debug)]
 pub(crate) struct Forwarded {
     /// Address of the proxy.
     pub(crate) proxy: SocketAddr,
-    /// Address of the client, or of the proxy if the client's is unclear.
+    /// Address of the client, or of the proxy if the client's address is unclear.
     pub(crate) client: SocketAddr,
-    /// Whether the client uses TLS, if the proxy reports it.
+    /// Whether the client uses TLS, if reported by the proxy.
     pub(crate) tls: Option<bool>,
     /// Why the client's address is unclear.
     pub(crate) unclear: Option<Unclear>,
@@ -138,11 +138,11 @@ impl Remote {
 /// Whether queued bytes may be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SendState {
-    /// Bytes are sent once announced.
+    /// Bytes may be sent once they have been announced.
     Idle,
-    /// An [`crate::machine::Output::Send`] is in progress.
+    /// An [`crate::machine::Output::Send`] has been emitted and not yet processed.
     Announced,
-    /// Withheld by a test fault, and sent when the fault ends.
+    /// Withheld by a test fault until the fault ends.
     Withheld,
     /// Withheld by a test fault until the connection ends.
     WithheldForGood,
@@ -151,13 +151,14 @@ pub(crate) enum SendState {
 /// States of a connection, in lifecycle order.
 #[derive(Debug)]
 pub(crate) enum SessionState {
-    /// Waiting for requests, or for a call's answer.
+    /// Waiting for requests, or for the answer to a call.
     Http(Box<Http>),
     /// Waiting for frames.
     Open(WebSocket),
-    /// A close frame has been queued, and the peer's is awaited; everything else from the peer is discarded.
+    /// A close frame has been queued, and the peer's close frame is awaited; everything else from the peer is
+    /// discarded.
     AwaitCloseEcho(Box<WebSocket>, Now),
-    /// The edge must close or abort the connection; it reports when the descriptor is free.
+    /// The edge must close or abort the connection, and reports when the descriptor is free.
     AwaitGone(Box<Ending>),
 }
 
@@ -166,14 +167,14 @@ pub(crate) enum SessionState {
 pub(crate) struct Ending {
     /// Time at which an incomplete close is aborted; `NEVER` once it has been aborted.
     pub deadline: Now,
-    /// Channel and role, to which unsent messages are returned.
+    /// Channel and role of the connection; its unsent messages return to the channel's queue.
     pub was: Option<(ChannelKey, Role)>,
-    /// Statistics for the log, for a WebSocket that has ended.
+    /// Statistics for the log, if the session was a WebSocket.
     pub tally: Option<Tally>,
-    /// Why the connection ended; the first cause wins.
+    /// Why the connection ended; if there are several causes, the first one.
     pub reason: Option<EndReason>,
-    /// Policy and statement that forbid the connection, or the key, role, policy or sign-in that no longer exists, if
-    /// it was closed for lack of permission.
+    /// If the connection was closed for lack of permission: the policy and statement that forbid it, or the key, role,
+    /// policy or sign-in that no longer exists.
     pub refused_by: Option<Box<str>>,
     /// See [`Session::peer_is_done`].
     pub peer_is_done: bool,
@@ -182,8 +183,8 @@ pub(crate) struct Ending {
 }
 
 impl Session {
-    /// Creates the session of an accepted connection, which must complete its TLS handshake or send its first head
-    /// before `deadline`.
+    /// Creates the session of an accepted connection, which must complete its TLS handshake or send its first request
+    /// head before `deadline`.
     #[must_use]
     pub(crate) fn accepted(peer: Peer, deadline: Now) -> Self {
         Self {
@@ -207,7 +208,7 @@ impl Session {
         }
     }
 
-    /// Makes the session wait for the TLS handshake, the PROXY header, or both.
+    /// Makes the session wait for the TLS handshake, the PROXY protocol header, or both.
     pub(crate) fn shakes_hands(&mut self) {
         if let Some(http) = self.http_mut() {
             http.stage = HttpStage::AwaitTls;
@@ -215,12 +216,12 @@ impl Session {
         }
     }
 
-    /// Sets the address of the client behind the proxy that connected.
+    /// Sets the address of the client, as reported by the proxy that opened the connection.
     pub(crate) fn comes_from(&mut self, client: SocketAddr) {
         self.remote = Remote::of(client);
     }
 
-    /// Client of the request: the peer, or the client reported by a proxy.
+    /// Returns the client that sent the request: the connected peer, or the client reported by a proxy.
     #[must_use]
     pub(crate) fn peer(&self) -> Peer {
         let says = self.forwarded().and_then(|it| it.tls);
@@ -231,7 +232,7 @@ impl Session {
         }
     }
 
-    /// The connected peer, regardless of the client it reports.
+    /// Returns the connected peer, even if it is a proxy that reports another client.
     #[must_use]
     pub(crate) fn own_peer(&self) -> Peer {
         Peer {
@@ -257,14 +258,14 @@ impl Session {
         }
     }
 
-    /// Sets a proxy's report about a request, replacing the previous request's.
+    /// Replaces a proxy's report about the previous request with that about the current one.
     pub(crate) fn forwards(&mut self, says: Option<Box<Forwarded>>) {
         if says.is_some() || self.forwarded().is_some() {
             self.remote = says.map_or_else(|| Remote::of(self.origin()), Remote::Forwarded);
         }
     }
 
-    /// Takes the proxy's report about the request, for a session that continues on another shard or node.
+    /// Takes a proxy's report about the request, for a session that continues on another shard or node.
     pub(crate) fn take_forwarded(&mut self) -> Option<Box<Forwarded>> {
         let own = Remote::of(self.origin());
         match std::mem::replace(&mut self.remote, own) {
@@ -273,7 +274,7 @@ impl Session {
         }
     }
 
-    /// Whether the connection is a stream of a link, forwarded by another node.
+    /// Whether the connection is a stream of a link, that is, was forwarded by another node.
     #[inline]
     #[must_use]
     pub(crate) fn is_inner(&self) -> bool {
@@ -318,7 +319,7 @@ impl Session {
         }
     }
 
-    /// Whether the next request must wait, because too many bytes of responses are queued for the peer or the response
+    /// Whether the next request must wait because too many bytes of responses are queued for the peer or the response
     /// is withheld.
     #[must_use]
     pub(crate) fn answers_wait(&self) -> bool {
@@ -329,7 +330,7 @@ impl Session {
         matches!(self.state, SessionState::Http(_)) && self.sending == SendState::Withheld
     }
 
-    /// Bytes available to the edge: the queued ones, unless withheld.
+    /// Bytes that the edge may send: the queued bytes, unless they are withheld.
     #[inline]
     #[must_use]
     pub(crate) fn unsent(&self) -> &[u8] {
@@ -339,7 +340,8 @@ impl Session {
         }
     }
 
-    /// Prefix of the unsent bytes that may share TLS records: only the first frame if the client's buffer is small.
+    /// Returns the first of the unsent bytes that may share TLS records: only the first frame if the client's buffer is
+    /// small.
     #[inline]
     #[must_use]
     pub(crate) fn unsent_record(&self) -> &[u8] {
@@ -356,7 +358,7 @@ impl Session {
         unsent
     }
 
-    /// Whether queued bytes must be announced; marks them as announced.
+    /// Whether there are queued bytes to announce; if so, marks them as announced.
     #[inline]
     pub(crate) fn announces(&mut self) -> bool {
         let announces = self.sending == SendState::Idle && !self.outbox.unsent().is_empty();
@@ -366,7 +368,7 @@ impl Session {
         announces
     }
 
-    /// Records that the edge took the announced bytes, or that they were returned.
+    /// Records that the edge has taken the announced bytes, or that they were returned.
     #[inline]
     pub(crate) fn was_taken(&mut self) {
         if self.sending == SendState::Announced {
@@ -374,7 +376,7 @@ impl Session {
         }
     }
 
-    /// Whether no timer applies: bytes are withheld, and the connection is open or can end only once they are released.
+    /// Whether no timer applies: bytes are withheld, and the connection is open or cannot end until they are released.
     #[must_use]
     pub(crate) fn stands_still(&self) -> bool {
         let for_a_time = match self.sending {
@@ -389,8 +391,8 @@ impl Session {
         }
     }
 
-    /// Deadline of an HTTP connection. While requests wait for their turn, or for the peer to read responses, only the
-    /// deadline for reading responses applies; while a call is in progress, only that of the call.
+    /// Deadline of an HTTP connection. While requests wait for their turn or for the peer to read responses, only the
+    /// deadline for reading responses applies; while a call is in progress, only the call's deadline applies.
     #[must_use]
     fn http_due(&self, http: &Http) -> Now {
         let awaits_head = matches!(http.stage, HttpStage::AwaitHead);
@@ -403,8 +405,8 @@ impl Session {
         }
     }
 
-    /// Number of bytes that the connection holds beyond its allowance: unfinished or waiting requests and unread
-    /// responses of an HTTP connection; an unfinished message of a WebSocket.
+    /// Number of bytes held by the connection beyond its free allowance: unfinished or waiting requests and unread
+    /// responses of an HTTP connection, or an unfinished message of a WebSocket.
     #[must_use]
     pub(crate) fn held(&self) -> usize {
         let answers = self.outbox.bytes();
@@ -446,7 +448,7 @@ impl Session {
         }
     }
 
-    /// Mutable statistics, logged at the end, if the connection was admitted as a WebSocket.
+    /// Mutable statistics, which are logged when the connection ends, if it was admitted as a WebSocket.
     pub(crate) fn tally_mut(&mut self) -> Option<&mut Tally> {
         match &mut self.state {
             SessionState::Open(web_socket) => Some(&mut web_socket.tally),
@@ -467,7 +469,7 @@ impl Session {
         }
     }
 
-    /// Why a WebSocket ends, if known.
+    /// Why the WebSocket ended or is closing, if known.
     #[must_use]
     pub(crate) fn reason(&self) -> Option<EndReason> {
         match &self.state {
@@ -478,8 +480,8 @@ impl Session {
         }
     }
 
-    /// Takes the policy and statement that forbid the WebSocket, or the key, role, policy or sign-in that no longer
-    /// exists.
+    /// Takes the policy and statement that forbid the WebSocket, or the name of the key, role, policy or sign-in that
+    /// no longer exists.
     pub(crate) fn take_refused(&mut self) -> Option<Box<str>> {
         match &mut self.state {
             SessionState::Open(web_socket) => web_socket.held.take_refused(),
@@ -489,8 +491,8 @@ impl Session {
         }
     }
 
-    /// Whether the peer will send nothing more: it started closing the WebSocket with its close frame (RFC 6455 section
-    /// 5.5.1), and no ping is in flight that it might still answer.
+    /// Whether the peer will send nothing more: it has started closing the WebSocket with its close frame (RFC 6455
+    /// section 5.5.1), and no ping that it might still answer is in flight.
     #[must_use]
     pub(crate) fn peer_is_done(&self) -> bool {
         let done = |web_socket: &WebSocket| {
@@ -505,7 +507,7 @@ impl Session {
         }
     }
 
-    /// Sets the reason for a WebSocket's end, unless one is already set.
+    /// Sets the reason why a WebSocket ends, unless a reason is already set.
     pub(crate) fn because(&mut self, reason: EndReason) {
         match &mut self.state {
             SessionState::Open(web_socket) => web_socket.because(reason),
@@ -517,7 +519,7 @@ impl Session {
         }
     }
 
-    /// Whether the session is a device waiting for a caller.
+    /// Whether the session is a device that is waiting for a caller.
     #[must_use]
     pub(crate) fn awaits_wake(&self) -> bool {
         matches!(&self.state, SessionState::Http(http) if matches!(http.stage, HttpStage::AwaitWake(_)))
@@ -534,28 +536,28 @@ impl Session {
     }
 }
 
-/// No deadline.
+/// A time that is never reached, for states without a deadline.
 pub(crate) const NEVER: Now = Now(u64::MAX);
 
 // Event that ends each state of a connection when its peer is silent.
 
-/// Event that ends a state if nothing else happens.
+/// Event that is guaranteed to end a state if nothing else does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
-    /// The shard's timer, at this time at the latest; its wheel contains the session.
+    /// The shard's timer fires, at this time at the latest; the session is in the timer wheel.
     Until(Now),
-    /// The shard's next turn, when waiting requests are answered.
+    /// The shard's next turn begins, in which waiting requests are answered.
     OwnTurn,
-    /// The edge, which must abort the connection, stops reading and writing, and reports the end with the kernel's last
+    /// The edge, which must abort the connection, stops reading and writing and reports the end after the kernel's last
     /// completions, which do not depend on the peer.
     Aborted,
 }
 
 impl Session {
-    /// The event that ends the session's state if nothing else happens.
+    /// Returns the event that ends the session's state if nothing else does.
     ///
-    /// A new state does not compile unless it is handled here; the simulation checks after every step that each
-    /// returned event is armed.
+    /// The match is exhaustive, so that a new state must be handled here; the simulation checks after every step that
+    /// the returned event is armed.
     #[must_use]
     pub(crate) fn waits(&self, timeouts: &Timeouts, now: Now) -> Wait {
         match &self.state {

@@ -1,7 +1,7 @@
-//! The validated configuration as plain data: written once at startup, then only read.
+//! The validated configuration as plain data: written once at startup and read-only afterwards.
 //!
-//! Defaults depend on two switches only: the [`Profile`] determines the numbers, `--dev` the listeners, the
-//! authentication and the rate limits. Every key that is set, in the file or by a flag, overrides both. The table
+//! Defaults depend on only two switches: the [`Profile`] determines the numbers, and `--dev` determines the listeners,
+//! the authentication and the rate limits. A key that is set in the file or by a flag overrides both. The table
 //! [`KEYS`] lists the keys with their ranges and defaults.
 
 mod changes;
@@ -29,7 +29,8 @@ use std::path::PathBuf;
 use strum::{Display, EnumString, IntoStaticStr, VariantNames};
 pub use table::KEYS;
 
-/// Declares the struct and `blank`, in which every field is empty or 0, ready for the table's defaults.
+/// Declares the struct and its constructor `blank`, in which every field is empty or 0, ready to receive the defaults
+/// of the table.
 macro_rules! with_blank {
     ($(#[$about:meta])* pub struct $name:ident { $($(#[$doc:meta])* pub $field:ident: $type:ty,)+ }) => {
         $(#[$about])*
@@ -63,58 +64,59 @@ pub struct Settings {
     pub admin: Admin,
     /// Path of the configuration file, if one was used; kept because parts of it can be reloaded.
     pub config: Option<PathBuf>,
-    /// Number of shards: 1 to [`SHARDS_MAX`](crate::limits::SHARDS_MAX).
+    /// Number of shards, from 1 to [`SHARDS_MAX`](crate::limits::SHARDS_MAX).
     pub shards: usize,
-    /// Whether fewer shards are acceptable if locked memory does not suffice for all: `--dev` without an explicit
-    /// number of shards.
+    /// Whether to start fewer shards if there is not enough locked memory for all of them: under `--dev` without an
+    /// explicit number of shards.
     pub fewer_shards: bool,
-    /// Kernel interface used by shards; resolved to a specific one at startup.
+    /// Kernel interface used by shards; resolved to a concrete one at startup.
     pub engine: EngineChoice,
-    /// CPUs that shards are pinned to in turn; at least one. See [`Settings::cpu`].
+    /// CPUs to which shards are pinned in turn; at least one. See [`Settings::cpu`].
     pub cpus: Vec<usize>,
-    /// The set of numbers used as defaults.
+    /// The profile that determines the default numbers.
     pub profile: Profile,
     /// How callers must authenticate.
     pub auth: Auth,
-    /// Whether open connections are rechecked for permission when the credentials or the tags of their channel change.
+    /// Whether permissions of open connections are rechecked when the credentials or the tags of their channel change.
     pub auth_recheck: bool,
-    /// Development mode: any region and account is accepted, and connecting to an unknown channel creates it.
+    /// Development mode: accepts any region and account, and creates an unknown channel when a client connects to it.
     pub dev: bool,
-    /// Origins of pages, in addition to loopback ones, that may use a server without signatures, as browsers write
-    /// them; empty where requests are signed, since any origin may then.
+    /// Origins of pages, in addition to loopback origins, that may use a server without signatures, in the form that
+    /// browsers send. Empty if requests are signed, since any origin is then permitted.
     pub dev_origins: Vec<String>,
-    /// Whether listeners outside loopback are allowed without signatures (`--dev` only).
+    /// Whether listeners on other than loopback addresses are allowed without signatures (`--dev` only).
     pub allow_remote: bool,
-    /// Whether clients connect through published ports of a container (`--dev` only): the client-side port is taken
-    /// from `Host`, and the admin listener gets a token generated at startup.
+    /// Whether clients connect through published ports of a container (`--dev` only). If so, the port used by the
+    /// client is taken from `Host`, and access to the admin listener requires a token generated at startup.
     pub container: bool,
-    /// Names and addresses, in addition to loopback, by which clients reach a development server; its certificate
-    /// includes them, and pages on them may use it.
+    /// Names and addresses, in addition to loopback, by which clients reach a development server. The server's
+    /// certificate includes them, and pages served under them may use the server.
     pub dev_hosts: Vec<String>,
-    /// Local network address of this machine at which devices reach it and find its pages (`--dev` only).
+    /// Local network address of this machine, by which devices reach the server and its pages (`--dev` only).
     pub lan: Option<Ipv4Addr>,
-    /// Whether to open the page for trying the service in a browser once the server is running (`--dev` only).
+    /// Whether to open the page for trying the service in a browser once the server is up (`--dev` only).
     pub open_try: bool,
-    /// Whether to accept etcd's state even if it contradicts what the data directory recorded; can only be set by a
-    /// flag.
+    /// Whether to accept the state in etcd even if it contradicts the state recorded in the data directory; can only be
+    /// set by a flag.
     pub accept_etcd: bool,
-    /// Whether copies of messages are kept for `/dev/messages` (`--dev` only).
+    /// Whether to keep copies of messages for `/dev/messages` (`--dev` only).
     pub dev_capture: bool,
-    /// Whether endpoints returned by discovery have the scheme and port of the request (`--dev` only).
+    /// Whether endpoints returned by discovery use the scheme and port of the request (`--dev` only).
     pub plain: bool,
-    /// File to which the contents of the ready line are written once every listener accepts connections.
+    /// File to which the contents of the ready line are written once all listeners accept connections.
     pub ready_file: Option<PathBuf>,
-    /// Directory of the process's files.
+    /// Directory for the files of the process.
     pub data_dir: PathBuf,
-    /// Whether `data_dir` is deleted when the process ends.
+    /// Whether to delete `data_dir` when the process exits.
     pub data_dir_ends: bool,
     /// Format of log lines on stderr.
     pub log_format: LogFormat,
-    /// Minimum level of log lines, unless overridden by the environment.
+    /// Minimum level of log entries, unless overridden by the environment.
     pub log_level: LogLevel,
-    /// Credentials file of `--auth sigv4`.
+    /// Credentials file used with `--auth sigv4`.
     pub credentials: Option<PathBuf>,
-    /// The operator's certificate; `None` with a TLS listener means the development certificate (`--dev` only).
+    /// The operator's certificate. If it is `None` and there is a TLS listener, the development certificate is used
+    /// (`--dev` only).
     pub tls: Option<TlsFiles>,
     /// Endpoints returned by discovery.
     pub advertise: Advertise,
@@ -130,36 +132,36 @@ pub struct Settings {
     pub signaling: Signaling,
     /// Limits of client programs, by `User-Agent`.
     pub clients: Vec<Client>,
-    /// The flight recorder of the shards.
+    /// Settings of the shards' flight recorder.
     pub recorder: RecorderSettings,
-    /// Retention of data that identifies people and devices.
+    /// Retention of data that identifies people or devices.
     pub privacy: Privacy,
-    /// Players without an SDK.
+    /// Settings for players without an SDK.
     pub whep: Whep,
     /// Extensions beyond the AWS service.
     pub options: Options,
-    /// Settings of a cluster, if this node belongs to one.
+    /// Settings of the cluster, if this node belongs to one.
     pub cluster: ClusterSettings,
     /// Presence settings common to all hooks.
     pub presence: PresenceRules,
     /// Receivers of channel events; empty if none is configured.
     pub hooks: Vec<Hook>,
-    /// STUN and TURN servers, in the order of GetIceServerConfig; empty if none is configured.
+    /// STUN and TURN servers, in the order returned by GetIceServerConfig; empty if none is configured.
     pub ice: Vec<Ice>,
-    /// Files from which the secrets of the ICE servers were read.
+    /// Files from which secrets of the ICE servers were read.
     pub ice_files: Vec<PathBuf>,
 }
 }
 
 impl Default for Settings {
-    /// Settings of an empty configuration file without `--dev`, on one shard.
+    /// Returns the settings for an empty configuration file without `--dev`, with one shard.
     fn default() -> Self {
         Self::new(Profile::Default, false)
     }
 }
 
 impl Settings {
-    /// Whether connections to a client listener, given by its index, begin with a PROXY protocol header.
+    /// Whether connections to the client listener with this index begin with a PROXY protocol header.
     #[must_use]
     pub fn awaits_proxy(&self, listener: u16) -> bool {
         let Proxy {
@@ -172,7 +174,7 @@ impl Settings {
             && listen.is_some_and(|it| protocol_on.is_empty() || protocol_on.contains(it))
     }
 
-    /// Defaults of `profile`, with or without `--dev`, on one shard pinned to CPU 0.
+    /// Returns the defaults of `profile`, with or without `--dev`, with one shard pinned to CPU 0.
     #[must_use]
     pub fn new(profile: Profile, dev: bool) -> Self {
         let mut settings = Self {
@@ -193,13 +195,14 @@ impl Settings {
         settings
     }
 
-    /// CPU that `shard` (counted from 0) is pinned to; if there are more shards than CPUs, they share them in turn.
+    /// CPU to which `shard` (counted from 0) is pinned; if there are more shards than CPUs, CPUs are assigned in turn.
     #[must_use]
     pub fn cpu(&self, shard: usize) -> Option<usize> {
         self.cpus.get(shard % self.cpus.len().max(1)).copied()
     }
 
-    /// Requirements for signatures: `--dev` accepts any region, the strict profile only AWS's own tolerance.
+    /// Requirements for signatures: `--dev` accepts any region; the strict profile accepts only the clock tolerance of
+    /// AWS.
     #[must_use]
     pub fn signature_rules(&self) -> SignatureRules {
         let tolerance_s = self.timeouts.clock_tolerance_ms.div_ceil(1000);
@@ -220,7 +223,7 @@ impl Settings {
         self.profile == Profile::Strict
     }
 
-    /// Port of the first listener of `scheme`, as configured.
+    /// Port of the first listener with `scheme`, as configured.
     #[must_use]
     pub fn port(&self, scheme: Scheme) -> Option<u16> {
         self.listen
@@ -230,17 +233,18 @@ impl Settings {
     }
 }
 
-/// A client listener: an address, and whether it uses TLS.
+/// A client listener: its address and whether it uses TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listen {
     /// Plain or TLS.
     pub scheme: Scheme,
-    /// Address and port. Before startup, port 0 means any free port; the settings of shards contain the actual one.
+    /// Address and port. In the configuration, port 0 means any free port; the settings passed to shards contain the
+    /// actual port.
     pub addr: SocketAddr,
 }
 
 impl fmt::Display for Listen {
-    /// Formats the listener as in the configuration, such as `https://127.0.0.1:8443`.
+    /// Formats the listener as in the configuration file, for example `https://127.0.0.1:8443`.
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = match self.scheme {
             Scheme::Http => "http",
@@ -253,7 +257,7 @@ impl fmt::Display for Listen {
 /// Protocol of a listener. Both kinds serve the HTTP API and WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
-    /// Plain: HTTP API and `ws`.
+    /// Plain text: HTTP API and `ws`.
     Http,
     /// TLS: HTTPS API and `wss`.
     Https,
@@ -264,19 +268,21 @@ pub enum Scheme {
 pub struct Admin {
     /// Address of the listener, or `None` for `off`.
     pub listen: Option<SocketAddr>,
-    /// Allowed origins of the console, in addition to the listener's own, behind a proxy that terminates TLS.
+    /// Origins from which the console may be used, in addition to the listener's own, if it is behind a proxy that
+    /// terminates TLS.
     pub origins: Vec<String>,
-    /// File with the bearer token that every request must carry, regardless of the address it arrives at.
+    /// File that contains the bearer token, which every request must carry, regardless of the address at which it
+    /// arrives.
     pub token_file: Option<PathBuf>,
-    /// Whether `/metrics` is accessible without the bearer token.
+    /// Whether `/metrics` can be accessed without the bearer token.
     pub metrics_open: bool,
     /// Whether `/try` is served without `--dev`.
     pub try_page: bool,
-    /// Accounts of an OpenID provider that may use the console, as an alternative to the token.
+    /// OpenID provider whose accounts may use the console, as an alternative to the token.
     pub oidc: Option<Oidc>,
 }
 
-/// Set of numbers used as defaults.
+/// Profile: a set of default values for the numbers in the configuration.
 #[derive(
     Clone, Copy, Debug, Default, Display, EnumString, IntoStaticStr, PartialEq, Eq, VariantNames,
 )]
@@ -285,20 +291,20 @@ pub enum Profile {
     /// Suited to current browsers, with payloads up to 32 KiB.
     #[default]
     Default,
-    /// Every number as documented by AWS, without extensions.
+    /// Every number as documented by AWS, and no extensions.
     Strict,
 }
 
-/// Kernel interface used by shards.
+/// Kernel interface that shards use for I/O.
 #[derive(
     Clone, Copy, Debug, Default, Display, EnumString, IntoStaticStr, PartialEq, Eq, VariantNames,
 )]
 #[strum(serialize_all = "snake_case")]
 pub enum EngineChoice {
-    /// `io_uring` if it is available to all shards, otherwise `epoll`.
+    /// `io_uring` if it is available to all shards; otherwise `epoll`.
     #[default]
     Auto,
-    /// `io_uring`; startup fails if it is unavailable.
+    /// `io_uring`; startup fails if it is not available.
     IoUring,
     /// `epoll`, available on every Linux.
     Epoll,
@@ -311,7 +317,7 @@ pub enum Auth {
     /// AWS Signature Version 4.
     #[default]
     Sigv4,
-    /// No signature is required. Only on loopback.
+    /// No signature is required. Permitted on loopback only.
     None,
 }
 
@@ -332,58 +338,59 @@ pub enum LogFormat {
 )]
 #[strum(serialize_all = "lowercase")]
 pub enum LogLevel {
-    /// Conditions that require an operator.
+    /// Conditions that require action by an operator.
     Error,
-    /// Also conditions that may require an operator.
+    /// In addition, conditions that may require action by an operator.
     Warn,
-    /// Also events of the process as a whole.
+    /// In addition, events that concern the process as a whole.
     #[default]
     Info,
-    /// Also detailed events of the process.
+    /// In addition, detailed events of the process.
     Debug,
-    /// Also individual messages.
+    /// In addition, individual messages.
     Trace,
 }
 
-/// The operator's certificates: a single one, or one per key type.
+/// The operator's certificates: either a single one, or one per key type.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// PEM: the leaf certificate first, then its chain.
+    /// PEM files: the leaf certificate first, followed by its chain.
     pub cert: Vec<PathBuf>,
-    /// PEM: private key of each leaf, in the same order.
+    /// PEM files: the private key of each leaf certificate, in the same order.
     pub key: Vec<PathBuf>,
-    /// PEM: certificate authorities for client certificates.
+    /// PEM file: certificate authorities for client certificates.
     pub client_ca: Option<PathBuf>,
     /// How an expired certificate is handled.
     pub expired: Expired,
 }
 
-/// How an expired certificate is handled. Files with any other fault are rejected.
+/// How an expired certificate is handled. Files with any other defect are rejected.
 #[derive(Clone, Copy, Debug, Default, Display, EnumString, PartialEq, Eq, VariantNames)]
 #[strum(serialize_all = "lowercase")]
 pub enum Expired {
-    /// Present the certificate and log an error; clients that do not verify it, and plain listeners, are still served.
+    /// Present the certificate and log an error; clients that do not verify it, and clients of plain listeners, are
+    /// still served.
     #[default]
     Serve,
     /// Reject the files.
     Refuse,
 }
 
-/// Reverse proxies that are trusted to report their clients, by their networks.
+/// Networks of the reverse proxies that are trusted to report their clients' addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Proxy {
     /// Networks of proxies that begin each connection with a PROXY protocol header.
     pub protocol_from: Vec<IpNet>,
-    /// Client listeners on which these proxies use the PROXY protocol; all of them if none is listed.
+    /// Client listeners on which these proxies use the PROXY protocol; if empty, all listeners.
     pub protocol_on: Vec<Listen>,
     /// Networks of proxies whose `Forwarded` or `X-Forwarded-For` header is trusted.
     pub forwarded_from: Vec<IpNet>,
 }
 
-/// Endpoints returned by discovery; the host of the request if all three are absent.
+/// Endpoints returned by discovery; if all three fields are absent, the host of the request is returned.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Advertise {
-    /// Use hosts below this domain, with a separate name per channel and role.
+    /// Domain below which hosts are named, with a separate host name per channel and role.
     pub domain: Option<String>,
     /// WebSocket endpoint, such as `wss://signaling.example.com`, without a trailing slash.
     pub wss: Option<String>,
@@ -396,61 +403,61 @@ pub struct Advertise {
 pub struct Signaling {
     /// Which clients receive GO_AWAY and RECONNECT_ICE_SERVER.
     pub go_away: GoAway,
-    /// How delivery of a message to its recipient is confirmed.
+    /// How the delivery of a message to its recipient is confirmed.
     pub proof: Proof,
-    /// Time for which a master's connection must be open before it is sent the offers that a previous one left
-    /// unanswered, in milliseconds; 0 means never.
+    /// Time in milliseconds for which a master's connection must have been open before it is sent the offers that a
+    /// previous connection left unanswered; 0 disables this.
     pub repeat_offers_ms: u64,
 }
 
-/// How delivery of a message to its recipient's machine is confirmed.
+/// How the delivery of a message to the recipient's machine is confirmed.
 #[derive(Clone, Copy, Debug, Default, Display, EnumString, PartialEq, Eq, VariantNames)]
 #[strum(serialize_all = "lowercase")]
 pub enum Proof {
     /// By TCP acknowledgements from the machine that terminates the connection.
     #[default]
     Tcp,
-    /// By the pong of a ping sent after the message, for connections terminated by a proxy (RFC 6455 section 5.5.3).
+    /// By the pong that answers a ping sent after the message, for connections terminated by a proxy (RFC 6455 section
+    /// 5.5.3).
     Pong,
 }
 
-/// Which clients receive GO_AWAY and RECONNECT_ICE_SERVER. Excluded connections are closed with 1001 where others get
-/// such a notice.
+/// Which clients receive GO_AWAY and RECONNECT_ICE_SERVER. Other clients are closed with 1001 instead.
 #[derive(Clone, Copy, Debug, Default, Display, EnumString, PartialEq, Eq, VariantNames)]
 #[strum(serialize_all = "lowercase")]
 pub enum GoAway {
-    /// All except those whose `[clients]` row disables it, and those that offered the subprotocol `wss`: the C SDK,
-    /// whose receiving thread waits for itself forever after either of the two messages (observed with 1.16, the same
-    /// code since 1.7.3).
+    /// All clients except those whose `[clients]` row disables it and those that offered the subprotocol `wss`: the C
+    /// SDK, whose receiving thread deadlocks waiting for itself after either message (observed with 1.16; the code has
+    /// been the same since 1.7.3).
     #[default]
     Auto,
-    /// All clients, as in AWS.
+    /// All clients, as in the cloud service.
     Always,
     /// No clients.
     Never,
 }
 
-/// Flight recorder: notes that shards keep about events on their channels.
+/// Settings of the flight recorder, in which shards keep notes about events on their channels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RecorderSettings {
     /// Number of notes per shard, a power of two; 0 disables the recorder. See [`Settings::recorder_notes_of_shard`].
     pub notes: usize,
 }
 
-/// Retention of data that identifies people and devices.
+/// Retention of data that identifies people or devices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Privacy {
-    /// Age at which refusals, troubled sessions, log lines, recorder notes, and marks and causes of the history are
+    /// Age at which refusals, troubled sessions, log lines, recorder notes, and the marks and causes in the history are
     /// erased, in milliseconds; 0 means never.
     pub keep_ms: u64,
 }
 
-/// Players without an SDK, which POST their offer to `/whep/NAME`.
+/// Settings for players without an SDK, which POST their offer to `/whep/NAME`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Whep {
     /// Whether `/whep/` is served; never under the strict profile.
     pub on: bool,
-    /// Time without a candidate after which the camera is assumed to have sent them all, in milliseconds.
+    /// Time without a candidate after which the camera is assumed to have sent all its candidates, in milliseconds.
     pub quiet_ms: u64,
     /// Maximum time from the camera's first message to the end of a call, in milliseconds.
     pub gather_max_ms: u64,
@@ -468,7 +475,8 @@ pub struct Options {
 // The URLs under which people find the pages of the admin listener.
 
 impl Settings {
-    /// URL of the admin listener, without a trailing slash, for a client that reached this machine as `host`.
+    /// Returns the URL of the admin listener, without a trailing slash, for a client that reached this machine as
+    /// `host`.
     #[must_use]
     pub fn admin_url(&self, host: &str) -> Option<String> {
         let addr = self.admin.listen?;
@@ -485,7 +493,7 @@ impl Settings {
         self.dev || self.admin.try_page
     }
 
-    /// URL of the page for trying the service, for a browser on this machine; `None` if the page is disabled.
+    /// URL of the page for trying the service, for a browser on this machine; `None` if the page is not served.
     #[must_use]
     pub fn try_url(&self) -> Option<String> {
         let host = self.dev_hosts.first().map_or("localhost", String::as_str);
@@ -497,8 +505,8 @@ impl Settings {
 }
 
 impl Settings {
-    /// Warning that clients behind a proxy that terminates TLS would be given the wrong endpoints, because none is
-    /// configured.
+    /// Returns a warning if clients are behind a proxy that terminates TLS and would receive the wrong endpoints
+    /// because none is configured.
     #[must_use]
     pub fn unadvertised(&self) -> Option<String> {
         let Advertise { domain, wss, https } = &self.advertise;
@@ -516,7 +524,7 @@ impl Settings {
         })
     }
 
-    /// Warning shown to users of a development server that other machines can reach.
+    /// Returns a warning for users of a development server if other machines can reach it.
     #[must_use]
     pub fn exposure(&self) -> Option<&'static str> {
         if self.container {
@@ -534,20 +542,20 @@ impl Settings {
         }
     }
 
-    /// TLS listener that devices on the local network connect to, under `--lan`.
+    /// TLS listener to which devices on the local network connect, under `--lan`.
     #[must_use]
     pub fn lan_listener(&self) -> Option<&Listen> {
         self.listen.iter().find(|listen| self.is_of_lan(listen))
     }
 
-    /// Whether the listener at this index serves pages to devices on the local network.
+    /// Whether the listener with this index serves pages to devices on the local network.
     #[must_use]
     pub fn has_pages(&self, listener: u16) -> bool {
         let listen = self.listen.get(usize::from(listener));
         listen.is_some_and(|listen| self.is_of_lan(listen))
     }
 
-    /// Base URL of pages for devices on the local network, such as `https://192.168.1.20:8443`.
+    /// Base URL of the pages for devices on the local network, such as `https://192.168.1.20:8443`.
     #[must_use]
     pub fn lan_url(&self) -> Option<String> {
         let port = self.lan_listener()?.addr.port();
@@ -563,7 +571,7 @@ impl Settings {
     }
 }
 
-/// Formats a name or an address as the host of a URL; an IPv6 address gets its brackets.
+/// Formats a name or an address as the host of a URL; an IPv6 address is enclosed in brackets.
 #[must_use]
 pub fn host_text(host: &str) -> String {
     match host.parse::<Ipv6Addr>() {
@@ -574,25 +582,25 @@ pub fn host_text(host: &str) -> String {
 
 // People's accounts of an OpenID provider, with which they use the console: `[admin.oidc]`.
 
-/// Accounts that may use the console. Secrets stay in their files.
+/// Accounts of an OpenID provider that may use the console. Contains paths of secret files, not the secrets themselves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Oidc {
-    /// Issuer of a provider from the credentials file, without `https://`.
+    /// Issuer of a provider listed in the credentials file, without `https://`.
     pub provider: String,
-    /// Id token claim that grants access: a text, or a list of texts.
+    /// Claim of the id token that grants access: a string, or a list of strings.
     pub claim: String,
-    /// Value that the claim must equal, or contain as an element.
+    /// Value that the claim must equal or, if it is a list, contain.
     pub value: String,
-    /// Client id of the console at the provider; `None` means the only one listed in the credentials file.
+    /// Client id of the console at the provider; `None` means the only client id listed in the credentials file.
     pub client_id: Option<String>,
-    /// File with the console's client secret; without it, the console is a public client.
+    /// File that contains the console's client secret; if absent, the console is a public client.
     pub client_secret_file: Option<PathBuf>,
-    /// Scopes to request; empty for [`SCOPES`](Self::SCOPES).
+    /// Scopes to request; if empty, [`SCOPES`](Self::SCOPES) are requested.
     pub scopes: Vec<String>,
 }
 
 impl Oidc {
-    /// Scopes requested unless others are configured. Source: OpenID Connect Core 1.0, section 5.4.
+    /// Scopes requested if none are configured. Source: OpenID Connect Core 1.0, section 5.4.
     pub const SCOPES: [&'static str; 3] = ["openid", "email", "profile"];
 
     /// Whether the settings specify who may sign in.
@@ -616,7 +624,7 @@ impl Oidc {
 
 // STUN and TURN servers that clients are given.
 
-/// An entry of GetIceServerConfig.
+/// A server listed in the response to GetIceServerConfig.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ice {
     /// `stun:`, `turn:` and `turns:` URLs, in the order returned to clients: 1 to 4.
@@ -627,10 +635,11 @@ pub struct Ice {
     pub ttl_seconds: u32,
 }
 
-/// Credential that a client presents to a STUN or TURN server. Never printed.
+/// Credential that a client presents to a STUN or TURN server. Never shown in logs or debug output.
 #[derive(Clone, PartialEq, Eq)]
 pub enum IceCredential {
-    /// None: STUN only. The response contains placeholders, since clients reject entries without credentials.
+    /// No credential, for STUN only. The response contains placeholders because clients reject entries without
+    /// credentials.
     None,
     /// A fixed user name and password.
     Fixed {
@@ -639,8 +648,8 @@ pub enum IceCredential {
         /// The user's password.
         password: String,
     },
-    /// Secrets for time-limited credentials, at least one. Credentials are generated with the first (coturn's
-    /// `static-auth-secret`); the others are those that the TURN server still accepts during a rotation.
+    /// Secrets for time-limited credentials, at least one. Credentials are generated with the first secret (coturn's
+    /// `static-auth-secret`); the TURN server may still accept the others during a rotation.
     Secrets(Vec<String>),
 }
 
@@ -659,8 +668,8 @@ impl fmt::Debug for IceCredential {
 
 // Whether two addresses can be listened on beside each other.
 
-/// Whether a socket bound to one of the addresses prevents binding the other: they are equal, or one is a wildcard.
-/// `[::]` includes IPv4, unless its owner requested IPv6 only.
+/// Whether a socket bound to one address prevents binding the other: the addresses are equal, or one is a wildcard.
+/// `[::]` includes IPv4 unless the socket is restricted to IPv6.
 #[must_use]
 pub fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     let (a, b) = (one.ip().to_canonical(), other.ip().to_canonical());

@@ -1,9 +1,9 @@
 //! State of one core: sessions, channels, deadlines and counters. The only module that accesses all of them.
 //!
-//! Four parts own the state: [`Sockets`] (the connections), [`Directory`] (the channels homed here), [`Telemetry`]
-//! (counters and notes) and [`Gate`] (signatures). A step takes the parts that it changes. Work for the others (a
-//! WebSocket left its channel, a call was answered, a channel's deadline moved) goes into a list
-//! ([`Todo`](crate::shard::todo::Todo)), which the shard works off before the next step. This file dispatches each
+//! State is divided into four parts: [`Sockets`] (connections), [`Directory`] (channels homed here), [`Telemetry`]
+//! (counters and notes) and [`Gate`] (signatures). Each step borrows the parts it modifies. Follow-up work for other
+//! parts (a WebSocket left its channel, a call was answered, a channel's deadline moved) is queued in a
+//! [`Todo`](crate::shard::todo::Todo) list, which the shard drains before the next step. This file dispatches each
 //! input to its first step; the shard's loops are in `event_loop`:
 //! ```text
 //!  handle(Received)
@@ -23,7 +23,7 @@
 //!  handle(Gone)    disconnect: a connection's slot; road::unsent: what it had not sent
 //!  handle(Tick)    event_loop: deadlines, slots that come and go, the end of the process
 //! ```
-//! Sockets, TLS, the clock, unseeded randomness and other shards' state are out of scope. Equal inputs yield equal
+//! No code here accesses sockets, TLS, the clock, unseeded randomness or other shards' state. Equal inputs yield equal
 //! outputs.
 
 mod admitted;
@@ -104,13 +104,13 @@ pub use usage::{Usage, UsageTable};
 /// A shard: its state and the machine that processes one input at a time.
 pub struct Shard {
     state: State,
-    /// Number of inputs since the start, counted in debug builds.
+    /// Number of inputs since startup, counted in debug builds.
     inputs: usize,
 }
 
 impl Shard {
-    /// Creates a shard with the channels of a previous process. Channels that do not fit are dropped, which a valid
-    /// configuration rules out.
+    /// Creates a shard, restoring the channels of a previous process. Channels beyond the limits are dropped, which
+    /// cannot occur with a valid configuration.
     #[must_use]
     pub fn new(start: Start) -> Self {
         let Start {
@@ -182,7 +182,7 @@ impl Shard {
         shard
     }
 
-    /// Bytes queued for a connection, including those withheld from it.
+    /// Returns the bytes queued for a connection, including any that are being held back.
     #[cfg(feature = "testing")]
     #[must_use]
     pub fn queued(&self, session: SessionKey) -> &[u8] {
@@ -190,7 +190,8 @@ impl Shard {
         session.map_or(&[], |session| session.outbox.unsent())
     }
 
-    /// Number of sessions and channels with a due deadline that nothing will process; always 0.
+    /// Returns the number of sessions and channels whose deadline is due but that have no timer to process it; always
+    /// 0.
     #[cfg(feature = "testing")]
     #[must_use]
     pub fn forgotten(&mut self, now: Now) -> usize {
@@ -529,8 +530,8 @@ const _: () = assert!(NEVER.0 == u64::MAX);
 // The invariants of the parts, checked in debug builds.
 
 impl Shard {
-    /// Checks the invariants of each part after every input, once all deferred work is done. On a shard with many
-    /// connections they are checked less often, so that the cost per input stays constant.
+    /// Checks every part's invariants after each input, once all deferred work is done. The checks run less often on
+    /// shards with many connections, to keep the cost per input constant.
     #[inline]
     pub(crate) fn check(&mut self) {
         if !cfg!(debug_assertions) {
@@ -555,5 +556,5 @@ impl Shard {
     }
 }
 
-/// Average number of session table positions that a debug build checks per input.
+/// Average number of session table entries that a debug build checks per input.
 const PLACES_CHECKED_PER_INPUT: usize = 128;

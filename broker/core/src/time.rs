@@ -1,14 +1,14 @@
-//! Time as plain numbers; only the edge reads a clock.
+//! Time as plain numbers; only the edge reads the clocks.
 
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
-/// Monotonic milliseconds since the process started. Deadlines use this clock.
+/// Milliseconds on a monotonic clock since the process started. Deadlines use this clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Now(pub u64);
 
 impl Now {
-    /// The time `ms` later; saturates at the maximum, which means "never".
+    /// Returns the time `ms` milliseconds later; saturates at the maximum, which means "never".
     #[must_use]
     pub fn after(self, ms: u64) -> Self {
         Self(self.0.saturating_add(ms))
@@ -21,23 +21,24 @@ impl Now {
     }
 }
 
-/// Milliseconds since 1970-01-01 UTC. May jump; used only for dates, signatures and certificates.
+/// Milliseconds since 1970-01-01 UTC. The clock may jump; used only for dates, signatures and certificates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Wall(pub u64);
 
-/// The front of a queue, removed if it is due.
+/// Removes the front of a queue and returns it if it is due.
 pub fn take_due<T>(queue: &mut VecDeque<T>, is_due: impl FnOnce(&T) -> bool) -> Option<T> {
     let is_due = queue.front().is_some_and(is_due);
     if is_due { queue.pop_front() } else { None }
 }
 
-/// Both clocks, sampled once per turn.
+/// Values of both clocks, read once per turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Moment {
-    /// The monotonic clock.
+    /// Time on the monotonic clock.
     pub now: Now,
-    /// The wall clock.
+    /// Time on the wall clock.
     pub wall: Wall,
-    /// Monotonic clock in microseconds, wrapping about every 71 minutes; used to measure short intervals.
+    /// Time on the monotonic clock in microseconds, which wraps about every 71 minutes; used to measure short
+    /// intervals.
     pub micros: u32,
 }

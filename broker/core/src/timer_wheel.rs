@@ -1,31 +1,32 @@
-//! Timer wheel: finds due deadlines without scanning, and needs no ticks while there are none.
+//! Timer wheel: finds deadlines that are due without a scan, and needs no ticks while there are no deadlines.
 //!
 //! ```text
 //!   near   256 slots of 64 ms, 16 s in all     each slot a list of entries, doubly linked
 //!   far    256 slots of 16 s, 70 min in all
 //! ```
-//! Each owner (a session, a channel) has one entry, its [`TimerId`], in at most one list. An earlier deadline moves the
-//! entry in constant time, so there are never more entries than owners. A later deadline changes nothing (the owner,
-//! called early, checks whether its own deadline has moved), so a busy session costs the wheel nothing. An entry beyond
-//! the far ring waits in the ring's last slot and is then sorted again. An entry fires at most one near slot late and
-//! never early.
+//! Each owner (a session or channel) has one entry, identified by its [`TimerId`], in at most one list. An earlier
+//! deadline moves the entry in constant time, so there are never more entries than owners. A later deadline changes
+//! nothing (the owner is called early and checks whether its deadline has moved), so a busy session causes no work in
+//! the wheel. An entry with a deadline beyond the far ring waits in the ring's last slot and is then inserted again. An
+//! entry fires at most one near slot late, and never early.
 
 use crate::{id::TimerId, time::Now};
 
 /// Deadlines of owners of type `T`.
 #[derive(Debug)]
 pub struct Wheel<T> {
-    /// Heads of the lists: near slots, then far slots. Each list is circular and includes its head.
+    /// Heads of the lists: first those of the near slots, then those of the far slots. Each list is circular and
+    /// includes its head.
     heads: Vec<ListLinks>,
     /// A bit for each non-empty list.
     near: TakenTimers,
     far: TakenTimers,
     entries: Entries<T>,
-    /// Last near slot reached, counted from time 0. Its remaining entries are due.
+    /// Last near slot reached, counted from time 0. Entries remaining in this slot are due.
     tick: u64,
 }
 
-/// Neighbours in a list, as indexes of entries or of the list's head.
+/// Neighbours of an entry in a list, as indexes of entries or of the list's head.
 #[derive(Clone, Copy, Debug)]
 struct ListLinks {
     before: u32,
@@ -59,7 +60,7 @@ impl<T: Copy> Default for Wheel<T> {
 }
 
 impl<T: Copy> Wheel<T> {
-    /// Schedules a call for `what` at `at` or shortly after, unless its owner already has an earlier one.
+    /// Schedules a call of `owner` with `what` at `at` or shortly after, unless an earlier call is already scheduled.
     pub fn call_by(&mut self, owner: &mut TimerId, at: Now, what: T) {
         let tick = at.0.div_ceil(NEAR_MS).max(self.tick + 1);
         let place = match owner.place() {
@@ -80,7 +81,7 @@ impl<T: Copy> Wheel<T> {
         self.put(place, tick);
     }
 
-    /// Whether a call for this owner is scheduled at `at`, shortly after, or earlier.
+    /// Whether a call of this owner is scheduled for `at`, shortly after it, or earlier.
     #[cfg(feature = "testing")]
     pub fn calls_by(&self, owner: &TimerId, at: Now) -> bool {
         let tick = at.0.div_ceil(NEAR_MS).max(self.tick + 1);
@@ -89,7 +90,7 @@ impl<T: Copy> Wheel<T> {
         entry.is_some_and(|entry| entry.tick <= tick)
     }
 
-    /// Entry of this owner, if it has one.
+    /// Returns the item in this owner's entry, if the owner has one.
     #[must_use]
     pub fn entry(&self, owner: &TimerId) -> Option<T> {
         let entry = self.entries.get(owner.place()?)?;
@@ -104,7 +105,7 @@ impl<T: Copy> Wheel<T> {
         }
     }
 
-    /// Removes and returns the next item due at `now`. Its owner keeps the entry.
+    /// Removes and returns the next item that is due at `now`. Its owner keeps the entry.
     pub fn pop(&mut self, now: Now) -> Option<T> {
         let last = now.0 / NEAR_MS;
         loop {
@@ -126,7 +127,7 @@ impl<T: Copy> Wheel<T> {
         }
     }
 
-    /// Latest time at which [`Wheel::pop`] should be called again.
+    /// Returns the latest time at which [`Wheel::pop`] should be called again.
     #[must_use]
     pub fn next(&self) -> Option<Now> {
         if self.first(near_head(self.tick)).is_some() {
@@ -146,7 +147,7 @@ impl<T: Copy> Wheel<T> {
         self.entries.used
     }
 
-    /// Moves the entries of a far slot to their near slots.
+    /// Moves the entries of a far slot to the near slots of their deadlines.
     fn bring_near(&mut self, slot: u64) {
         while let Some(place) = self.first(far_head(slot)) {
             let tick = self.entries.get(place).map_or(0, |entry| entry.tick);
@@ -212,7 +213,7 @@ impl<T: Copy> Wheel<T> {
         }
     }
 
-    /// Makes two entries neighbours.
+    /// Makes two entries neighbours in a list.
     fn link(&mut self, before: u32, after: u32) {
         if let Some(links) = self.links_mut(before) {
             links.after = after;
@@ -224,13 +225,13 @@ impl<T: Copy> Wheel<T> {
 }
 
 impl<T> Entry<T> {
-    /// Whether an entry is in a list; otherwise it is its own neighbour.
+    /// Whether an entry is in a list; an entry that is not is its own neighbour.
     fn listed(&self, place: u32) -> bool {
         self.links.after != place
     }
 }
 
-/// Entries stored in chunks, so that growth never copies them. Indexes start at [`HEADS`].
+/// Entries stored in chunks, so that adding chunks never copies existing entries. Indexes start at [`HEADS`].
 #[derive(Debug)]
 struct Entries<T> {
     chunks: Vec<Vec<Entry<T>>>,
@@ -294,7 +295,7 @@ impl<T> Entries<T> {
     }
 }
 
-/// Bitmap of the non-empty lists of a ring.
+/// Bitmap of the non-empty lists in a ring.
 #[derive(Debug, Default)]
 struct TakenTimers([u64; WORDS]);
 
@@ -317,8 +318,8 @@ impl TakenTimers {
         self.0 == [0; WORDS]
     }
 
-    /// First non-empty slot after `slot`, wrapping around. Checks a word of slots at a time, since it is called every
-    /// turn.
+    /// Returns the first non-empty slot after `slot`, wrapping around. Checks a word of slots at a time because it is
+    /// called in every turn.
     fn first_after(&self, slot: u64) -> Option<u64> {
         let first = Self::index(slot + 1);
         let (word, bit) = (first / WORD, first % WORD);
@@ -356,7 +357,7 @@ const SLOTS: u64 = (WORDS * WORD) as u64;
 const WORD: usize = 64;
 const WORDS: usize = 4;
 const NEAR_MS: u64 = 64;
-/// Number of list heads, which precede the entries.
+/// Number of list heads, whose indexes precede those of the entries.
 const HEADS: u32 = 512;
 const _: () = assert!(HEADS as u64 == 2 * SLOTS);
 /// Number of entries allocated at a time, about 32 KiB.

@@ -1,13 +1,14 @@
-//! Encoding of data exchanged between nodes and programs of Heliograph: `postcard`, with `serde`'s derives.
+//! Encoding of data exchanged between the nodes and programs of Heliograph: `postcard` with types that derive `serde`'s
+//! traits.
 //!
-//! A type defines its encoding: fields follow each other without names, and a variant is its number. So an encoding can
-//! be extended only by appending a variant to an `enum`; any other change is a different encoding, which must be
-//! announced by its first bytes.
+//! The definition of a type determines its encoding: fields follow one another without names, and a variant is encoded
+//! as its number. An encoding can therefore be extended only by appending a variant to an `enum`; any other change
+//! results in a different encoding, which must be indicated in its first bytes.
 //!
-//! Only holders of the cluster's secret write such bytes, but they are parsed as untrusted input: the length is checked
-//! first, trailing bytes are rejected, and no memory is reserved beyond a named limit. Texts and byte strings are
-//! slices of the input, so its length bounds them; a list may take far more memory than its encoding, so each has its
-//! own limit ([`at_most`]).
+//! Only holders of the cluster's secret write such bytes, but the bytes are parsed as untrusted input: the length is
+//! checked first, trailing bytes are rejected, and no memory is reserved beyond a specified limit. Strings and byte
+//! strings are slices of the input and therefore bounded by its length; a list may take far more memory than its
+//! encoding, so each list has a separate limit ([`at_most`]).
 
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
@@ -20,16 +21,16 @@ pub fn write(value: &impl Serialize) -> Vec<u8> {
     append(Vec::new(), value)
 }
 
-/// Appends an encoded value to bytes.
+/// Appends an encoded value to a buffer.
 ///
 /// # Panics
-/// If the length of a sequence is unknown, which does not occur here.
+/// If the length of a sequence is not known in advance, which does not occur here.
 #[must_use]
 pub fn append(to: Vec<u8>, value: &impl Serialize) -> Vec<u8> {
     postcard::to_extend(value, to).expect("a sequence knows its length, and memory does not end")
 }
 
-/// Decodes a value from at most `most` bytes; `None` if the input is longer or is not exactly one value.
+/// Decodes a value from at most `most` bytes; `None` if the input is longer or does not consist of exactly one value.
 #[must_use]
 pub fn read<'b, T: Deserialize<'b>>(bytes: &'b [u8], most: usize) -> Option<T> {
     if bytes.len() > most {
@@ -45,20 +46,20 @@ pub fn first<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Option<(T, &'b [u8])> {
     postcard::take_from_bytes(bytes).ok()
 }
 
-/// Byte strings copied in one piece, since `serde` encodes slices element by element.
+/// Encodes byte strings in one piece; by default, `serde` encodes slices element by element.
 pub mod bytes {
     use crate::wire::{Deserialize, Deserializer};
     use serde::Serializer;
 
-    /// Implements `serialize_with`.
+    /// Serializes a byte string, for use with `serialize_with`.
     ///
     /// # Errors
-    /// The error of the serializer.
+    /// The serializer's error.
     pub fn serialize<S: Serializer>(bytes: &impl AsRef<[u8]>, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_bytes(bytes.as_ref())
     }
 
-    /// Implements `deserialize_with`.
+    /// Deserializes a byte string, for use with `deserialize_with`.
     ///
     /// # Errors
     /// If the input ends too early.
@@ -67,10 +68,11 @@ pub mod bytes {
     }
 }
 
-/// A list of at most `MOST` elements, for `deserialize_with`. Its count is checked before memory is reserved.
+/// Deserializes a list of at most `MOST` elements, for use with `deserialize_with`. The number of elements is checked
+/// before memory is reserved.
 ///
 /// # Errors
-/// If the count exceeds the limit or the remaining bytes, or an element is invalid.
+/// If the number of elements exceeds the limit or the number of remaining bytes, or if an element is invalid.
 pub fn at_most<'b, D, T, L, const MOST: usize>(from: D) -> Result<L, D::Error>
 where
     D: Deserializer<'b>,

@@ -1,11 +1,12 @@
-//! State that a node keeps across restarts, in two files of its data directory, written as it changes.
+//! State that a node keeps across restarts, in two files in its data directory that are updated as it changes.
 //!
 //! ```text
 //!  DIR/cluster.lock   held while the node runs: one process at a time
 //!  DIR/cluster.json   the directory's number, how often it was started, and what was seen of etcd
 //! ```
-//! The directory's number is generated once. The number of a start is persisted before it is used, and exceeds the last
-//! one by a random step, so that no two processes ever have the same incarnation, even on copies of a directory.
+//! The directory's number is generated once. The number of a start is persisted before it is used, and exceeds the
+//! previous one by a random amount, so that no two processes ever have the same incarnation, even if a directory is
+//! copied.
 
 use crate::driver::event::{Event, TaskEvents};
 use crate::limits::{NOTE_EVERY, REMEMBER_MS};
@@ -30,9 +31,9 @@ const FORMAT: u32 = 1;
 /// Why a data directory cannot be used.
 #[derive(Debug)]
 pub enum DirectoryError {
-    /// Another process uses it.
+    /// Another process is using the directory.
     Locked(PathBuf),
-    /// The file belongs to another version of this program, or is damaged.
+    /// The file was written by another version of this program, or is damaged.
     Unreadable(PathBuf, Box<str>),
     /// A file system operation failed.
     System(PathBuf, io::Error),
@@ -61,12 +62,12 @@ pub(crate) struct Kept {
     newest: u64,
     etcd: Option<u64>,
     other_history: bool,
-    /// Id in the cluster's meta key.
+    /// The id in the cluster's meta key.
     pub(crate) cluster: Option<Box<str>>,
 }
 
 impl Kept {
-    /// Incarnation of this process.
+    /// Returns the incarnation of this process.
     pub(crate) fn incarnation(&self) -> Incarnation {
         Incarnation {
             directory: self.directory,
@@ -74,7 +75,7 @@ impl Kept {
         }
     }
 
-    /// Part of the contents that is passed to the core.
+    /// Returns the part of the contents that is passed to the core.
     pub(crate) fn memory(&self) -> Memory {
         Memory {
             newest: Revision(self.newest),
@@ -83,7 +84,7 @@ impl Kept {
         }
     }
 
-    /// Contents updated with the core's memory.
+    /// Returns the contents, updated with the core's memory.
     pub(crate) fn with(&self, memory: Memory) -> Self {
         Self {
             newest: memory.newest.0,
@@ -93,12 +94,12 @@ impl Kept {
         }
     }
 
-    /// Contents updated with the id in the cluster's meta key.
+    /// Returns the contents, updated with the id in the cluster's meta key.
     fn with_cluster(self, cluster: Option<Box<str>>) -> Self {
         Self { cluster, ..self }
     }
 
-    /// Whether only the revision differs.
+    /// Whether the revision is the only difference.
     fn differs_by_revision(&self, other: &Self) -> bool {
         let newest = other.newest;
         let same = Self {
@@ -108,7 +109,7 @@ impl Kept {
         same == *other
     }
 
-    /// Discards what is known about etcd, because the operator accepts its current state.
+    /// Discards everything known about etcd, because the operator accepts its current state.
     pub(crate) fn forget(&mut self) {
         self.newest = 0;
         self.etcd = None;
@@ -125,8 +126,8 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
-    /// Locks an existing directory and counts a start. `drawn` contains random numbers: the number for a directory
-    /// without one, and the amount beyond one by which the start's number is raised.
+    /// Locks an existing directory and counts a start. `drawn` contains two random numbers: the directory's number,
+    /// used if it has none yet, and the amount in addition to one by which the start's number is increased.
     pub(crate) fn open(path: &Path, drawn: [u32; 2]) -> Result<(Self, Kept), DirectoryError> {
         let system = |name: &str, error| DirectoryError::System(path.join(name), error);
         let lock = Lock::take(&path.join(LOCK)).map_err(|error| match error {
@@ -151,7 +152,7 @@ impl Directory {
         Ok((directory, kept))
     }
 
-    /// Path of the directory.
+    /// Returns the path of the directory.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -174,7 +175,7 @@ fn read(path: &Path) -> Result<Option<Kept>, DirectoryError> {
     }
 }
 
-/// Replaces the file by renaming, so that it is always complete. Synced if it must survive a crash.
+/// Replaces the file by renaming a new one, so that it is always complete. Synced if it must survive a crash.
 pub(crate) fn write(directory: &Path, kept: &Kept, is_synced: bool) -> io::Result<()> {
     let young = directory.join(YOUNG);
     let mut file = File::options()
@@ -194,7 +195,7 @@ pub(crate) fn write(directory: &Path, kept: &Kept, is_synced: bool) -> io::Resul
     Ok(())
 }
 
-/// Contents of the directory, and the contents being written to it.
+/// The contents of the directory, and those currently being written to it.
 #[derive(Debug)]
 pub(crate) struct Keeping {
     directory: Directory,
@@ -218,8 +219,8 @@ impl Keeping {
         }
     }
 
-    /// Writes the data directory if something changed: at once, or at most once per second if only the revision
-    /// increased. `cluster` is the cluster's id, if known.
+    /// Writes the data directory if anything has changed: immediately, or at most once per second if only the revision
+    /// has increased. `cluster` is the cluster's id, if known.
     pub(crate) fn remember(&mut self, memory: Memory, cluster: Option<Box<str>>) {
         let wanted = self.kept.with(memory).with_cluster(cluster);
         if self.writing.is_some() || wanted == self.kept {

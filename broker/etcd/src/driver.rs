@@ -1,4 +1,4 @@
-//! The node: a thread that passes events to the core and carries out its outputs.
+//! The node: a thread that passes events to the core and executes its outputs.
 //!
 //! ```text
 //!  Handle ── commands ──►┌─ Node ───────────────────────────────────────────────┐
@@ -8,9 +8,9 @@
 //!                        │ Post      messages, the hosts of other nodes         │
 //!                        └──────────────────────────────────────────────────────┘
 //! ```
-//! Each input of any kind is processed with all that follows from it before the next one. [`DriverNode`] passes each to
-//! the responsible component. Components have private fields; they take what they need from others as arguments, and
-//! return the remaining work, which only the node carries out.
+//! Each input, of any kind, is processed together with everything that results from it before the next one.
+//! [`DriverNode`] passes it to the responsible component. Components have private fields; they receive what they need
+//! from others as arguments, and return the remaining work, which only the node carries out.
 //!
 //! * this page: the parts, what goes from one to another, and reports of tasks;
 //! * `handle`: the thread, and the rest of the process' end of it;
@@ -155,7 +155,7 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
         self.keeping.remember(memory, self.control.cluster_id());
     }
 
-    /// Handles the report of a task.
+    /// Handles a task's report.
     fn event(&mut self, event: Event) {
         match event {
             Event::Connected(which, generation, result) => {
@@ -207,7 +207,7 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
         }
     }
 
-    /// Handles mail from another node.
+    /// Handles a message from another node.
     pub(crate) fn mail(&mut self, mail: PeerMail) {
         let (post, translator) = (&mut self.post, &mut self.translator);
         match mail {
@@ -295,7 +295,7 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
         }
     }
 
-    /// Whether a record change can be accepted.
+    /// Whether another record change can be accepted.
     pub(crate) fn has_room(&self) -> bool {
         self.records.has_room()
     }
@@ -307,7 +307,7 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
         self.records.submit(change, slot_key, inputs, service);
     }
 
-    /// Passes all queued inputs to the core and carries out its outputs.
+    /// Passes all queued inputs to the core and executes its outputs.
     pub(crate) fn settle(&mut self) {
         self.obey();
         self.core.give_keys(&self.translator.names);
@@ -320,18 +320,18 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
         self.publish();
     }
 
-    /// Whether the node has ended, in which case [`Self::close`] and [`Self::exit`] must follow.
+    /// Whether the node has ended. If so, [`Self::close`] and [`Self::exit`] must be called.
     fn has_ended(&self) -> bool {
         self.core.ending().is_some()
     }
 
-    /// Refuses a change that was not accepted.
+    /// Refuses a change that has not been accepted.
     fn refuse(&mut self, change: &Submission) {
         records::refuse(change, &mut self.service);
     }
 
-    /// Starts shutting down; changes without an outcome are refused. The future completes when the last messages have
-    /// been sent.
+    /// Starts shutting down, refusing changes that have no outcome yet. The future completes when the last messages
+    /// have been sent.
     fn close(&mut self) -> Pin<Box<dyn Future<Output = ()>>> {
         self.records.end(&mut self.service);
         self.log();
@@ -343,7 +343,7 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
         self.control.is_idle()
     }
 
-    /// Reports the node's end to the process, unless the handle is gone.
+    /// Reports the node's end to the process, unless the handle has been dropped.
     pub(crate) fn exit(&mut self) {
         if let Some(ending) = self.core.ending() {
             let others = self.others(ending);
@@ -351,7 +351,7 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
         }
     }
 
-    /// Nodes that cause this process to end, formatted for operators.
+    /// Returns the nodes that cause this process to end, formatted for operators.
     fn others(&self, ending: Ending) -> Vec<String> {
         match ending {
             Ending::Drained { .. } | Ending::Removed | Ending::Outdated { .. } => {
@@ -437,14 +437,14 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
         }
     }
 
-    /// Requests the meta key, unless etcd has a different history.
+    /// Requests the meta key, unless etcd shows a different history.
     fn ask_meta(&mut self) {
         if !self.core.cluster().memory().other_history {
             self.control.ask_meta(&self.translator.keys);
         }
     }
 
-    /// Carries out each observed operator order once.
+    /// Carries out each order from operators once.
     fn obey(&mut self) {
         let lowest = self.translator.lowest;
         if lowest > INNER_VERSION {
@@ -463,7 +463,7 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
         self.report();
     }
 
-    /// Writes the report that is due, if any.
+    /// Writes the report that is due to be sent, if any.
     fn report(&mut self) {
         let Some(order) = self.orders.due() else {
             return;
@@ -492,7 +492,7 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
         self.journal.write(cluster, me, &self.translator.names);
     }
 
-    /// Publishes the news that has changed since the last call.
+    /// Publishes the news that has changed since the previous call.
     fn publish(&mut self) {
         let service = &mut self.service;
         self.known.slot_key(self.control.slot_key(), service);

@@ -1,5 +1,5 @@
-//! Entry point of fuzzers and of the seeded test: no input may cause a panic, and whatever is decoded must survive
-//! encoding and decoding.
+//! Entry point for fuzzers and the seeded test: no input may cause a panic, and anything that can be decoded must
+//! survive being encoded and decoded again.
 
 use crate::names::{Name, Names};
 use crate::parcels::Part;
@@ -10,10 +10,10 @@ use broker_core::cluster::types::{
 };
 use broker_core::time::Now;
 
-/// Decodes `data` as a message, both as it is and prefixed with the current form.
+/// Decodes `data` as a message, both as is and with the current form byte prepended.
 ///
 /// # Panics
-/// If a decoded message cannot be encoded and decoded again, which is a bug.
+/// Panics if a decoded message cannot be encoded and decoded again, which would be a bug.
 pub fn fuzz(data: &[u8]) {
     let mut names = names();
     for bytes in [data, &[&[FORM][..], data].concat()] {
@@ -24,7 +24,7 @@ pub fn fuzz(data: &[u8]) {
     }
 }
 
-/// Sample messages, one of each kind, as a seed corpus.
+/// Returns sample messages, one of each kind, as a seed corpus.
 #[must_use]
 pub fn samples() -> Vec<Vec<u8>> {
     let giver = Incarnation {

@@ -1,7 +1,7 @@
-//! Import from a store on disk into etcd, export in the other direction, and adding records to existing ones.
+//! Imports a store on disk into etcd, exports in the other direction, and adds records to those in etcd.
 //!
 //! Import and export read a consistent snapshot of their source. An import requires that no node is registered; each of
-//! its transactions checks this, so a node that starts in the meantime aborts it.
+//! its transactions verifies this, so that a node that starts in the meantime aborts the import.
 
 use crate::config::Options;
 use crate::limits::{BATCH_BYTES_MAX, IMPORT_BATCHES_UNDER_WAY, PAGE_ROWS, PUTS_PER_BATCH};
@@ -22,21 +22,21 @@ use store::Store;
 use tokio::runtime::Runtime;
 use tokio::task::{JoinSet, LocalSet};
 
-/// How an import treats records that already exist in etcd.
+/// How an import treats records already in etcd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Existing {
     /// Import nothing if etcd contains any records.
     Refuse,
-    /// Remove the existing records, so that etcd ends up with exactly the directory's records.
+    /// Remove the existing records, so that etcd contains exactly the directory's records.
     Replace,
 }
 
-/// Copies every record of the store in `directory` into etcd, and returns their number. The store must not be in use.
+/// Copies all records of the store in `directory` into etcd, and returns their number. The store must not be in use.
 ///
-/// The first import into a cluster without nodes creates it. Its presence epochs exceed `epoch` afterwards.
+/// The first import into a cluster without nodes creates the cluster. Subsequent presence epochs exceed `epoch`.
 ///
 /// # Errors
-/// [`CommandError`] if the import fails.
+/// Returns a [`CommandError`] if the import fails.
 pub fn import(
     etcd: &Options,
     cluster: &str,
@@ -84,11 +84,11 @@ pub fn import(
     })
 }
 
-/// Creates a store in `directory`, which must not contain one, with every record of the cluster. Returns their number
-/// and the highest presence epoch so far. Nodes may be running, since a single revision is exported.
+/// Creates a store in `directory`, which must not already contain one, with all records of the cluster. Returns their
+/// number and the highest presence epoch so far. Nodes may be running, since the export reads a single revision.
 ///
 /// # Errors
-/// [`CommandError`], in which case no store is left.
+/// Returns a [`CommandError`] if the export fails, in which case no store is left behind.
 pub fn export(etcd: &Options, cluster: &str, directory: &Path) -> Result<(u64, u64), CommandError> {
     let runtime = runtime()?;
     let end = runtime.block_on(End::connect(etcd, cluster))?;
@@ -125,7 +125,7 @@ fn runtime() -> Result<Runtime, CommandError> {
     builder.enable_all().build().map_err(CommandError::failed)
 }
 
-/// Records to put in one transaction.
+/// Records to put in a single transaction.
 #[derive(Default)]
 pub(crate) struct ImportBatch {
     puts: Vec<RequestOp>,
@@ -159,7 +159,7 @@ impl End {
         Ok(Self { lines, keys })
     }
 
-    /// Slot key of the cluster, which is created if it does not exist.
+    /// Returns the cluster's slot key, creating the cluster if it does not exist.
     pub(crate) async fn found(&self) -> Result<[u8; 16], CommandError> {
         let drawn = random().zip(random());
         let (id, slot_key) =
@@ -197,7 +197,7 @@ impl End {
         }
     }
 
-    /// Removes all records, slot by slot to keep transactions small.
+    /// Removes all records, one slot at a time to keep transactions small.
     async fn clear(&self) -> Result<(), CommandError> {
         let slots: Vec<u16> = (0..SLOTS).collect();
         for some in slots.chunks(PUTS_PER_BATCH) {
@@ -208,8 +208,8 @@ impl End {
         Ok(())
     }
 
-    /// Puts batches, several at a time, while no node is registered. `next` returns a batch, and whether more follow;
-    /// `done` counts the records confirmed to be in etcd.
+    /// Puts batches, several at a time, provided that no node is registered. `next` returns a batch and whether more
+    /// follow; `done` counts the records confirmed to be in etcd.
     async fn put_batches(
         self: &Rc<Self>,
         mut next: impl FnMut() -> Result<(ImportBatch, bool), CommandError>,
@@ -233,7 +233,7 @@ impl End {
         Ok(())
     }
 
-    /// Performs the operations if no node is registered.
+    /// Performs the operations, provided that no node is registered.
     async fn without_nodes(&self, operations: Vec<RequestOp>) -> Result<TxnResponse, CommandError> {
         let (first, last) = self.keys.registrations();
         let outcome = self.transact(TxnRequest {
@@ -253,7 +253,7 @@ impl End {
         Ok(answer(self.lines.txn(transaction)).await?)
     }
 
-    /// Calls `give` with the key and value of every record, at a single revision.
+    /// Calls `give` with the key and value of each record, at a single revision.
     async fn each_row(
         &self,
         mut give: impl FnMut(&str, &[u8]) -> Result<(), CommandError>,
@@ -277,7 +277,8 @@ impl End {
         Ok(())
     }
 
-    /// Rows from `next` up to `last`, and whether there are more; all pages have the revision of the first.
+    /// Reads the rows from `next` up to `last`, and returns whether there are more; all pages are read at the revision
+    /// of the first.
     async fn page(
         &self,
         next: Vec<u8>,
@@ -299,11 +300,11 @@ impl End {
 
 // Records that are added to those that a cluster has in etcd, while no node runs.
 
-/// Calls the function with every record of the cluster in etcd, at a single revision; never if the cluster does not
+/// Calls the function with each of the cluster's records in etcd, at a single revision; never if the cluster does not
 /// exist.
 ///
 /// # Errors
-/// [`CommandError`]; the records passed so far are then incomplete.
+/// Returns a [`CommandError`] on failure; the records passed so far are then incomplete.
 pub fn each_record(
     etcd: &Options,
     cluster: &str,
@@ -320,10 +321,10 @@ pub fn each_record(
     })
 }
 
-/// Puts records that do not exist in etcd, in batches. Creates the cluster if it does not exist.
+/// Puts records that do not exist in etcd yet, in batches. Creates the cluster if necessary.
 ///
 /// # Errors
-/// [`CommandError`], with the number of records confirmed to be in etcd; the others may be put again.
+/// Returns a [`CommandError`] and the number of records confirmed to be in etcd; the others may be put again.
 pub fn add(etcd: &Options, cluster: &str, records: &[Record]) -> Result<(), (u64, CommandError)> {
     let runtime = runtime().map_err(|error| (0, error))?;
     let mut done = 0;
@@ -352,7 +353,7 @@ pub fn add(etcd: &Options, cluster: &str, records: &[Record]) -> Result<(), (u64
 // The epochs of presence of a cluster that gets the channels of a single broker, or gives its own to one.
 
 impl End {
-    /// Highest presence epoch that the cluster has had.
+    /// Returns the highest presence epoch that the cluster has ever had.
     pub(crate) async fn presence(&self) -> Result<u64, CommandError> {
         let outcome = self.transact(TxnRequest {
             success: vec![RequestOp::read(RangeRequest::range(self.keys.watched()))],
@@ -371,7 +372,7 @@ impl End {
         Ok(epochs.max().unwrap_or(0))
     }
 
-    /// Makes future presence epochs exceed `epoch`. No node may be running.
+    /// Ensures that all future presence epochs exceed `epoch`. No node may be running.
     async fn raise_presence(&self, epoch: u64) -> Result<(), CommandError> {
         let key = self.keys.meta();
         let read = self.transact(TxnRequest {

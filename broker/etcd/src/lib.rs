@@ -1,5 +1,5 @@
-//! Clusters of several nodes on etcd: carries out the decisions of [`broker_core::cluster`] against a real etcd, and
-//! stores the records of channels there.
+//! Clusters of several nodes on etcd: carries out the decisions of [`broker_core::cluster`] against a real etcd, where
+//! the records of channels are also stored.
 //!
 //! ```text
 //!            Service (shards)                    Peers (other nodes)
@@ -12,7 +12,7 @@
 //!           ▼                      ▼
 //!   lease, watch, slots      records: loads, changes
 //! ```
-//! In reading order:
+//! The modules, in suggested reading order:
 //!
 //! * [`Config`], [`Options`], `limits`: what a node is given, and bounds;
 //! * `schema`, `translate`, `names`: the keys and values in etcd, and from there to the types of the core and back;
@@ -32,17 +32,17 @@
 //!  watch ──► Event::Watched ──► Input::Changed ──► rules ──► Output::Order ──► SlotOrder ──► each shard
 //!  (task)      (driver)             (core)        (core)        (core)       (from the rules to the shard)
 //! ```
-//! [`Service::order`] is given the [`SlotOrder`] from the core's output, and the shards receive the same, with the
-//! records and messages that the service holds. The opposite direction uses calls: what a shard serves or has packed is
-//! passed to the service, which sends a parcel through [`Commands`].
+//! [`Service::order`] receives the [`SlotOrder`] from the core's output, and the shards receive the same order, with
+//! the records and messages held by the service. The opposite direction uses calls: the service is notified of what a
+//! shard serves or has packed, and sends parcels through [`Commands`].
 //!
 //! [`SlotOrder`]: broker_core::cluster::message::SlotOrder
 //!
 //! # What a lost answer means
 //!
-//! A call without an answer may have been carried out, or may be carried out later, since a request can wait in a
-//! frozen member. The core reads back its changes to slots and registrations; `writer` describes what happens to
-//! records.
+//! A call that was not answered may have been carried out, or may be carried out later, since a request can wait in a
+//! frozen member. The core reads back its changes to slots and registrations; how records are handled is described in
+//! `writer`.
 
 mod config;
 mod directory;

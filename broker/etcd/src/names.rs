@@ -1,5 +1,5 @@
-//! Names of nodes, and the numbers that the core uses for them. Numbers are local to a process; on the wire and in
-//! etcd, nodes have names.
+//! Node names, and the numbers that the core uses for them. Numbers are local to a process; on the wire and in etcd,
+//! nodes are identified by name.
 
 use crate::limits::NAME_BYTES_MAX;
 use broker_core::cluster::limits::NODES_MAX;
@@ -9,14 +9,14 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-/// Name of a node or a cluster: letters, digits, `-` and `.`, at most [`NAME_BYTES_MAX`], so that it can be part of a
-/// key and of a host name.
+/// Name of a node or a cluster: letters, digits, `-` and `.`, at most [`NAME_BYTES_MAX`], so that it can be used in a
+/// key and a host name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "&str")]
 pub struct Name(Arc<str>);
 
 impl Name {
-    /// Creates a name; `None` if it is empty, too long or contains other characters.
+    /// Creates a name; `None` if `text` is empty, too long or contains other characters.
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
@@ -24,24 +24,24 @@ impl Name {
         is_one.then(|| Self(text.into()))
     }
 
-    /// The name as text.
+    /// Returns the name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Cluster-wide number of the node, identical on all nodes and in all versions.
+    /// Returns the cluster-wide number of the node, which is the same on all nodes and in all versions.
     pub(crate) fn key(&self) -> NodeKey {
         NodeKey(hash(&self.0))
     }
 }
 
-/// Number that the core uses for an address.
+/// Returns the number that the core uses for an address.
 pub(crate) fn address(text: &str) -> Address {
     Address(hash(text))
 }
 
-/// FNV-1a hash.
+/// Computes the FNV-1a hash of a text.
 fn hash(text: &str) -> u64 {
     let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     text.bytes().fold(0xcbf2_9ce4_8422_2325, mix)
@@ -61,7 +61,7 @@ impl fmt::Display for Name {
     }
 }
 
-/// Escapes and truncates a foreign text from etcd for the log or a terminal.
+/// Escapes and truncates a text from etcd, which may be foreign, for display in the log or a terminal.
 pub(crate) fn shown(text: &str) -> String {
     let mut rest = text.chars();
     let begin: String = rest.by_ref().take(SHOWN_CHARS).collect();
@@ -69,17 +69,17 @@ pub(crate) fn shown(text: &str) -> String {
     format!("{}{dots}", begin.escape_debug())
 }
 
-/// Maximum number of characters shown of a text from etcd; our longest name is shorter.
+/// Maximum number of characters shown of a text from etcd; longer than our longest name.
 const SHOWN_CHARS: usize = 200;
 
-/// Nodes known to this process. Never shrinks; limited to [`NODES_MAX`].
+/// The nodes known to this process. Never shrinks; limited to [`NODES_MAX`].
 #[derive(Debug)]
 pub(crate) struct Names {
     names: Vec<Name>,
     numbers: HashMap<Name, NodeId>,
 }
 
-/// The number of nodes exceeds the limit of a cluster.
+/// The number of nodes exceeds the maximum for a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooManyNodes;
 
@@ -94,7 +94,7 @@ impl Names {
         names
     }
 
-    /// The number of a node, which is assigned if it is new.
+    /// Returns a node's number, assigning one if the node is new.
     pub(crate) fn number(&mut self, name: &Name) -> Result<NodeId, TooManyNodes> {
         if let Some(&number) = self.numbers.get(name) {
             return Ok(number);
@@ -105,12 +105,12 @@ impl Names {
         Ok(self.push(name.clone()))
     }
 
-    /// Name of the node with this number, if any.
+    /// Returns the name of the node with this number, if any.
     pub(crate) fn name(&self, node: NodeId) -> Option<&Name> {
         self.names.get(node.index())
     }
 
-    /// Every node with its number.
+    /// Returns all nodes with their numbers.
     pub(crate) fn all(&self) -> impl Iterator<Item = (NodeId, &Name)> {
         let numbers = (0..).map(NodeId);
         numbers.zip(&self.names)

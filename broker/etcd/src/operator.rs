@@ -1,8 +1,8 @@
-//! Operators' commands over etcd: show the state of a cluster, remove nodes, and send orders to its nodes. Each call
-//! connects, performs its requests and disconnects, within a bounded time.
+//! Operators' commands that use etcd: they show the state of a cluster, remove nodes, and send orders to nodes. Each
+//! call connects, performs its requests and disconnects, within a bounded time.
 //!
-//! Contains what the commands share: a session with etcd, the nodes of a cluster at one revision, and the lease that
-//! etcd grants.
+//! Contains what the commands have in common: a session with etcd, the nodes of a cluster at one revision, and the
+//! lease that etcd grants.
 
 mod drain;
 pub(crate) mod member;
@@ -34,7 +34,7 @@ pub use survey::{ClusterSurvey, Meta, NodeStatus, survey};
 use tonic::Status;
 pub use upgrade::{Raised, finish_upgrade};
 
-/// Why etcd cannot be queried, in one line.
+/// Why etcd could not be queried, in one line.
 pub(crate) type ConnectError = Box<str>;
 
 /// Connects to the first reachable member.
@@ -65,7 +65,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// The connection, and the keys of the cluster.
+    /// Returns the connection and the keys of the cluster.
     async fn lines(&mut self) -> Result<(Lines, Keys), ConnectError> {
         let lines = match self.lines.take() {
             Some(lines) => lines,
@@ -86,7 +86,7 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Whether etcd accepts no changes because its quota is used up.
+/// Whether the error means that etcd accepts no changes because its quota is exhausted.
 fn is_full(why: &str) -> bool {
     why.contains("database space exceeded")
 }
@@ -94,10 +94,11 @@ fn is_full(why: &str) -> bool {
 /// Why a command failed, in one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CommandError {
-    /// The operator must correct something first: a name, a node that is or is not running, existing records.
+    /// The operator must correct something first: a name, a node that should or should not be running, existing
+    /// records.
     Refused(Box<str>),
-    /// etcd, a node or the disk failed. Whether anything was changed is unknown; the operator should check, or repeat
-    /// the command.
+    /// etcd, a node or the disk failed. Whether anything was changed is unknown; the operator should check, or run the
+    /// command again.
     Failed(Box<str>),
 }
 
@@ -130,13 +131,13 @@ impl From<ConnectError> for CommandError {
     }
 }
 
-/// Validates the name of a cluster or a node given by an operator.
+/// Validates a cluster or node name given by an operator.
 pub(crate) fn name(text: &str) -> Result<Name, CommandError> {
     let rule = || CommandError::refused("expected 1 to 63 of the characters a-z 0-9 . -");
     Name::new(text).ok_or_else(rule)
 }
 
-/// Awaits the answer to a call.
+/// Waits for the answer to a call.
 pub(crate) async fn answer<T>(
     call: impl Future<Output = Result<T, Status>>,
 ) -> Result<T, ConnectError> {
@@ -167,7 +168,7 @@ const FULL: &str = "etcd takes no changes, since its quota is used up: compact a
 /// Contents of the watched keys.
 #[derive(Debug, Default)]
 pub(crate) struct Picture {
-    /// The meta key as stored, with its revision.
+    /// The meta key as stored, and its revision.
     pub(crate) meta: Option<(MetaValue, Vec<u8>, i64)>,
     pub(crate) nodes: BTreeMap<Name, SeenNode>,
 }
@@ -175,10 +176,10 @@ pub(crate) struct Picture {
 /// A node's entries in etcd.
 #[derive(Debug, Default)]
 pub(crate) struct SeenNode {
-    /// Whether the roster expects the node to run; `None` if it is not a member.
+    /// Whether the roster expects the node to be running; `None` if the node is not a member.
     pub(crate) is_here: Option<bool>,
     pub(crate) registered: Option<Registered>,
-    /// The last order for the node.
+    /// The most recent order for the node.
     pub(crate) order: Option<OrderWord>,
     pub(crate) report: Option<ReportValue>,
     /// Number of slots owned by each of the node's processes.
@@ -196,26 +197,26 @@ pub(crate) struct Registered {
 }
 
 impl SeenNode {
-    /// Whether the node is running and is expected to.
+    /// Whether the node is running and is expected to be.
     fn runs(&self) -> bool {
         self.is_here == Some(true) && self.registered.is_some()
     }
 
-    /// Number of slots owned by a process of the node.
+    /// Returns the number of slots owned by one of the node's processes.
     fn slots_of(&self, process: Incarnation) -> usize {
         let mut slots = self.slots.iter();
         let found = slots.find(|(owner, _)| *owner == process);
         found.map_or(0, |(_, count)| *count)
     }
 
-    /// Number of slots owned by the node's registered process.
+    /// Returns the number of slots owned by the node's registered process.
     pub(crate) fn slots(&self) -> usize {
         let registered = self.registered.as_ref();
         registered.map_or(0, |found| self.slots_of(found.process))
     }
 }
 
-/// Reads the watched keys. Fails if one of this version's keys is unreadable, since its meaning would be unknown.
+/// Reads the watched keys. Fails if a key of this version has an unreadable value, since its meaning would be unknown.
 pub(crate) async fn look(lines: &Lines, keys: &Keys) -> Result<Picture, ConnectError> {
     let read = answer(lines.range(RangeRequest::range(keys.watched()))).await?;
     let mut picture = Picture::default();
@@ -272,7 +273,7 @@ impl Picture {
         self.nodes.entry(name).or_default()
     }
 
-    /// Nodes that are running and are expected to.
+    /// Returns the nodes that are running and are expected to be.
     pub(crate) fn running(&self) -> impl Iterator<Item = (&Name, &SeenNode)> {
         self.nodes.iter().filter(|(_, node)| node.runs())
     }
@@ -287,8 +288,8 @@ impl SeenNode {
     }
 }
 
-/// Writes an order for nodes, provided that their registrations are unchanged. Returns the revision of the first order,
-/// which the reports refer to; `None` if a registration has changed.
+/// Writes an order for nodes, provided that their registrations have not changed. Returns the revision of the first
+/// order, to which the reports refer; `None` if a registration has changed.
 pub(crate) async fn order(
     lines: &Lines,
     keys: &Keys,
@@ -319,11 +320,11 @@ pub(crate) async fn order(
     Ok(first)
 }
 
-/// Requests a lease of this many seconds and revokes it. Returns the number of seconds granted by etcd, which is higher
-/// if its elections take longer than two thirds of the requested duration.
+/// Requests a lease of this many seconds and revokes it. Returns the number of seconds that etcd granted, which is
+/// higher if its elections take longer than two thirds of the requested duration.
 ///
 /// # Errors
-/// Why no lease was granted, in one line.
+/// Returns the reason why no lease was granted, in one line.
 pub fn granted(options: &Options, seconds: i64) -> Result<i64, Box<str>> {
     block_on(async {
         let lines = connect(options).await?;

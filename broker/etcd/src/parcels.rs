@@ -1,4 +1,5 @@
-//! Parcels of pending messages between nodes. Those too long for one message are sent in parts, one after another.
+//! Parcels of pending messages, sent between nodes. Parcels that are too long for one message are sent in parts, one
+//! after another.
 //!
 //! ```text
 //!  giver                           receiver
@@ -8,8 +9,8 @@
 //!  part 1 of 8, again ───────────► …
 //!  part 7 of 8 ──────────────────► whole: offered to the core like any parcel, which says whether it is taken
 //! ```
-//! A parcel is all or nothing: none of it is used before its last part has arrived. A parcel whose parts stop arriving
-//! is dropped on both sides; the core then offers another one.
+//! Parcels are all or nothing: no part is used until the last one has arrived. A parcel whose parts stop arriving is
+//! dropped on both sides; the core then offers another one.
 
 use crate::limits::{PART_AGAIN_MS, PART_BYTES, PARTS_KEPT_MS, PARTS_MAX, SENDING_MAX};
 use crate::names::Name;
@@ -29,12 +30,12 @@ pub(crate) struct Part {
     pub(crate) number: u16,
     /// Number of parts in the parcel.
     pub(crate) count: u16,
-    /// Messages of the part.
+    /// Messages in the part.
     #[serde(with = "broker_core::wire::bytes")]
     pub(crate) bytes: Vec<u8>,
 }
 
-/// Parcels being sent: at most [`SENDING_MAX`], with at most [`KEPT_PARCEL_BYTES_MAX`] in total.
+/// Parcels being sent, at most [`SENDING_MAX`] with a total size of at most [`KEPT_PARCEL_BYTES_MAX`].
 #[derive(Debug, Default)]
 pub(crate) struct SendingParcels(BTreeMap<ParcelId, SentParcel>);
 
@@ -52,7 +53,7 @@ struct SentParcel {
 }
 
 impl SendingParcels {
-    /// Starts sending a parcel. Returns its first part; `None` if too many are being sent.
+    /// Starts sending a parcel and returns its first part; `None` if too many are already being sent.
     pub(crate) fn begin(
         &mut self,
         to: Name,
@@ -103,7 +104,7 @@ impl SendingParcels {
         self.0.remove(&id);
     }
 
-    /// Returns unacknowledged parts that are due to be resent. Drops parcels that have timed out.
+    /// Returns unacknowledged parts that are due to be resent, and drops parcels that have timed out.
     pub(crate) fn again(&mut self, now: Now) -> Vec<(Name, Part)> {
         self.0
             .retain(|_, sent| now.since(sent.began) < PARTS_KEPT_MS);
@@ -117,7 +118,7 @@ impl SendingParcels {
 }
 
 impl SentParcel {
-    /// The part in flight; `None` after the last.
+    /// Returns the part in flight; `None` after the last part.
     fn part(&self) -> Option<Part> {
         let count = u16::try_from(self.bytes.len().div_ceil(PART_BYTES)).ok()?;
         let bytes = self.bytes.chunks(PART_BYTES).nth(self.number.into())?;
@@ -130,7 +131,7 @@ impl SentParcel {
     }
 }
 
-/// Parcels being received; their total size has the same limit as that of complete parcels.
+/// Parcels being received. Their total size is limited in the same way as that of complete parcels.
 #[derive(Debug, Default)]
 pub(crate) struct Receiving(BTreeMap<(NodeId, ParcelId), ReceivedParcels>);
 
@@ -139,20 +140,20 @@ struct ReceivedParcels {
     count: u16,
     next: u16,
     bytes: Vec<u8>,
-    /// When the latest part arrived.
+    /// When the most recent part arrived.
     at: Now,
 }
 
 /// Result of receiving a part.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum PartArrival {
-    /// Stored, or already received; to be acknowledged to the sender.
+    /// The part was stored or had already been received, and must be acknowledged to the sender.
     Taken,
-    /// The last part has arrived; contains the messages of the parcel, whose arrival is acknowledged to the sender.
+    /// The last part has arrived; contains the parcel's messages, whose arrival is acknowledged to the sender.
     Whole(Vec<u8>),
-    /// Out of sequence, or not a valid part of a parcel.
+    /// The part is out of sequence or invalid.
     Strange,
-    /// Refused because there is no capacity for the parcel.
+    /// The part was refused because there is no capacity for the parcel.
     Refused,
 }
 
@@ -210,7 +211,7 @@ impl Receiving {
         })
     }
 
-    /// Drops parcels that have made no progress for long.
+    /// Drops parcels that have made no progress for too long.
     pub(crate) fn expire(&mut self, now: Now) {
         self.0
             .retain(|_, received| now.since(received.at) < PARTS_KEPT_MS);

@@ -8,38 +8,38 @@ use std::pin::Pin;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-/// Transport of messages to other nodes. Undeliverable messages are lost, which the core allows for.
+/// Transport for messages to other nodes. Undeliverable messages are lost, which the core tolerates.
 pub trait Peers: 'static {
-    /// Sends a message to a node, at one of these addresses if any is known. Never blocks.
+    /// Sends a message to a node, at one of these addresses if any are known. Never blocks.
     fn send(&mut self, to: &Name, at: &[SocketAddr], message: Vec<u8>);
 
-    /// Queries a node at one of these addresses over a separate connection, so that a process does not disturb others
-    /// that may use the same name. The reply, if any, arrives as a message of the node. Never blocks; no effect while
-    /// the previous query to the node is unanswered.
+    /// Queries a node at one of these addresses over a separate connection, so as not to disturb another process that
+    /// may be using the same name. The reply, if any, arrives as a message from the node. Never blocks; has no effect
+    /// while the previous query to the node is unanswered.
     fn ask(&mut self, of: &Name, at: &[SocketAddr], message: Vec<u8>);
 
-    /// Stops accepting messages; completes when everything sent has been delivered or lost.
+    /// Stops accepting messages. The future completes when all messages sent have been delivered or lost.
     fn finish(&mut self) -> Pin<Box<dyn Future<Output = ()>>> {
         Box::pin(ready(()))
     }
 }
 
-/// A message from another node, or an event of the connection to it.
+/// A message from another node, or an event on the connection to it.
 #[derive(Debug)]
 pub enum PeerMail {
-    /// A message from a node, whose identity the transport has authenticated.
+    /// A message from a node whose identity was authenticated by the transport.
     Message(Name, Vec<u8>),
-    /// A message from a node that waits for a reply over the same connection ([`Peers::ask`]), and the channel for the
-    /// reply.
+    /// A message from a node that is waiting for a reply on the same connection ([`Peers::ask`]), and the channel for
+    /// the reply.
     Asked(Name, Vec<u8>, oneshot::Sender<Vec<u8>>),
-    /// The host of a node refused the connection, so no process listens there.
+    /// A node's host refused the connection, so no process is listening there.
     Refused(Name),
-    /// A connection to a node failed for another reason than a refusal, or reached another node, so the node may have
+    /// A connection to a node failed for a reason other than refusal, or reached another node, so the node may have
     /// moved.
     Unreached(Name),
 }
 
-/// The transport's end of the mail queue. Each connection holds a clone.
+/// The transport's end of the message queue. Each connection holds a clone.
 #[derive(Clone, Debug)]
 pub struct PeerMailbox {
     letters: mpsc::Sender<Letter>,
@@ -47,12 +47,12 @@ pub struct PeerMailbox {
     room: Arc<Semaphore>,
 }
 
-/// Mail, and a permit for the bytes it takes.
+/// A message or event, and a permit for the bytes it takes up.
 type Letter = (PeerMail, OwnedSemaphorePermit);
 
 impl PeerMailbox {
-    /// Enqueues mail; returns `false` if it is lost because [`MAIL_MAX`] or [`MAIL_BYTES_MAX`] is reached or the node
-    /// has ended.
+    /// Enqueues a message or event. Returns `false` if it is lost because [`MAIL_MAX`] or [`MAIL_BYTES_MAX`] has been
+    /// reached or the node has ended.
     pub fn put(&self, mail: PeerMail) -> bool {
         let bytes = match &mail {
             PeerMail::Message(_, message) | PeerMail::Asked(_, message, _) => {
@@ -71,12 +71,12 @@ impl PeerMailbox {
     }
 }
 
-/// The driver's end of the mail queue.
+/// The driver's end of the message queue.
 #[derive(Debug)]
 pub(crate) struct Inbox(mpsc::Receiver<Letter>);
 
 impl Inbox {
-    /// Receives the next mail; `None` when all mailboxes are gone.
+    /// Receives the next message or event; `None` when all mailboxes have been dropped.
     pub(crate) async fn recv(&mut self) -> Option<PeerMail> {
         self.0.recv().await.map(|(mail, _)| mail)
     }

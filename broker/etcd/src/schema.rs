@@ -1,4 +1,4 @@
-//! Keys and values of a cluster in etcd. Their conversion to and from the core's types is in `translate.rs`.
+//! A cluster's keys and values in etcd. Their conversion to and from the core's types is in `translate.rs`.
 
 use crate::names::{Name, shown};
 use crate::{
@@ -44,7 +44,7 @@ pub(crate) enum WatchedSubject {
     Roster(Name),
     /// An operator's order to a node.
     Order(Name),
-    /// A node's report about its last order.
+    /// A node's report on its most recent order.
     Report(Name),
     Meta,
 }
@@ -88,7 +88,7 @@ impl Keys {
         format!("{}c/{:03x}/{identity}", self.prefix, slot.0)
     }
 
-    /// Range of all registrations, the meta key, members and slots: the first key, and the end, exclusive.
+    /// Returns the range of all registrations, the meta key, members and slots: the first key and the exclusive end.
     pub(crate) fn watched(&self) -> (String, String) {
         (
             format!("{}live/", self.prefix),
@@ -96,19 +96,19 @@ impl Keys {
         )
     }
 
-    /// Range of the records of one slot; the first key is the prefix of all of them.
+    /// Returns the range of the records in one slot; the first key is the prefix of all of them.
     pub(crate) fn records(&self, slot: Slot) -> (String, String) {
         let start = format!("{}c/{:03x}/", self.prefix, slot.0);
         let end = format!("{}c/{:03x}0", self.prefix, slot.0);
         (start, end)
     }
 
-    /// Range of the records of all slots.
+    /// Returns the range of the records in all slots.
     pub(crate) fn all_records(&self) -> (String, String) {
         (format!("{}c/", self.prefix), format!("{}c0", self.prefix))
     }
 
-    /// Range of all registrations.
+    /// Returns the range of all registrations.
     pub(crate) fn registrations(&self) -> (String, String) {
         (
             format!("{}live/", self.prefix),
@@ -116,7 +116,7 @@ impl Keys {
         )
     }
 
-    /// Range of all reports.
+    /// Returns the range of all reports.
     pub(crate) fn reports(&self) -> (String, String) {
         (
             format!("{}report/", self.prefix),
@@ -124,7 +124,7 @@ impl Keys {
         )
     }
 
-    /// Ranges below the prefix that contain no keys of this version; any key in them is foreign.
+    /// Returns the ranges below the prefix that contain no keys of this version; any key in them is foreign.
     pub(crate) fn of_others(&self) -> [(String, String); 4] {
         let prefix = &self.prefix;
         let end = prefix.strip_suffix('/').unwrap_or(prefix);
@@ -137,7 +137,7 @@ impl Keys {
         ]
     }
 
-    /// The subject of a key; `None` if it does not have this format.
+    /// Parses a key; `None` if it does not have the expected format.
     pub(crate) fn parse(&self, key: &[u8]) -> Option<WatchedSubject> {
         let key = std::str::from_utf8(key).ok()?;
         let key = key.strip_prefix(&*self.prefix)?;
@@ -169,17 +169,17 @@ fn slot_of(digits: &str) -> Option<Slot> {
 //
 // Unknown fields are passed over, so that a later version may add some; another format is refused.
 
-/// Format that this version reads and writes.
+/// Format version that this program reads and writes.
 const FORMAT: u32 = 1;
 
 /// Why a value is unreadable.
 #[derive(Debug)]
 pub(crate) enum ValueError {
-    /// The format belongs to another version.
+    /// The value has the format of another version.
     Format(u32),
-    /// Invalid JSON, or a field is missing.
+    /// The value is not valid JSON, or a field is missing.
     Json(serde_json::Error),
-    /// Longer than any of our values.
+    /// The value is longer than any of ours can be.
     Length(usize),
 }
 
@@ -203,7 +203,7 @@ impl fmt::Display for ValueError {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SlotValue {
     format: u32,
-    /// Owner of the slot; absent if the last owner could not serve it.
+    /// Owner of the slot; absent if the last owner was unable to serve it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) owner: Option<OwnerValue>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -213,7 +213,7 @@ pub(crate) struct SlotValue {
     pub(crate) presence: u64,
 }
 
-/// A node and its process's incarnation.
+/// A node, and the incarnation of its process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct OwnerValue {
     pub(crate) node: Box<str>,
@@ -261,13 +261,13 @@ pub(crate) struct RegistrationValue {
     /// Commit of the program, for operators.
     #[serde(default)]
     pub(crate) commit: Box<str>,
-    /// Start time of the process, in seconds since 1970 by its clock.
+    /// Start time of the process according to its own clock, in seconds since 1970.
     #[serde(default)]
     pub(crate) started: u64,
     /// [`INNER_VERSION`] of the node.
     #[serde(default)]
     pub(crate) inner: u32,
-    /// Proofs in hexadecimal that the process holds the cluster's secret, one for each line of the secret.
+    /// Proofs, in hexadecimal, that the process knows the cluster's secret, one for each line of the secret.
     #[serde(default)]
     proof: Vec<Box<str>>,
 }
@@ -277,18 +277,18 @@ pub(crate) struct RegistrationValue {
 pub struct RegistrationRecord {
     /// Version of the node's program.
     pub version: Box<str>,
-    /// Number of the start, counted in the data directory.
+    /// Number of the start, as counted in the data directory.
     pub start: u64,
-    /// Commit of the node's program; empty, like the other fields, if the program does not write it.
+    /// Commit of the node's program. Empty if the program does not write it, as are the other fields.
     pub commit: Box<str>,
-    /// Inner version of the program, which determines what it exchanges with other nodes.
+    /// Inner version of the program, which determines the messages that it exchanges with other nodes.
     pub inner: u32,
-    /// Start time of the process, in seconds since 1970 by its clock, or 0.
+    /// Start time of the process according to its own clock, in seconds since 1970, or 0 if unknown.
     pub started: u64,
 }
 
 impl RegistrationValue {
-    /// The registration for operators, with texts escaped and truncated.
+    /// Converts the registration for operators, escaping and truncating its texts.
     pub(crate) fn registration(&self) -> RegistrationRecord {
         RegistrationRecord {
             version: shown(&self.version).into(),
@@ -299,7 +299,7 @@ impl RegistrationValue {
         }
     }
 
-    /// Creates a registration of this program, for a process with these keys.
+    /// Creates a registration for this program and a process with these keys.
     pub(crate) fn new(
         registrant: &Registrant<'_>,
         keys: &ProofKeys,
@@ -318,8 +318,8 @@ impl RegistrationValue {
         }
     }
 
-    /// Relation of the registered process to the cluster of a process with these keys; `registrant` is what the proofs
-    /// must cover.
+    /// Determines whether the registered process belongs to the cluster of a process with these keys; `registrant` is
+    /// what the proofs must cover.
     pub(crate) fn kinship(&self, registrant: &Registrant<'_>, keys: &ProofKeys) -> Kinship {
         let proofs: Vec<Vec<u8>> = self
             .proof
@@ -331,10 +331,10 @@ impl RegistrationValue {
     }
 }
 
-/// Maximum number of proofs checked per registration; a secret has at most two lines.
+/// Maximum number of proofs checked per registration. A secret has at most two lines.
 const PROOFS_MAX: usize = 2;
 
-/// Roster entry of a member.
+/// A member's entry in the roster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RosterValue {
     format: u32,
@@ -365,20 +365,21 @@ impl RosterValue {
     }
 }
 
-/// Properties of a cluster, written by its first node. Only its minimum inner version and its presence epoch ever
+/// Properties of a cluster, written by its first node. Only the minimum inner version and the presence epoch ever
 /// change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MetaValue {
     format: u32,
-    /// Random id; a cluster of the same name on another etcd has a different one.
+    /// Random id, which distinguishes the cluster from one with the same name on another etcd.
     pub(crate) id: Box<str>,
     pub(crate) slots: u16,
-    /// Key of the hash that maps a channel to its slot: 16 bytes in hexadecimal.
+    /// Key of the hash that maps channels to slots: 16 bytes in hexadecimal.
     slot_key: Box<str>,
-    /// Minimum inner version of the nodes; one with a lower [`INNER_VERSION`] does not start. Raised by operators.
+    /// Minimum inner version of the nodes; a node with a lower [`INNER_VERSION`] does not start. Raised by operators.
     #[serde(default)]
     pub(crate) lowest: u32,
-    /// Presence epoch that those of the slots must exceed: the last one of a broker whose channels were imported.
+    /// Value that the presence epochs of all slots must exceed: the last epoch of a broker whose channels were
+    /// imported.
     #[serde(default)]
     pub(crate) presence: u64,
 }
@@ -408,7 +409,7 @@ impl MetaValue {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct OrderValue {
     format: u32,
-    /// The intended process; a later process of the node does not carry out the order.
+    /// The process that the order is for; a later process of the node does not carry it out.
     #[serde(flatten)]
     pub(crate) process: Incarnation,
     pub(crate) order: OrderWord,
@@ -421,7 +422,7 @@ pub(crate) enum OrderWord {
     Drain,
     /// Hand over slots in excess of an equal share.
     Rebalance,
-    /// Only report.
+    /// Only write a report.
     Report,
 }
 
@@ -435,23 +436,23 @@ impl OrderValue {
     }
 }
 
-/// A process's report on its last order, updated every second during a drain. Written under the lease of its
-/// registration.
+/// A process's report on its most recent order, updated every second during a drain. Written under the lease of the
+/// process's registration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ReportValue {
     format: u32,
-    /// Revision of the order.
+    /// Revision of the order that the report is about.
     pub(crate) order: u64,
-    /// Time of the report by the process's clock, in milliseconds since 1970.
+    /// Time of the report according to the process's clock, in milliseconds since 1970.
     pub(crate) unix_ms: u64,
     /// Number of messages waiting for peers.
     pub(crate) waiting: u64,
-    /// Nodes that answered the reporting node recently.
+    /// Nodes that have answered the reporting node recently.
     pub(crate) reaches: Vec<Box<str>>,
     /// SHA-256 of the node's credentials files in hexadecimal, if it has any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) credentials: Option<Box<str>>,
-    /// Links with other nodes, in both directions, by node name.
+    /// Links with other nodes, in both directions, keyed by node name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) links: BTreeMap<Arc<str>, LinkFigures>,
 }
@@ -511,7 +512,7 @@ pub(crate) fn write<V: Serialize>(value: &V) -> Vec<u8> {
     serde_json::to_vec(value).expect("names and numbers are JSON")
 }
 
-/// Replaces the number in a field of a serialized value; fields added by later versions are preserved.
+/// Replaces the number in a field of a serialized value, preserving fields added by later versions.
 pub(crate) fn with_number(bytes: &[u8], field: &str, number: u64) -> Option<Vec<u8>> {
     let mut value: serde_json::Value = serde_json::from_slice(bytes).ok()?;
     value.as_object_mut()?.insert(field.into(), number.into());

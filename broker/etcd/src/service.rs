@@ -1,4 +1,4 @@
-//! Interface between the driver and the surrounding process: orders for its shards, parcels, news, and its end; also
+//! Interface between the driver and the surrounding process: orders for its shards, parcels, news, and its exit. Also
 //! the registry store of one shard.
 
 use crate::{limits::CHANGES_MAX, names::Name};
@@ -12,81 +12,81 @@ use std::net::SocketAddr;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
-/// The process surrounding the driver. Called on the driver's thread, in order; must not block.
+/// The process that surrounds the driver. The methods are called in order on the driver's thread, and must not block.
 pub trait HostService: Send + 'static {
-    /// Passes an order of the core to the shards.
+    /// Passes an order from the core to the shards.
     fn order(&mut self, order: SlotOrder);
 
-    /// Starts loading the records of a slot; records of an earlier load must be dropped.
+    /// Starts loading the records of a slot; records from an earlier load must be dropped.
     fn load(&mut self, held: Held);
 
-    /// Delivers some or none of the records of a slot being loaded. They take effect when [`SlotOrder::Serve`] arrives
-    /// for `held`.
+    /// Delivers any number of records, possibly none, of a slot being loaded. They take effect when
+    /// [`SlotOrder::Serve`] arrives for `held`.
     fn records(&mut self, held: Held, records: Vec<Record>);
 
-    /// Stores the messages of a parcel offered by another node until an order refers to it or [`Self::discard`] is
-    /// called. Returns `false` if there is no capacity, in which case the offering node keeps the slot.
+    /// Stores the messages of a parcel offered by another node until an order refers to the parcel or [`Self::discard`]
+    /// is called. Returns `false` if there is no capacity, in which case the other node keeps the slot.
     fn keep(&mut self, parcel: ParcelId, messages: Vec<u8>) -> bool;
 
     /// Drops a parcel.
     fn discard(&mut self, parcel: ParcelId);
 
-    /// Requests that the messages of a parcel for this node be passed to [`crate::Commands::parcel`] once the shards
-    /// have packed them.
+    /// Requests that the messages of a parcel for the node `to` be passed to [`crate::Commands::parcel`] once the
+    /// shards have packed them.
     fn send(&mut self, to: Name, parcel: Parcel);
 
-    /// Reports the outcome of a record change; called once for each accepted change.
+    /// Reports the outcome of a record change. Called exactly once for each accepted change.
     fn written(&mut self, ticket: Ticket, result: Result<(), StoreError>);
 
-    /// Number of messages waiting for peers in all shards, for operators. May be several seconds old.
+    /// Returns the number of messages waiting for peers on all shards, for operators. May be several seconds old.
     fn waiting(&self) -> u64;
 
-    /// SHA-256 of the node's credentials files, for operators; `None` if there are none.
+    /// Returns the SHA-256 of the node's credentials files, for operators; `None` if there are none.
     fn credentials(&self) -> Option<[u8; 32]>;
 
-    /// Links of the node with other nodes, for operators. May be several seconds old.
+    /// Returns the node's links with other nodes, for operators. May be several seconds old.
     fn links(&self) -> LinkTable;
 
-    /// Receives a change in what the node knows, after the orders caused by the same change.
+    /// Receives a change in what the node knows about its cluster, after any orders caused by the same change.
     fn learn(&mut self, news: News);
 
-    /// Receives a query from the process of another node, to be answered by [`crate::Commands::reply`] with the same
-    /// number, or not at all.
+    /// Receives a query from another node's process, to be answered by [`crate::Commands::reply`] with the same number,
+    /// or not at all.
     fn inquired(&mut self, from: Name, number: u64, inquiry: Vec<u8>);
 
-    /// Receives the reply of another node's process to the query with this number.
+    /// Receives the reply from another node's process to the query with this number.
     fn replied(&mut self, from: Name, number: u64, reply: Vec<u8>);
 
     /// Starts a graceful shutdown requested by an operator; [`crate::Handle::drain`] must follow.
     fn drain(&mut self);
 
-    /// Ends the process; the last call. `others` lists the nodes that cause the end, each with its address, if known.
+    /// Ends the process; this is the last call. `others` lists the nodes that caused it to end, each with its address,
+    /// if known.
     fn exit(&mut self, ending: Ending, others: Vec<String>);
 }
 
 /// A change in what a node knows about its cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
-    /// Key of the hash that maps a channel to its slot. Sent once.
+    /// Key of the hash that maps channels to slots. Sent once.
     SlotKey([u8; 16]),
-    /// Addresses at which a node is reached: each port of its hosts, from the roster and from resolving its names. The
-    /// name of a number never changes.
+    /// Addresses at which a node can be reached: each port of its host, from the roster and from resolving its name.
+    /// The name that belongs to a number never changes.
     Node {
         /// Number of the node.
         node: NodeId,
         /// Name of the node.
         name: Name,
-        /// Addresses of the node's host; empty while its name cannot be resolved. Their port is that of the first
-        /// shard.
+        /// Addresses of the node's host, with the port of the first shard; empty while its name cannot be resolved.
         hosts: Box<[SocketAddr]>,
         /// All ports of the host.
         ports: Box<[u16]>,
     },
-    /// Owner of a slot; `NodeId(0)` is this node, which may not serve it yet.
+    /// Owner of a slot; `NodeId(0)` stands for this node, which may not be serving the slot yet.
     Owner {
         /// The slot.
         slot: Slot,
-        /// The node that owns it.
+        /// The node that owns the slot, if any.
         owner: Option<NodeId>,
         /// Whether the previous owner handed the slot over, as indicated by a parcel in the slot's value; otherwise the
         /// owner claimed it.
@@ -96,15 +96,15 @@ pub enum News {
     Registered(u16),
     /// Whether etcd uses at least four fifths of its quota.
     NearlyFull(bool),
-    /// Admissions to served slots are valid until this time, on the clock that keeps running while the machine is
+    /// Admissions to served slots are valid until this time, on a clock that continues to run while the machine is
     /// suspended.
     ValidUntil(Now),
-    /// Whether a channel that is absent from this node's own slots is known not to exist; if not, another node may have
-    /// taken the slots.
+    /// Whether a channel that is absent from this node's own slots is known not to exist. If not, another node may have
+    /// taken over the slots.
     KnowsAbsence(bool),
 }
 
-/// A change in transit to the node's thread.
+/// A change on its way to the node's thread.
 #[derive(Debug)]
 pub(crate) struct Submission {
     pub(crate) ticket: Ticket,
@@ -112,7 +112,7 @@ pub(crate) struct Submission {
     pub(crate) identity: Identity,
     /// Key of the record within the slot.
     pub(crate) key: Box<str>,
-    /// New value of the record; `None` removes it.
+    /// New value of the record; `None` removes the record.
     pub(crate) value: Option<Box<[u8]>>,
 }
 
@@ -120,10 +120,10 @@ pub(crate) fn queue() -> (mpsc::Sender<Submission>, mpsc::Receiver<Submission>) 
     mpsc::channel(CHANGES_MAX)
 }
 
-/// Registry store of one shard on etcd. The outcome of each change is reported by [`Service::written`].
+/// Registry store of one shard, backed by etcd. The outcome of each change is reported by [`Service::written`].
 ///
-/// A change is made if this node serves the channel's slot and etcd responds; otherwise it is refused within a second.
-/// If a change was sent but has no answer, it is reported once its outcome is known.
+/// A change is made if this node serves the channel's slot and etcd responds; otherwise, it is refused within a second.
+/// If a change was sent but not answered, its result is reported once its outcome is known.
 #[derive(Debug)]
 pub struct EtcdStore {
     shard: ShardId,

@@ -4,19 +4,19 @@
 //!   send ──► queue of a node ──► one connection to it ─ ─ ─► a connection of each node ──► mailbox
 //!            (outgoing.rs)        TLS, hello, frames          (incoming.rs)
 //! ```
-//! Each node connects to each of the others, and sends only on its own connections; it receives on theirs. So an answer
+//! Each node connects to all the others and sends only on its own connections, receiving on theirs. An answer therefore
 //! uses a different connection than its query, and a link that works in only one direction counts as cut.
 //!
-//! TLS proves that the peer holds the cluster's secret ([`link`]); in the hello that follows, each side states its name
-//! and the node it intends to reach. All holders of the secret are trusted to give their own names, since any of them
-//! could derive the others' keys. TLS was chosen over a per-frame HMAC because parcels contain client data, which
-//! nobody else may read, regardless of `[cluster] link`. TLS rejects frames of another connection.
+//! TLS proves that the peer knows the cluster's secret ([`link`]); in the hello that follows, each side states its name
+//! and the node that it intends to reach. All nodes that know the secret are trusted to state their own names, since
+//! each could derive the keys of the others. TLS was chosen over a per-frame HMAC because parcels contain client data,
+//! which must remain confidential regardless of `[cluster] link`. TLS also rejects frames from other connections.
 //!
-//! A process whose name another process may use sends queries over a separate connection, with one message in each
-//! direction, so the existing connections of that name are left alone.
+//! A process whose name may be in use by another process sends queries over a separate connection, with one message in
+//! each direction, so as not to disturb the existing connections under that name.
 //!
-//! A message is lost if its node has no address, if its queue is full, or if the connection breaks or cannot be
-//! established. A failed connection is retried for the next message, after a delay.
+//! A message is lost if its node has no address, if the queue is full, or if the connection breaks or cannot be
+//! established. After a failure, the connection is retried for the next message, following a delay.
 
 mod frames;
 mod incoming;
@@ -45,7 +45,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-/// Listener for other nodes: bound, so that its address is known, but not yet accepting.
+/// Listener for other nodes. Bound, so that its address is known, but not accepting yet.
 pub struct PeerListener {
     listener: TcpListener,
     address: SocketAddr,
@@ -56,13 +56,13 @@ pub struct PeerListener {
 }
 
 impl PeerListener {
-    /// Address of the listener, with the port chosen by the system if it was 0.
+    /// Returns the listener's address, with the port chosen by the system if the configured one was 0.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Message counters, which remain valid after [`Self::start`].
+    /// Returns the message counters, which remain valid after [`Self::start`].
     #[must_use]
     pub fn counts(&self) -> Arc<PeerCounts> {
         Arc::clone(&self.counts)
@@ -91,22 +91,22 @@ impl PeerListener {
     }
 }
 
-/// Connections of a node to the others. One per process; they end when it is dropped.
+/// Connections of a node to the others, one set per process. Dropping this closes them.
 pub struct TcpPeers {
     shared: Rc<NodeShared>,
     accepting: JoinHandle<()>,
     nodes: HashMap<Name, Outgoing>,
-    /// The last query to each node that is queried over a separate connection.
+    /// The most recent query to each node that is queried over a separate connection.
     asking: HashMap<Name, JoinHandle<()>>,
-    /// Number of free bytes in all queues.
+    /// Number of bytes still free, across all send queues.
     outgoing: Arc<Semaphore>,
 }
 
 impl TcpPeers {
-    /// Binds a listener for the nodes of this secret's cluster.
+    /// Binds a listener for the other nodes of the cluster that uses this secret.
     ///
     /// # Errors
-    /// If the address cannot be used, or the system provides no random bytes.
+    /// Returns an error if the address cannot be used or the system cannot provide random bytes.
     pub fn bind(
         address: SocketAddr,
         node: &Name,
@@ -128,8 +128,7 @@ impl TcpPeers {
     }
 }
 
-/// Creates a listening socket. The kernel completes more connections than its default of 128 while this process is
-/// busy.
+/// Creates a listening socket, with a backlog larger than the kernel's default of 128 for when this process is busy.
 fn listener(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
@@ -191,8 +190,8 @@ impl Drop for TcpPeers {
     }
 }
 
-/// Maximum number of connections completed by the kernel before they are accepted: a quarter of a second's worth at the
-/// maximum rate.
+/// Maximum number of connections that the kernel completes before they are accepted: a quarter of a second's worth at
+/// the maximum rate.
 const BACKLOG: i32 = 1_024;
 
 #[cfg(test)]

@@ -1,15 +1,16 @@
-//! Record changes in batches, each made exactly once even if messages are lost.
+//! Batches of record changes, each of which is made exactly once even if messages are lost.
 //!
-//! A change is fenced by its slot's epoch, so an owner that has lost the slot changes nothing. The remaining case is a
-//! batch whose answer is lost: it may have been made, and a copy may wait in a frozen member and be made later. It is
-//! resent until its outcome is known, and late copies change nothing:
+//! A change is fenced by its slot's epoch, so that an owner that has lost the slot cannot change anything. What remains
+//! is a batch whose answer is lost: it may have been made already, or a copy may be waiting in a frozen member and be
+//! made later. The batch is resent until its outcome is known, and late copies have no effect:
 //!
 //! * *Puts* go over a *lane*: a key of this node that every batch of the lane compares and writes. Once a batch is
 //!   made, its copies and those of earlier ones fail, and the lane's value says which batch was the last.
 //! * *Removals* write nothing else, so that they are possible when etcd's quota is used up. They compare that the
 //!   record was not written after they were asked for: a copy cannot remove the next channel of that name.
 //!
-//! No I/O and no clock: requests are returned as [`Request`], and their results are passed in as [`Answer`].
+//! The writer uses no I/O and no clock: requests are returned as [`Request`], and their results are passed in as
+//! [`Answer`].
 
 use crate::limits::{
     BATCH_BYTES_MAX, CHANGES_MAX, LANES, PUTS_PER_BATCH, REMOVALS_PER_BATCH, WRITE_AGAIN_MS,
@@ -21,16 +22,16 @@ use broker_core::time::Now;
 use std::collections::{HashSet, VecDeque};
 use std::rc::Rc;
 
-/// A change of one record.
+/// A change to one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Change<T> {
     /// Id of the core's call.
     pub(crate) call: CallId,
-    /// Slot of the record, and the epoch under which it may be changed.
+    /// Slot of the record, and the epoch under which the change may be made.
     pub(crate) held: Held,
     /// Key of the record: region, account and name.
     pub(crate) key: Rc<str>,
-    /// `None` removes the record.
+    /// New value of the record; `None` removes the record.
     pub(crate) value: Option<Rc<[u8]>>,
     pub(crate) ticket: T,
     /// When the change was accepted.
@@ -40,58 +41,60 @@ pub(crate) struct Change<T> {
 /// Outcome of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Settled {
-    /// Made, at this revision or earlier.
+    /// The change was made, at this revision or earlier.
     Made(Revision),
-    /// Fenced: another writer changed the slot or the record, as of this revision. The change was not made and will not
+    /// Another writer had changed the slot or the record, as of this revision. The change was not made and never will
     /// be.
     Fenced(Revision),
-    /// Refused: etcd accepted nothing. The change was not made and will not be.
+    /// etcd did not accept the change, which was not made and never will be.
     Refused,
 }
 
-/// A transaction. If any compare fails, nothing is changed and the same keys are read instead.
+/// A transaction. If any compare fails, nothing is changed and the keys that were compared are read instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Request {
-    /// Key of the lane, compared and written if the batch puts records: its last revision, and its next value.
+    /// Last revision and next value of the lane's key, which is compared and written if the batch puts records.
     pub(crate) lane: Option<(Revision, Box<str>)>,
     /// Slots to compare, with their epochs.
     pub(crate) slots: Vec<(Slot, Epoch)>,
-    /// Records to put or to remove; a request never contains both kinds.
+    /// Records to put or remove; a request never contains both kinds.
     pub(crate) records: Vec<Row>,
-    /// Compared if the batch removes records: none of them was written after this revision.
+    /// Compared if the batch removes records: none of them may have been written after this revision.
     pub(crate) before: Revision,
 }
 
-/// Slot and key of a record, and its new value; `None` removes it.
+/// Slot and key of a record, and the record's new value; `None` removes the record.
 type Row = (Slot, Rc<str>, Option<Rc<[u8]>>);
 
 /// Result of a [`Request`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) made: bool,
-    /// Revision of the store.
+    /// Revision of etcd's store.
     pub(crate) revision: Revision,
-    /// If the request was not made: last revision and value of the lane's key, if the request had one.
+    /// If the request was not made, the last revision and the value of the lane's key, provided that the request had
+    /// one.
     pub(crate) lane: (Revision, Box<str>),
-    /// If the request was not made: last revision of each slot's key.
+    /// If the request was not made, the last revision of each slot's key.
     pub(crate) slots: Vec<Revision>,
-    /// If a removing request was not made: last revision of each record; 0 if it does not exist.
+    /// If the request was a removal and was not made, the last revision of each record, or 0 if the record does not
+    /// exist.
     pub(crate) records: Vec<Revision>,
 }
 
-/// Changes of one process that are queued or in flight.
+/// A process's changes that are queued or in flight.
 #[derive(Debug)]
 pub(crate) struct Writer<T> {
     process: Incarnation,
     queue: VecDeque<Change<T>>,
-    /// Keys with a change in a lane. The next change of such a key waits, so that the changes of each key are made in
-    /// order.
+    /// Keys with a change in one of the lanes. Further changes to such a key wait, so that the changes to each key are
+    /// made in order.
     busy: HashSet<Rc<str>>,
     lanes: [Lane<T>; LANES],
     batches: u64,
     /// When a batch was last answered.
     progress: Now,
-    /// A revision no lower than the last change of any record known to this process.
+    /// A revision at least as high as the last change to any record known to this process.
     newest: Revision,
 }
 
@@ -106,7 +109,7 @@ struct Lane<T> {
 enum State<T> {
     Idle,
     UnderWay(WriteBatch<T>),
-    /// To be resent at this time.
+    /// The batch is waiting to be resent at this time.
     Waiting(WriteBatch<T>, Now),
 }
 
@@ -143,12 +146,12 @@ impl<T> Writer<T> {
         self.queue.push_back(change);
     }
 
-    /// Notes that this process knows records up to this revision.
+    /// Records that this process knows of changes to records up to this revision.
     pub(crate) fn knows(&mut self, revision: Revision) {
         self.newest = self.newest.max(revision);
     }
 
-    /// The next request to send, and its lane.
+    /// Returns the next request to send, and its lane.
     pub(crate) fn next(&mut self, now: Now) -> Option<(usize, Request)> {
         for lane in 0..LANES {
             let waits = std::mem::replace(&mut self.lanes[lane].state, State::Idle);
@@ -169,7 +172,7 @@ impl<T> Writer<T> {
         None
     }
 
-    /// Handles the answer to a request. Returns the settled changes.
+    /// Handles the answer to a request. Returns the changes that it settles.
     pub(crate) fn answered(
         &mut self,
         lane: usize,
@@ -207,7 +210,7 @@ impl<T> Writer<T> {
         settled
     }
 
-    /// Handles a request that was refused by etcd, or not sent (see `is_sent`), so this copy changes nothing.
+    /// Handles a request that etcd refused or that was not sent (see `is_sent`), so that this copy changes nothing.
     pub(crate) fn refused(
         &mut self,
         lane: usize,
@@ -228,7 +231,7 @@ impl<T> Writer<T> {
         }
     }
 
-    /// Handles a request without an answer, which may have been made or may still be.
+    /// Handles a request that was not answered, and that may have been made or may yet be.
     pub(crate) fn unknown(&mut self, lane: usize, now: Now) {
         if let Some(mut batch) = self.under_way(lane) {
             batch.is_unsure = true;
@@ -236,7 +239,7 @@ impl<T> Writer<T> {
         }
     }
 
-    /// Takes changes that waited too long without being sent while no batch was answered; nothing was changed.
+    /// Takes changes that have waited too long to be sent while no batch was answered; none of them was made.
     pub(crate) fn expire(&mut self, now: Now) -> Vec<(Change<T>, Settled)> {
         if now.since(self.progress) < WRITE_WAIT_MS {
             return Vec::new();
@@ -253,7 +256,7 @@ impl<T> Writer<T> {
             .collect()
     }
 
-    /// Takes all changes without an outcome, at shutdown.
+    /// Takes all changes that have no outcome, during shutdown.
     pub(crate) fn end(&mut self) -> Vec<Change<T>> {
         let mut left: Vec<Change<T>> = self.queue.drain(..).collect();
         for lane in &mut self.lanes {
@@ -298,7 +301,7 @@ impl<T> Writer<T> {
         settled.collect()
     }
 
-    /// The next batch: changes of one kind, in order for each key.
+    /// Assembles the next batch: changes of one kind, in order for each key.
     fn batch(&mut self) -> Option<WriteBatch<T>> {
         let mut changes: Vec<Change<T>> = Vec::new();
         let mut passed: HashSet<Rc<str>> = HashSet::new();
@@ -347,14 +350,14 @@ impl<T> Writer<T> {
 
 // Changes that are made together: what is sent of them, and what an answer says of each.
 
-/// Changes of one kind, all puts or all removals.
+/// A batch of changes of one kind, either all puts or all removals.
 #[derive(Debug)]
 pub(crate) struct WriteBatch<T> {
-    /// Value of the lane's key once the batch is made.
+    /// Value that the lane's key has once the batch has been made.
     pub(crate) tag: Box<str>,
     pub(crate) before: Revision,
     pub(crate) changes: Vec<Change<T>>,
-    /// Whether an unanswered copy may be applied at any time.
+    /// Whether an unanswered copy of the batch may still be applied at any time.
     is_unsure: bool,
 }
 
@@ -390,8 +393,8 @@ pub(crate) fn request<T>(batch: &WriteBatch<T>, lane: Revision) -> Request {
     }
 }
 
-/// Splits a batch that was not made into the changes it settles, with their outcomes, and the batch of changes to send
-/// again.
+/// Splits a batch that was not made into the changes that are settled, with their outcomes, and a batch of those to
+/// send again.
 fn judge<T>(
     mut batch: WriteBatch<T>,
     answer: &Answer,

@@ -1,12 +1,13 @@
 //! TLS between the nodes of a cluster: version 1.3, with mutual authentication by a key that every node derives from
-//! the cluster's secret.
+//! the cluster's shared secret.
 //!
-//! There are no certificates. Both sides present a raw public key (RFC 7250), and each accepts only the keys that it
-//! derives itself: so nothing expires, clocks do not matter, and no authority has to be trusted or renewed. Any holder
-//! of the secret counts as a node; the protocols on top identify which node. See broker/decisions/0028-links.md.
+//! No certificates are used. Both sides present a raw public key (RFC 7250), and each accepts only the keys that it has
+//! derived from the secret. Therefore nothing expires, clocks do not matter, and no authority has to be trusted or
+//! renewed. Any holder of the secret counts as a node; the protocols on top of TLS establish which one. See
+//! broker/decisions/0028-links.md.
 //!
-//! Both sides agree on the purpose of a connection by ALPN (RFC 7301), so that a connection for one purpose is refused
-//! by a listener for another.
+//! Both sides agree on the purpose of a connection through ALPN (RFC 7301), so that a listener refuses connections for
+//! any other purpose.
 
 use aws_lc_rs::signature::Ed25519KeyPair;
 use broker_core::cluster::secret::ClusterSecret;
@@ -33,9 +34,9 @@ use std::sync::Arc;
 /// Purpose of a connection between nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// Messages between nodes.
+    /// Exchange of messages between nodes.
     Messages,
-    /// A link, which carries clients as streams.
+    /// A link, which carries clients' connections as streams.
     Link,
 }
 
@@ -50,7 +51,7 @@ impl Purpose {
     }
 }
 
-/// Keys of one cluster's nodes. Debug output hides them.
+/// Keys of the nodes in one cluster. Debug output hides the keys.
 #[derive(Clone)]
 pub struct Keys {
     shown: Arc<CertifiedKey>,
@@ -59,10 +60,10 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Derives the keys of the cluster with this secret and name.
+    /// Derives the keys of the cluster with this name from its secret.
     ///
     /// # Errors
-    /// The TLS library rejects the keys, which is a bug.
+    /// If the TLS library rejects the keys, which would be a bug.
     pub fn derive(secret: &ClusterSecret, cluster: &str) -> Result<Self, rustls::Error> {
         let mut pairs = Vec::new();
         for seed in secret.node_seeds(cluster) {
@@ -86,11 +87,11 @@ impl Keys {
         })
     }
 
-    /// Configuration of the connecting side. Resumes sessions with tickets stored by server name. Use one configuration
-    /// per thread, since its ticket store contains a lock.
+    /// Creates the configuration for the connecting side. Resumes sessions with tickets stored by server name. Each
+    /// thread should use a separate configuration, because the ticket store contains a lock.
     ///
     /// # Errors
-    /// The TLS library rejects the settings, which is a bug.
+    /// If the TLS library rejects the settings, which would be a bug.
     pub fn client(&self, purpose: Purpose) -> Result<ClientConfig, rustls::Error> {
         let mut config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&TLS13])?
@@ -106,11 +107,11 @@ impl Keys {
         Ok(config)
     }
 
-    /// Configuration of the accepting side. Shared by all threads of a process, so that a session can be resumed on any
-    /// of them.
+    /// Creates the configuration for the accepting side. Shared by all threads of a process, so that a session can be
+    /// resumed on any of them.
     ///
     /// # Errors
-    /// The system cannot provide random bytes for ticket keys.
+    /// If the system cannot provide random bytes for ticket keys.
     pub fn server(&self, purpose: Purpose) -> Result<ServerConfig, rustls::Error> {
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&TLS13])?
@@ -131,7 +132,7 @@ impl Keys {
     }
 }
 
-/// Key pair whose public half replaces a certificate.
+/// Creates the key pair whose public key is presented in place of a certificate.
 fn pair(seed: &[u8; 32]) -> Result<CertifiedKey, rustls::Error> {
     let pair = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| refused())?;
     let document = pair.to_pkcs8v1().map_err(|_| refused())?;
@@ -151,8 +152,8 @@ impl std::fmt::Debug for Keys {
     }
 }
 
-/// Whether a handshake failed because the other side derives different keys: another secret, or another cluster name.
-/// The side that detects the mismatch sends an alert, which the other side receives.
+/// Whether a handshake failed because the other side derived different keys, that is, uses another secret or another
+/// cluster name. The side that detects the mismatch sends an alert to the other.
 #[must_use]
 pub fn is_of_another_cluster(error: &rustls::Error) -> bool {
     use rustls::{AlertDescription, CertificateError, Error};
@@ -165,7 +166,7 @@ pub fn is_of_another_cluster(error: &rustls::Error) -> bool {
 
 // Accepted keys of other nodes: those that this node derives itself.
 
-/// The public keys that either side accepts.
+/// The public keys that each side accepts.
 #[derive(Debug)]
 pub(crate) struct AcceptedKeys {
     keys: Vec<CertificateDer<'static>>,
@@ -173,7 +174,7 @@ pub(crate) struct AcceptedKeys {
 }
 
 impl AcceptedKeys {
-    /// Checks that a public key is accepted. Possession of the private key is proved by the signature.
+    /// Checks that a public key is accepted. The handshake signature proves possession of the private key.
     fn verify(&self, shown: &CertificateDer<'_>) -> Result<(), Error> {
         let is_known = self.keys.iter().any(|key| key.as_ref() == shown.as_ref());
         let refusal = CertificateError::ApplicationVerificationFailure;
@@ -181,7 +182,8 @@ impl AcceptedKeys {
     }
 }
 
-/// Methods of both traits: signatures of TLS 1.3 by raw keys; a peer with TLS 1.2 is refused as `$refusal`.
+/// Methods common to both verifier traits: verification of TLS 1.3 signatures with raw keys; a TLS 1.2 peer is refused
+/// with `$refusal`.
 macro_rules! raw_keys_of_tls13 {
     ($refusal:ident) => {
         fn verify_tls12_signature(
@@ -247,8 +249,8 @@ impl ClientCertVerifier for AcceptedKeys {
     raw_keys_of_tls13!(ServerDoesNotSupportTls12Or13);
 }
 
-/// Maximum number of stored tickets, eight per node: when more links to a node are opened at once, the others begin
-/// with full handshakes.
+/// Maximum number of stored tickets, eight per node: if more links to a node are opened at once, the rest start with
+/// full handshakes.
 const TICKETS_MAX: usize = 8 * 64;
 
 #[cfg(test)]

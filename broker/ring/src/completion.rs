@@ -1,5 +1,5 @@
-//! Completions: the caller's key and the result of the operation; and sends in flight, whose buffers are owned until
-//! they complete.
+//! Completions, which contain the caller's key and the result of the operation; and sends in flight, whose buffers the
+//! ring owns until they complete.
 //!
 //! An entry's user data consists of one byte of operation and seven bytes of key:
 //! ```text
@@ -13,10 +13,10 @@ use crate::pool::Lent;
 use std::io;
 use std::os::fd::OwnedFd;
 
-/// The caller's identifier for an operation: 56 bits returned unchanged with each completion.
+/// The caller's identifier for an operation: 56 bits that are returned unchanged with each completion.
 ///
-/// Two operations of one kind with the same key cannot be distinguished, so a key identifies one connection in one
-/// generation.
+/// Two operations of the same kind with the same key cannot be distinguished, so a key should identify one connection
+/// in one generation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Key(u64);
 
@@ -24,29 +24,29 @@ impl Key {
     /// Creates a key from these bits.
     ///
     /// # Panics
-    /// Panics if any of the highest 8 bits is set: they belong to the ring.
+    /// Panics if any of the highest 8 bits is set, because these are used by the ring.
     #[must_use]
     pub const fn new(bits: u64) -> Self {
         assert!(bits & !KEY_MASK == 0, "a key has 56 bits");
         Self(bits)
     }
 
-    /// The bits of the key.
+    /// Returns the bits of the key.
     #[must_use]
     pub const fn bits(self) -> u64 {
         self.0
     }
 }
 
-/// Result of one operation. `more`: the operation is still armed and will complete again; `false` marks its final
-/// completion, after which the kernel no longer uses the descriptor for it.
+/// Result of one operation. If `more` is true, the operation is still armed and will complete again; otherwise this is
+/// its final completion, after which the kernel no longer uses the descriptor for it.
 #[derive(Debug)]
 pub enum Completion {
-    /// Completion of [`Ring::accept`](crate::Ring::accept): a connection, or an error.
+    /// Completion of [`Ring::accept`](crate::Ring::accept): an accepted connection, or an error.
     Accepted {
         /// The listener's key.
         key: Key,
-        /// The connection, close-on-exec. An error always comes with `more == false`.
+        /// The accepted connection (close-on-exec). An error always comes with `more == false`.
         socket: io::Result<OwnedFd>,
         /// Whether the listener is still armed.
         more: bool,
@@ -56,18 +56,18 @@ pub enum Completion {
     Received {
         /// The connection's key.
         key: Key,
-        /// Received bytes, EOF, or an error.
+        /// The received bytes, EOF, or an error.
         received: Received,
         /// Whether the receive is still armed.
         more: bool,
     },
-    /// Completion of [`Ring::send`](crate::Ring::send), which returns the buffer.
+    /// Completion of [`Ring::send`](crate::Ring::send); returns the buffer.
     Sent {
         /// The connection's key.
         key: Key,
         /// The buffer, unchanged.
         bytes: Vec<u8>,
-        /// Number of bytes passed to the kernel, counted from the start of the send. All of them unless the connection
+        /// Number of bytes passed to the kernel, counted from the start of the send: all of them unless the connection
         /// broke.
         result: io::Result<usize>,
     },
@@ -75,31 +75,32 @@ pub enum Completion {
     Connected {
         /// The connection's key.
         key: Key,
-        /// Whether the connection was established.
+        /// `Ok` if the connection was established; otherwise the error.
         result: io::Result<()>,
     },
-    /// A bell was rung ([`Ring::bell`](crate::Ring::bell)).
+    /// Another thread rang a bell ([`Ring::bell`](crate::Ring::bell)).
     Rang {
         /// The bell's key.
         key: Key,
         /// Whether the bell is still watched.
         more: bool,
     },
-    /// The timeout of [`Ring::wake_by`](crate::Ring::wake_by) has expired; none is armed.
+    /// The timeout of [`Ring::wake_by`](crate::Ring::wake_by) has expired; no timeout is armed any more.
     TimedOut,
 }
 
 /// Result of a receive.
 #[derive(Debug)]
 pub enum Received {
-    /// At least one byte in a buffer of the pool, which must be returned with `give_back`.
+    /// At least one byte, in a buffer of the pool, which must be returned with `give_back`.
     Bytes(Lent),
-    /// EOF from the peer.
+    /// The peer sent EOF.
     End,
-    /// The pool was empty. The receive has ended although the connection is intact: return buffers, then arm it again.
+    /// The pool was empty. The receive has ended although the connection is intact: return buffers, then arm the
+    /// receive again.
     NoBuffers,
-    /// Ended by [`Ring::cancel_receive`](crate::Ring::cancel_receive). No bytes are lost: bytes already received were
-    /// reported before, and all others remain in the socket.
+    /// The receive was ended by [`Ring::cancel_receive`](crate::Ring::cancel_receive). No bytes are lost: those already
+    /// received were reported before, and all others remain in the socket.
     Cancelled,
     /// The connection broke.
     Failed(io::Error),
@@ -115,21 +116,22 @@ pub(crate) enum Op {
     Connect,
     Bell,
     Timeout,
-    /// Completions of cancellations and timeout updates, which are ignored.
+    /// A cancellation or a timeout update, whose completion is ignored.
     Quiet,
 }
 
 impl Op {
-    /// The user data of this operation for `bits`, at most 56 bits.
+    /// Combines this operation with `bits`, at most 56 bits, into user data.
     pub(crate) fn tag(self, bits: u64) -> u64 {
         debug_assert!(bits & !KEY_MASK == 0);
         u64::from(self as u8) << 56 | bits
     }
 
-    /// Reverses [`Self::tag`].
+    /// Inverse of [`Self::tag`].
     ///
     /// # Panics
-    /// Panics on user data not created by [`Self::tag`]: the kernel returns user data unchanged.
+    /// Panics if the user data was not created by [`Self::tag`], which cannot occur because the kernel returns user
+    /// data unchanged.
     pub(crate) fn untag(data: u64) -> (Self, Key) {
         let [op, ..] = data.to_be_bytes();
         let op = match op {
@@ -150,7 +152,7 @@ const KEY_MASK: u64 = (1 << 56) - 1;
 
 // Buffers of sends in flight: owned here, in place, until their completion.
 
-/// Slab of sends in flight. A send's user data is its index, so a completion finds its buffer without a search.
+/// Slab of sends in flight. The index of a send is its user data, so a completion finds its buffer without a search.
 #[derive(Default)]
 pub(crate) struct Flight {
     places: Vec<SendSlot>,
@@ -163,7 +165,7 @@ enum SendSlot {
 }
 
 impl Flight {
-    /// Stores a buffer. Its heap block does not move until [`Self::land`], even if the slab grows.
+    /// Stores the buffer of a send. Its heap block does not move until [`Self::land`], even if the slab grows.
     pub(crate) fn launch(&mut self, key: Key, bytes: Vec<u8>) -> u32 {
         let taken = SendSlot::Taken { key, bytes };
         if let Some(place) = self.free.pop() {
@@ -176,7 +178,7 @@ impl Flight {
         place
     }
 
-    /// Buffer at `place`, for the entry that points at it.
+    /// Returns the buffer at `place`, for the submission entry that points to it.
     pub(crate) fn bytes(&self, place: u32) -> &[u8] {
         match &self.places[place as usize] {
             SendSlot::Taken { bytes, .. } => bytes,
@@ -184,7 +186,7 @@ impl Flight {
         }
     }
 
-    /// Returns a buffer whose completion has arrived.
+    /// Removes and returns the buffer of a send that has completed.
     ///
     /// # Panics
     /// Panics if there is no such buffer, that is, if a completion arrived twice.

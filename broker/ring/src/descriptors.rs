@@ -1,8 +1,8 @@
-//! Descriptors of an epoll set, with the operations armed on each and its known readiness.
+//! Descriptors of an epoll set, with the operations armed on each descriptor and its known readiness.
 //!
-//! A descriptor is registered once, when an operation is first armed on it, and stays registered until it is released.
-//! The slot of a descriptor has a generation, which the kernel's events carry: an event from before the release matches
-//! nothing, even if the slot or the descriptor's number was reused.
+//! A descriptor is registered when an operation is first armed on it, and stays registered until it is released. The
+//! slot of a descriptor has a generation, which is part of the kernel's events: an event from before the release
+//! matches no slot, even if the slot or the descriptor's number has been reused.
 
 use crate::completion::Key;
 use std::collections::HashMap;
@@ -38,14 +38,14 @@ pub(crate) struct Slot {
     pub(crate) readable: bool,
     /// Whether a write may succeed.
     pub(crate) writable: bool,
-    /// Whether to read again after a read that leaves room in its buffer: EOF or urgent data arrived, or the connection
-    /// is broken.
+    /// Whether to read again even if the last read left room in its buffer, because EOF or urgent data has arrived or
+    /// the connection is broken.
     pub(crate) goes_on: bool,
-    /// Whether the slot is in the list of those ready for service.
+    /// Whether the slot is in the list of slots that are ready to be served.
     pub(crate) listed: bool,
 }
 
-/// Maximum memory per idle connection, in addition to a map entry.
+/// Limits the memory per idle connection, in addition to a map entry.
 const _: () = assert!(size_of::<Slot>() <= 32);
 
 impl Slot {
@@ -60,7 +60,7 @@ impl Slot {
     }
 }
 
-/// A slot in one generation, as passed to the kernel.
+/// A slot and its generation, as passed to the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) slot: u32,
@@ -68,12 +68,12 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// The slot as user data of an event.
+    /// Packs the slot and its generation into the user data of an event.
     pub(crate) fn pack(self) -> u64 {
         u64::from(self.generation) << 32 | u64::from(self.slot)
     }
 
-    /// Reverses [`Self::pack`].
+    /// Inverse of [`Self::pack`].
     #[expect(clippy::cast_possible_truncation, reason = "the two halves")]
     pub(crate) const fn unpack(data: u64) -> Self {
         Self {
@@ -83,7 +83,7 @@ impl Place {
     }
 }
 
-/// All descriptors of one set.
+/// All descriptors of one epoll set.
 #[derive(Default)]
 pub(crate) struct DescriptorSet {
     slots: Vec<Slot>,
@@ -92,12 +92,12 @@ pub(crate) struct DescriptorSet {
 }
 
 impl DescriptorSet {
-    /// Slot of a registered descriptor.
+    /// Returns the slot of a descriptor, if it is registered.
     pub(crate) fn find(&self, fd: RawFd) -> Option<u32> {
         self.by_number.get(&fd).copied()
     }
 
-    /// Allocates a slot for an unregistered descriptor.
+    /// Allocates a slot for a descriptor that is not registered yet.
     pub(crate) fn claim(&mut self, fd: RawFd) -> Place {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(blank(0));
@@ -112,7 +112,7 @@ impl DescriptorSet {
         }
     }
 
-    /// Frees the slot of a descriptor, if any; references to it become stale.
+    /// Frees the slot of a descriptor, if it has one; references to the slot become stale.
     pub(crate) fn forget(&mut self, fd: RawFd) -> Option<u32> {
         let slot = self.by_number.remove(&fd)?;
         let freed = self.at(slot);
@@ -122,18 +122,18 @@ impl DescriptorSet {
         Some(slot)
     }
 
-    /// The slot, unless it has been freed.
+    /// Returns the slot, unless it has been freed.
     pub(crate) fn get(&mut self, place: Place) -> Option<&mut Slot> {
         let slot = self.slots.get_mut(place.slot as usize)?;
         (slot.generation == place.generation).then_some(slot)
     }
 
-    /// The slot with this number.
+    /// Returns the slot with this number.
     pub(crate) fn at(&mut self, slot: u32) -> &mut Slot {
         &mut self.slots[slot as usize]
     }
 
-    /// Reference to a slot in its current generation.
+    /// Returns a reference to a slot in its current generation.
     pub(crate) fn place(&mut self, slot: u32) -> Place {
         let generation = self.at(slot).generation;
         Place { slot, generation }

@@ -1,24 +1,24 @@
-//! Engine on epoll: the kernel reports readiness, the ring performs the operations.
+//! The epoll engine: the kernel reports readiness, and the ring performs the operations.
 //!
-//! Theory of operation. A descriptor is registered once, edge-triggered, for all events, and the ring remembers its
-//! readiness until a call finds that it has ended. So arming, cancelling and rearming only change a slot
-//! (`descriptors.rs`), without a system call:
+//! Theory of operation. A descriptor is registered once, edge-triggered, for all events. The ring remembers the
+//! descriptor's readiness until a system call finds that it is no longer ready. Arming, cancelling and rearming
+//! therefore only change a slot (`descriptors.rs`), without a system call:
 //! ```text
 //!  armed, and known to be ready ──► listed ──► enter: one buffer, one send … in turn ──► completion
 //!        ▲                            ▲                     │
 //!        │                            └── still ready ──────┤
 //!        └───── epoll_wait ◄──────── no longer ready ───────┘
 //! ```
-//! A listed slot gets one receive and one send per enter, however much data is ready, so a flood on one connection does
-//! not delay others. An enter does not wait while slots are listed. A receive that left room in its buffer has read
-//! everything, except for EOF or bytes after urgent data, which the kernel has then reported; sends continue until the
-//! socket is full.
+//! A listed slot is served one receive and one send per enter, however much data is ready, so that a flood on one
+//! connection does not delay others. An enter does not block while slots are listed. A receive that leaves room in its
+//! buffer has read everything, except for EOF or bytes after urgent data, which the kernel reports beforehand; sends
+//! continue until the socket is full.
 //!
-//! Final completions of cancelled operations, and of those that could not begin, are deferred to the next enter, after
-//! the received bytes.
+//! Final completions of operations that were cancelled or could not begin are deferred until the next enter, after the
+//! received bytes.
 //!
-//! Only the system calls are specific to Linux: kqueue also has edge-triggered events (`EV_CLEAR`), and user data that
-//! can hold a slot.
+//! Only the system calls are specific to Linux: kqueue also supports edge-triggered events (`EV_CLEAR`) and user data
+//! that can hold a slot.
 #![expect(unsafe_code, reason = "descriptors are remembered by their numbers")]
 
 use crate::completion::{Completion, Key, Received};
@@ -43,16 +43,16 @@ pub(crate) struct Epoll {
     pub(crate) pool: Stack,
     /// Sends by the slot of their socket.
     sends: HashMap<u32, Sending>,
-    /// Round-robin queue of slots ready for service.
+    /// Round-robin queue of the slots that are ready to be served.
     listed: VecDeque<Place>,
     completions: VecDeque<Completion>,
     completions_max: usize,
-    /// Completions for the next enter.
+    /// Completions that the next enter returns.
     ended: Vec<Completion>,
     events: Vec<epoll::Event>,
-    /// When the armed timeout is due.
+    /// When the armed timeout expires.
     due: Option<Instant>,
-    /// Whether buffers were added since the last enter.
+    /// Whether buffers have been added since the last enter.
     grown: bool,
 }
 
@@ -230,7 +230,7 @@ impl Epoll {
         is_armed
     }
 
-    /// Slot of a descriptor, registered if needed.
+    /// Returns the slot of a descriptor, registering the descriptor if needed.
     fn registered(&mut self, fd: BorrowedFd<'_>) -> io::Result<u32> {
         let number = fd.as_raw_fd();
         if let Some(slot) = self.descriptors.find(number) {
@@ -250,7 +250,7 @@ impl Epoll {
         Ok(place.slot)
     }
 
-    /// Lists a slot that is ready for service.
+    /// Adds a slot to the list of slots that are ready to be served.
     fn list(&mut self, slot: u32) {
         let place = self.descriptors.place(slot);
         let slot = self.descriptors.at(slot);
@@ -264,7 +264,7 @@ impl Epoll {
 // The turn.
 
 impl Epoll {
-    /// Checks readiness, performs the operations that are ready, and waits.
+    /// Polls for readiness, performs the operations that are ready, and waits.
     pub(crate) fn enter(&mut self, want: u32, limit: Option<Duration>) -> io::Result<()> {
         self.grown = false;
         self.completions.extend(self.ended.drain(..));
@@ -292,7 +292,7 @@ impl Epoll {
         }
     }
 
-    /// Time until `until` or the timeout, whichever is earlier; at most [`WAIT_MAX`].
+    /// Time until `until` or the armed timeout, whichever is earlier; at most [`WAIT_MAX`].
     fn wait_until(&self, until: Option<Instant>) -> Duration {
         let next = until.into_iter().chain(self.due).min();
         next.map_or(WAIT_MAX, |next| {
@@ -300,7 +300,7 @@ impl Epoll {
         })
     }
 
-    /// Polls the kernel, whose timeout is in whole milliseconds, rounded up.
+    /// Polls the kernel, with the timeout rounded up to whole milliseconds.
     fn look(&mut self, wait: Duration) -> io::Result<Looked> {
         let wait = Timespec::try_from(wait).map_err(io::Error::other)?;
         self.events.clear();
@@ -325,7 +325,7 @@ impl Epoll {
         Ok(Looked::Whole)
     }
 
-    /// Serves each listed slot once, while there is room for completions.
+    /// Serves each listed slot once, as long as there is space for completions.
     fn serve(&mut self) {
         for _ in 0..self.listed.len() {
             if self.completions.len() >= self.completions_max {
@@ -477,7 +477,7 @@ fn received(key: Key, received: Received, more: bool) -> Completion {
     }
 }
 
-/// Completion of an operation that could not begin, or the final completion of one that ends.
+/// Creates the completion of an operation that could not begin, or the final completion of one that has ended.
 fn not_begun(reading: ReadState, key: Key, error: io::Error) -> Completion {
     let more = false;
     match reading {
@@ -508,11 +508,12 @@ fn descriptor<'a>(fd: RawFd) -> BorrowedFd<'a> {
     unsafe { BorrowedFd::borrow_raw(fd) }
 }
 
-/// Maximum number of events per poll. The kernel reports ready descriptors in turn, so those left out come next.
+/// Maximum number of events per poll. The kernel reports ready descriptors in turn, so those left out are reported
+/// next.
 const EVENTS: usize = 256;
 
-/// Maximum number of connections that a listener accepts per enter, before others are served.
+/// Maximum number of connections accepted from a listener per enter before others are served.
 const ACCEPTS: usize = 64;
 
-/// Maximum wait per call: Linux before 5.11 has no call for waits above 24 days.
+/// Maximum wait per system call: before Linux 5.11, no call supports waits of more than 24 days.
 const WAIT_MAX: Duration = Duration::from_secs(3600);

@@ -1,9 +1,9 @@
-//! I/O of one core, behind a safe interface: an io_uring instance, or an epoll set.
+//! Network I/O of one thread, with a safe interface to either an io_uring instance or an epoll set.
 //!
-//! A [`Ring`] belongs to the thread that created it. It accepts, receives into buffers of a shared [pool](Lent), sends
-//! buffers that it owns until the send has completed, connects, and waits: for completions, for one timeout and for
-//! bells rung by other threads. Nothing here interprets the bytes. Why it exists: broker/decisions/0001-own-ring.md;
-//! why it has two engines: broker/decisions/0053-two-engines.md.
+//! A [`Ring`] belongs to the thread that created it. It accepts and opens connections, receives into buffers of a
+//! shared [pool](Lent), sends buffers that it owns until the send has completed, and waits for completions, for one
+//! timeout and for bells rung by other threads. The contents of the bytes are not interpreted. Rationale:
+//! broker/decisions/0001-own-ring.md; reasons for the two engines: broker/decisions/0053-two-engines.md.
 //!
 //! In reading order:
 //! * [`Engine`], [`RingSettings`], [`Ring`] (`ring.rs`): the front, which is all that a caller sees; the turn
@@ -26,7 +26,7 @@
 //!             └─ give_back(lent)  ── it may be filled again
 //! ```
 //!
-//! Five rules for the caller; breaking them can cause hangs, but not undefined behaviour:
+//! The caller must follow five rules; breaking them can cause hangs, but not undefined behaviour:
 //! 1. Completions appear only during [`Ring::enter`]; an event on the registered eventfd only says that an enter is
 //!    due.
 //! 2. A descriptor stays open until the final completion (`more == false`) of everything armed on it. `close` under an

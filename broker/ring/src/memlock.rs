@@ -1,12 +1,11 @@
-//! Locked memory: the amount that the kernel charges a user for rings and their registered buffers, and how much is
-//! left.
+//! Locked memory: how much the kernel charges a user for rings and their registered buffers, and how much is left.
 //!
 //! Theory of operation. The kernel counts locked pages per user, not per process, and refuses requests that would
-//! exceed `RLIMIT_MEMLOCK` with `ENOMEM`. Three things are charged: the memory of a ring (by kernels since 6.14; older
-//! ones charge only the memory cgroup), the descriptors of its provided buffers (likewise), and buffers registered for
-//! fixed I/O (by all kernels; including the whole huge page that contains one, once per ring). A process with
-//! `CAP_IPC_LOCK` is charged nothing. No file shows the count, so it is determined by locking memory and releasing it
-//! again.
+//! exceed `RLIMIT_MEMLOCK` with `ENOMEM`. Three things are charged: the memory of a ring (since Linux 6.14; older
+//! kernels charge only the memory cgroup), the descriptors of its provided buffers (likewise), and buffers registered
+//! for fixed I/O (by all kernels; includes the whole huge page that contains a buffer, once per ring). A process with
+//! `CAP_IPC_LOCK` is not charged. The count is not available in any file, so it is determined by locking memory and
+//! releasing it again.
 #![expect(
     unsafe_code,
     reason = "registers memory of its own to learn what is left of a limit"
@@ -17,15 +16,16 @@ use rustix::param::page_size;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{fs, io, ptr};
 
-/// Minimum locked-memory limit with which an executor starts, in bytes: glommio compares the limit itself, regardless
-/// of the user and of what is charged.
+/// Minimum locked-memory limit required to start an executor, in bytes: glommio checks the limit itself, regardless of
+/// the user and of how much is charged.
 pub const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
 
-/// Limit recommended when the current one is too low for any shard, in bytes: the Debian default, enough for 16 shards.
+/// Locked-memory limit recommended if the current one is too low for any shard, in bytes: the Debian default, enough
+/// for 16 shards.
 pub(crate) const MEMLOCK_BYTES_USUAL: u64 = 8 * 1024 * 1024;
 
-/// Ways to raise the hard limit of locked memory to this many bytes: for a shell, for logins, for services and for
-/// containers. This process raises its soft limit itself.
+/// Explains how to raise the hard limit of locked memory to this many bytes, for a shell, for logins, for services and
+/// for containers. The process raises its soft limit itself.
 #[must_use]
 pub fn memlock_remedy(bytes: u64) -> String {
     let kib = bytes.div_ceil(1024);
@@ -51,17 +51,17 @@ pub fn raise_memlock() -> Option<u64> {
     }
 }
 
-/// The limit of locked memory in bytes; `None` if unlimited.
+/// Returns the locked-memory limit in bytes; `None` if unlimited.
 pub(crate) fn memlock() -> Option<u64> {
     getrlimit(Resource::Memlock).current
 }
 
-/// Returns how many bytes, at most `max`, this user's processes can still lock: determined by registering that much
-/// memory and releasing it again. Exact to the page, except for a ring of two pages. Takes some milliseconds and
-/// temporarily uses `max` bytes of memory.
+/// Determines how many bytes, up to `max`, processes of this user can still lock, by registering that much memory and
+/// releasing it again. Exact to the page, except for a ring of two pages. Takes some milliseconds and temporarily uses
+/// `max` bytes of memory.
 ///
 /// # Errors
-/// The address space has no room for `max` bytes.
+/// If the address space has no room for `max` bytes.
 pub fn lockable_bytes(max: usize) -> io::Result<usize> {
     let Ok(io) = IoUring::new(1) else {
         return Ok(0);
@@ -82,10 +82,11 @@ pub fn lockable_bytes(max: usize) -> io::Result<usize> {
 }
 
 /// Releases all buffers that rings of this process have registered for fixed I/O, and returns the number of these
-/// rings. Other operations are not affected, nor is any [`Ring`](crate::Ring), which registers no such buffers.
+/// rings. Does not affect other operations, nor any [`Ring`](crate::Ring), since a `Ring` registers no such buffers.
 ///
-/// A runtime that registers a buffer in each of its rings is charged for each, and pins the huge page that contains it.
-/// Without `/proc` nothing is found, and the buffers stay registered, which only costs memory.
+/// A runtime that registers a buffer in each of its rings is charged for each one, and pins the huge page that contains
+/// the buffer. Without `/proc`, no rings are found and the buffers stay registered, which costs memory but is harmless
+/// otherwise.
 pub fn unregister_buffers() -> usize {
     let Ok(open) = fs::read_dir("/proc/self/fd") else {
         return 0;
@@ -100,7 +101,7 @@ pub fn unregister_buffers() -> usize {
         .count()
 }
 
-/// Releases a ring's buffers; returns whether it had any.
+/// Releases the registered buffers of a ring; returns whether there were any.
 fn unregister(ring: libc::c_int) -> bool {
     // SAFETY: the operation takes no memory. On a descriptor that is no ring (any more), or has nothing registered, it
     // is an error.
@@ -116,7 +117,7 @@ fn unregister(ring: libc::c_int) -> bool {
     result == 0
 }
 
-/// Memory in small pages, used to test how much can be locked.
+/// Memory in small pages, used to test how much memory can be locked.
 struct SmallPages {
     start: *mut libc::c_void,
     len: usize,
@@ -138,7 +139,7 @@ impl SmallPages {
         Ok(Self { start, len })
     }
 
-    /// Whether the first `len` bytes can be locked.
+    /// Whether the first `len` bytes of the memory can be locked.
     fn can_be_locked(&self, io: &IoUring, len: usize) -> bool {
         debug_assert!(len <= self.len);
         let buffer = libc::iovec {

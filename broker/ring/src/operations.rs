@@ -1,5 +1,5 @@
-//! Operations on io_uring, each queued as an entry that the next enter submits; acknowledgements of peers; and control
-//! of socket buffer sizes.
+//! Operations on io_uring, each queued as an entry that the next enter submits; queries for acknowledgements by peers;
+//! and control of socket buffer sizes.
 #![expect(
     unsafe_code,
     reason = "entries carry addresses; each one pushed points at memory that the ring owns until it completes"
@@ -120,7 +120,8 @@ impl Uring {
     }
 }
 
-/// Makes a descriptor blocking: the kernel then waits on it; for a non-blocking one it returns `EAGAIN`.
+/// Makes a descriptor blocking, so that the kernel waits on it; operations on a non-blocking descriptor would return
+/// `EAGAIN`.
 fn wait_in(socket: BorrowedFd<'_>) {
     // A descriptor that cannot be set is not a socket: the operation reports it.
     let _ = SockRef::from(&socket).set_nonblocking(false);
@@ -129,8 +130,9 @@ fn wait_in(socket: BorrowedFd<'_>) {
 // Acknowledgements of a peer's machine for bytes that the kernel accepted. Two system calls: the ring's own operations
 // for them save nothing.
 
-/// Number of bytes of a TCP connection accepted by the kernel but not acknowledged by the peer's host (`SIOCOUTQ`). Our
-/// own FIN counts as one, and bytes of a send in flight are included. `None` without a connection.
+/// Returns the number of bytes of a TCP connection that the kernel has accepted but the peer's host has not
+/// acknowledged (`SIOCOUTQ`). Includes bytes of a send in flight, and one for the connection's own FIN. `None` without
+/// a connection.
 #[must_use]
 pub fn unacknowledged(socket: BorrowedFd<'_>) -> Option<u32> {
     let mut bytes: libc::c_int = 0;
@@ -145,7 +147,7 @@ pub fn unacknowledged(socket: BorrowedFd<'_>) -> Option<u32> {
     (result == 0).then(|| u32::try_from(bytes).unwrap_or(0))
 }
 
-/// Smoothed round trip of a TCP connection, in microseconds (`TCP_INFO`). `None` without a connection.
+/// Returns the smoothed round-trip time of a TCP connection in microseconds (`TCP_INFO`). `None` without a connection.
 #[must_use]
 pub fn round_trip_us(socket: BorrowedFd<'_>) -> Option<u32> {
     let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
@@ -164,8 +166,8 @@ pub fn round_trip_us(socket: BorrowedFd<'_>) -> Option<u32> {
     (result == 0).then(|| unsafe { info.assume_init() }.tcpi_rtt)
 }
 
-/// Makes the kernel adapt a socket's buffer sizes again after `SO_SNDBUF` has fixed them (`SO_BUF_LOCK`). False where
-/// that is impossible: before Linux 5.14.
+/// Lets the kernel adapt a socket's buffer sizes again after they were fixed by `SO_SNDBUF` (`SO_BUF_LOCK`). Returns
+/// `false` if this is not supported: before Linux 5.14.
 #[must_use]
 pub fn adapts_buffers(socket: BorrowedFd<'_>) -> bool {
     let unlocked: libc::c_int = 0;

@@ -1,9 +1,10 @@
-//! Retries while the kernel accepts no entries.
+//! Retry policy while the kernel accepts no entries.
 //!
-//! `EAGAIN` (no memory for a request) and `EBUSY` (overflowed completions were not served) are temporary: the entries
-//! stay queued and are submitted again. Serving completions helps against both, so a turn that has completions
-//! continues at once; otherwise the thread pauses, since immediate retries would occupy a whole core. If the kernel
-//! accepts nothing for [`REFUSED_MAX`], the ring ends: it cannot serve anyone, and a restart may free what it lacked.
+//! `EAGAIN` (no memory for a request) and `EBUSY` (overflowed completions have not been served) are temporary: the
+//! entries stay queued and are submitted again. Serving completions helps in both cases, so a turn that has completions
+//! continues immediately; otherwise the thread pauses, because immediate retries would occupy a whole core. If the
+//! kernel accepts nothing for [`REFUSED_MAX`], the ring fails permanently: it cannot serve any connection, and a
+//! restart may free what the kernel lacks.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -20,11 +21,11 @@ impl Patience {
         self.since = None;
     }
 
-    /// Records a refusal with `error`; returns how long to pause before the next try, given whether there are
-    /// completions to serve.
+    /// Records that the kernel refused entries with `error`; returns how long to pause before the next attempt, which
+    /// depends on whether there are completions to serve.
     ///
     /// # Errors
-    /// Returns `TimedOut`, with `error` in its text, if the kernel has refused entries for [`REFUSED_MAX`].
+    /// `TimedOut`, with `error` in its text, if the kernel has refused entries for [`REFUSED_MAX`].
     pub(crate) fn refused(
         &mut self,
         error: &io::Error,
@@ -47,11 +48,11 @@ impl Patience {
     }
 }
 
-/// Maximum time for which the kernel may refuse all entries. Equals the time that a shard may be silent before a
-/// service manager's watchdog considers it stuck.
+/// Maximum time for which the kernel may refuse all entries. Equal to the time after which a service manager's watchdog
+/// considers a silent shard stuck.
 const REFUSED_MAX: Duration = Duration::from_secs(10);
 
-/// Pause between two attempts: at most a thousand system calls per second.
+/// Pause between two attempts, which limits them to a thousand system calls per second.
 const PAUSE: Duration = Duration::from_millis(1);
 
 #[cfg(test)]

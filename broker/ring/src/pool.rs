@@ -1,12 +1,12 @@
-//! Receive buffers, taken by each receive: by the kernel ("provided buffers") or by the epoll engine.
+//! Receive buffers, taken for each receive by the kernel ("provided buffers") or by the epoll engine.
 //!
 //! Theory of operation. A buffer always has one of two owners: the receiver, or the caller (a [`Lent`] with its number
-//! exists). A completion transfers it to the caller, and returning it transfers it to the receiver again. `Lent` cannot
-//! be copied and is consumed when it is returned, so no one reads a buffer that may be written to. [`Buffers`] is the
-//! memory. For [`Pool`] the kernel is the receiver: the buffers' numbers are in a ring of descriptors between the
-//! kernel's head and the pool's tail, and a buffer is returned by writing a descriptor and storing the tail. For
-//! [`Stack`] the engine is the receiver: the most recently returned buffer, whose memory is in the core's cache, is
-//! used first.
+//! exists). A completion transfers the buffer to the caller, and returning it transfers it back to the receiver. `Lent`
+//! cannot be copied and is consumed when the buffer is returned, so a buffer that may be written to is never read.
+//! [`Buffers`] is the memory. With [`Pool`], the kernel is the receiver: the buffers' numbers are in a ring of
+//! descriptors between the kernel's head and the pool's tail, and a buffer is returned by writing a descriptor and
+//! advancing the tail. With [`Stack`], the engine is the receiver: the most recently returned buffer, whose memory is
+//! still in the core's cache, is used first.
 #![expect(
     unsafe_code,
     reason = "memory that the kernel writes to; the types above keep the two hands apart"
@@ -22,7 +22,8 @@ use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 
-/// A buffer of received bytes, owned until it is returned. If dropped instead, it is permanently lost to its pool.
+/// A buffer with received bytes, owned by the caller until it is returned. If dropped instead, the buffer is
+/// permanently lost to its pool.
 #[derive(Debug)]
 #[must_use = "a buffer that is not given back is lost to the pool"]
 pub struct Lent {
@@ -41,7 +42,7 @@ impl Lent {
 }
 
 impl Lent {
-    /// The buffer, truncated to its first `len` bytes.
+    /// Truncates the buffer to its first `len` bytes.
     fn cut(self, len: usize) -> Self {
         debug_assert!((1..=self.len()).contains(&len));
         let len = u32::try_from(len).unwrap_or(self.len).min(self.len);
@@ -49,18 +50,19 @@ impl Lent {
     }
 }
 
-/// Memory of all buffers of one ring. Never moves.
+/// Memory of all buffers of one ring. Never moves in memory.
 pub(crate) struct Buffers {
     start: NonNull<u8>,
     count: u16,
     bytes: u32,
-    /// Number of buffers ever handed out, lowest numbers first; the others have never been touched.
+    /// Number of buffers that have ever been handed out, starting with the lowest numbers; the memory of the others has
+    /// never been touched.
     pub(crate) offered: u16,
-    /// Number of lent buffers.
+    /// Number of buffers that are lent at present.
     lent: u16,
-    /// Whether a buffer was lent since the memory was last released.
+    /// Whether a buffer has been lent since the memory was last released.
     used: bool,
-    /// Identifies the pool, so that its buffers are never looked up in another one.
+    /// Number that identifies the pool, so that its buffers are never looked up in another pool.
     serial: u32,
 }
 
@@ -85,14 +87,15 @@ impl Buffers {
         }
     }
 
-    /// Numbers of the next buffers to hand out, so that `most` have been handed out in total, or all that exist.
+    /// Returns the numbers of the buffers to hand out next, such that `most` buffers have been handed out in total, or
+    /// all that exist.
     fn offer(&mut self, most: u16) -> Range<u16> {
         let first = self.offered;
         self.offered = most.clamp(first, self.count);
         first..self.offered
     }
 
-    /// The buffer with this number, containing `len` received bytes.
+    /// Lends the buffer with this number, containing `len` received bytes.
     ///
     /// # Panics
     /// Panics if the buffer was not handed out.
@@ -106,7 +109,7 @@ impl Buffers {
         Lent { id, pool, len }
     }
 
-    /// Bytes of a buffer.
+    /// Returns the received bytes in a buffer.
     ///
     /// # Panics
     /// Panics if the buffer belongs to another ring.
@@ -123,7 +126,7 @@ impl Buffers {
         lent.len == self.bytes
     }
 
-    /// Number of a returned buffer, to be handed out again.
+    /// Takes back a buffer and returns its number, so that it can be handed out again.
     ///
     /// # Panics
     /// Panics if the buffer belongs to another ring.
@@ -137,8 +140,9 @@ impl Buffers {
         lent.id
     }
 
-    /// Releases the memory to the system, unless a buffer is lent or none was since the last time. The next receives
-    /// map it again. The caller ensures that no buffer has been filled and not lent. Returns whether it was released.
+    /// Releases the memory to the system, unless a buffer is lent or none has been lent since the last release. The
+    /// next receives map the memory again. The caller must ensure that no buffer has been filled but not lent. Returns
+    /// whether the memory was released.
     pub(crate) fn release(&mut self) -> bool {
         if self.lent > 0 || !std::mem::take(&mut self.used) {
             return false;
@@ -168,19 +172,19 @@ impl Drop for Buffers {
     }
 }
 
-/// Buffers of one io_uring, with the descriptors from which the kernel takes them. Dropped after the ring has released
-/// them.
+/// Buffers of one io_uring, with the descriptors from which the kernel takes them. Dropped after the kernel's ring has
+/// released the buffers.
 pub(crate) struct Pool {
     pub(crate) buffers: Buffers,
     entries: NonNull<BufRingEntry>,
     tail: u16,
 }
 
-/// The only buffer group of a ring.
+/// The only buffer group of each ring.
 pub(crate) const GROUP: u16 = 0;
 
 impl Pool {
-    /// Allocates `count` buffers (a power of two) of `buffer_bytes` bytes; none is handed to the kernel yet.
+    /// Allocates `count` buffers (a power of two) of `buffer_bytes` bytes; none is given to the kernel yet.
     pub(crate) fn register(io: &IoUring, count: u16, buffer_bytes: u32) -> io::Result<Self> {
         let layout = entries_layout(count);
         // SAFETY: the layout has a size above 0, see `entries_layout`.
@@ -202,7 +206,7 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Hands further buffers to the kernel, so that it has been given `most` in total, or all that exist; returns
+    /// Gives further buffers to the kernel, such that it has been given `most` in total, or all that exist; returns
     /// whether there were any.
     pub(crate) fn offer(&mut self, most: u16) -> bool {
         let more = self.buffers.offer(most);
@@ -246,14 +250,14 @@ impl Drop for Pool {
     }
 }
 
-/// Buffers of one ring on epoll.
+/// Buffers of one ring that uses epoll, as a stack.
 pub(crate) struct Stack {
     pub(crate) buffers: Buffers,
     free: Vec<u16>,
 }
 
 impl Stack {
-    /// Allocates `count` buffers of `buffer_bytes` bytes, of which `at_start` are used initially.
+    /// Allocates `count` buffers of `buffer_bytes` bytes, of which `at_start` are used at first.
     pub(crate) fn new(count: u16, buffer_bytes: u32, at_start: u16) -> Self {
         let buffers = Buffers::new(count, buffer_bytes);
         let mut stack = Self {
@@ -264,8 +268,8 @@ impl Stack {
         stack
     }
 
-    /// Adds further buffers to those used, so that there are `most` in total, or all that exist; returns whether any
-    /// were added.
+    /// Adds buffers to those in use, such that `most` are in use in total, or all that exist; returns whether any were
+    /// added.
     pub(crate) fn offer(&mut self, most: u16) -> bool {
         let more = self.buffers.offer(most);
         let is_more = !more.is_empty();
@@ -273,7 +277,7 @@ impl Stack {
         is_more
     }
 
-    /// Receives into the most recently returned buffer; puts it back if nothing was received.
+    /// Receives into the most recently returned buffer; returns the buffer to the stack if nothing was received.
     pub(crate) fn fill(&mut self, read: impl FnOnce(&mut [u8]) -> Result<usize, Errno>) -> Filled {
         let Some(id) = self.free.pop() else {
             return Filled::NoBuffers;
@@ -297,7 +301,7 @@ impl Stack {
     }
 }
 
-/// Outcome of one receive into a buffer of a [`Stack`].
+/// Outcome of a single receive into a buffer of a [`Stack`].
 pub(crate) enum Filled {
     Bytes(Lent),
     End,
@@ -305,12 +309,12 @@ pub(crate) enum Filled {
     Failed(Errno),
 }
 
-/// Layout of the descriptors, page-aligned as the kernel requires, and never of size 0.
+/// Memory layout of the descriptors: page-aligned, as the kernel requires, and never of size 0.
 fn entries_layout(count: u16) -> Layout {
     layout(usize::from(count) * size_of::<BufRingEntry>())
 }
 
-/// Layout of the buffers. Never of size 0.
+/// Memory layout of the buffers; never of size 0.
 fn buffers_layout(count: u16, bytes: u32) -> Layout {
     layout(usize::from(count) * bytes as usize)
 }

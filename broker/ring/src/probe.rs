@@ -1,4 +1,4 @@
-//! Checks once at startup whether this machine allows a ring, with an error that an operator can act on.
+//! Check at startup of whether a ring can be created on this machine, with an error that an operator can act on.
 
 use crate::memlock::{MEMLOCK_BYTES_MIN, MEMLOCK_BYTES_USUAL, memlock, memlock_remedy};
 use crate::{pool::Pool, uring::builder};
@@ -9,13 +9,13 @@ use thiserror::Error;
 /// Reason why no ring is available. The error message describes the remedy.
 #[derive(Debug, Error)]
 pub enum Unsupported {
-    /// `io_uring_setup` is refused with `EPERM`, by a seccomp filter.
+    /// A seccomp filter rejects `io_uring_setup` with `EPERM`.
     #[error(
         "io_uring is forbidden here by a seccomp filter ({0}), as container runtimes set one: {PROFILE}. Outside of a \
          container allow io_uring_setup, io_uring_enter and io_uring_register (SystemCallFilter= in the unit)"
     )]
     Filtered(io::Error),
-    /// `io_uring_setup` is refused because of `kernel.io_uring_disabled`, whose value is 1 or 2.
+    /// `io_uring_setup` is disabled by `kernel.io_uring_disabled`, whose value is 1 or 2.
     #[error(
         "io_uring is forbidden on this host ({0}): kernel.io_uring_disabled is {1}, off {whom}; expected 0: \
          `sudo sysctl kernel.io_uring_disabled=0`, and a line of it in /etc/sysctl.d to keep it",
@@ -33,7 +33,7 @@ pub enum Unsupported {
         "Linux {0} is too old: io_uring with deferred task work needs Linux 6.1 or newer: update the kernel"
     )]
     KernelTooOld(String),
-    /// A recent kernel returns `EINVAL`; contains its release and its page size in bytes.
+    /// A kernel that is recent enough returns `EINVAL`; contains the kernel release and the page size in bytes.
     #[error(
         "io_uring cannot be set up (EINVAL), though Linux {0} is 6.1 or newer: a sandbox or a filter supports only a \
          part of it, or the kernel rejects the alignment of its buffers (pages of {1} bytes; tried: 4096 and 16384): \
@@ -46,7 +46,8 @@ pub enum Unsupported {
         .0 / 1024, MEMLOCK_BYTES_MIN / 1024, memlock_remedy(MEMLOCK_BYTES_USUAL)
     )]
     MemlockLow(u64),
-    /// `RLIMIT_MEMLOCK` suffices, but other processes of this user use all of it; contains the limit in bytes.
+    /// `RLIMIT_MEMLOCK` is high enough, but other processes of this user have locked all of it; contains the limit in
+    /// bytes.
     #[error(
         "no locked memory is left: the limit is {} KiB, and other processes of this user hold it: end them, or raise \
          it: {}",
@@ -72,15 +73,15 @@ fn why_absent(release: &str) -> String {
     }
 }
 
-/// How to run a container with the broker's seccomp profile, which the broker prints.
+/// Instruction to run the container with the broker's seccomp profile, which the broker can print.
 const PROFILE: &str = "run it with the profile that allows it: `heliograph seccomp-profile > seccomp.json`, then \
                        `--security-opt seccomp=seccomp.json`";
 
-/// Sets up a small ring with everything that [`Ring`](crate::Ring) needs, and drops it. Must be called before any
-/// executor starts: executors abort the process where this returns an error.
+/// Sets up a small ring with every feature that [`Ring`](crate::Ring) needs, and drops it. Must be called before any
+/// executor starts: executors abort the process in the cases in which this function returns an error.
 ///
 /// # Errors
-/// The first obstacle found.
+/// The first obstacle found, if a ring cannot be created.
 pub fn probe() -> Result<(), Unsupported> {
     let limit = memlock();
     if let Some(limit) = limit.filter(|&limit| limit < MEMLOCK_BYTES_MIN) {
@@ -97,7 +98,7 @@ pub fn probe() -> Result<(), Unsupported> {
 /// Release of the running kernel.
 struct KernelRelease {
     release: String,
-    /// Value of `kernel.io_uring_disabled`; 0 if there is no such setting.
+    /// Value of `kernel.io_uring_disabled`; 0 if this setting does not exist.
     disabled: u8,
 }
 

@@ -1,4 +1,4 @@
-//! Front end of a ring: one of two engines, and the calls to it.
+//! Front end of a ring, which dispatches calls to one of two engines.
 
 use crate::completion::{Completion, Key};
 use crate::epoll::Epoll;
@@ -12,15 +12,15 @@ use std::time::{Duration, Instant};
 /// Kernel interface used by a ring.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Engine {
-    /// The kernel performs operations and reports their completion.
+    /// The kernel performs the operations and reports their completion.
     #[default]
     IoUring,
-    /// The kernel reports readiness, and the ring performs the operations.
+    /// The kernel reports readiness, and the ring performs the operations itself.
     Epoll,
 }
 
 impl Engine {
-    /// Name of the engine, as in the ready line and on pages.
+    /// Name of the engine, as shown in the ready line and on pages.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -30,31 +30,32 @@ impl Engine {
     }
 }
 
-/// Sizes of a ring. All memory is reserved when the ring is created, and touched as it is used.
+/// Sizes of a ring. All memory is reserved when the ring is created, but touched only as it is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RingSettings {
-    /// The engine.
+    /// Kernel interface used by the ring.
     pub engine: Engine,
-    /// Number of entries queued for one [`Ring::enter`]; when full, the ring submits them itself. A power of two. On
-    /// epoll nothing is queued.
+    /// Number of entries that can be queued for one [`Ring::enter`]; when the queue is full, the ring submits the
+    /// entries itself. A power of two. On epoll, nothing is queued.
     pub submissions: u32,
-    /// Number of completions that the kernel holds without a slow path, 16 bytes each. A power of two, at least
-    /// `submissions`. On epoll, the maximum number left by one [`Ring::enter`].
+    /// Number of completions that the kernel can hold without a slow path, 16 bytes each. A power of two, at least
+    /// `submissions`. On epoll, the maximum number of completions that one [`Ring::enter`] leaves.
     pub completions: u32,
-    /// Number of receive buffers, a power of two up to 32,768. Each receive of a turn takes one, so fewer buffers than
-    /// simultaneously active connections cause rearming.
+    /// Number of receive buffers, a power of two up to 32,768. Each receive in a turn takes one, so if there are fewer
+    /// buffers than simultaneously active connections, receives have to be rearmed.
     pub buffers: u16,
     /// Size of one receive buffer, from 64 bytes to 1 MiB.
     pub buffer_bytes: u32,
     /// Number of buffers used at first; [`Ring::add_buffers`] adds more. The kernel cycles through all buffers in use,
-    /// so each is soon touched, even where a few would suffice.
+    /// so the memory of each is soon touched even if a few buffers would suffice.
     pub buffers_at_start: u16,
 }
 
 impl Default for RingSettings {
-    /// 512 buffers of 8 KiB: 4 MiB per ring. Newer kernels charge 144 KiB as locked memory: 64 KiB each for submissions
-    /// and completions, and descriptors. Completions are bounded by their sources between two turns: the buffers, the
-    /// submissions, and a listener's backlog of 4096 at worst, beyond which the kernel keeps them in an overflow list.
+    /// Defaults to 512 buffers of 8 KiB: 4 MiB per ring. Newer kernels charge 144 KiB as locked memory: 64 KiB each for
+    /// submissions and completions, plus descriptors. The number of completions between two turns is bounded by their
+    /// sources: the buffers, the submissions, and at worst a listener's backlog of 4096; the kernel keeps any beyond
+    /// that in an overflow list.
     fn default() -> Self {
         Self {
             engine: Engine::default(),
@@ -83,7 +84,8 @@ impl RingSettings {
     }
 }
 
-/// A thread's engine with its receive buffers and the buffers of its sends. Stays on the thread that created it.
+/// A thread's ring: its engine, its receive buffers and the buffers of its sends. Must stay on the thread that created
+/// it.
 pub struct Ring(EngineDriver);
 
 enum EngineDriver {
@@ -107,8 +109,8 @@ impl Ring {
     /// Creates a ring for the calling thread.
     ///
     /// # Errors
-    /// `InvalidInput` for sizes out of range; otherwise the kernel's error. [`probe`](crate::probe) explains it for
-    /// io_uring.
+    /// `InvalidInput` if a size is out of range; otherwise the kernel's error, which [`probe`](crate::probe) explains
+    /// for io_uring.
     pub fn new(settings: &RingSettings) -> io::Result<Self> {
         settings.check()?;
         Ok(Self(match settings.engine {
@@ -117,7 +119,7 @@ impl Ring {
         }))
     }
 
-    /// The next completion of the last [`Self::enter`], oldest first.
+    /// Returns the next completion found by the last [`Self::enter`], oldest first.
     #[expect(
         clippy::should_implement_trait,
         reason = "between two calls the caller arms operations on the same ring"
@@ -127,26 +129,26 @@ impl Ring {
         ask!(self, engine => engine.next())
     }
 
-    /// Whether there is a completion, or an [`Self::enter`] would return one without waiting; determined without a
-    /// system call.
+    /// Whether there is a completion, or [`Self::enter`] would return one without waiting. Makes no system call.
     pub fn has_completions(&mut self) -> bool {
         ask!(self, engine => engine.has_completions())
     }
 
-    /// Performs armed operations that are ready, and waits until there are `want` completions or `limit` has passed.
-    /// `want == 0` does not wait. Completions appear only here.
+    /// Performs the armed operations that are ready, and waits until there are `want` completions or `limit` has
+    /// passed. Does not wait if `want` is 0. Completions are produced only by this method.
     ///
-    /// Each call does a bounded amount of work: if there are completions, another turn is due. Likewise for
-    /// [submissions](Self::has_submissions), which stay queued while the kernel lacks a resource.
+    /// Each call does a bounded amount of work: if there are completions, the caller should enter again after serving
+    /// them. The same applies to [submissions](Self::has_submissions), which stay queued while the kernel lacks a
+    /// resource.
     ///
     /// # Errors
-    /// Only errors that permanently end a ring; an expired limit, a signal and a busy kernel are not errors, unless it
-    /// is busy for 10 s.
+    /// Only errors after which the ring can no longer be used. An expired limit, a signal and a busy kernel are not
+    /// errors, unless the kernel is busy for 10 s.
     pub fn enter(&mut self, want: u32, limit: Option<Duration>) -> io::Result<()> {
         ask!(self, engine => engine.enter(want, limit))
     }
 
-    /// Whether there are operations that the kernel has not accepted, so that an [`Self::enter`] is due.
+    /// Whether there are operations that the kernel has not accepted yet, in which case [`Self::enter`] must be called.
     pub fn has_submissions(&mut self) -> bool {
         match &mut self.0 {
             EngineDriver::Uring(engine) => engine.has_submissions(),
@@ -154,7 +156,7 @@ impl Ring {
         }
     }
 
-    /// Bytes of a received buffer, which can be read and modified in place.
+    /// Returns the bytes of a received buffer, which can be read and modified in place.
     ///
     /// # Panics
     /// Panics if the buffer belongs to another ring.
@@ -163,7 +165,7 @@ impl Ring {
         ask!(self, engine => engine.pool.buffers.bytes(lent))
     }
 
-    /// Whether a receive filled its buffer, in which case the socket may hold more.
+    /// Whether a receive filled its buffer, in which case the socket may contain more data.
     #[inline]
     pub fn fills(&mut self, lent: &Lent) -> bool {
         ask!(self, engine => engine.pool.buffers.fills(lent))
@@ -178,24 +180,25 @@ impl Ring {
         ask!(self, engine => engine.pool.give_back(lent));
     }
 
-    /// Doubles the number of buffers, after a receive that found none. Returns whether there are more than at the last
-    /// [`Self::enter`]: receives that ended for lack of buffers may then be rearmed without waiting.
+    /// Doubles the number of buffers; called after a receive that found none. Returns whether there are now more than
+    /// at the last [`Self::enter`], in which case receives that ended for lack of buffers may be rearmed immediately.
     pub fn add_buffers(&mut self) -> bool {
         ask!(self, engine => engine.add_buffers())
     }
 
-    /// Releases the memory of all buffers to the system, for a thread about to sleep for longer, if all bytes received
-    /// have been taken and given back. Returns whether any was in use.
+    /// Releases the memory of all buffers to the system, for a thread that is about to sleep for a longer time,
+    /// provided that all received bytes have been taken and their buffers returned. Returns whether any memory was in
+    /// use.
     pub fn release_buffers(&mut self) -> bool {
         // The kernel fills buffers in `enter` alone (deferred task work).
         !self.has_completions() && ask!(self, engine => engine.pool.buffers.release())
     }
 
-    /// Announces completions on `eventfd`, so that another event loop can wait for this ring. Disabled until
-    /// [`Self::eventfd_on`]. On io_uring only: on epoll the caller waits in [`Self::enter`].
+    /// Signals completions on `eventfd`, so that another event loop can wait for this ring. Disabled until
+    /// [`Self::eventfd_on`] is called. Supported on io_uring only: on epoll, the caller waits in [`Self::enter`].
     ///
     /// # Errors
-    /// The kernel's error; `EBUSY` if one is already registered. `Unsupported` on epoll.
+    /// The kernel's error; `EBUSY` if an eventfd is already registered, `Unsupported` on epoll.
     pub fn register_eventfd(&mut self, eventfd: BorrowedFd<'_>) -> io::Result<()> {
         match &mut self.0 {
             EngineDriver::Uring(engine) => engine.register_eventfd(eventfd),
@@ -203,14 +206,14 @@ impl Ring {
         }
     }
 
-    /// Begins to announce new completions (that is, work for an [`Self::enter`]) on the registered eventfd.
+    /// Starts signalling new completions, that is, work for [`Self::enter`], on the registered eventfd.
     pub fn eventfd_on(&mut self) {
         if let EngineDriver::Uring(engine) = &mut self.0 {
             engine.eventfd_on();
         }
     }
 
-    /// Stops announcing completions.
+    /// Stops signalling completions on the registered eventfd.
     pub fn eventfd_off(&mut self) {
         if let EngineDriver::Uring(engine) = &mut self.0 {
             engine.eventfd_off();
@@ -221,41 +224,41 @@ impl Ring {
 // Operations. Each one starts with the next enter.
 
 impl Ring {
-    /// Accepts all connections of a listener until cancelled or until an error ends it (such as `EMFILE`). Completes as
-    /// [`Completion::Accepted`].
+    /// Accepts all connections of a listener until the operation is cancelled or fails (for example with `EMFILE`).
+    /// Completes as [`Completion::Accepted`].
     pub fn accept(&mut self, listener: BorrowedFd<'_>, key: Key) {
         ask!(self, engine => engine.accept(listener, key));
     }
 
-    /// Receives once, into a buffer of the pool. Nothing stays armed after completion, so the connection can move to
-    /// another ring. Completes as [`Completion::Received`].
+    /// Receives once, into a buffer of the pool. Nothing stays armed after the completion, so the connection can move
+    /// to another ring. Completes as [`Completion::Received`].
     pub fn receive_once(&mut self, socket: BorrowedFd<'_>, key: Key) {
         ask!(self, engine => engine.receive_once(socket, key));
     }
 
-    /// Receives repeatedly, each time into a buffer of the pool, until EOF, an error, an empty pool or
+    /// Receives repeatedly, each time into a buffer of the pool, until EOF, an error, an empty pool, or
     /// [`Self::cancel_receive`].
     pub fn receive_many(&mut self, socket: BorrowedFd<'_>, key: Key) {
         ask!(self, engine => engine.receive_many(socket, key));
     }
 
-    /// Ends the receive armed on this socket under `key`. Received bytes are reported first, then the final completion,
-    /// which is [`Received::Cancelled`](crate::Received::Cancelled) unless the receive has already ended.
+    /// Cancels the receive armed on this socket under `key`. Bytes already received are reported first, then the final
+    /// completion, which is [`Received::Cancelled`](crate::Received::Cancelled) unless the receive has already ended.
     pub fn cancel_receive(&mut self, socket: BorrowedFd<'_>, key: Key) {
         ask!(self, engine => engine.cancel_receive(socket, key));
     }
 
-    /// Ends the accept armed on this listener under `key`; its final completion is an error (`ECANCELED`).
+    /// Cancels the accept armed on this listener under `key`; its final completion is an error (`ECANCELED`).
     pub fn cancel_accept(&mut self, listener: BorrowedFd<'_>, key: Key) {
         ask!(self, engine => engine.cancel_accept(listener, key));
     }
 
-    /// Sends all of `bytes[from..]`: the ring waits for room in the socket. The ring owns the buffer until
-    /// [`Completion::Sent`] returns it. Only one send per connection may be in flight, or the order is lost. A broken
-    /// connection is an error, never a signal.
+    /// Sends all of `bytes[from..]`; the ring waits for space in the socket buffer. The ring owns the buffer until
+    /// [`Completion::Sent`] returns it. Only one send per connection may be in flight, otherwise the order is
+    /// undefined. A broken connection results in an error, never in a signal.
     ///
     /// # Panics
-    /// Panics if `from` is beyond the end of `bytes`, or more than 4 GiB are sent.
+    /// Panics if `from` is beyond the end of `bytes`, or if more than 4 GiB are to be sent.
     pub fn send(&mut self, socket: BorrowedFd<'_>, key: Key, bytes: Vec<u8>, from: usize) {
         ask!(self, engine => engine.send(socket, key, bytes, from));
     }
@@ -265,26 +268,26 @@ impl Ring {
         ask!(self, engine => engine.connect(socket, key, to));
     }
 
-    /// Cancels the connect of this socket under `key`; its completion is an error (`ECANCELED`), unless it has already
-    /// finished.
+    /// Cancels the connect of this socket under `key`; its completion is an error (`ECANCELED`), unless the connect has
+    /// already finished.
     pub fn cancel_connect(&mut self, socket: BorrowedFd<'_>, key: Key) {
         ask!(self, engine => engine.cancel_connect(socket, key));
     }
 
-    /// Completes as [`Completion::Rang`] each time another thread writes to this eventfd. Its counter need not be
-    /// read.
+    /// Completes as [`Completion::Rang`] each time another thread writes to this eventfd. The eventfd's counter need
+    /// not be read.
     pub fn bell(&mut self, eventfd: BorrowedFd<'_>, key: Key) {
         ask!(self, engine => engine.bell(eventfd, key));
     }
 
-    /// Completes as [`Completion::TimedOut`] at `due` or before; on epoll up to a millisecond later. A ring has one
-    /// timeout: a later time than the armed one changes nothing, an earlier one replaces it.
+    /// Completes as [`Completion::TimedOut`] at `due` or earlier; on epoll, up to a millisecond later. A ring has one
+    /// timeout: a time later than the armed one has no effect, an earlier one replaces it.
     pub fn wake_by(&mut self, due: Instant, now: Instant) {
         ask!(self, engine => engine.wake_by(due, now));
     }
 
-    /// Releases a descriptor with no operation armed, before it is closed or moves to another ring. Not needed if none
-    /// was ever armed on it.
+    /// Releases a descriptor that has no operation armed, before the descriptor is closed or moves to another ring. Not
+    /// needed if no operation was ever armed on it.
     pub fn release(&mut self, descriptor: BorrowedFd<'_>) {
         match &mut self.0 {
             EngineDriver::Uring(_) => {} // the kernel knows it by its operations alone

@@ -1,4 +1,4 @@
-//! Engine on io_uring: set-up, enter, completions and drop.
+//! The io_uring engine: setup, enter, completions and drop.
 #![expect(
     unsafe_code,
     reason = "entries carry addresses; each one pushed points at memory that the ring owns until it completes"
@@ -18,35 +18,35 @@ use std::{io, thread};
 
 /// A thread's io_uring with its receive buffers and the buffers of its sends.
 ///
-/// Stays on the thread that created it and is not `Send`: the kernel refuses any other (`SINGLE_ISSUER`). On drop,
-/// everything still armed is cancelled and awaited; memory that the kernel does not release is leaked rather than
-/// freed.
+/// Stays on the thread that created it and is not `Send`, because the kernel refuses calls from any other thread
+/// (`SINGLE_ISSUER`). On drop, all armed operations are cancelled and awaited; memory that the kernel does not release
+/// is leaked rather than freed.
 pub(crate) struct Uring {
     pub(crate) io: ManuallyDrop<IoUring>,
     pub(crate) pool: ManuallyDrop<Pool>,
     pub(crate) flight: ManuallyDrop<Flight>,
     /// Duration of the armed timeout; read by the kernel when its entry is submitted.
     pub(crate) span: ManuallyDrop<Box<types::Timespec>>,
-    /// Addresses of connects not submitted yet.
+    /// Addresses of connects that have not been submitted yet.
     #[expect(
         clippy::vec_box,
         reason = "the kernel is given their addresses, so they may not move with the vector"
     )]
     pub(crate) addresses: ManuallyDrop<Vec<Box<socket2::SockAddr>>>,
-    /// When the armed timeout is due; `None` when none is armed.
+    /// When the armed timeout expires; `None` if none is armed.
     pub(crate) due: Option<Instant>,
-    /// Entries for which the submission queue was full, in order; queued by the next enter. Each is counted in `armed`,
-    /// so there are no more than the caller has operations.
+    /// Entries for which the submission queue had no space, in order; the next enter queues them. Each is counted in
+    /// `armed`, so there are never more entries than the caller has operations.
     waiting: VecDeque<squeue::Entry>,
     pub(crate) patience: Patience,
-    /// Whether buffers were added since the last enter.
+    /// Whether buffers have been added since the last enter.
     grown: bool,
-    /// Injected error numbers with which the next enters fail.
+    /// Error numbers injected by a test, with which the next enters fail.
     #[cfg(test)]
     refusals: VecDeque<i32>,
-    /// Number of pushed entries whose final completion has not arrived.
+    /// Number of queued entries whose final completion has not arrived.
     pub(crate) armed: u64,
-    /// `SINGLE_ISSUER` binds the ring to its thread.
+    /// Makes the ring neither `Send` nor `Sync`, since `SINGLE_ISSUER` binds it to its thread.
     _thread: PhantomData<*const ()>,
 }
 
@@ -107,7 +107,7 @@ impl Uring {
         self.io.completion().disable_eventfd();
     }
 
-    /// Translates one entry; `None` for ignored ones.
+    /// Translates one completion entry; returns `None` for entries that are ignored.
     fn completion(&mut self, entry: &cqueue::Entry) -> Option<Completion> {
         let (op, key) = Op::untag(entry.user_data());
         let (result, more) = (entry.result(), cqueue::more(entry.flags()));
@@ -173,7 +173,7 @@ impl Uring {
 }
 
 impl Drop for Uring {
-    /// Cancels armed operations and waits for them, for a bounded time.
+    /// Cancels armed operations and waits for their completions, for a limited time.
     fn drop(&mut self) {
         let all = types::CancelBuilder::any();
         // SAFETY: the entry points at nothing.
@@ -205,7 +205,7 @@ impl Drop for Uring {
     }
 }
 
-/// Set-up options that the engine relies on. `TASKRUN_FLAG` is not set: every turn enters anyway.
+/// Setup options that the engine relies on. `TASKRUN_FLAG` is not set because every turn enters anyway.
 pub(crate) fn builder(completions: u32) -> io_uring::Builder {
     let mut builder = IoUring::builder();
     builder
@@ -215,7 +215,7 @@ pub(crate) fn builder(completions: u32) -> io_uring::Builder {
     builder
 }
 
-/// Applies the kernel's convention: a negative result is an error number.
+/// Converts a kernel result, in which a negative value is an error number.
 fn checked(result: i32) -> io::Result<u32> {
     u32::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result))
 }
@@ -226,14 +226,14 @@ fn owned(result: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(result) })
 }
 
-/// Number of waits on drop for cancelled operations to end: at most 2 s in total.
+/// Number of times that drop waits for cancelled operations to end: at most 2 s in total.
 const DROP_ROUNDS: u32 = 20;
 const DROP_PATIENCE: Duration = Duration::from_millis(100);
 
 // From the caller to the kernel: entries queued, submitted, and kept while the kernel does not accept them.
 
 impl Uring {
-    /// Submits armed operations, runs the kernel's deferred work, and waits.
+    /// Submits queued entries, runs the kernel's deferred work, and waits.
     pub(crate) fn enter(&mut self, want: u32, limit: Option<Duration>) -> io::Result<()> {
         self.fill();
         self.grown = false;
@@ -253,8 +253,8 @@ impl Uring {
         }
     }
 
-    /// Handles a kernel that accepts no entry and therefore runs no deferred work either: runs that work, whose
-    /// completions free what the kernel lacks.
+    /// Handles a kernel that accepts no entries and therefore runs no deferred work either: runs the deferred work,
+    /// whose completions free the resources that the kernel lacks.
     fn bear(&mut self, refusal: &io::Error) -> io::Result<()> {
         match self.call(0, 0, None) {
             Err(error) if refuses(&error) => {}
@@ -270,7 +270,7 @@ impl Uring {
         Ok(())
     }
 
-    /// Makes one system call.
+    /// Makes one enter system call.
     fn call(&mut self, count: u32, want: u32, limit: Option<Duration>) -> io::Result<()> {
         #[cfg(test)]
         if let Some(errno) = self.refusals.pop_front() {
@@ -301,12 +301,12 @@ impl Uring {
         !self.waiting.is_empty() || !self.io.submission().is_empty()
     }
 
-    /// Queues an entry; submits the queue when it is full. Entries that the kernel does not accept then wait for the
+    /// Queues an entry, submitting the queue when it is full. Entries that the kernel does not accept then wait for the
     /// next enter.
     ///
     /// # Safety
-    /// Everything that the entry points to must live in a field of this ring until the entry's completion (or, for data
-    /// that the kernel copies, until it is submitted).
+    /// Everything that the entry points to must be stored in a field of this ring until the entry's completion or, if
+    /// the kernel copies the data, until the entry has been submitted.
     pub(crate) unsafe fn push(&mut self, entry: squeue::Entry) {
         self.armed += 1;
         // SAFETY: the caller's promise.
@@ -322,7 +322,7 @@ impl Uring {
     }
 }
 
-/// Whether the kernel accepted nothing, but may do so later.
+/// Whether the error means that the kernel accepted nothing, but may do so later.
 fn refuses(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EBUSY))
 }

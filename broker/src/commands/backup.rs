@@ -1,12 +1,12 @@
-//! `heliograph backup DIR`: writes a data directory from which a broker can be started, a consistent snapshot of a
-//! running broker or of the data directory of a stopped one.
+//! `heliograph backup DIR`: writes a data directory from which a broker can be started. The backup is a consistent
+//! snapshot of a running broker or of a stopped broker's data directory.
 //!
 //! ```text
 //! running:  POST /backup ──► backup_stream: rows ────┐
 //! stopped:  data directory, locked, verified ────────┴─► DIR.partial-PID/{store.redb, session.key, presence.epoch}
 //!                                                        ──► verified ──► synced ──► DIR
 //! ```
-//! The broker never writes to a path from a request: the command writes the files, with the rights of its user. A
+//! The broker never writes to a path taken from a request: the command writes the files, with its user's permissions. A
 //! backup contains the registry, the key of temporary credentials and the last presence epoch, but no files written by
 //! operators (configuration, credentials, certificates).
 
@@ -23,11 +23,11 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
-/// Makes a backup. Returns a message that ends with a newline.
+/// Makes a backup and returns a message that ends with a newline.
 ///
 /// # Errors
-/// [`Failure::Configuration`] for invalid flags or arguments, [`Failure::Fatal`] if the backup fails. In both cases no
-/// directory is left, not even a partial one.
+/// Returns [`Failure::Configuration`] for invalid flags or arguments, [`Failure::Fatal`] if the backup fails. In both
+/// cases no directory remains, not even a partial one.
 pub fn run(flags: &BackupFlags) -> Result<String, Failure> {
     let directory = flags.directory.display();
     let folder = PartialFolder::begin(&flags.directory).map_err(|error| {
@@ -81,7 +81,7 @@ pub fn run(flags: &BackupFlags) -> Result<String, Failure> {
     })
 }
 
-/// The parts of a data directory other than the rows, which are already in the folder.
+/// The copied parts of a data directory, except for the rows, which are already in the folder.
 struct Copied {
     channels: u64,
     key: SessionKeyText,
@@ -92,7 +92,7 @@ struct Copied {
 /// The text of `session.key`.
 enum SessionKeyText {
     Found(Zeroizing<String>),
-    /// The reason why it is missing.
+    /// Missing, for this reason.
     Missing(String),
 }
 
@@ -190,7 +190,7 @@ fn stopped(data_dir: &Path, folder: &PartialFolder) -> Result<Copied, Failure> {
     })
 }
 
-/// Reads the written files back, as the broker would at startup.
+/// Reads the written files back, as a broker would at startup.
 fn verify(folder: &PartialFolder, channels: u64) -> Result<(), Failure> {
     let mut found = 0;
     let opened = registry::open(folder.path(), |_| found += 1);
@@ -206,9 +206,9 @@ fn verify(folder: &PartialFolder, channels: u64) -> Result<(), Failure> {
 
 // The request to a running broker: `POST /backup` at its admin listener.
 
-/// A response with status 200, whose body follows.
+/// A response with status 200 whose body has not been read.
 pub(crate) struct Answer {
-    /// The unread body, which ends when the connection closes.
+    /// The response body, not yet read, which ends when the connection closes.
     pub(crate) body: BufReader<TcpStream>,
     /// The data directory of the broker, if it is on this machine.
     pub(crate) data_dir: Option<PathBuf>,

@@ -1,5 +1,5 @@
-//! `heliograph bundle`: collects diagnostics of a broker for support, as a tar archive readable only by its owner. The
-//! archive contains no secrets, because no page or command output in it does.
+//! `heliograph bundle`: collects a broker's diagnostics for support in a tar archive readable only by its owner. The
+//! archive contains no secrets, since none of the pages and command outputs in it do.
 
 use crate::admin_client::AdminListener;
 use crate::commands::{cluster, doctor};
@@ -18,8 +18,8 @@ use std::path::PathBuf;
 /// Queries the broker, inspects the machine, and writes the archive. Returns a message that ends with a newline.
 ///
 /// # Errors
-/// [`Failure::Configuration`] for invalid flags or arguments, [`Failure::Fatal`] if the file cannot be written. A
-/// broker that does not answer is not an error; the archive states it.
+/// Returns [`Failure::Configuration`] for invalid flags or arguments, [`Failure::Fatal`] if the file cannot be written.
+/// A broker that does not answer is not an error, but is noted in the archive.
 pub fn run(flags: &BundleFlags) -> Result<String, Failure> {
     let now_ms = calendar().0;
     let stamp: String = rfc3339(now_ms)
@@ -57,13 +57,13 @@ pub fn run(flags: &BundleFlags) -> Result<String, Failure> {
     ))
 }
 
-/// A file of the archive.
+/// A file in the archive.
 struct Part {
     file: &'static str,
     content: String,
 }
 
-/// Pages of the broker and their file names in the archive.
+/// Names of files in the archive, each with the broker page stored in it.
 const PAGES: [(&str, &str); 8] = [
     ("config.json", "/config"),
     ("overview.json", "/overview"),
@@ -75,8 +75,8 @@ const PAGES: [(&str, &str); 8] = [
     ("cluster.json", "/cluster"),
 ];
 
-/// The pages of the broker, including error responses. If the broker does not answer, the reason replaces the remaining
-/// pages.
+/// Fetches the broker's pages, including error responses. If the broker does not answer, the error is stored in place
+/// of the page and the remaining pages are skipped.
 fn of_broker(listener: &AdminListener) -> Vec<Part> {
     let mut parts = Vec::new();
     for (file, target) in PAGES {
@@ -92,7 +92,7 @@ fn of_broker(listener: &AdminListener) -> Vec<Part> {
     parts
 }
 
-/// Findings of the command itself: the build, the machine, and etcd if the broker is in a cluster.
+/// Collects what the command can determine itself: the build, the machine, and etcd if the broker is in a cluster.
 fn of_machine(asked: &AdminFlags, parts: &[Part]) -> Vec<Part> {
     let doctor = doctor::report(&DoctorFlags {
         asked: asked.clone(),
@@ -143,8 +143,8 @@ fn write_new(path: &std::path::Path, content: &[u8]) -> io::Result<()> {
     written
 }
 
-/// Adds a file to an archive in the POSIX.1-1988 (ustar) format: a header of fields at fixed offsets with octal
-/// numbers, then the content, both padded to blocks of 512 bytes.
+/// Appends a file to an archive in the POSIX.1-1988 (ustar) format: a header with octal numbers in fields at fixed
+/// offsets, then the content, both padded to a multiple of 512 bytes.
 fn entry(archive: &mut Vec<u8>, name: &str, content: &[u8], time_s: u64) {
     let mut head = [0; BLOCK];
     let mut put =
@@ -167,7 +167,7 @@ fn entry(archive: &mut Vec<u8>, name: &str, content: &[u8], time_s: u64) {
     archive.resize(archive.len().next_multiple_of(BLOCK), 0);
 }
 
-/// Maximum number of bytes read from a page.
+/// Maximum number of bytes read of a page.
 const PAGE_BYTES_MAX: u64 = 16 << 20;
 /// Block size of the archive, in bytes.
 const BLOCK: usize = 512;

@@ -1,9 +1,9 @@
-//! `heliograph cluster`: shows and changes the state of a configured cluster. Each command talks to etcd directly, and
+//! `heliograph cluster`: shows and changes the state of a configured cluster. Each command accesses etcd directly, and
 //! instructs nodes through it.
 //!
 //! Contains the commands that change the cluster: `drain`, `rebalance`, `finish-upgrade`, `import` and `export`. The
-//! commands that only show or check it are in `cluster_status.rs` and `cluster_check.rs`; the former also contains
-//! helpers shared by all cluster commands.
+//! commands that only inspect it are in `cluster_status.rs`, which also contains the helpers shared by all cluster
+//! commands, and `cluster_check.rs`.
 
 use crate::commands::cluster_status::{self, Place, table};
 use crate::commands::{PartialFolder, cluster_check};
@@ -22,8 +22,8 @@ use std::path::{Path, PathBuf};
 /// Runs a command and writes its output to `out`.
 ///
 /// # Errors
-/// [`Failure::Configuration`] for an error the operator must correct, [`Failure::Fatal`] if etcd or the machine fails,
-/// or a check found an error.
+/// Returns [`Failure::Configuration`] for an error that the operator must correct, [`Failure::Fatal`] if etcd or the
+/// machine fails, or a check found an error.
 pub fn run(flags: &ClusterFlags, out: &mut dyn Write) -> Result<(), Failure> {
     let Some(config) = &flags.config else {
         let text = "heliograph cluster: --config FILE is needed, the configuration of a node";
@@ -46,10 +46,10 @@ pub fn run(flags: &ClusterFlags, out: &mut dyn Write) -> Result<(), Failure> {
     write(out, &text)
 }
 
-/// All findings of [`ClusterCommand::Check`].
+/// Returns all findings of [`ClusterCommand::Check`].
 ///
 /// # Errors
-/// [`Failure::Configuration`] for a configuration without etcd, or unusable files.
+/// Returns [`Failure::Configuration`] if the configuration has no etcd, or files are unusable.
 pub(crate) fn findings(config: &Path) -> Result<Vec<Finding>, Failure> {
     Place::of(config).map(|place| cluster_check::findings(&place))
 }
@@ -71,7 +71,7 @@ fn removed(place: &Place, node: &str, lost: bool) -> Result<String, Failure> {
 
 // `heliograph cluster drain`, `rebalance` and `finish-upgrade`: what nodes do because an operator asks for it.
 
-/// Drains a node until it stops, printing a line for each change.
+/// Drains a node and waits until it stops, printing a line for each change.
 pub(crate) fn drain(place: &Place, node: &str, out: &mut dyn Write) -> Result<(), Failure> {
     let shown = plain(node);
     let mut broken = None;
@@ -104,8 +104,8 @@ pub(crate) fn drain(place: &Place, node: &str, out: &mut dyn Write) -> Result<()
     }
 }
 
-/// Distributes the slots equally among the running nodes. Prints the distribution initially, after each change, and at
-/// the end.
+/// Distributes the slots evenly among the running nodes. Prints the distribution at the start, after each change, and
+/// at the end.
 pub(crate) fn rebalance(place: &Place, out: &mut dyn Write) -> Result<(), Failure> {
     let mut broken = None;
     let mut before: Option<Parts> = None;
@@ -143,7 +143,7 @@ fn comparison(before: &Parts, after: &Parts) -> String {
     table(&rows)
 }
 
-/// Raises the minimum inner version, so that nodes with the previous one can no longer start.
+/// Raises the minimum inner version, so that nodes still running the previous version can no longer start.
 fn finish_upgrade(place: &Place) -> Result<String, Failure> {
     match upgraded(&place.etcd, &place.name) {
         Ok(raised) if raised.from == raised.to => Ok(format!(
@@ -181,7 +181,7 @@ pub(crate) fn import(place: &Place, directory: &Path, replace: bool) -> Result<S
     Ok(format!("{count} channels are in etcd\n"))
 }
 
-/// Imports channels from JSON documents, keeping those already in etcd.
+/// Imports channels from JSON documents, leaving channels already in etcd unchanged.
 fn import_files(place: &Place, files: &[PathBuf], replace: bool) -> Result<String, Failure> {
     if replace {
         let text = "--replace needs the data directory of a broker, not files";
@@ -225,7 +225,7 @@ pub(crate) fn export(place: &Place, directory: &Path) -> Result<String, Failure>
     Ok(format!("{shown}: {count} channels\n"))
 }
 
-/// Converts a command's error, prefixed with `of`, to a failure.
+/// Converts a command's error to a failure whose message is prefixed with `of`.
 fn failure(of: &str, error: &CommandError) -> Failure {
     let text = plain(&format!("{of}{error}"));
     match error {

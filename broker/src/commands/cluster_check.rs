@@ -1,5 +1,5 @@
-//! `heliograph cluster check`: checks a cluster before nodes start, or at any later time. Each line is `ok`, a
-//! `warning` or an `error`; only errors cause exit code 1. Checks etcd first, then queries the nodes.
+//! `heliograph cluster check`: checks a cluster, before its nodes start or at any later time. First checks etcd, then
+//! queries the nodes. Each line is `ok`, a `warning` or an `error`; only errors result in exit code 1.
 
 use crate::commands::cluster_status::{Place, bytes};
 use crate::etcd_options;
@@ -35,7 +35,7 @@ pub(crate) fn run(place: &Place, out: &mut dyn Write) -> Result<(), Failure> {
     count(&findings, Level::Error, "error").map_or(Ok(()), |errors| Err(Failure::Fatal(errors)))
 }
 
-/// Runs all checks.
+/// Runs all checks and returns their findings.
 pub(crate) fn findings(place: &Place) -> Vec<Finding> {
     let mut findings = vec![secret(place)];
     findings.extend(certificate(place));
@@ -51,7 +51,7 @@ pub(crate) fn findings(place: &Place) -> Vec<Finding> {
     findings
 }
 
-/// Checks when the certificates used with etcd expire, if there are any.
+/// Checks when the certificates used with etcd expire; `None` if there are none.
 fn certificate(place: &Place) -> Option<Finding> {
     let expiry = etcd_options::expiry(&place.settings.cluster.etcd)?;
     Some(match expiry.notice(SystemTime::now()) {
@@ -61,7 +61,7 @@ fn certificate(place: &Place) -> Option<Finding> {
     })
 }
 
-/// Checks the duration of the lease granted by etcd, which exceeds the requested one if etcd's election timeout is
+/// Checks the duration of the lease granted by etcd, which exceeds the requested duration if etcd's election timeout is
 /// long.
 fn lease(place: &Place) -> Finding {
     let asked_s = place.settings.cluster.lease_ms / 1_000;
@@ -129,7 +129,7 @@ fn version(status: &MemberStatus) -> Finding {
     ))
 }
 
-/// Whether a release is free of the bug that revokes leases despite keepalives.
+/// Whether an etcd release is free of the bug that revokes leases despite keepalives.
 fn is_recommended(version: &str) -> bool {
     let digits = |part: &str| {
         let end = part.find(|c: char| !c.is_ascii_digit());
@@ -211,7 +211,7 @@ fn secret(place: &Place) -> Finding {
     }
 }
 
-/// Checks the names returned by discovery.
+/// Checks the host names returned by discovery.
 fn names(place: &Place) -> Vec<Finding> {
     let advertise = &place.settings.advertise;
     let of_domain = advertise
@@ -257,15 +257,16 @@ pub(crate) fn resolve(name: &str) -> Result<BTreeSet<IpAddr>, String> {
     }
 }
 
-/// Largest storage quota recommended by etcd's documentation, in bytes; enough for the records of two million channels
-/// and their history.
+/// Largest storage quota recommended by etcd's documentation, in bytes; enough for the records and revision history of
+/// two million channels.
 const QUOTA: u64 = 8 << 30;
 
-/// Maximum apparent difference between two correct clocks, in seconds. They are compared in whole seconds, and one is
-/// read slightly later.
+/// Maximum apparent difference between two correct clocks, in seconds: times are compared in whole seconds, and one
+/// clock is read slightly later.
 const CLOCK_OFF_S: u64 = 2;
 
-/// Revision above which missing compaction causes a warning; creating the slots of a new cluster takes 4,096 revisions.
+/// Number of revisions above which missing compaction causes a warning; creating the slots of a new cluster takes 4,096
+/// revisions.
 const REVISIONS: i64 = 10_000;
 
 /// Timeout for resolving a name.
@@ -299,7 +300,7 @@ fn node_findings(place: &Place, survey: &ClusterSurvey) -> Vec<Finding> {
     findings
 }
 
-/// Explains why a registration is rejected, and the remedy.
+/// Explains why a registration is rejected and how to fix it.
 fn stranger(kinship: Kinship) -> String {
     match kinship {
         Kinship::OtherVersion(inner) => format!(
@@ -314,7 +315,7 @@ fn stranger(kinship: Kinship) -> String {
     }
 }
 
-/// Resolves the host names of the nodes on this machine; each node uses its own resolver.
+/// Resolves the nodes' host names on this machine; each node uses its own resolver.
 fn hosts(survey: &ClusterSurvey) -> Vec<Finding> {
     let nodes = survey.nodes.iter();
     let nodes = nodes.filter_map(|(node, status)| {
@@ -379,7 +380,7 @@ fn clocks(reports: &NodeReports) -> Vec<Finding> {
     findings
 }
 
-/// A warning or an error for a clock difference; `None` below [`CLOCK_WARNING_MS`].
+/// Returns a warning or an error for a clock difference; `None` below [`CLOCK_WARNING_MS`].
 fn differs(by_ms: u64, text: String) -> Option<Finding> {
     if by_ms >= CLOCK_ERROR_MS {
         let text = format!("{text}: signatures are refused from 300 s on");
@@ -432,7 +433,7 @@ fn credentials(reports: &NodeReports) -> Option<Finding> {
     )))
 }
 
-/// With `direct`, checks each node's names; a name covered only by the wildcard resolves to any node.
+/// With `direct`, checks each node's host names; a name that only a wildcard record covers resolves to any node.
 fn node_names(place: &Place, survey: &ClusterSurvey) -> Vec<Finding> {
     let settings = &place.settings;
     let Some(domain) = settings
@@ -479,19 +480,19 @@ fn named(
     ok(text)
 }
 
-/// Number of SHA-256 digits shown, enough to distinguish files.
+/// Number of SHA-256 hex digits shown, enough to tell files apart.
 const SHA256_SHOWN: usize = 12;
 
-/// Prefixes of endpoint names: for masters, viewers and calls.
+/// Prefixes of endpoint host names: for masters, viewers and calls.
 pub(crate) const KINDS: [&str; 3] = ["m", "v", "r"];
 
-/// A label that resolves only through a wildcard, since no node's label begins with this letter.
+/// A host name label that resolves only through a wildcard, since no node's label begins with this letter.
 const ABSENT: &str = "x-00000000";
 
-/// Clock difference that causes a warning; machines synchronized with a server differ by less.
+/// Clock difference that causes a warning, in milliseconds; machines synchronized with a time server differ by less.
 const CLOCK_WARNING_MS: u64 = 2_000;
 
-/// Clock difference that causes an error: a fifth of the tolerance of signatures.
+/// Clock difference that causes an error, in milliseconds: a fifth of the clock tolerance for signatures.
 const CLOCK_ERROR_MS: u64 = 60_000;
 
 #[cfg(test)]

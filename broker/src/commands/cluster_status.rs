@@ -1,5 +1,5 @@
-//! `heliograph cluster status`: shows the members of the cluster and of its etcd, the owners of slots, the reachability
-//! of nodes, and the links between them. All cluster commands use its [`Place`] and its [`table`].
+//! `heliograph cluster status`: shows the members of the cluster and of its etcd, the owners of slots, which nodes are
+//! reachable, and the links between them. Also contains [`Place`] and [`table`], used by all cluster commands.
 
 use crate::server::cluster::secret as cluster_secret;
 use crate::{config, etcd_options};
@@ -13,7 +13,7 @@ use broker_etcd::operator::{ClusterSurvey, EtcdMember, NodeReports, NodeStatus, 
 use std::path::Path;
 use std::time::SystemTime;
 
-/// Formats the output of the command. Queries the nodes to find out which peers answer them.
+/// Formats the command's output, after querying the nodes for the peers they can reach.
 pub(crate) fn text(place: &Place, survey: &ClusterSurvey) -> String {
     let founded = match &survey.meta {
         Some(meta) => format!("id {}, {} slots", plain(&meta.id), meta.slots),
@@ -64,7 +64,7 @@ fn nodes(survey: &ClusterSurvey, reports: &NodeReports) -> String {
     table(&rows)
 }
 
-/// How many of the reporting nodes get an answer from a registered node, and the names of the others.
+/// Formats how many of the reporting nodes can reach a registered node, and the names of those that cannot.
 fn answers(name: &str, reports: &NodeReports) -> String {
     let others = reports.iter().filter(|(other, _)| ***other != *name);
     let asking: Vec<_> = others
@@ -84,7 +84,7 @@ fn answers(name: &str, reports: &NodeReports) -> String {
     }
 }
 
-/// The links of each reporting node, in both directions.
+/// Formats the links of each reporting node, in both directions.
 fn links(reports: &NodeReports) -> String {
     let reports = reports.iter();
     let with_links = reports.filter_map(|(node, report)| {
@@ -151,7 +151,7 @@ fn node(name: &str, node: &NodeStatus, answers: String) -> [String; 6] {
     [plain(name), address, member, registered, answers, slots]
 }
 
-/// Versions of the nodes that publish them in their registrations.
+/// Formats the versions of the nodes that publish one in their registration.
 fn programs(survey: &ClusterSurvey, now: SystemTime) -> String {
     let known = survey.nodes.iter().filter_map(|(name, node)| {
         let found = node
@@ -177,7 +177,7 @@ fn programs(survey: &ClusterSurvey, now: SystemTime) -> String {
     format!("\nprograms:\n{}", table(&rows))
 }
 
-/// The time since `started`, in the largest unit that fits at least twice.
+/// Formats the time since `started` in the largest unit that gives at least 2.
 fn uptime(started: u64, now: SystemTime) -> String {
     let now = now.duration_since(SystemTime::UNIX_EPOCH);
     let up = now.map_or(0, |now| now.as_secs()).saturating_sub(started);
@@ -187,7 +187,7 @@ fn uptime(started: u64, now: SystemTime) -> String {
     format!("{}{unit}", up / seconds)
 }
 
-/// Number of commit digits shown.
+/// Number of hex digits of a commit that are shown.
 const COMMIT_CHARS: usize = 12;
 
 fn member(member: &EtcdMember) -> [String; 4] {
@@ -226,7 +226,7 @@ fn member(member: &EtcdMember) -> [String; 4] {
 
 // The cluster that a command is about.
 
-/// A cluster and the settings to reach its etcd.
+/// A cluster, with the settings for accessing its etcd.
 pub(crate) struct Place {
     pub(crate) settings: Settings,
     pub(crate) name: String,
@@ -268,7 +268,7 @@ impl Place {
         })
     }
 
-    /// Keys for the proofs in registrations, if this user can read the secret.
+    /// Returns the keys for the proofs in registrations, if this user can read the secret.
     pub(crate) fn proofs(&self) -> Option<ProofKeys> {
         let path = self.settings.cluster.secret_file.as_ref()?;
         let secret = cluster_secret(path).ok()?;
@@ -301,7 +301,7 @@ pub(crate) fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String 
     rows.iter().map(line).collect()
 }
 
-/// Formats a number of bytes in the largest fitting unit.
+/// Formats a number of bytes in the largest suitable unit.
 pub(crate) fn bytes(number: u64) -> String {
     let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
     match units.iter().find(|(shift, _)| number >= 1 << shift) {

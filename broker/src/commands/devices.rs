@@ -34,7 +34,8 @@ use x509_parser::public_key::PublicKey;
 /// Runs a command and writes its result to `out`.
 ///
 /// # Errors
-/// [`Failure::Configuration`] for an error the operator must correct, [`Failure::Fatal`] if the machine fails.
+/// Returns [`Failure::Configuration`] for an error that the operator must correct, [`Failure::Fatal`] if the machine
+/// fails.
 pub fn run(command: &ThingsCommand, out: &mut dyn Write) -> Result<(), Failure> {
     let text = match command {
         ThingsCommand::Issue(issued) => issue(issued, SystemTime::now())?,
@@ -54,7 +55,7 @@ pub fn run(command: &ThingsCommand, out: &mut dyn Write) -> Result<(), Failure> 
 // ```
 // A certificate's id is the SHA-256 of its DER. That is checked against every PEM file given, since all hangs on it.
 
-/// A document of the import. Unknown members are ignored, since the service may add some.
+/// A JSON document to import. Unknown members are ignored, since the service may add some.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct IotDocument {
@@ -82,11 +83,11 @@ struct ListedCertificate {
 #[derive(Default)]
 struct GatheredThings {
     types: BTreeMap<String, Option<String>>,
-    /// Things, by certificate.
+    /// Thing names, by certificate.
     things: BTreeMap<String, BTreeSet<String>>,
     inactive: BTreeSet<String>,
     listed: BTreeSet<String>,
-    /// Certificates of PEM files, with their file names.
+    /// Certificates from PEM files, with the names of these files.
     shown: Vec<(String, String)>,
     faults: Vec<String>,
 }
@@ -94,7 +95,7 @@ struct GatheredThings {
 /// Writes the registry, or returns it as text.
 ///
 /// # Errors
-/// [`Failure::Configuration`] with the faults; nothing is written in this case.
+/// Returns [`Failure::Configuration`] with the faults found; nothing is written in this case.
 pub(crate) fn import(flags: &ThingsImportFlags) -> Result<String, Failure> {
     let mut gathered = GatheredThings::default();
     for file in &flags.files {
@@ -204,7 +205,7 @@ impl GatheredThings {
         }
     }
 
-    /// The lines of the registry and their number.
+    /// Returns the lines of the registry and their number.
     fn registry(&self) -> (String, usize) {
         let (mut text, mut lines) = (String::from(HEAD), 0);
         for (id, things) in &self.things {
@@ -256,7 +257,7 @@ const HEAD: &str = "# SHA-256 of the DER, thing name, thing type, inactive, poli
 /// Maximum number of faults shown.
 const FAULTS_SHOWN_MAX: usize = 20;
 
-/// Maximum size of a file in bytes: a million things with their principals.
+/// Maximum size of a file in bytes, enough for a million things with their principals.
 const FILE_BYTES_MAX: usize = 1 << 30;
 
 // `heliograph things check`: what a server with this credentials file would make of a certificate.
@@ -264,7 +265,7 @@ const FILE_BYTES_MAX: usize = 1 << 30;
 /// Checks a sign-in and returns the result as text.
 ///
 /// # Errors
-/// [`Failure::Configuration`] if the certificate would be refused, or a file cannot be read.
+/// Returns [`Failure::Configuration`] if the certificate would be refused, or a file cannot be read.
 pub(crate) fn check(flags: &ThingsCheckFlags, now: SystemTime) -> Result<String, Failure> {
     let path = &flags.certificate;
     let account = Settings::default().account_id;
@@ -299,10 +300,10 @@ pub(crate) fn check(flags: &ThingsCheckFlags, now: SystemTime) -> Result<String,
     Ok(text)
 }
 
-/// Loads a credentials file and a certificate, verified as the server would verify it.
+/// Loads a credentials file, and a certificate that is verified as the server would verify it.
 ///
 /// # Errors
-/// [`Failure::Configuration`] if the handshake would reject the certificate, or a file cannot be read.
+/// Returns [`Failure::Configuration`] if the handshake would reject the certificate, or a file cannot be read.
 pub(crate) fn shown(
     certificate: &Path,
     credentials: &Path,
@@ -339,7 +340,7 @@ pub(crate) fn shown(
     Ok((loaded, shown))
 }
 
-/// Appends a thing and the role aliases it may use.
+/// Appends a description of a thing and of the role aliases it may use.
 fn tell(
     text: &mut String,
     thing: &Identified<'_>,
@@ -366,7 +367,7 @@ fn tell(
     }
 }
 
-/// Checks a certificate against the requirements of the TLS handshake, using the TLS library.
+/// Checks with the TLS library whether a certificate would pass the TLS handshake.
 fn handshake(leaf: &CertificateDer<'_>) -> Result<(), String> {
     ParsedCertificate::try_from(leaf)
         .map_err(|error| format!("{error}; expected certificates of X.509 version 3"))?;
@@ -412,8 +413,8 @@ const PEM_BYTES_MAX: usize = 1 << 20;
 
 // `heliograph things issue`: certificate and key of a test device.
 
-/// Writes the certificate and the key of a test device, and returns the environment variables with which the C SDK
-/// finds them.
+/// Writes a certificate and key for a test device, and returns the environment variables that configure the C SDK to
+/// use them.
 pub(crate) fn issue(flags: &ThingsIssueFlags, now: SystemTime) -> Result<String, Failure> {
     let ThingsIssueFlags {
         name,

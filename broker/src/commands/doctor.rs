@@ -1,8 +1,9 @@
-//! `heliograph doctor`: checks what prevents a broker from running on this machine, now or soon, and prints a line with
-//! a remedy for each problem. It leaves no files behind and does not disturb a running broker.
+//! `heliograph doctor`: checks for problems that prevent a broker from running on this machine, now or soon, and prints
+//! a line with a remedy for each. Leaves no files behind and does not disturb a running broker.
 //!
-//! In order: the whole report; checks of the running broker, or of the ports needed to start one; of configuration,
-//! certificate and data directory; of the machine (kernel, limits, CPUs, clock); and the type of a report line.
+//! In order: the whole report; checks of the running broker, or of the ports needed to start one; checks of the
+//! configuration, the certificate and the data directory; checks of the machine (kernel, limits, CPUs, clock); the type
+//! of a report line.
 
 use crate::admin_client::{AdminListener, reached};
 use crate::config::{self, ConfigError, Cpus, DoctorFlags, ServeFlags};
@@ -25,8 +26,8 @@ use store::Store;
 /// Runs all checks and prints a line for each; with `--ready` only queries the running broker.
 ///
 /// # Errors
-/// [`Failure::Configuration`] if a check found an error, [`Failure::Warnings`] for warnings alone, [`Failure::Fatal`]
-/// if the queried broker is not ready.
+/// Returns [`Failure::Configuration`] if a check found an error, [`Failure::Warnings`] if there were only warnings,
+/// [`Failure::Fatal`] if the queried broker is not ready.
 pub fn run(flags: &DoctorFlags, out: &mut dyn Write, screen: Screen) -> Result<(), Failure> {
     if flags.ready {
         return ready(&AdminListener::of(&flags.asked)?.at_once(), out);
@@ -84,7 +85,7 @@ fn lines(flags: &DoctorFlags) -> Vec<Line> {
     lines
 }
 
-/// Checks the broker running with this configuration, else whether one could start.
+/// Checks the broker running with this configuration, or else whether one could start.
 fn of_broker(flags: &DoctorFlags, settings: &Settings) -> Vec<Line> {
     let is_asked = settings.admin.listen.is_some() || flags.asked.admin.is_some();
     let asked = is_asked.then(|| AdminListener::of(&flags.asked).map(AdminListener::at_once));
@@ -121,7 +122,8 @@ fn of_cluster(config: &std::path::Path) -> Vec<Line> {
     }
 }
 
-/// `{"checks":[{"check":"kernel","level":"ok","text":"…"}],"level":"ok"}`; the final `level` is the most severe one.
+/// Formats the report: `{"checks":[{"check":"kernel","level":"ok","text":"…"}],"level":"ok"}`; the outer `level` is the
+/// most severe one.
 fn document(lines: &[Line]) -> serde_json::Value {
     let worst = lines.iter().map(|line| line.finding.level).max();
     let checks: Vec<_> = lines
@@ -135,10 +137,10 @@ fn document(lines: &[Line]) -> serde_json::Value {
 
 // The broker that runs, by its admin listener; or the ports that one would need.
 
-/// The status reported by a running broker, such as `ok` or `draining`.
+/// Returns the status reported by a running broker, such as `ok` or `draining`.
 ///
 /// # Errors
-/// [`io::ErrorKind::TimedOut`] if a process does not answer; any other error if nothing listens.
+/// Returns [`io::ErrorKind::TimedOut`] if a process listens but does not answer, any other error if nothing listens.
 pub(crate) fn status(listener: &AdminListener) -> io::Result<String> {
     let answer = listener.ask("GET", "/ready")?;
     let text = answer.text(STATUS_BYTES_MAX)?;
@@ -150,7 +152,7 @@ pub(crate) fn status(listener: &AdminListener) -> io::Result<String> {
 /// Checks whether a broker is ready.
 ///
 /// # Errors
-/// [`Failure::Fatal`] if it is not ready, or does not answer.
+/// Returns [`Failure::Fatal`] if the broker is not ready, or does not answer.
 pub(crate) fn ready(listener: &AdminListener, out: &mut dyn Write) -> Result<(), Failure> {
     let host = &listener.host;
     match status(listener) {
@@ -222,21 +224,21 @@ fn of_running(listener: &AdminListener, status: &str, settings: &Settings) -> Ve
     lines
 }
 
-/// Checks the ports needed to start, by binding and releasing each.
+/// Checks the ports needed at startup by binding and releasing each.
 fn of_ports(settings: &Settings) -> Vec<Line> {
     let all = preflight::listeners(settings).into_iter();
     all.map(|(addr, bound)| Line::of("ports", bound.map(|()| format!("{addr} is free"))))
         .collect()
 }
 
-/// Files that a running broker reloaded and rejected, according to its metrics.
+/// Returns the files that a running broker tried to reload but rejected, according to its metrics.
 fn refused_files(metrics: &str) -> impl Iterator<Item = String> {
     let lines = metrics.lines();
     let labels = lines.filter_map(|line| line.strip_prefix("heliograph_reload_ok{what=\""));
     labels.filter_map(|line| Some(plain(line.strip_suffix("\"} 0")?)))
 }
 
-/// Configuration keys that need a restart or a SIGHUP to take effect, according to the broker's metrics.
+/// Returns the configuration keys that need a restart or a SIGHUP to take effect, according to the broker's metrics.
 fn keys_waiting(metrics: &str, needs: &str) -> impl Iterator<Item = String> {
     let lines = metrics.lines();
     let labels = lines.filter_map(|line| line.strip_prefix("heliograph_config_waiting{key=\""));
@@ -244,7 +246,7 @@ fn keys_waiting(metrics: &str, needs: &str) -> impl Iterator<Item = String> {
     labels.filter_map(move |line| Some(plain(line.strip_suffix(&*end)?)))
 }
 
-/// The value of a label in the first sample of a metric.
+/// Returns the value of a label in a metric's first sample.
 fn label(metrics: &str, metric: &str, label: &str) -> Option<String> {
     let mut lines = metrics.lines();
     let sample = |line: &'_ str| {
@@ -263,13 +265,13 @@ const READY: &str = "ok";
 /// Timeout for connecting to a listener on this machine.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
 
-/// Maximum number of bytes read from a status or from metrics.
+/// Maximum number of bytes read of a status or of metrics.
 const STATUS_BYTES_MAX: u64 = 4 << 10;
 const METRICS_BYTES_MAX: u64 = 16 << 20;
 
 // The configuration and what it names: credentials, certificate, data directory.
 
-/// The configuration faults that would prevent a start.
+/// Lists the configuration faults that would prevent a start.
 pub(crate) fn faults(error: &ConfigError) -> Vec<Line> {
     let text = error.to_string();
     let lines = text.lines();
@@ -301,7 +303,7 @@ fn of_configuration(config: Option<&Path>, checked: &CheckedConfiguration) -> Ve
     lines
 }
 
-/// Checks the certificate presented by TLS listeners, its names and its expiry.
+/// Checks the certificate presented by TLS listeners: its names and its expiry.
 fn of_certificate(settings: &Settings, warnings: &[String]) -> Vec<Line> {
     let check = "certificate";
     let mut lines: Vec<_> = warnings
@@ -414,7 +416,7 @@ fn of_contents(data_dir: &Path) -> Vec<Line> {
     lines
 }
 
-/// The directory, or its nearest existing ancestor.
+/// Returns the directory itself, or its nearest existing ancestor.
 fn existing(data_dir: &Path) -> Option<&Path> {
     let named = |path: &&Path| !path.as_os_str().is_empty();
     let mut above = data_dir.ancestors().filter(named);
@@ -423,7 +425,7 @@ fn existing(data_dir: &Path) -> Option<&Path> {
         .or_else(|| data_dir.is_relative().then_some(Path::new(".")))
 }
 
-/// The median time to write bytes to a new file and sync them to disk.
+/// Measures the median time taken to write bytes to a new file and sync them to disk.
 fn fsync_time(place: &Path) -> io::Result<Duration> {
     let path = place.join(format!(".heliograph-doctor-{}", std::process::id()));
     let mut options = File::options();
@@ -441,11 +443,11 @@ fn fsync_time(place: &Path) -> io::Result<Duration> {
     Ok(times.get(FSYNCS / 2).copied().unwrap_or_default())
 }
 
-/// Free space below which to warn, in bytes: enough for the store, its copy during compaction, and some years of growth
-/// of a small fleet.
+/// Free space below which to warn, in bytes: enough for the store, its copy during compaction, and several years of
+/// growth of a small fleet.
 const FREE_USUAL: u64 = 1 << 30;
 
-/// Free space below which the disk counts as full, in bytes.
+/// Free space below which the disk is considered full, in bytes.
 const FREE_LEAST: u64 = 64 << 20;
 
 /// Number of fsync measurements.
@@ -456,7 +458,7 @@ const FSYNC_MAX: Duration = Duration::from_millis(50);
 
 // The machine: kernel, limits of the process, CPUs, and whether its clock is right.
 
-/// Checks the kernel's release, and whether it allows an io_uring with the broker's flags by creating one.
+/// Checks the kernel's release, and whether it permits an io_uring with the broker's flags, by creating one.
 fn of_kernel(engine: EngineChoice) -> Vec<Line> {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease");
     let release = release.unwrap_or_else(|_| "of an unknown release".into());
@@ -478,7 +480,7 @@ fn of_kernel(engine: EngineChoice) -> Vec<Line> {
     ]
 }
 
-/// Checks the limit of open files against the configured number of connections.
+/// Checks the limit on open files against the configured number of connections.
 pub(crate) fn descriptors(settings: &Settings) -> Line {
     let check = "descriptors";
     let wanted = settings.limits.connections;
@@ -501,7 +503,7 @@ pub(crate) fn descriptors(settings: &Settings) -> Line {
     }
 }
 
-/// Checks locked memory, threads and memory by creating each shard.
+/// Checks the limits on locked memory, threads and total memory by creating each shard.
 pub(crate) fn shards(settings: &Settings) -> Line {
     let (check, wanted) = ("locked memory", settings.shards);
     match preflight::shards(settings) {
@@ -523,7 +525,7 @@ pub(crate) fn shards(settings: &Settings) -> Line {
     }
 }
 
-/// Compares the number of shards with the CPUs available to the process and its cgroup's quota.
+/// Compares the number of shards with the CPUs available to the process and its cgroup's CPU quota.
 fn cpus_line(settings: &Settings, cpus: &Cpus) -> Line {
     let (shards, count) = (settings.shards, cpus.count);
     let text = format!("{} on {}", counted(shards, "shard"), counted(count, "CPU"));
@@ -539,7 +541,8 @@ fn cpus_line(settings: &Settings, cpus: &Cpus) -> Line {
     )
 }
 
-/// Checks whether systemd reports the machine's clock as synchronized, since signatures and certificates depend on it.
+/// Checks whether systemd reports the machine's clock as synchronized, since signatures and certificates depend on the
+/// time.
 pub(crate) fn clock() -> Line {
     let check = "clock";
     match answer_of(
@@ -559,7 +562,7 @@ pub(crate) fn clock() -> Line {
     }
 }
 
-/// Runs a program and returns the first bytes of its output, if it succeeds in time.
+/// Runs a program and returns the beginning of its output, if it succeeds in time.
 fn answer_of(program: &str, arguments: &[&str]) -> Option<String> {
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null());
@@ -583,17 +586,17 @@ fn answer_of(program: &str, arguments: &[&str]) -> Option<String> {
     ended.filter(|ended| ended.success()).map(|_| text)
 }
 
-/// Number of descriptors needed by a process with few shards in addition to its connections; used to suggest a limit.
+/// Number of descriptors that a process with few shards needs in addition to its connections; used to suggest a limit.
 const DESCRIPTORS_BESIDE: usize = 1_024;
 
-/// Time after which another program is killed.
+/// Time after which an external program is killed.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// Maximum number of bytes read from a program's output.
+/// Maximum number of bytes read of an external program's output.
 const ANSWER_BYTES_MAX: u64 = 256;
 
-/// A finding of one check.
+/// A finding of a check.
 pub(crate) struct Line {
     /// Name of the check, such as `ports`.
     pub(crate) check: &'static str,
@@ -624,7 +627,7 @@ impl Line {
         }
     }
 
-    /// The line as displayed to the operator.
+    /// Formats the line as shown to the operator.
     pub(crate) fn text(&self, screen: Screen) -> String {
         let level = self.finding.level;
         let text = plain(&self.finding.text);
@@ -643,7 +646,7 @@ impl Line {
 /// The column at which the text of a line begins.
 const TEXT_COLUMN: usize = 21;
 
-/// The name of a level.
+/// Returns the name of a level.
 pub(crate) const fn word(level: Level) -> &'static str {
     match level {
         Level::Ok => "ok",

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 /// Queries the broker and returns the text to print.
 ///
 /// # Errors
-/// The broker does not answer, or is not a test broker.
+/// Fails if the broker does not answer, or is not a test broker.
 pub fn run(flags: &EnvFlags) -> Result<String, Failure> {
     let listener = AdminListener::of(&flags.asked)?;
     match listener.get("/dev/environment")?? {
@@ -35,8 +35,8 @@ pub fn run(flags: &EnvFlags) -> Result<String, Failure> {
     }
 }
 
-/// Whether a variable is safe to pass to a shell. Any process on this machine may listen at that port, and the output
-/// of this command is evaluated: only known names are accepted, and no value contains a line break.
+/// Whether a variable is safe to pass to a shell. Any process on this machine may be listening on that port, and a
+/// shell evaluates this command's output, so only known names are accepted, and only values without a line break.
 fn is_ours(name: &str, value: &Value) -> bool {
     let text = value.as_str();
     NAMES.contains(&name) && text.is_some_and(|text| !text.contains(is_obeyed))
@@ -57,7 +57,7 @@ fn written(format: EnvFormat, variables: &Map<String, Value>) -> String {
     variables.iter().map(line).collect()
 }
 
-/// Quotes a value: with single quotes if it contains characters that shells or parsers expand between double quotes,
+/// Quotes a value. Uses single quotes if it contains characters that shells or parsers expand between double quotes,
 /// unless it also contains a single quote.
 fn dotenv(value: &str) -> String {
     let replaced = |c| matches!(c, '"' | '\\' | '$' | '`');

@@ -1,5 +1,5 @@
-//! `heliograph policy test`: evaluates a credentials file for one caller and action, and reports the deciding
-//! statement.
+//! `heliograph policy test`: evaluates the policies of a credentials file for one caller and action, and reports the
+//! deciding statement.
 
 use crate::config::{PolicyCommand, PolicyTestFlags, load_credentials};
 use crate::edge::turn::calendar;
@@ -18,11 +18,11 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// Writes the answer to `out`; returns whether the action is allowed.
+/// Writes the result to `out`, and returns whether the action is allowed.
 ///
 /// # Errors
-/// [`Failure::Configuration`] for a faulty credentials file, an unknown name or invalid flags; [`Failure::Fatal`] if
-/// the answer cannot be written.
+/// Returns [`Failure::Configuration`] for a faulty credentials file, an unknown name or invalid flags,
+/// [`Failure::Fatal`] if the result cannot be written.
 pub fn run(command: &PolicyCommand, out: &mut dyn Write) -> Result<bool, Failure> {
     let PolicyCommand::Test(flags) = command;
     let (loaded, shown) = match &flags.cert {
@@ -64,12 +64,12 @@ pub fn run(command: &PolicyCommand, out: &mut dyn Write) -> Result<bool, Failure
     Ok(answer.is_allowed())
 }
 
-/// Caller under test.
+/// The caller under test.
 struct TestedCaller {
     caller: Caller,
-    /// Role of the session, if any.
+    /// The role, if the caller is a session of one.
     role: Option<Arc<Role>>,
-    /// Certificate or token at the root of the session.
+    /// Certificate or token with which the caller originally signed in.
     sign_in: Option<SignIn>,
 }
 
@@ -78,7 +78,7 @@ struct TestAnswer {
     who: String,
     may: bool,
     decided_by: Box<str>,
-    /// Outcome of the sign-in to a role, if tested; the inner value is the reason for a refusal.
+    /// Outcome of signing in to the role, if tested; the inner value is the reason for a refusal.
     signs_in: Option<Option<String>>,
 }
 
@@ -189,7 +189,7 @@ fn asked(
     Err(Failure::Configuration(format!("{file}: --as: {fault}")))
 }
 
-/// Determines the certificate or token at the root of the session from the flags.
+/// Determines from the flags the certificate or token with which the caller originally signed in.
 fn sign_in(
     flags: &PolicyTestFlags,
     role: Option<&Arc<Role>>,
@@ -258,7 +258,7 @@ fn absent_claim(claims: &mut Vec<Claim>, name: &str) {
     }
 }
 
-/// The client id of a provider that has exactly one; otherwise empty.
+/// Returns the client id of a provider that has exactly one; otherwise an empty text.
 fn sole_client(credentials: &Credentials, issuer: &str) -> Box<str> {
     match credentials.provider(issuer).map(|it| &*it.client_ids) {
         Some([sole]) => sole.clone(),
@@ -283,7 +283,7 @@ fn now_s() -> u64 {
 
 // Whether somebody gets a session of a role: by the provider or the thing's policies first, then by the role's trust.
 
-/// Tests whether a sign-in yields a session of a role.
+/// Tests whether a sign-in would be granted a session of a role.
 pub(crate) struct SignInTest<'a> {
     pub(crate) credentials: &'a Credentials,
     pub(crate) role: &'a Role,
@@ -293,7 +293,8 @@ pub(crate) struct SignInTest<'a> {
     pub(crate) shown: Option<&'a ShownCertificate>,
 }
 
-/// Identities of a thing: the one with the given certificate, or one for each certificate valid for it.
+/// Returns the identities of a thing: the one with the given certificate, or one for each certificate valid for the
+/// thing.
 fn identities<'a>(
     things: &'a Things,
     name: &'a str,
@@ -308,7 +309,7 @@ fn identities<'a>(
 }
 
 impl SignInTest<'_> {
-    /// Reason for a refusal; `None` if the session is granted.
+    /// Returns the reason for refusing the sign-in; `None` if a session is granted.
     pub(crate) fn refusal(&self, sign_in: &SignIn) -> Option<String> {
         let refused = match sign_in {
             SignIn::Thing(thing) => self.of_thing(thing),
@@ -317,7 +318,7 @@ impl SignInTest<'_> {
         refused.or_else(|| self.of_trust(sign_in))
     }
 
-    /// Checks a thing against the registry and the IoT policies of `[things]`.
+    /// Checks a thing against the registry and against the IoT policies of `[things]`.
     fn of_thing(&self, thing: &ThingIdentity) -> Option<String> {
         let Some(things) = self.credentials.things() else {
             return Some("the file has no [things]".to_owned());

@@ -1,4 +1,4 @@
-//! `heliograph presign`: prints a presigned URL of a WebSocket or a player, using the keys in the environment.
+//! `heliograph presign`: prints a presigned URL for a WebSocket or a player, using the keys in the environment.
 
 use crate::config::PresignFlags;
 use crate::{failure::Failure, hooks::address::is_loopback, terminal::say};
@@ -11,7 +11,7 @@ use std::time::SystemTime;
 /// Signs the URL and returns the line to print.
 ///
 /// # Errors
-/// The environment contains no keys, or the flags conflict.
+/// Fails if the environment contains no keys, or the flags conflict.
 pub fn run(flags: &PresignFlags) -> Result<String, Failure> {
     let (id, secret) = (
         needed("AWS_ACCESS_KEY_ID")?,
@@ -111,7 +111,7 @@ fn refused(rule: &str) -> Result<String, Failure> {
     Err(Failure::Configuration(rule.into()))
 }
 
-/// Environment variable with the endpoint of API calls, also used by players.
+/// Environment variable with the endpoint for API calls, which players use as well.
 const ENDPOINT: &str = "AWS_ENDPOINT_URL_KINESIS_VIDEO";
 
 /// Default region.

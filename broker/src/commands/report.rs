@@ -1,5 +1,5 @@
-//! `heliograph report`: summarizes a broker's activity since a given time as text for a ticket: figures, marks and
-//! ended causes.
+//! `heliograph report`: summarizes a broker's activity since a given time as text for a support ticket: figures, marks
+//! and resolved causes.
 
 use crate::config::ReportFlags;
 use crate::edge::turn::calendar;
@@ -16,8 +16,8 @@ use std::io::Write;
 /// Requests the history and prints it.
 ///
 /// # Errors
-/// [`Failure::Configuration`] for invalid flags or arguments, [`Failure::Fatal`] if the broker does not answer, or
-/// refuses.
+/// Returns [`Failure::Configuration`] for invalid flags or arguments, [`Failure::Fatal`] if the broker does not answer,
+/// or refuses the request.
 pub fn run(flags: &ReportFlags, out: &mut dyn Write) -> Result<(), Failure> {
     let listener = AdminListener::of(&flags.asked)?;
     let clock = if flags.utc {
@@ -40,7 +40,7 @@ pub fn run(flags: &ReportFlags, out: &mut dyn Write) -> Result<(), Failure> {
     terminal::write(out, &text)
 }
 
-/// The whole report, in lines of at most 80 characters except for texts of the broker.
+/// Formats the whole report, in lines of at most 80 characters except for messages from the broker.
 fn text(document: &Value, clock: ReportClock) -> String {
     let at = |name: &str| document[name].as_str().and_then(parsed);
     let (from, to) = (at("from").unwrap_or(0), at("to").unwrap_or(0));
@@ -60,8 +60,8 @@ fn text(document: &Value, clock: ReportClock) -> String {
 
 // Rows of figures.
 
-/// Formats a row per ten minutes, hour or day: minimum, mean and maximum of masters, sums, and worst values; empty
-/// without rows.
+/// Formats a row for each period of ten minutes, an hour or a day: minimum, mean and maximum of masters, sums, and
+/// worst values; empty if there are no rows.
 fn table(columns: &Value, span_ms: u64, clock: ReportClock) -> String {
     let width_ms = match span_ms / HOUR_MS {
         0..=3 => 10 * 60_000,
@@ -153,16 +153,16 @@ fn marks(document: &Value, clock: ReportClock) -> String {
 
 // Moments as people read them.
 
-/// The time zone of displayed times.
+/// The time zone in which times are displayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ReportClock {
     Utc,
-    /// Time zone of the machine that runs the command.
+    /// Time zone of the machine on which the command runs.
     Local,
 }
 
 impl ReportClock {
-    /// Offset from UTC at the given time, in milliseconds.
+    /// Returns the offset from UTC at the given time, in milliseconds.
     fn ahead_ms(self, at_ms: u64) -> i64 {
         match self {
             Self::Utc => 0,
@@ -182,7 +182,7 @@ impl ReportClock {
         self.text(at_ms).split_off("2026-".len())
     }
 
-    /// Formats a time as `2026-11-29 07:00:01 +01:00`, or with `UTC`.
+    /// Formats a time as `2026-11-29 07:00:01 +01:00`, or with `UTC` in place of the offset.
     fn whole(self, at_ms: u64) -> String {
         let minutes = self.ahead_ms(at_ms) / 60_000;
         let zone = match (self, minutes.unsigned_abs()) {
@@ -195,7 +195,7 @@ impl ReportClock {
         format!("{} {zone}", self.text(at_ms))
     }
 
-    /// The start of the previous day.
+    /// Returns the start of the previous day.
     fn yesterday(self, now_ms: u64) -> u64 {
         let of_day = now_ms.saturating_add_signed(self.ahead_ms(now_ms)) % (24 * HOUR_MS);
         let begin = now_ms.saturating_sub(of_day + 24 * HOUR_MS);
@@ -204,7 +204,7 @@ impl ReportClock {
     }
 }
 
-/// Parses a time from the broker's responses, in milliseconds.
+/// Parses a time in a broker's response, as milliseconds.
 fn parsed(text: &str) -> Option<u64> {
     moment(text).map(|at| at.0)
 }

@@ -1,5 +1,5 @@
-//! `heliograph seccomp-profile`: prints the seccomp profile of `deploy/`, for containers of a binary shipped without
-//! it.
+//! `heliograph seccomp-profile`: prints the seccomp profile of `deploy/`, for containers whose binary was shipped
+//! without it.
 
 use crate::files;
 use crate::{config::SeccompFlags, failure::Failure};
@@ -10,7 +10,7 @@ use std::path::Path;
 /// Returns the text to print: the profile, or nothing if it was written to a file.
 ///
 /// # Errors
-/// The file cannot be written, or exists with different content.
+/// Fails if the file cannot be written, or exists with different content.
 pub fn run(flags: &SeccompFlags) -> Result<String, Failure> {
     match &flags.output {
         None => Ok(PROFILE.into()),
@@ -39,5 +39,5 @@ fn write(path: &Path) -> Result<(), Failure> {
     }
 }
 
-/// The profile shipped in the repository and applied in its tests.
+/// The profile shipped in the repository, which its tests apply.
 const PROFILE: &str = include_str!("../../../deploy/seccomp.json");

@@ -1,5 +1,5 @@
-//! `heliograph tail`: prints refusals and warnings of a running broker as they occur, one aligned line each; with `-v`,
-//! every log line verbatim.
+//! `heliograph tail`: prints a running broker's refusals and warnings as they occur, one aligned line each; with `-v`,
+//! prints every log line verbatim.
 
 use crate::admin_client::AdminListener;
 use crate::config::{TailFlags, TailLevel};
@@ -11,8 +11,8 @@ use std::io::Write;
 /// Prints lines until the output is closed or the broker stops.
 ///
 /// # Errors
-/// [`Failure::Configuration`] for invalid flags or arguments, [`Failure::Fatal`] if the broker does not answer, or
-/// stops.
+/// Returns [`Failure::Configuration`] for invalid flags or arguments, [`Failure::Fatal`] if the broker does not answer,
+/// or stops.
 pub fn run(flags: &TailFlags, out: &mut dyn Write, screen: Screen) -> Result<(), Failure> {
     let listener = AdminListener::of(&flags.asked)?;
     let mut events = listener.events("refusals,log")?;
@@ -27,7 +27,8 @@ pub fn run(flags: &TailFlags, out: &mut dyn Write, screen: Screen) -> Result<(),
     }
 }
 
-/// The lines of an event that match the flags, each with its level. A snapshot contributes only its last lines.
+/// Returns the lines of an event that match the flags, each with its level. A snapshot contributes only its most recent
+/// lines.
 fn lines(name: &str, data: &Value, flags: &TailFlags) -> Vec<(TailLevel, String)> {
     let list = |name: &str| data[name].as_array().map_or(&[][..], Vec::as_slice);
     let level = flags.level.unwrap_or(if flags.verbose {
@@ -65,7 +66,7 @@ fn lines(name: &str, data: &Value, flags: &TailFlags) -> Vec<(TailLevel, String)
     }
 }
 
-/// The most recent lines in chronological order, from lines sorted newest first.
+/// Returns the most recent lines in chronological order; the input is sorted newest first.
 fn last(newest_first: impl Iterator<Item = (TailLevel, String)>) -> Vec<(TailLevel, String)> {
     let mut lines: Vec<_> = newest_first.take(BEFORE).collect();
     lines.reverse();
@@ -113,7 +114,7 @@ fn refusal(row: &Value, flags: &TailFlags) -> Option<(TailLevel, String)> {
     Some((TailLevel::Warn, line))
 }
 
-/// Formats a log line. Log lines of refusals are skipped, since they arrive as refusals.
+/// Formats a log line. Log lines about refusals are skipped, since refusals arrive as separate events.
 fn of_log(row: &Value, flags: &TailFlags) -> Option<(TailLevel, String)> {
     let text = row["text"].as_str().unwrap_or_default();
     let refused = ["broker::journal: refused ", "\"message\":\"refused\""];
@@ -140,7 +141,7 @@ fn of_log(row: &Value, flags: &TailFlags) -> Option<(TailLevel, String)> {
     Some((level, aligned([&at, &word, by, ""], &message)))
 }
 
-/// Aligns a line's columns: time of day, kind, origin, subject and message.
+/// Aligns the columns of a line: time of day, kind, origin, subject and message.
 fn aligned([at, kind, by, who]: [&str; 4], says: &str) -> String {
     let clock = at.get(11..19).unwrap_or(at);
     let who = if who.is_empty() {
@@ -151,7 +152,7 @@ fn aligned([at, kind, by, who]: [&str; 4], says: &str) -> String {
     format!("{clock}  {kind:<7}  {by:<24}  {who}{says}")
 }
 
-/// Extracts time, target and message of a log line in either format.
+/// Extracts the time, target and message of a log line in either format.
 fn parts(text: &str) -> [String; 3] {
     if let Ok(line) = serde_json::from_str::<Value>(text) {
         let message = member(&line["fields"]["message"]).unwrap_or_default();
@@ -191,7 +192,7 @@ fn colour(level: TailLevel) -> Option<Colour> {
     }
 }
 
-/// Maximum number of earlier lines of each kind shown at the start.
+/// Maximum number of earlier lines of each kind shown at startup.
 const BEFORE: usize = 10;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `heliograph top`: shows the activity of a running broker on one screen, refreshed every second.
+//! `heliograph top`: shows a running broker's activity on one screen, refreshed every second.
 
 use crate::admin_client::AdminListener;
 use crate::config::TopFlags;
@@ -11,11 +11,11 @@ use std::io::{self, IsTerminal, Read, Write};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
-/// Refreshes the screen until `q` is pressed or the broker stops; prints once without a terminal.
+/// Refreshes the screen until `q` is pressed or the broker stops; without a terminal, prints the screen once.
 ///
 /// # Errors
-/// [`Failure::Configuration`] for invalid flags or arguments, [`Failure::Fatal`] if the broker does not answer, or
-/// stops.
+/// Returns [`Failure::Configuration`] for invalid flags or arguments, [`Failure::Fatal`] if the broker does not answer,
+/// or stops.
 pub fn run(flags: &TopFlags, out: &mut dyn Write, screen: Screen) -> Result<(), Failure> {
     let listener = AdminListener::of(&flags.asked)?;
     if !screen.is_terminal() || !io::stdin().is_terminal() {
@@ -40,7 +40,7 @@ pub fn run(flags: &TopFlags, out: &mut dyn Write, screen: Screen) -> Result<(), 
     ended
 }
 
-/// Draws the broker's events until a key ends the command.
+/// Redraws the screen for each of the broker's events until a key ends the command.
 fn draw(
     from: &Receiver<Result<(String, Value), Failure>>,
     out: &mut dyn Write,
@@ -62,7 +62,7 @@ fn draw(
     Ok(())
 }
 
-/// Waits briefly for a key; returns whether the command ends, because of that key or a closed terminal.
+/// Waits briefly for a key; returns whether to exit because of that key or because the terminal was closed.
 fn is_over() -> bool {
     let mut stdin = io::stdin();
     let wait = Timespec {
@@ -82,7 +82,7 @@ fn is_over() -> bool {
     }
 }
 
-/// Terminal mode without line buffering and echo; restored on drop.
+/// Disables line buffering and echo of the terminal until dropped.
 struct Keys(Termios);
 
 impl Keys {
@@ -111,7 +111,7 @@ const ESCAPE: u8 = 27;
 
 // The screen: figures, then problems by cause, as many as there is room for.
 
-/// The state of the broker, according to the events received so far.
+/// The broker's state, according to the events received so far.
 #[derive(Debug, Default)]
 struct State {
     node: Value,
@@ -253,7 +253,7 @@ fn problem(row: &Value) -> String {
     line
 }
 
-/// Formats the rate of refusals per second, and the checks that caused most of them.
+/// Formats the number of refusals per second, and the checks that caused most of them.
 fn refusals(by_check: &Value) -> String {
     let rates = by_check.as_object().into_iter().flatten();
     let mut rates: Vec<(f64, &String)> = rates
@@ -270,7 +270,8 @@ fn refusals(by_check: &Value) -> String {
     }
 }
 
-/// Formats the load of each shard, and how long an unresponsive one has been silent; of many the gravest come first.
+/// Formats the load of each shard, and for how long an unresponsive one has been silent; if there are many shards, the
+/// worst come first.
 fn shards(rows: &Value) -> String {
     let load = |row: &Value| {
         let silent = row["silentSeconds"].is_number();
@@ -289,7 +290,7 @@ fn shards(rows: &Value) -> String {
     fitting("", shown)
 }
 
-/// Joins as many parts as fit beside the name of a row; an ellipsis stands for the others.
+/// Joins as many parts as fit next to the name of a row; an ellipsis stands for the rest.
 fn fitting(begin: &str, parts: impl IntoIterator<Item = String>) -> String {
     let mut line = begin.to_owned();
     for (place, part) in parts.into_iter().enumerate() {
@@ -303,11 +304,11 @@ fn fitting(begin: &str, parts: impl IntoIterator<Item = String>) -> String {
     line
 }
 
-/// Number of shards that are listed in order of their numbers.
+/// Maximum number of shards listed in numerical order.
 const FEW_SHARDS: usize = 4;
 /// Width of the name of a row, in characters.
 const NAME_COLUMNS: usize = 13;
-/// Maximum width of a problem's line, in characters.
+/// Maximum width of a line that describes a problem, in characters.
 const COLUMNS: usize = 80;
 
 #[cfg(test)]

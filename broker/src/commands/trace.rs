@@ -8,11 +8,11 @@ use std::io::Write;
 use std::thread;
 use std::time::Duration;
 
-/// Requests the trace and writes it; with `--follow`, repeats this every second and writes only new events.
+/// Requests the trace and writes it; with `--follow`, polls every second and writes only new events.
 ///
 /// # Errors
-/// [`Failure::Configuration`] for invalid flags or arguments, [`Failure::Fatal`] if the channel does not exist, the
-/// broker does not answer, or the output is closed.
+/// Returns [`Failure::Configuration`] for invalid flags or arguments, [`Failure::Fatal`] if the channel does not exist,
+/// the broker does not answer, or the output is closed.
 pub fn run(flags: &TraceFlags, out: &mut dyn Write, screen: Screen) -> Result<(), Failure> {
     let mut printer = Printer::default();
     let mut last = Value::Null;
@@ -56,10 +56,10 @@ fn ask(listener: &AdminListener, flags: &TraceFlags) -> Result<Value, Failure> {
 /// Polling interval of `--follow`.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Number of events requested: the maximum of a response.
+/// Number of events requested, which is the maximum for a response.
 const EVENTS: usize = 5_000;
 
-/// The colour of a line: client headings, suggestions, and failures.
+/// Returns the colour of a line; client headings, suggestions and failures are coloured.
 fn colour(line: &str) -> Option<Colour> {
     let begins = ["channel ", "master ", "viewer "];
     let wrong = ["  refused", "  dropped", "  throttled", "  expired"];

@@ -7,11 +7,11 @@ use serde_json::Value;
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
-/// Requests a refusal by its id, or all that match, grouped if requested. Returns text that ends with a newline.
+/// Requests a refusal by its id, or all matching refusals, grouped if requested. Returns text that ends with a newline.
 ///
 /// # Errors
-/// [`Failure::Configuration`] for invalid flags or arguments, [`Failure::Fatal`] if nothing was found, or the broker
-/// does not answer.
+/// Returns [`Failure::Configuration`] for invalid flags or arguments, [`Failure::Fatal`] if nothing was found, or the
+/// broker does not answer.
 pub fn run(flags: &WhyFlags, screen: Screen) -> Result<String, Failure> {
     let mut document = ask(flags)?;
     let is_of_id = !document["requestId"].is_null();
@@ -46,7 +46,7 @@ pub fn run(flags: &WhyFlags, screen: Screen) -> Result<String, Failure> {
     })
 }
 
-/// The refusals or groups of a document, or the document itself if it is a single refusal.
+/// Returns the refusals or groups in a document, or the document itself if it is a single refusal.
 fn found(document: &Value) -> Vec<&Value> {
     let lists = [&document["groups"], &document["refusals"]];
     match lists.into_iter().find_map(Value::as_array) {
@@ -55,7 +55,7 @@ fn found(document: &Value) -> Vec<&Value> {
     }
 }
 
-/// Sends the requests in order; returns the first response that contains a match, or else the last one.
+/// Sends the requests in order; returns the first response that contains a match, or else the last response.
 fn ask(flags: &WhyFlags) -> Result<Value, Failure> {
     let listener = AdminListener::of(&flags.asked)?;
     let mut last = Value::Null;
@@ -74,7 +74,8 @@ fn ask(flags: &WhyFlags) -> Result<Value, Failure> {
     Ok(last)
 }
 
-/// Connection ends of a channel that its trace attributes to a proxy's timeout; there are no refusals for these.
+/// Lists the closed connections of a channel that its trace attributes to a proxy's timeout, for which there are no
+/// refusals.
 fn ended_by_proxies(flags: &WhyFlags, channel: Option<&str>) -> Result<Vec<String>, Failure> {
     let Some(channel) = channel else {
         return Ok(Vec::new());
@@ -95,8 +96,8 @@ fn ended_by_proxies(flags: &WhyFlags, channel: Option<&str>) -> Result<Vec<Strin
     Ok([named("master"), named("viewers")].concat())
 }
 
-/// The requests to make, in order: an argument without a flag is matched by its form as an id, an ARN or an address,
-/// else as a channel, a client id, a key, or part of another name.
+/// Returns the requests to send, in order: an argument without a flag is treated as an id, an ARN or an address if it
+/// has that form, otherwise as a channel, a client id, a key, or part of another name.
 fn targets(flags: &WhyFlags) -> Vec<String> {
     let Some(what) = flags.what.as_deref().map(str::trim) else {
         return vec![target(flags, None)];
@@ -148,7 +149,7 @@ fn target(flags: &WhyFlags, what: Option<(&str, &str)>) -> String {
 
 // A refusal as people read it. Characters that could move a terminal's cursor are escaped.
 
-/// The colour of a line: the heading of a refusal, and its remedy.
+/// Returns the colour of a line; the heading and the remedy of a refusal are coloured.
 fn colour(line: &str) -> Option<Colour> {
     if line.starts_with("  What to do:") {
         Some(Colour::Green)
@@ -157,7 +158,7 @@ fn colour(line: &str) -> Option<Colour> {
     }
 }
 
-/// Formats a group of refusals, using the newest one.
+/// Formats a group of refusals, with the details of its newest one.
 fn group(row: &Value) -> String {
     let part = |name: &str| member(&row[name]).unwrap_or_else(|| "-".into());
     let count = row["refusals"].as_u64().unwrap_or_default();
@@ -173,7 +174,7 @@ fn group(row: &Value) -> String {
     out
 }
 
-/// Formats a refusal of the admin listener.
+/// Formats a refusal reported by the admin listener.
 pub(crate) fn refusal(row: &Value) -> String {
     let part = |name: &str| member(&row[name]);
     let or = |name: &str, other: &str| part(name).unwrap_or_else(|| other.to_owned());

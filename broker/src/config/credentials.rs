@@ -24,26 +24,26 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// The contents of a credentials file.
+/// The contents of a credentials file, once loaded.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// The principals.
     pub credentials: Arc<Credentials>,
     /// The devices that may sign in with certificates, for the listeners.
     pub devices: Option<Arc<Devices>>,
-    /// Warnings about valid but suspicious entries, one per line; contain no secrets.
+    /// Warnings about valid but suspicious entries, one per line, without any secrets.
     pub warnings: Vec<String>,
-    /// All files read, the credentials file first; a change to any of them reloads all.
+    /// All files read, the credentials file first; a change to any of them causes all to be reloaded.
     pub files: Vec<PathBuf>,
-    /// Stamps of these files, taken just before each was opened.
+    /// Stamps of `files`, taken just before each was opened.
     pub(crate) stamps: Vec<FileStamp>,
 }
 
-/// Reads a credentials file and the files it names, relative to its folder. `account_id`: default account of
-/// principals; `console`: the provider whose accounts use the console, which needs no role.
+/// Reads a credentials file and the files named in it, relative to its folder. `account_id`: default account of
+/// principals; `console`: provider whose accounts use the console, and which therefore needs no role.
 ///
 /// # Errors
-/// All faults, each with the line and column of its key.
+/// Returns all faults, each with the line and column of its key.
 pub fn load_credentials(
     path: &Path,
     account_id: &str,
@@ -99,7 +99,7 @@ pub fn load_credentials(
     })
 }
 
-/// Parts of the file read so far.
+/// The parts of the file read so far.
 #[derive(Default)]
 struct CredentialsDraft {
     policies: KnownPolicies,
@@ -107,11 +107,12 @@ struct CredentialsDraft {
     providers: Vec<Provider>,
     aliases: Vec<RoleAlias>,
     things: Option<(Things, Devices)>,
-    /// Principals with their index in the list.
+    /// Principals, each with its index in the list.
     principals: Vec<(usize, Principal)>,
 }
 
-/// Reads a policy from a file or a document; `None` if it does not load. `others`: number of earlier policies.
+/// Reads a policy from a file or an inline document; `None` if it does not load. `others`: number of policies read
+/// before.
 fn policy(
     section: &mut TableReader<'_, '_>,
     name: &str,
@@ -167,7 +168,7 @@ fn principal(
 }
 
 impl CredentialsDraft {
-    /// Checks rules across principals, roles and providers.
+    /// Checks the rules across principals, roles and providers.
     fn check(&self, findings: &mut Findings) {
         let principals = self.principals.len();
         findings.at_most("role", self.roles.len(), ROLES_MAX, "roles");
@@ -200,7 +201,7 @@ impl CredentialsDraft {
         }
     }
 
-    /// Warnings about valid but suspicious entries.
+    /// Returns warnings about valid but suspicious entries.
     fn warnings(&self, findings: &Findings, path: &Path, console: Option<&str>) -> Vec<String> {
         let mut remarks = Vec::new();
         let mut remark = |key: String, text: String| remarks.push((key, text));
@@ -256,7 +257,7 @@ impl CredentialsDraft {
         remarks.into_iter().map(placed).collect()
     }
 
-    /// Policies of principals, roles and things.
+    /// Iterates over the policies of principals, roles and things.
     fn policies_in_use(&self) -> impl Iterator<Item = &Arc<Policy>> {
         let principals = self.principals.iter().flat_map(|(_, it)| &it.policies);
         let roles = self.roles.iter().flat_map(|role| &role.policies);
@@ -268,7 +269,7 @@ impl CredentialsDraft {
         principals.chain(roles).chain(things)
     }
 
-    /// ARNs of all principals and roles, which only the trusts of roles need; empty if there are no roles.
+    /// Returns the ARNs of all principals and roles, which only the trusts of roles need; empty if there are no roles.
     fn arns_for_trusts(&self) -> BTreeSet<String> {
         if self.roles.is_empty() {
             return BTreeSet::new();
@@ -277,8 +278,8 @@ impl CredentialsDraft {
         principals.chain(self.roles.iter().map(Role::arn)).collect()
     }
 
-    /// Warning about a policy that depends on channel tags which can be changed by principals or roles of the same
-    /// account without the policy.
+    /// Warns about a policy that depends on channel tags, if principals or roles of the same account without that
+    /// policy can change these tags.
     fn tagged_by_others(&self, policy: &Arc<Policy>) -> Option<String> {
         let may_tag = |policy: &Arc<Policy>| {
             let mut allowed = policy.allowed_somewhere();
@@ -303,7 +304,7 @@ impl CredentialsDraft {
         ))
     }
 
-    /// Converts the draft to credentials, and the devices for listeners.
+    /// Converts the draft to credentials, and to the devices for the listeners.
     fn into_credentials(self, sha256: Option<[u8; 32]>) -> (Credentials, Option<Arc<Devices>>) {
         let principals = self.principals.into_iter().map(|(_, it)| it).collect();
         let policies = self.policies.into_values().flatten();
@@ -317,7 +318,7 @@ impl CredentialsDraft {
     }
 }
 
-/// Seconds since 1970, for warnings about expiry.
+/// Returns the seconds since 1970, for warnings about expiry.
 fn now_s() -> u64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     now.map_or(0, |since| since.as_secs())
@@ -331,7 +332,7 @@ fn key_id(text: &str) -> Checked<String> {
     letters(text, 1..=128, is_allowed, rule).map(str::to_owned)
 }
 
-/// Parses a secret. AWS secrets have 40 characters; a much shorter one can be guessed from one signature.
+/// Parses a secret. AWS secrets have 40 characters; a much shorter one could be guessed from a single signature.
 fn secret_key(text: &str) -> Checked<Secret> {
     let is_visible = |byte: u8| byte.is_ascii_graphic();
     let rule = "expected 16 to 128 visible ASCII characters";
@@ -344,7 +345,7 @@ fn token(text: &str) -> Checked<Secret> {
     letters(text, 1..=4096, is_visible, rule).map(Secret::from)
 }
 
-/// Parses a date and time with an offset, in seconds since 1970 UTC.
+/// Parses a date and time with a UTC offset, as seconds since 1970 UTC.
 fn moment(value: &Raw<'_>) -> Checked<u64> {
     let rule =
         || "expected a date and time with its offset, such as 2027-01-01T00:00:00Z".to_owned();

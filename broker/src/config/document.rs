@@ -1,7 +1,7 @@
-//! Reads a TOML document key by key; faults are recorded with their positions, and reading continues.
+//! Reads a TOML document key by key; faults are recorded with their positions, and reading continues after them.
 //!
-//! A [`Document`] is a text with the findings so far, a [`TableReader`] one of its tables. Reading a key marks it as
-//! known; any key left unread at the end of a table is unknown.
+//! A [`Document`] is a text with the findings so far; a [`TableReader`] reads one of its tables. Reading a key marks it
+//! as known; any key that has not been read by the end of its table is reported as unknown.
 
 use crate::config::draft::{Fault, Findings, ValuePlace};
 use crate::terminal::nearest;
@@ -13,7 +13,7 @@ use toml::de::{DeTable, DeValue};
 /// A text and the findings from reading it.
 pub(crate) struct Document<'d> {
     text: &'d str,
-    /// Byte offsets of line starts.
+    /// Byte offsets at which lines begin.
     lines: Vec<usize>,
     /// Whether error messages omit the values of unknown keys, which may be secrets under a misspelt key.
     confidential: bool,
@@ -34,7 +34,7 @@ impl<'d> Document<'d> {
         }
     }
 
-    /// Creates the document of a file with secrets.
+    /// Creates the document of a file that contains secrets.
     pub(crate) fn confidential(text: &'d str) -> Self {
         Self {
             confidential: true,
@@ -42,10 +42,10 @@ impl<'d> Document<'d> {
         }
     }
 
-    /// Reads the document's root table with `read`, then reports keys that `read` did not ask for.
+    /// Reads the document's root table with `read`, then reports keys that `read` did not request.
     ///
     /// # Errors
-    /// The reason why the text is not valid TOML; `read` is not called in this case.
+    /// Returns the reason why the text is not valid TOML; `read` is not called in this case.
     pub(crate) fn read(
         self,
         read: impl FnOnce(&mut TableReader<'_, '_>),
@@ -65,7 +65,7 @@ impl<'d> Document<'d> {
         Err(document.findings)
     }
 
-    /// Records the position of a key, or of the table with that path.
+    /// Records the position of the key, or of the table, with this path.
     fn note_place(&mut self, key: &str, span: &Range<usize>) {
         let place = self.place(span);
         self.findings.written(key, place);
@@ -85,7 +85,7 @@ impl<'d> Document<'d> {
         self.findings.fault(key, value, rule);
     }
 
-    /// A value quoted from the file, on one line and truncated if long.
+    /// Quotes a value from the file on one line, truncated if long.
     fn excerpt(&self, key: &str, value: &Spanned<Raw<'_>>) -> String {
         let last = key.rsplit('.').next().unwrap_or(key);
         let secret = ["secret", "password", "token"]
@@ -113,7 +113,7 @@ pub(crate) struct TableReader<'d, 'r> {
 }
 
 impl<'d> TableReader<'d, '_> {
-    /// Reads a table with `read`, then reports keys that `read` did not ask for.
+    /// Reads a table with `read`, then reports keys that `read` did not request.
     fn walk<'r>(
         document: &'r mut Document<'d>,
         path: String,
@@ -130,8 +130,8 @@ impl<'d> TableReader<'d, '_> {
         section.refuse_unknown_keys();
     }
 
-    /// Reads the value of `key` with `check`; `None` if the key is absent or its value invalid, which is recorded as a
-    /// fault.
+    /// Reads the value of `key` with `check`; `None` if the key is absent, or if its value is invalid, which is
+    /// recorded as a fault.
     pub(crate) fn read<T>(
         &mut self,
         key: &'static str,
@@ -140,7 +140,7 @@ impl<'d> TableReader<'d, '_> {
         self.read_with_faults(key, |value| check(value).map_err(|rule| vec![rule]))
     }
 
-    /// Like [`Self::read`], with a `check` that may find several faults in one value.
+    /// Like [`Self::read`], but `check` may report several faults for one value.
     pub(crate) fn read_with_faults<T>(
         &mut self,
         key: &'static str,
@@ -222,7 +222,7 @@ impl<'d> TableReader<'d, '_> {
         }
     }
 
-    /// The text of `key`, if it is a string; records no faults.
+    /// Returns the text of `key` if it is a string; records no faults.
     pub(crate) fn peek(&self, key: &str) -> Option<&'d str> {
         self.table.get(key)?.get_ref().as_str()
     }
@@ -232,13 +232,14 @@ impl<'d> TableReader<'d, '_> {
         self.table.contains_key(key)
     }
 
-    /// Whether a value of this table is invalid, so that consequences of its absence need not be reported.
+    /// Whether any value in this table is invalid, in which case faults that merely follow from its absence need not be
+    /// reported.
     pub(crate) fn has_faults(&self) -> bool {
         let mut faults = self.document.findings.faults.iter();
         faults.any(|fault| fault.key.starts_with(&self.path))
     }
 
-    /// Records a fault if the name of this table breaks a rule.
+    /// Records a fault if this table's name breaks a rule.
     pub(crate) fn named<T>(&mut self, name: Checked<T>) {
         if let Err(rule) = name {
             self.fault(format!("the name: {rule}"));
@@ -252,13 +253,13 @@ impl<'d> TableReader<'d, '_> {
         }
     }
 
-    /// Records a fault of this table as a whole.
+    /// Records a fault that concerns this table as a whole.
     pub(crate) fn fault(&mut self, rule: impl Into<String>) {
         let path = self.path.trim_end_matches('.');
         self.document.findings.fault(path, A_TABLE, rule);
     }
 
-    /// The value of `key` with its path, if present. Marks the key as known.
+    /// Returns the value of `key` with its path, if present, and marks the key as known.
     fn value(&mut self, key: &'static str) -> Option<(String, &'d Spanned<Raw<'d>>)> {
         self.known.push(key);
         let value = self.table.get(key)?;
@@ -306,18 +307,18 @@ impl<'d> TableReader<'d, '_> {
     }
 }
 
-/// A key of an earlier version.
+/// A key that earlier versions supported.
 struct Removed {
-    /// Full path of the key, as used in errors.
+    /// Full path of the key, as shown in errors.
     path: &'static str,
     version: &'static str,
     instead: &'static str,
 }
 
-/// Removed keys that a file of an earlier version may contain (deploy/UPGRADE.md).
+/// Removed keys that a configuration file for an earlier version may contain (deploy/UPGRADE.md).
 const REMOVED: &[Removed] = &[];
 
-/// Formats the error for a key unknown to this version.
+/// Formats the error for a key that this version does not know.
 fn unknown(path: &str, name: &str, known: &[&str], removed: &[Removed]) -> String {
     match removed.iter().find(|key| key.path == path) {
         Some(key) => format!("removed in {}, use {}", key.version, key.instead),
@@ -343,7 +344,7 @@ pub(crate) fn text<'d, T>(
     }
 }
 
-/// Formats an integer as a flag value. Other values yield an empty text, which every rule rejects.
+/// Formats an integer as a flag would specify it. Other values yield an empty text, which every rule rejects.
 pub(crate) fn digits(value: &Raw<'_>) -> String {
     let number = value.as_integer().and_then(|number| {
         u64::from_str_radix(number.as_str().trim_start_matches('+'), number.radix()).ok()
@@ -351,7 +352,8 @@ pub(crate) fn digits(value: &Raw<'_>) -> String {
     number.map_or_else(String::new, |number| number.to_string())
 }
 
-/// Reads a list of at least `least` entries, each parsed with `check`. `entries` describes them in error messages.
+/// Reads a list of at least `least` entries, parsing each with `check`. `entries` is what error messages call the
+/// entries.
 pub(crate) fn list<'d, T>(
     value: &'d Raw<'d>,
     least: usize,
@@ -368,7 +370,7 @@ pub(crate) fn list<'d, T>(
 /// Placeholder shown instead of a secret.
 pub(crate) const REDACTED: &str = "<redacted>";
 
-/// Placeholder shown instead of a table's content.
+/// Placeholder shown instead of the content of a table.
 pub(crate) const A_TABLE: &str = "{ … }";
 
 const EXCERPT_CHARS_MAX: usize = 80;

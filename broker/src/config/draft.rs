@@ -1,5 +1,5 @@
-//! A configuration as read, with all errors found so far, including those of the files it references; and the format of
-//! an error.
+//! A configuration as read, with all errors found so far, including those in the files it references. Also defines the
+//! format of an error.
 
 use crate::terminal::plain;
 use broker_core::settings::Settings;
@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug)]
 pub struct Draft {
     file: Option<PathBuf>,
-    /// `None` if the text is not valid TOML, since nothing can then be inferred from it. Invalid values are replaced by
-    /// defaults.
+    /// `None` if the text is not valid TOML, since no settings can then be derived from it. Defaults take the place of
+    /// invalid values.
     settings: Option<Settings>,
     findings: Findings,
     /// SHA-256 of the file in hexadecimal; empty without a file.
@@ -31,8 +31,8 @@ impl Draft {
         }
     }
 
-    /// The settings read so far, for further checks. They may be invalid: only [`Draft::finish`] returns settings to
-    /// run with.
+    /// The settings read so far, for further checks. They may be invalid; only [`Draft::finish`] returns settings that
+    /// are safe to use.
     #[must_use]
     pub fn settings(&self) -> Option<&Settings> {
         self.settings.as_ref()
@@ -43,23 +43,23 @@ impl Draft {
         self.findings.push(key, value, rule);
     }
 
-    /// Whether there are faults of keys with this prefix.
+    /// Whether any fault concerns a key with this prefix.
     pub(crate) fn has_faults_of(&self, beginning: &str) -> bool {
         let mut faults = self.findings.faults.iter();
         faults.any(|fault| fault.key.starts_with(beginning))
     }
 
-    /// Discards the faults of keys outside one table. A text that is not valid TOML remains a fault.
+    /// Discards faults in keys outside one table. The fault of a text that is not valid TOML is kept.
     pub(crate) fn only(&mut self, table: &str) {
         let stays = |fault: &Fault| fault.key.is_empty() || fault.is_of(table);
         self.findings.faults.retain(stays);
     }
 
-    /// Returns the settings if neither they nor the referenced files contain faults; `others` are the faults of those
+    /// Returns the settings if neither they nor the referenced files contain faults; `others` are the faults in those
     /// files.
     ///
     /// # Errors
-    /// All faults.
+    /// Returns all faults.
     pub fn finish(self, others: Vec<ConfigError>) -> Result<Settings, ConfigError> {
         let faults = self.findings.faults;
         match self.settings {
@@ -69,17 +69,17 @@ impl Draft {
     }
 }
 
-/// The positions of keys, on the command line or in a file, and their faults.
+/// The positions of keys, on the command line or in a file, and the faults in their values.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Findings {
     pub(crate) faults: Vec<Fault>,
     places: BTreeMap<String, ValuePlace>,
-    /// Keys whose value is unreadable. No further fault is recorded for the default that replaces it.
+    /// Keys with an unreadable value. No further faults are recorded for the defaults used in place of such values.
     wrong: BTreeSet<String>,
 }
 
 impl Findings {
-    /// Records the position of `key`. A flag overrides the file.
+    /// Records the position of `key`. A position on the command line replaces one in the file.
     pub(crate) fn written(&mut self, key: &str, place: ValuePlace) {
         self.places.insert(key.into(), place);
     }
@@ -88,7 +88,7 @@ impl Findings {
         self.places.get(key).cloned().unwrap_or(ValuePlace::Default)
     }
 
-    /// Records that the value of `key` breaks a rule, unless it was unreadable.
+    /// Records that the value of `key` breaks a rule, unless the value was already recorded as unreadable.
     pub(crate) fn fault(&mut self, key: &str, value: impl ToString, rule: impl Into<String>) {
         if !self.wrong.contains(key) {
             self.push(key, value, rule);
@@ -126,9 +126,9 @@ impl Findings {
 /// A fault: `FILE:LINE:COL: key = value: expected …`, or `--flag value: expected …`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// Where the value was specified.
+    /// Where the faulty value was specified.
     pub place: ValuePlace,
-    /// The key's full path, such as `limits.payload_bytes`; empty for a fault of the file as a whole.
+    /// The key's full path, such as `limits.payload_bytes`; empty if the fault concerns the file as a whole.
     pub key: String,
     /// The value as written, truncated if long; `<redacted>` for a secret.
     pub value: String,
@@ -139,20 +139,20 @@ pub struct Fault {
 /// Where a value was specified.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ValuePlace {
-    /// In the file; line and column start at 1, and columns count characters.
+    /// In the file. Line and column start at 1; columns count characters.
     File {
         /// Line number.
         line: usize,
         /// Column number.
         column: usize,
     },
-    /// On the command line, with this flag.
+    /// On the command line, in this flag.
     Flag(&'static str),
-    /// Not specified: the default applies.
+    /// Not specified, so that the default applies.
     Default,
 }
 
-/// All faults of a configuration; at least one. Displayed with one line per fault.
+/// All faults of a configuration, of which there is at least one. Displayed with one line per fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     file: Option<PathBuf>,
@@ -162,7 +162,7 @@ pub struct ConfigError {
 }
 
 impl Fault {
-    /// A fault of a text as a whole, at `place`.
+    /// Creates the error for a text that is invalid as a whole, at `place`.
     pub(crate) fn of_text(place: ValuePlace, rule: String) -> Self {
         let (key, value) = (String::new(), String::new());
         Self {
@@ -179,7 +179,7 @@ impl Fault {
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     }
 
-    /// The fault formatted as one line.
+    /// Formats the fault as one line.
     fn line(&self, file: Option<&Path>) -> String {
         let Self {
             place,
@@ -204,7 +204,7 @@ impl Fault {
 }
 
 impl ConfigError {
-    /// Collects the faults of `file` and the flags, sorted by source: file, flags, defaults.
+    /// Collects the faults of `file` and of the flags, sorted by source: file, flags, defaults.
     pub(crate) fn new(file: Option<&Path>, mut faults: Vec<Fault>) -> Self {
         faults.sort_by(|one, other| one.place.cmp(&other.place));
         Self {
@@ -219,7 +219,7 @@ impl ConfigError {
         Self { others, ..self }
     }
 
-    /// The faults of the file and the flags, in display order.
+    /// The faults in the file and in the flags, in display order.
     #[must_use]
     pub fn faults(&self) -> &[Fault] {
         &self.faults
@@ -227,8 +227,8 @@ impl ConfigError {
 }
 
 impl ConfigError {
-    /// The faults formatted for a terminal, each with its line of the configuration file and a marker below the
-    /// position. Lines that may contain a secret are omitted.
+    /// Formats the faults for a terminal, each with its line of the configuration file and a marker below the column.
+    /// Lines that may contain a secret are omitted.
     #[must_use]
     pub fn marked(&self) -> String {
         let text = self
@@ -250,7 +250,7 @@ impl ConfigError {
     }
 }
 
-/// A line of the file with a marker below one column; a long line is cut to the characters around it.
+/// Formats a line of the file with a marker below one column; a long line is cut to the characters around that column.
 fn mark(line: usize, column: usize, whole: &str) -> String {
     let at = column.saturating_sub(1);
     let from = if whole.chars().count() > SHOWN {
@@ -269,10 +269,11 @@ fn mark(line: usize, column: usize, whole: &str) -> String {
     )
 }
 
-/// Maximum number of characters shown of a line, so that the line and its number fit a terminal.
+/// Maximum number of characters of a line that are shown, so that the line with its number fits the width of a
+/// terminal.
 const SHOWN: usize = 70;
 
-/// Words in names of keys whose values are hidden.
+/// Words in key names that indicate a secret, whose value is hidden.
 const SECRETS: [&str; 3] = ["secret", "password", "key"];
 
 impl std::error::Error for ConfigError {}

@@ -1,5 +1,5 @@
-//! The configuration file: keys read by their table, and entries of `[[hook]]`, `[[ice]]` and `[clients]`, which have
-//! no defaults.
+//! The configuration file: keys are read through the table of keys; `[[hook]]`, `[[ice]]` and `[clients]`, whose
+//! entries have no defaults, are read here.
 
 use crate::config::document::{Raw, TableReader, digits, list, text};
 use crate::files;
@@ -45,8 +45,8 @@ fn read_table(section: &mut TableReader<'_, '_>, table: &'static str, settings: 
     }
 }
 
-/// Stores a value that is not a table, as that key's flag would. A value of another type is treated as an empty text,
-/// and rejected with a list of the valid values.
+/// Stores a value that is not a table, in the same way as the key's flag would. A value of the wrong type is treated as
+/// an empty text, which is rejected with a list of the valid values.
 fn store(value: &Raw<'_>, key: &Key, settings: &mut Settings) -> Checked<()> {
     match &key.kind {
         Kind::Number(..) => key.put(settings, &[&digits(value)]),
@@ -81,7 +81,7 @@ fn store(value: &Raw<'_>, key: &Key, settings: &mut Settings) -> Checked<()> {
     }
 }
 
-/// Parses `{ rate = 5, burst = 25 }`; the default `burst` is five seconds of the rate.
+/// Parses `{ rate = 5, burst = 25 }`; `burst` defaults to the rate multiplied by five seconds.
 fn rate(section: &mut TableReader<'_, '_>, field: &Field<Rate>, settings: &mut Settings) {
     let rate = section.read("rate", |value| small(value, 0)).map(Rate::of);
     let mut rate = rate.unwrap_or_else(|| (field.get)(settings));
@@ -173,7 +173,7 @@ fn events(value: &Raw<'_>) -> Checked<[bool; 3]> {
     Ok([0, 1, 2].map(|place| events.contains(&place)))
 }
 
-/// Kinds of events a hook can subscribe to.
+/// Kinds of events to which a hook can subscribe.
 const EVENTS: [&str; 3] = ["wake", "presence", "problems"];
 
 fn include<'d>(value: &'d Raw<'d>) -> Checked<Vec<&'static str>> {
@@ -210,7 +210,7 @@ fn switch(value: &Raw<'_>) -> Checked<bool> {
 
 /// Maximum length of a hook's name in bytes; the name is used as a metric label and in paths.
 const NAME_BYTES_MAX: usize = 32;
-/// Maximum length of a pattern in bytes, equal to that of a channel name.
+/// Maximum length of a pattern in bytes, the same as for a channel name.
 const PATTERN_BYTES_MAX: usize = 256;
 const TIMEOUT_MS: std::ops::RangeInclusive<u64> = 100..=30_000;
 const TIMEOUT_MS_DEFAULT: u64 = 5_000;
@@ -219,7 +219,7 @@ const RETRY_MS_DEFAULT: u64 = 60_000;
 
 // The rows of `[clients]`.
 
-/// Reads the client entry with this name: a new one, or a replacement of the built-in entry with that name.
+/// Reads the client entry with this name, which is either new or replaces the built-in entry of that name.
 fn read_client(name: &str, section: &mut TableReader<'_, '_>, clients: &mut Vec<Client>) {
     let user_agent = section.text("user_agent", user_agent);
     let row = Client::new(name, &user_agent.unwrap_or_default());
@@ -257,13 +257,13 @@ fn bytes(value: &Raw<'_>) -> Checked<usize> {
     Ok(usize::try_from(number).unwrap_or(usize::MAX))
 }
 
-/// Permitted range of a client's maximum message size in bytes, as for `[limits] wss_message_bytes`; a lower maximum is
-/// too small for any message.
+/// Permitted range of a client's maximum message size in bytes, as for `[limits] wss_message_bytes`; a smaller maximum
+/// would exclude every message.
 const CLIENT_BYTES: std::ops::RangeInclusive<u64> = 1024..=2 << 20;
 
 // The entries of `[[ice]]`.
 
-/// Reads one `[[ice]]` entry, and records the file of its secrets.
+/// Reads one `[[ice]]` entry, and records the file that contains its secrets.
 fn read_ice(section: &mut TableReader<'_, '_>, files: &mut Vec<PathBuf>) -> Option<Ice> {
     let urls = section.read("urls", urls).unwrap_or_default();
     let secrets = section.read("secret", secrets);
@@ -303,7 +303,7 @@ fn read_ice(section: &mut TableReader<'_, '_>, files: &mut Vec<PathBuf>) -> Opti
     })
 }
 
-/// Reads the URLs of a server. Source: C SDK, `MAX_ICE_CONFIG_URI_COUNT` 4: more are an error.
+/// Reads the URLs of an ICE server. Source: C SDK, `MAX_ICE_CONFIG_URI_COUNT` 4: more are an error.
 fn urls(value: &Raw<'_>) -> Checked<Vec<String>> {
     let urls = list(value, 1, "URLs", |url| text(url, value::ice_url))?;
     if urls.len() > 4 {
@@ -337,10 +337,10 @@ fn secret_file(path: &Path) -> Checked<Vec<String>> {
 }
 
 const DAY: u64 = 86_400_000;
-/// Minimum TTL, in milliseconds. GetIceServerConfig permits 30 s, but the C SDK refreshes 30 s before expiry, and
-/// rejects TTLs up to that (`ICE_CONFIGURATION_REFRESH_GRACE_PERIOD`).
+/// Minimum TTL, in milliseconds. GetIceServerConfig permits 30 s, but the C SDK refreshes the configuration 30 s before
+/// it expires, and rejects TTLs no longer than that (`ICE_CONFIGURATION_REFRESH_GRACE_PERIOD`).
 const ICE_TTL_MS_LEAST: u64 = 60_000;
-/// Default TTL in milliseconds, the one returned by AWS. Source: GetIceServerConfig, `Ttl`.
+/// Default TTL in milliseconds, the one that AWS returns. Source: GetIceServerConfig, `Ttl`.
 const ICE_TTL_MS: u64 = 300_000;
 /// Maximum size of a file of secrets, in bytes; more than a rotation needs.
 const SECRET_BYTES_MAX: usize = 64 * 1024;

@@ -504,7 +504,7 @@ pub struct ServeFlags {
     pub keys: KeyFlags,
 }
 
-/// Help text of `--admin` for commands that write a data directory by default.
+/// Help text of `--admin` for commands that otherwise write a data directory.
 const IMPORTS_INTO: &str =
     "The admin listener of a broker that runs: http://HOST:PORT [default: none, into --data-dir]";
 

@@ -1,4 +1,5 @@
-//! Help of the command line: grouped commands, and the text below the flags of each, with exit codes and an example.
+//! The command-line help: commands in groups, and below the flags of each command a text with exit codes and an
+//! example.
 
 use crate::config::Arguments;
 use crate::terminal;
@@ -18,7 +19,7 @@ impl Arguments {
     }
 }
 
-/// Adds a hint to an error if the word is valid elsewhere on the command line.
+/// Adds a hint to an error if the unknown word is valid elsewhere on the command line.
 fn hinted(mut error: clap::Error, words: &[OsString]) -> clap::Error {
     let kinds = [ContextKind::InvalidSubcommand, ContextKind::InvalidArg];
     let written = kinds.into_iter().find_map(|kind| match error.get(kind) {
@@ -44,7 +45,7 @@ fn hinted(mut error: clap::Error, words: &[OsString]) -> clap::Error {
     error
 }
 
-/// The flag or command closest to the given word, if any is close.
+/// Returns the flag or command closest to the given word, if any is close enough.
 fn nearest_of(command: &str, written: &str) -> String {
     let program = program();
     let of = program.find_subcommand(command).unwrap_or(&program);
@@ -64,7 +65,8 @@ fn nearest_of(command: &str, written: &str) -> String {
     format!("the nearest is {dashes}{name}")
 }
 
-/// Words used by other programs, each with the command it follows (any if empty) and the equivalent here.
+/// Words known from other programs, each with the command after which it is used (empty for any) and its equivalent
+/// here.
 const ELSEWHERE: [(&str, &str, &str); 6] = [
     (
         "",
@@ -94,7 +96,7 @@ const ELSEWHERE: [(&str, &str, &str); 6] = [
     ("", "ps", "heliograph top shows load and problems"),
 ];
 
-/// The program's declaration with all commands.
+/// Declares the program with all its commands.
 #[must_use]
 pub fn program() -> Command {
     let mut program = Arguments::command();
@@ -106,7 +108,7 @@ pub fn program() -> Command {
     program.help_template(TEMPLATE).before_help(groups)
 }
 
-/// Shell completions generated from the program's declaration.
+/// Generates shell completions from the program's declaration.
 #[must_use]
 pub fn completions(shell: Shell) -> String {
     let mut script = Vec::new();
@@ -114,7 +116,7 @@ pub fn completions(shell: Shell) -> String {
     String::from_utf8_lossy(&script).into_owned()
 }
 
-/// Adds a text below the flags of the command at the end of a path.
+/// Adds a text below the flags of the command with this path.
 fn below(command: Command, path: &[&str], text: &'static str) -> Command {
     match path {
         [] => command.after_help(text),
@@ -122,7 +124,7 @@ fn below(command: Command, path: &[&str], text: &'static str) -> Command {
     }
 }
 
-/// The commands with their descriptions, in groups.
+/// Formats the commands in groups, with their descriptions.
 fn groups(program: &Command) -> String {
     let mut out = String::new();
     for (title, names) in GROUPS {
@@ -147,7 +149,7 @@ const TEMPLATE: &str = "\
 
 heliograph COMMAND --help has the flags of each, and an example.";
 
-/// The groups of commands; each command occurs once.
+/// The groups of commands; each command belongs to exactly one.
 const GROUPS: [(&str, &[&str]); 3] = [
     (
         "Commands to run a broker",

@@ -33,8 +33,8 @@ pub fn json(settings: &Settings) -> Value {
     document
 }
 
-/// A hook without its secrets, which are in files. The part of its URL after the host is hidden, since it may be a
-/// secret.
+/// Formats a hook without its secrets, which are in files. The part of its URL after the host is hidden, since it may
+/// contain a secret.
 fn hook(hook: &Hook) -> Value {
     let mut events = vec![];
     events.extend(hook.wakes.then_some("wake"));

@@ -1,5 +1,5 @@
-//! Applies `--container` (listeners on all addresses) and `--lan` (a TLS listener on the machine's address in the local
-//! network, which is added to the development server's names), and selects that address.
+//! Applies `--container` (listeners on all addresses) and `--lan` (a TLS listener on the machine's local network
+//! address, which is also added to the names of the development certificate), and selects that address.
 
 use crate::config::IN_MEMORY;
 use crate::config::draft::{Findings, ValuePlace};
@@ -7,7 +7,7 @@ use broker_core::settings::{Listen, Scheme, Settings};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::{fs, io};
 
-/// Admits devices of the local network, on the address `wanted` or the only suitable one.
+/// Admits devices on the local network, at the address `wanted` or else at the only suitable address.
 pub(crate) fn apply(
     wanted: Option<Ipv4Addr>,
     networks: io::Result<Networks>,
@@ -41,8 +41,8 @@ pub(crate) fn apply(
     }
 }
 
-/// Serves the published ports of a container, where traffic may arrive on any address: unspecified listeners bind all
-/// addresses, and an unspecified data directory is in memory.
+/// Serves the published ports of a container, where traffic may arrive at any address: listeners without a configured
+/// address bind all addresses, and the data directory is in memory unless one is configured.
 pub(crate) fn publish(settings: &mut Settings, findings: &Findings) {
     (settings.container, settings.allow_remote) = (true, true);
     // A socket on [::] takes both families; where IPv6 is off there is none.
@@ -64,7 +64,7 @@ pub(crate) fn publish(settings: &mut Settings, findings: &Findings) {
     }
 }
 
-/// Port of the TLS listener if none is specified, as with `--dev`.
+/// Port of the TLS listener if none is specified, the same as under `--dev`.
 const TLS_PORT: u16 = 8443;
 
 // The addresses of this machine in its local networks, and the one that `--lan` takes.
@@ -76,28 +76,28 @@ const TLS_PORT: u16 = 8443;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Networks(Vec<LanAddress>);
 
-/// An IPv4 address of this machine, and its interface.
+/// An IPv4 address of this machine, with its interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct LanAddress {
     address: Ipv4Addr,
-    /// The interface of its network; empty if no route names one.
+    /// The address's network interface; empty if no route names one.
     interface: String,
     /// Whether the interface has a default route.
     is_default: bool,
 }
 
 impl Networks {
-    /// Reads the addresses of this process's network namespace.
+    /// Reads the addresses in this process's network namespace.
     ///
     /// # Errors
-    /// The kernel's tables are unreadable.
+    /// Fails if the kernel's tables are unreadable.
     pub(crate) fn read() -> io::Result<Self> {
         let trie = fs::read_to_string("/proc/net/fib_trie")?;
         let routes = fs::read_to_string("/proc/net/route")?;
         Ok(Self::parse(&trie, &routes))
     }
 
-    /// Creates a set of addresses, each on an interface without a route.
+    /// Creates a set of addresses, each on an interface without a default route.
     #[cfg(test)]
     pub(crate) fn of(addresses: &[Ipv4Addr]) -> Self {
         let local = |address: &Ipv4Addr| LanAddress {
@@ -125,12 +125,12 @@ impl Networks {
         Self(own_addresses(trie).into_iter().map(local).collect())
     }
 
-    /// Selects the address for devices of the local network: `wanted` if this machine has it, else the only suitable
-    /// one. Addresses on an interface with a default route are preferred.
+    /// Selects the address for devices on the local network: `wanted` if this machine has it, or else the only suitable
+    /// address. Addresses on an interface with a default route are preferred.
     ///
     /// # Errors
-    /// No address is suitable, several are, or `wanted` is not a private address of this machine; the text states what
-    /// is expected.
+    /// Fails if no address is suitable, if several are, or if `wanted` is not a private address of this machine; the
+    /// message states what is expected.
     fn choose(&self, wanted: Option<Ipv4Addr>) -> Result<Ipv4Addr, String> {
         if let Some(wanted) = wanted {
             return self.check(wanted);
@@ -176,7 +176,7 @@ impl Networks {
     }
 }
 
-/// A line of `/proc/net/route`. Its numbers are in native byte order.
+/// A line of `/proc/net/route`, whose numbers are in native byte order.
 struct Route<'t> {
     interface: &'t str,
     destination: u32,
@@ -209,7 +209,7 @@ impl<'t> Route<'t> {
     }
 }
 
-/// The addresses of this machine without duplicates: entries `|-- ADDRESS` followed by `/32 host LOCAL`.
+/// Extracts the addresses of this machine, without duplicates: entries `|-- ADDRESS` followed by `/32 host LOCAL`.
 fn own_addresses(trie: &str) -> Vec<Ipv4Addr> {
     let mut found = Vec::new();
     let mut entry = None;
@@ -231,7 +231,7 @@ fn is_lan(address: Ipv4Addr) -> bool {
     address.is_private() || address.is_link_local() || (first == 100 && second & 0xc0 == 64)
 }
 
-/// Whether an interface belongs to containers, virtual machines or a VPN, which phones cannot join.
+/// Whether an interface belongs to containers, virtual machines or a VPN, whose networks phones cannot join.
 fn is_virtual(interface: &str) -> bool {
     VIRTUAL.iter().any(|name| interface.starts_with(name))
 }

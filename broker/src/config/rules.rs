@@ -1,5 +1,5 @@
-//! Rules across several keys of the configuration: limits of lists, conflicting listeners, and numbers with a lower
-//! bound in another key. Rules with a fixed text are in the table [`RULES`].
+//! Configuration rules that involve several keys: limits on lists, conflicting listeners, and numbers whose lower bound
+//! is another key. Rules with a fixed error text are in the table [`RULES`].
 
 use crate::config::Cpus;
 use crate::config::document::A_TABLE;
@@ -11,7 +11,7 @@ use broker_core::settings::{
 };
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-/// Records all rules broken by `settings`. Faults of the same position are listed in this order.
+/// Records all rules that `settings` break. Faults with the same position are reported in the order of these checks.
 pub(crate) fn check(settings: &Settings, machine: &Cpus, findings: &mut Findings) {
     let mut check = SettingsCheck {
         settings,
@@ -45,7 +45,8 @@ pub(crate) fn check(settings: &Settings, machine: &Cpus, findings: &mut Findings
     check.inner_listeners();
 }
 
-/// Records a fault for each certificate without its key or the reverse, and then ignores it.
+/// Records a fault for each certificate without a key and for each key without a certificate, and ignores it from then
+/// on.
 pub(crate) fn certificate(settings: &mut Settings, findings: &mut Findings) {
     let Some(files) = &settings.tls else {
         return;
@@ -65,19 +66,19 @@ pub(crate) fn certificate(settings: &mut Settings, findings: &mut Findings) {
 /// The settings and the faults found so far.
 pub(crate) struct SettingsCheck<'s> {
     pub(crate) settings: &'s Settings,
-    /// Faults found before any rule was checked.
+    /// Faults found while reading, before any rule was checked.
     read: Vec<Fault>,
     findings: &'s mut Findings,
 }
 
 impl SettingsCheck<'_> {
-    /// Records that the value of `key`, or of that table, breaks a rule.
+    /// Records that the value of `key`, which may be a table, breaks a rule.
     pub(crate) fn broken(&mut self, key: &str, rule: impl Into<String>) {
         self.findings.fault(key, shown(key, self.settings), rule);
     }
 
-    /// Whether the value of `key`, or of a key in that table, was already found invalid, so that consequences of its
-    /// absence need not be reported.
+    /// Whether the value of `key`, or of a key in that table, is already known to be invalid, so that faults resulting
+    /// from its absence need not be reported.
     fn is_wrong(&self, key: &str) -> bool {
         self.read.iter().any(|fault| fault.is_of(key))
     }
@@ -134,7 +135,7 @@ impl SettingsCheck<'_> {
         }
     }
 
-    /// The value of a key of `[limits]`.
+    /// Returns the value of a key in `[limits]`.
     fn limit(&self, name: &str) -> usize {
         match Key::of(&format!("limits.{name}")).map(|key| key.value(self.settings)) {
             Some(Value::Number(number)) => number,
@@ -157,7 +158,7 @@ impl SettingsCheck<'_> {
         }
     }
 
-    /// Checks the listeners for other nodes: their addresses must be free of conflicts, and the nodes must be able to
+    /// Checks the listeners for other nodes: their addresses must not conflict, and other nodes must be able to
     /// discover them.
     fn inner_listeners(&mut self) {
         let (settings, cluster) = (self.settings, &self.settings.cluster);
@@ -174,7 +175,8 @@ impl SettingsCheck<'_> {
         }
     }
 
-    /// Checks one listener for other nodes for conflicts with those for clients and operators, and with `own`.
+    /// Checks that a listener for other nodes does not conflict with the listeners for clients and operators, or with
+    /// `own`.
     fn inner_listener(&mut self, key: &str, addr: SocketAddr, own: &[SocketAddr]) {
         let (settings, cluster) = (self.settings, &self.settings.cluster);
         let clashes = own.iter().any(|other| clash(*other, addr));
@@ -192,8 +194,8 @@ impl SettingsCheck<'_> {
         }
     }
 
-    /// Checks that the port for messages between nodes is available: the one following `cluster.listen`, unless
-    /// configured otherwise. Returns `false` and records a fault if it is not.
+    /// Checks that the port for messages between nodes, which follows that of `cluster.listen` unless configured
+    /// otherwise, is available. Returns `false` and records a fault if not.
     fn has_next_port(&mut self) -> bool {
         let (settings, cluster) = (self.settings, &self.settings.cluster);
         let is_free = |peers| !is_taken(peers, settings);
@@ -206,7 +208,7 @@ impl SettingsCheck<'_> {
         has_one
     }
 
-    /// Checks the ports of further shards, which follow the first one if nodes use etcd.
+    /// Checks the ports of the other shards, which follow that of the first if nodes use etcd.
     fn further_ports(&mut self, listen: SocketAddr, inner: Option<&[SocketAddr]>) {
         let (settings, shards) = (self.settings, self.settings.shards);
         let Some(inner) = inner else {
@@ -227,7 +229,7 @@ impl SettingsCheck<'_> {
         }
     }
 
-    /// Records members of etcd that are listed twice.
+    /// Records a fault for each etcd member that is listed twice.
     fn members(&mut self) {
         let members = &self.settings.cluster.etcd.endpoints;
         let mut others = members.iter().enumerate();
@@ -247,7 +249,7 @@ impl SettingsCheck<'_> {
     }
 }
 
-/// The value of a key as shown in a fault; a placeholder for a table.
+/// Formats a key's value for a fault; for a table, returns a placeholder.
 fn shown(path: &str, settings: &Settings) -> String {
     Key::of(path).map_or_else(|| A_TABLE.into(), |key| key.value(settings).to_string())
 }
@@ -259,7 +261,7 @@ fn is_taken(addr: SocketAddr, settings: &Settings) -> bool {
     others.any(|other| clash(other, addr))
 }
 
-/// The error message for two client listeners that conflict with each other.
+/// Formats the error message for two client listeners that conflict.
 fn once(one: &Listen, other: &Listen) -> String {
     let rule = "expected each address and port once";
     if one.addr.ip() == other.addr.ip() {
@@ -272,13 +274,13 @@ fn once(one: &Listen, other: &Listen) -> String {
     format!("{rule}: it overlaps {one}")
 }
 
-/// Whether two listeners conflict: same port, and the same address or one that covers it. `[::]` covers all addresses,
-/// `0.0.0.0` all IPv4 addresses.
+/// Whether two listeners conflict: their ports are equal, and so are their addresses, or one covers the other. `[::]`
+/// covers all addresses, `0.0.0.0` all IPv4 addresses.
 fn clash(one: SocketAddr, other: SocketAddr) -> bool {
     one.port() != 0 && overlap(one, other)
 }
 
-/// Keys of `[limits]`, each with the key that is its lower bound.
+/// Keys in `[limits]`, each with another key whose value is its lower bound.
 const AT_LEAST: [(&str, &str); 5] = [
     ("outbox_bytes", "pending_bytes_per_channel"),
     ("outbox_bytes_per_shard", "outbox_bytes"),
@@ -294,13 +296,13 @@ const LOOPBACK_WITHOUT_AUTH: &str =
 /// Maximum number of ICE entries. Source: C SDK, `MAX_ICE_CONFIG_COUNT` 5: more are an error.
 const ICE_MAX: usize = 5;
 
-/// Maximum number of listeners; each takes a descriptor per shard.
+/// Maximum number of listeners; each needs one descriptor per shard.
 const LISTENERS_MAX: usize = 64;
 
-/// Maximum number of hosts; each is a name in the development certificate.
+/// Maximum number of hosts; each becomes a name in the development certificate.
 const DEV_HOSTS_MAX: usize = 16;
 
-/// Maximum number of origins; each is compared with the origin of a request.
+/// Maximum number of origins; the origin of each request is compared with all of them.
 const ORIGINS_MAX: usize = 64;
 
 /// Maximum number of etcd members; etcd's documentation recommends at most five.
@@ -309,7 +311,7 @@ const MEMBERS_MAX: usize = 16;
 // Rules across several keys, a row each. Those with a number in their text, or a list to walk, are functions of
 // [`SettingsCheck`].
 
-/// A constraint on one key that depends on others.
+/// A constraint on one key that depends on other keys.
 struct Rule {
     /// The key, or a table.
     key: &'static str,
@@ -317,11 +319,11 @@ struct Rule {
     is_broken: fn(&Settings) -> bool,
     /// The permitted values, as stated in the error.
     allowed: &'static str,
-    /// Other keys and tables that the rule depends on. The rule is skipped if one of them is already invalid.
+    /// Other keys and tables on which the rule depends. The rule is skipped if one of them is already invalid.
     others: &'static [&'static str],
 }
 
-/// Records every rule of the table that the settings break.
+/// Records every rule in the table that the settings break.
 fn check_rules(check: &mut SettingsCheck<'_>) {
     for rule in RULES {
         let is_unknown = rule.others.iter().any(|key| check.is_wrong(key));
@@ -331,7 +333,7 @@ fn check_rules(check: &mut SettingsCheck<'_>) {
     }
 }
 
-/// The rules; those of one key are in the order in which its errors are listed.
+/// The rules; the errors of a key are reported in the order of its rules.
 #[rustfmt::skip] // a table, a rule per entry
 const RULES: &[Rule] = &[
     rule("auth", |s| s.auth == Auth::Sigv4 && s.credentials.is_none(),
@@ -463,7 +465,7 @@ fn has_whole_lease(settings: &Settings) -> bool {
     settings.cluster.lease_ms.is_multiple_of(1_000)
 }
 
-/// Dependency of rules about etcd, which are skipped if its URLs are invalid.
+/// Dependency of the rules about etcd, which are skipped if etcd's URLs are invalid.
 const ETCD: &[&str] = &["cluster.etcd"];
 
 const WITH_ETCD: &str = "needs etcd";

@@ -1,4 +1,4 @@
-//! Readable summaries: of a configuration, of permissions, and of devices.
+//! Human-readable summaries of a configuration, of permissions, and of devices.
 
 use crate::config::credentials::Loaded;
 use crate::{memory, terminal::plain};
@@ -12,7 +12,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::sync::Arc;
 
-/// Summarizes the settings in a few lines, with the memory that they and the principals may use; no secrets.
+/// Summarizes the settings in a few lines, with the maximum memory used by them and by the principals; contains no
+/// secrets.
 #[must_use]
 pub fn summary(settings: &Settings, credentials: Option<&Credentials>) -> String {
     let filled = |text: &str| {
@@ -34,7 +35,7 @@ pub fn summary(settings: &Settings, credentials: Option<&Credentials>) -> String
     ]))
 }
 
-/// The lines of the summary with their keys.
+/// The lines of the summary, each with the keys it shows.
 const SUMMARY: [(&str, &str); 9] = [
     ("listen", "{listen}"),
     ("admin", "http://{admin.listen}"),
@@ -51,8 +52,8 @@ const SUMMARY: [(&str, &str); 9] = [
     ("timeouts", "idle {timeouts.idle}, drain {timeouts.drain}"),
 ];
 
-/// A line for each principal, role, role alias and device authority (only the first of very many), followed by the
-/// warnings; no secrets.
+/// Formats a line for each principal, role, role alias and device authority (up to a maximum number), followed by the
+/// warnings; contains no secrets.
 #[must_use]
 pub fn credentials_summary(loaded: &Loaded) -> String {
     let credentials = &loaded.credentials;
@@ -68,7 +69,7 @@ pub fn credentials_summary(loaded: &Loaded) -> String {
     lines(rows)
 }
 
-/// The lines of one kind, at most [`LISTED_MAX`].
+/// Formats the lines of one kind, at most [`LISTED_MAX`].
 fn listed<T>(
     kind: &'static str,
     all: impl Iterator<Item = T>,
@@ -157,7 +158,7 @@ fn of_authority(authority: &ThingAuthority) -> String {
     text + &rights(&authority.policies)
 }
 
-/// The actions that policies allow on at least one resource.
+/// Formats the actions that policies allow on at least one resource.
 fn rights(policies: &[Arc<Policy>]) -> String {
     let allowed = policies
         .iter()

@@ -1,4 +1,4 @@
-//! Revocation lists of device authorities, and the numbers that identify revoked certificates.
+//! Revocation lists of device authorities, and the numbers by which revoked certificates are identified.
 
 use crate::devices::{fingerprint, seconds};
 use crate::terminal::plain;
@@ -6,7 +6,7 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::{parse_x509_certificate, parse_x509_crl};
 
-/// Revocation lists of one table; all of them apply to each of its authorities.
+/// Revocation lists of one table, all of which apply to each of its authorities.
 #[derive(Debug, Default)]
 pub struct RevocationLists {
     all: Vec<RevocationList>,
@@ -15,10 +15,10 @@ pub struct RevocationLists {
 #[derive(Debug)]
 struct RevocationList {
     der: CertificateRevocationListDer<'static>,
-    /// Issuer name in DER.
+    /// Issuer name, DER-encoded.
     issuer: Box<[u8]>,
     signer: ListSigner,
-    /// Next update, since 1970 UTC.
+    /// Time of the next update, since 1970 UTC.
     ends_s: Option<u64>,
     revoked: Vec<u64>,
 }
@@ -26,19 +26,19 @@ struct RevocationList {
 /// The kind of a list's issuer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ListSigner {
-    /// An authority of the table.
+    /// An authority in the table.
     Authority,
     /// An intermediate certificate.
     Between,
-    /// Neither: the list of a withdrawn authority, which is still in force.
+    /// Neither: the list of a withdrawn authority, which remains in force.
     Unknown,
 }
 
 impl RevocationLists {
-    /// Creates lists issued by authorities or by intermediates between them and devices.
+    /// Creates the lists, whose issuers are authorities or intermediates between authorities and devices.
     ///
     /// # Errors
-    /// The list that is unreadable.
+    /// Returns a message that identifies the unreadable list.
     pub fn new(
         lists: Vec<CertificateRevocationListDer<'static>>,
         authorities: &[CertificateDer<'_>],
@@ -69,7 +69,7 @@ impl RevocationLists {
         Ok(Self { all })
     }
 
-    /// Names of issuers that are neither in `ca` nor in `intermediates`.
+    /// Returns the names of issuers that are neither in `ca` nor in `intermediates`.
     pub(crate) fn strangers(&self) -> impl Iterator<Item = String> {
         let lists = self.all.iter();
         let lists = lists.filter(|list| list.signer == ListSigner::Unknown);
@@ -77,7 +77,7 @@ impl RevocationLists {
         read.map(|(_, read)| plain(&read.issuer().to_string()))
     }
 
-    /// Numbers of all revoked certificates.
+    /// Iterates over the numbers of all revoked certificates.
     pub fn revoked(&self) -> impl Iterator<Item = u64> {
         self.all
             .iter()
@@ -88,15 +88,16 @@ impl RevocationLists {
         self.all.iter().map(|list| list.der.clone())
     }
 
-    /// Number of certificates revoked by the authority with this DER name; `None` without a list.
+    /// Returns the number of certificates revoked by the authority with this DER-encoded name; `None` if it has no
+    /// list.
     pub(crate) fn revoked_by(&self, authority: &[u8]) -> Option<usize> {
         let own = self.all.iter().filter(|list| *list.issuer == *authority);
         let counts = own.map(|list| list.revoked.len());
         counts.reduce(|sum, count| sum + count)
     }
 
-    /// Earliest next update of the lists that certificates of an authority depend on: the authority's list, and those
-    /// of its intermediates.
+    /// Returns the earliest next update of the lists on which certificates of an authority depend: the authority's own,
+    /// and those of its intermediates.
     pub(crate) fn end_s(&self, authority: &[u8]) -> Option<u64> {
         let hangs_on = |list: &&RevocationList| match list.signer {
             ListSigner::Authority => *list.issuer == *authority,
@@ -107,12 +108,12 @@ impl RevocationLists {
         lists.filter_map(|list| list.ends_s).min()
     }
 
-    /// Next update of each list, since 1970 UTC.
+    /// Iterates over the times of each list's next update, since 1970 UTC.
     pub(crate) fn ends_s(&self) -> impl Iterator<Item = u64> {
         self.all.iter().filter_map(|list| list.ends_s)
     }
 
-    /// Whether a list of an issuer of one of these certificates was due for an update before this second.
+    /// Whether a revocation list of an issuer of any of these certificates was due for an update before this second.
     pub(crate) fn is_stale(&self, chain: &[X509Certificate<'_>], before_s: u64) -> bool {
         let overdue = self.all.iter();
         let mut overdue =
@@ -121,13 +122,14 @@ impl RevocationLists {
     }
 }
 
-/// A number derived from a certificate's issuer name and serial number, which identify it (RFC 5280, 4.1.2.2).
+/// Derives a number from a certificate's issuer name and serial number, which together identify it (RFC 5280, 4.1.2.2).
 /// Certificates with the same number are revoked together, so 64 bits of the digest are enough.
 pub(crate) fn number_of(certificate: &X509Certificate<'_>) -> u64 {
     number(certificate.issuer().as_raw(), certificate.raw_serial())
 }
 
-/// Hashes issuer and serial number, ignoring leading zeros of the latter, in which certificates and lists may differ.
+/// Hashes the issuer and the serial number, ignoring leading zeros of the latter, since certificates and lists may
+/// differ in them.
 fn number(issuer: &[u8], serial: &[u8]) -> u64 {
     let zeros = serial.iter().take_while(|byte| **byte == 0).count();
     let serial = serial.get(zeros..).unwrap_or_default();
@@ -137,7 +139,7 @@ fn number(issuer: &[u8], serial: &[u8]) -> u64 {
         .map_or(0, |first| u64::from_be_bytes(*first))
 }
 
-/// Subject names of certificates, in DER.
+/// Returns the DER-encoded subject names of certificates.
 fn subjects(certificates: &[CertificateDer<'_>]) -> Result<Vec<Box<[u8]>>, String> {
     let read = certificates.iter().map(|certificate| {
         let (_, parsed) = parse_x509_certificate(certificate)

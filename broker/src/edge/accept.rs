@@ -1,10 +1,10 @@
-//! Accepted connections, and connections handed over by another shard: each is admitted, possibly evicting another, or
-//! refused.
+//! Accepted connections, and connections handed over by another shard: each is either admitted, possibly by evicting
+//! another, or refused.
 //!
-//! A multishot accept takes a whole backlog at once, before anything can be counted, hence two limits. Over the soft
-//! limit, connections are answered with 503 and accepting pauses briefly; spare descriptors are reserved for these
-//! answers, so that no client waits in the backlog without one. If descriptors run out nevertheless, the accept ends
-//! with an error and pauses as well. After an error it is never rearmed immediately.
+//! A multishot accept takes the whole backlog at once, before anything can be counted, so there are two limits. Above
+//! the soft limit, connections are answered with 503 and accepting pauses briefly; descriptors are reserved for these
+//! responses, so that no client waits in the backlog without one. If descriptors run out nevertheless, the accept ends
+//! with an error, and accepting pauses as well: after an error, the accept is never rearmed immediately.
 
 use crate::edge::Edge;
 use crate::edge::io::{remote, say_and_close, unavailable};
@@ -20,7 +20,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 impl<M: Machine> Edge<M> {
-    /// Handles one completion of an accept.
+    /// Handles a completion of an accept.
     pub(crate) fn accepted(&mut self, key: Key, socket: io::Result<OwnedFd>, more: bool) {
         let place = listener_place(key);
         if !more {
@@ -99,7 +99,7 @@ impl<M: Machine> Edge<M> {
         self.sessions.accept_link(socket, origin, &mut self.io);
     }
 
-    /// Adopts a connection that another shard handed over.
+    /// Takes over a connection handed over by another shard.
     pub(crate) fn adopt(&mut self, handover: Handover<M>) {
         let Handover { parcel, connection } = handover;
         let at = self.io.turn.at();
@@ -136,8 +136,8 @@ impl<M: Machine> Edge<M> {
         self.sessions.arrive(session, connection, &mut self.io);
     }
 
-    /// Evicts a connection to admit a newcomer from `origin`: preferably an unauthenticated one to the inner listener,
-    /// otherwise a guest. Returns `false` if none can be evicted.
+    /// Evicts a connection to make room for one from `origin`: preferably an unauthenticated connection to the inner
+    /// listener, otherwise a guest. Returns `false` if none can be evicted.
     pub(crate) fn make_room(&mut self, origin: Origin) -> bool {
         if self.sessions.end_stranger(&mut self.io) {
             return true;
@@ -146,7 +146,7 @@ impl<M: Machine> Edge<M> {
         connections.make_room(origin, &mut self.io)
     }
 
-    /// Whether an address belongs to one of a listener's proxies.
+    /// Whether an address belongs to one of the listener's proxies.
     fn is_proxy(&self, place: usize, remote: SocketAddr) -> bool {
         let proxies = self.listeners.at(place).proxies.iter();
         proxies
@@ -154,7 +154,7 @@ impl<M: Machine> Edge<M> {
             .any(|network| network.contains(&remote.ip()))
     }
 
-    /// Closes a connection to a proxy listener that comes from an unlisted address.
+    /// Closes a connection to a proxy listener whose address is not listed as a proxy.
     fn refuse_stranger(&mut self, socket: OwnedFd, remote: SocketAddr) {
         self.io.counts.proxy_headers.foreign += 1;
         let (machine, at) = (self.sessions.machine_mut(), self.io.turn.at());
@@ -163,7 +163,7 @@ impl<M: Machine> Edge<M> {
         self.io.descriptors.closed();
     }
 
-    /// Continues with a connection whose PROXY protocol header is complete, now that its client is known.
+    /// Continues with a connection once its PROXY protocol header is complete, so that its client is known.
     pub(crate) fn name(&mut self, session: SessionKey) {
         let connections = self.sessions.connections_mut();
         let Some((tls, client, rest)) = connections.unnamed.take_whole(session) else {
@@ -191,7 +191,7 @@ impl<M: Machine> Edge<M> {
         }
     }
 
-    /// Creates a TLS engine for a connection from `origin`; `None` for plain ones.
+    /// Creates a TLS engine for a connection from `origin`; `None` for a plain connection.
     fn engine(&mut self, tls: bool, origin: Origin) -> Result<Option<Box<Tls>>, Refused> {
         if !tls {
             return Ok(None);
@@ -204,7 +204,8 @@ impl<M: Machine> Edge<M> {
         Ok(Some(engine))
     }
 
-    /// Answers with 503 and closes. A TLS listener cannot answer without a handshake, so it only closes.
+    /// Responds with 503 and closes the connection. On a TLS listener no response is possible without a handshake, so
+    /// the connection is only closed.
     pub(crate) fn refuse(&mut self, socket: OwnedFd, peer: SocketAddr, tls: bool, why: TurnedAway) {
         self.io.counts.accept_errors.limit += 1;
         let request_id = self
@@ -221,5 +222,5 @@ impl<M: Machine> Edge<M> {
     }
 }
 
-/// Error if a connection cannot start a TLS handshake, because of a limit or a missing engine.
+/// Error for a connection that cannot start a TLS handshake because a limit was reached or there is no engine.
 struct Refused;

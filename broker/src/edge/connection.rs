@@ -1,7 +1,6 @@
-//! The edge's state of one connection (48 bytes), stored under the machine's key; and the table of a shard's
-//! connections.
+//! The edge's state of a connection (48 bytes), stored under the machine's key, and the table of a shard's connections.
 //!
-//! The life cycle of a connection, by what it waits for:
+//! Stages of a connection, by what it waits for:
 //! ```text
 //!        HandOver, PassOn, Admin      nothing armed, nothing in flight
 //!   Open ──────────────► Leaving ────────────────────────────────────► (another shard, another node)
@@ -24,8 +23,8 @@ use std::net::Shutdown;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
 
-/// Whether the peer of a socket has closed its side, after the unread bytes, or the connection is broken. Does not
-/// block.
+/// Whether a socket's peer has closed its side (possibly with bytes still unread), or the connection is broken. Does
+/// not block.
 pub(crate) fn has_left(socket: &OwnedFd) -> bool {
     polls(socket, PollFlags::RDHUP, PollFlags::HUP | PollFlags::ERR)
 }
@@ -46,7 +45,7 @@ fn polls(socket: &OwnedFd, asked: PollFlags, also: PollFlags) -> bool {
         .is_ok_and(|_| polled.iter().any(|it| it.revents().intersects(events)))
 }
 
-/// Lets the kernel adapt a socket's send buffer to its path. Called once the socket carries messages, whose
+/// Lets the kernel adapt a socket's send buffer to the network path. Called once the socket carries messages, whose
 /// unacknowledged bytes are limited elsewhere.
 pub(crate) fn widen(socket: &OwnedFd) {
     if !ring::adapts_buffers(socket.as_fd()) {
@@ -59,12 +58,12 @@ pub(crate) fn leaves_orphan(socket: &OwnedFd) -> bool {
     ring::unacknowledged(socket.as_fd()).is_some_and(|bytes| bytes > ORPHAN_BYTES)
 }
 
-/// Makes closing a socket reset the connection, which frees the kernel's buffers.
+/// Makes the kernel reset the connection when the socket is closed, which frees its buffers.
 pub(crate) fn reset_at_close(socket: &OwnedFd) {
     let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
 }
 
-/// An open socket. An idle plain connection owns nothing else; an idle TLS connection also owns its engine.
+/// An open connection. An idle plain connection owns only its socket; an idle TLS connection also owns its engine.
 pub(crate) struct Connection {
     pub(crate) socket: OwnedFd,
     pub(crate) generation: u32,
@@ -72,46 +71,46 @@ pub(crate) struct Connection {
     pub(crate) stage: Stage,
     pub(crate) receive: Receive,
     pub(crate) standing: Standing,
-    /// Whether the connection is listed for the flush at the end of this turn.
+    /// Whether the connection is listed to be flushed at the end of this turn.
     pub(crate) dirty: bool,
-    /// Whether a send of the ring is in flight.
+    /// Whether a send through the ring is in flight.
     pub(crate) sending: bool,
     /// Whether the peer has closed its sending side.
     pub(crate) ended: bool,
     /// Whether the connection can no longer send.
     pub(crate) broken: bool,
-    /// Number of receive buffers taken in the turn `turn`.
+    /// Number of receive buffers used in the turn `turn`.
     pub(crate) taken: u8,
-    /// Up to [`CALM_RECEIVES`]: number of receives since the peer's last flood that did not fill their buffer. Beyond
-    /// it, consecutive receives that filled their buffer are added.
+    /// Up to [`CALM_RECEIVES`]: number of receives since the peer's last flood that did not fill their buffer. Above
+    /// it: the excess is the number of consecutive receives that did.
     conduct: u8,
     pub(crate) turn: u32,
-    /// Plaintext bytes of the send in flight.
+    /// Number of plaintext bytes in the send in flight.
     pub(crate) launched: u32,
-    /// Bytes read and discarded while lingering.
+    /// Number of bytes read and discarded while lingering.
     pub(crate) discarded: u32,
-    /// Next deadline of the edge for this connection; far in the future if there is none.
+    /// The edge's next deadline for this connection; far in the future if there is none.
     pub(crate) due: Now,
 }
 
 const _: () = assert!(size_of::<Option<Connection>>() <= 48);
 
-/// Stage of a connection, by what it waits for.
+/// Stage of a connection: what it waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// Next output of the machine.
+    /// The next output of the machine.
     Open,
-    /// Completion of everything armed or in flight, after which the connection leaves for its destination.
+    /// Completion of everything armed or in flight, after which the connection moves to its destination.
     Leaving(Destination),
-    /// Transmission of the last unsent bytes.
+    /// Transmission of the remaining bytes.
     Closing,
     /// The peer's FIN, after ours has been sent.
     Lingering,
-    /// Final completions. No more reads or writes.
+    /// The final completions, without any more reads or writes.
     Shut,
 }
 
-/// Destination of a connection that leaves this shard.
+/// Where a connection goes when it leaves this shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Destination {
     /// Another shard.
@@ -122,38 +121,38 @@ pub(crate) enum Destination {
     Admin,
 }
 
-/// Whether a connection may be evicted for others.
+/// Whether a connection may be evicted to admit others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
     /// A guest: not admitted by the machine, and nothing received from the peer yet.
     Silent,
     /// A guest that has sent something.
     Guest,
-    /// A guest whose client is unknown until its PROXY protocol header arrives.
+    /// A guest whose client is unknown until its PROXY protocol header has arrived.
     Unnamed,
-    /// Never evicted: admitted by the machine, from another shard, or closing.
+    /// Never evicted: a connection that the machine has admitted, that comes from another shard, or that is closing.
     Admitted,
 }
 
-/// State of the receive on the socket.
+/// State of a socket's receive operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Receive {
     /// Not armed.
     Idle,
-    /// Not armed: listed for arming.
+    /// Not armed, but listed to be rearmed.
     Listed,
-    /// Not armed: received bytes wait for a handshake step of a turn.
+    /// Not armed: received bytes are queued until a turn has a handshake step left.
     Queued,
     /// A single receive is armed.
     Once,
     /// A multishot receive is armed.
     Many,
-    /// A receive is armed and being cancelled; its final completion follows.
+    /// Armed but being cancelled; the final completion is still to come.
     Cancelling,
 }
 
 impl Receive {
-    /// Whether the kernel holds a receive on the socket.
+    /// Whether a receive on the socket is pending in the kernel.
     pub(crate) fn armed(self) -> bool {
         match self {
             Self::Idle | Self::Listed | Self::Queued => false,
@@ -163,18 +162,19 @@ impl Receive {
 }
 
 impl Connection {
-    /// Number of bytes accepted by the kernel and not yet acknowledged by the peer; the maximum value if unknown.
+    /// Returns the number of bytes that the kernel has accepted and the peer has not yet acknowledged; the maximum
+    /// value if unknown.
     pub(crate) fn unacknowledged(&self) -> u32 {
         ring::unacknowledged(self.socket.as_fd()).unwrap_or(u32::MAX)
     }
 
-    /// Smoothed round-trip time in milliseconds, rounded up.
+    /// Returns the smoothed round-trip time in milliseconds, rounded up.
     pub(crate) fn round_trip_ms(&self) -> u32 {
         let us = ring::round_trip_us(self.socket.as_fd());
         us.unwrap_or(0).div_ceil(1000)
     }
 
-    /// Creates a connection with nothing armed.
+    /// Creates a connection with no operation armed.
     pub(crate) fn new(session: SessionKey, socket: OwnedFd, tls: Option<Box<Tls>>) -> Self {
         Self {
             socket,
@@ -201,13 +201,13 @@ impl Connection {
         !self.sending && !self.receive.armed()
     }
 
-    /// Whether the machine may receive bytes of the connection.
+    /// Whether the connection's bytes may be passed to the machine.
     #[inline]
     pub(crate) fn is_open(&self) -> bool {
         self.stage == Stage::Open
     }
 
-    /// Whether the connection can proceed only when nothing is armed on it.
+    /// Whether the connection can proceed only once nothing is armed on it.
     #[inline]
     pub(crate) fn awaits_rest(&self) -> bool {
         match self.stage {
@@ -221,7 +221,7 @@ impl Connection {
         let _ = connect_unspec(&self.socket);
     }
 
-    /// Makes the kernel probe the peer every minute. If that fails, the session's deadline ends the connection.
+    /// Makes the kernel probe the peer every minute. If the probes fail, the session's deadline ends the connection.
     pub(crate) fn keep_alive(&self) {
         let keepalive = TcpKeepalive::new()
             .with_time(Duration::from_secs(60))
@@ -235,7 +235,7 @@ impl Connection {
         self.tls.as_ref().is_some_and(|tls| tls.handshaking())
     }
 
-    /// Records whether a receive filled its buffer, and returns whether the peer has just started to flood: see
+    /// Records whether a receive filled its buffer, and returns whether the peer has just begun to flood: see
     /// [`FILLED_IN_A_ROW`].
     pub(crate) fn filled(&mut self, whole: bool) -> bool {
         if !whole {
@@ -255,7 +255,7 @@ impl Connection {
         self.conduct >= CALM_RECEIVES
     }
 
-    /// Counts receive buffers of this turn and returns whether the peer has exhausted its share.
+    /// Counts receive buffers used in this turn, and returns whether the peer has exhausted its share.
     pub(crate) fn spent(&mut self, turn: u32, buffers: u8, most: u8) -> bool {
         if self.turn != turn {
             (self.turn, self.taken) = (turn, 0);
@@ -268,7 +268,7 @@ impl Connection {
 // Bytes and the end of a connection: the same steps for those of sessions, of clients on links, and of links.
 
 impl Connection {
-    /// Queues bytes of a handshake for a later turn if this one has no steps left; otherwise returns them.
+    /// Queues received handshake bytes for a later turn if this turn has no steps left; otherwise returns them.
     pub(crate) fn put_off(&mut self, mut lent: Lent, whose: Shaking, io: &mut Io) -> Option<Lent> {
         let waits = io.handshakes.wait() && self.handshaking() && self.receive == Receive::Idle;
         let Some(tls) = self.tls.as_mut().filter(|_| waits) else {
@@ -295,8 +295,8 @@ impl Connection {
         read
     }
 
-    /// Counts the incomplete TLS record of a connection without a session. Returns `false` if it has grown while the
-    /// shard's total exceeds its limit.
+    /// Counts the bytes of a connection's incomplete TLS record; for connections without a session. Returns `false` if
+    /// the record has grown while the shard's total exceeds its limit.
     pub(crate) fn charge(&mut self, io: &mut Io) -> bool {
         let Some(tls) = &mut self.tls else {
             return true;
@@ -307,7 +307,7 @@ impl Connection {
         io.counts.partial_record_bytes <= most || after.secured <= before.secured
     }
 
-    /// Removes the incomplete TLS record from this shard's count.
+    /// Removes the connection's incomplete TLS record from this shard's count.
     pub(crate) fn discharge(&mut self, io: &mut Io) {
         if let Some(tls) = &mut self.tls {
             let before = tls.discharge();
@@ -316,8 +316,9 @@ impl Connection {
     }
 
     /// Sends `bytes`, which may be empty, in records of at most `record_bytes`, after any pending output of the engine.
-    /// The ring sends what the socket does not accept, under `key`. Returns the number of bytes on the wire accepted by
-    /// the kernel, and whether that was everything; `None` if the connection is broken. No send may be in flight.
+    /// The ring sends what the socket does not accept, under `key`. Returns the number of bytes on the wire that the
+    /// kernel has accepted, and whether that was everything; `None` if the connection is broken. No send may be in
+    /// flight.
     pub(crate) fn write(
         &mut self,
         key: Key,
@@ -356,7 +357,7 @@ impl Connection {
     }
 
     /// Completes a send of the ring, of which the kernel accepted `on_wire` bytes. Returns the number of plaintext
-    /// bytes among them, and whether that was everything.
+    /// bytes among these, and whether that was everything.
     pub(crate) fn landed(&mut self, flight: Vec<u8>, on_wire: usize, io: &mut Io) -> (usize, bool) {
         let is_whole = on_wire == flight.len();
         io.counts.sent_bytes += on_wire as u64;
@@ -371,7 +372,8 @@ impl Connection {
         (plain, is_whole)
     }
 
-    /// Shuts down both directions, so that armed and in-flight operations complete; with `reset` the peer receives RST.
+    /// Shuts down both directions, so that armed and in-flight operations complete; if `reset`, the peer receives a
+    /// RST.
     pub(crate) fn shut(&self, reset: bool) {
         if reset {
             self.reset();
@@ -381,7 +383,7 @@ impl Connection {
         }
     }
 
-    /// Closes a connection without a session and without operations in the kernel.
+    /// Closes a connection that has no session and no pending operations in the kernel.
     pub(crate) fn close(mut self, io: &mut Io) {
         self.discharge(io);
         if !io.stopping && leaves_orphan(&self.socket) {
@@ -411,7 +413,7 @@ pub(crate) fn session(key: Key) -> SessionKey {
 // Slots are in chunks that never move: growth copies nothing, and a machine that numbers its slots from 0 makes it
 // dense.
 
-/// All connections of one shard. Memory grows with the highest slot in use, 48 bytes each, and is never freed.
+/// All connections of one shard. Memory grows with the highest slot used, at 48 bytes per slot, and is never freed.
 #[derive(Default)]
 pub(crate) struct Table {
     chunks: Vec<Chunk>,
@@ -429,7 +431,7 @@ impl Table {
         self.len
     }
 
-    /// Connection of this session; `None` if it is gone, even if its slot was reused.
+    /// Returns the connection of a session; `None` if it is gone, even if its slot has been reused.
     pub(crate) fn get(&self, session: SessionKey) -> Option<&Connection> {
         let slot = self
             .chunks
@@ -449,10 +451,11 @@ impl Table {
             .filter(|connection| connection.generation == session.generation())
     }
 
-    /// Adds a connection.
+    /// Adds a connection under the key of its session.
     ///
     /// # Panics
-    /// If the slot is occupied: the machine reused a key before the old session was reported as gone.
+    /// Panics if the slot is occupied, which means that the machine reused a key before the old session was reported as
+    /// gone.
     pub(crate) fn insert(&mut self, session: SessionKey, connection: Connection) {
         while self.chunks.len() <= session.slot() / CHUNK {
             self.chunks.push((0..CHUNK).map(|_| None).collect());
@@ -470,7 +473,7 @@ impl Table {
         self.chunks[session.slot() / CHUNK][session.slot() % CHUNK].take()
     }
 
-    /// The keys of all connections, by slot.
+    /// Returns the keys of all connections, in the order of their slots.
     pub(crate) fn keys(&self) -> Vec<SessionKey> {
         let slots = self.chunks.iter().flatten().enumerate();
         let key = |(slot, connection): (usize, &Option<Connection>)| {

@@ -1,7 +1,7 @@
-//! Connections of a shard's clients: pending work, armed operations, deadlines, and aborts.
+//! The client connections of a shard: pending work, armed operations, deadlines, and aborts.
 //!
-//! No bytes are sent here or passed to the machine. A single connection and the table of all are in `connection.rs`;
-//! `eviction.rs` selects connections to evict.
+//! Sends no bytes, and passes none to the machine. The type of a single connection and the table of all connections are
+//! in `connection.rs`; `eviction.rs` selects connections to evict.
 
 use crate::edge::connection::{Connection, NEVER, Receive, Stage, Table, ring_key};
 use crate::edge::limits::{
@@ -14,20 +14,20 @@ use ring::Ring;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::os::fd::AsFd;
 
-/// The connections of one shard, by the machine's session keys.
+/// The connections of one shard, keyed by the machine's session keys.
 #[derive(Default)]
 pub(crate) struct Connections {
     pub(crate) table: Table,
     /// Connections to flush at the end of this turn, without duplicates.
     touched: Vec<SessionKey>,
-    /// Queue of connections whose receive must be rearmed.
+    /// Connections whose receive must be rearmed, as a queue.
     listed: VecDeque<SessionKey>,
-    /// Bytes received from connections that were already leaving, which are sent along with them. Nearly always empty.
+    /// Bytes received on connections that were already leaving, which are handed over with them. Nearly always empty.
     unread: BTreeMap<SessionKey, Vec<u8>>,
     pub(crate) deadlines: Deadlines,
-    /// Connections that the machine has not admitted, by address.
+    /// Connections that the machine has not admitted, grouped by address.
     pub(crate) guests: Crowd<SessionKey>,
-    /// Handshakes in progress, by address.
+    /// Handshakes in progress, grouped by address.
     pub(crate) shaking: Crowd<SessionKey>,
     /// Connections whose client is not known yet.
     pub(crate) unnamed: Unnamed,
@@ -39,12 +39,12 @@ impl Connections {
         self.table.len() == 0
     }
 
-    /// Keys of all connections.
+    /// Returns the keys of all connections.
     pub(crate) fn keys(&self) -> Vec<SessionKey> {
         self.table.keys()
     }
 
-    /// The connection of a session; see [`Table::get`].
+    /// Returns the connection of a session; see [`Table::get`].
     #[inline]
     pub(crate) fn get(&self, session: SessionKey) -> Option<&Connection> {
         self.table.get(session)
@@ -67,7 +67,7 @@ impl Connections {
         io.counts.connections = self.table.len() as u64;
     }
 
-    /// Removes a connection; nothing may be armed on it.
+    /// Removes a connection, on which nothing may be armed.
     pub(crate) fn remove(
         &mut self,
         session: SessionKey,
@@ -102,8 +102,8 @@ impl Connections {
         Some(connection)
     }
 
-    /// Advances the stage of a connection. Never goes back: a closing connection does not leave, and a shut one stays
-    /// shut.
+    /// Advances the stage of a connection. Stages never go back: a closing connection cannot leave any more, and a shut
+    /// one stays shut.
     pub(crate) fn restage(&mut self, session: SessionKey, to: Stage, io: &Io) {
         let Some(connection) = self.get_mut(session) else {
             return;
@@ -125,7 +125,7 @@ impl Connections {
         }
     }
 
-    /// Lists a connection for the flush of this turn. Returns `false` if it does not exist.
+    /// Lists a connection to be flushed in this turn. Returns `false` if it does not exist.
     #[inline]
     pub(crate) fn touch(&mut self, session: SessionKey) -> bool {
         let Some(connection) = self.table.get_mut(session) else {
@@ -137,12 +137,12 @@ impl Connections {
         true
     }
 
-    /// Takes the flush list; [`Self::keep_touched`] returns it once it has been processed.
+    /// Takes the flush list, which must be returned with [`Self::keep_touched`] once processed.
     pub(crate) fn take_touched(&mut self) -> Vec<SessionKey> {
         std::mem::take(&mut self.touched)
     }
 
-    /// Marks a connection that is being flushed as clean; returns its stage.
+    /// Marks a connection that is being flushed as clean, and returns its stage.
     #[inline]
     pub(crate) fn untouch(&mut self, session: SessionKey) -> Option<Stage> {
         let connection = self.get_mut(session)?;
@@ -155,7 +155,7 @@ impl Connections {
         keep(&mut self.touched, touched);
     }
 
-    /// Queues a connection, after all others, whose receive has ended but should continue.
+    /// Queues a connection, whose receive has ended but should continue, after all others.
     pub(crate) fn list(&mut self, session: SessionKey) {
         if let Some(connection) = self.table.get_mut(session)
             && connection.receive == Receive::Idle
@@ -165,12 +165,12 @@ impl Connections {
         }
     }
 
-    /// Whether a list of this turn or the next is not empty.
+    /// Whether there are connections to flush or to rearm.
     pub(crate) fn has_work(&self) -> bool {
         !self.touched.is_empty() || !self.listed.is_empty()
     }
 
-    /// Stores bytes received while a connection was leaving. Returns `false` if they exceed the limit.
+    /// Stores bytes received while a connection is leaving. Returns `false` if they exceed the limit.
     pub(crate) fn put_aside(&mut self, session: SessionKey, bytes: &[u8]) -> bool {
         let unread = self.unread.entry(session).or_default();
         unread.extend_from_slice(bytes);
@@ -186,10 +186,11 @@ impl Connections {
 // Reading: what is armed on a connection's socket, and each peer's share of a turn.
 
 impl Connections {
-    /// Makes sure that a connection is read as required: armed, listed, paused, or waiting for its end.
+    /// Ensures that a connection is read as required: its receive is armed, listed or paused, or the connection waits
+    /// for its end.
     ///
-    /// Must be called after everything that may change the result; an open connection that is neither armed nor listed
-    /// nor paused would be forgotten.
+    /// Must be called after anything that may change this. An open connection that is neither armed nor listed nor
+    /// paused would never be read again.
     pub(crate) fn watch<M: Machine>(&mut self, session: SessionKey, machine: &M, ring: &mut Ring) {
         let Some(connection) = self.table.get_mut(session) else {
             return;
@@ -234,7 +235,7 @@ impl Connections {
         }
     }
 
-    /// Rearms some of the listed receives. All buffers of this turn have been returned by then.
+    /// Rearms some of the listed receives, at a point where all buffers of this turn have been returned.
     pub(crate) fn rearm_some<M: Machine>(&mut self, machine: &M, ring: &mut Ring) {
         for _ in 0..self.listed.len().min(REARMS_PER_TURN) {
             let Some(session) = self.listed.pop_front() else {
@@ -249,7 +250,8 @@ impl Connections {
         }
     }
 
-    /// Charges a peer for one receive buffer, weighted by its work: many small messages count as more buffers.
+    /// Charges a peer for one receive buffer, weighted by the work it caused: many small messages count as several
+    /// buffers.
     #[inline]
     pub(crate) fn charge(&mut self, session: SessionKey, work: u64, io: &mut Io) {
         let more = u8::try_from(work / WORK_PER_BUFFER).unwrap_or(u8::MAX);
@@ -261,7 +263,7 @@ impl Connections {
         }
     }
 
-    /// Cancels the receive of a peer that has used its share of a turn; it is rearmed after all others.
+    /// Cancels the receive of a peer that has exhausted its share of a turn; the receive is rearmed after all others.
     pub(crate) fn cap(&mut self, session: SessionKey, io: &mut Io) {
         if let Some(connection) = self.get_mut(session)
             && connection.receive == Receive::Many
@@ -286,13 +288,13 @@ impl Connections {
 // | closing, lingering | the machine's deadline of the session's end |
 // | shut | by itself: what is armed or in flight on a socket that is shut down completes at once |
 
-/// The edge's own deadlines for one shard's connections: at most one per connection ([`Connection::due`]).
+/// The edge's own deadlines for the connections of one shard, at most one per connection ([`Connection::due`]).
 #[derive(Default)]
 pub(crate) struct Deadlines {
     all: BTreeSet<(Now, SessionKey)>,
 }
 
-/// Merges connections touched in the meantime into a processed list, whose allocation is kept.
+/// Appends connections touched in the meantime to a processed list, whose allocation is reused.
 pub(crate) fn keep<T>(list: &mut Vec<T>, mut done: Vec<T>) {
     done.append(list);
     *list = done;
@@ -314,19 +316,19 @@ impl Deadlines {
         self.all.remove(&(due, session));
     }
 
-    /// Earliest deadline and its connection.
+    /// Returns the earliest deadline and its connection.
     pub(crate) fn next(&self) -> Option<(Now, SessionKey)> {
         self.all.first().copied()
     }
 
-    /// Connections with a deadline.
+    /// Returns the connections that have a deadline.
     pub(crate) fn sessions(&self) -> Vec<SessionKey> {
         self.all.iter().map(|&(_, session)| session).collect()
     }
 }
 
 impl Connections {
-    /// Sets a deadline for a connection that must leave but cannot yet.
+    /// Sets a deadline for a connection that must leave but cannot do so yet.
     fn limit_leaving(&mut self, session: SessionKey, io: &Io) {
         if let Some(connection) = self.table.get_mut(session) {
             let due = io.turn.at().now.after(io.settings.leaving_ms);
@@ -335,7 +337,7 @@ impl Connections {
         }
     }
 
-    /// Sets a deadline for a connection's incomplete record, from its first byte on.
+    /// Sets a deadline for a connection's incomplete TLS record, starting at its first byte.
     pub(crate) fn limit_record(&mut self, session: SessionKey, io: &Io) {
         if let Some(connection) = self.table.get_mut(session)
             && connection.stage == Stage::Open
@@ -381,7 +383,7 @@ impl Connections {
         }
     }
 
-    /// The earliest deadline of any connection.
+    /// Returns the earliest deadline of any connection.
     pub(crate) fn next_overdue(&self) -> Option<Now> {
         self.deadlines.next().map(|(due, _)| due)
     }
@@ -390,7 +392,7 @@ impl Connections {
 // Abrupt end of a connection.
 
 impl Connections {
-    /// Aborts a connection whose deadline in the machine has passed.
+    /// Aborts a connection whose deadline has passed in the machine.
     pub(crate) fn abort(&mut self, session: SessionKey, counts: &mut EdgeCounts) {
         self.give_up_handshake(session, GivenUp::Late, counts);
         self.cut(session, counts);
@@ -414,7 +416,7 @@ impl Connections {
         self.touch(session);
     }
 
-    /// Ends a handshake in progress because its connection ends.
+    /// Abandons the handshake of a connection that is ending, if one is in progress.
     pub(crate) fn give_up_handshake(
         &mut self,
         session: SessionKey,

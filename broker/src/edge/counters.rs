@@ -1,4 +1,4 @@
-//! Counters of the edge: plain numbers of one shard, copied when scraped.
+//! Counters of the edge: plain numbers of one shard, copied when metrics are scraped.
 
 use crate::edge::tls::Held;
 use broker_core::cluster::link::Death;
@@ -6,18 +6,18 @@ use broker_core::machine::PassFailure;
 use std::io;
 use strum::EnumCount;
 
-/// Counters of one shard's edge since its start. All but the gauges only increase.
+/// Counters of one shard's edge since it started. All values except the gauges only increase.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EdgeCounts {
     /// Connections accepted.
     pub accepted: u64,
     /// Connections that could not be accepted or served.
     pub accept_errors: AcceptErrors,
-    /// Connections posted to another shard.
+    /// Connections handed over to another shard.
     pub handovers: u64,
-    /// Connections taken from another shard.
+    /// Connections taken over from another shard.
     pub adopted: u64,
-    /// Letters rejected because the other shard's mailbox was full.
+    /// Letters rejected because the destination shard's mailbox was full.
     pub mailbox_refused: u64,
     /// TLS handshakes by outcome.
     pub handshakes: Handshakes,
@@ -25,43 +25,43 @@ pub struct EdgeCounts {
     pub proxy_headers: ProxyHeaders,
     /// Receives that returned bytes.
     pub receives: u64,
-    /// Bytes received from the socket.
+    /// Bytes received from sockets.
     pub received_bytes: u64,
     /// Receives that ended because the buffer pool was empty.
     pub no_buffers: u64,
-    /// Receives cancelled because their peer had used its share of a turn.
+    /// Receives cancelled because the peer had exhausted its share of a turn.
     pub capped: u64,
     /// Number of send(2) calls.
     pub sends: u64,
-    /// Bytes passed to the kernel, as written to the socket.
+    /// Bytes accepted by the kernel, as written to the socket.
     pub sent_bytes: u64,
-    /// Sends completed by the ring because the socket was full.
+    /// Sends completed through the ring because the socket's buffer was full.
     pub queued_sends: u64,
     /// Turns of the drive loop.
     pub turns: u64,
     /// Turns that took longer than `LONG_TURN_US`, measured like `longest_turn_us`.
     pub long_turns: u64,
-    /// Waits in the shard's own ring, within a second after traffic.
+    /// Waits in the shard's own ring, which are those within a second after traffic.
     pub parks_in_ring: u64,
     /// Waits that began more than a second after traffic: through the executor if there is one, otherwise also in the
     /// ring.
     pub parks_deep: u64,
-    /// Longest turn, in microseconds: the longest wait of any connection for its turn. CPU time if
+    /// Longest turn, in microseconds, which is the longest time that any connection waited for its turn. CPU time if
     /// [`EdgeSettings::turn_cpu`](crate::edge::EdgeSettings::turn_cpu) is set.
     pub longest_turn_us: u64,
-    /// Maximum work done in one turn, in units of [`broker_core::work_units`].
+    /// Maximum work performed in one turn, in units of [`broker_core::work_units`].
     pub most_work: u64,
-    /// Busy time, during which the shard did not wait, in microseconds.
+    /// Time during which the shard was not waiting, in microseconds.
     pub busy_us: u64,
-    /// Gauge: the shard's clock, in microseconds since the start.
+    /// Gauge: the shard's clock, in microseconds since it started.
     pub clock_us: u64,
     /// Gauge: connections on this shard.
     pub connections: u64,
-    /// Gauge: limit of client connections of the process, across all shards.
+    /// Gauge: limit on the process's client connections, across all shards.
     pub connections_max: u64,
     /// Gauge: connections in their TLS handshake.
     pub handshaking: u64,
-    /// Connections evicted in favour of others: see [`broker_core::address_shares`].
+    /// Connections evicted to admit others: see [`broker_core::address_shares`].
     pub evicted: u64,
     /// Connections aborted by the edge because a TLS record, or the move to another shard, took too long.
     pub overdue: u64,
@@ -71,17 +71,17 @@ pub struct EdgeCounts {
     pub partial_record_bytes: u64,
     /// Gauge: links that carry clients as streams, in both directions.
     pub links: u64,
-    /// Gauge: clients of this node that are served by another node.
+    /// Gauge: clients connected to this node that are served by another node.
     pub link_clients: u64,
-    /// Clients served by other nodes since the start, counting each retry of a request.
+    /// Clients that another node began to serve, counting each retry of a request.
     pub link_clients_opened: u64,
-    /// Requests that other nodes did not answer, by [`PassFailure`].
+    /// Requests to which other nodes did not respond, by [`PassFailure`].
     pub pass_failures: [u64; PassFailure::COUNT],
     /// Client bytes forwarded to other nodes.
     pub link_bytes_to_owner: u64,
     /// Bytes forwarded from other nodes to clients.
     pub link_bytes_to_client: u64,
-    /// Connections and calls that other nodes forwarded for their clients.
+    /// Connections and calls that other nodes forwarded to this node for their clients.
     pub inner_accepted: u64,
     /// Connections to inner listeners that did not become a link.
     pub inner_refused: InnerRefusals,
@@ -90,7 +90,7 @@ pub struct EdgeCounts {
 }
 
 impl EdgeCounts {
-    /// Updates the gauges after a change in one connection's incomplete records.
+    /// Updates the gauges after one connection's incomplete records have changed.
     pub(crate) fn count_held(&mut self, before: Held, after: Held) {
         self.handshake_bytes = self.handshake_bytes + after.handshake - before.handshake;
         self.partial_record_bytes = self.partial_record_bytes + after.secured - before.secured;
@@ -106,11 +106,11 @@ pub struct InnerRefusals {
     pub incomplete: u64,
     /// The peer sent malformed bytes, or an unsupported version.
     pub malformed: u64,
-    /// The peer used the key of another cluster.
+    /// The peer authenticated with the key of another cluster.
     pub forged: u64,
 }
 
-/// Reasons for the end of links, by [`Death`]: `heliograph_cluster_link_deaths_total{reason}`.
+/// Ended links, by [`Death`]: `heliograph_cluster_link_deaths_total{reason}`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LinkDeaths {
     /// Counts [`Death::Reset`].
@@ -141,18 +141,18 @@ impl LinkDeaths {
 /// Reasons why connections were not served: `heliograph_accept_errors_total{reason}`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AcceptErrors {
-    /// The process or the system is out of descriptors.
+    /// The process or the system has run out of descriptors.
     pub fd_limit: u64,
-    /// The kernel is out of memory or socket buffers.
+    /// The kernel has run out of memory or socket buffers.
     pub memory: u64,
-    /// A configured limit was reached: connections, handshakes in progress, or the capacity of the machine.
+    /// A limit was reached: on connections, on handshakes in progress, or in the machine.
     pub limit: u64,
-    /// Anything else.
+    /// Any other error.
     pub other: u64,
 }
 
 impl AcceptErrors {
-    /// Counts the error of an accept.
+    /// Counts an accept that failed with this error.
     pub(crate) fn count(&mut self, error: &io::Error) {
         match error.raw_os_error() {
             Some(libc::ECANCELED) => {}
@@ -166,11 +166,11 @@ impl AcceptErrors {
 /// Connections that must start with a PROXY protocol header, by outcome: `heliograph_proxy_headers_total{outcome}`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ProxyHeaders {
-    /// Valid header.
+    /// The header was valid.
     pub read: u64,
     /// The peer is not one of the proxies.
     pub foreign: u64,
-    /// Malformed header.
+    /// The header was malformed.
     pub malformed: u64,
     /// The connection ended or timed out before the header was complete.
     pub incomplete: u64,
@@ -179,12 +179,12 @@ pub struct ProxyHeaders {
 /// TLS handshakes by outcome: `heliograph_tls_handshakes_total{outcome}`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Handshakes {
-    /// Full handshakes with a signature.
+    /// Full handshakes, each with a signature.
     pub full: u64,
-    /// Handshakes resumed with a ticket.
+    /// Handshakes that resumed a session with a ticket.
     pub resumed: u64,
     /// Handshakes that failed with an error on either side, or because the peer disconnected.
     pub failed: u64,
-    /// Aborted by the machine because they took too long.
+    /// Handshakes that the machine aborted because they took too long.
     pub timeout: u64,
 }

@@ -1,8 +1,9 @@
-//! Evictions: for another connection, for a handshake, or for the bytes of incomplete TLS records.
+//! Evictions: to admit another connection, to admit a handshake, or to limit the bytes of incomplete TLS records.
 //!
-//! A connection admitted by the machine (its socket is read as a stream of frames) is never evicted here: the machine
-//! evicts those by the shares of accounts, and reserves capacity for connections it has not admitted. These
-//! are *guests*, listed by address in a [`Crowd`](broker_core::address_shares::Crowd), as are handshakes in progress.
+//! Connections that the machine has admitted (their sockets carry frames) are never evicted here: the machine evicts
+//! those, according to the shares of accounts, and reserves capacity for connections it has not admitted yet. The
+//! latter are *guests*, listed by address in a [`Crowd`](broker_core::address_shares::Crowd), as are handshakes in
+//! progress.
 
 use crate::edge::connection::{Stage, Standing};
 use crate::edge::io::{Io, remote};
@@ -24,8 +25,8 @@ impl Connections {
         }
     }
 
-    /// Lists a refused connection from another shard, or a returned one, as a guest: its end may take as long as its
-    /// peer likes, up to a deadline.
+    /// Lists as a guest a connection that was refused after it came from another shard, or was returned: its end may
+    /// take as long as its peer likes, up to a deadline.
     pub(crate) fn note_refused(&mut self, key: SessionKey, remote: Option<SocketAddr>, now: Now) {
         if let Some(connection) = self.get(key)
             && connection.stage == Stage::Closing
@@ -36,13 +37,13 @@ impl Connections {
         }
     }
 
-    /// Evicts a guest for a newcomer from `origin`. Returns `false` if none can be evicted.
+    /// Evicts a guest to make room for a connection from `origin`. Returns `false` if none can be evicted.
     pub(crate) fn make_room(&mut self, origin: Origin, io: &mut Io) -> bool {
         let victim = self.guests.victim(origin, io.turn.at().now);
         self.evict(victim, &mut io.counts)
     }
 
-    /// Whether a handshake with `origin` may begin, possibly evicting another one.
+    /// Whether a handshake with `origin` may begin, possibly after evicting another handshake.
     pub(crate) fn handshake_room(&mut self, origin: Origin, io: &mut Io) -> bool {
         let now = io.turn.at().now;
         let most = io.settings.handshakes_per_address;
@@ -66,7 +67,7 @@ impl Connections {
         true
     }
 
-    /// Unlists a connection that has been admitted by the machine, or is ending.
+    /// Removes a connection from the list of guests because the machine has admitted it, or because it is ending.
     pub(crate) fn settle_guest(&mut self, session: SessionKey) {
         if let Some(connection) = self.get_mut(session)
             && std::mem::replace(&mut connection.standing, Standing::Admitted) != Standing::Admitted
@@ -86,13 +87,13 @@ impl Connections {
         }
     }
 
-    /// Unlists the finished handshake of a connection, whatever its outcome.
+    /// Removes a connection from the list of handshakes, whatever the outcome of its handshake.
     pub(crate) fn handshake_over(&mut self, session: SessionKey, counts: &mut EdgeCounts) {
         counts.handshaking -= 1;
         self.shaking.leave(session);
     }
 
-    /// Updates the counters of incomplete records with a connection's current bytes.
+    /// Updates the counters of incomplete records for one connection's current bytes.
     pub(crate) fn recharge(&mut self, session: SessionKey, counts: &mut EdgeCounts) {
         if let Some(connection) = self.get_mut(session)
             && let Some(tls) = &mut connection.tls
@@ -102,7 +103,7 @@ impl Connections {
         }
     }
 
-    /// Enforces the two budgets of incomplete records by closing connections of the address that holds the most bytes.
+    /// Enforces the two budgets for incomplete records by closing connections of the address that holds the most bytes.
     pub(crate) fn hold_budgets(&mut self, io: &mut Io) {
         let most = io.settings.handshake_bytes;
         if let Some(excess) = excess(io.counts.handshake_bytes, most) {
@@ -136,7 +137,7 @@ impl Connections {
     }
 }
 
-/// Number of bytes to free if more than `most` are held; see [`RELIEF_PART`].
+/// Returns the number of bytes to free if more than `most` are held; see [`RELIEF_PART`].
 pub(crate) fn excess(held: u64, most: usize) -> Option<u64> {
     let most = most as u64;
     (held > most).then(|| held - (most - most / RELIEF_PART))
@@ -152,8 +153,8 @@ pub(crate) struct Holder {
     pub(crate) begun: Now,
 }
 
-/// Selects the holders to close so that `excess` bytes are freed: guests first, then those of the address with the most
-/// bytes, its largest and oldest holders first.
+/// Selects the holders to close in order to free `excess` bytes: guests first, then holders from the address with the
+/// most bytes, the largest and oldest first.
 pub(crate) fn payers(holders: Vec<Holder>, excess: u64) -> Vec<Holder> {
     let mut groups: BTreeMap<(bool, Origin), Vec<Holder>> = BTreeMap::new();
     for holder in holders {

@@ -1,5 +1,5 @@
-//! Input and output shared by all parts of a shard's edge: the ring and its buffers, the turn, counters and limits;
-//! handshakes waiting for a step; and responses to connections without a session.
+//! I/O shared by all parts of a shard's edge: the ring and its buffers, the turn, counters and limits; handshakes
+//! waiting for a step; responses to connections without a session.
 
 use crate::edge::limits::{
     ENCRYPT_BYTES, HANDSHAKE_STEPS_PER_TURN, LAUNCH_BYTES, REFUSAL_READ_BYTES,
@@ -17,7 +17,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-/// The ring of one shard with everything needed to use it. Passed to each step that performs I/O.
+/// The ring of one shard, with everything needed to use it. Passed to each step that performs I/O.
 pub(crate) struct Io {
     pub(crate) ring: Ring,
     pub(crate) turn: Turn,
@@ -35,7 +35,7 @@ pub(crate) struct Io {
 }
 
 impl Io {
-    /// Creates the I/O state with nothing armed and empty buffers.
+    /// Creates the I/O state with no operation armed and empty buffers.
     pub(crate) fn new(ring: Ring, settings: EdgeSettings, descriptors: Arc<Descriptors>) -> Self {
         Self {
             ring,
@@ -51,7 +51,7 @@ impl Io {
         }
     }
 
-    /// Counts an opened descriptor. Returns whether the connection limit is exceeded.
+    /// Counts an opened descriptor, and returns whether the connection limit is exceeded.
     pub(crate) fn count_descriptor(&self) -> bool {
         self.descriptors.opened() > self.settings.connections
     }
@@ -65,7 +65,7 @@ impl Io {
             .add_work(bytes as u64 / work_units::RECEIVED_BYTES_PER_UNIT);
     }
 
-    /// Returns the buffer of a receive whose connection is gone.
+    /// Returns the buffer of a receive whose connection no longer exists.
     pub(crate) fn drop_received(&mut self, received: Received) {
         debug_assert!(false, "a connection outlives what is armed on it");
         if let Received::Bytes(lent) = received {
@@ -73,7 +73,7 @@ impl Io {
         }
     }
 
-    /// Counts a handshake step, and the handshake if it has finished.
+    /// Counts a handshake step, and also the handshake if it has finished.
     pub(crate) fn count_handshake(&mut self, kind: Option<Kind>) {
         self.handshakes.stepped();
         self.turn.add_work(work_units::HANDSHAKE_STEP);
@@ -85,7 +85,7 @@ impl Io {
     }
 }
 
-/// Pool of empty buffers for sends of the ring.
+/// Pool of empty buffers for sends through the ring.
 pub(crate) struct SpareBuffers {
     buffers: Vec<Vec<u8>>,
     most: usize,
@@ -97,7 +97,7 @@ impl SpareBuffers {
         Self { buffers, most }
     }
 
-    /// Takes a buffer from the pool, or an empty new one.
+    /// Takes a buffer from the pool; returns a new, empty one if the pool is empty.
     #[inline]
     pub(crate) fn take(&mut self) -> Vec<u8> {
         self.buffers.pop().unwrap_or_default()
@@ -114,7 +114,7 @@ impl SpareBuffers {
 
 // Handshakes that wait for a step, and the steps of a turn, shared by clients and other nodes.
 
-/// Connection whose handshake bytes are queued.
+/// A connection with queued handshake bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shaking {
     /// A client's session.
@@ -123,7 +123,7 @@ pub(crate) enum Shaking {
     Link(u32),
 }
 
-/// Handshakes of one shard whose received bytes are queued.
+/// Handshakes of one shard whose received bytes are waiting to be processed.
 #[derive(Default)]
 pub(crate) struct WaitingHandshakes {
     waiting: VecDeque<Shaking>,
@@ -137,7 +137,7 @@ impl WaitingHandshakes {
         self.steps = 0;
     }
 
-    /// The next handshake that may take a step in this turn, oldest first.
+    /// Returns the oldest handshake that may still take a step in this turn.
     pub(crate) fn next(&mut self) -> Option<Shaking> {
         if self.steps >= HANDSHAKE_STEPS_PER_TURN {
             return None;
@@ -145,7 +145,7 @@ impl WaitingHandshakes {
         self.waiting.pop_front()
     }
 
-    /// Whether a further handshake must wait because this turn's steps are used up or others are queued.
+    /// Whether another handshake must wait because this turn's steps are used up or others are queued.
     #[inline]
     pub(crate) fn wait(&self) -> bool {
         self.steps >= HANDSHAKE_STEPS_PER_TURN || !self.waiting.is_empty()
@@ -202,8 +202,8 @@ fn refusal(out: &mut Vec<u8>, wall: Wall, id: &str, status: u16, error_type: &st
     );
 }
 
-/// Drains received bytes, so that closing does not reset the connection before the response arrives; then writes the
-/// response and shuts the socket down. Never blocks.
+/// Drains received bytes, since closing with unread bytes would reset the connection before the response arrives; then
+/// writes the response and shuts the socket down. Never blocks.
 pub(crate) fn say_and_close(socket: &OwnedFd, answer: &[u8]) {
     let socket = SockRef::from(socket);
     let _ = socket.set_nonblocking(true);
@@ -218,8 +218,8 @@ pub(crate) fn say_and_close(socket: &OwnedFd, answer: &[u8]) {
     let _ = socket.shutdown(Shutdown::Write);
 }
 
-/// Calls send(2) once without blocking; returns the number of bytes accepted by the kernel, or `None` if the socket is
-/// broken.
+/// Calls send(2) once without blocking; returns the number of bytes that the kernel accepted, or `None` if the socket
+/// is broken.
 pub(crate) fn send_at_once(socket: &OwnedFd, bytes: &[u8], more: i32) -> Option<usize> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | more;
     match SockRef::from(socket).send_with_flags(bytes, flags) {
@@ -231,7 +231,7 @@ pub(crate) fn send_at_once(socket: &OwnedFd, bytes: &[u8], more: i32) -> Option<
     }
 }
 
-/// Address of the peer, as displayed and counted: IPv4 for IPv4 clients of a listener on `[::]`.
+/// Returns the peer's address, as displayed and counted: IPv4 for IPv4 clients of a listener on `[::]`.
 pub(crate) fn remote(socket: &OwnedFd) -> Option<SocketAddr> {
     let remote = SockRef::from(socket).peer_addr().ok()?.as_socket()?;
     Some(canonical(remote))

@@ -1,4 +1,4 @@
-//! Letters between shards, and from the side thread to a shard: their types, and how a shard sends them.
+//! Letters between shards, and from the side thread to a shard: defines their types, and sends them.
 
 use crate::devices::Devices;
 use crate::edge::{counters::EdgeCounts, start::ShardEvent, turn::Shift};
@@ -13,53 +13,55 @@ use std::sync::Arc;
 
 /// A letter in a shard's mailbox.
 ///
-/// Post [`Post::Handover`], [`Post::Link`] and [refusable](Machine::refusable) letters with `Mailbox::post`, all others
-/// with `Mailbox::post_always`.
+/// Send [`Post::Handover`], [`Post::Link`] and [refusable](Machine::refusable) letters with `Mailbox::post`, and all
+/// others with `Mailbox::post_always`.
 pub enum Post<M: Machine> {
-    /// A connection that belongs to the receiving shard. Dropping the letter closes the connection.
+    /// A connection handed over to the receiving shard. Dropping the letter closes the connection.
     Handover(Box<Handover<M>>),
-    /// A link of another node for the receiving shard. Dropping the letter closes the connection.
+    /// A link from another node, for the receiving shard. Dropping the letter closes the connection.
     Link(Box<Travelling>),
-    /// A letter of the machine, from another shard's machine or from the side thread (drain, reload).
+    /// A letter for the machine, from another shard's machine or from the side thread (drain, reload).
     Letter(M::Letter),
-    /// Request for the counters, answered between two turns. A dropped receiver is harmless.
+    /// A request for the counters, answered between two turns. The receiver may be dropped.
     Scrape(Sender<Scraped<M::Snapshot>>),
-    /// Request of an operator, answered between two turns. A dropped receiver is harmless. Boxed because it is rare and
+    /// An operator's request, answered between two turns. The receiver may be dropped. Boxed because it is rare and
     /// larger than other letters, for which mailboxes reserve millions of entries.
     Inspect(Box<M::Question>, Sender<(ShardId, M::Reply)>),
-    /// Shifts the clocks relative to the system's. Acknowledged with the time, once all work due by then is done.
+    /// Shifts the shard's clocks relative to the system's. Acknowledged with the new time, once all work due by then is
+    /// done.
     Shift(Shift, Sender<(ShardId, Moment)>),
     /// Sets the TLS configuration of connections accepted from now on.
     Tls(Arc<ServerConfig>),
-    /// Sets the devices whose names request a certificate, for connections accepted from now on.
+    /// Sets the devices, and with them the server names for which a certificate is requested, for connections accepted
+    /// from now on.
     Devices(Option<Arc<Devices>>),
     /// Stops accepting but leaves the listening sockets open: new connections wait in the kernel's queue.
     StopAccepting,
-    /// Closes the listeners, aborts every connection, and ends the shard when all descriptors are closed.
+    /// Closes the listeners, aborts every connection, and ends the shard once all descriptors are closed.
     Stop,
 }
 
 /// A connection being handed over, with its session.
 pub struct Handover<M: Machine> {
-    /// The session, taken from the machine that accepted it.
+    /// The session, taken from the machine of the shard that accepted the connection.
     pub parcel: M::Parcel,
-    /// The connection, taken from the edge that accepted it.
+    /// The connection, taken from the edge of the shard that accepted it.
     pub connection: Travelling,
 }
 
-/// A connection with nothing armed and nothing in flight.
+/// A connection with no operation armed or in flight.
 pub struct Travelling {
     pub(crate) socket: OwnedFd,
-    /// The established TLS state, with the bytes of an incomplete record.
+    /// The established TLS state, including the bytes of an incomplete record.
     pub(crate) tls: Option<Box<crate::edge::tls::Tls>>,
-    /// Received bytes not yet passed to a machine, as read from the socket; for a link, those after its handshake.
+    /// Received bytes not yet passed to a machine, as read from the socket; for a link, the bytes after its handshake.
     pub(crate) unread: Vec<u8>,
 }
 
 /// A shard's response to [`Post::Scrape`].
 #[derive(Clone, Debug)]
 pub struct Scraped<S> {
-    /// The shard that responds.
+    /// The responding shard.
     pub shard: ShardId,
     /// The machine's counters.
     pub snapshot: S,
@@ -71,11 +73,11 @@ pub struct Scraped<S> {
 
 // Letters of this shard to others, and its reports to the thread that started it.
 
-/// A shard's id, the mailboxes of all shards, and letters that were refused by one.
+/// A shard's id, the mailboxes of all shards, and the letters that a mailbox has refused.
 pub(crate) struct Mail<M: Machine> {
     id: ShardId,
     mailboxes: Arc<[Mailbox<Post<M>>]>,
-    /// Letters of the machine refused by a full mailbox, to be handed back.
+    /// Letters of the machine that a full mailbox refused, to be returned to the machine.
     refused: VecDeque<M::Letter>,
     events: Sender<ShardEvent>,
 }
@@ -96,24 +98,24 @@ impl<M: Machine> Mail<M> {
         }
     }
 
-    /// Id of the shard.
+    /// Returns the shard's id.
     pub(crate) fn id(&self) -> ShardId {
         self.id
     }
 
-    /// The shard's own mailbox.
+    /// Returns the shard's own mailbox.
     #[inline]
     pub(crate) fn own(&self) -> &Mailbox<Post<M>> {
         &self.mailboxes[self.id.index()]
     }
 
-    /// Passes a link on to the shard it is for. Returns `false`, closing the link, if the mailbox is full.
+    /// Passes a link on to its shard. Returns `false`, closing the link, if that shard's mailbox is full.
     pub(crate) fn pass_link(&self, to: ShardId, arrived: Travelling) -> bool {
         let letter = Post::Link(Box::new(arrived));
         self.mailboxes[to.index()].post(letter).is_ok()
     }
 
-    /// Posts a letter of the machine: a request may be refused, whereas letters that must arrive use the mailbox's
+    /// Posts a letter of the machine. A request may be refused, whereas letters that must arrive may use the mailbox's
     /// reserve.
     pub(crate) fn post(&mut self, to: ShardId, letter: M::Letter, counts: &mut EdgeCounts) {
         let mailbox = &self.mailboxes[to.index()];
@@ -136,7 +138,7 @@ impl<M: Machine> Mail<M> {
         self.refused.pop_front()
     }
 
-    /// Posts a connection to its shard. Returns the connection if the mailbox is full.
+    /// Hands a connection over to its shard. Returns the connection if that shard's mailbox is full.
     pub(crate) fn hand_over(
         &self,
         to: ShardId,
@@ -156,8 +158,8 @@ impl<M: Machine> Mail<M> {
         Some(back)
     }
 
-    /// Reports that the machine has drained. The receiver is the server's; if it has been dropped, the process is
-    /// ending anyway.
+    /// Reports that the machine has drained. The server owns the receiver; if the receiver has been dropped, the
+    /// process is ending anyway.
     pub(crate) fn report_drained(&self) {
         let _ = self.events.try_send(ShardEvent::Drained(self.id));
     }

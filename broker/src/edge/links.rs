@@ -2,8 +2,8 @@
 //!
 //! Links are not sessions, so they are not in the shard's table. Their keys use the highest session slot, which no
 //! table of this process reaches ([`LINK_SLOT`]): a completion is first looked up in the table, like that of any
-//! session, and otherwise belongs to a link, or to a client without a session here. So links add no cost to other
-//! connections.
+//! session; if not found there, it belongs to a link, or to a client without a session here. Links therefore add no
+//! cost to other connections.
 
 use broker_core::id::{NodeId, ShardId};
 use ring::Key;
@@ -17,22 +17,22 @@ use std::sync::{Arc, PoisonError};
 pub struct Links {
     /// Identity of this node.
     pub own: OwnNode,
-    /// Name and inner addresses of each node, by [`NodeId`]. Read for every link.
+    /// Name and inner addresses of each node, by [`NodeId`]. Read for each link.
     nodes: RwLock<Vec<Option<Reached>>>,
-    /// TLS configuration for links of other nodes.
+    /// TLS configuration for links opened by other nodes.
     pub server: Arc<ServerConfig>,
-    /// TLS configurations for links to other nodes: one per shard, with its own tickets.
+    /// TLS configurations for links to other nodes, one per shard, so that each shard has its own session tickets.
     pub clients: Vec<Arc<ClientConfig>>,
 }
 
-/// Identity of this node in a hello.
+/// Identity of this node, as stated in a hello.
 #[derive(Debug)]
 pub struct OwnNode {
     /// Name of the cluster.
     pub cluster: Box<str>,
     /// Name of this node.
     pub name: Box<str>,
-    /// Number that identifies this process's start.
+    /// Number that identifies this start of the process.
     pub start: u64,
     /// Number of shards of this node.
     pub shards: u16,
@@ -44,29 +44,29 @@ pub struct OwnNode {
 )]
 type RwLock<T> = std::sync::RwLock<T>;
 
-/// The name and the addresses of a node.
+/// The name and addresses of a node.
 #[derive(Clone, Debug)]
 struct Reached {
     name: Arc<str>,
-    /// Addresses of its host; each serves all ports.
+    /// Addresses of the node's host; every port is available at each of them.
     hosts: Box<[SocketAddr]>,
     ports: Box<[u16]>,
 }
 
-/// Next address of a node for one shard.
+/// A node's next address, for one shard.
 #[derive(Clone, Copy, Debug, Default)]
 struct Turn {
     port: usize,
     host: usize,
 }
 
-/// Next address of each node for one shard. A shard cycles through all ports of a node, so that all shards of that node
-/// share the handshakes.
+/// Each node's next address, for one shard. A shard cycles through all ports of a node, so that the node's shards share
+/// the handshakes.
 #[derive(Debug, Default)]
 pub(crate) struct Turns(Vec<Turn>);
 
 impl Turns {
-    /// The next address of a node; shards start at different positions.
+    /// Returns the next address of a node and advances; different shards start at different positions.
     fn take(&mut self, shard: ShardId, node: NodeId) -> Turn {
         while self.0.len() <= node.index() {
             let (port, host) = (shard.index(), 0);
@@ -78,7 +78,7 @@ impl Turns {
         taken
     }
 
-    /// Records that connecting to a node failed, so that the next address of its host is tried, if any.
+    /// Records that connecting to a node failed, so that the next address of its host is tried, if there is one.
     pub(crate) fn failed(&mut self, node: NodeId) {
         if let Some(turn) = self.0.get_mut(node.index()) {
             turn.host = turn.host.wrapping_add(1);
@@ -110,14 +110,14 @@ impl Links {
         });
     }
 
-    /// The name of a node.
+    /// Returns the name of a node.
     pub(crate) fn name(&self, node: NodeId) -> Option<Arc<str>> {
         let nodes = self.nodes.read().unwrap_or_else(PoisonError::into_inner);
         let reached = nodes.get(node.index())?.as_ref()?;
         Some(Arc::clone(&reached.name))
     }
 
-    /// The next address at which a shard connects to a node; `None` for an unknown node.
+    /// Returns the next address at which a shard connects to a node; `None` for an unknown node.
     pub(crate) fn address(
         &self,
         node: NodeId,
@@ -134,8 +134,8 @@ impl Links {
         Some(address)
     }
 
-    /// TLS configuration with which a shard opens a link to a node, and the name under which its session tickets are
-    /// stored.
+    /// Returns the TLS configuration with which a shard opens a link to a node, and the name under which its session
+    /// tickets are stored.
     pub(crate) fn client(
         &self,
         shard: ShardId,
@@ -155,7 +155,7 @@ pub(crate) enum LinkEnd {
     Link(u32),
 }
 
-/// Ring key of a link or a client on one.
+/// Returns the ring key of a link, or of a client on a link.
 pub(crate) fn link_key(end: LinkEnd) -> Key {
     let (kind, place) = match end {
         LinkEnd::Client(place) => (0, place),
@@ -164,7 +164,7 @@ pub(crate) fn link_key(end: LinkEnd) -> Key {
     Key::new(kind << PLACE_BITS << SLOT_BITS | u64::from(place) << SLOT_BITS | LINK_SLOT)
 }
 
-/// The link or client of a ring key; `None` for a session's key.
+/// Returns the link or client to which a ring key belongs; `None` for a session's key.
 pub(crate) fn link_end(key: Key) -> Option<LinkEnd> {
     let (slot, rest) = (key.bits() & LINK_SLOT, key.bits() >> SLOT_BITS);
     let place = u32::try_from(rest & PLACES).ok()?;
@@ -180,7 +180,7 @@ const PLACE_BITS: u32 = 28;
 /// Highest number of a link or client.
 pub(crate) const PLACES: u64 = (1 << PLACE_BITS) - 1;
 
-/// Session slot that no shard reaches, the 16,777,216th: a process cannot have that many descriptors.
+/// Session slot that no shard can reach, the 16,777,216th: a process cannot have that many descriptors.
 const LINK_SLOT: u64 = (1 << SLOT_BITS) - 1;
 
 #[cfg(test)]

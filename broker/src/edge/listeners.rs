@@ -1,4 +1,4 @@
-//! A shard's listeners: which of them accept, and when paused ones resume.
+//! A shard's listeners: which of them accept connections, and when paused ones resume.
 
 use crate::devices::{DeviceTls, Devices};
 use crate::edge::limits::{ACCEPT_REST_MS, CROWDED_REST_MS};
@@ -11,19 +11,19 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The listeners of one shard, and the certificates presented by TLS ones.
+/// The listeners of one shard, and the certificates that TLS listeners present.
 pub(crate) struct Listeners {
     all: Vec<Accepting>,
     tls: Option<Arc<ServerConfig>>,
     /// Devices that may sign in, if any.
     devices: Option<Arc<Devices>>,
-    /// Server names of devices, with the configuration of their connections.
+    /// Server names for which device certificates are requested, with the TLS configuration of their connections.
     door: Option<Arc<DeviceTls>>,
-    /// Whether all listeners have stopped for good.
+    /// Whether all listeners have been stopped permanently.
     stopped: bool,
 }
 
-/// A listener and its state.
+/// A listener with its state.
 struct Accepting {
     listener: Listener,
     state: State,
@@ -32,16 +32,16 @@ struct Accepting {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Armed,
-    /// Being cancelled, or ended on its own: the final completion follows.
+    /// Being cancelled, or ended on its own; the final completion is still to come.
     Ending,
     /// Paused until this time.
     Resting(Instant),
-    /// Closed for good.
+    /// Closed permanently.
     Closed,
 }
 
 impl Listeners {
-    /// Creates the listeners, none of which accepts yet.
+    /// Creates the listeners, which do not accept connections yet.
     pub(crate) fn new(
         listeners: Vec<Listener>,
         tls: Option<Arc<ServerConfig>>,
@@ -69,7 +69,8 @@ impl Listeners {
         self.hang_door();
     }
 
-    /// Sets the devices whose names request a certificate, for connections accepted from now on.
+    /// Sets the devices, and with them the server names for which a certificate is requested, for connections accepted
+    /// from now on.
     pub(crate) fn ask(&mut self, devices: Option<Arc<Devices>>) {
         self.devices = devices;
         self.hang_door();
@@ -91,7 +92,7 @@ impl Listeners {
         }
     }
 
-    /// The listener at this index.
+    /// Returns the listener at this index.
     pub(crate) fn at(&self, place: usize) -> &Listener {
         &self.all[place].listener
     }
@@ -102,12 +103,12 @@ impl Listeners {
         all.all(|accepting| accepting.state == State::Closed)
     }
 
-    /// Earliest time at which a listener is to be rearmed.
+    /// Returns the earliest time at which a listener is to be rearmed.
     pub(crate) fn next_due(&self) -> Option<Instant> {
         self.all.iter().filter_map(Accepting::due).min()
     }
 
-    /// Arms every listener.
+    /// Arms all listeners.
     pub(crate) fn listen(&mut self, ring: &mut Ring) {
         for place in 0..self.all.len() {
             self.arm(place, ring);
@@ -125,8 +126,8 @@ impl Listeners {
         }
     }
 
-    /// Handles the final completion of an accept, with an optional error: rearms the listener, immediately or after a
-    /// pause.
+    /// Handles the final completion of an accept, which may have failed with an error: rearms the listener, immediately
+    /// or after a pause.
     pub(crate) fn over(&mut self, place: usize, error: Option<&io::Error>, io: &mut Io) {
         let was_relieved = self.all[place].state == State::Ending;
         let rest_ms = match error {
@@ -145,7 +146,7 @@ impl Listeners {
         }
     }
 
-    /// Pauses an armed listener, since there is no capacity for further connections.
+    /// Pauses an armed listener because there is no capacity for more connections.
     pub(crate) fn relieve(&mut self, place: usize, ring: &mut Ring) {
         let accepting = &mut self.all[place];
         if accepting.state == State::Armed {
@@ -155,7 +156,7 @@ impl Listeners {
         }
     }
 
-    /// Stops every listener. Connections may still be accepted until the final completions.
+    /// Stops all listeners. Connections may still be accepted until the final completions.
     pub(crate) fn stop(&mut self, ring: &mut Ring) {
         self.stopped = true;
         for (place, accepting) in self.all.iter_mut().enumerate() {
@@ -179,7 +180,7 @@ impl Listeners {
 }
 
 impl Accepting {
-    /// Time at which the listener is to be rearmed.
+    /// Returns the time at which the listener is to be rearmed.
     fn due(&self) -> Option<Instant> {
         match self.state {
             State::Resting(due) => Some(due),
@@ -193,7 +194,7 @@ fn is_cancelled(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::ECANCELED)
 }
 
-/// The index of the listener whose accept has this key.
+/// Returns the index of the listener whose accept has this key.
 pub(crate) fn listener_place(key: Key) -> usize {
     usize::try_from(key.bits()).expect("made by listener_key")
 }

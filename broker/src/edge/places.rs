@@ -1,19 +1,20 @@
-//! Connections without a session in the machine, under reusable numbers: those of links, and of clients on links.
+//! Connections that have no session in the machine, identified by reusable numbers: those of links, and of clients on
+//! links.
 
 use crate::edge::connection::{Connection, NEVER};
 use crate::edge::links::PLACES;
 use broker_core::time::Now;
 use std::collections::BTreeSet;
 
-/// A table of connections under reusable numbers. A number is free once nothing of its connection is armed or in
-/// flight.
+/// A table of connections, identified by reusable numbers. A number becomes free once no operation on its connection is
+/// armed or in flight.
 pub(crate) struct Places<T> {
     places: Vec<Option<Box<T>>>,
     free: Vec<u32>,
     len: usize,
     /// Connections to serve at the end of the turn, without duplicates.
     touched: Vec<u32>,
-    /// Deadlines by which connections are served even without events.
+    /// Deadlines by which connections are served even if no event occurs.
     due: BTreeSet<(Now, u32)>,
 }
 
@@ -68,7 +69,7 @@ impl<T: AsMut<Connection>> Places<T> {
         Some(thing)
     }
 
-    /// The connection with this number.
+    /// Returns the connection with this number.
     pub(crate) fn get(&self, place: u32) -> Option<&T> {
         self.places.get(place as usize)?.as_deref()
     }
@@ -78,7 +79,7 @@ impl<T: AsMut<Connection>> Places<T> {
         self.places.get_mut(place as usize)?.as_deref_mut()
     }
 
-    /// The numbers of all connections.
+    /// Returns the numbers of all connections.
     pub(crate) fn all(&self) -> Vec<u32> {
         let places = (0..).zip(&self.places);
         let used = places.filter(|(_, thing)| thing.is_some());
@@ -94,7 +95,7 @@ impl<T: AsMut<Connection>> Places<T> {
         }
     }
 
-    /// Takes the connections to serve, including at most `most` that are due.
+    /// Takes the list of connections to serve, including at most `most` whose deadline has passed.
     pub(crate) fn take_touched(&mut self, now: Now, most: usize) -> Vec<u32> {
         for _ in 0..most {
             let Some(&(_, place)) = self.due.first().filter(|(due, _)| *due <= now) else {
@@ -107,7 +108,7 @@ impl<T: AsMut<Connection>> Places<T> {
         std::mem::take(&mut self.touched)
     }
 
-    /// Returns the list once all its connections have been served.
+    /// Returns the list, once all its connections have been served, so that its allocation is reused.
     pub(crate) fn keep_touched(&mut self, touched: Vec<u32>) {
         crate::edge::connections::keep(&mut self.touched, touched);
     }
@@ -117,7 +118,7 @@ impl<T: AsMut<Connection>> Places<T> {
         !self.touched.is_empty()
     }
 
-    /// Sets the time by which a connection is served even without events.
+    /// Sets the time by which a connection is served even if no event occurs.
     pub(crate) fn serve_by(&mut self, place: u32, due: Now) {
         let Some(thing) = self.get_mut(place) else {
             return;
@@ -129,7 +130,7 @@ impl<T: AsMut<Connection>> Places<T> {
         }
     }
 
-    /// The earliest time by which a connection must be served.
+    /// Returns the earliest time by which a connection must be served.
     pub(crate) fn next_due(&self) -> Option<Now> {
         self.due.first().map(|&(due, _)| due)
     }

@@ -1,19 +1,19 @@
-//! The drive loop and its thread: runs one turn after another and puts the shard to sleep in between.
+//! The drive loop and its thread: runs one turn after another, and puts the shard to sleep in between.
 //!
-//! Theory of operation. On epoll a shard is a plain thread and sleeps in one way, in its ring: a single system call
-//! waits, and other shards wake it by a bell polled there. On io_uring it is a glommio executor, and sleeps in two
-//! ways. During the second after traffic it waits inside its own ring, also with one system call, which submits, runs
-//! the kernel's deferred work and waits. After a quiet second it waits through glommio, reading the eventfd on which
-//! its ring announces completions; the executor's own rings are then served too. Each way has a fixed order in which no
-//! wake-up is lost:
+//! Theory of operation. On epoll, a shard is a plain thread that always sleeps in its ring: a single system call waits,
+//! and other shards wake it through a bell polled there. On io_uring, it is a glommio executor that sleeps in one of
+//! two ways. During the second after traffic, it waits inside its own ring, again with a single system call, which
+//! submits, runs the kernel's deferred work and waits. After a second without traffic, it waits through glommio, by
+//! reading the eventfd on which its ring announces completions; the executor's own rings are then served too. Each way
+//! follows a fixed order in which no wake-up is lost:
 //! ```text
 //!  in the ring      1. publish IN_RING      2. letters? then do not wait   3. enter, waiting
 //!  through glommio  1. eventfd on, timeout armed   2. publish IN_GLOMMIO   3. enter, not waiting: what comes
 //!                                                                          later announces itself
 //!                   4. completions or letters? then do not wait            5. read the eventfd
 //! ```
-//! A bell is polled only in the ring, and letters write to the eventfd only while IN_GLOMMIO is published: polling one
-//! eventfd does not reliably signal another (the kernel defers nested signals and may drop them).
+//! The bell is polled only in the ring, and letters write to the eventfd only while IN_GLOMMIO is published, because
+//! polling one eventfd does not reliably signal another (the kernel defers nested signals and may drop them).
 #![expect(unsafe_code, reason = "gives glommio a descriptor of ours to read")]
 
 use crate::edge::limits::{BEAT_MS, COMPLETIONS_PER_TURN, HOLD_MS, TICKS_PER_TURN};
@@ -33,14 +33,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
-/// Work for a prepared thread.
+/// Work passed to a prepared thread.
 pub(crate) struct Work<M: Machine> {
     config: ShardConfig<M>,
     make_machine: Box<dyn FnOnce() -> M + Send>,
     started: Sender<()>,
 }
 
-/// Starts the thread and waits until its ring, and its executor if needed, have been created.
+/// Starts the thread and waits until it has created its ring and, if needed, its executor.
 pub(crate) fn prepare<M: Machine + 'static>(
     id: ShardId,
     cpu: Option<usize>,
@@ -68,7 +68,7 @@ pub(crate) fn prepare<M: Machine + 'static>(
     Ok(ShardThread { handle, work })
 }
 
-/// A shard's thread in glommio.
+/// Runs a shard's thread in glommio.
 fn executor<M: Machine + 'static>(
     name: &str,
     cpu: Option<usize>,
@@ -105,7 +105,7 @@ fn pin(cpu: usize) -> io::Result<()> {
     Ok(sched_setaffinity(None, &set)?)
 }
 
-/// A shard's thread before it receives its work.
+/// A shard's thread that has not received its work yet.
 struct Beginning<M: Machine> {
     id: ShardId,
     settings: ring::RingSettings,
@@ -114,7 +114,7 @@ struct Beginning<M: Machine> {
     failure: Arc<OnceLock<String>>,
 }
 
-/// A shard's thread with its work.
+/// A shard's thread that has received its work.
 struct Begun<M: Machine> {
     /// Boxed because it is large and should not be moved along the stack.
     edge: Box<Edge<M>>,
@@ -123,7 +123,7 @@ struct Begun<M: Machine> {
 }
 
 impl<M: Machine> Beginning<M> {
-    /// Creates the ring, reports that, and waits for work on this otherwise idle thread. `None` if the thread is
+    /// Creates the ring, reports the result, and waits for work on the otherwise idle thread. `None` if the thread is
     /// dropped without work.
     fn await_work(self) -> io::Result<Option<Begun<M>>> {
         let ring = Ring::new(&self.settings)?;
@@ -156,7 +156,7 @@ impl<M: Machine> Begun<M> {
         self.over(ended)
     }
 
-    /// Closes everything, and then reports the end with its error.
+    /// Closes everything, and then reports that the shard ended, with its error if any.
     fn over(self, ended: io::Result<()>) -> io::Result<()> {
         drop(self.edge);
         if let Err(error) = &ended {
@@ -166,7 +166,7 @@ impl<M: Machine> Begun<M> {
     }
 }
 
-/// Checks whether an executor's threads can be started, since glommio panics if the second one cannot.
+/// Checks whether an executor's threads can be started, since glommio panics if its second thread cannot.
 fn can_start_threads() -> io::Result<()> {
     let mut begun = Vec::with_capacity(THREADS);
     for _ in 0..THREADS {
@@ -184,7 +184,7 @@ fn can_start_threads() -> io::Result<()> {
     Ok(())
 }
 
-/// Passes work to a prepared thread and waits until its listeners accept.
+/// Passes work to a prepared thread, and waits until the shard's listeners accept connections.
 pub(crate) fn start<M: Machine>(
     thread: ShardThread<M>,
     config: ShardConfig<M>,
@@ -201,7 +201,7 @@ pub(crate) fn start<M: Machine>(
     wait_for(&running, thread.handle)
 }
 
-/// Waits for the thread's report; if it ends instead, returns its error.
+/// Waits for the thread's report; if the thread ends instead, returns its error.
 fn wait_for(word: &Receiver<()>, thread: ShardHandle) -> io::Result<ShardHandle> {
     match word.recv() {
         Ok(()) => Ok(thread),
@@ -226,8 +226,8 @@ impl Drop for Ended {
 }
 
 impl<M: Machine> Edge<M> {
-    /// Runs the drive loop on a plain thread, until [`Post::Stop`](crate::edge::Post::Stop) and the last descriptor is
-    /// closed.
+    /// Runs the drive loop on a plain thread until [`Post::Stop`](crate::edge::Post::Stop) arrives and the last
+    /// descriptor is closed.
     fn run(&mut self, started: &Sender<()>) -> io::Result<()> {
         let mut rest = self.begin(started)?;
         loop {
@@ -269,7 +269,7 @@ impl<M: Machine> Edge<M> {
         completed.close().await.map_err(io::Error::from)
     }
 
-    /// Arms the initial operations, and reports that the shard accepts.
+    /// Arms the initial operations, and reports that the shard accepts connections.
     fn begin(&mut self, started: &Sender<()>) -> io::Result<Rest> {
         self.watch_bell(BELL);
         self.listeners.listen(&mut self.io.ring);
@@ -281,7 +281,7 @@ impl<M: Machine> Edge<M> {
         })
     }
 
-    /// Runs one turn, measures it, and returns the next action.
+    /// Runs one turn, measures its duration, and returns what to do next.
     fn go_on(&mut self, rest: &mut Rest) -> AfterTurn {
         let before = self.io.turn.read();
         if let Some(since) = self.io.turn.stood_still(before) {
@@ -317,7 +317,7 @@ impl<M: Machine> Edge<M> {
         AfterTurn::Sleep(slept_at)
     }
 
-    /// Runs one turn in fixed order; returns whether there was traffic.
+    /// Runs the steps of one turn in a fixed order; returns whether there was traffic.
     fn turn(&mut self) -> bool {
         self.io.turn.begin(self.sessions.machine().work());
         self.io.counts.turns += 1;
@@ -350,12 +350,12 @@ impl<M: Machine> Edge<M> {
         traffic
     }
 
-    /// The work done so far in this turn, in units.
+    /// Returns the work done so far in this turn, in units.
     pub(crate) fn work_of_turn(&self) -> u64 {
         self.io.turn.work(self.sessions.machine().work())
     }
 
-    /// Informs the machine that this turn's sends are done, if there were any, and returns the time.
+    /// Informs the machine that this turn's sends are complete, if there were any, and returns the time.
     fn tell_flushed(&mut self) -> Option<Instant> {
         let (now, at) = self.io.turn.after_sends()?;
         self.sessions.machine_mut().flushed(at);
@@ -373,7 +373,7 @@ impl<M: Machine> Edge<M> {
         }
     }
 
-    /// Whether there is work that no completion will signal.
+    /// Whether there is work for which no completion will arrive.
     fn busy(&mut self) -> bool {
         self.sessions.connections().has_work()
             || self.sessions.streams().has_work()
@@ -389,7 +389,7 @@ impl<M: Machine> Edge<M> {
         self.next_deadline().is_some_and(|due| due <= now)
     }
 
-    /// Earliest deadline of the machine and of the edge, links included.
+    /// Returns the earliest deadline of the machine and of the edge, including links.
     fn next_deadline(&self) -> Option<Now> {
         let deadlines = [
             self.sessions.machine().deadline(),
@@ -399,7 +399,8 @@ impl<M: Machine> Edge<M> {
         deadlines.into_iter().flatten().min()
     }
 
-    /// Time at which something is due even without input, or at which the shard must show that it is running.
+    /// Returns the time at which something is due even without input, or at which the shard must show that it is still
+    /// running.
     fn next_due(&self) -> Option<Instant> {
         let deadline = self.next_deadline();
         let deadline = deadline.and_then(|due| self.io.turn.instant(due));
@@ -410,7 +411,7 @@ impl<M: Machine> Edge<M> {
         self.listeners.next_due().into_iter().chain(others).min()
     }
 
-    /// Waits for completions and letters, until the next deadline or `most`.
+    /// Waits for completions and letters until the next deadline, but no longer than `most`.
     fn sleep_in_ring(&mut self, now: Instant, most: Option<Instant>) -> io::Result<()> {
         let until = self.next_due().into_iter().chain(most).min();
         self.sessions.mail().own().fall_asleep(Sleep::InRing);
@@ -444,25 +445,25 @@ impl<M: Machine> Edge<M> {
         self.io.ring.enter(0, None)
     }
 
-    /// Polls the mailbox's bell in the ring.
+    /// Polls the mailbox's bell through the ring.
     pub(crate) fn watch_bell(&mut self, key: Key) {
         self.io.ring.bell(self.sessions.mail().own().bell(), key);
     }
 }
 
-/// Next action after a turn.
+/// Action to take after a turn.
 enum AfterTurn {
-    /// Run another turn: there is work that no completion will signal.
+    /// Run another turn, since there is work for which no completion will arrive.
     Turn,
-    /// Sleep: nothing has been due since this time.
+    /// Sleep, since nothing has been due since this time.
     Sleep(Instant),
-    /// End: everything is closed.
+    /// End, since everything is closed.
     End,
 }
 
 /// State of a shard between turns.
 struct Rest {
-    /// Time until which the shard stays awake after the last traffic.
+    /// Time until which the shard stays awake after the most recent traffic.
     awake_until: Instant,
     /// Whether the last turn followed a sleep.
     slept: bool,
@@ -473,8 +474,8 @@ const BELL: Key = Key::new(0);
 /// Number of threads of an executor: its own, and one for blocking calls.
 const THREADS: usize = 2;
 
-/// Number of entries in each of the executor's rings. The drive loop has one read in flight and the executor a few
-/// timers; up to this number a ring takes two pages.
+/// Number of entries in each of the executor's rings. The drive loop has one read in flight, and the executor a few
+/// timers; a ring of up to this size takes two pages.
 const RING_DEPTH: usize = 64;
 
 /// Preemption interval of the executor, long because nothing else runs on it during the loop.

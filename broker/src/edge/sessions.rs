@@ -1,7 +1,7 @@
 //! Sessions of a shard: the machine, and the data passed to and from it.
 //!
-//! Enforces the rule of the interface: after each input the machine's outputs are drained. Handling an output only
-//! marks the connection; the effect on the socket follows once per turn, when touched connections are flushed. So no
+//! Enforces the rule of the machine's interface: after each input, all outputs are drained. Handling an output only
+//! marks the connection; its socket is affected once per turn, when touched connections are flushed. Therefore no
 //! output is handled while another is being processed.
 //!
 //! In reading order: this module; `intake.rs` (receiving), `flush.rs` (sending), `end.rs` (the end of a connection on
@@ -28,21 +28,21 @@ use broker_core::{address_shares::Origin, id::SessionKey};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// The machine of one shard, and its sessions wherever they are: on a connection, on a link, or in transit to another
+/// The machine of one shard, and its sessions, wherever they are: on a connection, on a link, or in transit to another
 /// shard.
 pub(crate) struct Sessions<M: Machine> {
     machine: M,
     connections: Connections,
     streams: Streams<M>,
-    /// Unacknowledged bytes of sessions' peers, as requested by the machine: session, bytes, and round-trip time.
+    /// Responses to the machine's queries for unacknowledged bytes: session, number of bytes, and round-trip time.
     told: VecDeque<(SessionKey, u32, u32)>,
-    /// Devices in force, against which certificates of open connections are checked.
+    /// Current devices, against which the certificates of open connections are checked.
     devices: Option<Arc<Devices>>,
     mail: Mail<M>,
 }
 
 impl<M: Machine> Sessions<M> {
-    /// Creates the sessions of a machine, initially only those it starts with.
+    /// Creates the sessions of a machine, at first only those with which the machine starts.
     pub(crate) fn new(machine: M, mail: Mail<M>, streams: Streams<M>) -> Self {
         Self {
             machine,
@@ -54,19 +54,19 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Read access to the machine.
+    /// Returns the machine.
     #[inline]
     pub(crate) fn machine(&self) -> &M {
         &self.machine
     }
 
-    /// The machine, for calls that are not inputs. Outputs may follow: see [`Self::drain`].
+    /// Returns the machine for calls that are not inputs. Outputs may follow: see [`Self::drain`].
     #[inline]
     pub(crate) fn machine_mut(&mut self) -> &mut M {
         &mut self.machine
     }
 
-    /// The connections of clients.
+    /// Returns the connections of clients.
     #[inline]
     pub(crate) fn connections(&self) -> &Connections {
         &self.connections
@@ -78,24 +78,24 @@ impl<M: Machine> Sessions<M> {
         &mut self.connections
     }
 
-    /// Sets the devices against which certificates of open connections are checked.
+    /// Sets the devices against which the certificates of open connections are checked.
     pub(crate) fn judge_by(&mut self, devices: Option<Arc<Devices>>) {
         self.devices = devices;
     }
 
-    /// The shard's links, and the streams on them.
+    /// Returns the shard's links and the streams on them.
     #[inline]
     pub(crate) fn streams(&self) -> &Streams<M> {
         &self.streams
     }
 
-    /// The shard's mail.
+    /// Returns the shard's mail.
     #[inline]
     pub(crate) fn mail(&self) -> &Mail<M> {
         &self.mail
     }
 
-    /// Opens a session for an accepted connection, evicting another one if `full`. `None` if that is impossible.
+    /// Opens a session for an accepted connection, evicting another one if `full`. `None` if none can be evicted.
     pub(crate) fn open(&mut self, peer: Peer, full: bool, at: Moment) -> Option<SessionKey> {
         if full {
             self.machine.open_instead(peer, at)
@@ -104,7 +104,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Adds the connection of a newly opened session; `tls` if its handshake follows.
+    /// Adds the connection of a newly opened session; `tls` states that a handshake follows.
     pub(crate) fn enter(
         &mut self,
         session: SessionKey,
@@ -118,7 +118,7 @@ impl<M: Machine> Sessions<M> {
         self.drain(io);
     }
 
-    /// Makes sure that a connection is read as required; see [`Connections::watch`].
+    /// Ensures that a connection is read as required; see [`Connections::watch`].
     #[inline]
     pub(crate) fn watch(&mut self, session: SessionKey, io: &mut Io) {
         self.connections.watch(session, &self.machine, &mut io.ring);
@@ -130,13 +130,14 @@ impl<M: Machine> Sessions<M> {
     }
 
     /// Passes an input to the machine and handles its outputs. Not for [`Input::Received`], whose bytes are borrowed
-    /// from here: it is handled in place, followed by [`Self::drain`].
+    /// from this struct: callers pass that to the machine themselves, and then call [`Self::drain`].
     pub(crate) fn feed(&mut self, input: Input<'_, M::Letter>, io: &mut Io) {
         self.machine.handle(input, io.turn.at());
         self.drain(io);
     }
 
-    /// Reports to the machine how many bytes were passed to the kernel, and how many on the wire.
+    /// Reports to the machine how many of its bytes the kernel has accepted, and how many bytes they occupy on the
+    /// wire.
     fn report_sent(&mut self, session: SessionKey, (bytes, on_wire): (usize, usize), io: &mut Io) {
         io.turn.report();
         let sent = Input::Sent {
@@ -169,7 +170,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Queries the unacknowledged bytes of a session's peer, before any other operation on its socket.
+    /// Determines the unacknowledged bytes of a session's peer, before any other operation on the session's socket.
     fn look(&mut self, session: SessionKey, io: &mut Io) {
         let Some(connection) = self.connections.get(session) else {
             self.told.extend(self.streams.look(session));

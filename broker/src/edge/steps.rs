@@ -1,5 +1,5 @@
-//! Steps of a turn that involve several parts of the edge: dispatch of the ring's completions and queued handshakes;
-//! letters; and the end of the turn.
+//! Steps of a turn that involve several parts of the edge: dispatching the ring's completions and queued handshakes;
+//! processing letters; ending the turn.
 
 use crate::edge::Edge;
 use crate::edge::connection::{Destination, Stage, session};
@@ -13,7 +13,7 @@ use broker_core::work_units;
 use ring::{Completion, Key, Received};
 
 impl<M: Machine> Edge<M> {
-    /// Handles one completion; returns whether it was traffic, which keeps the shard from sleeping deeply.
+    /// Handles one completion; returns whether it counts as traffic, which keeps the shard from sleeping deeply.
     pub(crate) fn complete(&mut self, completion: Completion) -> bool {
         match completion {
             Completion::Received {
@@ -53,7 +53,7 @@ impl<M: Machine> Edge<M> {
         true
     }
 
-    /// Handles a completion of a connection without a session.
+    /// Handles a completion for a connection without a session.
     fn link_received(&mut self, key: Key, received: Received, more: bool) {
         let (sessions, io) = (&mut self.sessions, &mut self.io);
         match link_end(key) {
@@ -87,8 +87,8 @@ impl<M: Machine> Edge<M> {
 }
 
 impl<M: Machine> Edge<M> {
-    /// Takes letters, up to a limit; returns whether any of them is traffic. The server's own requests are not: they
-    /// arrive every other second, and would wake a shard without clients three times for each.
+    /// Processes letters, up to a limit; returns whether any of them counts as traffic. The server's own requests do
+    /// not: they arrive every other second, and each would wake a shard without clients three times.
     pub(crate) fn take_letters(&mut self) -> bool {
         let mut traffic = false;
         for _ in 0..LETTERS_PER_TURN {
@@ -137,7 +137,7 @@ impl<M: Machine> Edge<M> {
         traffic
     }
 
-    /// Shifts the clocks. Work that becomes due during an advance is done and sent deadline by deadline, before
+    /// Shifts the clocks. When advancing, performs and sends the work of one deadline after another, before handling
     /// anything received in the meantime.
     fn leap(&mut self, shift: Shift) {
         let (advances, until) = self.io.turn.shift(shift);
@@ -189,8 +189,8 @@ impl<M: Machine> Edge<M> {
 // The end of a turn: touched connections are flushed, and those that leave go where they are to go.
 
 impl<M: Machine> Edge<M> {
-    /// Flushes all connections touched in this turn, and performs the actions of their stages. Connections touched by
-    /// these actions are flushed in the next turn.
+    /// Flushes all connections touched in this turn, and performs the actions required by their stages. Connections
+    /// touched by these actions are flushed in the next turn.
     pub(crate) fn flush_touched(&mut self) {
         let mut touched = self.sessions.connections_mut().take_touched();
         for session in touched.drain(..) {

@@ -1,23 +1,23 @@
-//! Links of a shard: connections with other nodes that carry many clients, one stream each.
+//! A shard's links: connections with other nodes that carry many clients, with one stream per client.
 //!
 //! ```text
 //!  client ──► connection ──► clients.rs ──► Link ══ TLS ══ Link ──► sessions/served.rs ──► machine
 //!             that has left the table      front            owner     a session without a socket
 //! ```
-//! A link connects one shard of the front to the owner's shard with the channels of its streams: the hello names it,
-//! and the connection is handed over once, before any frames. So a stream's messages take a single path on both nodes,
-//! without letters. The front opens a link when a client needs it, and closes it after a minute without streams; the
-//! link protocol is in [`broker_core::cluster::link`].
+//! A link connects a shard of the front to the owner's shard that owns the channels of its streams: the hello names
+//! that shard, and the connection is handed over once, before any frames. A stream's messages therefore take a single
+//! path on both nodes, without letters. The front opens a link when a client needs it, and closes the link after a
+//! minute without streams; the link protocol is in [`broker_core::cluster::link`].
 //!
 //! ```text
 //!  front: connect ──► Hello ──────────────────────► Open ──► Over: what is armed or in flight completes
 //!  owner: accept ───► Hello ──► other shard ──► Open ──┘
 //! ```
 //! A peer of an inner listener is a stranger until the handshake proves that it is a node. The number of strangers is
-//! limited, the oldest is evicted, and none gets a response, since only nodes should reach that port.
+//! limited; at the limit the oldest is evicted. No stranger gets a response, since only nodes should reach that port.
 //!
 //! At the end of a turn, sessions and clients exchange their bytes with links; then each link that was touched or is
-//! due gets a tick and one write.
+//! due is ticked and written to once.
 
 pub(crate) mod clients;
 pub(crate) mod wire;
@@ -43,49 +43,50 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use wire::{Local, Stage, Wire, connecting, keep_alive};
 
-/// The links of one shard, and the local sides of their streams.
+/// The links of one shard, and the local ends of their streams.
 pub(crate) struct Streams<M: Machine> {
     pub(crate) shard: ShardId,
     pub(crate) links: Option<Arc<Links>>,
     pub(crate) wires: Places<Wire>,
-    /// Connections to the inner listener in their handshake, oldest first.
+    /// Connections to the inner listener that are in their handshake, oldest first.
     strangers: BTreeSet<(Now, u32)>,
-    /// Links to other nodes, by node and shard.
+    /// Links to other nodes, by node and by the shard of that node.
     routes: BTreeMap<(NodeId, u16), u32>,
-    /// Number of shards of each node, according to its last hello.
+    /// Number of shards of each node, according to its most recent hello.
     shards: BTreeMap<NodeId, u16>,
     turns: Turns,
     pub(crate) clients: Places<Client<M>>,
-    /// Clients waiting for a link, by address, with the size of their requests.
+    /// Clients waiting for a link, grouped by address, with the sizes of their requests.
     pub(crate) waiting: Crowd<u32>,
     pub(crate) waiting_bytes: usize,
     pub(crate) sessions: BTreeMap<SessionKey, Served>,
     pub(crate) touched_sessions: Vec<SessionKey>,
-    /// Frames to be passed to the engine of a link.
+    /// Frames to be passed to a link's TLS engine.
     frames: Vec<u8>,
 }
 
-/// A session served by a stream of a link.
+/// A session that a stream of a link serves.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Served {
     pub(crate) link: u32,
     pub(crate) id: u32,
     pub(crate) is_touched: bool,
-    /// Whether the machine has released the session: the stream ends after its unsent bytes.
+    /// Whether the machine has released the session, so that the stream ends after its unsent bytes.
     pub(crate) is_closing: bool,
-    /// Whether the machine could not accept the received bytes.
+    /// Whether the machine was unable to accept the received bytes.
     pub(crate) is_paused: bool,
-    /// Whether its request may be retried on another owner: it is not a call, and no part of a response has been sent.
+    /// Whether the session's request may be retried with another owner: it is not a call, and no part of a response has
+    /// been sent.
     pub(crate) may_be_repeated: bool,
-    /// Whether the machine knows that the client has closed its sending side.
+    /// Whether the machine has been informed that the client closed its sending side.
     pub(crate) is_ended: bool,
-    /// Round-trip time to the client, as last reported by its front.
+    /// Round-trip time to the client in milliseconds, as last reported by the front.
     pub(crate) round_trip_ms: u32,
 }
 
 impl Served {
-    /// Returns `how`, or that the stream did not begin if its front may retry with the next owner because nothing was
-    /// sent.
+    /// Returns `how`, or else that the stream did not begin if nothing was sent, so that its front may retry with the
+    /// next owner.
     pub(crate) fn end(&self, how: How) -> How {
         if self.may_be_repeated {
             How::NotBegun
@@ -95,10 +96,10 @@ impl Served {
     }
 }
 
-/// The link for a stream.
+/// State of the link for a new stream.
 pub(crate) enum Route {
     Ready(u32),
-    /// Being opened; not available yet.
+    /// Being opened, and not yet available.
     Awaited,
     None(PassFailure),
 }
@@ -122,7 +123,7 @@ impl<M: Machine> Streams<M> {
         }
     }
 
-    /// Whether no link and no client exists, including those that are closing.
+    /// Whether there are no links and no clients, including those that are closing.
     pub(crate) fn is_empty(&self) -> bool {
         let is_empty = self.wires.len() == 0 && self.clients.len() == 0;
         debug_assert!(
@@ -141,13 +142,13 @@ impl<M: Machine> Streams<M> {
         self.wires.has_work() || self.clients.has_work() || !self.touched_sessions.is_empty()
     }
 
-    /// The earliest deadline of a link or a client.
+    /// Returns the earliest deadline of a link or a client.
     pub(crate) fn next_due(&self) -> Option<Now> {
         let both = [self.wires.next_due(), self.clients.next_due()];
         both.into_iter().flatten().min()
     }
 
-    /// Marks the stream of a session to be served at the end of the turn. Returns `false` if it is not a stream.
+    /// Marks a session's stream to be served at the end of the turn. Returns `false` if the session is not on a stream.
     pub(crate) fn touch_session(&mut self, session: SessionKey) -> bool {
         let Some(served) = self.sessions.get_mut(&session) else {
             return false;
@@ -158,19 +159,19 @@ impl<M: Machine> Streams<M> {
         true
     }
 
-    /// The link with this number, if it is open.
+    /// Returns the link with this number, if it is open.
     pub(crate) fn link(&mut self, place: u32) -> Option<&mut Link> {
         self.wires.get_mut(place)?.link()
     }
 
-    /// The link of a session's stream, with the stream's id.
+    /// Returns the link of a session's stream, with the stream's id.
     pub(crate) fn link_of(&mut self, session: SessionKey) -> Option<(&mut Link, u32)> {
         let &Served { link, id, .. } = self.sessions.get(&session)?;
         Some((self.wires.get_mut(link)?.link()?, id))
     }
 
-    /// Unacknowledged bytes of a session's stream, with the client's round-trip time; requests an update from the
-    /// front.
+    /// Returns the unacknowledged bytes of a session's stream, with the client's round-trip time, and requests an
+    /// update from the front.
     pub(crate) fn look(&mut self, session: SessionKey) -> Option<(SessionKey, u32, u32)> {
         let &Served {
             link,
@@ -185,7 +186,7 @@ impl<M: Machine> Streams<M> {
         Some((session, bytes, round_trip_ms))
     }
 
-    /// Open links, for operators.
+    /// Returns the open links, for operators.
     pub(crate) fn table(&self) -> LinkTable {
         let mut table = LinkTable::new();
         let places = self.wires.all().into_iter();
@@ -198,14 +199,14 @@ impl<M: Machine> Streams<M> {
         table
     }
 
-    /// The local side of a stream.
+    /// Returns the local end of a stream.
     pub(crate) fn local(&self, place: u32, id: u32) -> Option<Local> {
         self.wires.get(place)?.locals.get(&id).copied()
     }
 
     // The way to another node.
 
-    /// The link for a channel of this slot; opened if there is none.
+    /// Returns the link for a channel in this slot, opening one if there is none.
     pub(crate) fn route(&mut self, node: NodeId, slot: Slot, io: &mut Io) -> Route {
         let shards = self.shards.get(&node);
         let shard = shards.map_or(ANY_SHARD, |shards| slot.shard(*shards).0);
@@ -229,7 +230,7 @@ impl<M: Machine> Streams<M> {
         }
     }
 
-    /// Starts connecting a link.
+    /// Starts to connect a link.
     fn connect(&mut self, node: NodeId, shard: u16, io: &mut Io) -> Result<(), PassFailure> {
         let links = self.links.as_ref().ok_or(PassFailure::Connect)?;
         let address = links.address(node, self.shard, &mut self.turns);
@@ -260,13 +261,13 @@ impl<M: Machine> Streams<M> {
         Ok(())
     }
 
-    /// Whether another link is permitted.
+    /// Whether another link may be opened.
     fn has_room(&self) -> bool {
         self.wires.len() - self.strangers.len() < LINKS_PER_SHARD_MAX
     }
 
-    /// Accepts a connection to the inner listener from `origin`. If there are too many unauthenticated ones, closes the
-    /// oldest.
+    /// Accepts a connection to the inner listener from `origin`. If there are too many unauthenticated connections,
+    /// closes the oldest.
     pub(crate) fn accept(&mut self, socket: OwnedFd, origin: Origin, io: &mut Io) {
         if self.strangers.len() >= STRANGERS_MAX
             && let Some(&(_, oldest)) = self.strangers.first()
@@ -292,8 +293,8 @@ impl<M: Machine> Streams<M> {
         self.count(io);
     }
 
-    /// Adopts a connection whose peer has authenticated as a node. Closes it and returns `None` if there are too many
-    /// links, or the shard is stopping.
+    /// Takes over a connection whose peer has authenticated as a node. Closes the connection and returns `None` if
+    /// there are too many links, or the shard is stopping.
     pub(crate) fn enter(&mut self, arrived: Travelling, io: &mut Io) -> Option<u32> {
         let has_room = self.has_room() && !io.stopping;
         let place = Some(arrived)
@@ -317,8 +318,8 @@ impl<M: Machine> Streams<M> {
         Some(place)
     }
 
-    /// Records that the peer of a connection has authenticated as a node. Returns `false` if there are too many links;
-    /// a link opened by this shard is counted from the start.
+    /// Records that a connection's peer has authenticated as a node. Returns `false` if there are too many links; links
+    /// opened by this shard are counted from the start.
     pub(crate) fn is_node(&mut self, place: u32, io: &mut Io) -> bool {
         let has_room = self.has_room();
         let was_stranger = self.forget_stranger(place);
@@ -331,7 +332,7 @@ impl<M: Machine> Streams<M> {
         wire.is_some_and(|wire| self.strangers.remove(&(wire.began, place)))
     }
 
-    /// Closes an unauthenticated connection that has taken longer than a node needs to authenticate. Returns `false` if
+    /// Closes an unauthenticated connection that has taken longer to authenticate than a node needs. Returns `false` if
     /// there is none.
     pub(crate) fn make_room(&mut self, io: &mut Io) -> bool {
         let now = io.turn.at().now;
@@ -348,7 +349,7 @@ impl<M: Machine> Streams<M> {
         io.counts.links = (self.wires.len() - self.strangers.len()) as u64;
     }
 
-    /// Removes a link for another shard, unless an operation is armed on it.
+    /// Removes a link that belongs to another shard, unless an operation on it is armed.
     pub(crate) fn take_out(&mut self, place: u32, io: &mut Io) -> Option<Travelling> {
         let wire = self.wires.get(place);
         wire.filter(|wire| wire.connection.at_rest())?;
@@ -368,8 +369,8 @@ impl<M: Machine> Streams<M> {
         })
     }
 
-    /// Records the number of shards of a link's node, and which of them is the peer. Returns the clients waiting for a
-    /// link to that node.
+    /// Records the number of shards of a link's node, and which of them is the peer. Returns the clients that are
+    /// waiting for a link to that node.
     pub(crate) fn greeted(&mut self, place: u32, shard: u16, shards: u16) -> Vec<u32> {
         let Some(to) = self.wires.get_mut(place).and_then(|wire| wire.to.as_mut()) else {
             return Vec::new();
@@ -395,7 +396,7 @@ impl<M: Machine> Streams<M> {
         }
     }
 
-    /// Prevents new streams on a link.
+    /// Prevents new streams from using a link.
     pub(crate) fn forget_route(&mut self, place: u32) {
         let to = self.wires.get(place).and_then(|wire| wire.to);
         if let Some(to) = to.filter(|to| self.routes.get(to) == Some(&place)) {
@@ -403,7 +404,7 @@ impl<M: Machine> Streams<M> {
         }
     }
 
-    /// Handles a link that ended before it was open. Returns the clients waiting for its node.
+    /// Handles a link that ended before it was open. Returns the clients that were waiting for its node.
     pub(crate) fn failed(&mut self, place: u32) -> Vec<u32> {
         let wire = self.wires.get(place);
         let Some((node, _)) = wire.filter(|wire| wire.begins()).and_then(|wire| wire.to) else {
@@ -415,7 +416,7 @@ impl<M: Machine> Streams<M> {
         self.waiting_for(node)
     }
 
-    /// Counts a connection of another node that ended before it was open.
+    /// Counts a connection from another node that ended before it was open.
     pub(crate) fn count_refusal(&self, place: u32, why: PassFailure, io: &mut Io) {
         let wire = self.wires.get(place);
         let Some(wire) = wire.filter(|wire| wire.begins() && wire.to.is_none()) else {
@@ -438,7 +439,7 @@ impl<M: Machine> Streams<M> {
 
     // The end of a link.
 
-    /// Shuts a link's connection down for reading and writing, with a RST if `reset`, unless it was idle.
+    /// Shuts down a link's connection for reading and writing, with a RST if `reset`, unless the link was idle.
     pub(crate) fn drop_wire(&mut self, place: u32, reset: bool, io: &mut Io) {
         self.forget_route(place);
         self.forget_stranger(place);
@@ -459,7 +460,7 @@ impl<M: Machine> Streams<M> {
         self.wires.touch(place);
     }
 
-    /// Arms the operations required on a link and sets its deadline, or closes it if there are none.
+    /// Arms the operations that a link requires and sets its deadline, or closes the link if there are none.
     pub(crate) fn settle(&mut self, place: u32, io: &mut Io) {
         let Some(wire) = self.wires.get_mut(place) else {
             return;
@@ -475,7 +476,7 @@ impl<M: Machine> Streams<M> {
         self.wires.serve_by(place, due);
     }
 
-    /// Writes the frames of one turn. Returns `false` if the connection is broken.
+    /// Writes a turn's frames. Returns `false` if the connection is broken.
     pub(crate) fn write(&mut self, place: u32, io: &mut Io) -> bool {
         let wire = self.wires.get_mut(place);
         let Some(wire) = wire.filter(|wire| !wire.connection.sending) else {
@@ -491,8 +492,8 @@ impl<M: Machine> Streams<M> {
         is_whole
     }
 
-    /// The link with the most buffered bytes, if the total of all links exceeds `most`. Called when a link's buffer has
-    /// grown.
+    /// Returns the link with the most buffered bytes if the total of all links exceeds `most`. Called after a link's
+    /// buffer has grown.
     pub(crate) fn fullest(&self, place: u32, most: usize) -> Option<u32> {
         let held = |place: &u32| self.wires.get(*place).map_or(0, Wire::held);
         if held(&place) == 0 {
@@ -505,7 +506,7 @@ impl<M: Machine> Streams<M> {
     }
 }
 
-/// The hello of this node, on a link to the node with that name.
+/// Returns this node's hello, for a link to the node with that name.
 fn hello<'a>(own: &'a OwnNode, to: NodeName<'a>, shard: u16) -> Hello<'a> {
     Hello {
         version: INNER_VERSION,
@@ -522,7 +523,7 @@ fn hello<'a>(own: &'a OwnNode, to: NodeName<'a>, shard: u16) -> Hello<'a> {
 }
 
 impl<M: Machine> Streams<M> {
-    /// The initial bytes sent by the front of a link.
+    /// Returns the first bytes that the front sends on a link.
     pub(crate) fn own_hello(&self, place: u32) -> Option<Vec<u8>> {
         let links = self.links.as_deref()?;
         let (node, shard) = self.wires.get(place)?.to?;
@@ -537,11 +538,11 @@ impl<M: Machine> Streams<M> {
         Some(bytes)
     }
 
-    /// Parses the peer's hello once it is complete; an owner also gets its reply. `None` also for a link that does not
-    /// expect one.
+    /// Parses the peer's hello once it is complete; on the owner's side, also returns the reply. `None` also for a link
+    /// that does not expect a hello.
     ///
     /// # Errors
-    /// The hello is malformed, or not for this node.
+    /// Fails if the hello is malformed, or not addressed to this node.
     pub(crate) fn read_hello(&self, place: u32) -> Result<Option<Greeting>, NotHello> {
         let wire = self.wires.get(place);
         let (Some(wire), Some(links)) = (wire, self.links.as_deref()) else {
@@ -582,6 +583,6 @@ pub(crate) struct Greeting {
     pub(crate) shard: u16,
     pub(crate) shards: u16,
     pub(crate) own_shards: u16,
-    /// The owner's hello in reply.
+    /// The hello with which the owner replies.
     pub(crate) answer: Vec<u8>,
 }

@@ -1,20 +1,21 @@
-//! TLS of one connection: decryption and encryption; and its first bytes, when the server name decides how it is
-//! served. Does not own a socket.
+//! TLS of one connection: decryption and encryption, and the first bytes if the server name decides how the connection
+//! is served. Does not own a socket.
 //!
 //! Theory of operation. rustls' unbuffered connection holds keys and states, but no bytes. Received data is processed
-//! in place, in the lent receive buffer; only the tail of an unfinished record is kept (`held`), and the next receive
-//! is appended to it. Output of rustls itself (handshake, tickets, alerts) is collected in `out` and sent before the
-//! next application data.
+//! in place, in the borrowed receive buffer; only the tail of an incomplete record is kept (`held`), and the next
+//! receive is appended to it. Output of rustls itself (handshake, tickets, alerts) is collected in `out` and sent
+//! before the next application data.
 //!
 //! ```text
 //!  receive ──► [held ++] bytes ──► process_tls_records ──► plain (the shard's scratch) ──► machine
 //!                      └ unfinished tail ──► held
 //!                                           └► out ──► write() ──► the shard's other scratch ──► socket
 //! ```
-//! rustls identifies an unfinished handshake message by its offset in the bytes passed to it. So every call, even one
-//! that only writes, must pass exactly the held bytes.
+//! rustls identifies an incomplete handshake message by its offset in the bytes passed to it. Therefore every call,
+//! even one that only writes, must pass exactly the held bytes.
 //!
-//! Towards clients it is the accepting side; between nodes it is either. The engine itself is in `tls_engine.rs`.
+//! Towards clients, the connection is the accepting side; between nodes, it may be either side. The engine itself is in
+//! `tls_engine.rs`.
 
 use crate::devices::{CertificateJudgement, DeviceTls, Devices};
 use crate::edge::limits::{HELD_BYTES, HELD_BYTES_SECURED, TLS_OUT_BYTES};
@@ -29,20 +30,20 @@ use rustls::server::{Acceptor, UnbufferedServerConnection};
 use rustls::{ClientConfig, HandshakeKind, ServerConfig};
 use std::sync::Arc;
 
-/// TLS state of a connection. Boxed once and moved in its box, also to another shard.
+/// TLS state of a connection. Boxed once and moved in its box, including to another shard.
 pub(crate) struct Tls {
     engine: Engine,
-    /// Whether the client is asked for a certificate, once known.
+    /// Whether a certificate is requested from the client, once known.
     asked: Option<Box<Asked>>,
-    /// Bytes of an unfinished record or handshake message.
+    /// Bytes of an incomplete record or handshake message.
     held: Vec<u8>,
-    /// Bytes to send before any application data.
+    /// Bytes to be sent before any application data.
     out: Vec<u8>,
-    /// Address of the peer, which is charged for its buffers.
+    /// The peer's address, to which buffered bytes are charged.
     origin: Origin,
-    /// Bytes currently included in the shard's counters.
+    /// Numbers of bytes currently included in the shard's counters.
     charged: Held,
-    /// Start of the incomplete record, after the handshake; `None` while reading is paused.
+    /// Time at which the incomplete record began, after the handshake; `None` while reading is paused.
     begun: Option<Now>,
     /// Whether the handshake has been counted as finished, whatever its outcome.
     over: bool,
@@ -52,7 +53,7 @@ pub(crate) struct Tls {
     failed: bool,
     /// Whether no bytes of the peer have been processed yet.
     untouched: bool,
-    /// Whether the peer started with plain HTTP, and waits for a response.
+    /// Whether the peer started with plain HTTP and awaits a response.
     plain_http: bool,
     /// Whether the peer started with a PROXY protocol header.
     proxied: bool,
@@ -60,11 +61,11 @@ pub(crate) struct Tls {
     told: bool,
     /// Reason why the engine failed, if any.
     fault: Option<Fault>,
-    /// Description of the peer's offer, if the engine failed because nothing was in common.
+    /// Description of the peer's offer, if the handshake failed because nothing matched.
     offer: Option<Box<str>>,
 }
 
-/// Bytes of unfinished records, by phase.
+/// Numbers of bytes in incomplete records, by phase.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Held {
     /// Bytes in handshakes in progress.
@@ -73,30 +74,29 @@ pub(crate) struct Held {
     pub(crate) secured: u64,
 }
 
-/// The result of a read, in addition to the plaintext.
+/// The result of a read, apart from the plaintext.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Read {
-    /// The peer violated the protocol, or has no version, cipher or protocol in common with this side. An alert is
-    /// pending; nothing more will be read.
+    /// More data is expected.
     More,
-    /// The peer's close_notify: end of its data.
+    /// The peer sent close_notify, which ends its data.
     End,
-    /// The peer violated the protocol, or has nothing in common with us. An alert is pending; nothing more will be
-    /// read.
+    /// The peer violated the protocol, or supports no version, cipher or protocol that this side does. An alert is
+    /// pending; nothing more will be read.
     Failed,
 }
 
 /// The kind of a successful handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// With a signature from this side.
+    /// A full handshake, with a signature from this side.
     Full,
-    /// Resumed with a ticket from this side.
+    /// Resumed with a ticket issued by this side.
     Resumed,
 }
 
 impl Tls {
-    /// Creates an engine that waits for a ClientHello from `origin`.
+    /// Creates an engine that awaits a ClientHello from `origin`.
     pub(crate) fn new(
         config: &Arc<ServerConfig>,
         origin: Origin,
@@ -105,7 +105,7 @@ impl Tls {
         Ok(Self::with(Engine::Server(engine), origin))
     }
 
-    /// Creates an engine that requests a certificate if the client names one of the device servers.
+    /// Creates an engine that requests a certificate if the client asks for one of the devices' server names.
     pub(crate) fn behind(
         door: &Arc<DeviceTls>,
         config: &Arc<ServerConfig>,
@@ -116,8 +116,8 @@ impl Tls {
         Ok(tls)
     }
 
-    /// The server name and certificate presented in the handshake, if one was requested: once the handshake is
-    /// complete, and again under the devices in force when its judgement may be outdated.
+    /// Returns the server name and certificate presented in the handshake, if one was requested: when the handshake has
+    /// completed, and again under the current devices when the judgement of the certificate may be outdated.
     pub(crate) fn shown(&mut self, in_force: Option<&Arc<Devices>>, now_s: u64) -> Option<Shown> {
         if self.engine.is_handshaking() {
             return None;
@@ -137,7 +137,7 @@ impl Tls {
     }
 
     /// Creates a connecting engine on behalf of `origin`, with `name` as the key of session tickets. The caller starts
-    /// it by calling [`Self::read`] without bytes.
+    /// the handshake by calling [`Self::read`] without bytes.
     pub(crate) fn connect(
         config: &Arc<ClientConfig>,
         name: ServerName<'static>,
@@ -173,7 +173,7 @@ impl Tls {
         !self.over
     }
 
-    /// Returns the handshake's kind once, after its completion.
+    /// Returns the handshake's kind, only once after its completion.
     pub(crate) fn just_secured(&mut self) -> Option<Kind> {
         if self.over || self.engine.is_handshaking() {
             return None;
@@ -187,32 +187,32 @@ impl Tls {
         })
     }
 
-    /// The address that the connection comes from.
+    /// Returns the address from which the connection comes.
     pub(crate) fn origin(&self) -> Origin {
         self.origin
     }
 
-    /// Abandons the handshake; `false` if it had already finished.
+    /// Abandons the handshake; returns `false` if it has already finished.
     pub(crate) fn give_up(&mut self) -> bool {
         !std::mem::replace(&mut self.over, true)
     }
 
-    /// Number of bytes of unfinished records.
+    /// Returns the number of bytes of incomplete records.
     pub(crate) fn held_bytes(&self) -> u64 {
         self.held.len() as u64
     }
 
-    /// Time at which the unfinished record began, after the handshake.
+    /// Returns the time at which the incomplete record began, after the handshake.
     pub(crate) fn begun(&self) -> Option<Now> {
         self.begun.filter(|_| self.over)
     }
 
-    /// Suspends the timeout of an unfinished record while the connection is not being read.
+    /// Suspends the timeout of an incomplete record while the connection is not being read.
     pub(crate) fn pause(&mut self) {
         self.begun = None;
     }
 
-    /// Returns the bytes previously included in the shard's counters, and those to be included from now on.
+    /// Returns the numbers of bytes included in the shard's counters so far, and those to include from now on.
     pub(crate) fn recharge(&mut self) -> (Held, Held) {
         let (handshake, secured) = if self.over {
             (0, self.held_bytes())
@@ -223,25 +223,25 @@ impl Tls {
         (std::mem::replace(&mut self.charged, holds), holds)
     }
 
-    /// Removes the engine from the shard's counters, and returns the bytes included in them.
+    /// Removes the connection's bytes from the shard's counters, and returns how many were included.
     pub(crate) fn discharge(&mut self) -> Held {
         std::mem::take(&mut self.charged)
     }
 
-    /// Releases its buffers, since nothing is read or written any more.
+    /// Frees the buffers, since nothing more will be read or written.
     pub(crate) fn let_go(&mut self) {
         self.failed = true;
         self.held = Vec::new();
         self.begun = None;
     }
 
-    /// Stores bytes until [`Self::read`] is called with more, or with none.
+    /// Stores bytes until [`Self::read`] is called, with or without further bytes.
     pub(crate) fn hold(&mut self, bytes: &[u8]) {
         self.held.extend_from_slice(bytes);
     }
 
-    /// Decrypts ciphertext (`bytes` may be empty to continue with the held bytes) and appends its plaintext to `plain`,
-    /// which is never longer than the input and the held bytes.
+    /// Decrypts ciphertext and appends the plaintext to `plain`; `bytes` may be empty to continue with the held bytes.
+    /// The plaintext is never longer than `bytes` and the held bytes together.
     pub(crate) fn read(&mut self, bytes: &mut [u8], plain: &mut Vec<u8>, now: Now) -> Read {
         let (used, read) = self.process(bytes, plain);
         if self.held.is_empty() {
@@ -252,7 +252,7 @@ impl Tls {
         read
     }
 
-    /// Processes the peer's bytes. Returns the number of bytes consumed, and the result.
+    /// Processes the peer's bytes. Returns the number of bytes consumed and the result.
     fn process(&mut self, bytes: &mut [u8], plain: &mut Vec<u8>) -> (usize, Read) {
         if self.failed {
             return (0, Read::Failed);
@@ -285,7 +285,7 @@ impl Tls {
         (used, self.conclude(read))
     }
 
-    /// Whether it has been determined how to serve the connection, given these bytes and those already held.
+    /// Whether these bytes, together with those already held, suffice to decide how the connection is served.
     fn has_chosen(&mut self, bytes: &[u8]) -> bool {
         let Some(Asked::Hello(hello)) = self.asked.as_deref_mut() else {
             return true;
@@ -319,24 +319,25 @@ impl Tls {
         self.untouched && !self.proxied && is_plain_http(bytes)
     }
 
-    /// Records the type of the first bytes: a complete record starts a handshake, an HTTP method never does.
+    /// Records what the first bytes were: a complete record starts a handshake, whereas an HTTP method never does.
     fn first(&mut self, used: usize, speaks_http: bool) {
         self.untouched &= used == 0;
         self.plain_http |= speaks_http;
     }
 
-    /// Whether the connection failed because its peer started with plain HTTP; reported once.
+    /// Whether the connection failed because its peer started with plain HTTP; returns `true` only once.
     pub(crate) fn met_plain_http(&mut self) -> bool {
         self.failed && std::mem::take(&mut self.plain_http)
     }
 
-    /// Whether the connection failed because its peer is not a node of this cluster.
+    /// Whether the connection failed because the peer is not a node of this cluster.
     pub(crate) fn is_foreign(&self) -> bool {
         self.fault == Some(Fault::Foreign)
     }
 
-    /// Reason why the handshake in progress cannot succeed. `None` when the handshake is over, when the peer sent
-    /// nothing that starts one, or when the peer already got the plain response that this port requires TLS.
+    /// Returns the reason why the handshake in progress cannot succeed. `None` if the handshake is over, if the peer
+    /// sent nothing that starts one, or if the peer has already received the plain HTTP response that this port
+    /// requires TLS.
     pub(crate) fn vain(&self) -> Option<TurnedAway> {
         match self.fault {
             _ if self.over || self.told => None,
@@ -350,21 +351,21 @@ impl Tls {
         }
     }
 
-    /// Description of the peer's offer and what would have matched, if nothing was in common.
+    /// Returns a description of the peer's offer and of what would have matched, if nothing did.
     pub(crate) fn offer(&self) -> Option<&str> {
         self.offer.as_deref()
     }
 
-    /// Sets the final plaintext response to a peer that does not speak TLS, in place of an alert.
+    /// Sets the final plaintext response to a peer that does not speak TLS, which replaces an alert.
     pub(crate) fn say_plainly(&mut self, answer: Vec<u8>) {
         self.out = answer;
         self.told = true;
     }
 
-    /// Appends pending output of the engine and then the encrypted `plain`, which may be empty, to `cipher`.
+    /// Appends to `cipher` the pending output of the engine, followed by the encrypted `plain`, which may be empty.
     ///
     /// # Errors
-    /// The connection can no longer send: its keys are exhausted, or it failed.
+    /// Fails if the connection can no longer send, because its keys are exhausted or it has failed.
     pub(crate) fn write(&mut self, plain: &[u8], cipher: &mut Vec<u8>) -> Result<(), Unwritable> {
         if !plain.is_empty() {
             self.gather_out();
@@ -385,7 +386,8 @@ impl Tls {
         !self.out.is_empty()
     }
 
-    /// Queues a close_notify after pending output, once. If it cannot be sent, the connection closes without it.
+    /// Queues a close_notify after pending output, unless already done. If it cannot be sent, the connection closes
+    /// without it.
     pub(crate) fn notify_close(&mut self) {
         if std::mem::replace(&mut self.notified, true)
             || self.failed
@@ -399,7 +401,7 @@ impl Tls {
     }
 
     /// Lets the engine write anything that must precede application data, such as the response to a key update. Not
-    /// during the handshake, when complete records may be held.
+    /// called during the handshake, when complete records may be held.
     fn gather_out(&mut self) {
         if self.failed || self.engine.is_handshaking() {
             return;
@@ -415,7 +417,7 @@ impl Tls {
         self.conclude(read);
     }
 
-    /// The result of a read after applying our own limits; failures are permanent.
+    /// Applies our own limits to the result of a read and returns the final result; failures are permanent.
     fn conclude(&mut self, read: Step) -> Read {
         let read = match read {
             Step::More => Read::More,
@@ -440,7 +442,7 @@ impl Tls {
     }
 }
 
-/// The peer's offer in its ClientHello, if the handshake just failed because of it.
+/// Returns the peer's offer in its ClientHello, if the handshake just failed because of it.
 fn offer(step: Step, bytes: &[u8]) -> Option<Box<str>> {
     match step {
         Step::Failed(Fault::Disagreed) => Some(tls_offer::offer(bytes)?.into()),
@@ -465,11 +467,11 @@ fn is_plain_http(bytes: &[u8]) -> bool {
 // A copy of them is shown to the library's acceptor, for the name alone; then the engine is shown the bytes
 // themselves, all of them. So a ClientHello may come in pieces of any size.
 
-/// A connection whose server name is unknown so far, or that is asked for a certificate.
+/// A connection whose server name is not known yet, or from which a certificate is requested.
 pub(crate) enum Asked {
-    /// Waiting for the server name.
+    /// The server name is not known yet.
     Hello(Box<Hello>),
-    /// Requesting a certificate for this server name of these devices, with the judgement if available.
+    /// A certificate is requested for this server name of these devices; includes its judgement, if available.
     Certificate(Arc<Devices>, Box<str>, Option<CertificateJudgement>),
 }
 
@@ -477,17 +479,17 @@ pub(crate) enum Asked {
 pub(crate) struct Hello {
     acceptor: Acceptor,
     door: Arc<DeviceTls>,
-    /// Number of its bytes already examined.
+    /// Number of bytes already examined.
     pub(crate) seen: usize,
 }
 
 /// How a connection is served.
 pub(crate) enum Choice {
-    /// Undecided: more of the first bytes are needed.
+    /// Undecided: more bytes are needed.
     Open,
     /// As an ordinary connection.
     Ordinary,
-    /// With a certificate request, under this server name.
+    /// With a certificate request, for this server name.
     Certificate(Arc<ServerConfig>, Arc<DeviceTls>, Box<str>),
 }
 
@@ -500,7 +502,8 @@ impl Hello {
         }
     }
 
-    /// Examines further bytes. Anything but a ClientHello is ordinary: the engine reports the error.
+    /// Examines further bytes. Anything other than a ClientHello is treated as ordinary, so that the engine reports the
+    /// error.
     pub(crate) fn look(&mut self, bytes: &[u8]) -> Choice {
         self.seen += bytes.len();
         let mut rest = bytes;

@@ -9,22 +9,22 @@ use rustls::unbuffered::{
 use rustls::{AlertDescription, CommonState, Error};
 use std::ops::Deref;
 
-/// Keys and state of one connection.
+/// Keys and state of a connection.
 pub(crate) enum Engine {
-    /// Accepting side.
+    /// The accepting side.
     Server(UnbufferedServerConnection),
-    /// Connecting side.
+    /// The connecting side.
     Client(UnbufferedClientConnection),
 }
 
-/// Result of processing the peer's bytes, in addition to plaintext.
+/// Result of processing the peer's bytes, apart from the plaintext.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// More data is expected.
     More,
-    /// The peer's close_notify.
+    /// The peer sent close_notify.
     End,
-    /// The peer violated the protocol, or has no version, cipher or protocol in common with this side.
+    /// The peer violated the protocol, or supports no version, cipher or protocol that this side does.
     Failed(Fault),
 }
 
@@ -35,14 +35,14 @@ pub(crate) enum Fault {
     Foreign,
     /// The peer does not trust the certificate, according to its alert.
     Distrusted,
-    /// No version, cipher or protocol in common.
+    /// The two sides have no version, cipher or protocol in common.
     Disagreed,
     /// The peer violated the protocol, or does not speak TLS.
     Broken,
 }
 
 impl Fault {
-    /// Converts an engine's error, which includes the peer's alert (RFC 8446 section 6.2).
+    /// Classifies an engine's error, which may stem from the peer's alert (RFC 8446 section 6.2).
     fn of(error: &Error) -> Self {
         use AlertDescription as Alert;
         let alert = |alerts: &[Alert]| matches!(error, Error::AlertReceived(alert) if alerts.contains(alert));
@@ -79,7 +79,7 @@ impl Fault {
 }
 
 impl Engine {
-    /// Runs the engine over `bytes` until it needs more. Returns the number of bytes consumed.
+    /// Runs the engine over `bytes` until it needs more data. Returns the number of bytes consumed.
     pub(crate) fn advance(
         &mut self,
         bytes: &mut [u8],
@@ -191,7 +191,7 @@ fn advance<E: Records>(
 }
 
 impl Step {
-    /// Keeps the first error, since later ones only state that the engine cannot continue.
+    /// Keeps the first error, since later errors only state that the engine cannot continue.
     fn failed(self, error: &Error) -> Self {
         match self {
             Self::Failed(_) => self,
@@ -242,7 +242,7 @@ fn written(result: Result<usize, EncryptError>) -> Result<usize, Option<usize>> 
     }
 }
 
-/// Lets `write` fill the end of `out`, first with `guess` bytes of space, then with as many as it requests.
+/// Lets `write` fill the end of `out`, first with `guess` bytes of space, then with as much space as it requests.
 fn append(
     out: &mut Vec<u8>,
     guess: usize,
@@ -265,6 +265,6 @@ fn append(
     Err(Unwritable)
 }
 
-/// Space for the headers and tags of records around a piece of plaintext, and for a message of the engine itself, in
-/// bytes.
+/// Space in bytes for the headers and tags of the records that contain a piece of plaintext, and for a message of the
+/// engine itself.
 const OVERHEAD_BYTES: usize = 1024;

@@ -1,12 +1,12 @@
-//! Offer of a client in a TLS handshake with nothing in common, and what would have matched, as a sentence for
-//! operators. Computed only when a handshake fails for that reason.
+//! Describes, in a sentence for operators, what a client offered in a TLS handshake when nothing matched, and what
+//! would have matched. Computed only when a handshake fails for that reason.
 
 use rustls::crypto::aws_lc_rs;
 use rustls::server::{Accepted, Acceptor};
 use rustls::{SignatureScheme, SupportedCipherSuite};
 use std::fmt::Debug;
 
-/// Describes the offer of the ClientHello at the start of `bytes`, if any, to a server with one or more certificates;
+/// Describes what the ClientHello at the start of `bytes`, if any, offers to a server with one or more certificates;
 /// the most basic mismatches come first.
 pub(crate) fn offer(bytes: &[u8]) -> Option<String> {
     let &[22, _, _, _, _, 1, _, _, _, 3, minor, ..] = bytes else {
@@ -63,7 +63,8 @@ fn names(suites: &[&SupportedCipherSuite]) -> String {
     list(&suites.iter().map(|it| it.suite()).collect::<Vec<_>>())
 }
 
-/// Signature schemes usable with one of the suites. TLS 1.3 excludes PKCS #1 from handshakes (RFC 8446 section 4.2.3).
+/// Returns the signature schemes usable with at least one of the suites. TLS 1.3 excludes PKCS #1 from handshakes (RFC
+/// 8446 section 4.2.3).
 fn signatures(suites: &[&SupportedCipherSuite]) -> Vec<SignatureScheme> {
     let all = aws_lc_rs::default_provider().signature_verification_algorithms;
     let goes = |scheme: &SignatureScheme| {
@@ -85,7 +86,7 @@ fn accepted(bytes: &[u8]) -> Option<Accepted> {
     None
 }
 
-/// Lists names as in RFCs; names unknown to the library are only counted.
+/// Lists names as written in RFCs; names unknown to the library are only counted.
 fn list(all: &[impl Debug]) -> String {
     let names = all.iter().map(|it| format!("{it:?}"));
     let mut names: Vec<_> = names.filter(|name| !name.starts_with("Unknown")).collect();
@@ -96,7 +97,7 @@ fn list(all: &[impl Debug]) -> String {
     }
 }
 
-/// Maximum number of names listed; more than a small client offers.
+/// Maximum number of names listed; small clients offer fewer.
 const NAMES_MAX: usize = 12;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A turn of the drive loop: its time, its work, and its duration.
+//! A turn of the drive loop: its time, its work and its duration.
 
 use crate::edge::{counters::EdgeCounts, limits::LONG_TURN_US};
 use broker_core::limits::STALL_MS;
@@ -10,16 +10,16 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// The current turn, and the shard's clocks.
 pub(crate) struct Turn {
     clock: Clock,
-    /// Time of this turn for the ring; `at` is the same for the machine.
+    /// Time of this turn, for the ring; `at` is the same time for the machine.
     now: Instant,
     at: Moment,
     /// Whether turns are measured by the CPU time of their thread.
     by_cpu: bool,
     /// CPU time of the thread at the start of this turn, if turns are measured in CPU time.
     began: Duration,
-    /// Number of the turn, which determines when a peer's share of receive buffers begins anew.
+    /// Number of the turn, by which a peer's share of receive buffers is renewed.
     number: u32,
-    /// Work of the machine up to the start of this turn; `worked` is the edge's work since then.
+    /// The machine's total work at the start of this turn; `worked` is the edge's work since then.
     begun: u64,
     worked: u64,
     /// Whether sent bytes have been reported to the machine in this turn.
@@ -27,7 +27,7 @@ pub(crate) struct Turn {
 }
 
 impl Turn {
-    /// State before the first turn.
+    /// Creates the state before the first turn.
     pub(crate) fn new(by_cpu: bool) -> Self {
         let mut clock = Clock::new();
         let (now, at) = clock.read();
@@ -44,32 +44,33 @@ impl Turn {
         }
     }
 
-    /// Time of this turn, for the ring.
+    /// Returns the time of this turn, for the ring.
     #[inline]
     pub(crate) fn now(&self) -> Instant {
         self.now
     }
 
-    /// Time of this turn, for the machine.
+    /// Returns the time of this turn, for the machine.
     #[inline]
     pub(crate) fn at(&self) -> Moment {
         self.at
     }
 
-    /// Number of this turn, which wraps around.
+    /// Returns the number of this turn, which wraps around.
     #[inline]
     pub(crate) fn number(&self) -> u32 {
         self.number
     }
 
-    /// Reads the clocks for the next turn; returns the time of the previous one.
+    /// Reads the clocks for the next turn, and returns the time of the previous one.
     pub(crate) fn read(&mut self) -> Instant {
         let before = self.now;
         (self.now, self.at) = self.clock.read();
         before
     }
 
-    /// Start of a long period during which the shard did not run, if any; the previous turn began at `before`.
+    /// Returns when a long period began during which the shard did not run, if there was one; the previous turn began
+    /// at `before`.
     pub(crate) fn stood_still(&self, before: Instant) -> Option<Now> {
         let span = self.now.saturating_duration_since(before).as_millis();
         let span = u64::try_from(span).unwrap_or(u64::MAX);
@@ -88,7 +89,7 @@ impl Turn {
         self.worked += units;
     }
 
-    /// Work of this turn so far, in units; `work` is the machine's total.
+    /// Returns the work of this turn so far, in units; `work` is the machine's total.
     #[inline]
     pub(crate) fn work(&self, work: u64) -> u64 {
         work - self.begun + self.worked
@@ -100,7 +101,7 @@ impl Turn {
         self.reported = true;
     }
 
-    /// Time after this turn's sends, if there were any. Reads the clock for that measurement only.
+    /// Returns the time after this turn's sends, if there were any. Reads the clock only in that case.
     pub(crate) fn after_sends(&mut self) -> Option<(Instant, Moment)> {
         std::mem::take(&mut self.reported).then(|| self.clock.read())
     }
@@ -115,7 +116,7 @@ impl Turn {
         counts.long_turns += u64::from(turn > LONG_TURN_US);
     }
 
-    /// CPU time since the turn began, if turns are measured in CPU time; starts the next measurement.
+    /// Returns the CPU time since the turn began, if turns are measured in CPU time, and starts the next measurement.
     pub(crate) fn cpu_lap(&mut self) -> Option<Duration> {
         if !self.by_cpu {
             return None;
@@ -124,18 +125,18 @@ impl Turn {
         Some(now.saturating_sub(std::mem::replace(&mut self.began, now)))
     }
 
-    /// The instant of a deadline; see [`Clock::instant`].
+    /// Returns the instant of a deadline; see [`Clock::instant`].
     pub(crate) fn instant(&self, due: Now) -> Option<Instant> {
         self.clock.instant(due)
     }
 
-    /// Shifts the clocks. Returns whether they advance, and their new time.
+    /// Shifts the clocks. Returns whether that advances them, and their new time.
     pub(crate) fn shift(&mut self, shift: Shift) -> (bool, Moment) {
         let advances = self.clock.shift(shift);
         (advances, self.clock.read().1)
     }
 
-    /// Continues the turn at the time `at`.
+    /// Continues the turn as if the time were `at`.
     pub(crate) fn move_to(&mut self, at: Moment) {
         self.at = at;
     }
@@ -143,7 +144,7 @@ impl Turn {
 
 // The clocks, read once per turn.
 
-/// Offset of a shard's clocks from those of the system. Zero except in tests.
+/// Offset of a shard's clocks from the system's. Zero except in tests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Shift {
     /// Number of milliseconds by which both clocks are ahead.
@@ -152,12 +153,12 @@ pub struct Shift {
     pub skew_ms: i64,
 }
 
-/// A shard's view of the two clocks. All shards count from the same time, so deadlines remain valid when a session
+/// A shard's view of the two clocks. All shards count from the same origin, so deadlines remain valid when a session
 /// moves.
 #[derive(Debug)]
 struct Clock {
     start: Instant,
-    /// The calendar at `wall_read`; extrapolated from there.
+    /// The calendar time at `wall_read`; later times are extrapolated from it.
     wall: Wall,
     wall_read: Instant,
     shift: Shift,
@@ -208,7 +209,8 @@ impl Clock {
         shift.advanced_ms > before.advanced_ms
     }
 
-    /// Instant of a deadline; `None` for the maximum value, which means "never", or if the system cannot represent it.
+    /// Returns the instant of a deadline; `None` for the maximum value, which means "never", or if the system cannot
+    /// represent the instant.
     pub(crate) fn instant(&self, deadline: Now) -> Option<Instant> {
         let span = Duration::from_millis(deadline.0.saturating_sub(self.shift.advanced_ms));
         self.start
@@ -217,7 +219,8 @@ impl Clock {
     }
 }
 
-/// CPU time of the calling thread, in user and kernel mode. Requires a system call, unlike the other clocks.
+/// Returns the CPU time of the calling thread, in user and kernel mode. Requires a system call, unlike the other
+/// clocks.
 fn thread_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(
@@ -226,18 +229,18 @@ fn thread_time() -> Duration {
     )
 }
 
-/// Current time of the shards' clocks, ignoring test offsets.
+/// Returns the current time of the shards' clocks, ignoring test offsets.
 pub(crate) fn shards_now() -> Now {
     Now(ms(Instant::now().saturating_duration_since(start())))
 }
 
-/// Time origin of the process: the first call.
+/// Returns the time origin of the process: the time of the first call.
 fn start() -> Instant {
     static START: OnceLock<Instant> = OnceLock::new();
     *START.get_or_init(Instant::now)
 }
 
-/// Calendar time of the system. A time before 1970 is reported as 1970; such a clock is wrong in any case, and
+/// Returns the system's calendar time. A time before 1970 is reported as 1970; such a clock is wrong in any case, and
 /// signature checks will fail.
 pub(crate) fn calendar() -> Wall {
     Wall(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, ms))

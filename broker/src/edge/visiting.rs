@@ -8,32 +8,32 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-/// Callback that takes a connection for pages of the admin listener; returns it if the limit is reached.
+/// Callback that takes a connection for pages of the admin listener, or returns it if the limit has been reached.
 pub type TakeAdmin = Arc<dyn Fn(Visiting) -> Result<(), Visiting> + Send + Sync>;
 
-/// A client's connection for the side thread.
+/// A client's connection that has been passed to the side thread.
 pub struct Visiting {
-    /// Socket with nothing armed and nothing in flight.
+    /// Socket with no operation armed or in flight.
     pub socket: OwnedFd,
     /// The client's address.
     pub remote: SocketAddr,
-    /// TLS engine and data in both directions.
+    /// The TLS engine, with buffered data in both directions.
     pub secured: Secured,
 }
 
-/// TLS engine of a `Visiting` connection, with its buffered plaintext and ciphertext.
+/// The TLS engine of a `Visiting` connection, with buffered plaintext and ciphertext.
 pub struct Secured {
     pub(crate) tls: Box<Tls>,
-    /// Unread decrypted bytes.
+    /// Decrypted bytes that have not been read.
     pub(crate) plain: Vec<u8>,
-    /// Unsent encrypted bytes.
+    /// Encrypted bytes that have not been sent.
     cipher: Vec<u8>,
     /// Whether the client has closed its sending side.
     pub(crate) has_ended: bool,
 }
 
 impl Secured {
-    /// Creates the state from an engine after its handshake, and the plaintext read from it.
+    /// Creates the state from an engine whose handshake is complete and the plaintext read from it.
     pub(crate) fn new(tls: Box<Tls>, plain: Vec<u8>, has_ended: bool) -> Self {
         Self {
             tls,
@@ -46,7 +46,7 @@ impl Secured {
     /// Decrypts received bytes; an empty slice means EOF.
     ///
     /// # Errors
-    /// The client violated the protocol.
+    /// Fails if the client violated the protocol.
     pub(crate) fn received(&mut self, bytes: &mut [u8]) -> io::Result<()> {
         let is_end = bytes.is_empty();
         let read = self.tls.read(bytes, &mut self.plain, Now(0));
@@ -59,16 +59,16 @@ impl Secured {
         }
     }
 
-    /// Encrypts bytes to send.
+    /// Encrypts bytes and queues them for sending.
     ///
     /// # Errors
-    /// The connection can no longer send.
+    /// Fails if the connection can no longer send.
     pub(crate) fn encrypt(&mut self, bytes: &[u8]) -> io::Result<()> {
         let written = self.tls.write(bytes, &mut self.cipher);
         written.map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 
-    /// Queues the close_notify, once.
+    /// Queues a close_notify, unless already done.
     ///
     /// # Errors
     /// See [`Self::encrypt`].
@@ -77,7 +77,7 @@ impl Secured {
         self.encrypt(&[])
     }
 
-    /// Bytes that the socket has not accepted.
+    /// Returns the bytes that the socket has not accepted.
     pub(crate) fn unsent(&self) -> &[u8] {
         &self.cipher
     }

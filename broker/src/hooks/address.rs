@@ -1,4 +1,5 @@
-//! The URL of a receiver, which comes only from the configuration; a channel's name is inserted into its path or query.
+//! Validates a receiver's URL, which comes only from the configuration, and inserts a channel's name into its path or
+//! query.
 
 use axum::http::Uri;
 use broker_core::settings::value;
@@ -7,7 +8,7 @@ use std::net::IpAddr;
 /// Checks whether a text is a valid URL for a hook.
 ///
 /// # Errors
-/// The rule broken by the text.
+/// Returns the rule that the text breaks.
 pub(crate) fn check(text: &str, allow_plain: bool) -> Result<&str, String> {
     let rule = || "expected an absolute URL of https or http, such as https://push.example.com/wake/{channel}";
     let (scheme, rest) = text.split_once("://").ok_or_else(rule)?;
@@ -39,8 +40,8 @@ pub(crate) fn check(text: &str, allow_plain: bool) -> Result<&str, String> {
     }
 }
 
-/// The URL for a channel. Channel names contain no characters that need escaping, which is checked here. `.` and `..`
-/// as path segments (RFC 3986 section 3.3) would refer elsewhere, escaped or not, so these are refused.
+/// Returns the URL for a channel. Channel names contain no characters that need escaping, which is checked here. `.`
+/// and `..` as path segments (RFC 3986 section 3.3) would refer elsewhere, escaped or not, so these names are refused.
 pub(crate) fn of_channel(url: &str, name: &str) -> Option<Uri> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     if !name.bytes().all(plain) {
@@ -54,7 +55,7 @@ pub(crate) fn of_channel(url: &str, name: &str) -> Option<Uri> {
     (!leads_elsewhere).then_some(uri)
 }
 
-/// The part of a URL that may be displayed: anything after the host may be a secret.
+/// Returns the part of a URL that may be displayed: anything after the host may be a secret.
 pub(crate) fn shown(url: &str) -> String {
     let begin = url.find("://").map_or(0, |at| at + 3);
     let behind = url.get(begin..).unwrap_or_default();
@@ -64,14 +65,14 @@ pub(crate) fn shown(url: &str) -> String {
     }
 }
 
-/// Whether a host is this machine; IPv6 addresses may be in brackets.
+/// Whether a host refers to this machine; IPv6 addresses may be in brackets.
 pub(crate) fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let address: Option<IpAddr> = bare.parse().ok();
     address.map_or(bare == "localhost", |address| address.is_loopback())
 }
 
-/// Placeholder for the name of the channel.
+/// Placeholder for the channel's name.
 const CHANNEL: &str = "{channel}";
 
 /// Maximum length of a URL, in bytes.

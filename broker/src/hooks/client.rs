@@ -1,5 +1,5 @@
-//! Requests to one receiver, for which only the response status matters; the files they depend on, and the secrets that
-//! sign them.
+//! Sends requests to one receiver, for which only the response status matters. Also reads the files that requests
+//! depend on, and the secrets that sign them.
 
 use crate::files;
 use crate::hooks::queue::Answer;
@@ -25,9 +25,9 @@ pub(crate) struct Client {
     secrets: Arc<HookSecrets>,
 }
 
-/// The head of a request, except for its address.
+/// The parts of a request's head other than the address.
 pub(crate) struct Letter {
-    /// Id of the event, the same for all attempts.
+    /// Id of the event, the same for all delivery attempts.
     pub(crate) id: String,
     /// Current time, in seconds since 1970.
     pub(crate) timestamp_s: u64,
@@ -35,7 +35,7 @@ pub(crate) struct Letter {
 }
 
 impl Client {
-    /// Posts an event. Returns the result and, unless it succeeded, a description for operators.
+    /// Posts an event. Returns the result and, unless it was a success, a description for operators.
     pub(crate) async fn post(&self, to: Option<Uri>, letter: Letter) -> (Answer, Option<String>) {
         let Some(request) = to.and_then(|to| self.request(to, letter)) else {
             return (Answer::Refused, Some("its URL cannot be built".into()));
@@ -79,7 +79,8 @@ fn judged<B>(response: &Response<B>) -> (Answer, Option<String>) {
     (answer, Some(format!("status {}", status.as_u16())))
 }
 
-/// The seconds of `Retry-After`, in milliseconds; a date is ignored, and the default pause applies.
+/// Returns the value of `Retry-After`, converted from seconds to milliseconds. A date is ignored, so that the default
+/// delay applies.
 fn retry_after<B>(response: &Response<B>) -> Option<u64> {
     let value = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?;
     let seconds: u64 = value.trim().parse().ok()?;
@@ -90,15 +91,15 @@ fn retry_after<B>(response: &Response<B>) -> Option<u64> {
 
 /// A faulty file of a hook.
 pub(crate) struct HookFault {
-    /// Configuration key that names the file.
+    /// The configuration key that names the file.
     pub(crate) key: String,
-    /// The file.
+    /// Path of the file.
     pub(crate) path: PathBuf,
-    /// Rule broken by the file.
+    /// The rule that the file breaks.
     pub(crate) rule: String,
 }
 
-/// The files of all hooks.
+/// Returns the files of all hooks.
 #[must_use]
 pub(crate) fn files_of(settings: &Settings) -> Vec<PathBuf> {
     let of_hook = |hook: &Hook| {
@@ -112,7 +113,7 @@ pub(crate) fn files_of(settings: &Settings) -> Vec<PathBuf> {
 /// Creates a client for each hook, with the contents of its files.
 ///
 /// # Errors
-/// All faults.
+/// Returns all faults.
 pub(crate) fn clients(settings: &Settings) -> Result<Vec<Client>, Vec<HookFault>> {
     let (mut clients, mut faults) = (Vec::new(), Vec::new());
     for (nth, hook) in settings.hooks.iter().enumerate() {
@@ -196,7 +197,7 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
     key.map_err(|_| "must be a PEM file with a private key".into())
 }
 
-/// Maximum size of a certificate file, in bytes: a hundred authorities.
+/// Maximum size of a certificate file, in bytes; enough for a hundred authorities.
 const PEM_BYTES_MAX: usize = 1 << 20;
 
 // The secrets of a hook, and the signatures of its requests.
@@ -205,7 +206,7 @@ const PEM_BYTES_MAX: usize = 1 << 20;
 // behind `v1,`; secrets are written as `whsec_` and 24 to 64 bytes in base64. With two secrets, each signs: a receiver
 // takes a request that any of its own verifies.
 
-/// The keys of a hook: one, or two during a rotation.
+/// The signing keys of a hook: one, or two during a rotation.
 pub(crate) struct HookSecrets(Vec<Key>);
 
 impl HookSecrets {
@@ -218,10 +219,10 @@ impl HookSecrets {
     }
 }
 
-/// Reads the secrets of a file, one per line.
+/// Reads the secrets in a file, one per line.
 ///
 /// # Errors
-/// The rule broken by the file.
+/// Returns the rule that the file breaks.
 pub(crate) fn read(path: &Path) -> Result<HookSecrets, String> {
     let read = files::read_regular_text(path, FILE_BYTES_MAX)
         .map_err(|error| format!("must be a readable file: {error}"))?;
@@ -251,10 +252,10 @@ fn key(line: &str) -> Option<Key> {
 
 const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 
-/// Maximum number of secrets: the one in force, and its predecessor or successor.
+/// Maximum number of secrets: the current one, and its predecessor or successor.
 const SECRETS_MAX: usize = 2;
 
-/// Maximum size of a secrets file, in bytes: two secrets with line ends and some spaces.
+/// Maximum size of a secrets file, in bytes; enough for two secrets with line ends and some spaces.
 const FILE_BYTES_MAX: usize = 1024;
 
 #[cfg(test)]

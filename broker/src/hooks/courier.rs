@@ -1,4 +1,5 @@
-//! The courier: receives events from shards and delivers them to the receivers. A single task of the side thread.
+//! The courier, a single task on the side thread that receives events from shards and delivers them to the hooks'
+//! receivers.
 
 use crate::edge::turn::calendar;
 use crate::hooks::client::{Client, Letter};
@@ -15,7 +16,7 @@ use strum::EnumCount;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-/// The courier of all hooks. One per process that has any.
+/// The courier for all hooks. Each process with hooks has one.
 pub struct Courier {
     settings: Arc<Settings>,
     terms: EventTerms,
@@ -25,12 +26,12 @@ pub struct Courier {
     orders: mpsc::Receiver<Order>,
     report: watch::Sender<HooksReport>,
     flights: JoinSet<EndedRequest>,
-    /// Seed for the random retry delays of receivers.
+    /// Seed for the receivers' random retry delays.
     seed: u64,
     began: Instant,
-    /// Number of the last job queued.
+    /// Number of the job queued last.
     jobs: u64,
-    /// Time of the next update of the report.
+    /// Time of the next update to the report.
     tells_at: u64,
 }
 
@@ -41,11 +42,11 @@ struct HookReceiver {
     error: Option<String>,
     /// Whether the failure has been logged.
     said: bool,
-    /// Time before which no further line is logged.
+    /// Time before which nothing more is logged.
     says_at: u64,
 }
 
-/// The end of a request.
+/// The completion of a request.
 struct EndedRequest {
     hook: usize,
     key: Key,
@@ -53,7 +54,7 @@ struct EndedRequest {
     error: Option<String>,
 }
 
-/// The channel ends used by the courier and by its clients.
+/// Channel endpoints used by the courier and by its clients.
 pub(crate) struct CourierEnds {
     pub(crate) told: mpsc::Receiver<Told>,
     pub(crate) orders: mpsc::Receiver<Order>,
@@ -87,7 +88,7 @@ impl Courier {
         }
     }
 
-    /// Runs until the process ends.
+    /// Runs the courier until the process ends.
     pub async fn run(mut self) {
         self.notify_all("node.started");
         loop {
@@ -154,7 +155,7 @@ impl Courier {
         self.put(&state, (key, what), |hook| hook.presence, (ready, None));
     }
 
-    /// Carries out an action for wake calls.
+    /// Performs an action that the logic of wake calls requires.
     fn act(&mut self, act: &Act, now: u64) {
         match act {
             Act::Call(state, attempt) => {
@@ -194,7 +195,7 @@ impl Courier {
         }
     }
 
-    /// Queues a job for each hook that watches the channel and is subscribed to this kind of event.
+    /// Queues a job for each hook that watches the channel and subscribes to this kind of event.
     fn put(
         &mut self,
         state: &Presence,
@@ -354,7 +355,7 @@ impl Courier {
         }
     }
 
-    /// Replaces settings and clients. Existing receivers keep their queues; new ones are appended.
+    /// Replaces the settings and clients. Existing receivers keep their queues; new ones are appended.
     fn replace(&mut self, settings: Arc<Settings>, clients: Vec<Client>) {
         self.settings = settings;
         let settings = Arc::clone(&self.settings);
@@ -373,7 +374,7 @@ impl Courier {
         }
     }
 
-    /// Sends an event without a channel immediately, bypassing the queue.
+    /// Sends a channel-independent event immediately, bypassing the queue.
     fn test(&mut self, name: &str, done: oneshot::Sender<Option<String>>) {
         let hooks = self.settings.hooks.iter().zip(&self.receivers);
         let found = hooks.into_iter().find(|(hook, _)| *hook.name == *name);
@@ -446,7 +447,8 @@ impl HookReceiver {
         }
     }
 
-    /// Logs that a receiver fails, or has recovered; not for each event, since any number may be refused.
+    /// Logs that a receiver is failing or has recovered. Not called for each event, since any number of events may be
+    /// refused.
     fn say(&mut self, name: &str, now: u64) {
         if self.error.is_some() == self.said || now < self.says_at {
             return;
@@ -460,28 +462,28 @@ impl HookReceiver {
     }
 }
 
-/// Maximum interval between updates of the report.
+/// Maximum interval between updates to the report.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Minimum interval between updates of the report, in milliseconds; each update visits all queued events.
+/// Minimum interval between updates to the report, in milliseconds; each update visits all queued events.
 const TELL_EVERY_MS: u64 = 200;
 
-/// Minimum interval between log lines of a hook, in milliseconds.
+/// Minimum interval between log lines about a hook, in milliseconds.
 const SAY_EVERY_MS: u64 = 5_000;
 
-/// Maximum number of channel states processed per turn, in addition to the first.
+/// Maximum number of channel states processed per turn, in addition to the first one.
 const TOLD_PER_TURN: usize = 256;
 
 // The figures of hooks, as the courier keeps them and others read them.
 
-/// Statistics of all hooks at one point in time.
+/// Statistics of all hooks at a point in time.
 #[derive(Clone, Debug, Default)]
 pub struct HooksReport {
-    /// Hooks in the order of the configuration.
+    /// Statistics of each hook, in the order of the configuration.
     pub hooks: Vec<HookReport>,
-    /// Number of ended wake calls, by [`WakeResult`].
+    /// Number of completed series of wake calls, by [`WakeResult`].
     pub wakes: [u64; WakeResult::COUNT],
-    /// Time from the first pending message to the arrival of the master, for calls that brought one.
+    /// Time from the first pending message to the arrival of the master, for wake calls that succeeded.
     pub wake_seconds: Histogram,
 }
 
@@ -490,7 +492,7 @@ pub struct HooksReport {
 pub struct HookReport {
     /// Name of the hook.
     pub name: String,
-    /// Requests and jobs by [`Outcome`].
+    /// Number of requests and jobs, by [`Outcome`].
     pub outcomes: [u64; Outcome::COUNT],
     /// Number of channels with a queued or in-flight event.
     pub waiting: u64,
@@ -505,7 +507,7 @@ pub struct HookReport {
 }
 
 impl HookReport {
-    /// Statistics of a hook before its first event.
+    /// Creates the statistics of a hook before its first event.
     pub(crate) fn of(hook: &Hook) -> Self {
         Self {
             name: hook.name.clone(),

@@ -1,4 +1,4 @@
-//! Formatting of events, and the epochs that determine which events this process sends.
+//! Formats events, and tracks the epochs that determine which events this process sends.
 
 use axum::body::Bytes;
 use broker_core::cluster::slot_maps::SlotMap;
@@ -8,7 +8,7 @@ use codec::calendar::rfc3339;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
-/// Formats the event for a channel's state.
+/// Formats the event that reports a channel's state.
 pub(crate) fn presence(hook: &Hook, terms: &EventTerms, presence: &Presence) -> Bytes {
     body(
         "channel.presence",
@@ -17,7 +17,8 @@ pub(crate) fn presence(hook: &Hook, terms: &EventTerms, presence: &Presence) -> 
     )
 }
 
-/// Formats a wake call for a master: the state, with the number of the attempt and the end of the wait.
+/// Formats a wake call for a master: the channel's state, with the number of the attempt and the time when waiting
+/// ends.
 pub(crate) fn wake(hook: &Hook, terms: &EventTerms, presence: &Presence, attempt: u32) -> Bytes {
     let mut data = changed(terms.node(), presence, ShownState::to(hook));
     data.insert("attempt".into(), attempt.into());
@@ -31,21 +32,21 @@ pub(crate) fn wake(hook: &Hook, terms: &EventTerms, presence: &Presence, attempt
     body("channel.wake", presence.at, data)
 }
 
-/// Formats an event of the process as a whole.
+/// Formats an event about the process as a whole.
 pub(crate) fn node(kind: &str, terms: &EventTerms, at: Wall) -> Bytes {
     let mut data = of_node(terms.node());
     data.insert("epoch".into(), terms.epoch.into());
     body(kind, at, data)
 }
 
-/// Formats a problem's cause that begins, recurs or has ended.
+/// Formats the cause of a problem that begins, recurs or has been resolved.
 pub(crate) fn problem(problem: &Value, terms: &EventTerms, at: Wall) -> Bytes {
     let mut data = of_node(terms.node());
     data.insert("problem".into(), problem.clone());
     body("node.problem", at, data)
 }
 
-/// Formats the slots served by a node of a cluster: ranges of first slot, last slot and epoch.
+/// Formats the slots that a node of a cluster serves, as ranges with first slot, last slot and epoch.
 pub(crate) fn slots(terms: &EventTerms, serving: &Serving, at: Wall) -> Bytes {
     let runs = serving.iter();
     let runs = runs.map(|(first, last, epoch)| json!([first.0, last.0, epoch]));
@@ -54,7 +55,7 @@ pub(crate) fn slots(terms: &EventTerms, serving: &Serving, at: Wall) -> Bytes {
     body("slots.serving", at, data)
 }
 
-/// The node's name, if in a cluster.
+/// Returns the node's name, if it belongs to a cluster.
 fn of_node(node: Option<&str>) -> Map<String, Value> {
     let node = node.map(|node| ("node".into(), node.into()));
     node.into_iter().collect()
@@ -65,7 +66,7 @@ fn body(kind: &str, at: Wall, data: Map<String, Value>) -> Bytes {
     event.to_string().into()
 }
 
-/// Which optional parts of a state a reader receives.
+/// Which optional parts of a state are included for a reader.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ShownState {
     remote: bool,
@@ -73,7 +74,7 @@ pub(crate) struct ShownState {
 }
 
 impl ShownState {
-    /// All optional parts, for operators' pages, which show them in any case.
+    /// All optional parts, for the operators' pages, which always show them.
     pub(crate) const ALL: Self = Self {
         remote: true,
         client_id: true,
@@ -87,7 +88,7 @@ impl ShownState {
     }
 }
 
-/// Formats a state together with its cause.
+/// Formats a state together with the cause of its change.
 pub(crate) fn changed(
     node: Option<&str>,
     presence: &Presence,
@@ -164,7 +165,7 @@ pub(crate) struct EventTerms {
     slots: Option<Arc<SlotMap>>,
     /// Number of slot changes already reported to receivers.
     told: u64,
-    /// Time before which the next report may not be sent.
+    /// Time before which the next report must not be sent.
     not_before: u64,
 }
 
@@ -182,13 +183,13 @@ impl EventTerms {
         }
     }
 
-    /// Name of this node, in a cluster whose slots move.
+    /// Returns the name of this node, in a cluster whose slots can move.
     pub(crate) fn node(&self) -> Option<&str> {
         let slots = self.slots.as_ref()?;
         Some(slots.name(slots.own()))
     }
 
-    /// The id of an event, the same for all attempts; no other process of the service uses it.
+    /// Returns the id of an event, which is the same for all attempts; no other process of the service uses it.
     pub(crate) fn message_id(&self, number: u64) -> String {
         let epoch = self.epoch;
         match self.node() {
@@ -205,7 +206,8 @@ impl EventTerms {
         }
     }
 
-    /// All slots served by this node, if they have changed since the last call; at most once every [`TOLD_EVERY_MS`].
+    /// Returns all slots that this node serves, if they have changed since the last call; at most once every
+    /// [`TOLD_EVERY_MS`].
     pub(crate) fn news(&mut self, now: u64) -> Option<Serving> {
         let slots = self.slots.as_ref()?;
         let changes = slots.presence_changes();
@@ -217,5 +219,5 @@ impl EventTerms {
     }
 }
 
-/// Minimum interval between events about slots, which change one by one.
+/// Minimum interval between events about slots, in milliseconds, since slots change one by one.
 const TOLD_EVERY_MS: u64 = 1_000;

@@ -1,4 +1,4 @@
-//! The event queue of one receiver: takes the time as an input, and returns requests to make.
+//! The event queue of one receiver: takes the time as an input, and returns the requests to send.
 //!
 //! ```text
 //!  put ──► waiting ── next ──► in flight ── done: 2xx ───────────────────► gone
@@ -6,12 +6,12 @@
 //!            │ takes its place                 ▼ full jitter, Retry-After
 //!            └──────────────────────────── waiting, unless a newer one waits
 //! ```
-//! At most one request per channel is in flight, and one is queued: the newest state. So a receiver gets states in
-//! order, and the queue is bounded by the number of channels. States of one channel are sent at least
-//! [`HOOK_STATES_APART_MS`] apart. Wake calls and states each have half of the capacity. Within a half, queued events
-//! are shared among accounts, which are served in rotation: a newer event of a channel takes the turn of the one it
-//! replaces. After dropping events because the queue was full or the last retry failed, the receiver is informed with
-//! `node.resync` once it accepts events again.
+//! Per channel, at most one request is in flight and one event is queued: the newest state. A receiver therefore gets
+//! states in order, and the queue is bounded by the number of channels. States of a channel are sent at least
+//! [`HOOK_STATES_APART_MS`] apart. Wake calls and states each get half of the capacity. Within a half, accounts share
+//! the capacity and are served in rotation: a newer event of a channel takes the turn of the event it replaces. If
+//! events were dropped because the queue was full or the last retry failed, the receiver is informed with `node.resync`
+//! once it accepts events again.
 
 use crate::hooks::event::Serving;
 use crate::limits::{
@@ -30,15 +30,15 @@ pub(crate) struct Queue {
     retry_ms: u64,
     entries: BTreeMap<Key, Entry>,
     halves: [Places; Half::ALL.len()],
-    /// Channels without queued events whose last state was sent recently, with the earliest time for the next.
+    /// Channels without queued events to which a state was sent recently, each with the earliest time for the next one.
     rests: BTreeMap<Key, u64>,
-    /// Time at which expired entries of `rests` are removed.
+    /// Time at which expired entries are next removed from `rests`.
     rests_end: u64,
     /// Number of consecutive failures.
     failures: u32,
-    /// Whether the receiver has reported that it is gone; nothing is sent until a reload.
+    /// Whether the receiver has responded that it is gone, after which nothing is sent until a reload.
     off: bool,
-    /// Whether states were dropped about which the receiver has not been informed yet.
+    /// Whether states have been dropped without informing the receiver yet.
     lost: bool,
     random: fastrand::Rng,
 }
@@ -52,24 +52,25 @@ struct Entry {
     since: u64,
     /// Number of failed requests for the channel's current events.
     tries: u32,
-    /// Time before which no event of the channel is sent.
+    /// Time before which no event of the channel may be sent.
     not_before: u64,
-    /// Time of the last request.
+    /// Time of the most recent request.
     sent: u64,
 }
 
 /// The jobs in one half of the receiver's capacity.
 #[derive(Debug, Default)]
 struct Places {
-    /// Queued jobs that are not in flight, by due time.
+    /// Queued jobs that are not in flight, sorted by due time.
     due: BTreeMap<Turn, Account>,
-    /// Due jobs by account. `turns` contains the accounts in order; one without due jobs is removed at its turn.
+    /// Due jobs by account. `turns` contains the accounts in order; an account without due jobs is removed when its
+    /// turn comes.
     ready: BTreeMap<Account, BTreeSet<Turn>>,
     turns: VecDeque<Account>,
     flights: usize,
-    /// Size of queued and in-flight events, in bytes.
+    /// Total size of queued and in-flight events, in bytes.
     bytes: usize,
-    /// Size of queued events per account, in bytes.
+    /// Size of the queued events of each account, in bytes.
     shares: Shares<Account, Key>,
 }
 
@@ -77,12 +78,12 @@ struct Places {
 type Turn = (u64, Key);
 
 impl Places {
-    /// Inserts a job into the order of due times.
+    /// Inserts a job into the jobs sorted by due time.
     fn enter(&mut self, due: u64, key: &Key, account: Account) {
         self.due.insert((due, key.clone()), account);
     }
 
-    /// Removes a job from the order of due times.
+    /// Removes a job from the jobs sorted by due time.
     fn leave(&mut self, turn: &Turn, account: Account) {
         if self.due.remove(turn).is_none()
             && let Some(own) = self.ready.get_mut(&account)
@@ -91,7 +92,7 @@ impl Places {
         }
     }
 
-    /// Takes the next due job: the oldest one of the account whose turn it is.
+    /// Takes the next due job: the oldest job of the account whose turn it is.
     fn take(&mut self, now: u64) -> Option<Key> {
         while self.due.keys().next().is_some_and(|(due, _)| *due <= now) {
             let (turn, account) = self.due.pop_first()?;
@@ -116,7 +117,7 @@ impl Places {
         None
     }
 
-    /// Time at which the next job is due; in the past if one is due already.
+    /// Returns when the next job is due; a time in the past if one is due already.
     fn next_due(&self) -> Option<u64> {
         let ready = self.ready.values().filter_map(BTreeSet::first);
         let due = self.due.keys().next();
@@ -129,11 +130,11 @@ impl Places {
 pub(crate) enum Answer {
     /// Accepted.
     Taken,
-    /// Failed but retryable: after this many milliseconds, if specified by the receiver.
+    /// Failed but may be retried, after this many milliseconds if the receiver specified a delay.
     Later(Option<u64>),
     /// Rejected permanently.
     Refused,
-    /// The receiver accepts no further events.
+    /// The receiver accepts no more events.
     Gone,
 }
 
@@ -147,20 +148,20 @@ pub enum Outcome {
     Delivered,
     /// Failed and scheduled for a retry.
     Retried,
-    /// Failed and superseded by a newer job.
+    /// Failed, and superseded by a newer job.
     Superseded,
     /// Rejected by the receiver.
     Refused,
-    /// Not accepted before the time limit for retries.
+    /// Still not accepted when the time limit for retries expired.
     GaveUp,
-    /// Expired: no client is waiting for it any more.
+    /// Expired, since no client is waiting for it any more.
     Expired,
-    /// Dropped because the queue was full.
+    /// Dropped, since the queue was full.
     Dropped,
 }
 
 impl Queue {
-    /// Creates an empty queue that draws retry delays from this seed.
+    /// Creates an empty queue; `seed` determines the random retry delays.
     pub(crate) fn new(retry_ms: u64, seed: u64) -> Self {
         Self {
             retry_ms,
@@ -175,7 +176,7 @@ impl Queue {
         }
     }
 
-    /// Queues a job, which replaces a queued one of the same channel and takes its turn. Returns the number of jobs
+    /// Queues a job, replacing any queued job of the same channel and taking its turn. Returns the number of jobs
     /// dropped for lack of capacity.
     pub(crate) fn put(&mut self, mut job: HookDelivery, now: u64) -> usize {
         if self.off {
@@ -212,7 +213,7 @@ impl Queue {
         dropped
     }
 
-    /// Drops the job of a channel because it is no longer needed. One in flight is not retried.
+    /// Drops the job of a channel because it is no longer needed. If the job is in flight, it is not retried.
     pub(crate) fn withdraw(&mut self, key: &Key) {
         self.drop_waiting(key);
         let entry = self.entries.get_mut(key);
@@ -221,7 +222,7 @@ impl Queue {
         }
     }
 
-    /// Drops the queued job of a channel. Returns whether it was a state.
+    /// Drops the queued job of a channel, and returns whether it was a state.
     fn drop_waiting(&mut self, key: &Key) -> Option<bool> {
         let job = self.take_waiting(key)?;
         let entry = self.entries.get(key);
@@ -242,7 +243,8 @@ impl Queue {
         Some(job)
     }
 
-    /// The next request to make, which is in flight until [`Self::done`]. Adds the number of expired jobs to `expired`.
+    /// Returns the next request to send, which counts as in flight until [`Self::done`]. Adds the number of expired
+    /// jobs to `expired`.
     pub(crate) fn next(&mut self, now: u64, expired: &mut usize) -> Option<HookDelivery> {
         if self.rests_end <= now {
             self.rests.retain(|_, until| *until > now);
@@ -349,51 +351,51 @@ impl Queue {
         Outcome::Retried
     }
 
-    /// Whether states were dropped about which the receiver has not been informed; called after it has accepted a
+    /// Whether states have been dropped without informing the receiver; called after the receiver has accepted a
     /// request.
     pub(crate) fn take_lost(&mut self) -> bool {
         std::mem::take(&mut self.lost)
     }
 
-    /// Time at which the next job is due, if one may be sent.
+    /// Returns when the next job is due, if any may be sent.
     pub(crate) fn next_due(&self) -> Option<u64> {
         let flying = Half::ALL.into_iter().filter(|half| self.may_fly(*half));
         let due = flying.filter_map(|half| self.halves[half as usize].next_due());
         due.min()
     }
 
-    /// Number of channels with a queued or in-flight event.
+    /// Returns the number of channels with a queued or in-flight event.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Time at which the oldest queued or in-flight event was queued.
+    /// Returns the time at which the oldest queued or in-flight event was queued.
     pub(crate) fn oldest(&self) -> Option<u64> {
         self.entries.values().map(|entry| entry.since).min()
     }
 
-    /// Whether the receiver has reported that it is gone.
+    /// Whether the receiver has responded that it is gone.
     pub(crate) fn is_off(&self) -> bool {
         self.off
     }
 
-    /// Number of consecutive failures.
+    /// Returns the number of consecutive failures.
     pub(crate) fn failures(&self) -> u32 {
         self.failures
     }
 
-    /// Sets the time for which failed deliveries are retried.
+    /// Sets how long failed deliveries are retried.
     pub(crate) fn retry_for(&mut self, retry_ms: u64) {
         self.retry_ms = retry_ms;
     }
 
-    /// Resumes sending to a receiver that had reported that it is gone.
+    /// Resumes sending to a receiver that had responded that it is gone.
     pub(crate) fn switch_on(&mut self) {
         self.lost |= self.off;
         (self.off, self.failures) = (false, 0);
     }
 
-    /// Whether another request may be started; after repeated failures, only one may be in flight.
+    /// Whether another request may be sent now; after repeated failures, only one may be in flight.
     fn may_fly(&self, half: Half) -> bool {
         let all: usize = self.halves.iter().map(|half| half.flights).sum();
         if self.failures >= HOOK_FAILURES_MAX {
@@ -407,15 +409,15 @@ impl Queue {
         half.bytes + job.bytes() <= HOOK_BYTES_MAX + self.waiting_bytes(&job.key)
     }
 
-    /// Size in bytes of a channel's queued job.
+    /// Returns the size of a channel's queued job in bytes.
     fn waiting_bytes(&self, key: &Key) -> usize {
         let entry = self.entries.get(key);
         let job = entry.and_then(|entry| entry.waiting.as_ref());
         job.map_or(0, HookDelivery::bytes)
     }
 
-    /// Evicts a job of the account with the most queued bytes if it would exceed this job's account, else a larger job
-    /// of the same account.
+    /// Evicts a job to make room for `job`: one of the account with the most queued bytes, if `job`'s account would
+    /// still have less, otherwise a larger job of the same account.
     fn make_room(&mut self, job: &HookDelivery) -> bool {
         let own = self.waiting_bytes(&job.key);
         let more = job.bytes().saturating_sub(own);
@@ -426,7 +428,8 @@ impl Queue {
         dropped.is_some()
     }
 
-    /// The delay before the next retry: random up to a limit that doubles, or as requested by the receiver.
+    /// Returns the delay before the next retry: random up to a limit that doubles each time, or as requested by the
+    /// receiver.
     fn pause(&mut self, key: &Key, after: Option<u64>) -> u64 {
         let tries = self.entries.get(key).map_or(0, |entry| entry.tries);
         let most = (1_000 << tries.min(5)).min(HOOK_RETRY_MS_MAX / 2);
@@ -447,12 +450,12 @@ impl Queue {
 
 // Events that are to be sent to a receiver.
 
-/// The half of a receiver's capacity used by a job.
+/// The half of a receiver's capacity to which a job belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Half {
-    /// Wake calls for a master, on which clients are waiting.
+    /// Wake calls for a master for which clients are waiting.
     Wakes,
-    /// States of channels.
+    /// Channel states.
     States,
 }
 
@@ -461,7 +464,7 @@ impl Half {
     pub(crate) const ALL: [Self; 2] = [Self::Wakes, Self::States];
 }
 
-/// The channel of a job; empty for events of the process.
+/// The channel of a job; empty for events about the process.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key {
     pub(crate) half: Half,
@@ -473,9 +476,9 @@ pub(crate) struct Key {
 #[derive(Clone, Debug)]
 pub(crate) struct HookDelivery {
     pub(crate) key: Key,
-    /// The account of the channel; 0 for events of the process.
+    /// The channel's account; 0 for events about the process.
     pub(crate) account: Account,
-    /// Number of the event within the process, the same in all attempts.
+    /// Number of the event within the process, the same for all delivery attempts.
     pub(crate) number: u64,
     pub(crate) what: What,
     /// Time before which the event is not sent.
@@ -493,16 +496,16 @@ pub(crate) enum What {
     Presence(Arc<Presence>),
     /// A wake call for a master, with the number of the attempt.
     Wake(Arc<Presence>, u32),
-    /// The slots served by the node.
+    /// The slots that the node serves.
     Slots(Serving),
     /// An event about the process.
     Node(&'static str),
-    /// A problem's cause that begins or has ended.
+    /// The cause of a problem that begins or has been resolved.
     Problem(Arc<Value>),
 }
 
 impl What {
-    /// The state of a channel.
+    /// Returns the channel state that the event reports, if any.
     pub(crate) fn state(&self) -> Option<&Arc<Presence>> {
         match self {
             Self::Presence(state) | Self::Wake(state, _) => Some(state),
@@ -512,9 +515,9 @@ impl What {
 }
 
 impl HookDelivery {
-    /// Replaces an older, unsent event of the same channel: takes its turn, unless itself delayed, and the more
-    /// significant cause. While the departure of a master is delayed, nothing is sent that would reveal it; a master
-    /// that connects meanwhile counts as a replacement.
+    /// Replaces an older, unsent event of the same channel: takes its turn, unless this event is delayed, and the more
+    /// significant cause of the two. While the event about a master's departure is delayed, nothing is sent that would
+    /// reveal the departure; a master that connects in the meantime counts as a replacement.
     fn follows(&mut self, older: &Self, now: u64) {
         let is_held = older.ready > now;
         if self.ready <= now {
@@ -542,7 +545,7 @@ impl HookDelivery {
         (state.cause, state.reason) = (cause, reason);
     }
 
-    /// Minimum time from this event to the next one of its channel, in milliseconds.
+    /// Returns the minimum time from this event to the next one of its channel, in milliseconds.
     fn apart_ms(&self) -> u64 {
         match self.what {
             What::Presence(_) => HOOK_STATES_APART_MS,
@@ -550,7 +553,7 @@ impl HookDelivery {
         }
     }
 
-    /// Whether dropping it loses information for the receiver.
+    /// Whether the receiver loses information if this event is dropped.
     fn is_state(&self) -> bool {
         match self.what {
             What::Presence(_) | What::Slots(_) | What::Node(_) | What::Problem(_) => true,
@@ -558,7 +561,7 @@ impl HookDelivery {
         }
     }
 
-    /// Approximate size in bytes.
+    /// Returns the approximate size of the event in bytes.
     pub(crate) fn bytes(&self) -> usize {
         let of = |presence: &Presence| {
             let waiting = presence.waiting.iter();
@@ -575,8 +578,8 @@ impl HookDelivery {
     }
 }
 
-/// Size of a job in bytes without its texts, including its table entries, so that the limit of bytes also limits their
-/// number.
+/// Size of a job in bytes without its texts but including its table entries, so that the limit on bytes also limits the
+/// number of jobs.
 const JOB_BYTES: usize = HOOK_BYTES_MAX / HOOK_WAITING_MAX;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Determines when a master is called: takes the time and states as inputs, and returns calls to make.
+//! Determines when to call a sleeping master: takes the time and states as inputs, and returns the calls to make.
 //!
 //! ```text
 //!            something is kept, no master
@@ -7,9 +7,9 @@
 //!     │  COOLDOWN after its end                │ nothing is kept any more: expired
 //!     └────────────────────────────────────────┘ nobody came after the last call: gave up
 //! ```
-//! A channel is called at most [`WAKES_PER_HOUR`] times per hour, and for one caller at most
-//! [`WAKES_OF_CALLER_PER_HOUR`] times: a viewer in a loop neither drains a battery nor uses up the calls of others.
-//! When the capacity is exhausted, a channel of the account with the most channels is evicted.
+//! A channel is called at most [`WAKES_PER_HOUR`] times per hour, and on behalf of one caller at most
+//! [`WAKES_OF_CALLER_PER_HOUR`] times, so that a viewer that retries in a loop can neither drain a battery nor use up
+//! the calls of others. When the capacity is exhausted, a channel of the account with the most channels is evicted.
 
 use crate::limits::{
     WAKE_CALLERS_MAX, WAKE_CHANNELS_MAX, WAKES_OF_CALLER_PER_HOUR, WAKES_PER_HOUR,
@@ -20,35 +20,35 @@ use broker_core::shard::Shares;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// The channels being called, and those called within the last hour.
+/// The channels being called, and those that were called within the last hour.
 #[derive(Debug, Default)]
 pub(crate) struct Wakes {
     channels: BTreeMap<Arc<str>, WakeChannel>,
     /// Times at which channels are to be checked.
     due: BTreeSet<(u64, Arc<str>)>,
-    /// Waiting viewers by account, in the order in which they are evicted.
+    /// Channels by account, in the order in which they are evicted.
     ranks: BTreeSet<WakeRank>,
-    /// Number of channels by account.
+    /// Number of channels of each account.
     shares: Shares<Account, Account>,
 }
 
-/// An account's channel, whether it is being called, and when it is to be checked.
+/// A channel of an account, whether it is being called, and when it is to be checked.
 type WakeRank = (Account, bool, u64, Arc<str>);
 
 #[derive(Debug)]
 struct WakeChannel {
-    /// Newest state of the channel.
+    /// Most recent state of the channel.
     state: Arc<Presence>,
     phase: WakePhase,
-    /// Calls have been made for messages that expire up to this calendar time.
+    /// Latest expiry, in calendar time, of the messages for which calls have been made.
     called_until: u64,
-    /// Calls have been made or refused for messages that expire up to this calendar time.
+    /// Latest expiry, in calendar time, of the messages for which calls have been made or refused.
     judged_until: u64,
-    /// Start of the hour for which calls are counted.
+    /// Start of the hour whose calls are counted.
     hour: u64,
     count: u32,
     callers: Vec<(CallerId, u32)>,
-    /// Whether it was being called when last checked, and when it is to be checked again.
+    /// Whether the channel was being called when last checked, and when it is to be checked again.
     place: (bool, u64),
 }
 
@@ -56,22 +56,22 @@ struct WakeChannel {
 enum WakePhase {
     /// No calls are made until the time `until`.
     Quiet { until: u64 },
-    /// Calling since the time `since`, with `calls` calls made so far.
+    /// Calling since the time `since`; `calls` calls have been made.
     Calling { since: u64, calls: u32 },
 }
 
-/// An action for receivers or statistics.
+/// An action to be taken for receivers or statistics.
 #[derive(Clone, Debug)]
 pub(crate) enum Act {
     /// Send this call.
     Call(Arc<Presence>, u32),
-    /// Withdraw a call that is no longer needed.
+    /// Withdraw the call for this channel, which is no longer needed.
     Withdraw(Arc<str>),
-    /// Calling has ended, after this number of milliseconds.
+    /// Record that calling has ended after this number of milliseconds.
     Ended(WakeResult, u64),
 }
 
-/// The outcome of calling.
+/// The outcome of calling a master.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, strum::EnumCount, strum::IntoStaticStr, strum::VariantNames,
 )]
@@ -116,7 +116,8 @@ impl Wakes {
         acts
     }
 
-    /// Due calls and outcomes. Channels that have moved to another node are dropped, since their new owner calls.
+    /// Determines due calls and outcomes. Channels that have moved to another node are dropped, since their new owner
+    /// makes the calls.
     pub(crate) fn due(&mut self, now: u64, is_here: impl Fn(&Presence) -> bool) -> Vec<Act> {
         let mut acts = Vec::new();
         while let Some((due, channel)) = self.due.first().cloned() {
@@ -136,7 +137,7 @@ impl Wakes {
         acts
     }
 
-    /// Time of the next check.
+    /// Returns the time of the next check.
     pub(crate) fn next_due(&self) -> Option<u64> {
         self.due.first().map(|(due, _)| *due)
     }
@@ -172,8 +173,8 @@ impl Wakes {
             .change(account, account, held, held.saturating_sub(1));
     }
 
-    /// Evicts a channel of the account with the most channels, or of this account if none has more: an idle one first,
-    /// in the order of expiry. Channels of other accounts may be evicted even while being called.
+    /// Evicts a channel of the account with the most channels, or of this account if none has more. Idle channels are
+    /// evicted first, in the order of their expiry; channels of other accounts may be evicted even while being called.
     fn make_room(&mut self, account: Account, acts: &mut Vec<Act>) -> bool {
         let own = self.shares.held(account);
         let payer = self.shares.payer(account, own, 1).unwrap_or(account);
@@ -206,7 +207,7 @@ impl WakeChannel {
         }
     }
 
-    /// Updates the state. If the calendar was set back, the record of messages already called for is discarded.
+    /// Updates the state. If the calendar was set back, discards the record of messages for which calls have been made.
     fn learn(&mut self, state: &Arc<Presence>) {
         if state.at.0 + SAME_MS < self.state.at.0 {
             (self.called_until, self.judged_until) = (0, 0);
@@ -214,7 +215,7 @@ impl WakeChannel {
         self.state = Arc::clone(state);
     }
 
-    /// Performs the transitions that the channel's state and the time require.
+    /// Performs the transitions that the channel's state and the current time require.
     fn look(&mut self, now: u64, acts: &mut Vec<Act>) {
         match self.phase {
             WakePhase::Quiet { until } if until <= now && self.has_news() => self.begin(now, acts),
@@ -243,14 +244,15 @@ impl WakeChannel {
         matches!(self.phase, WakePhase::Calling { .. })
     }
 
-    /// Whether there is a pending message for which no call has been made, or refused for all waiting viewers.
+    /// Whether there is a pending message for which no call has been made, and for which calls have not been refused
+    /// for all waiting viewers.
     fn has_news(&self) -> bool {
         let may_be_called = self.newest().is_some() && self.count < WAKES_PER_HOUR;
         let is_new = kept_until(&self.state) > self.judged_until + SAME_MS;
         is_called_for(&self.state) && (may_be_called || is_new)
     }
 
-    /// The newest waiting viewer for whom no call has been made and who has a call left.
+    /// Returns the newest waiting viewer for whom no call has been made and who has not used up all calls.
     fn newest(&self) -> Option<&Waiter> {
         let waiting = self.state.waiting.iter();
         let waiting = waiting.filter(|waiter| waiter.until.0 > self.called_until + SAME_MS);
@@ -278,8 +280,8 @@ impl WakeChannel {
         self.call(now, 1, acts);
     }
 
-    /// Whether another call may be made for this caller. Viewers without an identified caller are limited only by the
-    /// channel's count.
+    /// Whether another call may be made for this caller. Viewers without an identified caller are subject only to the
+    /// channel's limit.
     fn has_left(&self, caller: Option<CallerId>) -> bool {
         let Some(caller) = caller else { return true };
         let known = self.callers.iter().find(|(known, _)| *known == caller);
@@ -303,7 +305,7 @@ impl WakeChannel {
         acts.push(Act::Ended(result, now - since));
     }
 
-    /// Time of the next check; in the past if the entry can be dropped.
+    /// Returns the time of the next check; a time in the past if the entry can be dropped.
     fn next(&self) -> u64 {
         match self.phase {
             WakePhase::Calling { since, calls } => {
@@ -316,7 +318,7 @@ impl WakeChannel {
     }
 }
 
-/// Whether viewers are waiting for a master that is missing.
+/// Whether viewers are waiting for a master that is absent.
 fn is_called_for(state: &Presence) -> bool {
     is_missed(state) && !state.waiting.is_empty()
 }
@@ -326,28 +328,28 @@ fn is_missed(state: &Presence) -> bool {
     state.master.as_ref().is_none_or(Master::is_doubtful)
 }
 
-/// Time until which the last pending message is kept.
+/// Returns the time until which the last pending message is kept.
 fn kept_until(state: &Presence) -> u64 {
     let untils = state.waiting.iter().map(|waiter| waiter.until.0);
     untils.max().unwrap_or_default()
 }
 
-/// Times of calls relative to the first, in milliseconds.
+/// Times at which calls are made, relative to the first, in milliseconds.
 const CALLS_MS: [u64; 4] = [0, 5_000, 15_000, 35_000];
 
-/// Time after the first call until which a master is expected, in milliseconds.
+/// Time after the first call within which a master is expected to connect, in milliseconds.
 const GIVE_UP_MS: u64 = 65_000;
 
-/// Minimum time from the end of calling to the next start, in milliseconds.
+/// Minimum time between the end of calling and the next start, in milliseconds.
 const COOLDOWN_MS: u64 = 30_000;
 
 const HOUR_MS: u64 = 3_600_000;
 
-/// Maximum difference between calendar times treated as equal, in milliseconds, since they are computed from different
-/// clocks.
+/// Maximum difference between calendar times that are treated as equal, in milliseconds, since they are computed from
+/// different clocks.
 const SAME_MS: u64 = 1_000;
 
-/// Maximum number of actions per turn; further ones are due immediately, in the next turn.
+/// Maximum number of actions per turn; any others are performed in the next turn, which follows immediately.
 const ACTS_PER_TURN: usize = 256;
 
 #[cfg(test)]

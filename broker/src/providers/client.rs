@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
-/// The keys returned by a provider.
+/// A provider's response to a fetch.
 pub(crate) struct Fetched {
     /// The key document as published.
     pub(crate) text: Bytes,
@@ -20,10 +20,10 @@ pub(crate) struct Fetched {
     pub(crate) endpoints: Result<SignInEndpoints, String>,
 }
 
-/// Fetches a provider's keys: its discovery document, then the document with the keys.
+/// Fetches the discovery document of a provider, and then the document with its keys.
 ///
 /// # Errors
-/// The reason why the keys could not be fetched, in words for operators.
+/// Returns the reason why the keys could not be fetched, in words for operators.
 pub(crate) async fn fetch(
     provider: &Provider,
     discovery: Discovery,

@@ -4,14 +4,14 @@ use axum::http::Uri;
 use broker_core::auth::provider::Provider;
 use serde::Deserialize;
 
-/// The members read from the document.
+/// The members that are read from the discovery document.
 #[derive(Deserialize)]
 struct Document {
     issuer: String,
     jwks_uri: String,
 }
 
-/// The address of a provider's discovery document.
+/// Returns the address of a provider's discovery document.
 pub(crate) fn address(provider: &Provider) -> Result<Uri, String> {
     let issuer = provider.url();
     let issuer = issuer.trim_end_matches('/');
@@ -21,10 +21,10 @@ pub(crate) fn address(provider: &Provider) -> Result<Uri, String> {
         .map_err(|_| "the issuer is not a valid URL".to_owned())
 }
 
-/// The address of the keys, according to the document.
+/// Returns the address of the keys, according to the document.
 ///
 /// # Errors
-/// The document belongs to another issuer, or specifies an address not permitted for keys.
+/// Fails if the document belongs to another issuer, or specifies an address that is not permitted for keys.
 pub(crate) fn keys_address(
     document: &[u8],
     provider: &Provider,
@@ -50,7 +50,7 @@ pub(crate) fn secure(text: &str) -> Option<Uri> {
     is_fine.then_some(uri)
 }
 
-/// Whether an address is on the issuer's host or one of `hosts`.
+/// Whether an address is on the issuer's host or on one of `hosts`.
 pub(crate) fn is_allowed(uri: &Uri, provider: &Provider, hosts: &[Box<str>]) -> bool {
     let authority = uri.authority().map_or("", |authority| authority.as_str());
     let hosts = hosts.iter().map(|host| &**host);
@@ -58,7 +58,7 @@ pub(crate) fn is_allowed(uri: &Uri, provider: &Provider, hosts: &[Box<str>]) -> 
     hosts.any(|host| is_same(host, authority))
 }
 
-/// Whether two hosts are equal; the default port is that of https.
+/// Whether two hosts are equal; a missing port means that of https.
 fn is_same(one: &str, other: &str) -> bool {
     let bare = |host: &str| {
         host.strip_suffix(":443")
@@ -70,20 +70,20 @@ fn is_same(one: &str, other: &str) -> bool {
 
 // The places of a provider at which people sign in, as its discovery document names them.
 
-/// Endpoints of a provider for the authorization code flow.
+/// A provider's endpoints for the authorization code flow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignInEndpoints {
-    /// The page a browser is redirected to, without a fragment.
+    /// The page to which the browser is redirected, without a fragment.
     pub authorization: Uri,
-    /// The endpoint at which the server exchanges a code.
+    /// The endpoint at which the server exchanges a code for a token.
     pub(crate) token: Uri,
-    /// Whether a secret is sent in the form, because the provider does not accept it in a header.
+    /// Whether the secret is sent in the form, because the provider does not accept it in a header.
     pub(crate) takes_form: bool,
-    /// Whether every response of the page names its issuer (RFC 9207).
+    /// Whether every response from the authorization page names its issuer (RFC 9207).
     pub names_issuer: bool,
 }
 
-/// The members read from the document. Source: OpenID Connect Discovery 1.0, section 3; RFC 9207, section 3.
+/// The members that are read from the document. Source: OpenID Connect Discovery 1.0, section 3; RFC 9207, section 3.
 #[derive(Deserialize)]
 struct EndpointsDocument {
     authorization_endpoint: Option<String>,
@@ -95,11 +95,11 @@ struct EndpointsDocument {
 }
 
 impl SignInEndpoints {
-    /// Reads a document whose issuer has been verified. The code and the secret are only sent to the issuer's own host,
-    /// or to one configured by the operator.
+    /// Reads the endpoints from a document whose issuer has been verified. The code and the secret are sent only to the
+    /// issuer's own host, or to one that the operator configured.
     ///
     /// # Errors
-    /// The reason why sign-ins are impossible, in words for operators.
+    /// Returns the reason why sign-ins are impossible, in words for operators.
     pub(crate) fn read(
         document: &[u8],
         provider: &Provider,

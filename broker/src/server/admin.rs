@@ -1,4 +1,5 @@
-//! State shown by the admin listener, tokens of its callers, the parts of `/try`, and the start of `--lan`.
+//! The state shown by the admin listener, the tokens of its callers, the components of `/try`, and the setup of
+//! `--lan`.
 
 use crate::edge::{Post, TakeAdmin};
 use crate::failure::{Failure, Fallible};
@@ -27,7 +28,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::Mutex;
 
-/// Secrets of the process used or reported by the admin listener.
+/// Secrets of the process that the admin listener uses or reports.
 pub(crate) struct AdminSecrets<'a> {
     /// Tokens required from callers, if any.
     tokens: Option<Tokens>,
@@ -115,13 +116,13 @@ pub(crate) fn shows(
     })
 }
 
-/// Free bytes of a directory's file system for unprivileged processes.
+/// Returns the number of bytes of a directory's file system that are free for unprivileged processes.
 fn free_bytes(directory: &Path) -> Option<u64> {
     let state = statvfs(directory).ok()?;
     Some(state.f_bavail.saturating_mul(state.f_frsize))
 }
 
-/// Callback that moves the clocks of all shards.
+/// Returns the callback that moves the clocks of all shards.
 fn clocks(mailboxes: Mailboxes) -> MoveClocks {
     let mut survey = Survey::new(mailboxes);
     Box::new(move |shift| {
@@ -132,7 +133,7 @@ fn clocks(mailboxes: Mailboxes) -> MoveClocks {
     })
 }
 
-/// Callback that queries shards for the inspector.
+/// Returns the callback that queries shards for the inspector.
 fn inspect(placement: Placement, mailboxes: Mailboxes) -> Inspect {
     let mut survey = Survey::new(mailboxes);
     Box::new(move |whom, question| {
@@ -152,7 +153,8 @@ fn inspect(placement: Placement, mailboxes: Mailboxes) -> Inspect {
     })
 }
 
-/// Callback that collects the statistics of the overview. A hanging shard delays it once, by a fraction of a second.
+/// Returns the callback that collects the statistics for the overview. A hanging shard delays the callback once, by a
+/// fraction of a second.
 fn look(mailboxes: Mailboxes) -> Look {
     let mut survey = Survey::new(mailboxes);
     Box::new(move || {
@@ -167,7 +169,7 @@ fn look(mailboxes: Mailboxes) -> Look {
     })
 }
 
-/// Handle of the store for imported channels; `None` if channels are not stored in the data directory.
+/// Returns the handle to the store for imported channels; `None` if channels are not stored in the data directory.
 fn imports(registry: &Records) -> Option<Commit> {
     let committer = registry.on_disk().map(Registry::committer)?;
     Some(Arc::new(move |creations: Vec<Creation>| {
@@ -183,7 +185,7 @@ fn imports(registry: &Records) -> Option<Commit> {
     }))
 }
 
-/// Sources of the response to `POST /backup`.
+/// Returns the data sources for the response to `POST /backup`.
 fn backup(settings: &Settings, registry: &Records) -> Backup {
     let committer = registry.on_disk().map(Registry::committer);
     let data_dir = settings.data_dir.clone();
@@ -213,20 +215,20 @@ pub(crate) fn make_token(settings: &mut Settings) -> Fallible<()> {
     Ok(())
 }
 
-/// File name of a created token.
+/// File name of a generated token.
 pub(crate) const MADE_TOKEN: &str = "admin.token";
 
-/// Maximum time that `/metrics` and the inspector wait for the shards.
+/// Maximum time for which `/metrics` and the inspector wait for the shards.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
-/// Maximum time that the overview, which is refreshed every second, waits.
+/// Maximum time for which the overview, which is refreshed every second, waits for the shards.
 const LOOK_MAX: Duration = Duration::from_millis(500);
 
-/// Maximum time for the shards to process everything due when their clocks are moved.
+/// Maximum time for the shards to process everything that is due after their clocks were moved.
 const EXPIRIES_MAX: Duration = Duration::from_secs(10);
 
 // Parts of `/try` beside the settings: a channel, and sessions to lend where requests are signed.
 
-/// Adds the parts of `/try` and the credentials in force to the admin listener.
+/// Adds the components of `/try` and the current credentials to the admin listener.
 pub(crate) fn prepare_try_page(
     shows: &mut Shows,
     in_force: Option<InForce>,
@@ -256,8 +258,8 @@ pub(crate) fn prepare_try_page(
 
 // Start of `--lan`: passing connections from shards to the pages, and the first code for a phone.
 
-/// Creates the sender for shards and the generator of codes; the receiver becomes part of the side thread's state.
-/// `None` without `--lan`.
+/// Creates the sender for shards and the generator of pairing codes; the receiver becomes part of the side thread's
+/// state. `None` without `--lan`.
 pub(crate) fn open_lan(
     settings: &Settings,
     shows: &mut Shows,
@@ -274,7 +276,7 @@ pub(crate) fn open_lan(
     (Some(take), Some(pairing))
 }
 
-/// Prints a pairing code to stderr if that is a terminal; otherwise it is a log, which must not contain secrets.
+/// Prints a pairing code to stderr if that is a terminal; otherwise stderr is a log, which must not contain secrets.
 pub(crate) fn invite_phone(settings: &Settings, pairing: Option<&Pairing>) {
     let mut out = std::io::stderr().lock();
     let (Some(pairing), Some(base), true) = (pairing, settings.lan_url(), out.is_terminal()) else {

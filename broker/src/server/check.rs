@@ -1,8 +1,8 @@
-//! Validation of everything in a configuration that could prevent a start: the file, the flags, and the files they
-//! reference. Shared by `heliograph serve` and `heliograph check-config`, so that both accept the same configurations;
-//! all faults are reported in one pass.
+//! Validates everything in a configuration that could prevent a start: the file, the flags, and the files to which they
+//! refer. Shared by `heliograph serve` and `heliograph check-config`, so that both accept the same configurations; all
+//! faults are reported in one pass.
 //!
-//! Not included: anything that depends on the machine's current state (ports in use, limits of the process, a data
+//! Does not check anything that depends on the machine's current state (ports in use, limits of the process, a data
 //! directory in use).
 
 use crate::config::{ConfigError, Draft, Loaded, ValuePlace, load_credentials};
@@ -21,37 +21,37 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use zeroize::Zeroizing;
 
-/// A configuration that is valid for a start.
+/// A configuration that is valid for starting a server.
 #[derive(Clone, Debug)]
 pub struct CheckedConfiguration {
     /// The settings to run with.
     pub settings: Settings,
     /// SHA-256 of the file in hexadecimal; empty without a file.
     pub sha256: Box<str>,
-    /// Content of the credentials file, if configured.
+    /// Contents of the credentials file, if configured.
     pub credentials: Option<Loaded>,
     /// Warnings about valid but probably unintended settings, one sentence each.
     pub warnings: Vec<String>,
-    /// Warnings that are also logged at startup: values that some clients cannot parse, keys open to all users, too
-    /// little memory. One sentence each.
+    /// Warnings that are also logged at startup, one sentence each: values that some clients cannot parse, keys open to
+    /// all users, too little memory.
     pub notices: Vec<String>,
 }
 
-/// Validates the configuration and all files it references, for a start.
+/// Validates the configuration and all files to which it refers, in order to start a server.
 ///
 /// # Errors
-/// See [`check`], which rejects an expired certificate regardless of the settings.
+/// Returns the errors of [`check`], except that an expired certificate is rejected regardless of the settings.
 pub fn check_start(draft: Draft, now: SystemTime) -> Result<CheckedConfiguration, ConfigError> {
     checked(draft, now, |files| files.expired)
 }
 
-/// Validates the configuration and all files it references, for an operator.
+/// Validates the configuration and all files to which it refers, for an operator.
 ///
-/// A referenced file must be valid even if unused; under `--dev` only files in use are checked, since a developer may
-/// use the configuration of another machine.
+/// A file must be valid even if it is not used. Under `--dev`, only files in use are checked, since a developer may use
+/// the configuration of another machine.
 ///
 /// # Errors
-/// All faults: those of the configuration first, then those of the credentials file.
+/// Returns all faults: first those in the configuration, then those in the credentials file.
 pub fn check(draft: Draft, now: SystemTime) -> Result<CheckedConfiguration, ConfigError> {
     checked(draft, now, |_| Expired::Refuse)
 }
@@ -115,7 +115,7 @@ fn checked(
     })
 }
 
-/// Warnings about values of ICE servers that some clients cannot parse.
+/// Returns warnings about values of ICE servers that some clients cannot parse.
 fn notices(servers: &[Ice]) -> Vec<String> {
     let mut notices = Vec::new();
     for (
@@ -140,7 +140,8 @@ fn notices(servers: &[Ice]) -> Vec<String> {
     notices
 }
 
-/// Warnings about keys and tokens open to all users of this machine. Other secrets are checked when they are read.
+/// Returns warnings about keys and tokens that are open to all users of this machine. Other secrets are checked when
+/// they are read.
 fn open_files(settings: &Settings) -> Vec<String> {
     let keys = settings.tls.iter().flat_map(|files| &files.key);
     let keys = keys.chain(&settings.cluster.etcd.key);
@@ -149,20 +150,21 @@ fn open_files(settings: &Settings) -> Vec<String> {
     open.map(|path| files::open_notice(path)).collect()
 }
 
-/// Warning if the cgroup permits less memory than the process may use.
+/// Returns a warning if the cgroup permits less memory than the process may use.
 fn shortage(settings: &Settings, credentials: Option<&Loaded>) -> Option<String> {
     let connections = settings.limits.connections.min(side::open_files_hard());
     let terms = memory::terms(settings, credentials.map(|loaded| &*loaded.credentials));
     memory::shortage(memory::group_limit(), &terms, connections).filter(|_| !settings.dev)
 }
 
-/// The token file to validate; under `--dev`, one without a listener may belong to another machine.
+/// Returns the token file to validate; under `--dev`, a token file without a listener is ignored, since it may belong
+/// to another machine.
 pub(crate) fn used_token_file(settings: &Settings) -> Option<&PathBuf> {
     let path = settings.admin.token_file.as_ref();
     path.filter(|_| settings.admin.listen.is_some() || !settings.dev)
 }
 
-/// Reads the secret of the console's client; returns a warning if the file is open to all users.
+/// Reads the secret of the console's client, and returns a warning if its file is open to all users.
 fn secret_of_accounts(settings: &Settings, draft: &mut Draft) -> Option<String> {
     let path = settings.admin.oidc.as_ref()?.client_secret_file.as_ref()?;
     match secret_of_client(path) {
@@ -175,10 +177,10 @@ fn secret_of_accounts(settings: &Settings, draft: &mut Draft) -> Option<String> 
     }
 }
 
-/// Reads a secret from a file, and whether the file is open to all users.
+/// Reads a secret from a file; also returns whether the file is open to all users.
 ///
 /// # Errors
-/// The rule broken by the file.
+/// Returns the rule that the file breaks.
 pub(crate) fn secret_of_client(path: &Path) -> Result<(Zeroizing<String>, bool), String> {
     let read = files::read_regular_text(path, SECRET_BYTES_MAX)
         .map_err(|error| format!("must be a readable file: {error}"))?;
@@ -189,7 +191,7 @@ pub(crate) fn secret_of_client(path: &Path) -> Result<(Zeroizing<String>, bool),
     Ok((secret, read.is_open_to_others()))
 }
 
-/// Records a fault if the provider of accounts is missing from the credentials file or unusable.
+/// Records a fault if the accounts' provider is missing from the credentials file, or unusable.
 fn provider_of_accounts(settings: &Settings, loaded: &Loaded, draft: &mut Draft) {
     let Some(oidc) = &settings.admin.oidc else {
         return;
@@ -217,7 +219,8 @@ fn provider_of_accounts(settings: &Settings, loaded: &Loaded, draft: &mut Draft)
 /// Maximum size of a client secret file, in bytes.
 const SECRET_BYTES_MAX: usize = 4096;
 
-/// Checks whether a directory can be created and written, by creating a temporary file in its nearest existing part.
+/// Checks whether a directory can be created and written, by creating a temporary file in its nearest existing
+/// ancestor.
 fn probe(data_dir: &Path) -> io::Result<()> {
     let mut place = data_dir;
     loop {
@@ -244,7 +247,7 @@ fn probe(data_dir: &Path) -> io::Result<()> {
     fs::remove_file(&file)
 }
 
-/// Validates the files of a cluster as the server reads them at startup.
+/// Validates the files of a cluster in the same way as the server reads them at startup.
 fn cluster(settings: &Settings, draft: &mut Draft) {
     let cluster = &settings.cluster;
     if let Some(path) = &cluster.secret_file
@@ -269,7 +272,7 @@ fn etcd(etcd: &broker_core::settings::Etcd, draft: &mut Draft) {
     }
 }
 
-/// Warnings about the certificate, if one is configured.
+/// Returns warnings about the certificate, if one is configured.
 fn tls(
     settings: &Settings,
     now: SystemTime,
@@ -284,7 +287,7 @@ fn tls(
     }
 }
 
-/// Records a fault for a name that requests certificates and is also a regular endpoint.
+/// Records a fault for a server name that requests device certificates but is also a regular endpoint.
 fn names_of_devices(settings: &Settings, loaded: &Loaded, draft: &mut Draft) {
     let advertise = &settings.advertise;
     let endpoints = [
@@ -317,7 +320,7 @@ fn load(settings: &Settings) -> Option<Result<Loaded, ConfigError>> {
     Some(load_credentials(path, &settings.account_id, console))
 }
 
-/// Warnings about expired keys.
+/// Returns warnings about expired keys.
 fn ended(loaded: &Loaded, now: SystemTime) -> Vec<String> {
     let now = now.duration_since(SystemTime::UNIX_EPOCH);
     let now_s = now.map_or(0, |since| since.as_secs());
@@ -333,7 +336,7 @@ fn ended(loaded: &Loaded, now: SystemTime) -> Vec<String> {
     ended.collect()
 }
 
-/// Validates a credentials file; failure to read it is an error of the file that references it.
+/// Validates a credentials file; if it cannot be read, the error concerns the file that refers to it.
 fn of_credentials(settings: &Settings, of: ConfigError, draft: &mut Draft) -> Option<ConfigError> {
     let path = settings.credentials.as_ref()?.display().to_string();
     let whole = match of.faults() {

@@ -19,7 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
-/// Cluster membership of this node, for its shards and their edges.
+/// Cluster membership of this node, as used by its shards and their edges.
 pub(crate) struct ClusterMembership {
     /// The owners of all slots.
     pub(crate) map: Arc<SlotMap>,
@@ -29,11 +29,11 @@ pub(crate) struct ClusterMembership {
     pub(crate) session_keys: Arc<SessionKeys>,
     /// The secrets from which TLS ticket keys are derived, identical on all nodes.
     pub(crate) ticket_keys: Vec<Zeroizing<[u8; 32]>>,
-    /// Names and secret of a node whose cluster uses etcd.
+    /// Names and secret of the node, if its cluster uses etcd.
     pub(crate) etcd: Option<EtcdPart>,
 }
 
-/// Names of the cluster and of this node, and the secret, if channel owners are stored in etcd.
+/// Names of the cluster and of this node, and the secret, for a cluster that stores the owners of channels in etcd.
 pub(crate) struct EtcdPart {
     /// Name of the cluster.
     pub(crate) name: String,
@@ -44,10 +44,10 @@ pub(crate) struct EtcdPart {
 }
 
 impl ClusterMembership {
-    /// Reads the files referenced by the settings; `None` for a single process.
+    /// Reads the files named in the settings; `None` for a single process.
     ///
     /// # Errors
-    /// [`Failure::Configuration`] if one of them has changed since validation and is invalid.
+    /// Returns [`Failure::Configuration`] if a file has become invalid since it was validated.
     pub(crate) fn find(settings: &Settings) -> Fallible<Option<Self>> {
         let cluster = &settings.cluster;
         let (Some(name), Some(node), Some(secret_file)) =
@@ -91,7 +91,7 @@ impl ClusterMembership {
     }
 }
 
-/// Error for a file that has become invalid since validation.
+/// Creates the error for a file that has become invalid since it was validated.
 pub(crate) fn wrong(key: &str, path: &Path, rule: String) -> Failure {
     Failure::Configuration(format!("cluster.{key} = {}: {rule}", path.display()))
 }
@@ -106,7 +106,7 @@ fn session_keys(secret: &ClusterSecret, cluster: &str) -> Arc<SessionKeys> {
 /// Reads a secret file.
 ///
 /// # Errors
-/// The rule broken by the file.
+/// Returns the rule that the file breaks.
 pub(crate) fn secret(path: &Path) -> Result<ClusterSecret, String> {
     let read = files::read_text(path, SECRET_BYTES_MAX)
         .map_err(|error| format!("must be a readable file: {error}"))?;
@@ -122,7 +122,7 @@ pub(crate) fn secret(path: &Path) -> Result<ClusterSecret, String> {
 /// Reads a map file, which must contain this node.
 ///
 /// # Errors
-/// The rule broken by the file.
+/// Returns the rule that the file breaks.
 pub(crate) fn map(path: &Path, node: &str) -> Result<FixedMap, String> {
     let read = files::read_text(path, MAP_BYTES_MAX)
         .map_err(|error| format!("must be a readable file: {error}"))?;
@@ -133,16 +133,16 @@ pub(crate) fn map(path: &Path, node: &str) -> Result<FixedMap, String> {
     }
 }
 
-/// Maximum size of a secret file, in bytes: the digits of two secrets, and some spaces.
+/// Maximum size of a secret file, in bytes; enough for the digits of two secrets and some spaces.
 const SECRET_BYTES_MAX: usize = 1024;
 
-/// Maximum size of a map file, in bytes: a line for each slot.
+/// Maximum size of a map file, in bytes; enough for a line per slot.
 const MAP_BYTES_MAX: usize = 1 << 20;
 
 /// Creates the links of this node, which does not know any other node yet.
 ///
 /// # Errors
-/// [`Failure::Fatal`] if the system provides no randomness.
+/// Returns [`Failure::Fatal`] if the system provides no randomness.
 fn links(shards: usize, secret: &ClusterSecret, (cluster, node): (&str, &str)) -> Fallible<Links> {
     let [start, ..] = seeds()?;
     let own = OwnNode {

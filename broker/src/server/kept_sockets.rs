@@ -1,5 +1,5 @@
-//! Listening sockets that outlive the process: the service manager keeps them across a restart, with clients waiting in
-//! their queues.
+//! Listening sockets that outlive the process: the service manager keeps them open across a restart, with clients
+//! waiting in their queues.
 
 use crate::server::listeners::{Bound, has_twin, local, twin_of};
 use crate::server::supervisor::Supervisor;
@@ -8,13 +8,13 @@ use socket2::{Protocol, Socket};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// Listening sockets of a previous process, at addresses that are still configured.
+/// Listening sockets of a previous process whose addresses are still configured.
 #[derive(Debug, Default)]
 pub(crate) struct KeptSockets(Vec<(SocketAddr, Socket)>);
 
 impl KeptSockets {
-    /// Selects reusable sockets among the `passed` descriptors. All others are closed, also by the manager, since
-    /// nothing would accept their clients, and their addresses may be needed.
+    /// Selects the reusable sockets among the `passed` descriptors. All others are closed, including in the service
+    /// manager, since nothing would accept their clients, and their addresses may be needed.
     pub(crate) fn find(
         passed: Vec<(String, OwnedFd)>,
         supervisor: &Supervisor,
@@ -41,15 +41,15 @@ impl KeptSockets {
         Self(kept)
     }
 
-    /// Up to `shards` sockets at this address.
+    /// Takes up to `shards` sockets with this address.
     pub(crate) fn take(&mut self, addr: SocketAddr, shards: usize) -> Vec<Socket> {
         let at = self.0.extract_if(.., |(at, _)| *at == addr);
         at.map(|(_, socket)| socket).take(shards).collect()
     }
 }
 
-/// Makes the service manager keep exactly these client listeners from now on, if a restart should leave them open: not
-/// in a cluster, where other nodes serve clients in the meantime.
+/// Makes the service manager keep exactly these client listeners from now on if a restart should leave them open, which
+/// is not the case in a cluster, where other nodes serve clients in the meantime.
 pub(crate) fn store(supervisor: &mut Supervisor, settings: &Settings, bound: &[Bound]) {
     let clients = bound.iter().take(settings.listen.len());
     let groups = clients.flat_map(|bound| {
@@ -77,12 +77,13 @@ pub(crate) fn store(supervisor: &mut Supervisor, settings: &Settings, bound: &[B
     supervisor.keeps_listeners = keeps;
 }
 
-/// The name under which the service manager stores all sockets of an address: without `:`, as required by FDNAME=.
+/// Returns the name under which the service manager stores all sockets of an address; the name contains no `:`, as
+/// FDNAME= requires.
 fn store_name(addr: SocketAddr) -> String {
     format!("listen-{addr}").replace(':', "_")
 }
 
-/// The configured client addresses, and their twins on ::1.
+/// Returns the configured client addresses, and their counterparts on ::1.
 fn client_addresses(settings: &Settings) -> impl Iterator<Item = SocketAddr> {
     settings.listen.iter().flat_map(|listen| {
         let twin = has_twin(settings, listen.addr).then(|| twin_of(listen.addr));
@@ -90,7 +91,7 @@ fn client_addresses(settings: &Settings) -> impl Iterator<Item = SocketAddr> {
     })
 }
 
-/// The address of a listening TCP socket that shares its port.
+/// Returns the address of a listening TCP socket that shares its port.
 fn shared_listener(socket: &Socket) -> Option<SocketAddr> {
     let listens = socket.is_listener().ok()? && socket.protocol().ok()? == Some(Protocol::TCP);
     (listens && socket.reuse_port().ok()?).then(|| local(socket).ok())?

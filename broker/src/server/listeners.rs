@@ -1,8 +1,8 @@
-//! Listening sockets: one per shard and address, sharing a port with `SO_REUSEPORT`. Those for other nodes have a
+//! Listening sockets, one per shard and address, which share a port with `SO_REUSEPORT`. Sockets for other nodes have a
 //! separate port each if the nodes use etcd.
 //!
 //! In this order: the sockets of all listeners; the second loopback address of a development server; socket options;
-//! the process that occupies a port.
+//! finding the process that occupies a port.
 
 use crate::failure::{Failure, Fallible};
 use crate::server::kept_sockets::KeptSockets;
@@ -21,18 +21,18 @@ use std::time::{Duration, Instant};
 /// A configured listener: its actual address and a socket for each shard.
 #[derive(Debug)]
 pub(crate) struct Bound {
-    /// Actual address, with the port selected by the system if it was 0.
+    /// Actual address, including the port selected by the system if 0 was configured.
     pub(crate) addr: SocketAddr,
     /// A listening socket for each shard.
     pub(crate) sockets: Vec<OwnedFd>,
-    /// Sockets on ::1 for a development server's listener on 127.0.0.1; otherwise empty.
+    /// Sockets on ::1, if this is a development server's listener on 127.0.0.1; otherwise empty.
     pub(crate) twins: Vec<OwnedFd>,
 }
 
-/// Binds a client listener once per shard, starting with the sockets that were kept.
+/// Binds a client listener once per shard, reusing the sockets that were kept.
 ///
 /// # Errors
-/// [`Failure::Configuration`] if the address is not available.
+/// Returns [`Failure::Configuration`] if the address is not available.
 pub(crate) fn bind(settings: &Settings, at: SocketAddr, kept: &mut KeptSockets) -> Fallible<Bound> {
     let bound = bind_twins(settings, at, kept)?;
     for socket in bound.sockets.iter().chain(&bound.twins) {
@@ -61,10 +61,10 @@ fn bind_twins(settings: &Settings, addr: SocketAddr, kept: &mut KeptSockets) -> 
     })
 }
 
-/// Binds the listeners for other nodes, and writes the actual ports into the settings.
+/// Binds the listeners for other nodes, and writes their actual ports into the settings.
 ///
 /// # Errors
-/// [`Failure::Configuration`] if an address is not available.
+/// Returns [`Failure::Configuration`] if an address is not available.
 pub(crate) fn bind_inner(
     cluster: &mut ClusterSettings,
     shards: usize,
@@ -131,7 +131,7 @@ fn bind_as(
     })
 }
 
-/// Creates a socket for each shard, including those that were kept; returns them with their actual address.
+/// Creates a socket for each shard, including those that were kept; returns the sockets with their actual address.
 fn bind_all(
     mut addr: SocketAddr,
     busy: Busy,
@@ -155,11 +155,11 @@ fn bind_all(
     Ok((addr, sockets))
 }
 
-/// Binds the admin listener, for the side thread's runtime, and its twin on ::1 under `--dev`. The first has the
-/// configured address.
+/// Binds the admin listener for the side thread's runtime and, under `--dev`, its counterpart on ::1. The first socket
+/// has the configured address.
 ///
 /// # Errors
-/// [`Failure::Configuration`] if the address is not available.
+/// Returns [`Failure::Configuration`] if the address is not available.
 pub(crate) fn bind_admin(
     settings: &Settings,
     addr: SocketAddr,
@@ -183,7 +183,7 @@ fn refusal(key: &str, addr: SocketAddr, error: &io::Error) -> Failure {
     Failure::Configuration(format!("{key} = {addr}: {remedy}"))
 }
 
-/// The reason why an address is not available, and the remedy.
+/// Returns the reason why an address is not available, and the remedy.
 fn remedy(key: &str, addr: SocketAddr, error: &io::Error) -> String {
     let flags = match key {
         "listen" => "--listen URL, once for each listener, chooses others",
@@ -226,16 +226,16 @@ fn remedy(key: &str, addr: SocketAddr, error: &io::Error) -> String {
 
 /// The socket on 127.0.0.1 and, if available, the one on ::1.
 pub(crate) struct Both<T> {
-    /// Address on 127.0.0.1, with the port selected by the system if it was 0.
+    /// Address on 127.0.0.1, with the port selected by the system if 0 was configured.
     pub(crate) addr: SocketAddr,
-    /// Socket on that address.
+    /// Socket with that address.
     pub(crate) first: T,
-    /// Socket on ::1; `None` on a machine without that address.
+    /// Socket on ::1; `None` if the machine does not have that address.
     twin: Option<T>,
 }
 
-/// Whether the listener at `addr` gets a twin on ::1: with `--dev` on 127.0.0.1, unless another listener uses that
-/// address.
+/// Whether the listener at `addr` also listens on ::1: with `--dev` if it is on 127.0.0.1, unless another listener uses
+/// that address.
 pub(crate) fn has_twin(settings: &Settings, addr: SocketAddr) -> bool {
     let mut others = settings.listen.iter().map(|listen| listen.addr);
     let twin = twin_of(addr);
@@ -246,12 +246,12 @@ pub(crate) fn has_twin(settings: &Settings, addr: SocketAddr) -> bool {
         && !settings.admin.listen.is_some_and(has_it)
 }
 
-/// Calls `bind` for `addr` and for the same port on ::1. `bind` returns the actual address.
+/// Calls `bind` for `addr`, and then for the same port on ::1. `bind` returns the actual address.
 ///
-/// A port selected by the system is selected again if it is taken on ::1, up to [`PICKS_MAX`] times in total.
+/// If a port selected by the system is taken on ::1, another port is selected, up to [`PICKS_MAX`] attempts in total.
 ///
 /// # Errors
-/// The unavailable address and the reason.
+/// Returns the unavailable address and the reason.
 fn bind_both<T>(
     addr: SocketAddr,
     mut bind: impl FnMut(SocketAddr, Busy) -> io::Result<(SocketAddr, T)>,
@@ -277,28 +277,28 @@ fn bind_both<T>(
     }
 }
 
-/// Address on ::1 with the same port.
+/// Returns the address on ::1 with the same port.
 pub(crate) fn twin_of(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), addr.port())
 }
 
-/// Whether the machine does not have ::1: IPv6 is disabled for the process, for loopback or entirely.
+/// Whether the machine lacks ::1 because IPv6 is disabled for the process, for loopback or entirely.
 fn is_absent(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrNotAvailable || is_without_ipv6(error)
 }
 
-/// Whether the system does not support sockets of this family.
+/// Whether the system does not support IPv6 sockets.
 fn is_without_ipv6(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EAFNOSUPPORT)
 }
 
-/// Maximum number of attempts to find a port that is free on both addresses. An attempt fails if the port is taken on
-/// ::1 only.
+/// Maximum number of attempts to find a port that is free on both addresses. An attempt fails only if the port is taken
+/// on ::1.
 const PICKS_MAX: usize = 16;
 
 // One listening socket: its options, and the wait for a port that becomes free.
 
-/// Action if a port is in use.
+/// Action to take if a port is in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Busy {
     /// Retry for [`FREE_WITHIN`].
@@ -307,7 +307,7 @@ pub(crate) enum Busy {
     Fail,
 }
 
-/// Retries while the port is in use: the kernel closes the sockets of an `io_uring` some milliseconds after their
+/// Retries while the port is in use: the kernel closes the sockets of an `io_uring` a few milliseconds after their
 /// process has ended, so the replacement of a killed process may start too early.
 fn when_free<T>(busy: Busy, bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
     let until = Instant::now() + FREE_WITHIN;
@@ -325,10 +325,10 @@ fn when_free<T>(busy: Busy, bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
     }
 }
 
-/// Checks that the address and port are not in use, shared or not.
+/// Checks that no socket uses the address and port, even one that shares them.
 ///
 /// # Errors
-/// The reason why the address is not available.
+/// Returns the reason why the address is not available.
 pub(crate) fn probe(addr: SocketAddr) -> io::Result<()> {
     socket(addr)?.bind(&addr.into())
 }
@@ -340,7 +340,7 @@ pub(crate) fn alone(addr: SocketAddr, tcp_user_ms: u64) -> io::Result<Socket> {
     listen(socket, tcp_user_ms)
 }
 
-/// Creates a listening socket that shares its address with others.
+/// Creates a listening socket that shares its address with other sockets.
 pub(crate) fn shared(addr: SocketAddr, tcp_user_ms: u64) -> io::Result<Socket> {
     let socket = socket(addr)?;
     socket.set_reuse_port(true)?;
@@ -348,13 +348,13 @@ pub(crate) fn shared(addr: SocketAddr, tcp_user_ms: u64) -> io::Result<Socket> {
     listen(socket, tcp_user_ms)
 }
 
-/// The address of a socket, with the port selected by the system.
+/// Returns a socket's address, with the port selected by the system.
 pub(crate) fn local(socket: &Socket) -> io::Result<SocketAddr> {
     let addr = socket.local_addr()?.as_socket();
     addr.ok_or_else(|| io::ErrorKind::Unsupported.into())
 }
 
-/// Makes a socket listen; a kept one already does, perhaps with other options.
+/// Makes a socket listen; a socket that was kept already does, perhaps with other options.
 fn listen(socket: Socket, tcp_user_ms: u64) -> io::Result<Socket> {
     // Both of these hold for what is accepted. 0 is the kernel's own limit.
     socket.set_tcp_nodelay(true)?;
@@ -373,9 +373,9 @@ fn socket(addr: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Backlog of connections completed by the kernel while a shard is busy. Additionally limited by `net.core.somaxconn`.
+/// Maximum number of connections that the kernel completes while a shard is busy. Also limited by `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
-/// Time that a start waits for a port in use.
+/// Time for which startup waits for a port that is in use.
 const FREE_WITHIN: Duration = Duration::from_secs(1);
 const TRY_EVERY: Duration = Duration::from_millis(5);
 
@@ -384,7 +384,7 @@ const TRY_EVERY: Duration = Duration::from_millis(5);
 // The kernel lists listening sockets by inode (`/proc/net/tcp`, proc(5)), and each process its descriptors. Those of
 // other users can be read by root alone.
 
-/// The process that listens at `addr` or an address covering it, such as `heliograph (pid 1234)`.
+/// Returns the process that listens at `addr`, or at an address that covers it, such as `heliograph (pid 1234)`.
 pub(crate) fn of(addr: SocketAddr) -> Option<String> {
     let inodes = inodes(addr);
     let until = Instant::now() + LOOK_MAX;
@@ -398,7 +398,7 @@ pub(crate) fn of(addr: SocketAddr) -> Option<String> {
     Some(format!("{} (pid {number})", plain(comm.trim_end())))
 }
 
-/// The inodes of sockets listening at an address.
+/// Returns the inodes of sockets that listen at an address.
 fn inodes(addr: SocketAddr) -> BTreeSet<u64> {
     let mut inodes = BTreeSet::new();
     for table in ["/proc/self/net/tcp", "/proc/self/net/tcp6"] {
@@ -436,7 +436,7 @@ fn socket_inode(link: &Path) -> Option<u64> {
     text.strip_suffix(']')?.parse().ok()
 }
 
-/// Address and inode in a line of the kernel's socket table, if the line describes a listening socket.
+/// Returns the address and inode in a line of the kernel's socket table, if the line describes a listening socket.
 fn listening(line: &str) -> Option<(SocketAddr, u64)> {
     let mut words = line.split_ascii_whitespace().skip(1);
     let (local, state) = (words.next()?, words.nth(1)?);
@@ -446,7 +446,7 @@ fn listening(line: &str) -> Option<(SocketAddr, u64)> {
     (state == LISTEN).then_some((SocketAddr::new(address(ip)?, port), inode))
 }
 
-/// Parses an address in the kernel's format: words of four bytes, each a number in native byte order.
+/// Parses an address in the kernel's format: four-byte words, each a number in native byte order.
 fn address(hex: &str) -> Option<IpAddr> {
     let word = |at: usize| u32::from_str_radix(hex.get(8 * at..8 * at + 8)?, 16).ok();
     let bytes = |at: usize| word(at).map(u32::to_ne_bytes);
@@ -461,11 +461,11 @@ fn address(hex: &str) -> Option<IpAddr> {
     }
 }
 
-/// The state TCP_LISTEN in the kernel's `tcp_states.h`.
+/// The state TCP_LISTEN, as defined in the kernel's `tcp_states.h`.
 const LISTEN: &str = "0A";
 
 /// Maximum number of sockets, of processes, and of descriptors per process examined to find the process that occupies a
-/// port. If it is not found, the error suggests a command that finds it.
+/// port. If the process is not found, the error suggests a command that can find it.
 const ENTRIES_MAX: usize = 1 << 17;
 
 /// Maximum duration of the search for the process that occupies a port, since the broker is about to exit.

@@ -1,4 +1,4 @@
-//! Mailboxes of all shards, and letters to them from other threads.
+//! The mailboxes of all shards, and functions with which other threads post letters to them.
 
 use crate::edge::Post;
 use crate::failure::{Failure, Fallible};
@@ -8,13 +8,13 @@ use mailbox::Mailbox;
 use std::io;
 use std::sync::Arc;
 
-/// Mailboxes of all shards.
+/// The mailboxes of all shards.
 pub(crate) type Mailboxes = Arc<[Mailbox<Post<Shard>>]>;
 
 /// Creates one mailbox per shard.
 ///
 /// # Errors
-/// [`Failure::Fatal`] if no descriptors are available.
+/// Returns [`Failure::Fatal`] if no descriptors are available.
 pub(crate) fn mailboxes(shards: usize) -> Fallible<Mailboxes> {
     let one = |_| Mailbox::new(mailbox_capacity(shards), mailbox_reserve(shards));
     let all: io::Result<Vec<_>> = (0..shards).map(one).collect();
@@ -23,7 +23,7 @@ pub(crate) fn mailboxes(shards: usize) -> Fallible<Mailboxes> {
         .into())
 }
 
-/// Posts a letter, using the reserve of the mailbox.
+/// Posts a letter, using the mailbox's reserve if necessary.
 pub(crate) fn post(mailboxes: &[Mailbox<Post<Shard>>], shard: usize, letter: Post<Shard>) {
     let mailbox = mailboxes.get(shard);
     if mailbox.is_none_or(|mailbox| mailbox.post_always(letter).is_err()) {

@@ -1,5 +1,5 @@
 //! Startup checks that depend on the machine's state (ports, memory, descriptors), for `heliograph doctor`: each
-//! performs a step of the start, and leaves nothing behind.
+//! performs one step of the startup, and leaves nothing behind.
 
 use crate::failure::{Failure, Fallible};
 use crate::server::kept_sockets::KeptSockets;
@@ -11,24 +11,24 @@ use std::net::{SocketAddr, TcpListener};
 /// Checks whether this machine permits io_uring at all.
 ///
 /// # Errors
-/// The reason why io_uring is not permitted, with the remedy.
+/// Returns the reason why io_uring is not permitted, with the remedy.
 pub(crate) fn io_uring() -> Result<(), String> {
     shards::probe()
 }
 
-/// Number of client connections permitted by the limit of open files.
+/// Returns the number of client connections that the limit on open files permits.
 ///
 /// # Errors
-/// [`Failure::Fatal`] with the remedy if the limit permits too few descriptors.
+/// Returns [`Failure::Fatal`], with a remedy, if the limit permits too few descriptors.
 pub(crate) fn descriptors(settings: &Settings) -> Fallible<usize> {
     connections(settings, side::open_files_hard())
 }
 
-/// Determines the number of shards permitted by locked memory, threads and memory, and their engine, by creating each
-/// and ending it.
+/// Determines how many shards the limits on locked memory, threads and total memory permit, and their engine, by
+/// creating shards and ending them again.
 ///
 /// # Errors
-/// [`Failure::Fatal`] with the remedy if a start would fail.
+/// Returns [`Failure::Fatal`], with a remedy, if the server could not start.
 pub(crate) fn shards(settings: &Settings) -> Fallible<(usize, EngineChoice)> {
     let mut settings = settings.clone();
     let connections = settings.limits.connections;
@@ -41,7 +41,7 @@ pub(crate) fn shards(settings: &Settings) -> Fallible<(usize, EngineChoice)> {
     Ok((settings.shards, settings.engine))
 }
 
-/// The addresses of all listeners, each with the reason if it is not available.
+/// Returns the addresses of all listeners, each with the reason if it is not available.
 pub(crate) fn listeners(settings: &Settings) -> Vec<(SocketAddr, Fallible<()>)> {
     let mut all = Vec::new();
     for listen in &settings.listen {

@@ -1,11 +1,11 @@
-//! Random numbers of the system, drawn once at startup.
+//! Random numbers from the system, drawn once at startup.
 
 use crate::failure::{Failure, Fallible};
 
-/// Four seeds for hash tables and generators.
+/// Returns four seeds for hash tables and random generators.
 ///
 /// # Errors
-/// [`Failure::Fatal`] if the system provides no randomness.
+/// Returns [`Failure::Fatal`] if the system provides no randomness.
 pub(crate) fn seeds() -> Fallible<[u64; 4]> {
     let mut seeds = [0; 4];
     let bytes = random()?;
@@ -15,10 +15,10 @@ pub(crate) fn seeds() -> Fallible<[u64; 4]> {
     Ok(seeds)
 }
 
-/// Thirty-two random bytes.
+/// Returns 32 random bytes.
 ///
 /// # Errors
-/// [`Failure::Fatal`] if the system provides no randomness.
+/// Returns [`Failure::Fatal`] if the system provides no randomness.
 pub(crate) fn random() -> Fallible<[u8; 32]> {
     let mut bytes = [0; 32];
     aws_lc_rs::rand::fill(&mut bytes)

@@ -14,10 +14,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 
-/// Reports on stdout that every listener of every shard accepts, and where; then opens the page, if requested.
+/// Reports on stdout that every listener of every shard accepts connections, and at which addresses; then opens the try
+/// page, if requested.
 ///
 /// # Errors
-/// The ready file cannot be written.
+/// Fails if the ready file cannot be written.
 pub(crate) fn tell(settings: &Settings, ca: Option<&Path>) -> Fallible<()> {
     if let Some(path) = &settings.ready_file {
         write_shared(path, &format!("{:#}\n", document(settings)), READ_BY_ALL)
@@ -40,7 +41,8 @@ pub(crate) fn tell(settings: &Settings, ca: Option<&Path>) -> Fallible<()> {
     Ok(())
 }
 
-/// Initial output of a development server on a terminal: name, addresses, and how to use and stop it.
+/// Formats the initial output of a development server on a terminal: its name, its addresses, and how to use and stop
+/// it.
 fn welcome(settings: &Settings, screen: Screen) -> String {
     let admin = settings.admin_url("localhost");
     let listen: Vec<String> = settings.listen.iter().map(ToString::to_string).collect();
@@ -86,8 +88,8 @@ fn welcome(settings: &Settings, screen: Screen) -> String {
     format!("\n{}\n", lines.map(line).concat())
 }
 
-/// URL for WHEP players, with a placeholder for the channel's name. Plain HTTP if available, since players do not know
-/// the authority of a development certificate.
+/// Returns the URL for WHEP players, with a placeholder for the channel's name. Uses plain HTTP if available, since
+/// players do not trust the authority of a development certificate.
 fn player_url(settings: &Settings) -> String {
     if !settings.whep.on {
         return "off: [whep] on = false".to_owned();
@@ -98,13 +100,13 @@ fn player_url(settings: &Settings) -> String {
     format!("{listen}{}CHANNEL", codec::whep::PATH)
 }
 
-/// URL of the try page, for a browser on this machine.
+/// Returns the URL of the try page, for a browser on this machine.
 fn try_url(settings: &Settings) -> Option<String> {
     settings.try_url().map(|url| url + &fragment(settings, ""))
 }
 
-/// URL fragment for a page, after `path`, with the token of a container's admin listener; empty if the operator
-/// configured a token, or none is required.
+/// Returns the URL fragment for a page, after `path`, with the token of a container's admin listener; empty if the
+/// operator configured a token, or none is required.
 fn fragment(settings: &Settings, path: &str) -> String {
     let made = settings.data_dir.join(MADE_TOKEN);
     let is_made = settings.container && settings.admin.token_file.as_ref() == Some(&made);
@@ -179,12 +181,12 @@ fn line(settings: &Settings, ca: Option<&Path>) -> String {
     line
 }
 
-/// The name of the shards' engine.
+/// Returns the name of the shards' engine.
 fn engine(settings: &Settings) -> &'static str {
     settings.engine.into()
 }
 
-/// Mode of a file readable by others, reduced by the process's umask.
+/// Mode of a file that others may read, before the process's umask is applied.
 const READ_BY_ALL: u32 = 0o666;
 
 // Environment of clients of this broker: variables of AWS SDKs, the CLI and the C SDK.
@@ -205,8 +207,8 @@ pub(crate) const NAMES: [&str; 12] = [
     "HELIOGRAPH_ADMIN",
 ];
 
-/// Environment variables by name. The endpoint is the TLS listener, if there is one and `--plain` is not given, since
-/// discovery returns that one.
+/// Returns the environment variables by name. The endpoint is the TLS listener if there is one and `--plain` is not
+/// given, since that is what discovery then returns.
 #[must_use]
 pub(crate) fn environment(settings: &Settings) -> Vec<(&'static str, String)> {
     let Some(listen) = listener(settings) else {
@@ -251,7 +253,8 @@ pub(crate) fn environment(settings: &Settings) -> Vec<(&'static str, String)> {
     variables
 }
 
-/// Absolute path of the development certificate's authority, if TLS listeners present one of its certificates.
+/// Returns the absolute path of the development certificate's authority, if TLS listeners present a certificate issued
+/// by it.
 pub(crate) fn authority(settings: &Settings) -> Option<PathBuf> {
     let https = |listen: &Listen| listen.scheme == Scheme::Https;
     let generated = settings.tls.is_none() && settings.listen.iter().any(https);

@@ -1,4 +1,4 @@
-//! Store of channel records: the data directory, or etcd.
+//! The store of channel records: the data directory, or etcd.
 
 use crate::edge::turn::calendar;
 use crate::failure::Fallible;
@@ -23,11 +23,11 @@ pub(crate) enum Records {
 }
 
 impl Records {
-    /// Opens the store of the data directory, or joins the cluster. Also returns the presence epoch of this process,
+    /// Opens the store in the data directory, or joins the cluster. Also returns the presence epoch of this process,
     /// since nothing in the directory may change before its store has been verified.
     ///
     /// # Errors
-    /// The store cannot be opened, or the cluster not joined.
+    /// Fails if the store cannot be opened, or the cluster cannot be joined.
     pub(crate) fn open(
         settings: &Settings,
         cluster: Option<&ClusterMembership>,
@@ -52,7 +52,7 @@ impl Records {
         }
     }
 
-    /// A shard's handle to the store, its initial records, and its source of slot orders.
+    /// Returns a shard's handle to the store, its initial records, and its source of slot orders.
     pub(crate) fn of(
         &mut self,
         shard: ShardId,
@@ -69,7 +69,7 @@ impl Records {
         }
     }
 
-    /// Latest creation time of a record known at startup; every later channel gets a later one.
+    /// Returns the latest creation time of any record known at startup; every later channel gets a later time.
     pub(crate) fn newest(&self) -> Wall {
         match self {
             Self::Disk(registry) => registry.newest(),
@@ -77,7 +77,7 @@ impl Records {
         }
     }
 
-    /// Catalog of the records of all shards.
+    /// Returns the catalog of the records of all shards.
     pub(crate) fn catalog(&self) -> Arc<ProcessCatalog> {
         match self {
             Self::Disk(registry) => registry.catalog(),
@@ -85,7 +85,7 @@ impl Records {
         }
     }
 
-    /// The registry on disk, if used.
+    /// Returns the registry on disk, if used.
     pub(crate) fn on_disk(&self) -> Option<&Registry> {
         match self {
             Self::Disk(registry) => Some(registry),
@@ -93,7 +93,7 @@ impl Records {
         }
     }
 
-    /// The node, if records are in etcd.
+    /// Returns the node, if records are in etcd.
     pub(crate) fn node(&self) -> Option<&Node> {
         match self {
             Self::Disk(_) => None,
@@ -101,7 +101,7 @@ impl Records {
         }
     }
 
-    /// Commits queued changes and releases the file.
+    /// Commits queued changes and closes the file.
     pub(crate) fn close(self) {
         match self {
             Self::Disk(registry) => registry.close(),

@@ -1,18 +1,18 @@
-//! Reload of files that may change while the server is running: polled once a second, and reread once changed and
-//! stable.
+//! Reloads files that may change while the server is running: they are polled once a second, and reread once they have
+//! changed and are stable.
 //!
-//! Theory of operation. The state of a file at one poll is its [`Stamp`]. A change is applied when two consecutive
-//! polls see the same stamps, so that a file is not read while it is being written, nor a certificate before its key.
-//! Contents are applied atomically; an invalid file is logged immediately, and every ten minutes until a valid one is
-//! read. [`Reloads`] shows invalid files on the admin listener as well: a rejected file may have been meant to revoke
-//! permissions, which then remain in force.
+//! Theory of operation. The state of a file at a poll is its [`Stamp`]. A change is applied once two consecutive polls
+//! see the same stamps, so that neither a file that is being written nor a certificate without its new key is read.
+//! Contents are applied atomically; an invalid file is logged immediately, and again every ten minutes until a valid
+//! one has been read. [`Reloads`] also shows invalid files on the admin listener, since a rejected file may have been
+//! meant to revoke permissions, which then remain in force.
 //! ```text
 //!   look:  stamps as when last read ──► nothing
 //!          other than then, and other than at the last look ──► wait for the next look
 //!          other than then, and the same as at the last look ──► read: in force, or logged why not
 //! ```
-//! Polling uses paths, so replacing a symbolic link (as Kubernetes does with mounted secrets) counts as a change as
-//! well.
+//! Files are polled by path, so replacing a symbolic link (as Kubernetes does with mounted secrets) also counts as a
+//! change.
 
 pub(crate) mod accounts;
 pub(crate) mod certificate;
@@ -28,31 +28,33 @@ use crate::side::{HistoryStore, MarkKind, Reloads, reloaded};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// Settings read from files and applied at runtime.
+/// Settings that are read from files and applied at runtime.
 pub(crate) trait Reloadable {
-    /// Name in the log, such as "certificate".
+    /// The name used in the log, such as "certificate".
     fn name(&self) -> &'static str;
 
-    /// Files that the settings were, or would be, read from.
+    /// The files from which the settings were read, or would be read.
     fn files(&self) -> Vec<PathBuf>;
 
     /// Reads the files and applies their contents, or changes nothing.
     ///
     /// # Errors
-    /// The fault, its position, and what is expected.
+    /// Returns the fault, its position, and what is expected.
     fn reload(&mut self) -> Result<(), String>;
 
-    /// Expiry times of the certificates in force, by their use.
+    /// Expiry times of the certificates in use, by purpose.
     fn ends(&self) -> Vec<(&'static str, u64)> {
         Vec::new()
     }
 
-    /// Checks changed files that are only applied by the operator; `None` if a change is applied automatically.
+    /// Checks changed files that are applied only at the operator's request; `None` if changes are applied
+    /// automatically.
     fn check(&mut self) -> Option<Result<(), String>> {
         None
     }
 
-    /// Changes made by the last reload or check, for the history; empty if the name of the settings is enough.
+    /// Describes the changes made by the last reload or check, for the history; empty if the name of the settings is
+    /// sufficient.
     fn changed(&self) -> String {
         String::new()
     }
@@ -76,11 +78,11 @@ pub(crate) struct Reloader {
 
 struct WatchedFiles {
     subject: Box<dyn Reloadable>,
-    /// Stamps of the files when last read, successfully or not.
+    /// Stamps of the files when they were last read, successfully or not.
     read: Vec<FileStamp>,
-    /// Stamps at the last poll, if they differ from `read`.
+    /// Stamps at the last poll, if they differed from `read`.
     changed: Option<Vec<FileStamp>>,
-    /// Reason why the changed files were rejected, and when that was last logged.
+    /// Reason why the changed files were rejected, and when this was last logged.
     refused: Option<(String, Instant)>,
 }
 
@@ -98,7 +100,7 @@ impl Reloader {
         self.history = history;
     }
 
-    /// Watches files that were read when their stamps were `read`: take [`stamps`] before reading.
+    /// Watches files that were read when their stamps were `read`; the caller must take [`stamps`] before reading them.
     pub(crate) fn watch(&mut self, subject: Box<dyn Reloadable>, read: Vec<FileStamp>) {
         note(&self.reloads, subject.name(), Ok(subject.ends()));
         self.watched.push(WatchedFiles {
@@ -114,7 +116,7 @@ impl Reloader {
         self.watched.is_empty()
     }
 
-    /// Rereads everything, changed or not, at the operator's request.
+    /// Rereads all files, changed or not, at the operator's request.
     pub(crate) fn reload_all(&mut self) {
         if self.is_empty() {
             tracing::info!("nothing to reload");
@@ -132,7 +134,7 @@ impl Reloader {
             .for_each(|watched| watched.subject.remind());
     }
 
-    /// Polls all files, and rereads those that have changed and are stable. Returns whether any was reread.
+    /// Polls all files, and rereads those that have changed and are stable. Returns whether any were reread.
     pub(crate) fn look(&mut self, now: Instant) -> bool {
         let mut is_read = false;
         for watched in &mut self.watched {
@@ -162,8 +164,8 @@ impl WatchedFiles {
         None
     }
 
-    /// Reads the files; `is_ordered`: at the operator's request. Returns whether the files differ from those read
-    /// before.
+    /// Reads the files; `is_ordered` states whether the operator requested it. Returns whether the files differ from
+    /// those read before.
     fn reload(&mut self, reloads: &Reloads, is_ordered: bool, now: Instant) -> bool {
         self.changed = None;
         let former = self.read.clone();
@@ -177,7 +179,7 @@ impl WatchedFiles {
         self.read != former
     }
 
-    /// Records a reload in the history: what has been applied, or why it was rejected.
+    /// Records a reload in the history: what was applied, or why it was rejected.
     fn mark(&self, history: &HistoryStore, is_changed: bool) {
         let name = self.subject.name();
         match &self.refused {
@@ -190,7 +192,7 @@ impl WatchedFiles {
         }
     }
 
-    /// Reads the files. If they reference other files than before, takes the stamps of those and reads again.
+    /// Reads the files. If they refer to other files than before, takes the stamps of those files and reads again.
     fn read_again(&mut self, is_ordered: bool) -> Result<(), String> {
         let name = self.subject.name();
         let former = self.read.clone();
@@ -217,7 +219,7 @@ impl WatchedFiles {
         Ok(())
     }
 
-    /// Log line repeated every [`REFUSED_EVERY`] about rejected files.
+    /// Returns the log line about rejected files, which is repeated every [`REFUSED_EVERY`].
     fn reminder(&mut self, now: Instant) -> Option<String> {
         let (error, logged) = self.refused.as_mut()?;
         if now.saturating_duration_since(*logged) < REFUSED_EVERY {
@@ -229,7 +231,7 @@ impl WatchedFiles {
     }
 }
 
-/// Records the result of a reload, and the expiry times of the certificates it applied.
+/// Records the result of a reload, and the expiry times of the certificates that were applied.
 fn note(reloads: &Reloads, name: &'static str, read: Result<Vec<(&'static str, u64)>, &String>) {
     debug_assert!(
         cfg!(test) || reloaded().any(|it| it == name),
@@ -259,7 +261,7 @@ const REFUSED_EVERY: Duration = Duration::from_secs(10 * 60);
 /// Maximum length of a stored error, in characters; enough for the first faults of a file.
 const ERROR_CHARS_MAX: usize = 2_000;
 
-/// Current stamps of the files, in the same order.
+/// Takes the current stamps of the files, in the same order.
 pub(crate) fn stamps(files: &[PathBuf]) -> Vec<FileStamp> {
     files.iter().map(|file| stamp(file)).collect()
 }

@@ -1,4 +1,4 @@
-//! The shards: their threads, rings and components, and their start.
+//! The shards: their threads, rings and components, and how they are started.
 
 use crate::edge::{
     self, Descriptors, EdgeSettings, Links, Listener, ShardConfig, ShardEvent, ShardHandle,
@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use std::{io, thread, vec};
 use zeroize::Zeroizing;
 
-/// The components shared by all shards at startup.
+/// The components that all shards share at startup.
 pub(crate) struct ShardParts<'s> {
     pub(crate) settings: &'s Arc<Settings>,
     pub(crate) placement: Placement,
@@ -38,7 +38,7 @@ pub(crate) struct ShardParts<'s> {
     pub(crate) edge: EdgeSettings,
     pub(crate) events: Sender<ShardEvent>,
     pub(crate) log: &'s Log,
-    /// The receivers of copied messages, under `--dev`.
+    /// The receivers of message copies, under `--dev`.
     pub(crate) captures: Option<Captures>,
     /// The usage of the server's account across all shards, under `--dev`.
     pub(crate) account_use: Option<Arc<AccountUse>>,
@@ -46,19 +46,19 @@ pub(crate) struct ShardParts<'s> {
     pub(crate) links: Option<Arc<Links>>,
     /// Callback that takes connections for pages of the admin listener, under `--lan`.
     pub(crate) admin: Option<TakeAdmin>,
-    /// Readiness of the process for clients.
+    /// Whether the process is ready for clients.
     pub(crate) readiness: Readiness,
-    /// The receivers of channel states: the courier of hooks, if any, and readers on the admin listener.
+    /// The receivers of channel states: the courier of hooks, if any, and the readers on the admin listener.
     pub(crate) audience: (Option<Hooks>, Teller),
     /// The presence epoch of this process.
     pub(crate) epoch: u64,
 }
 
 impl ShardParts<'_> {
-    /// Starts all shards, one on each of `threads`, and returns once all accept.
+    /// Starts all shards, one on each of `threads`, and returns once all of them accept connections.
     ///
     /// # Errors
-    /// [`Failure::Fatal`] if a shard cannot be started.
+    /// Returns [`Failure::Fatal`] if a shard cannot be started.
     pub(crate) fn start(
         mut self,
         threads: Vec<ShardThread<Shard>>,
@@ -98,7 +98,7 @@ impl ShardParts<'_> {
         Ok(handles)
     }
 
-    /// The sockets of each listener for the next shard.
+    /// Returns each listener's sockets for the next shard.
     fn listeners(&self, sockets: &mut [[vec::IntoIter<OwnedFd>; 2]]) -> Vec<Listener> {
         let configured = self.settings.listen.iter();
         let schemes = configured.map(|listen| Some(listen.scheme));
@@ -177,7 +177,7 @@ impl ShardParts<'_> {
 /// Selects epoll if this machine does not permit io_uring and the settings allow a fallback.
 ///
 /// # Errors
-/// [`Failure::Fatal`] with the remedy if io_uring is required but unavailable.
+/// Returns [`Failure::Fatal`], with a remedy, if io_uring is required but unavailable.
 pub(crate) fn choose_engine(settings: &mut Settings) -> Fallible<()> {
     if settings.engine == EngineChoice::Epoll {
         return Ok(());
@@ -192,7 +192,7 @@ pub(crate) fn choose_engine(settings: &mut Settings) -> Fallible<()> {
     }
 }
 
-/// Logs why the shards use epoll, and selects it.
+/// Selects epoll and logs the reason.
 fn fall_back(settings: &mut Settings, why: &str) {
     tracing::warn!(
         "shards use epoll, where {EPOLL_COST}, since io_uring is not available: {why}. Set `engine = \"epoll\"` \
@@ -201,12 +201,12 @@ fn fall_back(settings: &mut Settings, why: &str) {
     settings.engine = EngineChoice::Epoll;
 }
 
-/// Creates the thread of each shard with the configured engine, or the available one, which is written to `ring` and
-/// the settings. With io_uring, creates fewer than configured if the settings allow that, logs it, and corrects their
-/// number. `limit` is the limit of locked memory in bytes, `None` for none.
+/// Creates the thread of each shard with the configured engine, or the available one, which is written to `ring` and to
+/// the settings. With io_uring, creates fewer shards than configured if the settings allow that, in which case their
+/// number is logged and corrected. `limit` is the limit on locked memory in bytes, `None` if unlimited.
 ///
 /// # Errors
-/// [`Failure::Fatal`] with the remedy if a thread cannot be created.
+/// Returns [`Failure::Fatal`], with a remedy, if a thread cannot be created.
 pub(crate) fn prepare(
     settings: &mut Settings,
     ring: &mut ring::RingSettings,
@@ -230,7 +230,7 @@ pub(crate) fn prepare(
     }
 }
 
-/// Creates the threads with an io_uring each; otherwise returns the reason, if a fallback is allowed.
+/// Creates the threads, each with an io_uring; otherwise returns the reason, if a fallback is allowed.
 fn on_io_uring(
     settings: &mut Settings,
     ring: &ring::RingSettings,
@@ -274,7 +274,7 @@ fn on_io_uring(
     }
 }
 
-/// Creates the thread of one shard.
+/// Creates a shard's thread.
 fn shard_thread(
     settings: &Settings,
     ring: &ring::RingSettings,
@@ -287,7 +287,7 @@ fn shard_thread(
 /// Checks whether this machine permits io_uring at all.
 ///
 /// # Errors
-/// The reason why io_uring is not permitted, with the remedy.
+/// Returns the reason why io_uring is not permitted, with the remedy.
 pub(crate) fn probe() -> Result<(), String> {
     let until = Instant::now() + RELEASE_MAX;
     loop {
@@ -300,7 +300,7 @@ pub(crate) fn probe() -> Result<(), String> {
     }
 }
 
-/// Whether there is enough locked memory for the small ring with which the runtime probes the kernel: without it, the
+/// Whether there is enough locked memory for the small ring with which the runtime probes the kernel; without it, the
 /// runtime panics and blames the kernel.
 fn is_room_for_a_try() -> bool {
     let until = Instant::now() + RELEASE_MAX;
@@ -316,7 +316,7 @@ fn is_room_for_a_try() -> bool {
     }
 }
 
-/// Creates up to `wanted` items; the error is the one that prevented the next.
+/// Creates up to `wanted` items; the error is the one that prevented the next item from being created.
 fn as_many_as_fit<T>(
     wanted: usize,
     make: impl Fn(usize) -> io::Result<T>,
@@ -331,8 +331,8 @@ fn as_many_as_fit<T>(
     (made, None)
 }
 
-/// Retries briefly if memory or threads are short: the kernel releases the resources of an ended process or thread some
-/// milliseconds later, and the runtime's own start holds some for as long.
+/// Retries briefly if memory or threads are short: the kernel releases the resources of an ended process or thread a
+/// few milliseconds later, and the runtime's own start occupies some for as long.
 fn patiently<T>(make: impl Fn() -> io::Result<T>) -> io::Result<T> {
     let until = Instant::now() + RELEASE_MAX;
     loop {
@@ -345,8 +345,8 @@ fn patiently<T>(make: impl Fn() -> io::Result<T>) -> io::Result<T> {
     }
 }
 
-/// Whether the limit of locked memory prevented the creation of a ring: memory itself may be short too, even under a
-/// limit that does not apply to this process.
+/// Whether the limit on locked memory prevented a ring from being created. The machine may also be short of memory
+/// itself, even if there is a limit that does not apply to this process.
 fn is_short_of_locked_memory(error: &io::Error) -> bool {
     let shard = usize::try_from(MEMLOCK_BYTES_MIN).unwrap_or(usize::MAX);
     error.raw_os_error() == Some(libc::ENOMEM)
@@ -357,7 +357,7 @@ fn passes(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOMEM | libc::EAGAIN))
 }
 
-/// The failure for a shard that could not be created for a reason other than the limit of locked memory.
+/// Creates the failure for a shard that could not be created for any reason other than the limit on locked memory.
 fn other(index: usize, wanted: usize, error: &io::Error) -> Failure {
     let remedy = match error.raw_os_error() {
         Some(libc::EMFILE | libc::ENFILE) => {
@@ -379,19 +379,19 @@ fn other(index: usize, wanted: usize, error: &io::Error) -> Failure {
     ))
 }
 
-/// Measured requirements of locked memory, in bytes.
+/// Locked memory that shards require, as measured, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Need {
     /// Number of shards that fit within the limit.
     fit: usize,
-    /// Requirement of one shard.
+    /// Locked memory that one shard requires, in bytes.
     shard: u64,
-    /// Bytes held by other processes of this user.
+    /// Bytes locked by other processes of this user.
     others: u64,
 }
 
 impl Need {
-    /// Ends the threads that fitted, and measures the memory released.
+    /// Ends the threads that fit, and measures the memory released.
     fn learn(threads: Vec<ShardThread<Shard>>, limit: u64) -> Self {
         let fit = threads.len();
         // More than this never separates two measurements: a shard takes less than the least limit.
@@ -403,7 +403,7 @@ impl Need {
         Self::of(fit, limit, with, without)
     }
 
-    /// Computes the requirements from the memory remaining `with` the shards that fit, and `without` them.
+    /// Computes the requirements from the memory that remains `with` the shards that fit, and `without` them.
     fn of(fit: usize, limit: u64, with: u64, without: u64) -> Self {
         let taken = without.saturating_sub(with);
         Self {
@@ -417,7 +417,7 @@ impl Need {
         }
     }
 
-    /// Formats the error: the required memory, the limit and the remedy.
+    /// Formats the error, which states the required memory, the limit and the remedy.
     fn refusal(self, wanted: usize, limit: u64) -> String {
         let need = self.shard * wanted as u64;
         let others = if self.others < OTHERS_MIN {
@@ -445,7 +445,7 @@ impl Need {
     }
 }
 
-/// Repeats a measurement until two consecutive values agree, for a limited time.
+/// Repeats a measurement until two consecutive results are equal, for a limited time.
 fn settled(measure: impl Fn() -> u64) -> u64 {
     let until = Instant::now() + RELEASE_MAX;
     let mut last = measure();
@@ -459,7 +459,7 @@ fn settled(measure: impl Fn() -> u64) -> u64 {
     }
 }
 
-/// Formats bytes in MiB if that is a whole number, else in KiB.
+/// Formats a number of bytes in MiB if that is a whole number, otherwise in KiB.
 fn mib(bytes: u64) -> String {
     if bytes.is_multiple_of(MIB) {
         format!("{} MiB", bytes / MIB)
@@ -468,24 +468,25 @@ fn mib(bytes: u64) -> String {
     }
 }
 
-/// Converts bytes to MiB, rounded up to be sufficient as a limit.
+/// Converts bytes to MiB, rounded up so that the result suffices as a limit.
 fn mib_up(bytes: u64) -> u64 {
     bytes.div_ceil(MIB)
 }
 
-/// Description of the cost of epoll; `benches/README.md` contains the figures.
+/// Describes the cost of using epoll; `benches/README.md` contains the figures.
 const EPOLL_COST: &str = "each receive costs a system call";
 
-/// Maximum time to wait for the kernel to release locked memory.
+/// Maximum time to wait until the kernel has released locked memory.
 const RELEASE_MAX: Duration = Duration::from_millis(400);
 const RELEASE_STEP: Duration = Duration::from_millis(20);
 
-/// Number of pages of locked memory for a probe: twice the requirement of the smallest ring, which takes a page for its
+/// Number of pages of locked memory for a probe: twice what the smallest ring requires, which takes one page for its
 /// queues and one for its entries, and several times that if pages are small.
 const TRY_PAGES: usize = 4;
 const TRY_BYTES_MIN: usize = 64 * 1024;
 
-/// Threshold below which memory of other processes is not reported, since it may belong to rings being released.
+/// Number of bytes below which locked memory of other processes is not reported, since it may belong to rings that are
+/// being released.
 const OTHERS_MIN: u64 = 128 * 1024;
 
 const MIB: u64 = 1024 * 1024;

@@ -1,8 +1,8 @@
-//! Interface to the service manager: notifications according to sd_notify(3), and its descriptor store.
+//! The interface to the service manager: notifications as specified by sd_notify(3), and its descriptor store.
 //!
-//! A notification is a datagram of `NAME=value` lines to the socket named by `NOTIFY_SOCKET`. Without it, nothing is
-//! sent. With `FDSTORE=1` the manager keeps the attached descriptors, even while no process of the service is running,
-//! and passes them to the next one (`FileDescriptorStoreMax=` in systemd.service(5), sd_listen_fds(3)).
+//! A notification is a datagram of `NAME=value` lines to the socket named in `NOTIFY_SOCKET`; without that variable,
+//! nothing is sent. With `FDSTORE=1`, the manager keeps the attached descriptors, even while no process of the service
+//! is running, and passes them to the next one (`FileDescriptorStoreMax=` in systemd.service(5), sd_listen_fds(3)).
 #![expect(
     unsafe_code,
     reason = "takes descriptors that the process was started with"
@@ -25,16 +25,16 @@ use std::{env, iter, process};
 /// The service manager, if there is one. One per process, on the main thread.
 pub(crate) struct Supervisor {
     to: Option<(UnixDatagram, SocketAddrUnix)>,
-    /// Watchdog timeout: the manager kills a process that has not sent a keepalive for this long.
+    /// Watchdog timeout: the manager kills the process if it sends no keepalive for this long.
     watchdog: Option<Duration>,
-    /// Maximum number of descriptors the manager keeps for the service.
+    /// Maximum number of descriptors that the manager keeps for the service.
     store_max: usize,
     /// Whether the manager keeps the listening sockets of this process across a restart.
     pub(crate) keeps_listeners: bool,
 }
 
 impl Supervisor {
-    /// The service manager specified by the environment.
+    /// Returns the service manager specified by the environment.
     pub(crate) fn of_environment() -> Self {
         let watchdog = watchdog(
             env::var("WATCHDOG_USEC").ok().as_deref(),
@@ -67,18 +67,18 @@ impl Supervisor {
         }
     }
 
-    /// Reports that every listener accepts, or that a reload has finished.
+    /// Reports that every listener accepts connections, or that a reload has finished.
     pub(crate) fn ready(&self) {
         self.tell("READY=1", &[]);
     }
 
-    /// Reports the start of a reload; [`Self::ready`] must follow.
+    /// Reports that a reload has started; [`Self::ready`] must follow.
     pub(crate) fn reloading(&self) {
         let now = side::monotonic().as_micros();
         self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={now}"), &[]);
     }
 
-    /// Reports the start of the drain.
+    /// Reports that the server has begun to drain.
     pub(crate) fn stopping(&self) {
         self.tell("STOPPING=1", &[]);
     }
@@ -90,13 +90,13 @@ impl Supervisor {
         }
     }
 
-    /// Maximum number of descriptors kept by the manager; 0 without a store.
+    /// Returns the maximum number of descriptors that the manager keeps; 0 if it has no store.
     pub(crate) fn store_max(&self) -> usize {
         self.store_max
     }
 
-    /// Makes the manager keep these descriptors, in addition to those with the same name. Returns `false` if it cannot
-    /// be notified.
+    /// Makes the manager keep these descriptors, in addition to others with the same name. Returns `false` if the
+    /// manager cannot be notified.
     pub(crate) fn store(&self, name: &str, descriptors: &[BorrowedFd<'_>]) -> bool {
         let text = format!("FDSTORE=1\nFDNAME={name}");
         let mut parts = descriptors.chunks(DESCRIPTORS_PER_DATAGRAM);
@@ -137,7 +137,7 @@ fn open(socket: &OsStr) -> io::Result<(UnixDatagram, SocketAddrUnix)> {
     Ok((socket, addr))
 }
 
-/// The descriptors passed to this process by the manager, with their names. Each can be taken once.
+/// Takes the descriptors that the manager passed to this process, with their names. Each can be taken only once.
 pub(crate) fn passed() -> Vec<(String, OwnedFd)> {
     let [pid, count, names] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"]
         .map(|name| env::var(name).unwrap_or_default());
@@ -160,7 +160,7 @@ pub(crate) fn passed() -> Vec<(String, OwnedFd)> {
     taken
 }
 
-/// Takes a descriptor that was open when the process started; `None` for any other number.
+/// Takes a descriptor that was open when the process started; returns `None` for any other number.
 fn take(number: RawFd) -> Option<OwnedFd> {
     // SAFETY: asks about a number, open or not.
     let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
@@ -174,7 +174,7 @@ fn take(number: RawFd) -> Option<OwnedFd> {
     Some(taken)
 }
 
-/// The watchdog timeout, if this process is watched. Source: sd_watchdog_enabled(3).
+/// Returns the watchdog timeout, if this process is watched. Source: sd_watchdog_enabled(3).
 fn watchdog(microseconds: Option<&str>, watched: Option<&str>, own: u32) -> Option<Duration> {
     if watched.is_some_and(|watched| watched.parse() != Ok(own)) {
         return None;
@@ -183,15 +183,16 @@ fn watchdog(microseconds: Option<&str>, watched: Option<&str>, own: u32) -> Opti
     (microseconds > 0).then(|| Duration::from_micros(microseconds))
 }
 
-/// Minimum watchdog timeout: keepalives are sent once a second, and may be late on a busy machine.
+/// Minimum watchdog timeout: keepalives are sent once a second, and may be delayed on a busy machine.
 const WATCHDOG_MIN: Duration = Duration::from_secs(3);
-/// Timeout of a notification while the manager's queue is full, so that a hanging manager cannot block this process.
+/// Timeout for sending a notification while the manager's queue is full, so that a hanging manager cannot block this
+/// process.
 const TELL_MAX: Duration = Duration::from_millis(100);
-/// Maximum number of file descriptors the kernel accepts per datagram (`SCM_MAX_FD`).
+/// Maximum number of descriptors that the kernel accepts per datagram (`SCM_MAX_FD`).
 const DESCRIPTORS_PER_DATAGRAM: usize = 253;
-/// Space for the descriptors of one datagram and the header of their control message, in bytes.
+/// Space in bytes for the descriptors of one datagram and the header of their control message.
 const ANCILLARY_BYTES: usize = 2048;
-/// Number of the first passed descriptor (`SD_LISTEN_FDS_START`).
+/// Number of the first descriptor passed by the manager (`SD_LISTEN_FDS_START`).
 const PASSED_FROM: RawFd = 3;
 /// Maximum number of descriptors examined, regardless of `LISTEN_FDS`; more than all listeners use on all shards.
 const PASSED_MAX: RawFd = 1 << 15;

@@ -1,5 +1,5 @@
-//! The main thread at runtime: waits for signals and reports of shards, checks their liveness, follows the node of a
-//! cluster, and shuts the process down.
+//! The main thread at runtime: waits for signals and reports from shards, checks that shards are alive, follows the
+//! node of a cluster, and shuts the process down.
 
 use crate::edge::{Post, Scraped, ShardEvent, ShardHandle};
 use crate::failure::{Failure, Fallible};
@@ -20,35 +20,35 @@ use broker_core::shard::{Letter, Shard, Snapshot};
 use crossbeam_channel::{Receiver, never, select};
 use std::time::{Duration, Instant};
 
-/// State of a running server on the main thread.
+/// The main thread's state while the server is running.
 pub(crate) struct Watch<'n> {
     pub(crate) shards: Vec<ShardHandle>,
     pub(crate) mailboxes: Mailboxes,
     pub(crate) status: StatusBoard,
     pub(crate) told: Receiver<SideCommand>,
     pub(crate) happened: Receiver<ShardEvent>,
-    /// The files reloaded when they change, or at the operator's request.
+    /// Files that are reloaded when they change, or at the operator's request.
     pub(crate) reloader: Reloader,
     /// The handles to the courier of hooks, if any.
     pub(crate) hooks: Option<Hooks>,
     /// The service manager.
     pub(crate) supervisor: Supervisor,
     pub(crate) rounds: Rounds,
-    /// The node of a cluster, if the process is one.
+    /// Follows the node, if the process belongs to a cluster.
     pub(crate) follower: Follower<'n>,
     pub(crate) drain_ms: u64,
 }
 
-/// The periodic work done while waiting.
+/// The periodic work done while waiting for events.
 pub(crate) struct Rounds {
     pulse: ShardPulses,
-    /// History derived from the pulse's responses.
+    /// History derived from the shards' responses to the pulse.
     history: Shared<History>,
-    /// Store for marks of the history.
+    /// Store to which marks of the history are written.
     store: HistoryStore,
-    /// Tallies by shard, as of its last response.
+    /// Statistics of each shard, as of its last response.
     tallies: Vec<Tallies>,
-    /// Whether no round has ended yet; code first called by that round still counts as startup code.
+    /// Whether no round has completed yet; code that is first called by the first round still counts as startup code.
     is_first: bool,
     /// Time of the next round.
     due: Instant,
@@ -56,22 +56,22 @@ pub(crate) struct Rounds {
     remind: Instant,
 }
 
-/// The event that ended a wait.
+/// The event that ended the main thread's wait.
 enum News {
     Command(SideCommand),
     Shard(ShardEvent),
-    /// An operator requested a graceful shutdown of the cluster's node.
+    /// An operator requested that the cluster's node shut down gracefully.
     Drain,
     /// The node of the cluster has ended.
     Node(Ending, Vec<String>),
-    /// The node's thread ended without a report: it panicked.
+    /// The node's thread ended without a report, which means that it panicked.
     NodeDied,
     /// The wait timed out.
     Late,
 }
 
 impl Watch<'_> {
-    /// Waits for a signal, then drains, stops and joins the shards. Records start and end in the history.
+    /// Waits for a signal, then drains, stops and joins the shards. Records the start and the end in the history.
     pub(crate) fn until_the_end(mut self) -> Fallible<()> {
         let store = self.rounds.store.clone();
         self.rounds.history.lock().count_hooks(self.hooks.clone());
@@ -136,7 +136,7 @@ impl Watch<'_> {
         Ok(())
     }
 
-    /// Serves until the first termination signal.
+    /// Serves clients until the first termination signal.
     fn serve(&mut self) -> Fallible<()> {
         loop {
             match self.next(Instant::now() + REMIND_EVERY) {
@@ -154,7 +154,7 @@ impl Watch<'_> {
         }
     }
 
-    /// Leaves new clients to the next process, in the queues of listening sockets that stay open. Existing clients may
+    /// Leaves new clients to the next process, in the queues of listening sockets that stay open. Existing clients can
     /// reconnect immediately, so the drain is short.
     fn leave_newcomers(&mut self) -> Fallible<()> {
         post_to_all(&self.mailboxes, || Post::StopAccepting);
@@ -163,8 +163,8 @@ impl Watch<'_> {
         Ok(())
     }
 
-    /// Hands the slots of this node over to others, in a cluster with changing owners. Clients of other nodes' channels
-    /// are served in the meantime.
+    /// Hands this node's slots over to other nodes, in a cluster whose owners can change. Clients whose channels are on
+    /// other nodes are served in the meantime.
     fn give_slots(&mut self) -> Fallible<()> {
         if !self.follower.drain() {
             return Ok(());
@@ -199,7 +199,7 @@ impl Watch<'_> {
         }
     }
 
-    /// The failure for a shard that ended unexpectedly.
+    /// Returns the failure for a shard that ended unexpectedly.
     fn died(&self, id: ShardId) -> Failure {
         let shard = id.0;
         let handle = self.shards.get(id.index());
@@ -209,8 +209,8 @@ impl Watch<'_> {
         ))
     }
 
-    /// Waits until every shard has reported an event matching `wanted`, or `limit` has passed. Returns whether all
-    /// have.
+    /// Waits until every shard has reported an event that matches `wanted`, or `limit` has passed. Returns whether all
+    /// shards have.
     fn wait_for_all(
         &mut self,
         limit: Duration,
@@ -231,7 +231,7 @@ impl Watch<'_> {
         Ok(true)
     }
 
-    /// The next event, or [`News::Late`] at `until`. Performs the periodic work in the meantime.
+    /// Returns the next event, or [`News::Late`] at `until`. Performs the periodic work in the meantime.
     fn next(&mut self, until: Instant) -> News {
         loop {
             let wake = until.min(self.rounds.due);
@@ -261,7 +261,7 @@ impl Watch<'_> {
         }
     }
 
-    /// Performs the work done every second: checks shards, polls files, and releases memory.
+    /// Performs the work done once a second: checks shards, polls files, and releases memory.
     fn go_round(&mut self, now: Instant) {
         self.rounds.due = now + ROUND_EVERY;
         for finding in self.rounds.look(now) {
@@ -293,7 +293,7 @@ impl Watch<'_> {
 }
 
 impl Rounds {
-    /// Collects responses of shards and queries them again.
+    /// Collects the shards' responses and queries the shards again.
     fn look(&mut self, now: Instant) -> Vec<ShardChange> {
         let mut history = self.history.lock();
         let tallies = &mut self.tallies;
@@ -323,22 +323,23 @@ impl Rounds {
     }
 }
 
-/// Additional time before a drain is abandoned, in case a shard hangs; normally the shards end the drain themselves.
+/// Additional time after which a drain is abandoned, in case a shard hangs; normally the shards end the drain
+/// themselves.
 const DRAIN_SLACK: Duration = Duration::from_secs(2);
-/// Duration of a drain whose clients can reconnect immediately: time for their close frames.
+/// Duration of a drain whose clients can reconnect immediately, which leaves time for their close frames.
 const KEPT_DRAIN_MS: u64 = 140;
-/// Time for newly accepted connections to be served before the drain would refuse them.
+/// Time for which newly accepted connections are still served, before the drain would refuse them.
 const KEPT_SETTLE: Duration = Duration::from_millis(60);
-/// Timeout for stopping, which is nearly immediate since connections are aborted.
+/// Timeout for stopping, which takes hardly any time since connections are aborted.
 const STOP_MAX: Duration = Duration::from_secs(5);
-/// Interval of the periodic work: three stat calls and a datagram have a negligible cost.
+/// Interval of the periodic work, whose cost is negligible: three stat calls and a datagram.
 const ROUND_EVERY: Duration = Duration::from_secs(1);
-/// The interval of reminders to the operator.
+/// Interval between reminders to the operator.
 const REMIND_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
 // Liveness of shards: each is asked for its counters every two seconds, and replies between two turns.
 
-/// The liveness of each shard. One per process, on the main thread.
+/// Tracks whether each shard is alive. One per process, on the main thread.
 pub(crate) struct ShardPulses {
     survey: Survey<Shard, Scraped<Snapshot>>,
     shards: Vec<Rhythm>,
@@ -346,23 +347,23 @@ pub(crate) struct ShardPulses {
 
 #[derive(Clone, Copy)]
 struct Rhythm {
-    /// Time of the last query, or of the response before it.
+    /// Time at which a query was last sent to the shard while no other was pending.
     asked: Instant,
-    /// Duration of silence after which the shard is reported next; doubles with each report.
+    /// Duration of silence after which the shard is next reported; doubles with each report.
     report_at: Duration,
 }
 
-/// A change detected by a poll, for the log.
+/// A change in a shard's responsiveness that a poll detected, for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ShardChange {
     /// The shard has not responded for this long.
     Silent(usize, Duration),
-    /// The shard responds again after this long a silence.
+    /// The shard responds again, after having been silent for this long.
     Back(usize, Duration),
 }
 
 impl ShardPulses {
-    /// Creates pulses with all shards responsive at `now`.
+    /// Creates the tracker, with all shards responsive at `now`.
     pub(crate) fn new(mailboxes: Mailboxes, now: Instant) -> Self {
         let rhythm = Rhythm {
             asked: now,
@@ -374,7 +375,7 @@ impl ShardPulses {
         }
     }
 
-    /// Collects responses, which are passed to `note`, and queries the shards that are due. Returns shards that stopped
+    /// Collects responses, passes each to `note`, and queries the shards that are due. Returns the shards that stopped
     /// or resumed responding.
     pub(crate) fn poll(
         &mut self,
@@ -413,28 +414,29 @@ impl ShardPulses {
     }
 }
 
-/// Interval between queries. A sleeping shard is woken for each, so it can sleep deeply half of the time.
+/// Interval between queries. Each query wakes a sleeping shard, so a shard can sleep deeply half of the time.
 const ASK_EVERY: Duration = Duration::from_secs(2);
-/// Silence after which a shard is reported, and again each time it has doubled; a turn takes milliseconds.
+/// Duration of silence after which a shard is reported, and again each time it has doubled; a turn takes milliseconds.
 const SILENT: Duration = Duration::from_secs(1);
-/// Silence after which a shard counts as stuck, and the service manager's watchdog is no longer notified.
+/// Duration of silence after which a shard counts as stuck, and the service manager's watchdog is no longer notified.
 const STUCK: Duration = Duration::from_secs(10);
 
 // The main thread's part in a cluster whose owners change: it says when a shard hangs, how much waits and when the
 // process is to end, and learns of the node's own end.
 
-/// Follows the node of a cluster. One per process; does nothing without a node.
+/// Follows the node of a cluster. One per process; does nothing if there is no node.
 pub(crate) struct Follower<'n> {
     node: Option<&'n Node>,
-    /// Reports of the node.
+    /// Receiver of the node's reports.
     pub(crate) news: Receiver<NodeNews>,
     is_stuck: bool,
-    /// Number of slots owned by this node: at the last check, and at the last mark.
+    /// Number of slots that this node owned at the last check, and at the last mark.
     slots: [usize; 2],
 }
 
 impl<'n> Follower<'n> {
-    /// Creates the follower. Without a node, clients are served from now on; otherwise once the node reports it.
+    /// Creates the follower. Without a node, clients are served immediately; otherwise once the node reports that they
+    /// can be.
     pub(crate) fn new(node: Option<&'n Node>, status: &StatusBoard) -> Self {
         if node.is_none() {
             status.set(Status::Ok);
@@ -447,7 +449,8 @@ impl<'n> Follower<'n> {
         }
     }
 
-    /// Performs the checks done every second: liveness of shards, readiness for clients, and queued messages.
+    /// Performs the checks done once a second: whether shards are alive, whether clients can be served, and how many
+    /// messages are queued.
     pub(crate) fn look(&mut self, rounds: &Rounds, status: &StatusBoard, now: Instant) {
         let Some(node) = self.node else { return };
         node.note(Tallies {
@@ -472,14 +475,14 @@ impl<'n> Follower<'n> {
         }
     }
 
-    /// Starts handing all slots over to other nodes. Returns whether to wait for completion, for at most
+    /// Starts handing over all slots to other nodes. Returns whether to wait until that is complete, for at most
     /// [`GIVING_MAX`].
     pub(crate) fn drain(&self) -> bool {
         self.node.is_some_and(Node::drain)
     }
 }
 
-/// The failure for a node that ended on its own, with the other nodes that caused it, if any.
+/// Returns the failure for a node that ended by itself, with the other nodes that caused this, if any.
 pub(crate) fn failure(ending: Ending, others: &[String]) -> Failure {
     let others = others.join(", ");
     match ending {
@@ -506,14 +509,14 @@ pub(crate) fn failure(ending: Ending, others: &[String]) -> Failure {
     }
 }
 
-/// The failure for a panic of the node's thread: this process's lease is no longer renewed, so other nodes will soon
-/// take its slots.
+/// Returns the failure for a panic of the node's thread. This process's lease is then no longer renewed, so other nodes
+/// will soon take its slots.
 fn died() -> Failure {
     let why = "the cluster thread died; the process exits so that its supervisor restarts it";
     Failure::Fatal(why.into())
 }
 
-/// Reports that the node has handed its slots over, or failed to.
+/// Reports whether the node has handed over its slots, or failed to.
 pub(crate) fn report(ending: Ending, others: &[String]) {
     match ending {
         Ending::Drained { left: 0 } => tracing::info!("all slots were transferred to other nodes"),
@@ -530,8 +533,8 @@ pub(crate) fn report(ending: Ending, others: &[String]) {
     }
 }
 
-/// Maximum time for handing all slots over. The node gives up earlier after 25 s without progress; usually it takes
-/// some seconds.
+/// Maximum time for handing over all slots, which usually takes a few seconds. The node gives up earlier if there is no
+/// progress for 25 s.
 const GIVING_MAX: Duration = Duration::from_secs(120);
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The admin listener, its pages and their dependencies.
 //!
-//! Access control is in `access` and `tokens`, and for people's accounts in `accounts`, `account_sessions` and
-//! `sign_in`; rules common to all pages in `rules`; serving of connections in `connections` and `connection_limits`;
+//! Access control is in `access` and `tokens`, and user accounts are in `accounts`, `account_sessions` and `sign_in`.
+//! The rules common to all pages are in `rules`, connection handling in `connections` and `connection_limits`, and
 //! request and response formats in `http`.
 
 pub(crate) mod access;
@@ -118,7 +118,7 @@ pub(crate) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, show
 }
 
 impl Sources {
-    /// Collects the stores of personal data, including the recent log lines.
+    /// Collects all stores that contain personal data, including the recent log lines.
     fn memories(&self, tail: Arc<LogTail>) -> Memories {
         Memories {
             refusals: Arc::clone(&self.refusals),
@@ -131,7 +131,7 @@ impl Sources {
     }
 }
 
-/// Creates the accounts that may use the console, if any are configured and requests are signed.
+/// Creates the console's user accounts, if any are configured and signatures are required.
 fn of_accounts(
     console: Option<Console>,
     in_force: &Option<InForce>,
@@ -143,7 +143,7 @@ fn of_accounts(
     Some(Accounts::new(console, who, known?, origins))
 }
 
-/// The routes of `/try`.
+/// Returns the routes of `/try`.
 fn of_tries(
     tries: Tries,
     (access, has_phones): (&Access, bool),
@@ -196,7 +196,7 @@ fn of_console(sources: &Sources) -> Router {
         .merge(events::routes(sources.clone()))
 }
 
-/// Routes of the data that this process stores about people.
+/// Routes to the data that this process stores about people.
 fn of_memories(sources: &Sources, memories: &Memories, traces: Traces) -> Router {
     let problems = problems::pages::routes(ProblemPages {
         problems: Arc::clone(&memories.problems),
@@ -219,8 +219,8 @@ fn of_memories(sources: &Sources, memories: &Memories, traces: Traces) -> Router
         .merge(forget::routes(memories.clone()))
 }
 
-/// Wraps the routes of pages with data from the log thread: before each response, the log thread catches up with all
-/// requests that the client has already seen.
+/// Wraps the routes of pages that show data from the log thread: before each response, the log thread catches up with
+/// all requests that the client has already seen.
 fn settled(routes: Router, sources: &Sources) -> Router {
     let refusals = Arc::clone(&sources.refusals);
     routes.route_layer(middleware::from_fn(move |request: Request, next: Next| {
@@ -232,7 +232,7 @@ fn settled(routes: Router, sources: &Sources) -> Router {
     }))
 }
 
-/// Routes of the process's status and settings.
+/// Routes to the process's status and settings.
 fn of_process(status: StatusBoard) -> Router {
     Router::new()
         .route("/config", get(config))

@@ -1,12 +1,12 @@
 //! `POST /backup`: streams a consistent snapshot of the registry while changes continue.
 //!
-//! Rows are read in chunks on a blocking thread of the runtime and a few chunks are buffered for the reader, so no
-//! shard is involved. Only one backup runs at a time, for a limited time, since the store retains the snapshot's pages
-//! during a backup.
+//! Rows are read in chunks on a blocking thread of the runtime, which buffers a few chunks for the reader, so no shard
+//! is involved. Only one backup runs at a time, and its duration is limited, since the store retains the snapshot's
+//! pages during a backup.
 //!
-//! The stream also contains the information shown by the inspector. The key of temporary credentials, which would allow
-//! forging any of them, is included only for requests with the admin token; if no token is configured, `heliograph
-//! backup` reads the key file itself if its user is permitted to.
+//! The stream also contains the information shown by the inspector. The key of the temporary credentials, which would
+//! allow anyone to forge them, is included only for requests with the admin token. If no token is configured,
+//! `heliograph backup` reads the key file itself, provided its user is permitted to.
 
 use crate::backup_stream::{self, Part};
 use crate::presence_epoch;
@@ -31,9 +31,9 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-/// The sources of a backup.
+/// Data sources of a backup.
 pub struct Backup {
-    /// Returns a snapshot of the registry. Blocks until the next commit.
+    /// Takes a snapshot of the registry. Blocks until the next commit.
     pub snapshot: Box<dyn Fn() -> Result<Snapshot, String> + Send + Sync>,
     /// Reads `session.key`.
     pub session_key: Box<dyn Fn() -> io::Result<Zeroizing<String>> + Send + Sync>,
@@ -41,7 +41,7 @@ pub struct Backup {
     pub data_dir: PathBuf,
 }
 
-/// The backups of a process, which run one at a time.
+/// Runs the backups of a process, one at a time.
 struct Backups {
     what: Backup,
     turn: Arc<Semaphore>,
@@ -55,7 +55,7 @@ impl Backups {
         }
     }
 
-    /// Starts a backup: returns the first bytes of the stream and the snapshot for the rest.
+    /// Starts a backup and returns the first bytes of the stream and the snapshot from which the rest is read.
     fn begin(&self, with_key: bool) -> Result<(Vec<u8>, Snapshot), String> {
         let mut head = backup_stream::MAGIC.to_vec();
         if with_key {
@@ -68,14 +68,14 @@ impl Backups {
     }
 }
 
-/// State of the page, with the access rules for the key.
+/// State of the backup page, with the access rules for the key.
 #[derive(Clone)]
 struct BackupPage {
     backups: Arc<Backups>,
     access: Access,
 }
 
-/// The route of the backup page.
+/// Returns the route of the backup page.
 pub(crate) fn routes(what: Backup, access: Access) -> Router {
     let backups = Arc::new(Backups::new(what));
     Router::new()
@@ -133,7 +133,7 @@ async fn backup(State(page): State<BackupPage>, headers: HeaderMap) -> Result<Re
 
 const UNDER_WAY: Fault = Fault::new(StatusCode::TOO_MANY_REQUESTS, "another backup is under way");
 
-/// Sends all rows of a snapshot; returns their number.
+/// Sends all rows of a snapshot and returns their number.
 fn pump(
     head: Vec<u8>,
     mut snapshot: Snapshot,
@@ -174,12 +174,12 @@ impl Stream for Chunks {
 
 /// Target chunk size in bytes; a chunk may exceed it by at most one row.
 const CHUNK_BYTES: usize = 64 * 1024;
-/// Maximum number of buffered chunks: less than 1 MiB, even with one row of the largest size in each.
+/// Maximum number of buffered chunks: less than 1 MiB in total, even if each contains a row of the maximum size.
 const CHUNKS_WAITING_MAX: usize = 4;
-/// Maximum time for which a chunk waits for buffer space. The backup is then aborted, since the store retains the
-/// snapshot's pages.
+/// Maximum time for which a chunk waits for buffer space. After that, the backup is aborted, since the store retains
+/// the snapshot's pages.
 const STALL_MAX: Duration = Duration::from_secs(30);
-/// Maximum duration of a backup; a million channels take a few seconds.
+/// Maximum duration of a backup; a million channels take only a few seconds.
 const BACKUP_MAX: Duration = Duration::from_secs(15 * 60);
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! Pages about channels, and the operators' actions on them: on this node and, in a cluster, on all nodes.
+//! Pages about channels, and operator actions on channels: on this node and, in a cluster, on all nodes.
 //!
-//! `list` and `channel` show channels, and `presence` who is connected; `connections` closes connections and identifies
-//! them; `import` creates channels.
+//! `list` and `channel` show channels, and `presence` shows connected clients; `connections` closes and identifies
+//! connections; `import` creates channels.
 
 pub(crate) mod channel;
 mod connections;
@@ -22,7 +22,7 @@ use codec::http::decode;
 use serde_json::{Value, json as value};
 use std::sync::Arc;
 
-/// The routes of the channel pages.
+/// Returns the routes of the channel pages.
 pub(crate) fn routes(inspector: Inspector, imports: Option<import::Commit>) -> Router {
     let shards = inspector.shards.clone();
     let of_shards = Router::new()
@@ -41,7 +41,7 @@ pub(crate) fn routes(inspector: Inspector, imports: Option<import::Commit>) -> R
 
 // Answers to other nodes: what this one has at a path, and what they post to it.
 
-/// Answers requests from other nodes for their operators, one at a time, for the lifetime of the process.
+/// Answers other nodes' requests on behalf of their operators, one at a time, for the lifetime of the process.
 pub(crate) async fn answer_nodes(
     inspector: Inspector,
     traces: Traces,
@@ -76,7 +76,7 @@ pub(crate) async fn answer_nodes(
     }
 }
 
-/// The local response to a POST on a channel path.
+/// Returns the local response to a POST on a channel path.
 async fn own_post(
     inspector: &Inspector,
     nodes: &NodePages,
@@ -92,7 +92,7 @@ async fn own_post(
     connections::by_owner(inspector, nodes, &channel, posted).await
 }
 
-/// Returns this node's document at a path.
+/// Returns this node's document for the given path.
 async fn own(traces: &Traces, memories: &Memories, path: &str) -> Result<Value, Fault> {
     let inspector = &memories.inspector;
     let (path, query) = path.split_once('?').unwrap_or((path, ""));

@@ -1,5 +1,5 @@
-//! `GET /cluster`, and the cluster's figures in the metrics: this node's view of itself and the other nodes, if the
-//! nodes agree on slot ownership through etcd; and whether all nodes have the same credentials files.
+//! `GET /cluster`, and the cluster's metrics: this node's view of itself and the other nodes, if the nodes agree on
+//! slot ownership through etcd; also checks whether all nodes have identical credentials files.
 
 use crate::side::admin::http::{Answer, Fault};
 use crate::side::inspector::{NodePages, NodeReplies, NodeReply};
@@ -17,20 +17,20 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
 /// Queries the node for its view of the cluster, blocking for at most a second. Returns `None` if the node has stopped
-/// or hangs.
+/// or is unresponsive.
 pub type LookAtCluster = Arc<dyn Fn() -> Option<ClusterView> + Send + Sync>;
 
-/// The operators' requests about the cluster.
+/// Handles for operators' requests about the cluster.
 #[derive(Clone)]
 pub struct ClusterPage {
     /// Reads the node's view of the cluster.
     pub look: LookAtCluster,
-    /// Moves slots in excess of an equal share to other nodes. Returns false if the node has stopped or its queue is
-    /// full.
+    /// Moves slots in excess of this node's equal share to other nodes. Returns false if the node has stopped or its
+    /// queue is full.
     pub rebalance: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
-/// The labels of [`ClusterView::messages`].
+/// Labels of [`ClusterView::messages`].
 pub(crate) const MESSAGES: [&str; 3] = ["sent", "received", "lost"];
 
 /// The cluster as seen by one node.
@@ -40,21 +40,21 @@ pub struct ClusterView {
     pub cluster: String,
     /// Name of this node.
     pub node: String,
-    /// Reason why the node serves channels or does not.
+    /// Reason why the node does or does not serve channels.
     pub standing: &'static str,
     /// Whether etcd has answered recently.
     pub has_etcd: bool,
-    /// Whether etcd shows a different history than previously known.
+    /// Whether the data in etcd belongs to a different history from the one known so far.
     pub other_history: bool,
-    /// Whether no other node answers although other nodes are registered. The node then takes over none of their slots.
+    /// Whether other nodes are registered but none of them answers. If so, this node takes over none of their slots.
     pub cut_off: bool,
-    /// Description of the current problem with etcd, if any.
+    /// Description of the current etcd problem, if any.
     pub trouble: Option<Box<str>>,
     /// Number of slots that this process owns.
     pub owned: u64,
     /// Number of owned slots whose channels this process has loaded.
     pub served: u64,
-    /// Owner of each slot, as an index into `nodes`; `None` for a vacant slot.
+    /// Owner of each slot, as an index into `nodes`; `None` if the slot has no owner.
     pub slot_owners: Vec<Option<usize>>,
     /// Number of slots without an owner.
     pub vacant: u64,
@@ -62,53 +62,53 @@ pub struct ClusterView {
     pub slot_changes: u64,
     /// Time for which the node may keep admitting clients without further answers from etcd, in milliseconds.
     pub valid_ms: u64,
-    /// Duration of the last keepalive that etcd answered, in seconds.
+    /// Round-trip time of the last keepalive answered by etcd, in seconds.
     pub etcd_seconds: f64,
-    /// Size of etcd's database in use and its quota, in bytes; 0 until known.
+    /// Used size of etcd's database and its quota, in bytes; 0 until known.
     pub etcd_fill: (u64, u64),
     /// Messages to and from other nodes, in the order of [`MESSAGES`].
     pub messages: [u64; MESSAGES.len()],
-    /// Number of connections refused on the port for other nodes.
+    /// Number of connections refused on the inter-node port.
     pub refused: u64,
-    /// The nodes, this one first.
+    /// All nodes, this one first.
     pub nodes: Vec<NodeView>,
 }
 
-/// A node of the cluster as seen by this one.
+/// A node of the cluster as seen by this node.
 #[derive(Clone, Debug, Default)]
 pub struct NodeView {
     /// The node's name.
     pub name: String,
     /// The node's address in the roster.
     pub address: Option<Box<str>>,
-    /// The node's ports, one for each shard.
+    /// The node's ports, one per shard.
     pub ports: Vec<u16>,
-    /// Whether the roster expects the node to run, that is, it was neither drained nor removed.
+    /// Whether the roster expects the node to be running, that is, the node was neither drained nor removed.
     pub is_here: bool,
     /// Whether the node has a valid registration in etcd.
     pub is_registered: bool,
-    /// Reason why the node's registration is invalid, if it is.
+    /// Reason for which the node's registration is invalid, if it is.
     pub stranger: Option<String>,
-    /// Version of the node's program. Like the following fields, empty unless the node is registered.
+    /// Program version of the node. Empty, like the following fields, unless the node is registered.
     pub version: Box<str>,
-    /// Commit of the node's program.
+    /// Commit from which the node's program was built.
     pub commit: Box<str>,
-    /// Version of the protocol between nodes that the node's program uses.
+    /// Version of the inter-node protocol used by the node.
     pub inner_version: u32,
     /// Start time of the node's process, in seconds since 1970.
     pub started: u64,
-    /// Whether the node has answered this node recently.
+    /// Start time of the node's process, in seconds since 1970.
     pub is_heard: bool,
     /// Number of slots that the node owns.
     pub slots: u64,
-    /// The newest epoch of the node's slots.
+    /// Newest epoch among the node's slots.
     pub newest_epoch: u64,
-    /// Links from this node to that node.
+    /// Links from this node to the viewed node.
     pub links: PeerLinks,
 }
 
 impl ClusterView {
-    /// The other members that do not answer this node.
+    /// Returns the other members that do not answer this node.
     pub(crate) fn silent(&self) -> impl Iterator<Item = &NodeView> {
         let others = self.nodes.iter().filter(|it| it.name != self.node);
         others.filter(|it| it.is_here && !it.is_heard)
@@ -157,13 +157,13 @@ impl ClusterView {
         })
     }
 
-    /// Number of nodes that belong to the cluster and should be running.
+    /// Number of cluster members that should be running.
     pub(crate) fn members(&self) -> u64 {
         self.nodes.iter().filter(|node| node.is_here).count() as u64
     }
 }
 
-/// The routes of the cluster pages.
+/// Returns the routes of the cluster pages.
 pub(crate) fn routes(page: Option<ClusterPage>) -> Router {
     Router::new()
         .route("/cluster", get(cluster))
@@ -223,12 +223,12 @@ impl Agreement {
         }
     }
 
-    /// The credentials in force; `None` if signatures are not required.
+    /// Returns the credentials in force; `None` if signatures are not required.
     pub(crate) fn credentials(&self) -> Option<&InForce> {
         self.in_force.as_ref()
     }
 
-    /// SHA-256 of this node's credentials files in hexadecimal; `None` if signatures are not required.
+    /// Returns the SHA-256 of this node's credentials files in hexadecimal; `None` if signatures are not required.
     fn own(&self) -> Option<String> {
         let files = self.in_force.as_ref()?.borrow().files()?;
         Some(HEXLOWER.encode(&files))
@@ -239,7 +239,7 @@ impl Agreement {
         value!({ "sha256": self.own() })
     }
 
-    /// The hash of this node's credentials files, and the nodes whose files differ; `None` if signatures are not
+    /// Formats the hash of this node's credentials files and the nodes whose files differ; `None` if signatures are not
     /// required.
     pub(crate) fn json(&self) -> Option<Value> {
         let differing = self.differing.lock();
@@ -251,8 +251,8 @@ impl Agreement {
         Some(value!({ "sha256": self.own()?, "differ": differ.collect::<Vec<_>>() }))
     }
 
-    /// Number of seconds for which each node's files have differed. This node, whose name is empty outside a cluster,
-    /// is included with 0; nodes with the same files are omitted.
+    /// Returns the number of seconds for which each node's files have differed. This node, whose name is empty outside
+    /// a cluster, is included with 0; nodes with identical files are omitted.
     pub(crate) fn seconds(&self) -> Vec<(String, u64)> {
         let own = self.nodes.as_ref().map_or("", |nodes| &nodes.own);
         let differing = self.differing.lock();
@@ -287,7 +287,7 @@ impl Agreement {
 
 impl Differing {
     /// Processes the replies of the other nodes, and returns the nodes whose files have differed for [`LATE`]. Each
-    /// node is returned once. Nodes that do not answer are ignored.
+    /// such node is returned only once. Nodes that do not answer are ignored.
     fn take(&mut self, own: &str, replies: NodeReplies, now: Instant) -> Vec<String> {
         let mut known = std::mem::take(&mut self.0);
         for NodeReply { node, status, body } in replies.replies {
@@ -314,14 +314,14 @@ impl Differing {
     }
 }
 
-/// The path requested from other nodes.
+/// Path requested from other nodes.
 pub(crate) const PATH: &str = "/credentials";
 
 /// Interval between polls of the other nodes.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
-/// Time after which differing files are assumed to be an oversight, since nodes reload their files within seconds of
-/// each other.
+/// Time after which differing files are reported as an oversight, since nodes normally reload their files within
+/// seconds of each other.
 const LATE: Duration = Duration::from_secs(60);
 
 #[cfg(test)]

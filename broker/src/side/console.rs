@@ -1,8 +1,8 @@
-//! The console: its files, the figures of its first page, and the events that keep its pages current.
+//! The console: its files, the figures on its start page, and the events that keep its pages current.
 //!
-//! This file serves `GET /overview`: settings and status, current figures, and the figures of the last hour
-//! (`history`). `assets` contains the files; `events` is the page that opens streams, `stream` a single stream, and
-//! `topics` what streams can subscribe to, with each topic's feed and initial state.
+//! This file serves `GET /overview`: settings and status, current figures, and the figures of the last hour (from
+//! `history`). `assets` contains the console's files; `events` is the page that opens streams, `stream` a single
+//! stream, and `topics` the topics to which streams can subscribe, each with its feed and initial state.
 
 pub(crate) mod assets;
 pub(crate) mod events;
@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 /// Queries every shard; blocks for a limited time.
 pub type Look = Box<dyn FnMut() -> Vec<ShardLook> + Send>;
 
-/// The figures of the process, shared by all requests: shards are queried about once a second at most.
+/// The figures of the process, shared by all requests. Shards are queried at most about once a second.
 pub(crate) struct Overview {
     live: Arc<tokio::sync::Mutex<Live>>,
     history: Shared<History>,
@@ -43,7 +43,7 @@ pub(crate) struct Overview {
 struct Live {
     look: Look,
     meter: Meter,
-    /// The figures of the last query.
+    /// Result of the last query, with its time.
     latest: Option<(Instant, Value)>,
 }
 
@@ -69,7 +69,7 @@ impl Overview {
         }
     }
 
-    /// The current figures.
+    /// Returns the current figures.
     pub(crate) async fn now(&self) -> Value {
         let status = self.status.status();
         let mut live = Arc::clone(&self.live).lock_owned().await;
@@ -103,34 +103,34 @@ impl Overview {
         figures.unwrap_or_default()
     }
 
-    /// The history of this node.
+    /// Returns this node's history.
     pub(crate) fn store(&self) -> HistoryStore {
         self.history.lock().store()
     }
 
-    /// The courier of hooks, if any are configured.
+    /// Returns the handles to the webhook delivery task, if any hooks are configured.
     pub(crate) fn hooks(&self) -> Option<Hooks> {
         self.history.lock().hooks.clone()
     }
 
-    /// Number of open connections that a newer one has superseded, at the last count.
+    /// Number of open connections superseded by a newer one, at the last count.
     pub(crate) fn superseded(&self) -> u64 {
         self.history.lock().superseded()
     }
 
-    /// Number of connections that do not acknowledge messages, at the last count.
+    /// Number of connections whose client does not acknowledge messages, at the last count.
     pub(crate) fn doubtful(&self) -> u64 {
         self.history.lock().doubtful()
     }
 
-    /// The current figures and problems, for event streams.
+    /// Returns the current figures and problems, for event streams.
     pub(crate) async fn event(&self) -> Value {
         let mut figures = self.now().await;
         self.problems.show(&mut figures);
         figures
     }
 
-    /// The complete `/overview` document.
+    /// Returns the complete `/overview` document.
     pub(crate) async fn document(&self) -> Value {
         let status = self.status.status();
         let now = self.now().await;
@@ -146,15 +146,15 @@ impl Overview {
         document
     }
 
-    /// Number of connections that reloaded credentials no longer allow, but that stay open for now because they are
-    /// more than half of all connections.
+    /// Number of connections that the reloaded credentials no longer permit but that stay open for now because they
+    /// make up more than half of all connections.
     fn forbidden(&self) -> Option<RecheckSum> {
         let credentials = self.agreement.credentials()?;
         credentials.borrow().recheck().waiting()
     }
 }
 
-/// The files whose reload was rejected.
+/// Formats the list of files whose reload was rejected.
 fn refused(reloads: &Reloads) -> Value {
     let reloads = reloads.lock();
     let refused = reloads.iter().filter_map(|(what, reload)| {
@@ -164,7 +164,7 @@ fn refused(reloads: &Reloads) -> Value {
     refused.collect()
 }
 
-/// The configuration file compared with the running settings, if there is one.
+/// Compares the configuration file with the running settings, if there is a file.
 fn of_file(report: &FileReport) -> Option<Value> {
     let FileReport {
         running,
@@ -188,7 +188,7 @@ struct OverviewPage {
     troubled: Arc<Troubled>,
 }
 
-/// The route of the overview.
+/// Returns the route of the overview.
 pub(crate) fn routes(overview: Arc<Overview>, troubled: Arc<Troubled>) -> Router {
     Router::new()
         .route("/overview", get(page))
@@ -201,7 +201,7 @@ async fn page(State(page): State<OverviewPage>) -> Json<Value> {
     Json(document)
 }
 
-/// The node's properties that stay constant while the process runs.
+/// Formats the node properties that stay constant while the process runs.
 fn node(settings: &Settings) -> Value {
     let (profile, engine): (&str, &str) = (settings.profile.into(), settings.engine.into());
     value!({
@@ -220,7 +220,8 @@ fn node(settings: &Settings) -> Value {
     })
 }
 
-/// Maximum age of cached figures: less than a second, so that a page polling once a second gets new ones each time.
+/// Maximum age of cached figures: less than a second, so that a page that polls once a second gets new figures each
+/// time.
 const FRESH: Duration = Duration::from_millis(900);
-/// Maximum age of the previous sample for rates to count as current.
+/// Maximum age of the previous sample at which rates still count as current.
 const STALE: Duration = Duration::from_secs(5);

@@ -1,7 +1,7 @@
 //! The `/dev/…` pages for tests, available only under `--dev`.
 //!
 //! Modules in reading order: this one, with `/dev/parity` and `/dev/reset`; `request` (parsing and validation of
-//! request bodies and parameters); `clock`; `captures` (copies of messages) and `messages` (their content);
+//! request bodies and parameters); `clock`; `captures` (copies of messages) and `messages` (their decoded contents);
 //! `connections`; `faults` and `fault_rule`.
 
 mod captures;
@@ -35,15 +35,15 @@ use tokio::time::{Instant, sleep};
 
 /// The parts of the process that the test pages use.
 pub struct DevTools {
-    /// Moves the clocks of all shards.
+    /// Shifts the clocks of all shards.
     pub clocks: MoveClocks,
     /// The captured messages, if capturing is enabled.
     pub captures: Option<Captures>,
-    /// Environment variables for clients.
+    /// Environment variables for client programs.
     pub environment: Vec<(&'static str, String)>,
 }
 
-/// Returns the routes, or an error. Must be called on the side thread's runtime.
+/// Returns the routes, or an error. Must be called within the side thread's runtime.
 pub(crate) fn routes(
     tools: Option<DevTools>,
     inspector: Inspector,
@@ -86,7 +86,7 @@ pub(crate) fn routes(
         .route("/dev/{*page}", any(unknown))
 }
 
-/// A route with its state.
+/// Creates a route with the given state.
 fn one<S: Clone + Send + Sync + 'static>(path: &str, page: MethodRouter<S>, needs: S) -> Router {
     Router::new().route(path, page).with_state(needs)
 }
@@ -94,7 +94,7 @@ fn one<S: Clone + Send + Sync + 'static>(path: &str, page: MethodRouter<S>, need
 /// Environment variables for clients, as name and value.
 type Environment = Arc<[(&'static str, String)]>;
 
-/// `GET /dev/environment`: environment variables for clients.
+/// `GET /dev/environment`: environment variables for client programs.
 async fn environment(State(variables): State<Environment>) -> Json<Value> {
     let text = |(name, value): &(&str, String)| ((*name).into(), value.as_str().into());
     Json(Value::Object(variables.iter().map(text).collect()))
@@ -139,7 +139,7 @@ pub(crate) async fn list(State(shards): State<Shards>, RawQuery(query): RawQuery
     Ok(Json(value!({ "findings": found })))
 }
 
-/// Merges a finding with those of other shards, since an account may have findings on several.
+/// Merges a finding with those of other shards, since an account may have findings on several shards.
 fn add(found: &mut Vec<StrictFinding>, finding: StrictFinding) {
     let same = |other: &&mut StrictFinding| {
         (other.rule, &other.channel) == (finding.rule, &finding.channel)
@@ -178,7 +178,7 @@ struct ResetPage {
 }
 
 /// Removes connections, channels, faults and message copies; without a prefix, also resets the calendar skew. Responds
-/// when everything is done.
+/// once everything has been removed.
 async fn reset_state(State(page): State<ResetPage>, body: Bytes) -> Answer {
     let prefix = parse(&body)?;
     let faults = page.faults.end(&prefix).await;
@@ -198,8 +198,8 @@ async fn reset_state(State(page): State<ResetPage>, body: Bytes) -> Answer {
     })))
 }
 
-/// Deletes the channels with a prefix and closes their connections; returns both counts, or `None` if a shard does not
-/// respond or the store takes too long.
+/// Deletes the channels whose names begin with a prefix and closes their connections. Returns both counts, or `None` if
+/// a shard does not respond or the store takes too long.
 async fn end_channels(shards: &Shards, prefix: &str) -> Option<(u64, u64)> {
     let until = Instant::now() + DONE_WITHIN;
     let (mut connections, mut channels) = (0, 0);
@@ -248,8 +248,8 @@ fn parse(bytes: &[u8]) -> Result<String, String> {
     Ok(prefix.unwrap_or_default())
 }
 
-/// Maximum time to wait for deletions to become durable.
+/// Maximum time to wait for deletions to be written durably.
 const DONE_WITHIN: Duration = Duration::from_secs(10);
 
-/// Interval at which shards are polled for completion.
+/// Interval between polls of the shards for completion.
 const AGAIN: Duration = Duration::from_millis(2);

@@ -1,7 +1,7 @@
-//! Event feeds for live pages, one per topic.
+//! Event feeds for pages with live updates, one per topic.
 //!
-//! A feed stores its last events once for all streams. A stream stores only its position in each feed, and the event
-//! that it is writing.
+//! A feed stores its most recent events once for all streams. A stream stores only its position in each feed and the
+//! event being written.
 
 use crate::limits::{
     EVENT_BYTES_MAX, FEED_BYTES_WAITING_MAX, FEED_EVENTS_PER_SECOND, FEED_EVENTS_WAITING_MAX,
@@ -16,16 +16,16 @@ use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::watch;
 
-/// A formatted event: `event: …`, `data: …` and an empty line. All streams share its bytes.
+/// A formatted event: `event: …`, `data: …` and an empty line. All streams share its buffer.
 pub(crate) type Event = Bytes;
 
-/// Formats an event. JSON contains no line breaks, so one line of data suffices.
+/// Formats an event. The serialised JSON contains no line breaks, so a single `data` line suffices.
 pub(crate) fn event(name: &str, data: &Value) -> Event {
     format!("event: {name}\ndata: {data}\n\n").into()
 }
 
-/// Formats an event of at most [`EVENT_BYTES_MAX`]. A list in the data is halved until the event fits, and `left_out`
-/// is set to the number of entries removed.
+/// Formats an event of at most [`EVENT_BYTES_MAX`]. The list named `list` is halved until the event fits, and
+/// `left_out` is set to the number of entries removed.
 pub(crate) fn fitting(name: &str, mut data: Value, list: &str, keep: End) -> Event {
     let mut left_out = 0;
     loop {
@@ -45,7 +45,7 @@ pub(crate) fn fitting(name: &str, mut data: Value, list: &str, keep: End) -> Eve
     }
 }
 
-/// The end of a list to keep.
+/// Which end of a list to keep.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum End {
     First,
@@ -67,14 +67,14 @@ impl Bell {
         self.0.send_replace(());
     }
 
-    /// Returns a receiver by which a stream observes every ring.
+    /// Returns a receiver with which a stream observes every ring.
     pub(crate) fn listen(&self) -> watch::Receiver<()> {
         self.0.subscribe()
     }
 }
 
-/// The feed of one topic. Sending never blocks: a stream that falls too far behind loses events and learns their
-/// number.
+/// The feed of one topic. Sending never blocks: a stream that falls too far behind loses events and is informed of
+/// their number.
 #[derive(Debug)]
 pub(crate) struct Feed {
     ring: Shared<Ring>,
@@ -82,14 +82,14 @@ pub(crate) struct Feed {
     bell: Bell,
 }
 
-/// The kind of a feed.
+/// Kind of a feed, which determines which events may be skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     /// A sequence of events, none of which may be skipped.
     Events,
-    /// States of a single subject, of which only the newest matters.
+    /// States of a single subject, of which only the newest is relevant.
     States,
-    /// Channel states, of which only the newest of each channel matters.
+    /// Channel states, of which only the newest of each channel is relevant.
     StatesOfChannels,
 }
 
@@ -98,7 +98,7 @@ enum Kind {
 struct Ring {
     /// Events by number.
     events: BTreeMap<u64, Kept>,
-    /// The event number of each channel's newest state.
+    /// Number of the event with each channel's newest state.
     newest: BTreeMap<Arc<Identity>, u64>,
     bytes: usize,
     /// Number of the next event.
@@ -117,14 +117,14 @@ struct Kept {
 }
 
 impl Kept {
-    /// Size of the event and of the channel's map entries, in bytes.
+    /// Returns the size of the event and of the channel's map entries, in bytes.
     fn bytes(&self) -> usize {
         let of_channel = |of: &Arc<Identity>| of.key().len() + PLACES_BYTES;
         self.event.len() + self.of.as_ref().map_or(0, of_channel)
     }
 }
 
-/// Rate of a feed: events sent and skipped in the current second.
+/// Rate limiter of a feed: events sent and skipped in the current second.
 #[derive(Debug)]
 struct Pace {
     since: Instant,
@@ -137,18 +137,18 @@ struct Pace {
 pub(crate) struct Position {
     feed: Arc<Feed>,
     next: u64,
-    /// The channel whose states the stream receives, if only one.
+    /// The only channel whose states the stream receives; `None` for all channels.
     only: Option<Arc<Identity>>,
 }
 
-/// The result of reading at a stream's position.
+/// The result of reading a feed from a stream's position.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// There is nothing new.
+    /// No new event.
     Nothing,
     /// The next event.
     Event(Event),
-    /// Number of events lost. The position has been moved after the last event.
+    /// Events were lost; contains their number. The position now follows the last event.
     Lagged(u64),
 }
 
@@ -158,12 +158,13 @@ impl Feed {
         Self::of(Kind::Events, bell)
     }
 
-    /// Creates a feed of states: a stream that falls behind gets only the newest.
+    /// Creates a feed of states, in which a stream that falls behind receives only the newest.
     pub(crate) fn of_states(bell: &Bell) -> Arc<Self> {
         Self::of(Kind::States, bell)
     }
 
-    /// Creates a feed of channel states: a stream that falls behind gets the newest of each channel.
+    /// Creates a feed of channel states, in which a stream that falls behind receives only the newest state of each
+    /// channel.
     pub(crate) fn of_channels(bell: &Bell) -> Arc<Self> {
         Self::of(Kind::StatesOfChannels, bell)
     }
@@ -216,7 +217,7 @@ impl Feed {
         self.send_event(|| event(name, &data()));
     }
 
-    /// Like `send`, for an event that `event` formats.
+    /// Like `send`, for an event formatted by `event`.
     pub(crate) fn send_event(&self, event: impl FnOnce() -> Event) {
         let mut ring = self.ring.lock();
         if ring.watchers == 0 {
@@ -233,7 +234,7 @@ impl Feed {
         self.bell.ring();
     }
 
-    /// Sends the newest state of a channel, replacing an older state that some streams have not read.
+    /// Sends the newest state of a channel, replacing any older state that some streams have not read yet.
     pub(crate) fn send_state(&self, of: Identity, event: impl FnOnce() -> Event) {
         let mut ring = self.ring.lock();
         if ring.watchers == 0 {
@@ -244,7 +245,7 @@ impl Feed {
         self.bell.ring();
     }
 
-    /// Records the loss of an event, which makes all streams restart with the current state.
+    /// Records the loss of an event, which makes all streams start again from the current state.
     pub(crate) fn lose(&self) {
         let mut ring = self.ring.lock();
         ring.next += 1;
@@ -254,14 +255,14 @@ impl Feed {
         self.bell.ring();
     }
 
-    /// Reports the number of skipped events when the second is over.
+    /// Reports the number of skipped events once the current second is over.
     pub(crate) fn tick(&self, now: Instant) {
         if self.ring.lock().next_second(now, self.most()) {
             self.bell.ring();
         }
     }
 
-    /// Maximum number of stored events, and their maximum total size in bytes.
+    /// Returns the maximum number of stored events and their maximum total size in bytes.
     fn most(&self) -> (usize, usize) {
         match self.kind {
             Kind::Events => (FEED_EVENTS_WAITING_MAX, FEED_BYTES_WAITING_MAX),
@@ -297,7 +298,8 @@ impl Ring {
         (self.events, self.newest, self.bytes) = Default::default();
     }
 
-    /// The first event with at least this number and its number, limited to one channel if one is given.
+    /// Returns the first event whose number is at least `number`, with its number; limited to one channel if one is
+    /// given.
     fn from(&self, number: u64, only: Option<&Identity>) -> Option<(u64, &Event)> {
         let found = match only {
             None => self.events.range(number..).next(),
@@ -309,7 +311,7 @@ impl Ring {
         found.map(|(number, kept)| (*number, &kept.event))
     }
 
-    /// Starts a new second if due; returns whether skipped events were reported.
+    /// Starts a new second if due. Returns whether skipped events were reported.
     fn next_second(&mut self, now: Instant, most: (usize, usize)) -> bool {
         let pace = &mut self.pace;
         if now.saturating_duration_since(pace.since).as_secs() == 0 {
@@ -325,12 +327,12 @@ impl Ring {
 }
 
 impl Position {
-    /// Moves to the position after the last event.
+    /// Moves the position past the last event.
     pub(crate) fn move_to_end(&mut self) {
         self.next = self.feed.ring.lock().next;
     }
 
-    /// Returns the next event, or the number of lost ones, and advances past it.
+    /// Returns the next event, or the number of lost events, and advances past it.
     pub(crate) fn next(&mut self) -> Next {
         let ring = self.feed.ring.lock();
         if self.next < ring.lost_before {

@@ -1,8 +1,8 @@
-//! Erasure of personal data stored by this process: data that names a person or device, by `POST /forget`, and data
-//! older than `[privacy] keep`.
+//! Erasure of personal data stored by this process: data that names a given person or device, by `POST /forget`, and
+//! data older than `[privacy] keep`.
 //!
-//! In memory, personal data is in five stores: refusals, troubled sessions, members of problems, recent log lines, and
-//! the recorders' notes; on disk, it is in marks and causes of the history. `deploy/PRIVACY.md` covers data stored
+//! Personal data is stored in memory in refusals, troubled sessions, members of problems, recent log lines and the
+//! recorders' notes, and on disk in the marks and causes of the history. `deploy/PRIVACY.md` covers data stored
 //! elsewhere.
 
 use crate::edge::turn::calendar;
@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// All stores of personal data; clones share them.
+/// All stores that contain personal data; clones share them.
 #[derive(Clone)]
 pub(crate) struct Memories {
     pub(crate) refusals: Arc<Refusals>,
@@ -42,13 +42,13 @@ pub(crate) struct Memories {
     pub(crate) inspector: Inspector,
 }
 
-/// The route of the page.
+/// Returns the route of the page.
 pub(crate) fn routes(memories: Memories) -> Router {
     let routes = Router::new().route(PATH, post(forget));
     routes.with_state(memories)
 }
 
-/// `POST /forget`, with `{"text": "…"}`: erases data on this node and, in a cluster, on all others.
+/// `POST /forget`, with `{"text": "…"}`: erases data on this node and, in a cluster, on all other nodes.
 async fn forget(
     State(memories): State<Memories>,
     ConnectInfo(seat): ConnectInfo<Seat>,
@@ -77,7 +77,7 @@ async fn forget(
 }
 
 impl Memories {
-    /// Erases the data that a request names on this node, and returns the counts as a document.
+    /// Erases the data specified in a request on this node, and returns the counts as a document.
     pub(crate) async fn forget_here(&self, posted: &Posted) -> Result<Value, Fault> {
         let Wanted { text } = serde_json::from_str(&posted.body).map_err(|_| BAD_BODY)?;
         if !(1..=FORGET_BYTES_MAX).contains(&text.len()) {
@@ -109,7 +109,7 @@ impl Memories {
         }))
     }
 
-    /// Periodically erases data older than `keep_ms`; does nothing if it is 0.
+    /// Periodically erases data older than `keep_ms`; does nothing if `keep_ms` is 0.
     pub(crate) async fn age(self, keep_ms: u64) {
         if keep_ms == 0 {
             return;
@@ -128,7 +128,7 @@ impl Memories {
         }
     }
 
-    /// Erases marks and causes of the history; returns their number.
+    /// Erases marks and causes in the history and returns their number.
     async fn history_notes(
         &self,
         fits: impl Fn(u64, &str) -> bool + Send + 'static,
@@ -138,7 +138,7 @@ impl Memories {
         erased.ok().flatten().ok_or(DISK_SILENT)
     }
 
-    /// Erases notes on all shards; returns the number of events.
+    /// Erases recorder notes on all shards and returns the number of events erased.
     async fn notes(&self, forget: &Forget) -> Result<usize, Fault> {
         let shards = &self.inspector.shards;
         let (mut erased, mut number) = (0, 0);
@@ -169,7 +169,7 @@ struct Wanted {
     text: String,
 }
 
-/// Adds the counts of another node.
+/// Adds the counts from another node.
 fn add(sum: &mut Value, more: &Value) {
     for name in [
         "refusals", "sessions", "problems", "lines", "notes", "history",
@@ -199,8 +199,8 @@ fn names(refused: &Refused, text: &str) -> bool {
     remote == text || all.any(|it| mentions(it, text))
 }
 
-/// Whether a line contains a text as a whole word: `10.0.0.1` does not match `10.0.0.12`. Log lines and JSON escape
-/// some characters.
+/// Whether a line contains a text as a whole word: `10.0.0.1` does not match `10.0.0.12`. Characters that are escaped
+/// in log lines and JSON are taken into account.
 fn mentions(line: &str, text: &str) -> bool {
     let escaped = text.escape_debug().to_string();
     [text, &escaped].into_iter().any(|text| {
@@ -217,7 +217,7 @@ fn is_of_word(c: char) -> bool {
     c.is_alphanumeric() || matches!(c, '_' | '-' | '.')
 }
 
-/// The path of the page.
+/// Path of the page.
 pub(crate) const PATH: &str = "/forget";
 
 const BAD_BODY: Fault = Fault::new(
@@ -230,7 +230,7 @@ const DISK_SILENT: Fault = Fault::new(
     "the disk of the history does not answer: nothing in memory was erased; ask again",
 );
 
-/// Minimum and maximum pause between two checks for outdated data.
+/// Minimum and maximum pause between two checks for expired data.
 const PAUSE_LEAST: Duration = Duration::from_secs(1);
 const PAUSE_MOST: Duration = Duration::from_secs(60);
 

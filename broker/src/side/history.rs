@@ -1,15 +1,15 @@
-//! History of this node: rows of figures, marks and causes, in two fixed-size files in the data directory; and `GET
-//! /history`, which shows them.
+//! History of this node: rows of figures, marks and causes, stored in two fixed-size files in the data directory; and
+//! `GET /history`, which returns them.
 //!
 //! ```text
 //!  main thread ── a row every 2 s, marks ──┐  bounded queue                     ┌── history.ring   rows
 //!                                          ├──────────────► thread "history" ──┤
 //!  side thread ── causes, forget ──────────┘                                    └── history.notes  marks, causes
 //! ```
-//! `slots` defines the format of both files, `rows` and `notes` their content. A dedicated thread writes, so that a
-//! hanging disk blocks no other thread. Writes are not synced: a power loss loses the last seconds, a kill loses
-//! nothing that was written. Entries are dropped if the queue is full. Nothing is cached in memory: the files are read
-//! on a blocking thread of the runtime, one reader at a time.
+//! `slots` defines the format of both files, `rows` and `notes` their contents. A dedicated thread does the writing, so
+//! that a hanging disk blocks no other thread. Writes are not synced: a power loss may lose the last few seconds, while
+//! killing the process loses nothing already written. Entries are dropped if the queue is full. Nothing is cached in
+//! memory: the files are read on a blocking thread of the runtime, by one reader at a time.
 
 pub(crate) mod notes;
 pub(crate) mod rows;
@@ -40,7 +40,7 @@ use std::time::Duration;
 use std::{io, thread};
 use tokio::sync::Mutex;
 
-/// The history of this node. Clones share it, and an instance made by [`Default`] stores nothing.
+/// The history of this node. Clones share it. An instance created by [`Default`] stores nothing.
 #[derive(Clone, Debug)]
 pub struct HistoryStore {
     rows: Arc<Slots>,
@@ -50,7 +50,7 @@ pub struct HistoryStore {
     turn: Arc<Mutex<()>>,
 }
 
-/// Decides whether to erase a note, by its time in milliseconds and its text.
+/// Decides whether to erase a note, given its time in milliseconds and its text.
 type Fits = Box<dyn Fn(u64, &str) -> bool + Send>;
 
 /// A job for the writer thread.
@@ -58,7 +58,7 @@ enum Job {
     Tick(Box<Tick>),
     Note(Note),
     Forget(Fits, Sender<usize>),
-    /// Acknowledge once all earlier jobs are written.
+    /// Acknowledge once all earlier jobs have been written.
     Settle(Sender<()>),
 }
 
@@ -80,7 +80,7 @@ impl Default for HistoryStore {
 }
 
 impl HistoryStore {
-    /// Opens the history in a data directory, or in memory if there is none; falls back to memory and logs a warning if
+    /// Opens the history in a data directory, or in memory if there is none. Falls back to memory and logs a warning if
     /// the files cannot be created.
     ///
     /// # Errors
@@ -128,8 +128,8 @@ impl HistoryStore {
         self.order(Job::Note(Note::Cause(Box::new(cause))));
     }
 
-    /// Erases marks and causes selected by time in milliseconds and text; returns their number. Blocks for a limited
-    /// time; `None` if the disk takes longer.
+    /// Erases the marks and causes selected by time in milliseconds and text, and returns their number. Blocks for a
+    /// limited time; returns `None` if the disk takes longer.
     pub(crate) fn forget(
         &self,
         fits: impl Fn(u64, &str) -> bool + Send + 'static,
@@ -156,7 +156,7 @@ impl HistoryStore {
         }
     }
 
-    /// The last hour, for the overview: a list for each column.
+    /// Returns the last hour for the overview, as one list per column.
     pub(crate) fn hour(&self) -> Value {
         let now = calendar().0;
         let span = now.saturating_sub(HOUR_MS)..=now;
@@ -180,14 +180,14 @@ impl HistoryStore {
     }
 }
 
-/// Columns that count refusals.
+/// Columns that contain numbers of refusals.
 pub(crate) const REFUSED: [&str; 4] = [
     "refused_signature",
     "refused_policy",
     "refused_rate",
     "refused_other",
 ];
-/// Columns of rows that the last hour includes.
+/// Row columns that are included in the last hour.
 const HOUR: [&str; 6] = [
     "deliveryP50Us",
     "deliveryP99Us",
@@ -209,16 +209,16 @@ struct Writer {
     notes: Arc<Slots>,
     open: [Open; STEPS.len()],
     kept: Notes,
-    /// Notes waiting because the disk was full.
+    /// Notes that could not be written yet because the disk was full.
     waiting: VecDeque<Note>,
     /// Time at which writes started to fail, and the error.
     failing: Option<(u64, String)>,
-    /// Wall-clock end of the previous tick.
+    /// Wall-clock time at which the previous tick ended.
     ended_ms: Option<u64>,
 }
 
 impl Writer {
-    /// Resumes after the entries of earlier processes, and adds a mark of the last one's end if it left none.
+    /// Resumes after the entries of earlier processes. If the last process recorded no end, adds a mark of its end.
     fn new(rows: Arc<Slots>, notes: Arc<Slots>) -> Self {
         let open = STEPS.each_ref().map(|step| Open::of(&rows, step));
         let kept = Notes::of(&notes);
@@ -279,7 +279,7 @@ impl Writer {
         self.write_notes();
     }
 
-    /// Writes the waiting notes until the disk accepts no more.
+    /// Writes the waiting notes until all are written or the disk accepts no more.
     fn write_notes(&mut self) {
         while let Some(note) = self.waiting.front() {
             let written = match note {
@@ -333,8 +333,8 @@ impl Note {
     }
 }
 
-/// The text of the mark for a jump of the wall clock, detected by comparison with the monotonic clock; `None` without a
-/// jump.
+/// Returns the text of the mark for a jump of the wall clock, detected by comparison with the monotonic clock; `None`
+/// if there was no jump.
 fn jump(ended_ms: u64, at_ms: u64) -> Option<String> {
     let seconds = at_ms.abs_diff(ended_ms) / 1000;
     if seconds < JUMP_S {
@@ -347,18 +347,18 @@ fn jump(ended_ms: u64, at_ms: u64) -> Option<String> {
     })
 }
 
-/// Minimum clock jump to report, in seconds; corrections by a time daemon are smaller.
+/// Minimum clock jump that is reported, in seconds; corrections by a time daemon are smaller.
 const JUMP_S: u64 = 5;
 
 // The page.
 
-/// The route of the page.
+/// Returns the route of the page.
 pub(crate) fn routes(store: HistoryStore, inspector: Inspector) -> Router {
     let router = Router::new().route("/history", get(page));
     router.with_state((store, inspector))
 }
 
-/// `GET /history?from=&to=&step=&format=&scope=`: the rows of every node, and the marks and causes of all nodes; only
+/// `GET /history?from=&to=&step=&format=&scope=`: the rows of each node, and the marks and causes of all nodes; only
 /// those of this node if the scope is `node`.
 async fn page(
     State((store, inspector)): State<(HistoryStore, Inspector)>,
@@ -407,7 +407,7 @@ const ENDS: Fault = Fault::new(
 struct Wanted {
     from: u64,
     to: u64,
-    /// Index into `STEPS`; `None` selects the finest step whose rows fit the response.
+    /// Index into `STEPS`; `None` selects the finest step whose rows fit into the response.
     step: Option<usize>,
 }
 
@@ -432,7 +432,7 @@ impl Wanted {
 const STEP_NAMES: [&str; STEPS.len()] = ["2s", "1m", "15m"];
 
 impl HistoryStore {
-    /// Runs a function that reads the files on a blocking thread of the runtime.
+    /// Runs a function that reads the files, on a blocking thread of the runtime.
     async fn read<T: Send + 'static>(
         &self,
         query: &str,
@@ -448,7 +448,7 @@ impl HistoryStore {
         made.await.map_err(|_| ENDS)
     }
 
-    /// The document of this node.
+    /// Returns this node's document.
     pub(crate) async fn own(&self, query: &str) -> Result<Value, Fault> {
         self.read(query, Self::document).await
     }
@@ -476,7 +476,7 @@ impl HistoryStore {
         document
     }
 
-    /// Formats the rows as CSV with a header.
+    /// Formats the rows as CSV with a header line.
     fn csv(&self, wanted: &Wanted) -> String {
         let names: Vec<&str> = COLUMNS.iter().map(|(name, _)| *name).collect();
         let mut text = format!("t,{}\r\n", names.join(","));
@@ -491,7 +491,7 @@ impl HistoryStore {
         text
     }
 
-    /// The rows, the duration of each in seconds, and the oldest available time.
+    /// Returns the rows, the duration of each row in seconds, and the oldest available time.
     fn rows(&self, wanted: &Wanted) -> (Vec<Row>, u64, Option<u64>) {
         let Wanted { from, to, step } = *wanted;
         let mut all = STEPS.each_ref().map(|step| rows::read(&self.rows, step));
@@ -514,13 +514,14 @@ impl HistoryStore {
     }
 }
 
-/// The values of a column.
+/// Returns the values of a column.
 fn column(rows: &[Row], name: &str) -> Value {
     let numbers = rows.iter().map(|row| row.get(name).map(rounded));
     numbers.collect()
 }
 
-/// Merges rows of a step in groups so that they fit the response; also returns the group size.
+/// Merges groups of consecutive rows so that the result fits into the response. Returns the merged rows and the group
+/// size.
 fn fewer(rows: Vec<Row>, ms: u64) -> (Vec<Row>, u64) {
     let mut times = 1;
     let mut fewer = rows.clone();
@@ -540,14 +541,14 @@ fn fewer(rows: Vec<Row>, ms: u64) -> (Vec<Row>, u64) {
 
 const _: () = assert!(RING_BYTES + NOTES_BYTES <= HISTORY_BYTES);
 
-/// Name of the file with rows.
+/// Name of the file that contains the rows.
 const RING: &str = "history.ring";
 const NOTES: &str = "history.notes";
 
 const HOUR_MS: u64 = 3_600_000;
 /// Maximum time to wait for the writer thread.
 const SETTLE_MAX: Duration = Duration::from_secs(2);
-/// Stack size of the writer thread, which keeps a row and a slot on it.
+/// Stack size of the writer thread, which holds a row and a slot on its stack.
 const STACK_BYTES: usize = 256 * 1024;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `/hooks`: the state of event receivers, and a test delivery.
+//! `/hooks`: the state of the webhook receivers, and test deliveries.
 
 use crate::config;
 use crate::hooks::{HookReport, Hooks, Order, Outcome, WakeResult};
@@ -65,7 +65,7 @@ fn named(names: &[&str], counts: &[u64]) -> Value {
     pairs.collect::<Map<_, _>>().into()
 }
 
-/// `POST /hooks/NAME/test`: sends one `hook.test` event, bypassing the queue.
+/// `POST /hooks/NAME/test`: sends a single `hook.test` event, bypassing the queue.
 async fn test(State(source): State<Source>, Path(name): Path<String>) -> Answer {
     let no_such = || {
         let settings = source.running.settings();

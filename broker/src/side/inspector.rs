@@ -1,4 +1,4 @@
-//! The inspector: queries of channel pages to the local shards and to other nodes.
+//! The inspector: queries from channel pages to the local shards and to other nodes.
 
 use crate::side::admin::http::{Fault, parameter};
 use axum::http::StatusCode;
@@ -17,11 +17,11 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 #[derive(Clone)]
 pub(crate) struct Inspector {
     pub(crate) shards: Shards,
-    /// The client for requests to other nodes, in a cluster.
+    /// Client for requests to other nodes, in a cluster.
     pub(crate) nodes: Option<NodePages>,
     region: Arc<str>,
     account: Arc<str>,
-    /// Idle time in milliseconds after which a client is pinged, or 0.
+    /// Idle time after which a client is pinged, in milliseconds; 0 disables pings.
     pub(crate) ping_ms: u64,
 }
 
@@ -37,7 +37,7 @@ impl Inspector {
     }
 
     /// Resolves a channel name, by default in the configured region and account. The name may be prefixed with `name:`,
-    /// which browsers need for names consisting of one or two dots, since these have a meaning in a path.
+    /// which browsers need for names consisting of one or two dots, since dots have a special meaning in paths.
     pub(crate) fn identity(&self, name: &str, query: &str) -> Result<Identity, Fault> {
         let name = name.strip_prefix("name:").unwrap_or(name);
         if ChannelName::parse(name).is_err() {
@@ -54,17 +54,17 @@ impl Inspector {
         ))
     }
 
-    /// The identity of the channel with this name in the configured region and account.
+    /// Returns the identity of the channel with this name in the configured region and account.
     pub(crate) fn own(&self, name: &str) -> Identity {
         Identity::new(&self.region, &self.account, name)
     }
 
-    /// Name of this node, in a cluster.
+    /// Returns the name of this node, in a cluster.
     pub(crate) fn node(&self) -> Option<&str> {
         self.nodes.as_ref().map(|nodes| &*nodes.own)
     }
 
-    /// The other nodes, if the query covers all nodes.
+    /// Returns the other nodes, if the query covers all nodes.
     ///
     /// # Errors
     /// Fails if the scope in the query is unknown.
@@ -76,8 +76,8 @@ impl Inspector {
         }
     }
 
-    /// Adds the entries of all other nodes to the list in the document and sorts it, newest first, if the query
-    /// requests the first page of all nodes.
+    /// Adds the entries of all other nodes to the list in the document and sorts it, newest first, if the query asks
+    /// for the first page of all nodes.
     pub(crate) async fn newest(
         &self,
         path: &str,
@@ -104,7 +104,7 @@ impl Inspector {
         Ok(())
     }
 
-    /// Returns the local document of a channel, or that of the node that serves the channel.
+    /// Returns the local document of a channel, or that from the node that serves the channel.
     pub(crate) async fn found(
         &self,
         (path, query): (&str, &str),
@@ -129,7 +129,7 @@ impl Inspector {
     }
 }
 
-/// Adds the node's name to each entry.
+/// Adds the node's name to each entry of a list.
 fn named(list: Value, node: &str) -> Vec<Value> {
     let mut entries: Vec<Value> = serde_json::from_value(list).unwrap_or_default();
     entries
@@ -138,7 +138,7 @@ fn named(list: Value, node: &str) -> Vec<Value> {
     entries
 }
 
-/// Adds the name of the channel's node to a document, in a cluster.
+/// In a cluster, adds the name of the channel's node to a document.
 pub(crate) fn name_node(document: &mut Value, node: Option<&str>) {
     if let Some(node) = node {
         document["node"] = node.into();
@@ -150,7 +150,7 @@ const NOT_ALL: Fault = Fault::new(
     "not found on the nodes that answer, but some nodes do not answer: see /cluster",
 );
 
-/// The response if the channel does not exist.
+/// The response for a channel that does not exist.
 pub(crate) const NO_SUCH_CHANNEL: Fault = Fault::new(
     StatusCode::NOT_FOUND,
     "no such channel in this account and region: see /channels",
@@ -158,11 +158,11 @@ pub(crate) const NO_SUCH_CHANNEL: Fault = Fault::new(
 
 // Questions to the shards of this process.
 
-/// Executes an inspector query and returns the response of each addressed shard, in shard order, with `None` for an
+/// Executes an inspector query and returns the responses of the addressed shards in shard order, with `None` for an
 /// unresponsive shard. Blocks for a limited time.
 pub type Inspect = Box<dyn FnMut(&Whom, &Question) -> Vec<(ShardId, Option<Reply>)> + Send>;
 
-/// The shards that a query addresses.
+/// Which shards a query addresses.
 #[derive(Clone, Debug)]
 pub enum Whom {
     /// Every shard.
@@ -173,7 +173,7 @@ pub enum Whom {
     One(ShardId),
 }
 
-/// Query access to the shards. Queries run one at a time, off the side thread; clones share it.
+/// Query access to the shards; clones share it. Queries run one at a time, off the side thread.
 #[derive(Clone)]
 pub(crate) struct Shards {
     inspect: Arc<Mutex<Inspect>>,
@@ -188,12 +188,12 @@ impl Shards {
         }
     }
 
-    /// Whether a shard with this number exists.
+    /// Whether there is a shard with this number.
     pub(crate) fn has(&self, shard: ShardId) -> bool {
         shard.index() < self.count
     }
 
-    /// Queries every shard; returns their responses in shard order, or `None` if one does not respond.
+    /// Queries every shard and returns the responses in shard order, or `None` if a shard does not respond.
     pub(crate) async fn ask_all(&self, question: Question) -> Option<Vec<(ShardId, Reply)>> {
         let answers = self.ask(Whom::All, question).await;
         let whole = answers.into_iter();
@@ -201,7 +201,7 @@ impl Shards {
         whole.collect()
     }
 
-    /// Queries the home shard of a channel; `None` if it does not respond.
+    /// Queries the home shard of a channel. Returns `None` if the shard does not respond.
     pub(crate) async fn ask_home(
         &self,
         channel: Identity,
@@ -212,7 +212,7 @@ impl Shards {
         first.and_then(|(shard, reply)| reply.map(|reply| (shard, reply)))
     }
 
-    /// Queries one shard; `None` if it does not respond.
+    /// Queries one shard. Returns `None` if it does not respond.
     pub(crate) async fn ask_one(&self, shard: ShardId, question: Question) -> Option<Reply> {
         let answers = self.ask(Whom::One(shard), question).await;
         answers.into_iter().next().and_then(|(_, reply)| reply)
@@ -228,41 +228,41 @@ impl Shards {
 // Requests between nodes that follow etcd: each node answers for its own channels, and the one that is asked puts the
 // answers together. `scope=node` asks one node alone, and so do nodes each other.
 
-/// Requests from this node to the other nodes, and from them to this node.
+/// Handles for requests from this node to other nodes, and from other nodes to this node.
 #[derive(Clone)]
 pub struct NodePages {
     /// Name of this node.
     pub own: Arc<str>,
-    /// Requests a path from all other nodes. The channel is closed without a reply if there are too many requests.
+    /// Requests a path from all other nodes. The channel is closed without a reply if too many requests are in flight.
     pub ask: Arc<dyn Fn(String) -> oneshot::Receiver<NodeReplies> + Send + Sync>,
-    /// Names of members that do not answer this node. One that has lost its slots is not asked.
+    /// Returns the names of the members that do not answer this node. A member that has lost its slots is not asked.
     pub silent: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
-    /// Looks up the node that serves a channel, according to this node; `None` while the channel's slot has no owner.
+    /// Looks up the node that serves a channel, as known to this node; `None` while the channel's slot has no owner.
     pub owner: Arc<FindOwner>,
     /// Posts to a path on another node, without retries: if no reply arrives, it is unknown whether the request was
-    /// carried out. The channel is closed without a reply if there are too many requests.
+    /// carried out. The channel is closed without a reply if too many requests are in flight.
     pub post: Arc<InspectorPost>,
-    /// Requests that other nodes send to this node.
+    /// Queue of requests that other nodes send to this node.
     pub asked: Arc<Mutex<mpsc::Receiver<AskedPath>>>,
 }
 
-/// Finds the name of the node that serves a channel.
+/// Returns the name of the node that serves a channel.
 pub type FindOwner = dyn Fn(&Identity) -> Option<Box<str>> + Send + Sync;
 
-/// Posts a body to a path on a named node.
+/// Posts a body to a path on the named node.
 pub type InspectorPost =
     dyn Fn(&str, String, Posted) -> oneshot::Receiver<NodeReplies> + Send + Sync;
 
 /// An operator's POST request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Posted {
-    /// The body.
+    /// The request body.
     pub body: String,
     /// The operator's address, for the log.
     pub remote: SocketAddr,
 }
 
-/// The other nodes' replies to a path request.
+/// Other nodes' replies to a path request.
 #[derive(Debug, Default)]
 pub struct NodeReplies {
     /// Replies that arrived in time.
@@ -272,7 +272,7 @@ pub struct NodeReplies {
 }
 
 impl NodeReplies {
-    /// The documents by node, and the names of the nodes that sent none.
+    /// Returns the documents by node, and the names of the nodes that sent none.
     pub(crate) fn documents(self) -> (Vec<(String, Value)>, Vec<String>) {
         let (mut documents, mut missing) = (Vec::new(), self.missing);
         for NodeReply { node, status, body } in self.replies {
@@ -293,16 +293,16 @@ pub struct NodeReply {
     pub node: String,
     /// HTTP status of the reply.
     pub status: u16,
-    /// The document.
+    /// The document in the reply.
     pub body: Value,
 }
 
-/// Takes the status and document of the reply, once.
+/// Receives the status and document of a reply; called once.
 pub type TakeReply = Box<dyn FnOnce(u16, &Value) + Send>;
 
 /// A path requested by another node.
 pub struct AskedPath {
-    /// The path with its query.
+    /// Receives the status and document of the reply.
     pub path: String,
     /// The POST request; `None` for a GET request.
     pub posted: Option<Posted>,
@@ -311,7 +311,7 @@ pub struct AskedPath {
 }
 
 impl NodePages {
-    /// Requests a path from the other nodes.
+    /// Requests a path from all other nodes.
     pub(crate) async fn ask(&self, path: &str, query: &str) -> Result<NodeReplies, Fault> {
         // The first of a name counts.
         let replies = (self.ask)(format!("{path}?scope=node&{query}")).await;
@@ -319,7 +319,8 @@ impl NodePages {
     }
 
     /// Requests other nodes' documents and merges them into the local one: list entries with node names, sums of the
-    /// counts at the given pointers, and names of nodes without a reply. Returns the other nodes' documents.
+    /// counts at the given JSON pointers, and the names of nodes that did not reply. Returns the other nodes'
+    /// documents.
     pub(crate) async fn join(
         &self,
         path: &str,
@@ -353,10 +354,10 @@ impl NodePages {
         Ok(others)
     }
 
-    /// Posts to the node that serves a channel, without retries, and returns its response.
+    /// Posts to the node that serves a channel, without retries, and returns the node's response.
     ///
     /// # Errors
-    /// Fails if the node does not respond; it is then unknown whether the request was carried out.
+    /// Fails if the node does not respond; in that case, it is unknown whether the request was carried out.
     pub(crate) async fn post(
         &self,
         owner: &str,

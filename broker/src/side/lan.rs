@@ -1,5 +1,5 @@
-//! Access to pages from the local network under `--lan`, for browsers that redeemed a pairing code and holders of the
-//! admin token. Includes the codes and the pages that create and redeem them.
+//! Access to pages from the local network under `--lan`, for browsers that have redeemed a pairing code and for holders
+//! of the admin token. Includes the codes and the pages that create and redeem them.
 //!
 //! ```text
 //!  Host          the address of `--lan`, or a name of --dev-host
@@ -8,8 +8,8 @@
 //!  public        the files of the pages, and where a code is redeemed
 //!  else          the cookie of a session, or the token
 //! ```
-//! Requests from the local network arrive through a TLS listener. The admin listener's own rules, which require nothing
-//! if no token is configured, are never applied to them.
+//! Requests from the local network arrive through a TLS listener. The admin listener's own rules, which allow
+//! everything if no token is configured, are never applied to them.
 
 use crate::limits::{PAIR_CODES_MAX, PAIR_SESSIONS_MAX};
 use crate::side::admin::access::{AccessRefusal, is_of_another_site, is_page, the_host};
@@ -34,13 +34,13 @@ use std::time::{Duration, Instant};
 
 /// The pages for devices on the local network.
 pub struct Lan {
-    /// The connections of these devices.
+    /// Queue of connections from these devices.
     pub visits: Visits,
-    /// Pairing codes and sessions.
+    /// Pairing codes and paired sessions.
     pub pairing: Pairing,
 }
 
-/// Access rules of the local network's pages.
+/// Access rules for pages on the local network.
 #[derive(Clone)]
 pub(crate) struct LanAccess {
     pub(crate) pairing: Pairing,
@@ -107,7 +107,7 @@ impl LanAccess {
     }
 }
 
-/// Whether `Origin` is that of the listener; `None` if it is absent.
+/// Whether the `Origin` header is that of the listener; `None` if there is no such header.
 fn origin_is(headers: &HeaderMap, host: &str) -> Option<bool> {
     let mut origins = headers.get_all(header::ORIGIN).iter();
     let origin = origins.next()?.as_bytes();
@@ -115,8 +115,8 @@ fn origin_is(headers: &HeaderMap, host: &str) -> Option<bool> {
     Some(ours && origins.next().is_none())
 }
 
-/// The cookie of a session. Because of its name's prefix, browsers accept it only from this exact host and over TLS
-/// (RFC 6265bis).
+/// Creates the `Set-Cookie` value for a session. Because of the prefix of the cookie's name, browsers accept it only
+/// from this exact host and over TLS (RFC 6265bis).
 pub(crate) fn cookie(session: &str) -> Option<HeaderValue> {
     let seconds = PAIR_SESSION_LIFE.as_secs();
     let text =
@@ -140,7 +140,7 @@ const COOKIE: &str = "__Host-heliograph";
 // Codes and sessions are random and kept in memory, by their hash: what is looked up says nothing about the secret,
 // however long a look takes. When there is no room for another one, the oldest makes room.
 
-/// The codes and sessions of the process; clones share them.
+/// Pairing codes and paired sessions of the process; clones share them.
 #[derive(Clone, Default)]
 pub struct Pairing(Shared<Secrets>);
 
@@ -150,13 +150,13 @@ struct Secrets {
     sessions: Kept,
 }
 
-/// Hashes of secrets with their expiry, oldest first.
+/// Hashes of secrets with their expiry times, oldest first.
 #[derive(Default)]
 struct Kept(VecDeque<([u8; 32], Instant)>);
 
 impl Pairing {
-    /// Creates a code, in the form used in a URL path: 26 capital letters and digits. `None` if the system's random
-    /// generator fails.
+    /// Creates a code in the form used in a URL path: 26 capital letters and digits. Returns `None` if the system's
+    /// random number generator fails.
     pub fn code(&self, now: Instant) -> Option<String> {
         let mut bytes = [0; 16];
         entropy::fill(&mut bytes).ok()?;
@@ -173,7 +173,7 @@ impl Pairing {
         self.0.lock().codes.has(code, now)
     }
 
-    /// Redeems a code for a session; `None` if it was used already, has expired or never existed.
+    /// Redeems a code and returns a new session; `None` if the code was already used, has expired or never existed.
     fn redeem(&self, code: &str, now: Instant) -> Option<String> {
         let mut bytes = [0; 32];
         entropy::fill(&mut bytes).ok()?;
@@ -188,7 +188,7 @@ impl Pairing {
         Some(session)
     }
 
-    /// Whether this is a valid session.
+    /// Whether a session is valid.
     pub(crate) fn admits(&self, session: &str, now: Instant) -> bool {
         self.0.lock().sessions.has(session, now)
     }
@@ -220,7 +220,7 @@ impl Kept {
     }
 }
 
-/// Lifetime of a code: long enough to get the phone and read its certificate warning.
+/// Lifetime of a code: long enough to fetch the phone and read its certificate warning.
 const PAIR_CODE_LIFE: Duration = Duration::from_secs(5 * 60);
 /// Lifetime of a session: one working day.
 const PAIR_SESSION_LIFE: Duration = Duration::from_secs(8 * 60 * 60);
@@ -234,11 +234,11 @@ const PAIR_SESSION_LIFE: Duration = Duration::from_secs(8 * 60 * 60);
 struct PairPage {
     /// The pairing codes and sessions, under `--lan`.
     pairing: Option<Pairing>,
-    /// The URL at which devices on the local network reach this machine, if there is one.
+    /// The URL by which devices on the local network reach this machine, if there is one.
     base: Option<Arc<str>>,
 }
 
-/// The routes of the pairing pages.
+/// Returns the routes of the pairing pages.
 pub(crate) fn routes(pairing: Option<Pairing>, settings: &Settings) -> Router {
     let base = settings.lan_url().map(Arc::from);
     Router::new()
@@ -291,7 +291,7 @@ async fn code(State(it): State<PairPage>, ConnectInfo(seat): ConnectInfo<Seat>) 
     })))
 }
 
-/// The page shown to an unpaired device instead of the requested one.
+/// Returns the page shown to an unpaired device instead of the requested page.
 pub(crate) fn unpaired() -> Response {
     shown(StatusCode::UNAUTHORIZED, "needed")
 }

@@ -1,5 +1,5 @@
-//! The log on stderr, with no lines per message. `line` defines the format of the lines, `writer` runs the log thread,
-//! `tail` keeps recent lines, and `page` serves them.
+//! The log on stderr, which contains no per-message lines. `line` defines the format of the lines, `writer` runs the
+//! log thread, `tail` stores recent lines, and `page` serves them.
 //!
 //! ```text
 //!  a shard's Journal ── Entry ──┐
@@ -7,9 +7,9 @@
 //!  tracing, on any thread ─ text┘
 //! ```
 //! Logging never blocks: lines are dropped and counted if stderr is slow and the queue is full, or if stderr rejects
-//! them (a full disk). Audit entries of changes have reserved queue capacity, which is acquired before the change is
-//! made; if none is left, or while stderr fails, the change is refused. The capacity is released once the line is
-//! written.
+//! them (a full disk). Audit entries for changes have reserved queue capacity, which is acquired before the change is
+//! made; if none is left, or while writing to stderr fails, the change is refused. The capacity is released once the
+//! line has been written.
 
 pub(crate) mod line;
 pub(crate) mod page;
@@ -53,7 +53,7 @@ pub struct Log {
     kept: LogMemory,
 }
 
-/// The part of the written log that is kept in memory.
+/// The part of the log that is kept in memory.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LogMemory {
     pub(crate) tail: Arc<LogTail>,
@@ -62,13 +62,13 @@ pub(crate) struct LogMemory {
     pub(crate) problems: Arc<Problems>,
 }
 
-/// The queue's capacity, by kind of item.
+/// The queue's capacity by kind of item.
 #[derive(Debug)]
 pub(crate) struct Places {
     pub(crate) lines: LinePlaces,
     audits: AuditPlaces,
     dropped: AtomicU64,
-    /// Whether the last write to stderr failed. If so, changes are refused.
+    /// Whether the last write to stderr failed; if so, changes are refused.
     failing: AtomicBool,
 }
 
@@ -78,7 +78,7 @@ impl Places {
     }
 }
 
-/// Capacity for droppable lines: the number in use, and the limit.
+/// Capacity for droppable lines: the number of units in use, and the limit.
 #[derive(Debug)]
 pub(crate) struct LinePlaces {
     taken: AtomicUsize,
@@ -104,7 +104,7 @@ impl LinePlaces {
         self.taken.load(Ordering::Relaxed) > taken
     }
 
-    /// Releases this many units of capacity.
+    /// Releases the given number of units of capacity.
     pub(crate) fn give_back(&self, places: usize) {
         let before = self.taken.fetch_sub(places, Ordering::Relaxed);
         debug_assert!(before >= places, "a place is given back once");
@@ -115,20 +115,20 @@ impl LinePlaces {
 #[derive(Debug)]
 pub(crate) enum Item {
     Entry(Entry),
-    /// The audit entry of a change, whose capacity was reserved for this account.
+    /// The audit entry for a change, whose capacity was reserved for this account.
     Change(Entry, Account),
     /// A formatted line.
     Line(Box<[u8]>),
-    /// Write everything queued before this, then acknowledge.
+    /// Write everything queued so far, then acknowledge.
     Flush(Sender<()>),
-    /// Apply everything queued before this to the log's memory, then acknowledge. Uses the capacity of a line.
+    /// Apply everything queued so far to the log's memory, then acknowledge. Uses the capacity of one line.
     Mark(oneshot::Sender<()>),
 }
 
-/// Starts logging to stderr. `RUST_LOG` sets the filter; without it, lines of this level and above are logged.
+/// Starts logging to stderr. `RUST_LOG` sets the filter; if it is not set, lines of this level and above are logged.
 ///
 /// # Errors
-/// Fails if the log thread cannot be started, or stderr is closed.
+/// Fails if the log thread cannot be started or stderr is closed.
 ///
 /// # Panics
 /// Panics if called twice in a process.
@@ -154,7 +154,7 @@ pub fn log_to_stderr(format: LogFormat, level: &str) -> io::Result<Log> {
     Ok(log)
 }
 
-/// Installs the log subscriber with a filter that [`set_log_level`] can replace.
+/// Installs the log subscriber with a filter that can be replaced by [`set_log_level`].
 fn install<S>(lines: S, filter: Targets)
 where
     S: Subscriber + Send + Sync + 'static,
@@ -174,7 +174,7 @@ pub(crate) fn set_log_level(level: LogLevel) -> Result<(), String> {
     FILTER.get().map_or(Ok(()), |replace| replace(filter))
 }
 
-/// Replaces the log filter of the process, which is global like the log subscriber.
+/// Replaces the log filter, which, like the log subscriber, is global to the process.
 static FILTER: OnceLock<Box<ReplaceFilter>> = OnceLock::new();
 
 type ReplaceFilter = dyn Fn(Targets) -> Result<(), String> + Send + Sync;
@@ -183,8 +183,8 @@ fn filter_of_environment(level: &str) -> io::Result<Targets> {
     filter(std::env::var("RUST_LOG").ok().as_deref(), level)
 }
 
-/// The log filter: that of `RUST_LOG` if it is valid, such as `warn` or `info,broker::edge=debug`, else this level and
-/// above.
+/// Returns the log filter: that of `RUST_LOG` if valid, such as `warn` or `info,broker::edge=debug`, otherwise this
+/// level and above.
 fn filter(variable: Option<&str>, level: &str) -> io::Result<Targets> {
     let configured = || level.parse::<Targets>().map_err(io::Error::other);
     let filter = match variable.filter(|text| !text.is_empty()) {
@@ -194,7 +194,7 @@ fn filter(variable: Option<&str>, level: &str) -> io::Result<Targets> {
     Ok(filter.with_target(RUNTIME_RINGS, LevelFilter::ERROR))
 }
 
-/// Standard error, with coloured warnings and errors on a terminal. Lines kept in memory are never coloured.
+/// Standard error, with warnings and errors coloured on a terminal. Lines kept in memory are never coloured.
 struct Painted(File, Screen);
 
 impl Write for Painted {
@@ -252,7 +252,7 @@ impl Log {
         (Self { to, places, kept }, from)
     }
 
-    /// A log without a reader, for tests.
+    /// Creates a log without a reader, for tests.
     #[cfg(test)]
     pub(crate) fn silent() -> Self {
         Self::new(1, 0).0
@@ -268,7 +268,7 @@ impl Log {
         self.kept.clone()
     }
 
-    /// Queues an item without checking capacity.
+    /// Queues an item without checking the queue's capacity.
     #[cfg(test)]
     pub(crate) fn queue(&self, item: Item) {
         self.to.try_send(item).unwrap();
@@ -280,18 +280,18 @@ impl Log {
         Box::new(self.clone())
     }
 
-    /// The recent refusals.
+    /// Returns the recent refusals.
     pub(crate) fn recent(&self) -> Arc<Recent> {
         Arc::clone(&self.kept.recent)
     }
 
-    /// The recent sessions that failed or were degraded.
+    /// Returns the recent sessions that failed or were degraded.
     #[must_use]
     pub fn troubled(&self) -> Arc<Troubled> {
         Arc::clone(&self.kept.troubled)
     }
 
-    /// The causes of current problems.
+    /// Returns the causes of current problems.
     pub(crate) fn problems(&self) -> Arc<Problems> {
         Arc::clone(&self.kept.problems)
     }
@@ -302,13 +302,13 @@ impl Log {
         self.places.dropped.load(Ordering::Relaxed)
     }
 
-    /// The recent lines, for pages that show them.
+    /// Returns the recent lines, for pages that show them.
     #[must_use]
     pub fn tail(&self) -> Arc<LogTail> {
         Arc::clone(&self.kept.tail)
     }
 
-    /// Waits until everything logged so far is written, for at most `limit`.
+    /// Waits, for at most `limit`, until everything logged so far has been written.
     pub fn flush(&self, limit: Duration) {
         let (done, wait) = bounded(1);
         if self.to.send(Item::Flush(done)).is_ok() {
@@ -317,9 +317,10 @@ impl Log {
         }
     }
 
-    /// Waits until everything queued so far has reached the log's memory, for at most [`SETTLED_MAX`]. Called before
-    /// that memory is read, since a shard answers its client before the log thread processes the event. Later entries
-    /// still reach the streams; pages that query shards include everything that the shards saw before they answered.
+    /// Waits, for at most [`SETTLED_MAX`], until everything queued so far has reached the log's memory. Call it before
+    /// reading that memory, since a shard may answer its client before the log thread has processed the event. Later
+    /// entries still reach the streams; pages that query shards include everything that the shards saw before they
+    /// responded.
     pub(crate) async fn settled(&self) {
         let marked = async {
             while !self.places.lines.take() {
@@ -385,7 +386,7 @@ impl<'w> MakeWriter<'w> for Log {
     }
 }
 
-/// Receives the formatter's lines, each in one write.
+/// Receives the formatter's output, one line per write.
 #[derive(Debug)]
 pub struct Lines<'l>(&'l Log);
 
@@ -404,17 +405,17 @@ impl Write for Lines<'_> {
 
 const LOG_THREAD: &str = "log";
 
-/// Maximum time for which a panicking thread waits for the lines to be written. A blocked stderr must not keep a broken
-/// process alive.
+/// Maximum time for which a panicking thread waits for queued lines to be written. A blocked stderr must not keep a
+/// broken process alive.
 const PANIC_FLUSH_MAX: Duration = Duration::from_millis(500);
 
-/// Maximum time for which a reader waits for the log thread, followed by the pause between its retries while the queue
-/// is full.
+/// Maximum time for which a reader waits for the log thread, followed by the interval between its retries while the
+/// queue is full.
 const SETTLED_MAX: Duration = Duration::from_secs(1);
 const SETTLED_PAUSE: Duration = Duration::from_millis(10);
 
-/// Log target of glommio's warning that buffers for file I/O cannot be registered. The broker does no file I/O through
-/// glommio and releases registered buffers at once.
+/// Target of glommio's log warning that buffers for file I/O cannot be registered. The broker does no file I/O through
+/// glommio and releases registered buffers immediately.
 const RUNTIME_RINGS: &str = "glommio::sys::uring";
 
 // Places for the audit entries of changes, by account: all shards take from them, and none waits for another.
@@ -422,7 +423,7 @@ const RUNTIME_RINGS: &str = "glommio::sys::uring";
 // The rule is that of the places of a shard, which cannot be taken back either: an account takes one while it holds
 // fewer than are free, so that one account alone gets half, and the next one half of the rest at once.
 
-/// The capacity for audit entries, with the number of entries reserved per account.
+/// Capacity for audit entries, with the number of entries reserved per account.
 #[derive(Debug)]
 struct AuditPlaces {
     most: usize,
@@ -431,7 +432,7 @@ struct AuditPlaces {
 }
 
 impl AuditPlaces {
-    /// Creates capacity for `most` entries.
+    /// Creates capacity for `most` audit entries.
     pub(crate) fn of(most: usize) -> Self {
         Self {
             most,
@@ -441,7 +442,7 @@ impl AuditPlaces {
     }
 
     /// Reserves capacity for one entry. Returns false if the account has used up its share. Concurrent reservations by
-    /// shards may not see each other, so an account may exceed its share by one entry per shard.
+    /// different shards may not see each other, so an account may exceed its share by one entry per shard.
     pub(crate) fn take(&self, account: Account) -> bool {
         let held = self.held_by(account);
         let one_more = |taken: usize| {
@@ -456,7 +457,7 @@ impl AuditPlaces {
         taken
     }
 
-    /// Releases the capacity of one entry.
+    /// Releases the capacity reserved for one entry of the account.
     pub(crate) fn give_back(&self, account: Account) {
         let held = self.held_by(account).fetch_sub(1, Ordering::Relaxed);
         let taken = self.taken.fetch_sub(1, Ordering::Relaxed);
@@ -475,8 +476,8 @@ impl AuditPlaces {
     }
 }
 
-/// Number of counters. Accounts whose numbers have the same remainder share a counter; a prime, so that consecutive
-/// numbers are spread out.
+/// Number of counters. Accounts whose numbers have the same remainder share a counter; a prime, so that regularly
+/// spaced account numbers are spread out.
 const PARTS: usize = 1021;
 
 #[cfg(test)]

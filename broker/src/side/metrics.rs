@@ -1,7 +1,7 @@
-//! The metrics as tables, and `GET /metrics`, which scrapes them: metrics of the shards are in `shards`, those of the
-//! process in `process`, and their text formats in `exposition`.
+//! The metrics as tables, and `GET /metrics`, which scrapes them: `shards` contains the metrics of the shards,
+//! `process` those of the process, and `exposition` the text formats.
 //!
-//! Every series exists from the first scrape, starting at 0; label values come from closed sets, never from the wire.
+//! Every series exists from the first scrape, starting at 0. Label values come from fixed sets, never from clients.
 
 pub(crate) mod exposition;
 mod process;
@@ -33,9 +33,9 @@ use tokio::sync::Mutex;
 pub struct Report {
     /// Each shard's response, in any order.
     pub shards: Vec<Scraped<Snapshot>>,
-    /// Fraction of time that each shard (by index) was busy since the previous scrape or the start.
+    /// Fraction of time for which each shard, by index, was busy since the previous scrape or since startup.
     pub busy_ratios: Vec<f64>,
-    /// Figures of the process as a whole.
+    /// Metrics of the process as a whole.
     pub process: ProcessState,
 }
 
@@ -60,13 +60,13 @@ impl Report {
 
 // `GET /metrics`: one scrape at a time.
 
-/// Collects the metrics, blocking for a limited time. Returns `None` if a shard does not respond.
+/// Collects the metrics. Blocks for a limited time; returns `None` if a shard does not respond.
 pub type Scrape = Box<dyn FnMut() -> Option<Report> + Send>;
 
-/// The sources of the metrics: the scrape, and figures that the side thread adds.
+/// The data sources of the metrics: the scrape, and figures added by the side thread.
 #[derive(Clone)]
 pub(crate) struct Metrics {
-    /// Locked during a scrape, so that scrapes run one at a time.
+    /// Collects a report; locked during a scrape, so that scrapes run one at a time.
     scrape: Arc<Mutex<Scrape>>,
     hub: Arc<Hub>,
     status: StatusBoard,
@@ -94,7 +94,7 @@ impl Metrics {
     }
 }
 
-/// The route of the page.
+/// Returns the route of the page.
 pub(crate) fn routes(metrics: Metrics) -> Router {
     Router::new()
         .route("/metrics", get(page))
@@ -131,17 +131,17 @@ async fn page(
 
 // The counters of every shard at one moment, for `/metrics`.
 
-/// Scrapes the shards. There is a single instance, so one scrape runs at a time.
+/// Scrapes the shards. There is only one instance, so scrapes run one at a time.
 pub struct Scraper<M: Machine<Snapshot = Snapshot>> {
     survey: Survey<M, Scraped<Snapshot>>,
-    /// Total busy time of each shard in microseconds, at the last complete report.
+    /// Total busy time of each shard as of the last complete report, in microseconds.
     busy_us: Vec<u64>,
     /// Time of the last complete report.
     reported: Instant,
 }
 
 impl<M: Machine<Snapshot = Snapshot>> Scraper<M> {
-    /// Creates a scraper of the shards with these mailboxes.
+    /// Creates a scraper for the shards with these mailboxes.
     #[must_use]
     pub fn new(mailboxes: Arc<[Mailbox<Post<M>>]>) -> Self {
         Self {
@@ -151,8 +151,8 @@ impl<M: Machine<Snapshot = Snapshot>> Scraper<M> {
         }
     }
 
-    /// Collects every shard's counters; `None` if a shard does not respond within `limit`. Blocks for at most that
-    /// time.
+    /// Collects the counters of every shard. Blocks for at most `limit`; returns `None` if a shard does not respond
+    /// within that time.
     pub fn scrape(&mut self, limit: Duration) -> Option<Report> {
         let all = self.survey.all();
         let answers = self.survey.ask(all, limit, Post::Scrape);
@@ -176,7 +176,7 @@ impl<M: Machine<Snapshot = Snapshot>> Scraper<M> {
         }
     }
 
-    /// The shards that did not respond.
+    /// Returns the shards that did not respond.
     #[must_use]
     pub fn silent(&self) -> Vec<ShardId> {
         self.survey.silent()

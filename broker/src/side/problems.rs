@@ -1,17 +1,16 @@
-//! Problems: a list of what is wrong, grouped by cause. The list is a pure table fed by the log thread and the side
-//! thread.
+//! The list of current problems, grouped by cause. It is a pure table fed by the log thread and the side thread.
 //!
-//! A **cause** is a check together with the most specific entity that explains two or more channels: a key (or
-//! certificate), a principal (or thing, or subject), an authority, or an address (its network); otherwise the channel
-//! itself. Thus thirty cameras with one revoked key are one row, and eight unrelated problems are eight rows. An
-//! address explains only requests that name no key, principal or authority, because a whole fleet may share one
-//! address.
+//! A **cause** is a check together with the most specific entity that two or more affected channels have in common: a
+//! key (or certificate), a principal (or thing, or subject), an authority, or an address (its network); without such an
+//! entity, it is the channel itself. Thus thirty cameras with one revoked key are one row, and eight unrelated problems
+//! are eight rows. An address is considered only for requests that name no key, principal or authority, because a whole
+//! fleet may share one address.
 //!
-//! A row starts with its channel and is found by every entity that its first request named. When another channel
-//! matches one of these, the row is generalised to that entity and from then on is found only by it; its id, derived
-//! from its initial values, and its onset do not change. A channel stays in its row of a check whichever key it tries
-//! next, unless that key has a row. An unanswered viewer session is counted in the row of its camera if the camera was
-//! refused.
+//! A row starts with its channel and can be found by every entity that its first request named. When another channel
+//! matches one of these, the row is generalised to that entity and can be found only by it from then on; its id,
+//! derived from its initial values, and its onset do not change. A channel stays in its row for a check whichever key
+//! it tries next, unless there is a row for that key. An unanswered viewer session is counted in its camera's row if
+//! the camera was refused.
 //!
 //! **Ends.** A member ends when its channel and role are seen connected later than its last event ([`Seen`]; the
 //! shards are asked, a bounded number a second, about open members alone); one of a session without an answer also when
@@ -41,12 +40,12 @@ pub(crate) use rows::{By, Incident, Kind, Look, Seen};
 use std::sync::MutexGuard;
 use table::Table;
 
-/// The problems of the process. The log thread and the side thread write, the admin listener reads.
+/// The problems of the process. The log thread and the side thread write; the admin listener reads.
 #[derive(Debug, Default)]
 pub(crate) struct Problems(Shared<Table>);
 
 impl Problems {
-    /// Updates the problems from an entry as it is written to the log.
+    /// Updates the problems from an entry when the entry is written to the log.
     pub(crate) fn note(&self, entry: &Entry) {
         match entry {
             Entry::Refused(refused) => note_refused(&mut self.lock(), refused),
@@ -62,7 +61,7 @@ impl Problems {
         }
     }
 
-    /// Locks the table; hold the guard only briefly.
+    /// Locks the table; the guard must be held only briefly.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Table> {
         self.0.lock()
     }

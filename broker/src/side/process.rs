@@ -1,4 +1,4 @@
-//! Signals, descriptors and CPU time of the process.
+//! Signal handling, descriptor limits, memory and CPU time of the process.
 #![expect(
     unsafe_code,
     reason = "std and rustix have no safe call for signal masks, local time and mapped code, mimalloc none for its own"
@@ -16,8 +16,8 @@ use std::{io, panic, process};
 
 // `mi_collect` is linked with it
 
-/// Blocks the signals that stop or reload the server, on this thread and on all threads that it spawns. Only the side
-/// thread receives them, so that no shard is interrupted.
+/// Blocks the signals that stop or reload the server on this thread and on all threads that it spawns. Only the side
+/// thread receives these signals, so no shard is interrupted.
 ///
 /// # Errors
 /// Fails if the system call fails, which is not expected.
@@ -51,21 +51,21 @@ fn change_mask(how: libc::c_int) -> io::Result<()> {
     }
 }
 
-/// The effect of SIGHUP.
+/// How the process reacts to SIGHUP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hangup {
     /// Files are reloaded.
     Reloads,
-    /// Files are reloaded. If the terminal on which the process was started no longer exists, the process exits
-    /// instead.
+    /// Files are reloaded, unless the terminal from which the process was started no longer exists; in that case, the
+    /// process exits.
     EndsWithTerminal,
     /// SIGHUP has no effect, because it was ignored when the process started, as under `nohup`.
     Ignored,
 }
 
 impl Hangup {
-    /// Determines the effect of SIGHUP for this process, before a handler is installed. A development server started on
-    /// a terminal exits with the terminal; otherwise, nobody could stop it and it would keep its ports.
+    /// Determines how this process reacts to SIGHUP; must be called before a handler is installed. A development server
+    /// started from a terminal exits with the terminal; otherwise, it would keep its ports with no easy way to stop it.
     #[must_use]
     pub fn of_process(dev: bool) -> Self {
         let on_terminal =
@@ -81,7 +81,7 @@ impl Hangup {
         }
     }
 
-    /// Whether a SIGHUP received now ends the process.
+    /// Whether a SIGHUP received now makes the process exit.
     pub(crate) fn ends(self) -> bool {
         self == Self::EndsWithTerminal && !terminal_opens()
     }
@@ -92,8 +92,7 @@ fn terminal_opens() -> bool {
     File::open("/dev/tty").is_ok()
 }
 
-/// Whether a process ignores SIGHUP according to its `/proc/PID/status`, in which signal 1 is the lowest bit of the
-/// mask.
+/// Whether a process ignores SIGHUP according to its `/proc/PID/status`, where signal 1 is the lowest bit of the mask.
 fn ignores_hangup(status: &str) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
@@ -110,9 +109,9 @@ pub fn end_on_panic() {
     }));
 }
 
-/// Permanently disables core files, since memory contains secret keys, including those of sessions and TLS. Making the
-/// process not "dumpable" would be safer, but would hide from the operator which ports it holds and how much memory it
-/// uses.
+/// Permanently disables core files, since memory contains secret keys such as session and TLS keys. Making the process
+/// not "dumpable" would be safer, but would prevent the operator from seeing which ports it holds and how much memory
+/// it uses.
 pub fn forbid_core_files() {
     let none = Rlimit {
         current: Some(0),
@@ -121,21 +120,22 @@ pub fn forbid_core_files() {
     let _ = setrlimit(Resource::Core, none); // a limit may always be lowered
 }
 
-/// Disables transparent huge pages for this process. If the kernel refuses, the process only uses more memory.
+/// Disables transparent huge pages for this process. If the kernel refuses, the only effect is that the process uses
+/// more memory.
 ///
-/// A huge page uses 2 MiB even if only one byte of it is touched, and an idle shard touches a few bytes in many pages.
-/// With huge pages, resident memory would be a multiple of the memory in use and exceed the budgets.
+/// A huge page uses 2 MiB even if only one byte of it is touched, and an idle shard touches a few bytes in each of many
+/// pages. With huge pages, resident memory would be many times the memory in use and exceed the budgets.
 pub fn avoid_huge_pages() {
     let _ = disable_transparent_huge_pages(true);
 }
 
-/// Makes the allocator return pages to the system that have been free for longer than its delay. By itself, the
-/// allocator checks for such pages only when memory is freed, which does not happen in an idle process.
+/// Makes the allocator return pages to the system that have been free for longer than its purge delay. The allocator
+/// itself checks for such pages only when memory is freed, which does not happen in an idle process.
 pub fn give_memory_back() {
     mi_collect(false);
 }
 
-/// Unmaps the program's code, since a startup or reload executes several times more of it than normal operation needs.
+/// Unmaps the program's code, since startup or a reload executes several times as much code as normal operation needs.
 /// The pages stay in the kernel's page cache and are mapped again on use, sixteen at a time.
 pub(crate) fn unmap_code() {
     let here = unmap_code as *const () as usize;
@@ -161,8 +161,7 @@ unsafe extern "C" {
     safe fn mi_collect(force: bool);
 }
 
-/// Raises the limit of open files to the hard limit and returns the resulting value. Failure to raise it is not an
-/// error.
+/// Raises the open-file limit to the hard limit and returns the resulting value. Failure to raise it is not an error.
 pub(crate) fn raise_open_files() -> usize {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised = Rlimit {
@@ -176,7 +175,7 @@ pub(crate) fn raise_open_files() -> usize {
     count(limit)
 }
 
-/// The hard limit of open files, to which startup raises the soft limit.
+/// Returns the hard limit on open files, to which startup raises the soft limit.
 pub(crate) fn open_files_hard() -> usize {
     count(getrlimit(Resource::Nofile).maximum)
 }
@@ -187,18 +186,19 @@ fn count(limit: Option<u64>) -> usize {
     })
 }
 
-/// The soft limit of open files.
+/// Returns the soft limit on open files.
 pub(crate) fn open_files_max() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// The time since boot by `CLOCK_MONOTONIC`, which service managers compare with their own readings of that clock.
+/// Returns the time since boot according to `CLOCK_MONOTONIC`, which service managers compare with their own readings
+/// of that clock.
 #[must_use]
 pub fn monotonic() -> Duration {
     clock(ClockId::Monotonic)
 }
 
-/// Offset of local time from UTC at a given time, in seconds, according to `TZ` and `/etc/localtime`.
+/// Returns the offset of local time from UTC at a given time, in seconds, according to `TZ` and `/etc/localtime`.
 pub(crate) fn local_ahead_s(at_s: u64) -> i64 {
     let at = libc::time_t::try_from(at_s).unwrap_or(0);
     let mut local = std::mem::MaybeUninit::<libc::tm>::zeroed();
@@ -210,7 +210,7 @@ pub(crate) fn local_ahead_s(at_s: u64) -> i64 {
     local.tm_gmtoff
 }
 
-/// Resident memory from `/proc`, in bytes; 0 without it.
+/// Returns the resident memory according to `/proc`, in bytes; 0 if `/proc` is unavailable.
 pub(crate) fn resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -218,7 +218,7 @@ pub(crate) fn resident_bytes() -> u64 {
     kib.unwrap_or(0) * 1024
 }
 
-/// Total CPU time, user and system, used by all threads.
+/// Returns the total user and system CPU time used by all threads.
 pub(crate) fn cpu_time() -> Duration {
     clock(ClockId::ProcessCPUTime)
 }

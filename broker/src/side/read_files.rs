@@ -1,4 +1,4 @@
-//! All files that a server reads, and the results of reloading those that may change at run time.
+//! The list of all files that a server reads, and the results of reloading those that may change at run time.
 
 use crate::side::shared_state::Shared;
 use std::collections::BTreeMap;
@@ -9,15 +9,16 @@ use std::fmt::{self, Display, Formatter};
 pub struct ReadFiles {
     /// The configuration keys that name the files.
     pub files: &'static str,
-    /// Name of the reload, which happens when the files change and on SIGHUP; empty for files read only at startup.
+    /// Name of the reload, which is performed when the files change and on SIGHUP; empty for files read only at
+    /// startup.
     pub reloaded: &'static str,
-    /// Text appended to the effect of an error in the table, if the files are an exception.
+    /// Text appended to the effect of an error in the table, if the files deviate from the rule.
     pub exception: &'static str,
-    /// Name of a test that checks the effect of an error.
+    /// Name of the test that checks the effect of an error.
     pub test: &'static str,
 }
 
-/// All files that the server reads. Metrics include every reloadable kind, even if no file is configured; the
+/// All files that the server reads. The metrics include every reloadable kind, even if no such file is configured; the
 /// operations page contains this list as a table.
 pub const READ_FILES: &[ReadFiles] = &[
     ReadFiles {
@@ -76,7 +77,7 @@ pub const READ_FILES: &[ReadFiles] = &[
     },
 ];
 
-/// Formats a row of the table: files, when they are reloaded, effect of an error, metric, test.
+/// Formats a table row: files, when they are reloaded, effect of an error, metric, test.
 impl Display for ReadFiles {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self {
@@ -97,22 +98,23 @@ impl Display for ReadFiles {
     }
 }
 
-/// The names of the reloadable files.
+/// Returns the names of all reloads.
 pub fn reloaded() -> impl Iterator<Item = &'static str> {
     let names = READ_FILES.iter().map(|row| row.reloaded);
     names.filter(|name| !name.is_empty())
 }
 
-/// Results of file reloads by subject. They do not affect the status, since the files in force continue to be used.
+/// Results of file reloads by subject. A failed reload does not affect the status, since the previously loaded files
+/// remain in force.
 pub type Reloads = Shared<BTreeMap<&'static str, Reload>>;
 
-/// Results of the reloads of a subject's files; times are in milliseconds since 1970 UTC.
+/// Results of reloading a subject's files; times are in milliseconds since 1970 UTC.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reload {
-    /// Time at which its files were last read and put in force.
+    /// Time at which the files were last read and put in force.
     pub succeeded_ms: u64,
-    /// Time since which reloads have failed, and the error.
+    /// Time since which reloads have been failing, and the error.
     pub failed: Option<(u64, Box<str>)>,
-    /// Expiry of the certificates in force by purpose, in seconds since 1970.
+    /// Expiry times of the certificates in force by purpose, in seconds since 1970.
     pub ends: Vec<(&'static str, u64)>,
 }

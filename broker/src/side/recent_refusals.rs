@@ -1,10 +1,10 @@
-//! The most recent refusals, kept in memory so that operators can find out why a connection failed, and counts of all
-//! refusals by check and subject.
+//! The most recent refusals, kept in memory so that operators can find out why a connection failed, and the number of
+//! all refusals by check and subject.
 //!
-//! Up to [`REFUSALS_KEPT_MAX`] refusals and [`REFUSALS_KEPT_BYTES_MAX`] bytes are stored. Beyond that, the oldest
-//! refusal of the largest group (one check of one channel or key) in the network with the most refusals is evicted. A
-//! flood from one network therefore evicts only refusals of that network, and a retrying camera only its own, so that a
-//! single refusal of another device, even at the same address, is retained.
+//! Up to [`REFUSALS_KEPT_MAX`] refusals and [`REFUSALS_KEPT_BYTES_MAX`] bytes are stored. Beyond that, the network with
+//! the most refusals is selected, and in it the largest group (one check of one channel or key), whose oldest refusal
+//! is evicted. A flood from one network therefore evicts only refusals of that network, and a retrying camera only its
+//! own, so that a single refusal of another device is retained, even at the same address.
 
 use crate::edge::turn::calendar;
 use crate::limits::{REFUSAL_GROUPS_KEPT_MAX, REFUSALS_KEPT_BYTES_MAX, REFUSALS_KEPT_MAX};
@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use tokio::sync::Notify;
 
-/// The most recent refusals. The log thread adds to them, the admin listener reads.
+/// The most recent refusals. The log thread adds refusals; the admin listener reads them.
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
     ring: Shared<Ring>,
@@ -30,9 +30,9 @@ pub(crate) struct Recent {
 pub(crate) struct RefusalMatches {
     /// Matching refusals, newest first.
     pub(crate) refusals: Vec<Arc<Refused>>,
-    /// Number of matches, including those not shown.
+    /// Number of matches, including any not returned.
     pub(crate) found: usize,
-    /// Number of the last refusal returned, if older refusals match.
+    /// Number of the last refusal returned, if there are older matches.
     pub(crate) next: Option<u64>,
     /// Number of stored refusals.
     pub(crate) kept: usize,
@@ -44,11 +44,11 @@ pub(crate) struct RefusalMatches {
 
 #[derive(Debug)]
 struct Ring {
-    /// Maximum number of rows, and their maximum size in bytes.
+    /// Maximum number of rows and maximum total size in bytes.
     most: (usize, usize),
     /// Refusals by number, in order of arrival.
     rows: BTreeMap<u64, Arc<Refused>>,
-    /// Refusal numbers of each group of each network, in order. Names that do not exist form one group.
+    /// Refusal numbers by network and group, in order of arrival. Refusals for unknown names form a single group.
     of: BTreeMap<Prefix, BTreeMap<GroupKey, VecDeque<u64>>>,
     groups: Groups,
     bytes: usize,
@@ -57,7 +57,7 @@ struct Ring {
 }
 
 impl Recent {
-    /// Stores an entry that was written to the log if it is a refusal.
+    /// Stores an entry that was written to the log, if the entry is a refusal.
     pub(crate) fn note(&self, entry: Entry) {
         match entry {
             Entry::Refused(refused) => {
@@ -79,17 +79,17 @@ impl Recent {
         }
     }
 
-    /// Waits until a refusal has been stored since the last call. Supports only a single waiting reader.
+    /// Waits until a refusal has been stored since the last call. At most one task may wait at a time.
     pub(crate) async fn noted(&self) {
         self.noted.notified().await;
     }
 
-    /// Erases matching refusals; returns their number.
+    /// Erases matching refusals and returns their number.
     pub(crate) fn forget(&self, fits: impl Fn(&Refused) -> bool) -> usize {
         self.locked(|ring| ring.forget(fits))
     }
 
-    /// Refusals with at least this number, oldest first, and the number of the next refusal.
+    /// Returns the refusals with at least this number, oldest first, and the number of the next refusal.
     pub(crate) fn since(&self, number: u64) -> (Vec<Arc<Refused>>, u64) {
         self.locked(|ring| {
             let rows = ring.rows.range(number..).map(|(_, row)| row);
@@ -97,12 +97,12 @@ impl Recent {
         })
     }
 
-    /// At most `most` of the newest matching refusals.
+    /// Returns the newest matching refusals, at most `most`.
     pub(crate) fn find(&self, most: usize, fits: impl Fn(&Refused) -> bool) -> RefusalMatches {
         self.before(u64::MAX, most, fits)
     }
 
-    /// At most `most` of the newest matching refusals before a number.
+    /// Returns the newest matching refusals with lower numbers than the given one, at most `most`.
     pub(crate) fn before(
         &self,
         number: u64,
@@ -126,7 +126,7 @@ impl Recent {
         })
     }
 
-    /// Reads the groups, each with the newest stored refusal that matches, if any.
+    /// Reads the groups, each with its newest matching refusal that is still stored, if any.
     pub(crate) fn groups<T>(
         &self,
         fits: impl Fn(&Refused) -> bool,
@@ -178,8 +178,8 @@ impl Ring {
         }
     }
 
-    /// Evicts the oldest refusal of the largest group in the network with the most refusals. Ties are resolved in
-    /// favour of evicting the oldest refusal.
+    /// Evicts the oldest refusal of the largest group in the network with the most refusals. In case of a tie, the
+    /// oldest refusal is evicted.
     fn evict(&mut self) {
         let oldest = |numbers: &VecDeque<u64>| numbers.front().copied().unwrap_or(u64::MAX);
         let largest = self.of.iter_mut().max_by_key(|(_, groups)| {
@@ -220,7 +220,7 @@ impl Ring {
         }
     }
 
-    /// Erases matching refusals. Groups keep their counts, which contain no personal data.
+    /// Erases matching refusals. The counts of groups are kept, since they contain no personal data.
     fn forget(&mut self, fits: impl Fn(&Refused) -> bool) -> usize {
         let all = self.rows.iter().filter(|(_, row)| fits(row));
         let numbers: Vec<u64> = all.map(|(number, _)| *number).collect();
@@ -232,7 +232,7 @@ impl Ring {
     }
 }
 
-/// The network of a refusal, and its group within it.
+/// Returns the network of a refusal and its group within that network.
 fn place_of(refused: &Refused) -> (Prefix, GroupKey) {
     let (check, subject) = key_of(refused);
     let subject = if subject.is_absent(check) {
@@ -243,7 +243,7 @@ fn place_of(refused: &Refused) -> (Prefix, GroupKey) {
     (Prefix::of(refused.remote.ip()), (check, subject))
 }
 
-/// The reason why a request was refused. For a wrong time, the client's clock error comes first.
+/// Describes why a request was refused. If the request's time was wrong, the client's clock error comes first.
 pub(crate) fn says(refused: &Refused) -> String {
     let says = refused.check.says();
     let Some(skew) = refused.claims.clock_skew_s else {
@@ -261,7 +261,7 @@ pub(crate) fn says(refused: &Refused) -> String {
     }
 }
 
-/// The texts of a refusal that come from the request, the caller or a policy.
+/// Returns the texts of a refusal that come from the request, the caller or a policy.
 pub(crate) fn texts(refused: &Refused) -> impl Iterator<Item = &str> {
     let Claims {
         channel,
@@ -295,7 +295,7 @@ pub(crate) fn texts(refused: &Refused) -> impl Iterator<Item = &str> {
         .chain(shown)
 }
 
-/// Memory use of a refusal in bytes, including its index entries.
+/// Returns the memory use of a refusal in bytes, including its index entries.
 fn bytes_of(refused: &Refused) -> usize {
     let texts: usize = texts(refused).map(str::len).sum();
     let shown = refused
@@ -313,7 +313,7 @@ fn bytes_of(refused: &Refused) -> usize {
     size_of::<Refused>() + refused.request_id.len() + texts + shown + explain + ROW_BYTES
 }
 
-/// Upper bound on the size of a row's entries in the by-number and by-network indexes, assuming the longest subject.
+/// Upper bound on the size of a row's index entries, by number and by network, in bytes, assuming the longest subject.
 const ROW_BYTES: usize = 512;
 
 // The refusals by check and subject: how often, since when, and in which minutes of the last hour.
@@ -322,10 +322,10 @@ const ROW_BYTES: usize = 512;
 // [`REFUSAL_GROUPS_KEPT_MAX`] groups; beyond that, the check with the most of them loses the one that was quiet the
 // longest, and its refusals count among the others of that check.
 
-/// A check, and the subject of the refusal.
+/// A check, and the subject that was refused.
 type GroupKey = (Check, Subject<'static>);
 
-/// The group of a refusal.
+/// Returns the group of a refusal.
 pub(crate) fn key_of(refused: &Refused) -> GroupKey {
     let claims = &refused.claims;
     let [channel, key] = [&claims.channel, &claims.key_id].map(Option::as_deref);
@@ -333,7 +333,7 @@ pub(crate) fn key_of(refused: &Refused) -> GroupKey {
     (refused.check, subject.into_owned())
 }
 
-/// Counts of all refusals by group.
+/// Refusal counts by group.
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
     groups: BTreeMap<GroupKey, Group>,
@@ -350,7 +350,7 @@ pub(crate) struct Group {
     pub(crate) refusals: u64,
     pub(crate) first: Wall,
     pub(crate) last: Wall,
-    /// The newest logged refusal, without the values that its signature was compared with; `None` for the group of a
+    /// The newest logged refusal, without the values compared with its signature; `None` for the group that collects a
     /// check's remaining refusals.
     pub(crate) newest: Option<Refused>,
     minutes: Minutes,
@@ -375,7 +375,7 @@ impl Groups {
         self.limit();
     }
 
-    /// Counts refusals that were not logged: the total, and by subject if known.
+    /// Counts refusals that were not logged: their total number, and their numbers by subject if known.
     pub(crate) fn count(&mut self, refusals: u64, counts: &[RefusalCount], at: Wall) {
         let told: u64 = counts.iter().map(|count| count.refusals).sum();
         let untold = refusals.saturating_sub(told);
@@ -398,7 +398,7 @@ impl Groups {
         self.limit();
     }
 
-    /// Matching groups, most recent first.
+    /// Returns the matching groups, most recent first.
     pub(crate) fn find(&self, fits: impl Fn(&GroupKey, &Group) -> bool) -> Vec<&Group> {
         let all = self.groups.iter().filter(|(key, group)| fits(key, group));
         let mut found: Vec<&Group> = all.map(|(_, group)| group).collect();
@@ -406,7 +406,7 @@ impl Groups {
         found
     }
 
-    /// Total number of refusals, and the number of those whose check is unknown.
+    /// Returns the total number of refusals, and how many of them have an unknown check.
     pub(crate) fn totals(&self) -> (u64, u64) {
         (self.refusals, self.others)
     }
@@ -471,7 +471,7 @@ impl Group {
         }
     }
 
-    /// The number of refusals in each minute of the hour ending now, oldest first.
+    /// Returns the number of refusals in each minute of the hour ending now, oldest first.
     pub(crate) fn minutes(&self, now: Wall) -> [u32; MINUTES] {
         self.minutes.until(now.0 / MINUTE_MS)
     }
@@ -501,7 +501,7 @@ impl Minutes {
     }
 }
 
-/// Number of minutes counted: one hour.
+/// Number of minutes covered: one hour.
 const MINUTES: usize = 60;
 const MINUTE_MS: u64 = 60_000;
 

@@ -1,7 +1,7 @@
 //! Refusals and their reasons: `GET /refusals`, `GET /refusals/groups` and `GET /refusals/{id}`.
 //!
-//! Searches cover the stored refusals; a refusal that is no longer stored can still be looked up by its id, which
-//! encodes time, place and reason. All text from the wire is escaped by the JSON library.
+//! Searches cover the stored refusals. A refusal that is no longer stored can still be looked up by its id, which
+//! encodes its time, location and reason. The JSON library escapes all text received from clients.
 
 use crate::edge::turn::calendar;
 use crate::side::admin::http::{Answer, Fault, fault_id, rfc3339, time_of};
@@ -31,14 +31,14 @@ pub struct Refusals {
     recent: Arc<Recent>,
     reader: RefusalReader,
     shards: u16,
-    /// Number of the next refusal to send to streams.
+    /// Number of the next refusal to publish to streams.
     next: AtomicU64,
-    /// Maximum number of milliseconds by which the shards' calendars have been ahead of the system clock, which happens
-    /// only in tests.
+    /// Maximum time by which the shards' calendars have been ahead of the system clock, in milliseconds; nonzero only
+    /// in tests.
     ahead_ms: AtomicU64,
 }
 
-/// The routes of the refusal pages.
+/// Returns the routes of the refusal pages.
 pub(crate) fn routes(refusals: Arc<Refusals>, inspector: Inspector) -> Router {
     Router::new()
         .route("/refusals", get(list))
@@ -50,7 +50,8 @@ pub(crate) fn routes(refusals: Arc<Refusals>, inspector: Inspector) -> Router {
 type Sources = (Arc<Refusals>, Inspector);
 
 /// `GET /refusals?id=&channel=&client=&key=&remote=&check=&text=&since=&before=&limit=&scope=`: stored refusals, newest
-/// first, of all nodes unless the scope is `node`. `before` continues with refusals of this node only.
+/// first, of all nodes unless the scope is `node`. `before` requests the next page, which contains only refusals of
+/// this node.
 async fn list(State((refusals, inspector)): State<Sources>, RawQuery(query): RawQuery) -> Answer {
     let query = query.unwrap_or_default();
     refusals.settled().await;
@@ -61,8 +62,8 @@ async fn list(State((refusals, inspector)): State<Sources>, RawQuery(query): Raw
     Ok(Json(document))
 }
 
-/// `GET /refusals/groups?channel=&check=&text=&limit=`, and further parameters of `/refusals`: refusals by check and
-/// channel, most recent first. Groups are local to each node.
+/// `GET /refusals/groups?channel=&check=&text=&limit=`, with further parameters as for `/refusals`: refusals grouped by
+/// check and channel, most recent first. Groups are local to each node.
 async fn groups(State((refusals, inspector)): State<Sources>, RawQuery(query): RawQuery) -> Answer {
     let query = query.unwrap_or_default();
     refusals.settled().await;
@@ -73,8 +74,8 @@ async fn groups(State((refusals, inspector)): State<Sources>, RawQuery(query): R
     Ok(Json(document))
 }
 
-/// `GET /refusals/{id}`: one refusal with the values that its signature was compared with, from the node that stores
-/// it; if none does, the information encoded in the id.
+/// `GET /refusals/{id}`: one refusal with the values compared with its signature, from the node that stores it; if no
+/// node does, the information encoded in the id.
 async fn one(State((refusals, inspector)): State<Sources>, Path(id): Path<String>) -> Answer {
     let id = plain_id(&id);
     let own = refusals.own(&id).await;
@@ -95,7 +96,7 @@ async fn one(State((refusals, inspector)): State<Sources>, Path(id): Path<String
 }
 
 impl Refusals {
-    /// Creates the refusals of a broker with this log and number of shards.
+    /// Creates the refusals of a broker from its log and number of shards.
     #[must_use]
     pub fn new(log: &Log, keys: &SessionKeys, shards: usize) -> Self {
         Self {
@@ -113,17 +114,17 @@ impl Refusals {
         self.ahead_ms.fetch_max(ahead_ms, Ordering::Relaxed);
     }
 
-    /// The causes of current problems.
+    /// Returns the causes of current problems.
     pub(crate) fn problems(&self) -> Arc<Problems> {
         self.log.problems()
     }
 
-    /// The stored refusals, for other pages.
+    /// Returns a shared handle to the stored refusals, for other pages.
     pub(crate) fn shared(&self) -> Arc<Recent> {
         Arc::clone(&self.recent)
     }
 
-    /// The stored refusals.
+    /// Returns the stored refusals.
     pub(crate) fn recent(&self) -> &Recent {
         &self.recent
     }
@@ -139,12 +140,12 @@ impl Refusals {
         Self::new(&Log::silent(), &SessionKeys::new(&[0; 32], None), 1)
     }
 
-    /// Waits until a refusal has been stored since the last call.
+    /// Waits until a refusal has been stored since the last call of this method.
     pub(crate) async fn noted(&self) {
         self.recent.noted().await;
     }
 
-    /// Sends new refusals to the subscribed streams.
+    /// Publishes new refusals to the subscribed streams.
     pub(crate) fn publish(&self, feed: &Feed) {
         let from = self.next.load(Ordering::Relaxed);
         let (noted, next) = self.recent.since(from);
@@ -154,14 +155,14 @@ impl Refusals {
         }
     }
 
-    /// The initial state of a stream: the newest refusals, up to the last one published to streams.
+    /// Returns the initial state of a stream: the newest refusals, up to the last one published to streams.
     pub(crate) fn state(&self, feed: &Feed) -> Value {
         self.publish(feed);
         let next = self.next.load(Ordering::Relaxed);
         self.listed(self.recent.before(next, REFUSALS_SHOWN_MAX, |_| true))
     }
 
-    /// The local document of a refusal, even if it was logged only a moment ago.
+    /// Returns the local document of a refusal, even if the refusal was logged only a moment ago.
     async fn own(&self, id: &str) -> Result<Value, Fault> {
         if self.recent.find(0, |it| *it.request_id == *id).found == 0 {
             self.settled().await;
@@ -169,7 +170,7 @@ impl Refusals {
         self.page(Some(id), "")
     }
 
-    /// The local document: a list, its groups, or one refusal.
+    /// Returns the local document: a list, its groups, or one refusal.
     pub(crate) fn page(&self, what: Option<&str>, query: &str) -> Result<Value, Fault> {
         match what {
             None => Ok(self.list(&Filter::parse(query)?)),
@@ -253,7 +254,7 @@ impl Refusals {
         Some(refusal)
     }
 
-    /// The document of a refusal that is not stored, from the information encoded in its id.
+    /// Formats the document of a refusal that is not stored, from the information encoded in its id.
     fn of_id(&self, id: &str, says: &RefusalId) -> Value {
         let nowhere = (Ipv4Addr::UNSPECIFIED, 0).into();
         let refused = Refused::unread(id, says.at, says.status, "", says.check, nowhere);
@@ -322,7 +323,7 @@ const NOT_OURS: Fault = Fault::new(
 const LIMIT_DEFAULT: usize = 100;
 const SHA256_DIGITS: usize = 64;
 
-/// Adds the certificate or token, and the role, to a row; null if absent.
+/// Adds the certificate or token and the role to a row, or null for each that is absent.
 fn show_sign_in(row: &mut Value, sign_in: Option<&Presented>) {
     let nothing = Presented::default();
     for (name, text) in sign_in.unwrap_or(&nothing).named() {
@@ -332,7 +333,7 @@ fn show_sign_in(row: &mut Value, sign_in: Option<&Presented>) {
 
 // Which refusals are wanted, as `/refusals` is asked for them.
 
-/// Filter for refusals, which must match all given conditions.
+/// Filter for refusals, which must meet all given conditions.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Filter {
     id: Option<String>,
@@ -342,9 +343,9 @@ pub(crate) struct Filter {
     remote: Option<IpAddr>,
     check: Option<Check>,
     since: Option<Wall>,
-    /// Substring of any name, id or address, case-insensitive.
+    /// Substring of any name, id or address, compared case-insensitively.
     text: Option<String>,
-    /// Upper bound on the refusal number, exclusive, as given by the previous page.
+    /// Exclusive upper bound on the refusal number, as given by the previous page.
     pub(crate) before: Option<u64>,
     pub(crate) limit: Option<usize>,
 }
@@ -397,7 +398,7 @@ impl Filter {
             && self.has_text(refused)
     }
 
-    /// Whether a group matches, judging by its check and its newest logged refusal.
+    /// Whether a group matches, based on its check and its newest logged refusal.
     fn fits_group(&self, check: Check, newest: Option<&Refused>) -> bool {
         match newest {
             Some(refused) => self.fits(refused),
@@ -423,7 +424,7 @@ impl Filter {
     }
 }
 
-/// Normalises an id as pasted by a user.
+/// Normalises an id pasted by a user.
 fn plain_id(text: &str) -> String {
     text.trim().to_ascii_lowercase()
 }
@@ -436,7 +437,7 @@ fn channel_name(text: String) -> String {
     }
 }
 
-/// Parses an address with or without a port.
+/// Parses an IP address, with or without a port.
 fn address(text: &str) -> Option<IpAddr> {
     let bare = text.trim_start_matches('[').trim_end_matches(']');
     let socket = || text.parse().ok().map(|socket: SocketAddr| socket.ip());

@@ -1,4 +1,4 @@
-//! Values shared by the main, log and side threads, but not by shards, such as the status of the process.
+//! Values shared by the main, log and side threads but not by the shards, such as the status of the process.
 
 use crate::side::read_files::Reloads;
 use broker_core::readiness::Readiness;
@@ -14,7 +14,7 @@ use strum::{FromRepr, IntoStaticStr, VariantArray};
 )]
 type Mutex<T> = std::sync::Mutex<T>;
 
-/// A value shared by threads; clones share it.
+/// A value shared between threads; clones share it.
 #[derive(Debug, Default)]
 pub struct Shared<T>(Arc<Mutex<T>>);
 
@@ -23,7 +23,8 @@ impl<T> Shared<T> {
         Self(Arc::new(Mutex::new(value)))
     }
 
-    /// Locks the value. A panic of another thread does not poison it, since the value is consistent after each use.
+    /// Locks the value. A panic in another thread does not poison the lock, since the value is consistent after each
+    /// use.
     pub fn lock(&self) -> MutexGuard<'_, T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -37,12 +38,12 @@ impl<T> Clone for Shared<T> {
 
 // The state of the process, as `/ready` reports it.
 
-/// Status of the process in one word.
+/// Status of the process as a single word.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromRepr, IntoStaticStr, VariantArray)]
 #[repr(u8)]
 #[strum(serialize_all = "snake_case")]
 pub enum Status {
-    /// Listeners are not accepting yet.
+    /// The listeners are not accepting connections yet.
     #[default]
     Starting,
     /// Everything works.
@@ -54,7 +55,7 @@ pub enum Status {
 }
 
 impl Status {
-    /// The word used in the responses of `/live` and `/ready`.
+    /// Returns the word used in the responses of `/live` and `/ready`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
@@ -74,30 +75,30 @@ struct Board {
     configuration: Shared<FileReport>,
 }
 
-/// The settings in force, replaced by a reload.
+/// The settings in force; replaced on reload.
 pub type Running = Shared<Arc<Settings>>;
 
 impl Running {
-    /// The current settings.
+    /// Returns the current settings.
     #[must_use]
     pub fn settings(&self) -> Arc<Settings> {
         Arc::clone(&self.lock())
     }
 }
 
-/// Comparison of the configuration file with the running settings; empty without a file.
+/// Comparison of the configuration file with the running settings; empty if there is no file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FileReport {
-    /// SHA-256 in hexadecimal of the last file that is fully in force.
+    /// SHA-256 of the last file that is fully in force, in hexadecimal.
     pub running: Box<str>,
-    /// SHA-256 in hexadecimal of the file as last read.
+    /// SHA-256 of the file as last read, in hexadecimal.
     pub file: Box<str>,
-    /// The keys that differ from the running settings: those that SIGHUP applies, and those that need a restart.
+    /// Keys that differ from the running settings: those that SIGHUP applies, and those that require a restart.
     pub waiting: SettingChanges,
 }
 
 impl StatusBoard {
-    /// Creates the report of a process that starts with these settings.
+    /// Creates the report of a process that was started with these settings.
     #[must_use]
     pub fn of(settings: &Arc<Settings>) -> Self {
         let board = Self::default();
@@ -112,36 +113,36 @@ impl StatusBoard {
     }
 
     /// Sets whether the registry's store is failing, which [`StatusBoard::status`] reports if there is no other
-    /// problem. Returns whether the value has changed.
+    /// problem. Returns whether the value changed.
     pub fn set_store_failed(&self, failed: bool) -> bool {
         self.0.readiness.set_store_failed(failed)
     }
 
-    /// Results of reloads, recorded by the main thread.
+    /// Returns the results of reloads, which are recorded by the main thread.
     #[must_use]
     pub fn reloads(&self) -> &Reloads {
         &self.0.reloads
     }
 
-    /// The settings in force, replaced by the main thread.
+    /// Returns the settings in force, which are replaced by the main thread.
     #[must_use]
     pub fn running(&self) -> &Running {
         &self.0.running
     }
 
-    /// The configuration file compared with the running settings, updated by the main thread.
+    /// Returns the comparison of the configuration file with the running settings, which is updated by the main thread.
     #[must_use]
     pub fn configuration(&self) -> &Shared<FileReport> {
         &self.0.configuration
     }
 
-    /// Whether the status is [`Status::Ok`], for shards.
+    /// Returns a handle by which shards check whether the status is [`Status::Ok`].
     #[must_use]
     pub fn readiness(&self) -> Readiness {
         self.0.readiness.clone()
     }
 
-    /// The status, initially [`Status::Starting`].
+    /// Returns the status, which is initially [`Status::Starting`].
     #[must_use]
     pub fn status(&self) -> Status {
         let number = self.0.status.load(Ordering::Relaxed);

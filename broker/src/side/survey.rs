@@ -1,6 +1,6 @@
-//! Queries to shards: each query is posted to a mailbox, and its response awaited for a limited time.
+//! Queries to shards: each query is posted to a shard's mailbox, and the response is awaited for a limited time.
 //!
-//! Scrapes, the inspector and the pulse each use a separate survey.
+//! Scrapes, the inspector and the pulse each use their own survey.
 
 use crate::edge::Post;
 use broker_core::{id::ShardId, machine::Machine};
@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 /// Queries shards for responses of type `A`.
 ///
-/// A shard that owes a response is not queried again, so a hanging shard holds at most one letter of a survey in its
-/// mailbox and costs the time limit only once: afterwards it is known to be silent.
+/// A shard with an outstanding response is not queried again. A hanging shard therefore holds at most one letter of a
+/// survey in its mailbox and costs the time limit only once; from then on it is known to be silent.
 pub struct Survey<M: Machine, A> {
     mailboxes: Arc<[Mailbox<Post<M>>]>,
     shards: Vec<SurveyedShard<A>>,
@@ -22,12 +22,12 @@ pub struct Survey<M: Machine, A> {
 struct SurveyedShard<A> {
     /// Receiver of the response while a query is in flight.
     from: Option<Receiver<A>>,
-    /// Time since which the shard has not responded, including because its mailbox was full.
+    /// Time since which the shard has not responded; also set if its mailbox was full.
     silent_since: Option<Instant>,
 }
 
 impl<M: Machine, A> Survey<M, A> {
-    /// Creates a survey of the shards with these mailboxes.
+    /// Creates a survey of the shards with the given mailboxes.
     #[must_use]
     pub fn new(mailboxes: Arc<[Mailbox<Post<M>>]>) -> Self {
         let one = |_| SurveyedShard {
@@ -38,14 +38,14 @@ impl<M: Machine, A> Survey<M, A> {
         Self { mailboxes, shards }
     }
 
-    /// The indexes of all shards.
+    /// Returns the indexes of all shards.
     #[must_use]
     pub fn all(&self) -> Range<usize> {
         0..self.shards.len()
     }
 
-    /// Returns the response of each of these shards, in order, or `None` for a shard that does not respond within
-    /// `limit` or still owes an earlier response. Blocks for at most `limit`.
+    /// Returns the response of each of the given shards, in order, or `None` for a shard that does not respond within
+    /// `limit` or has yet to respond to an earlier query. Blocks for at most `limit`.
     pub fn ask(
         &mut self,
         shards: Range<usize>,
@@ -68,7 +68,7 @@ impl<M: Machine, A> Survey<M, A> {
         posted.into_iter().map(answer).collect()
     }
 
-    /// Posts a query to a shard. Returns false if the shard owes a response or its mailbox is full.
+    /// Posts a query to a shard. Returns false if a response is outstanding or the shard's mailbox is full.
     pub fn post(
         &mut self,
         shard: usize,
@@ -95,14 +95,14 @@ impl<M: Machine, A> Survey<M, A> {
         self.receive(shard, |from| from.try_recv().ok())
     }
 
-    /// Time for which the shard has not responded, if a response is due.
+    /// Time for which the shard has failed to respond, if a response is outstanding.
     #[must_use]
     pub fn silence(&self, shard: usize, now: Instant) -> Option<Duration> {
         let since = self.shards.get(shard)?.silent_since?;
         Some(now.saturating_duration_since(since))
     }
 
-    /// The shards that owe a response.
+    /// Returns the shards whose responses are outstanding.
     #[must_use]
     pub fn silent(&self) -> Vec<ShardId> {
         let owing = self.shards.iter().zip(0..);

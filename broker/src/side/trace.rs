@@ -1,10 +1,10 @@
-//! Traces of channels: what happened, the likely causes, and the viewers with failed or degraded sessions.
+//! Traces of channels: recorded events, the likely causes of trouble, and the viewers with failed or degraded sessions.
 //!
 //! This file serves `GET /channels/{name}/trace` and reads a shard's notes on a channel. `timeline` groups the notes
 //! into connections, each with its events and the facts derived from them; `hints` contains tables of conditions on
 //! these facts, each with a sentence; `failed_sessions` stores sessions that failed. The document is the only model of
-//! a session: `drawing` renders pictures and archives from it, `text` terminal output. All text from the wire is
-//! escaped by the JSON library.
+//! a session: `drawing` renders pictures and archives from it, `text` terminal output. The JSON library escapes all
+//! text received from clients.
 
 mod drawing;
 pub(crate) mod failed_sessions;
@@ -33,7 +33,7 @@ use std::sync::Arc;
 use timeline::{Story, TimelineConnection, TimelineReading};
 use tokio::sync::Mutex;
 
-/// The route of the page.
+/// Returns the route of the page.
 pub(crate) fn routes(traces: Traces) -> Router {
     Router::new()
         .route("/channels/{name}/trace", get(trace))
@@ -72,7 +72,7 @@ async fn trace(
     })
 }
 
-/// The trace of a channel on this node.
+/// Returns this node's trace of a channel.
 pub(crate) async fn own_trace(traces: &Traces, name: &str, query: &str) -> Result<Value, Fault> {
     let identity = traces.inspector.identity(name, query)?;
     let wanted = TraceQuery::of(query)?;
@@ -90,8 +90,8 @@ pub(crate) async fn own_trace(traces: &Traces, name: &str, query: &str) -> Resul
     Ok(document)
 }
 
-/// Adds what a viewer says of the peer connection of its newest session, which no signaling shows: `seen` has its
-/// client id, then words with milliseconds since its WebSocket was open.
+/// Adds what a viewer reports about the peer connection of its newest session, which signaling does not reveal. `seen`
+/// consists of the viewer's client id, followed by words with milliseconds since its WebSocket opened.
 fn add_seen(document: &mut Value, query: &str) -> Result<(), Fault> {
     let Some(seen) = parameter(query, "seen")? else {
         return Ok(());
@@ -117,8 +117,8 @@ fn add_seen(document: &mut Value, query: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Adds a hint to a connection whose request was served but noted for its signature, such as one that only `--dev`
-/// accepts.
+/// Adds a hint to a connection whose request was served but noted for its signature, for example because only `--dev`
+/// accepts it.
 fn add_noticed(document: &mut Value, noticed: &Refused) {
     let why = noticed.policy.as_deref();
     let why = why.unwrap_or_else(|| noticed.check.says());
@@ -133,7 +133,7 @@ fn add_noticed(document: &mut Value, noticed: &Refused) {
     }
 }
 
-/// The query parameters of a trace request.
+/// Query parameters of a trace request.
 #[derive(Debug, PartialEq, Eq)]
 struct TraceQuery {
     client: Option<String>,
@@ -151,7 +151,7 @@ impl TraceQuery {
     }
 }
 
-/// The readings of both clocks when a trace was read, used to convert monotonic times to dates and vice versa.
+/// Readings of both clocks when a trace was read, used to convert between monotonic times and dates.
 #[derive(Clone, Copy)]
 struct TraceClocks(Wall, u64);
 
@@ -167,7 +167,7 @@ impl TraceClocks {
     }
 }
 
-/// The complete response.
+/// Formats the complete response.
 fn document(name: &str, reading: TimelineReading, wanted: &TraceQuery, ping_ms: u64) -> Value {
     let (wall, now) = reading.read;
     let (clocks, since_us) = (TraceClocks(wall, now), reading.since_us);
@@ -195,7 +195,7 @@ fn document(name: &str, reading: TimelineReading, wanted: &TraceQuery, ping_ms: 
     })
 }
 
-/// Maximum number of noticed requests per channel for which a trace includes hints.
+/// Maximum number of noted requests per channel for which a trace includes hints.
 const NOTICED_SHOWN_MAX: usize = 64;
 
 fn viewer(one: &TimelineConnection, clocks: TraceClocks, ping_ms: u64) -> Value {
@@ -223,7 +223,7 @@ fn viewer(one: &TimelineConnection, clocks: TraceClocks, ping_ms: u64) -> Value 
     viewer
 }
 
-/// When the last candidate of a side came: trickle ICE is over, as far as signaling shows.
+/// Returns the time of the last candidate from one side, after which trickle ICE is complete as far as signaling shows.
 fn last_candidate(events: &[Value], from: &str) -> Value {
     let is_own = |it: &&Value| it["action"] == "ICE_CANDIDATE" && it["from"] == from;
     let last = events.iter().rfind(is_own);
@@ -328,7 +328,7 @@ fn shown(event: &TraceEvent, of: &TimelineConnection) -> Value {
     shown
 }
 
-/// The kind of a message event, and the name and value of a member with more detail.
+/// Returns the kind of a message event, and the name and value of a member with further details.
 fn words(passage: Passage) -> (&'static str, &'static str, &'static str) {
     match passage {
         Passage::Relayed => ("message", "route", "to"),
@@ -358,7 +358,7 @@ fn rounded(ms: f64) -> f64 {
     (ms * 10.0).round() / 10.0
 }
 
-/// Words of a viewer about its peer connection.
+/// Words by which a viewer reports on its peer connection.
 const SEEN: [&str; 3] = ["peer_connected", "peer_failed", "first_frame"];
 
 /// Default number of events in a response.
@@ -372,13 +372,13 @@ const PICTURE_WIDTH: i32 = 900;
 
 // Reads the notes that shards have of a channel.
 
-/// The traces of channels; clones share them.
+/// Access to the traces of channels; clones share it.
 #[derive(Clone)]
 pub(crate) struct Traces {
     pub(crate) inspector: Inspector,
-    /// Requests that were refused, or served but noticed.
+    /// Requests that were refused, or that were served but noted for their signature.
     recent: Arc<Recent>,
-    /// Serialises the reading of traces: see [`TRACE_EVENTS_MAX`].
+    /// Serialises the reading of traces; see [`TRACE_EVENTS_MAX`].
     turn: Arc<Mutex<()>>,
 }
 
@@ -391,7 +391,8 @@ impl Traces {
         }
     }
 
-    /// The hints for a viewer's connection from this address; `None` if the shard no longer has notes on it.
+    /// Returns the hints for a viewer's connection from this address; `None` if the shard no longer has notes on the
+    /// connection.
     async fn hints(
         &self,
         identity: &Identity,
@@ -409,7 +410,7 @@ impl Traces {
         one.map(|one| of_viewer(&one.facts))
     }
 
-    /// Reads the notes of a channel in steps, newest first, up to `most` events.
+    /// Reads the notes on a channel in steps, newest first, up to `most` events.
     async fn read(&self, identity: &Identity, most: usize) -> Result<TimelineReading, Fault> {
         let mut reading = TimelineReading::default();
         let mut from = None;

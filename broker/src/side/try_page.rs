@@ -1,5 +1,5 @@
-//! `/try`: a page with a camera and a viewer that use this broker from one browser, and the receiver of wake-up calls
-//! for its sleeping camera. If requests must be signed, `try_sessions.rs` provides the page's sessions.
+//! `/try`: a page with a camera and a viewer that use this broker from a single browser, and the receiver of wake-up
+//! calls for the page's sleeping camera. If requests must be signed, `try_sessions.rs` provides the page's sessions.
 
 use crate::limits::{
     TRY_SESSION_BODY_BYTES_MAX, TRY_WAKE_BODY_BYTES_MAX, TRY_WAKE_WAIT_S, TRY_WAKES_KEPT,
@@ -22,7 +22,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::broadcast::{Receiver, Sender, channel};
 use tokio::time::timeout;
 
-/// The routes of the page.
+/// Returns the routes of the page.
 pub(crate) fn routes(page: TryPage, sessions: TrySessions) -> Router {
     let is_on = page.settings.has_try_page();
     let of_wakes = Router::new()
@@ -72,11 +72,11 @@ const OFF: Fault = Fault::new(
 #[derive(Clone)]
 pub(crate) struct TryPage {
     pub(crate) settings: Arc<Settings>,
-    /// Whether requests for sessions must carry the admin token.
+    /// Whether session requests must carry the admin token.
     pub(crate) wants_token: bool,
     /// Whether devices on the local network can be paired.
     pub(crate) has_phones: bool,
-    /// The channel that the page suggests.
+    /// Name of the channel that the page suggests.
     pub(crate) channel: Arc<str>,
 }
 
@@ -110,7 +110,7 @@ async fn show_page(
     (kinds, page).into_response()
 }
 
-/// `GET /try/settings`: the addresses and usage of the client listeners.
+/// `GET /try/settings`: the addresses of the client listeners and how to use them.
 pub(crate) async fn settings(
     State(it): State<TryPage>,
     ConnectInfo(seat): ConnectInfo<Seat>,
@@ -143,7 +143,7 @@ pub(crate) async fn settings(
     })))
 }
 
-/// The host name of this machine, shown to the user of a paired phone.
+/// Returns the host name of this machine, which is shown to the user of a paired phone.
 fn computer() -> Option<String> {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
     Some(name.trim().to_owned())
@@ -154,7 +154,7 @@ const NO_LISTENER: Fault = Fault::new(
     "there is no client listener",
 );
 
-/// The content security policy of the page, which allows its own files and connections to the client listeners.
+/// Returns the content security policy of the page, which allows its own files and connections to the client listeners.
 fn content_policy(settings: &Settings, host: &str) -> String {
     let mut policy = String::from(
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self' blob:; \
@@ -191,7 +191,7 @@ fn content_policy(settings: &Settings, host: &str) -> String {
     policy
 }
 
-/// Host and port of a listener for a browser that reached the admin listener via `host`.
+/// Returns the host and port of a listener, for a browser that reached the admin listener via `host`.
 fn own_authority(listen: &Listen, host: &str) -> String {
     if listen.addr.ip().is_unspecified() {
         format!("{host}:{}", listen.addr.port())
@@ -200,7 +200,7 @@ fn own_authority(listen: &Listen, host: &str) -> String {
     }
 }
 
-/// The URLs of a listener for calls and for WebSockets.
+/// Returns the listener's URLs for calls and for WebSockets.
 fn urls(scheme: Scheme, at: &str) -> [String; 2] {
     match scheme {
         Scheme::Http => [format!("http://{at}"), format!("ws://{at}")],
@@ -214,14 +214,14 @@ const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-poli
 // The receiver of the page's sleeping camera, under `--dev`: a hook for `/try/wake/{channel}` of this listener calls
 // it, and the page waits for the call by the same path.
 
-/// Wake-up calls received for pages that wait for them.
+/// Wake-up calls received, for the pages that wait for them.
 #[derive(Clone)]
 pub(crate) struct TryWakes {
     is_dev: bool,
     calls: Sender<Call>,
 }
 
-/// The channel of a call, and its attempt number.
+/// The channel to which a wake-up call relates, and the call's attempt number.
 type Call = (Arc<str>, u64);
 
 impl TryWakes {
@@ -235,7 +235,7 @@ impl TryWakes {
     }
 }
 
-/// `POST /try/wake/CHANNEL`: receives a hook event. Events that are not wake-up calls are accepted too.
+/// `POST /try/wake/CHANNEL`: receives a hook event. Events other than wake-up calls are accepted too.
 pub(crate) async fn take(
     State(wakes): State<TryWakes>,
     Path(name): Path<String>,
@@ -256,8 +256,8 @@ async fn take_other(State(wakes): State<TryWakes>) -> Result<StatusCode, Fault> 
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `GET /try/wake/CHANNEL`: waits for a wake-up call. Returns `{"attempt":null}` if none arrived in time; the page then
-/// retries.
+/// `GET /try/wake/CHANNEL`: waits for a wake-up call. Returns `{"attempt":null}` if no call arrives in time; the page
+/// then retries.
 pub(crate) async fn wait(State(wakes): State<TryWakes>, Path(name): Path<String>) -> Answer {
     wakes.check()?;
     let call = call_of(wakes.calls.subscribe(), &name);

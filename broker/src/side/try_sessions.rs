@@ -1,9 +1,9 @@
 //! `POST /try/session`: issues credentials with which a page can act as one master or viewer of one channel for 15
 //! minutes.
 //!
-//! The keys are temporary credentials like those issued by GetFederationToken: sealed, not stored. They act for the
-//! first principal in the credentials file that may connect in this way, so they never allow more than the file does,
-//! and become invalid with that principal.
+//! The keys are temporary credentials like those issued by GetFederationToken: sealed, not stored. They act on behalf
+//! of the first principal in the credentials file that is allowed to connect in this way. They therefore never allow
+//! more than the file does, and become invalid when that principal does.
 
 use crate::edge::turn::calendar;
 use crate::limits::TRY_SESSIONS_PER_MINUTE;
@@ -34,12 +34,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, watch};
 
-/// The channel that `/try` suggests, and the issuer of its sessions.
+/// The channel that `/try` suggests, and the issuer of the page's sessions.
 #[derive(Default)]
 pub struct Tries {
     /// Name of the channel that the page suggests.
     pub channel: String,
-    /// Issues sessions; `None` if signatures are not required.
+    /// Issuer of sessions; `None` if signatures are not required.
     pub lender: Option<Mutex<Lender>>,
 }
 
@@ -52,7 +52,7 @@ pub struct Lender {
     session_keys: Arc<SessionKeys>,
     nonces: Nonces,
     journal: Box<dyn Journal>,
-    /// Times at which the most recent sessions were issued.
+    /// Times at which recent sessions were issued, used for rate limiting.
     given: VecDeque<Instant>,
 }
 
@@ -63,7 +63,7 @@ struct Session {
     request_id: String,
 }
 
-/// The issuer of sessions, with the access rules for requesting them.
+/// The issuer of sessions, with the access rules for session requests.
 #[derive(Clone)]
 pub(crate) struct TrySessions {
     pub(crate) tries: Arc<Tries>,
@@ -131,7 +131,7 @@ async fn give(
     ))
 }
 
-/// The ARN of an existing channel.
+/// Returns the ARN of an existing channel.
 async fn arn_of(inspector: &Inspector, identity: Identity) -> Result<ChannelArn, Fault> {
     let reply = inspector
         .shards
@@ -239,7 +239,7 @@ impl Lender {
         })
     }
 
-    /// Counts a session towards the limit per minute, or refuses it.
+    /// Counts a session towards the per-minute limit, or refuses it.
     fn make_room(&mut self, at: Instant) -> Result<(), Fault> {
         while self
             .given
@@ -258,7 +258,7 @@ impl Lender {
         Ok(())
     }
 
-    /// Generates a request id in the form of a version 4 UUID.
+    /// Generates a request id formatted as a version 4 UUID.
     fn request_id(&mut self) -> String {
         let mut hex =
             data_encoding::HEXLOWER.encode(self.nonces.draw().get(..16).unwrap_or_default());
@@ -320,7 +320,7 @@ fn answer(
     })
 }
 
-/// The configured ICE servers, in the format of a browser's peer connection.
+/// Returns the configured ICE servers in the format of a browser's peer connection.
 fn ice_servers(settings: &Settings, wanted: &SessionRequest, now: Wall) -> Vec<Value> {
     if settings.ice.is_empty() {
         return Vec::new();
@@ -351,7 +351,7 @@ fn ice_servers(settings: &Settings, wanted: &SessionRequest, now: Wall) -> Vec<V
 /// Lifetime of a session, in seconds.
 const SESSION_S: u64 = 15 * 60;
 const MINUTE: Duration = Duration::from_secs(60);
-/// Name of the federated user of all sessions, as reported by GetCallerIdentity.
+/// Name of the federated user for all sessions, as reported by GetCallerIdentity.
 const NAME: &str = "try-page";
 
 // The body of a request for a session: one channel, role and client id, and the policy that allows just these.
@@ -403,7 +403,7 @@ impl SessionRequest {
         }
     }
 
-    /// The policy that allows exactly one channel, role and client id.
+    /// Creates the policy that allows exactly one channel, role and client id.
     pub(crate) fn policy(&self, arn: &str) -> Result<Policy, PolicyError> {
         let mut statement = value!({
             "Effect": "Allow",

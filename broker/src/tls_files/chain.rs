@@ -1,4 +1,4 @@
-//! Validation of a certificate chain: its order, its validity, its key; and of the PEM files it is read from.
+//! Validates a certificate chain, namely its order, validity and key, and the PEM files from which it is read.
 
 use crate::files::{self, ReadError};
 use crate::tls_files::expiry::{Expiry, moment};
@@ -14,10 +14,10 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 use zeroize::Zeroizing;
 
-/// Certificates presented together: the leaf, followed by the issuer of each previous one.
+/// Certificates that are presented together: the leaf, followed by the issuer of each previous certificate.
 pub(crate) struct Chain {
     certificates: Vec<CertificateDer<'static>>,
-    /// The public key of each certificate (SubjectPublicKeyInfo in DER).
+    /// The public key of each certificate (SubjectPublicKeyInfo, DER-encoded).
     public_keys: Vec<Vec<u8>>,
     names: Vec<String>,
     /// Serial number of the leaf, in hexadecimal.
@@ -27,11 +27,11 @@ pub(crate) struct Chain {
 }
 
 impl Chain {
-    /// Reads the file of `[tls] cert`.
+    /// Reads the file named in `[tls] cert`.
     ///
     /// # Errors
-    /// The file does not contain PEM certificates, their order is wrong, or one that clients need is not yet valid at
-    /// `now`, or has expired where that is rejected.
+    /// Fails if the file contains no PEM certificates, if their order is wrong, or if one that clients need is not yet
+    /// valid at `now`, or has expired where that is rejected.
     pub(crate) fn read(path: &Path, now: SystemTime, expired: Expired) -> Result<Self, TlsFault> {
         let certificates = read_certificates(CERT, path)?;
         let refused = |what: String| fault(CERT, path, &what);
@@ -84,10 +84,10 @@ impl Chain {
         })
     }
 
-    /// Checks that `key` belongs to the leaf.
+    /// Checks that `key` belongs to the leaf certificate.
     ///
     /// # Errors
-    /// The key belongs to another certificate of the file, or to none.
+    /// Fails if the key belongs to another certificate in the file, or to none.
     pub(crate) fn fits(
         &self,
         key: &dyn SigningKey,
@@ -129,13 +129,13 @@ impl Chain {
         &self.certificates
     }
 
-    /// Name and serial number of the leaf, and the earliest expiry of the presented certificates.
+    /// Returns the name and serial number of the leaf, and the earliest expiry of the presented certificates.
     pub(crate) fn leaf(&self) -> [String; 3] {
         let name = self.names.first().cloned().unwrap_or_default();
         [name, self.serial.clone(), moment(self.expiry.not_after())]
     }
 
-    /// The earliest expiry of the presented certificates.
+    /// Returns the earliest expiry of the presented certificates.
     pub(crate) fn expiry(&self) -> &Expiry {
         &self.expiry
     }
@@ -145,28 +145,30 @@ impl Chain {
     }
 }
 
-/// The earliest expiry of the certificates in a PEM text; `None` if none is readable.
+/// Returns the earliest expiry of the certificates in a PEM text; `None` if none is readable.
 pub(crate) fn first_end(pem: &[u8]) -> Option<u64> {
     let certificates = CertificateDer::pem_slice_iter(pem).flatten();
     certificates.filter_map(|der| not_after(&der)).min()
 }
 
-/// The earliest expiry of the certificates in a file.
+/// Returns the earliest expiry of the certificates in a file.
 pub(crate) fn first_end_of(path: &Path) -> Option<u64> {
     let read = files::read_regular(path, FILE_BYTES_MAX).ok()?;
     first_end(&read.content)
 }
 
-/// The last second at which a certificate is valid; `None` if it cannot be parsed.
+/// Returns the last second at which a certificate is valid; `None` if it cannot be parsed.
 pub(crate) fn not_after(certificate: &[u8]) -> Option<u64> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     Some(seconds(certificate.validity().not_after.timestamp()))
 }
 
-/// Number of certificates at the start of the chain, each of which but the last was issued by its successor.
+/// Returns the number of certificates at the start of the chain in which each except for the last was issued by its
+/// successor.
 ///
 /// RFC 5246 section 7.4.2: *Each following certificate MUST directly certify the one preceding it.* TLS 1.3 permits
-/// unrelated certificates, as do we; but an issuer in the wrong position is a mistake that some clients do not accept.
+/// unrelated certificates, and so do we; but an issuer in the wrong position is a mistake that some clients do not
+/// accept.
 fn linked(chain: &[X509Certificate<'_>]) -> Result<usize, String> {
     let mut linked = 1;
     while let (Some(last), Some(next)) = (chain.get(linked - 1), chain.get(linked)) {
@@ -205,13 +207,13 @@ fn linked(chain: &[X509Certificate<'_>]) -> Result<usize, String> {
     Ok(linked)
 }
 
-/// Whether `authority` is the issuer named by `certificate`.
+/// Whether `certificate` names `authority` as its issuer.
 fn issued(authority: &X509Certificate<'_>, certificate: &X509Certificate<'_>) -> bool {
     authority.subject().as_raw() == certificate.issuer().as_raw()
 }
 
 /// # Errors
-/// Fails if the certificate is not yet valid, or has expired where that is rejected.
+/// Fails if the certificate is not valid yet, or has expired where that is rejected.
 fn valid(
     certificate: &X509Certificate<'_>,
     place: usize,
@@ -244,7 +246,7 @@ fn valid(
     Ok(())
 }
 
-/// Display name of a certificate: the first alternative name, else the subject.
+/// Returns the display name of a certificate: its first alternative name, or else its subject.
 fn name(certificate: &X509Certificate<'_>) -> String {
     let common = certificate
         .subject()
@@ -262,7 +264,7 @@ fn name(certificate: &X509Certificate<'_>) -> String {
         .collect()
 }
 
-/// Seconds since 1970; 0 for earlier times.
+/// Returns the seconds since 1970; 0 for earlier times.
 fn seconds(timestamp: i64) -> u64 {
     u64::try_from(timestamp).unwrap_or(0)
 }
@@ -274,22 +276,22 @@ const NAME_CHARS_MAX: usize = 253;
 //
 // Nothing of a file's text is ever quoted: it may be a key.
 
-/// A configuration key and the permitted content of its file.
+/// A configuration key, with the permitted content of its file.
 #[derive(Clone, Copy)]
 pub(crate) struct ChainRule {
     key: &'static str,
     allowed: &'static str,
 }
 
-/// A fault of a file of `[tls]`.
+/// A fault in a file named in `[tls]`.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{key} = {path}: {rule}")]
 pub struct TlsFault {
-    /// Configuration key that names the file, such as `tls.cert`.
+    /// The configuration key that names the file, such as `tls.cert`.
     pub key: &'static str,
-    /// The file.
+    /// Path of the file.
     pub path: PathBuf,
-    /// The rule broken by the file, and its actual content.
+    /// The rule that the file breaks, and its actual content.
     pub rule: String,
 }
 
@@ -309,10 +311,10 @@ const KEY: ChainRule = ChainRule {
     allowed: "a PEM file with an unencrypted private key",
 };
 
-/// Reads the certificates of a file in order: at least one, at most [`CERTIFICATES_MAX`].
+/// Reads the certificates in a file in order: at least one, at most [`CERTIFICATES_MAX`].
 ///
 /// # Errors
-/// The fault of the file.
+/// Returns the fault in the file.
 pub(crate) fn read_certificates(
     rule: ChainRule,
     path: &Path,
@@ -332,17 +334,17 @@ pub(crate) fn read_certificates(
     Ok(certificates)
 }
 
-/// Reads the private key of `[tls] key`: PKCS #8, PKCS #1 or SEC 1.
+/// Reads the private key in the file named in `[tls] key`: PKCS #8, PKCS #1 or SEC 1.
 ///
 /// # Errors
-/// The fault of the file.
+/// Returns the fault in the file.
 pub(crate) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsFault> {
     let text = read(KEY, path)?;
     PrivateKeyDer::from_pem_slice(&text)
         .map_err(|error| fault(KEY, path, &what(&error, "PRIVATE KEY", &text)))
 }
 
-/// The fault of a key that is readable but unusable.
+/// Returns the fault for a key that is readable but unusable.
 pub(crate) fn key_fault(path: &Path, error: &dyn Display) -> TlsFault {
     fault(KEY, path, error)
 }
@@ -369,7 +371,7 @@ fn read(rule: ChainRule, path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsFault> {
     Ok(read.content)
 }
 
-/// The reason why a file does not contain the expected section.
+/// Returns the reason why a file does not contain the expected section.
 fn missing(wanted: &str, text: &[u8]) -> String {
     let has = |label: &str| {
         let begin = format!("{label}-----");
@@ -392,7 +394,7 @@ fn missing(wanted: &str, text: &[u8]) -> String {
     format!("there is no `-----BEGIN {wanted}-----` in it{hint}")
 }
 
-/// Describes the fault of a PEM file, without quoting its text.
+/// Describes the fault in a PEM file, without quoting its text.
 fn what(error: &pem::Error, wanted: &str, text: &[u8]) -> String {
     #[expect(
         clippy::wildcard_enum_match_arm,
@@ -413,7 +415,7 @@ fn what(error: &pem::Error, wanted: &str, text: &[u8]) -> String {
 
 const CERTIFICATE: &str = "CERTIFICATE";
 
-/// Maximum file size; a chain takes a few KiB, a bundle of all public authorities 250 KiB.
+/// Maximum file size in bytes; a chain takes a few KiB, a bundle of all public authorities 250 KiB.
 const FILE_BYTES_MAX: usize = 1 << 20;
 /// Maximum number of certificates in a file; there are about 150 public authorities.
 const CERTIFICATES_MAX: usize = 1000;

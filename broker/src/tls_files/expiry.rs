@@ -1,18 +1,18 @@
-//! Expiry of the certificates in use, and the urgency of log warnings about it.
+//! Expiry of the certificates in use, and how urgently the log warns about it.
 
 use codec::calendar::civil;
 use std::time::SystemTime;
 
-/// Expiry of the certificate that expires first among those presented.
+/// Expiry of the presented certificate that expires first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expiry {
     not_after: u64,
     whose: String,
-    /// The effect of the expiry, as stated in the log.
+    /// Effect of the expiry, as stated in the log.
     effect: &'static str,
 }
 
-/// The urgency of an expiry, by the time left.
+/// How urgent an expiry is, by the time left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Urgency {
     /// Within 30 days.
@@ -24,7 +24,7 @@ pub enum Urgency {
 }
 
 impl Expiry {
-    /// Expiry of a certificate presented to clients.
+    /// Creates the expiry of a certificate presented to clients.
     pub(crate) fn new(not_after: u64, whose: String) -> Self {
         Self {
             not_after,
@@ -33,7 +33,7 @@ impl Expiry {
         }
     }
 
-    /// Expiry of a file with which this process connects to others.
+    /// Creates the expiry of a file with which this process connects to others.
     pub(crate) fn of_client(not_after: u64, key: &str) -> Self {
         Self {
             effect: "connections with it fail",
@@ -41,13 +41,13 @@ impl Expiry {
         }
     }
 
-    /// The last second of validity, since 1970.
+    /// Returns the last second of validity, since 1970.
     #[must_use]
     pub fn not_after(&self) -> u64 {
         self.not_after
     }
 
-    /// Logs the warning at its level, if any.
+    /// Logs the warning, if there is one, at its level.
     pub(crate) fn log(&self) {
         match self.notice(SystemTime::now()) {
             Some((Urgency::Day, text)) => tracing::error!("{text}"),
@@ -66,7 +66,7 @@ impl Expiry {
         )
     }
 
-    /// The warning for the operator at `now`; `None` while more than 30 days are left.
+    /// Returns the warning for the operator at `now`; `None` while more than 30 days are left.
     #[must_use]
     pub fn notice(&self, now: SystemTime) -> Option<(Urgency, String)> {
         let now = now

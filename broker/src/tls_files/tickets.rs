@@ -1,13 +1,12 @@
-//! TLS tickets that can be issued and opened by every node of a cluster, and expire with the certificates of their
-//! session.
+//! TLS tickets that every node of a cluster can issue and open, and that expire with the certificates of their session.
 //!
 //! ```text
 //! ticket = period 4 | seed 16 | AES-256-GCM( session ) with tag 16
 //! key    = HKDF-SHA-256( secret, period | seed | clients' authorities )
 //! ```
 //! Each ticket is sealed under a separate key derived from its random seed, so the total number of tickets issued by
-//! all nodes does not matter. A ticket is valid in the period of its creation and the next one, which is six to twelve
-//! hours, and in the preceding one to tolerate clock differences.
+//! all nodes does not matter. A ticket is valid in the period in which it was created and in the next one, which is six
+//! to twelve hours, and also in the preceding one to tolerate clock differences.
 //!
 //! Source: RFC 5869 (HKDF); NIST SP 800-38D (GCM); RFC 5077 section 4 (contents of a ticket).
 
@@ -24,10 +23,10 @@ use zeroize::Zeroizing;
 
 /// Issues and opens tickets. Does not reveal its secrets.
 pub(crate) struct SharedTickets {
-    /// The secret that seals tickets, followed by those that only open them.
+    /// The secret that seals tickets, followed by secrets that only open them.
     secrets: Vec<Prk>,
-    /// Authorities of client certificates. A ticket attests a verified client certificate, so it is only valid with the
-    /// same authorities.
+    /// Authorities for client certificates. A ticket attests that a client certificate was verified, so it is valid
+    /// only with the same authorities.
     authorities: Box<[u8]>,
 }
 
@@ -102,13 +101,13 @@ impl fmt::Debug for SharedTickets {
     }
 }
 
-/// Number of the period, counted from the Unix epoch, that contains a time.
+/// Returns the number of the period that contains a time, counted from the Unix epoch.
 fn period(now: SystemTime) -> Option<u32> {
     let since = now.duration_since(UNIX_EPOCH).ok()?;
     u32::try_from(since.as_secs() / u64::from(PERIOD_SECONDS)).ok()
 }
 
-/// A constant nonce, since each key seals only one ticket.
+/// Returns a constant nonce, which is safe since each key seals only one ticket.
 fn nonce() -> Nonce {
     Nonce::assume_unique_for_key([0; 12])
 }
@@ -116,7 +115,7 @@ fn nonce() -> Nonce {
 const PERIOD_BYTES: usize = 4;
 const HEAD_BYTES: usize = PERIOD_BYTES + 16;
 
-/// Length of a period in seconds, equal to the rotation interval of ticket keys on a node without a cluster.
+/// Length of a period in seconds, equal to the interval at which a node without a cluster rotates its ticket keys.
 const PERIOD_SECONDS: u32 = 6 * 60 * 60;
 
 // TLS tickets that end with the certificates of their session.
@@ -131,7 +130,8 @@ const PERIOD_SECONDS: u32 = 6 * 60 * 60;
 // certificate; where they are not as expected there is no ticket, and so no resumption. Source: rustls 0.23,
 // `ServerSessionValue`.
 
-/// Issues tickets bound to one of the server's certificates; opens those bound to any of them, with the same keys.
+/// Issues tickets bound to one of the server's certificates, and opens tickets bound to any of them, with the same
+/// keys.
 #[derive(Debug)]
 pub(crate) struct EndingTickets {
     /// Seals and opens the tickets.
@@ -176,7 +176,7 @@ impl ProducesTickets for EndingTickets {
     }
 }
 
-/// The client's certificate in an encoded session, if any; `None` if the bytes are not a session.
+/// Returns the client's certificate in an encoded session, if any; `None` if the bytes are not a session.
 ///
 /// ```text
 /// 0 | 1, name 1+   version 2   suite 2   secret 1+   extended 1   0 | 1, chain 3+ (certificate 3+ …)   …
@@ -206,7 +206,7 @@ fn flag(bytes: &[u8]) -> Option<(bool, &[u8])> {
     }
 }
 
-/// Splits off bytes preceded by their length, which takes `N` bytes.
+/// Splits off bytes that are preceded by their length, which takes `N` bytes.
 fn counted<const N: usize>(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (number, rest) = bytes.split_first_chunk::<N>()?;
     let number = number

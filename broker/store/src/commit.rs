@@ -1,4 +1,4 @@
-//! Queue of changes, and the thread that commits them.
+//! Queue of changes, and the thread that commits the changes.
 //!
 //! * A commit that succeeds: all changes of the batch are done.
 //! * No room for a write: nothing is done, [`Health::Full`]. The next batch opens the engine again; until then the
@@ -24,14 +24,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::{Builder, JoinHandle};
 
-/// One change of the map.
+/// A single change to the map.
 #[derive(Debug)]
 pub struct Change<T> {
-    /// The caller's id for the change, returned in [`Done`].
+    /// The caller's id for the change; returned in [`Done`].
     pub ticket: T,
-    /// Key to change, at most [`KEY_BYTES_MAX`] bytes.
+    /// Key to change; at most [`KEY_BYTES_MAX`] bytes.
     pub key: Box<str>,
-    /// Value to set, at most [`VALUE_BYTES_MAX`] bytes; `None` removes the key, which need not exist.
+    /// Value to set, at most [`VALUE_BYTES_MAX`] bytes. `None` removes the key, which need not exist.
     pub value: Option<Box<[u8]>>,
 }
 
@@ -46,11 +46,11 @@ impl<T> Change<T> {
 pub struct Done<T> {
     /// [`Change::ticket`] of the change.
     pub ticket: T,
-    /// `Ok`: durable. `Err`: not applied, see [`CommitError`].
+    /// `Ok` if the change is durable; `Err` if it was not applied, see [`CommitError`].
     pub result: Result<(), CommitError>,
 }
 
-/// Submits changes to the commit thread. One clone per shard; submission never blocks.
+/// Handle for submitting changes to the commit thread. Each shard has a clone; submitting never blocks.
 #[derive(Debug)]
 pub struct Committer<T> {
     queue: Sender<Letter<T>>,
@@ -67,11 +67,11 @@ impl<T> Clone for Committer<T> {
 }
 
 impl<T> Committer<T> {
-    /// Submits a change. `on_done` is called for it exactly once. Changes of one key are applied in the order of these
-    /// calls.
+    /// Submits a change. `on_done` is called for the change exactly once. Changes of the same key are applied in the
+    /// order of these calls.
     ///
     /// # Errors
-    /// [`Refused`] and the change, for which `on_done` is not called.
+    /// [`Refused`] and the change itself, for which `on_done` is not called.
     pub fn submit(&self, change: Change<T>) -> Result<(), (Refused, Change<T>)> {
         let value_bytes = change.value.as_ref().map_or(0, |value| value.len());
         if change.key.len() > KEY_BYTES_MAX || value_bytes > VALUE_BYTES_MAX {
@@ -93,12 +93,12 @@ impl<T> Committer<T> {
         }
     }
 
-    /// Submits changes to be committed together, all or none, and waits for the result. `on_done` is called for each.
-    /// Must not be called on a shard's thread.
+    /// Submits changes that are committed together, all or none, and waits for the result. `on_done` is called for each
+    /// change. Must not be called on a shard's thread.
     ///
     /// # Errors
-    /// [`TogetherError::Refused`] if they are too many or too large for one commit or the thread has ended, in which
-    /// case `on_done` is not called; or the commit failed.
+    /// [`TogetherError::Refused`] if the changes are too many or too large for one commit or the thread has ended, in
+    /// which case `on_done` is not called; another error if the commit failed.
     pub fn submit_together(&self, changes: Vec<Change<T>>) -> Result<(), TogetherError> {
         let is_large = |change: &Change<T>| {
             let value_bytes = change.value.as_ref().map_or(0, |value| value.len());
@@ -123,12 +123,12 @@ impl<T> Committer<T> {
         committed.map_err(TogetherError::Commit)
     }
 
-    /// A snapshot of the map that includes every change reported as done before this call. Waits for the batch in
-    /// progress and the changes queued before: some milliseconds with a healthy disk. Must not be called on a shard's
-    /// thread.
+    /// Takes a snapshot of the map that includes every change reported as done before this call. Waits for the batch in
+    /// progress and for the changes already queued: some milliseconds with a healthy disk. Must not be called on a
+    /// shard's thread.
     ///
     /// # Errors
-    /// A [`SnapshotError`].
+    /// [`SnapshotError`] if no snapshot can be taken.
     pub fn snapshot(&self) -> Result<Snapshot, SnapshotError> {
         let (reply, answer) = bounded(1);
         let sent = self.queue.send(Letter::Snapshot(reply));
@@ -136,7 +136,7 @@ impl<T> Committer<T> {
         answer.recv().unwrap_or(Err(SnapshotError::Closed))
     }
 
-    /// Health of the store. Costs one load and may be called at any time.
+    /// Returns the health of the store. Takes one atomic load and may be called at any time.
     #[must_use]
     pub fn health(&self) -> Health {
         match self.health.load(Ordering::Acquire) {
@@ -155,15 +155,15 @@ pub struct Writer<T> {
 }
 
 impl<T> Writer<T> {
-    /// A handle for submitting changes.
+    /// Returns a handle for submitting changes.
     #[must_use]
     pub fn committer(&self) -> Committer<T> {
         self.committer.clone()
     }
 
-    /// Commits everything submitted before, then ends the thread and releases the file. Blocks until done.
+    /// Commits everything submitted so far, then stops the thread and releases the file. Blocks until this is complete.
     ///
-    /// Changes submitted while it blocks are committed or refused, and reported as usual.
+    /// Changes submitted while this method blocks are committed or refused, and reported as usual.
     pub fn close(self) {
         drop(self);
     }
@@ -184,11 +184,11 @@ impl<T> Drop for Writer<T> {
 #[derive(Debug)]
 enum Letter<T> {
     Change(Change<T>),
-    /// Changes for a single commit, with a sender for the result.
+    /// Changes to apply in a single commit, with a sender for the result.
     Together(Vec<Change<T>>, Sender<Result<(), CommitError>>),
-    /// Request for a snapshot, taken after all earlier changes are committed.
+    /// Request for a snapshot, which is taken after all earlier changes have been committed.
     Snapshot(Sender<Result<Snapshot, SnapshotError>>),
-    /// Ends the queue.
+    /// Closes the queue.
     Close,
 }
 
@@ -223,22 +223,22 @@ where
     })
 }
 
-/// State of the commit thread. `database` is `None` after a failed batch, until the next one reopens it.
+/// State of the commit thread. `database` is `None` after a failed batch until the next batch reopens it.
 struct CommitThread<T, F, R> {
     letters: Receiver<Letter<T>>,
     on_done: F,
     on_room: R,
     health: Arc<AtomicU8>,
     database: Option<Database>,
-    /// Gate for this `database`'s snapshots.
+    /// Gate for the snapshots of the current `database`.
     gate: Arc<SnapshotGate>,
-    /// Pending snapshot request, answered when the batch is done.
+    /// Pending snapshot request, answered when the batch in progress is done.
     wanted: Option<Sender<Result<Snapshot, SnapshotError>>>,
-    /// Senders for the result of the batch in progress.
+    /// Senders to notify of the result of the batch in progress.
     awaited: Vec<Sender<Result<(), CommitError>>>,
     disk: Arc<CheckedDisk>,
     probe: PathBuf,
-    /// The store's lock, dropped last, after the engine has released the file.
+    /// The store's lock; dropped last, after the engine has released the file.
     _lock: Lock,
 }
 
@@ -264,7 +264,7 @@ impl<T, F: FnMut(Done<T>), R: FnMut()> CommitThread<T, F, R> {
         Snapshot::of(database, &self.gate)
     }
 
-    /// Commits a batch and reports each change.
+    /// Commits a batch and reports the outcome of each change.
     fn finish(&mut self, batch: &mut Vec<Change<T>>) {
         let result = self.commit(batch);
         let health = result
@@ -289,7 +289,8 @@ impl<T, F: FnMut(Done<T>), R: FnMut()> CommitThread<T, F, R> {
         }
     }
 
-    /// Waits for a change and takes further queued ones, within the limits of a batch. `false` if the queue has ended.
+    /// Waits for a change and takes further queued ones, within the limits of a batch. Returns `false` once the queue
+    /// has been closed.
     fn collect(&mut self, batch: &mut Vec<Change<T>>) -> bool {
         let mut bytes = 0;
         let Some(mut letter) = self.next() else {
@@ -322,8 +323,8 @@ impl<T, F: FnMut(Done<T>), R: FnMut()> CommitThread<T, F, R> {
         }
     }
 
-    /// Waits for a request. Periodically checks a full disk for free space: callers may have been refused, so that no
-    /// further change would reveal that there is space again.
+    /// Waits for the next request. While the disk is full, periodically checks for free space: callers may have been
+    /// refused, in which case no further change would reveal that there is space again.
     fn next(&mut self) -> Option<Letter<T>> {
         while self.health.load(Ordering::Relaxed) == FULL {
             match self.letters.recv_timeout(PROBE_PAUSE) {
@@ -339,8 +340,8 @@ impl<T, F: FnMut(Done<T>), R: FnMut()> CommitThread<T, F, R> {
         self.letters.recv().ok()
     }
 
-    /// Whether the disk has free space, tested with a separate file that is removed immediately: the store's file is
-    /// not touched.
+    /// Whether the disk has free space, determined with a separate file that is removed immediately; the store's file
+    /// is not touched.
     fn has_room(&self) -> bool {
         let write = || {
             let mut file = File::options()
@@ -391,7 +392,7 @@ impl<T, F: FnMut(Done<T>), R: FnMut()> CommitThread<T, F, R> {
     }
 }
 
-/// Applies the changes of a batch in one transaction and waits until it is on disk.
+/// Applies the changes of a batch in one transaction and waits until the transaction is durable.
 fn write<T>(database: &Database, batch: &[Change<T>]) -> Result<(), redb::Error> {
     let mut transaction = database.begin_write()?;
     transaction.set_durability(Durability::Immediate)?;

@@ -1,8 +1,8 @@
-//! The open file, its recorded failures, the engine on it, and file locks.
+//! The open file with its recorded failures, the engine that uses it, and file locks.
 //!
-//! The engine reports a failed system call like any other error and refuses all later operations. Which call failed,
-//! and how, determines whether writing may continue after reopening the file, so failures are recorded here, where the
-//! calls are made.
+//! The engine reports a failed system call like any other error and refuses all later operations. Whether writing may
+//! continue after the file is reopened depends on which call failed, and how. Failures are therefore recorded here,
+//! where the calls are made.
 
 use crate::limits::CACHE_BYTES;
 use redb::{Database, DatabaseError, StorageBackend, TableDefinition};
@@ -13,19 +13,20 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// Worst failure of a file so far.
+/// The worst failure of a file so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fault {
     /// No failure.
     None = 0,
-    /// A write failed for lack of space. Bytes written before it are disregarded, and the file can be written again.
+    /// A write failed for lack of space. The bytes written before the failure are ignored, and the file can be written
+    /// again.
     NoRoom = 1,
-    /// A write or a sync failed for another reason. The kernel may have dropped accepted bytes, and will not report
-    /// that failure again.
+    /// A write or a sync failed for another reason. The kernel may have dropped bytes that it had accepted, and will
+    /// not report the failure again.
     Broken = 2,
 }
 
-/// The open file, shared by its user and the engine.
+/// The open file, shared by this crate and the engine.
 #[derive(Debug)]
 pub(crate) struct CheckedDisk {
     file: File,
@@ -34,7 +35,7 @@ pub(crate) struct CheckedDisk {
     pub(crate) breakage: Breakage,
 }
 
-/// Failures injected by a test: error numbers, 0 for none.
+/// Failures injected by a test: error numbers, where 0 means no failure.
 #[cfg(test)]
 #[derive(Debug, Default)]
 pub(crate) struct Breakage {
@@ -42,9 +43,9 @@ pub(crate) struct Breakage {
     /// Number of writes that succeed before all further writes fail.
     pub(crate) writes_left: std::sync::atomic::AtomicU32,
     pub(crate) syncs: std::sync::atomic::AtomicI32,
-    /// Number of syncs requested so far.
+    /// Number of syncs that have been requested.
     pub(crate) syncs_seen: std::sync::atomic::AtomicU32,
-    /// Receives every call, if set by a test.
+    /// Channel to which each call is reported, if set by a test.
     pub(crate) log: std::sync::OnceLock<crossbeam_channel::Sender<Call>>,
 }
 
@@ -78,13 +79,13 @@ impl CheckedDisk {
     /// Clears a recorded lack of space, because the file is about to be reopened.
     ///
     /// # Panics
-    /// Panics if the file is broken, which cannot be cleared.
+    /// Panics if the file is broken, since that state cannot be cleared.
     pub(crate) fn forget_no_room(&self) {
         assert!(self.fault() < Fault::Broken);
         self.fault.store(Fault::None as u8, Ordering::Release);
     }
 
-    /// Marks the file as broken, regardless of its calls' results.
+    /// Marks the file as broken, regardless of the results of its calls.
     pub(crate) fn give_up(&self) {
         self.fault.store(Fault::Broken as u8, Ordering::Release);
     }
@@ -97,7 +98,7 @@ impl CheckedDisk {
         self.file.read_exact_at(out, offset)
     }
 
-    /// Records a failure; `no_room` is the fault that a lack of space means for this call.
+    /// Records a failure, if `result` is one; `no_room` is the fault to record if the call failed for lack of space.
     fn note(&self, result: io::Result<()>, no_room: Fault) -> io::Result<()> {
         if let Err(error) = &result {
             let lacks_room = matches!(
@@ -160,7 +161,7 @@ impl Breakage {
     }
 }
 
-/// The file as a storage backend of the engine.
+/// Storage backend that gives the engine access to the file.
 #[derive(Debug)]
 pub(crate) struct Live(pub(crate) Arc<CheckedDisk>);
 
@@ -191,15 +192,15 @@ impl StorageBackend for Live {
 
 // A file that one process holds at a time.
 
-/// A lock on a file, held until it is dropped or the process ends.
+/// A lock on a file, held until it is dropped or the process exits.
 ///
-/// A child process that was forked and has not yet executed its program has a copy of the descriptor, which would still
-/// hold the lock if only this one were closed: so the lock is released explicitly.
+/// A child process that has been forked and has not executed its program yet has a copy of the descriptor. Closing only
+/// this descriptor would leave the lock held by the copy, so the lock is released explicitly.
 #[derive(Debug)]
 pub struct Lock(File);
 
 impl Lock {
-    /// Locks a file; creates it if it does not exist, accessible to its owner only.
+    /// Locks a file, creating it if it does not exist, with access for its owner only.
     ///
     /// # Errors
     /// [`TryLockError::WouldBlock`]: another one has it; else the system's error.
@@ -209,10 +210,10 @@ impl Lock {
         Self::of(options.open(path).map_err(TryLockError::Error)?)
     }
 
-    /// Locks an open file.
+    /// Locks a file that is already open.
     ///
     /// # Errors
-    /// Errors of [`Lock::take`].
+    /// Errors are those of [`Lock::take`].
     pub fn of(file: File) -> Result<Self, TryLockError> {
         file.try_lock()?;
         Ok(Self(file))
@@ -225,13 +226,13 @@ impl Drop for Lock {
     }
 }
 
-/// Opens the engine on an undamaged file.
+/// Opens the engine on a file that is known to be undamaged.
 pub(crate) fn database(backend: impl StorageBackend) -> Result<Database, DatabaseError> {
     database_repairing(backend, |_| true)
 }
 
-/// Opens the engine with a callback before each step of a repair, which gets the progress from 0 to 1 and decides
-/// whether to continue.
+/// Opens the engine with a callback that is called before each step of a repair with the progress, from 0 to 1, and
+/// decides whether to continue.
 pub(crate) fn database_repairing(
     backend: impl StorageBackend,
     may_go_on: impl Fn(f64) -> bool + 'static,

@@ -1,8 +1,9 @@
-//! Check of a file before it is opened: a read-only view, whose changes stay in memory and are dropped with it, and the
-//! file's head, which selects the valid commit.
+//! Check of a file before it is opened: a read-only view, whose modifications stay in memory and are dropped with it,
+//! and the file's head, which selects the valid commit.
 //!
-//! The engine marks a file as open, and repairs what it can, before it reports a fault. A refused file must stay
-//! unchanged, or the next start would consider the repaired one sound. So a file is checked through this view first.
+//! The engine marks a file as open and repairs what it can before it reports an error. A rejected file must remain
+//! unchanged, otherwise the next start would consider the repaired file intact. Therefore, a file is first checked
+//! through this view.
 
 #![expect(
     clippy::disallowed_types,
@@ -16,14 +17,15 @@ use std::io;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Read-only view of a file. Exists only while the file is checked.
+/// Read-only view of a file, which exists only while the file is checked.
 #[derive(Debug)]
 struct Overlay {
     disk: Arc<CheckedDisk>,
     pages: Mutex<Pages>,
 }
 
-/// Pages that differ from the file, and the length. The view ends at `len`, regardless of the file's length.
+/// Pages that differ from the file, and the length of the view. The view ends at `len`, regardless of the file's
+/// length.
 #[derive(Debug)]
 struct Pages {
     changed: BTreeMap<u64, Box<[u8]>>,
@@ -44,7 +46,7 @@ impl Overlay {
         self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads the file; bytes beyond its end are zeros.
+    /// Reads from the file; bytes beyond its end are read as zeros.
     fn read_file(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let inside = self.disk.len()?.saturating_sub(offset);
         let inside = usize::try_from(inside).map_or(out.len(), |inside| inside.min(out.len()));
@@ -120,7 +122,7 @@ fn end_of(offset: u64, len: usize) -> io::Result<u64> {
         .ok_or_else(|| io::ErrorKind::InvalidInput.into())
 }
 
-/// Converts an offset within one buffer, which therefore fits.
+/// Converts an offset within one buffer, which therefore fits into `usize`.
 fn index(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
@@ -144,16 +146,16 @@ fn index(bytes: u64) -> usize {
 // * A newer commit in the other slot was cut off before it was confirmed (or the flag flipped). If it is complete, it
 //   counts: its result may not have been reported, but nothing contradicts it. If not, it is as if it had never begun.
 
-/// The head of a file; exists only while the file is opened.
+/// The head of a file; exists only while the file is being opened.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FileHead {
     flags: u8,
-    /// Transaction numbers of the slots, not yet verified.
+    /// Transaction numbers of the two slots, which have not been verified.
     transactions: [u64; 2],
 }
 
 impl FileHead {
-    /// Reads the head, and checks its constant parts.
+    /// Reads the head and checks its constant parts.
     pub(crate) fn read(disk: &CheckedDisk) -> io::Result<Self> {
         let mut bytes = [0; HEAD_BYTES];
         disk.read(0, &mut bytes)?;
@@ -172,20 +174,20 @@ impl FileHead {
         })
     }
 
-    /// The slot that the head's flag marks as valid.
+    /// Returns the slot that the flag in the head marks as valid.
     pub(crate) fn named(self) -> usize {
         usize::from(self.flags & OTHER_SLOT)
     }
 
-    /// The other slot, if its transaction number is higher.
+    /// Returns the other slot if its transaction number is higher.
     pub(crate) fn newer(self) -> Option<usize> {
         let other = 1 - self.named();
         (self.transactions[other] > self.transactions[self.named()]).then_some(other)
     }
 
-    /// Opens the commit of one slot on a view of the file, verifying the checksum of each of its pages.
+    /// Opens the commit of one slot in a view of the file, verifying the checksum of each page of the commit.
     ///
-    /// The view shows no other commit, and trusts nothing that a clean shutdown left.
+    /// The view contains no other commit, and relies on nothing that a clean shutdown would have written.
     pub(crate) fn view(
         self,
         disk: &Arc<CheckedDisk>,
@@ -204,7 +206,7 @@ impl FileHead {
         })?)
     }
 
-    /// Marks another slot as the valid one.
+    /// Marks `slot` as the valid slot.
     pub(crate) fn name(self, disk: &CheckedDisk, slot: usize) -> io::Result<()> {
         disk.write(FLAGS_AT as u64, &[self.flags_for(slot)])?;
         disk.sync()
@@ -222,7 +224,7 @@ const fn slot_at(slot: usize) -> usize {
 
 const MAGIC: &[u8] = b"redb\x1a\x0a\xa9\x0d\x0a";
 /// Two zeros, the page size (4096 bytes), the number of header pages per region (none), and the number of pages per
-/// region: the engine's choice for every file.
+/// region. The engine chooses these values for every file.
 const GEOMETRY: &[u8] = &[0, 0, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 16, 0];
 const FLAGS_AT: usize = MAGIC.len();
 const OTHER_SLOT: u8 = 1;
@@ -232,8 +234,8 @@ const TRANSACTION_AT: usize = 104;
 const CHECKSUM_AT: usize = 112;
 const HEAD_BYTES: usize = slot_at(2);
 
-/// Progress reported by the engine when it has found the selected commit corrupt and is about to try the other one:
-/// 0.3. The engine reports 0 at the beginning, and 0.6 and 0.9 later on.
+/// Progress that the engine reports when it has found the selected commit corrupt and is about to try the other one:
+/// 0.3. The engine reports 0 before that, and 0.6 and 0.9 afterwards.
 const OTHER_COMMIT_TRIED: RangeInclusive<f64> = 0.1..=0.45;
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! An embedded durable map from text keys to bytes, with batched commits on a separate thread.
+//! An embedded durable map from text keys to byte strings, with batched commits on a separate thread.
 //!
-//! Knows nothing of channels: its callers interpret keys and values. In reading order:
+//! The map is independent of channels: its callers interpret keys and values. In reading order:
 //!
 //! * [`limits`]: how large keys, values, queues, batches and caches may be;
 //! * [`OpenError`], [`CommitError`], [`Refused`]: errors, with the remedy in the text;
@@ -20,17 +20,18 @@
 //!  submit ──► bounded queue ──► thread: all that waits, one transaction
 //!                               ──► pages ──► sync ──► slot ──► sync ──► on_done(ticket)
 //! ```
-//! A commit has two phases (pages and slot first, then the byte that makes the slot the valid one, each synced), so the
-//! valid slot is never torn and a wrong checksum means damage, never a crash. Opening verifies the checksums of all
-//! reachable pages, on a read-only view of the file: a damaged file is refused and left unchanged. Rows are read
-//! through that view too; the file itself is written from [`Store::start`] on, after the rows' reader has accepted
-//! them.
+//! A commit has two phases, each followed by a sync: first the pages and the slot are written, then the byte that makes
+//! the slot the valid one. The valid slot is thus never torn, and a wrong checksum always means damage, never a crash.
+//! When a store is opened, the checksums of all reachable pages are verified on a read-only view of the file: a damaged
+//! file is refused and left unchanged. Rows are read through the same view; the file itself is written only after
+//! [`Store::start`], when the reader of the rows has accepted them.
 //!
-//! The file is not compacted at startup: the engine uses free pages before the file grows, and releases those at its
-//! end on commits and when it is closed. Compacting would rewrite the whole file while all clients wait.
+//! The file is not compacted at startup: the engine uses free pages before the file grows, and releases those at the
+//! end of the file during commits and when the file is closed. Compacting would rewrite the whole file while all
+//! clients wait.
 //!
-//! Out of scope: retries of a failed sync (bytes that the kernel dropped cannot be recovered), logs, lookups by key
-//! (records are in the memory of their owners), repair by guessing.
+//! Out of scope: retrying a failed sync (bytes that the kernel dropped cannot be recovered), logging, lookups by key
+//! (the owners of the records keep them in memory), and repair by guessing.
 
 mod commit;
 mod disk;
@@ -50,8 +51,8 @@ use thiserror::Error;
 
 // Errors of opening, of submitting a change, and of committing it.
 
-/// Reason why a store cannot be opened or read. Each error message names the file, the fault, and the remedy. Nothing
-/// was written.
+/// Reason why a store cannot be opened or read. Each error message contains the file, the fault and the remedy. Nothing
+/// has been written.
 #[derive(Debug, Error)]
 pub enum OpenError {
     /// The file is damaged: corrupted, truncated, or not a store at all.
@@ -62,7 +63,7 @@ pub enum OpenError {
     Damaged {
         /// The file.
         file: PathBuf,
-        /// The fault found.
+        /// Description of the damage.
         what: String,
     },
     /// The file was written by a later version of this program.
@@ -73,12 +74,12 @@ pub enum OpenError {
     Newer {
         /// The file.
         file: PathBuf,
-        /// Format number of the file.
+        /// Format number found in the file.
         found: u64,
-        /// Highest format that this version can read.
+        /// Highest format number that this version can read.
         known: u64,
     },
-    /// Another process holds the lock of the directory's store.
+    /// Another process holds the lock on the store's directory.
     #[error(
         "the store is in use by another process, which holds {file}: stop that one, or use another directory"
     )]
@@ -86,7 +87,7 @@ pub enum OpenError {
         /// The lock file.
         file: PathBuf,
     },
-    /// The operating system denied access.
+    /// The operating system reported an error.
     #[error(
         "the store cannot be opened: {file}: {error}: must be a readable and writable directory, on a disk with room"
     )]
@@ -98,40 +99,41 @@ pub enum OpenError {
     },
 }
 
-/// State of a running store.
+/// Health of a running store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
-    /// The last commit succeeded, or none has been made yet.
+    /// The last commit succeeded, or there has been none yet.
     Fine,
-    /// The last commit found no space on the disk. Each later commit retries; the state ends by itself when there is
-    /// space.
+    /// The last commit found no space on the disk. Each later commit tries again, and the state clears as soon as there
+    /// is space.
     Full,
-    /// The disk failed. Nothing is written until the process is restarted: the effect of a failed sync on the disk is
-    /// unknown.
+    /// The disk failed. Nothing is written until the process is restarted, because the effect of a failed sync on the
+    /// disk is unknown.
     Failed,
 }
 
-/// Reason why a change was not committed. The map is as before the batch, but after [`Health::Failed`] it may turn out
-/// to be changed when it is reopened: whether the disk kept unconfirmed bytes is unknown.
+/// Reason why a change was not committed. The map is in the state from before the batch. After [`Health::Failed`],
+/// however, it may turn out to have changed when it is reopened, since it is unknown whether the disk kept unconfirmed
+/// bytes.
 #[derive(Clone, Debug, Error)]
 #[error("{text}")]
 pub struct CommitError {
     /// Health of the store after the failure.
     pub health: Health,
-    /// Description of the failure, with the remedy; contains no key and no value.
+    /// Description of the failure and its remedy; contains no key and no value.
     pub text: Arc<str>,
 }
 
-/// Reason why a change was refused. No part of it will be committed.
+/// Reason why a change was refused. No part of the change will be committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Refused {
     /// [`crate::limits::QUEUE_CHANGES_MAX`] changes are already queued.
     #[error("too many changes wait for the disk: try again")]
     Busy,
-    /// The key or the value is longer than [`crate::limits`] allows.
+    /// The key or the value exceeds the limits in [`crate::limits`].
     #[error("the change is larger than the store takes")]
     TooLarge,
-    /// The store has failed or was closed: it accepts no change.
+    /// The store has failed or has been closed, and accepts no changes.
     #[error("the store takes no changes any more: the server must be restarted")]
     Closed,
 }

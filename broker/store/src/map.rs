@@ -1,4 +1,4 @@
-//! Opening, checking and reading a store.
+//! Opening, checking and reading of a store.
 
 use crate::OpenError;
 use crate::commit::{self, Done, Writer};
@@ -12,16 +12,16 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The map, checked and readable. One per process; consumed by [`Store::start`] or dropped.
+/// The map, checked and ready to be read. One per process; either consumed by [`Store::start`] or dropped.
 ///
-/// An existing file is not modified before [`Store::start`], so a caller that cannot interpret the rows leaves it
+/// An existing file is not modified before [`Store::start`], so if a caller cannot interpret the rows, the file remains
 /// unchanged.
 #[derive(Debug)]
 pub struct Store {
-    /// The valid commit, on a read-only view.
+    /// The valid commit, in a read-only view.
     view: Database,
-    /// Slot to mark as valid in the file's head when writing begins, to confirm a commit that was complete but
-    /// unconfirmed.
+    /// Slot to mark as valid in the file's head when writing begins, which confirms a commit that was complete but not
+    /// confirmed.
     completed: Option<(FileHead, usize)>,
     pub(crate) disk: Arc<CheckedDisk>,
     file: PathBuf,
@@ -29,14 +29,14 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the store in an existing directory and verifies the checksum of every page; creates an empty store,
-    /// accessible to its owner only, if there is none.
+    /// Opens the store in an existing directory and verifies the checksum of every page. If there is no store, creates
+    /// an empty one, accessible to its owner only.
     ///
     /// Reads the whole file. Together with [`Store::load`] and [`Store::start`], this takes 0.7 to 1.6 s for a million
     /// rows of some 110 bytes on two busy cores.
     ///
     /// # Errors
-    /// [`OpenError`]; the file is left unchanged.
+    /// [`OpenError`] if the store cannot be opened; the file is left unchanged.
     pub fn open(dir: &Path) -> Result<Self, OpenError> {
         let lock = lock(&dir.join(LOCK_NAME))?;
         let file = dir.join(FILE_NAME);
@@ -61,11 +61,11 @@ impl Store {
         })
     }
 
-    /// Verifies the store in a directory like [`Self::open`], but without taking its lock: for a store that no process
-    /// has open. Nothing is created or written.
+    /// Verifies the store in a directory as [`Self::open`] does, but without locking it: for a store that no process
+    /// has open. Creates and writes nothing.
     ///
     /// # Errors
-    /// [`OpenError`]; also if there is no store.
+    /// [`OpenError`] if the store is damaged or does not exist.
     pub fn verify(dir: &Path) -> Result<(), OpenError> {
         let file = dir.join(FILE_NAME);
         let opened = File::open(&file).map_err(|error| io_error(&file, error))?;
@@ -78,10 +78,10 @@ impl Store {
         &self.file
     }
 
-    /// Passes every row to `row`, sorted by the bytes of the keys, and returns their number.
+    /// Passes every row to `row`, sorted by the bytes of the keys, and returns the number of rows.
     ///
     /// # Errors
-    /// [`OpenError`]; rows passed before must not be used.
+    /// [`OpenError`] if a row cannot be read; rows passed before must not be used.
     pub fn load(&self, mut row: impl FnMut(&str, &[u8])) -> Result<u64, OpenError> {
         let mut rows = 0;
         let mut walk = || -> Result<(), redb::Error> {
@@ -97,19 +97,19 @@ impl Store {
         Ok(rows)
     }
 
-    /// A snapshot of all rows, which can be read a few at a time.
+    /// Takes a snapshot of all rows, which can be read a few at a time.
     ///
     /// # Errors
-    /// A [`SnapshotError`].
+    /// [`SnapshotError`] if no snapshot can be taken.
     pub fn snapshot(&self) -> Result<Snapshot, SnapshotError> {
         Snapshot::of(&self.view, &Arc::default())
     }
 
-    /// Adds the rows from `fill` in one commit, all or none, which is durable on return. Memory is bounded by
-    /// [`CACHE_BYTES`], regardless of the number of rows.
+    /// Adds the rows produced by `fill` in one commit, all or none, which is durable on return. Memory use is bounded
+    /// by [`CACHE_BYTES`], regardless of the number of rows.
     ///
     /// # Errors
-    /// The error of `fill` or of the operating system; the map is then unchanged.
+    /// The error of `fill` or of the operating system, in which case the map is unchanged.
     pub fn put(self, fill: &mut Fill<'_>) -> io::Result<()> {
         drop(self.view);
         if let Some((head, slot)) = self.completed {
@@ -119,11 +119,11 @@ impl Store {
     }
 
     /// Opens the file for writing and starts the commit thread. `on_done` is called on that thread, once for each
-    /// accepted change, in the order of submission; it must not block. `on_room` is called on the same thread each time
-    /// a full disk has space again, without any change being submitted.
+    /// accepted change, in the order of submission; it must not block. `on_room` is called on the same thread whenever
+    /// a full disk has free space again even though no change was submitted.
     ///
     /// # Errors
-    /// [`OpenError`], also when no thread can be created.
+    /// [`OpenError`] if the file cannot be opened for writing or no thread can be created.
     pub fn start<T, F, R>(self, on_done: F, on_room: R) -> Result<Writer<T>, OpenError>
     where
         T: Send + 'static,
@@ -158,12 +158,12 @@ pub(crate) struct Parts {
     pub(crate) database: Database,
     pub(crate) disk: Arc<CheckedDisk>,
     pub(crate) lock: Lock,
-    /// Path of the file written to check for free space.
+    /// Path of the file that is written to check for free space.
     pub(crate) probe: PathBuf,
 }
 
-/// Verifies a file: all checksums, the format number, and the existence of the table of rows. Nothing is written.
-/// Returns the view, and the slot that the head should mark as valid if it marks the other one.
+/// Verifies a file: all checksums, the format number, and the existence of the table of rows. Writes nothing. Returns
+/// the view, and the slot to mark as valid in the head if the head marks the other one.
 fn check(
     file: &Path,
     disk: &Arc<CheckedDisk>,
@@ -205,8 +205,9 @@ fn check(
 /// Produces rows by passing each one to the given function.
 pub type Fill<'f> = dyn FnMut(&mut dyn FnMut(&str, &[u8]) -> io::Result<()>) -> io::Result<()> + 'f;
 
-/// Creates a store with the rows from `fill` in a directory without one, accessible to its owner only. The store is
-/// complete and durable on return. Memory is bounded by [`CACHE_BYTES`], regardless of the number of rows.
+/// Creates a store, accessible to its owner only, with the rows produced by `fill`, in a directory that has no store.
+/// The store is complete and durable on return. Memory use is bounded by [`CACHE_BYTES`], regardless of the number of
+/// rows.
 ///
 /// # Errors
 /// The error of `fill` or of the operating system, in which case no store exists.
@@ -240,7 +241,7 @@ fn make_of(young: &Path, fill: &mut Fill<'_>) -> io::Result<()> {
     put_all(&disk, fill).map_err(of_system)
 }
 
-/// Writes the format number and the rows from `fill` in one transaction, durable on return.
+/// Writes the format number and the rows produced by `fill` in one transaction, which is durable on return.
 fn put_all(disk: &Arc<CheckedDisk>, fill: &mut Fill<'_>) -> Result<(), redb::Error> {
     let database = database(Live(Arc::clone(disk)))?;
     let mut transaction = database.begin_write()?;
@@ -272,7 +273,7 @@ fn lock(path: &Path) -> Result<Lock, OpenError> {
     })
 }
 
-/// Decides whether an engine error was caused by the operating system or by the bytes in the file.
+/// Determines whether an engine error was caused by the operating system or by the contents of the file.
 fn explain(file: &Path, error: impl Into<redb::Error>) -> OpenError {
     match system_error(error.into()) {
         Ok(error) => io_error(file, error),
@@ -281,8 +282,8 @@ fn explain(file: &Path, error: impl Into<redb::Error>) -> OpenError {
     }
 }
 
-/// An error of the operating system. An error without an error number is not one: the file is not a store at all, or is
-/// truncated.
+/// Extracts the error of the operating system, if there is one. An error without an error number does not count: it
+/// means that the file is not a store or is truncated.
 fn system_error(error: redb::Error) -> Result<io::Error, redb::Error> {
     if let redb::Error::Io(error) = error {
         let from_system = error.raw_os_error().is_some();
@@ -309,11 +310,11 @@ fn io_error(file: &Path, error: io::Error) -> OpenError {
     }
 }
 
-/// Properties of the whole file.
+/// Table with the properties of the whole file.
 const META: TableDefinition<'static, &str, u64> = TableDefinition::new("meta");
 const FORMAT_KEY: &str = "format";
-/// Format number written by this version. Incremented when the meaning of rows to this crate changes; a lower one is
-/// migrated.
+/// Format number written by this version. Incremented when the interpretation of rows by this crate changes; a file
+/// with a lower number is migrated.
 const FORMAT: u64 = 1;
 
 const FILE_NAME: &str = "store.redb";

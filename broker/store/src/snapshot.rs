@@ -1,8 +1,9 @@
-//! Snapshots: a consistent view of the map, read while changes continue.
+//! Snapshots: consistent views of the map, which are read while changes continue.
 //!
-//! The engine keeps the pages of a snapshot for as long as it is being read: meanwhile the file grows with each change.
-//! After a failed commit the engine is reopened and may reuse those pages, so a [`SnapshotGate`] ends every earlier
-//! snapshot: no more rows are read through it, and its reader learns that its copy is incomplete.
+//! The engine keeps the pages of a snapshot for as long as the snapshot exists, so the file grows with each change in
+//! the meantime. After a failed commit, the engine is reopened and may reuse those pages. A [`SnapshotGate`] therefore
+//! ends every earlier snapshot: no more rows can be read through it, and its reader is informed that the copy is
+//! incomplete.
 
 #![expect(
     clippy::disallowed_types,
@@ -15,7 +16,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use thiserror::Error;
 
-/// A consistent view of the map. Holds one path of pages in memory, and does not block commits.
+/// A consistent view of the map. Keeps one path of pages in memory, and does not block commits.
 pub struct Snapshot {
     rows: Range<'static, &'static str, &'static [u8]>,
     gate: Arc<SnapshotGate>,
@@ -27,13 +28,14 @@ impl fmt::Debug for Snapshot {
     }
 }
 
-/// Reason why there is no snapshot, or why it ended.
+/// Reason why no snapshot could be taken, or why a snapshot ended.
 #[derive(Debug, Error)]
 pub enum SnapshotError {
-    /// The store was closed, or a commit has failed since: further rows may not be consistent with earlier ones.
+    /// The store was closed, or a commit has failed since the snapshot was taken: further rows may not be consistent
+    /// with earlier ones.
     #[error("the store was closed or failed meanwhile: try again")]
     Ended,
-    /// The store is not open for reading: its disk is full or has failed.
+    /// The store is not open for reading because its disk is full or has failed.
     #[error("the store's disk is full or has failed")]
     Closed,
     /// The engine could not read its file.
@@ -41,14 +43,14 @@ pub enum SnapshotError {
     Engine(redb::Error),
 }
 
-/// Whether snapshots from one opening of the engine may still be read.
+/// Whether snapshots taken from the currently open engine may still be read.
 #[derive(Debug, Default)]
 pub(crate) struct SnapshotGate {
     shut: Mutex<bool>,
 }
 
 impl SnapshotGate {
-    /// Ends all reading of snapshots. Waits for the batch of rows that is being read.
+    /// Ends all snapshots. Waits for the batch of rows that is being read.
     pub(crate) fn shut(&self) {
         *self.shut.lock().unwrap_or_else(PoisonError::into_inner) = true;
     }
@@ -66,11 +68,11 @@ impl Snapshot {
         })
     }
 
-    /// Passes the next rows, sorted by the bytes of the keys, until `row` asks to stop or no rows are left. Returns
-    /// whether there may be more. `row` must be quick, since a store that fails or closes waits for it.
+    /// Passes the next rows, sorted by the bytes of the keys, until `row` requests a stop or no rows are left. Returns
+    /// whether there may be more rows. `row` must be quick, since a store that fails or closes waits for it.
     ///
     /// # Errors
-    /// [`SnapshotError`]; the rows passed so far are then an incomplete copy.
+    /// [`SnapshotError`] if reading fails; the rows passed so far are then an incomplete copy.
     pub fn read(
         &mut self,
         mut row: impl FnMut(&str, &[u8]) -> bool,

@@ -1,4 +1,4 @@
-//! Texts seen by users and scripts, compared with golden files of the repository.
+//! Comparison of texts that users and scripts see with golden files in the repository.
 
 use crate::program::run;
 use std::io::Write;
@@ -6,13 +6,13 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::{env, fs};
 
-/// Environment variable that, if set to any value, causes the files to be rewritten instead of compared.
+/// Environment variable that, if set to any value, causes the golden files to be rewritten instead of compared.
 const RENEW: &str = "RENEW";
 
-/// Asserts that a text equals the file with this name in a folder.
+/// Asserts that a text equals the contents of the file `name` in a folder.
 ///
 /// # Panics
-/// Panics if they differ; the message shows the differing lines and how to rewrite the file.
+/// Panics if the texts differ; the message shows the differing lines and explains how to rewrite the file.
 pub fn assert_golden(folder: &str, name: &str, text: &str) {
     let path = Path::new(folder).join(name);
     if env::var_os(RENEW).is_some() {
@@ -27,8 +27,8 @@ pub fn assert_golden(folder: &str, name: &str, text: &str) {
     }
 }
 
-/// The lines in which a text differs from a file, each with one line of context before and after it. A missing file
-/// counts as empty.
+/// Returns the lines in which a text differs from a file, with one line of context before and after each difference. A
+/// missing file counts as empty.
 fn difference(path: &Path, text: &str) -> Option<String> {
     if fs::read_to_string(path).is_ok_and(|kept| kept == text) {
         return None;
@@ -49,7 +49,7 @@ fn difference(path: &Path, text: &str) -> Option<String> {
     Some(String::from_utf8_lossy(&printed).into_owned())
 }
 
-/// The help of a program and of all of its subcommands, each after the command that prints it.
+/// Returns the help of a program and of all its subcommands, each preceded by the command that prints it.
 ///
 /// # Panics
 /// Panics if a command does not print its help.
@@ -70,7 +70,7 @@ pub fn help(name: &str, program: impl Fn() -> Command) -> String {
     all
 }
 
-/// The names of the subcommands listed in a help text, in order. They may be in several lists.
+/// Returns the names of the subcommands listed in a help text, in order; a help text may contain several lists.
 fn subcommands(help: &str) -> Vec<&str> {
     let mut names = Vec::new();
     let mut is_listed = false;

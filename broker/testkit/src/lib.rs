@@ -1,6 +1,6 @@
-//! Support for tests that start the `heliograph` binary: its command, ready line, log, metrics and exit; texts seen by
-//! users, compared with files; fuzz inputs for parsers; and waiting with a time limit. For `[dev-dependencies]` only.
-//! Does not change the features with which the workspace is built.
+//! Support for tests that start the `heliograph` binary: its command, ready line, log, metrics and exit; comparison of
+//! texts with golden files; fuzz inputs for parsers; and waiting with a time limit. For use in `[dev-dependencies]`
+//! only. Does not affect the features with which the workspace is built.
 //!
 //! ```no_run
 //! use testkit::{Program, Running, until_true};
@@ -16,7 +16,7 @@
 //! broker.signal("TERM");
 //! assert!(broker.ended().success());
 //! ```
-//! All functions panic on system errors and timeouts, as a test does.
+//! All functions panic on system errors and timeouts, which fails the test.
 
 mod golden;
 mod mutations;

@@ -1,4 +1,4 @@
-//! The program under test, its directories, and commands that exit by themselves.
+//! The program under test, its directories, and commands that exit on their own.
 
 use crate::wait::{WITHIN, ended_within};
 use std::io::Read;
@@ -8,45 +8,45 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
 use std::{env, fs};
 
-/// The `heliograph` binary, and a location for test directories. One per test program.
+/// The `heliograph` binary under test, and where to create test directories. One per test program.
 #[derive(Clone, Copy, Debug)]
 pub struct Program {
     built: &'static str,
     directories: &'static str,
 }
 
-/// A directory removed on drop.
+/// A directory that is removed on drop.
 #[derive(Debug)]
 pub struct Directory(PathBuf);
 
-/// The result of a program that exited.
+/// Result of a program that has exited.
 #[derive(Clone, Debug)]
 pub struct Exit {
-    /// Exit code; `None` if the program was ended by a signal.
+    /// Exit code; `None` if the program was terminated by a signal.
     pub code: Option<i32>,
-    /// Text written to standard output.
+    /// Contents of standard output.
     pub stdout: String,
-    /// Text written to standard error.
+    /// Contents of standard error.
     pub stderr: String,
 }
 
-/// The engine for all brokers in tests that do not choose one, if set in the environment.
+/// Returns the engine for brokers in tests that do not choose one, if the environment specifies it.
 #[must_use]
 pub fn engine() -> Option<String> {
     env::var("HELIOGRAPH_TEST_ENGINE").ok()
 }
 
 impl Program {
-    /// Locates the binary next to `built`, and test directories below `directories`. Pass `CARGO_BIN_EXE_…` of any
-    /// program of the workspace, since all are built into one directory, and `CARGO_TARGET_TMPDIR`. Cargo sets both
-    /// variables only for the tests of a crate.
+    /// Uses the binary in the directory of `built`, and creates test directories below `directories`. Pass
+    /// `CARGO_BIN_EXE_…` of any program in the workspace, since all are built into one directory, and
+    /// `CARGO_TARGET_TMPDIR`. Cargo sets both variables only for the tests of a crate.
     #[must_use]
     pub const fn new(built: &'static str, directories: &'static str) -> Self {
         Self { built, directories }
     }
 
-    /// The binary's path; `BROKER_UNDER_TEST` overrides it, for example with an older build to show that an attack
-    /// succeeds against it.
+    /// Returns the path of the binary. `BROKER_UNDER_TEST` overrides it, for example with an older build to show that
+    /// an attack succeeds against that build.
     ///
     /// # Panics
     /// Panics if the binary has not been built.
@@ -63,14 +63,14 @@ impl Program {
         binary
     }
 
-    /// The path of another program of the workspace.
+    /// Returns the path of another program in the workspace.
     #[must_use]
     pub fn beside(&self, name: &str) -> PathBuf {
         Path::new(self.built).with_file_name(name)
     }
 
-    /// A command that runs the binary with no input and with the configured logging, regardless of `RUST_LOG` in the
-    /// environment.
+    /// Creates a command that runs the binary with no input and with the configured logging, regardless of `RUST_LOG`
+    /// in the environment.
     #[must_use]
     pub fn command(&self) -> Command {
         let mut command = Command::new(self.binary());
@@ -78,19 +78,19 @@ impl Program {
         command
     }
 
-    /// A new temporary directory.
+    /// Creates a temporary directory.
     #[must_use]
     pub fn directory(&self) -> Directory {
         Directory(self.fresh_directory())
     }
 
-    /// Creates a new directory, which the caller must remove; returns its path.
+    /// Creates a directory, which the caller must remove, and returns its path.
     ///
     /// # Panics
     /// Panics if the directory cannot be created.
     #[must_use]
     pub fn fresh_directory(&self) -> PathBuf {
-        /// Makes directory names unique within this process.
+        /// Counter that makes directory names unique within this process.
         static MADE: AtomicU32 = AtomicU32::new(0);
         let number = MADE.fetch_add(1, Ordering::Relaxed);
         let name = format!("live-{}-{number}", process::id());
@@ -103,7 +103,7 @@ impl Program {
 }
 
 impl Directory {
-    /// The path of a file in the directory, or of the directory itself if the name is empty.
+    /// Returns the path of a file in the directory, or of the directory itself if the name is empty.
     #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
@@ -120,10 +120,10 @@ impl Directory {
     }
 }
 
-/// Installs an executable copy of a file at a path, using a separate process.
+/// Installs an executable copy of the file `from` at `to`, using a separate process.
 ///
-/// A file written by this process cannot be executed (ETXTBSY) while a child just forked by another thread holds it
-/// open, as every child does until it executes its program.
+/// A file written by this process cannot be executed (ETXTBSY) while a child that another thread has just forked still
+/// has it open, as is the case until the child executes its program.
 ///
 /// # Panics
 /// Panics if the copy cannot be written.
@@ -145,10 +145,10 @@ impl Drop for Directory {
     }
 }
 
-/// Runs a command that exits by itself.
+/// Runs a command that exits on its own.
 ///
 /// # Panics
-/// Panics if the program does not start, or does not exit within [`WITHIN`], in which case it is killed.
+/// Panics if the program does not start or does not exit within [`WITHIN`], in which case it is killed.
 pub fn run(command: &mut Command) -> Exit {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the program starts");

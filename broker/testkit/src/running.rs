@@ -13,18 +13,19 @@ use std::sync::{Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
-/// A `heliograph serve` process. Killed on drop; if the test failed, its log is then printed.
+/// A `heliograph serve` process. Killed on drop; if the test has failed, its log is then printed.
 #[derive(Debug)]
 pub struct Running {
     child: Child,
-    /// Locked, so that threads of a test can share the broker.
+    /// Locked, so that the threads of a test can share the broker.
     stdout: Mutex<Receiver<String>>,
     log: PathBuf,
     ready: String,
 }
 
 impl Running {
-    /// Starts a command with complete arguments, logging to this file; returns when it is ready.
+    /// Starts a command, which must have all its arguments, with this file as its log; returns when the broker is
+    /// ready.
     ///
     /// # Panics
     /// Panics if the command prints no ready line within [`WITHIN`].
@@ -66,15 +67,15 @@ impl Running {
         &self.ready
     }
 
-    /// The first word of the ready line with this prefix, without the prefix: `http://`, `https://`, `admin=http://`,
-    /// `ca=`.
+    /// Returns the first word of the ready line with this prefix, without the prefix: `http://`, `https://`,
+    /// `admin=http://`, `ca=`.
     #[must_use]
     pub fn find_word(&self, begins: &str) -> Option<&str> {
         let mut words = self.ready.split(' ');
         words.find_map(|word| word.strip_prefix(begins))
     }
 
-    /// The word of the ready line with this prefix, which must exist.
+    /// Returns the first word of the ready line with this prefix, which must exist.
     ///
     /// # Panics
     /// Panics if there is no such word.
@@ -90,25 +91,25 @@ impl Running {
         self.child.id()
     }
 
-    /// The log output so far.
+    /// Returns the log output so far.
     #[must_use]
     pub fn log(&self) -> String {
         text_of(&self.log)
     }
 
-    /// The lines of standard output received so far after the ready line.
+    /// Returns the lines of standard output received so far, after the ready line.
     #[must_use]
     pub fn further_output(&self) -> Vec<String> {
         self.lines().try_iter().collect()
     }
 
-    /// All lines of standard output after the ready line; waits for the process to exit.
+    /// Waits for the process to exit and returns all lines of standard output after the ready line.
     #[must_use]
     pub fn rest_of_output(&self) -> Vec<String> {
         self.lines().iter().collect()
     }
 
-    /// Sends a signal given by name, such as `TERM`.
+    /// Sends the process a signal by name, such as `TERM`.
     ///
     /// # Panics
     /// Panics if there is no such process or signal.
@@ -124,27 +125,27 @@ impl Running {
         let _ = self.child.wait();
     }
 
-    /// Waits for the process to exit, within [`WITHIN`].
+    /// Waits for the process to exit within [`WITHIN`].
     ///
     /// # Panics
-    /// Panics if the process does not exit, after killing it.
+    /// Panics, after killing the process, if it does not exit.
     pub fn ended(&mut self) -> ExitStatus {
         self.ended_within(WITHIN)
     }
 
-    /// Exit status of the process, which must exit within this limit.
+    /// Waits for the process to exit within this limit and returns its exit status.
     ///
     /// # Panics
-    /// Panics if the process does not exit, after killing it.
+    /// Panics, after killing the process, if it does not exit.
     pub fn ended_within(&mut self, limit: Duration) -> ExitStatus {
         ended_within(&mut self.child, limit)
             .unwrap_or_else(|| panic!("still there after {limit:?}"))
     }
 
-    /// The body of a page of the admin listener, which must exist and require no token.
+    /// Returns the body of a page of the admin listener, which must exist and must not require a token.
     ///
     /// # Panics
-    /// Panics if the response has another status.
+    /// Panics if the status of the response is not 200.
     #[must_use]
     pub fn page(&self, path: &str) -> String {
         let answer = page(self.word("admin=http://"), path);
@@ -153,7 +154,7 @@ impl Running {
         body.to_owned()
     }
 
-    /// A scrape of all metrics.
+    /// Scrapes all metrics.
     #[must_use]
     pub fn scrape(&self) -> Scrape {
         Scrape::new(self.page("/metrics"))
@@ -176,7 +177,7 @@ impl Drop for Running {
     }
 }
 
-/// The response to a GET of this page, including its head.
+/// Sends a GET request for this page and returns the response, including its head.
 ///
 /// # Panics
 /// Panics if there is no response.

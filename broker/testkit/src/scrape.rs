@@ -5,19 +5,19 @@
 pub struct Scrape(String);
 
 impl Scrape {
-    /// Creates a scrape from this text.
+    /// Creates a scrape from the text of `/metrics`.
     #[must_use]
     pub const fn new(text: String) -> Self {
         Self(text)
     }
 
-    /// The text as received.
+    /// Returns the text as received.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.0
     }
 
-    /// The sum of a metric over its labels, or the value of one series if the name includes its labels.
+    /// Returns the sum of a metric over all its series, or the value of one series if `name` includes the labels.
     ///
     /// # Panics
     /// Panics if there is no such metric.
@@ -26,7 +26,7 @@ impl Scrape {
         self.sum_with(name, "")
     }
 
-    /// The sum of a metric over the series whose labels contain this text.
+    /// Returns the sum of a metric over the series whose labels contain this text.
     ///
     /// # Panics
     /// Panics if there is no such series.
@@ -48,7 +48,7 @@ impl Scrape {
         samples.iter().sum()
     }
 
-    /// Like [`Scrape::sum`], for an integer metric.
+    /// Like [`Scrape::sum`], for a metric with integer values.
     ///
     /// # Panics
     /// Panics if there is no such metric.

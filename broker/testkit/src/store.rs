@@ -1,5 +1,5 @@
 //! A service manager's file descriptor store (`FileDescriptorStoreMax=` in systemd.service(5)), which outlives the
-//! process that fills it.
+//! process that stores the descriptors.
 
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 
-/// The descriptor store of one service, with its notification socket.
+/// The descriptor store of one service, and its notification socket.
 #[derive(Debug)]
 pub struct DescriptorStore {
     socket: String,
@@ -24,7 +24,7 @@ pub struct DescriptorStore {
     kept: Arc<Mutex<Kept>>,
 }
 
-/// Stored descriptors with their names.
+/// Stored descriptors and their names.
 type Kept = Vec<(String, OwnedFd)>;
 
 impl DescriptorStore {
@@ -42,7 +42,7 @@ impl DescriptorStore {
         Self { socket, max, kept }
     }
 
-    /// Sorted names of the stored descriptors, repeated for descriptors of the same name.
+    /// Sorted names of the stored descriptors; a name appears once for each of its descriptors.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
         let kept = lock(&self.kept);
@@ -51,18 +51,18 @@ impl DescriptorStore {
         names
     }
 
-    /// Stores a descriptor that was not sent by a process of the service.
+    /// Stores a descriptor as if it had been sent by a process of the service.
     pub fn keep(&self, name: &str, descriptor: impl Into<OwnedFd>) {
         lock(&self.kept).push((name.into(), descriptor.into()));
     }
 
-    /// Closes all descriptors, as on a stop without a restart.
+    /// Closes all descriptors, as when a service is stopped without a restart.
     pub fn clear(&self) {
         lock(&self.kept).clear();
     }
 
-    /// A command that executes this program, with arguments to be added, like a service manager: it receives all
-    /// descriptors stored at that time. Requires python3.
+    /// Creates a command that executes this program as a service manager would, passing it all descriptors stored at
+    /// that time; the caller adds the arguments. Requires python3.
     ///
     /// # Panics
     /// Panics if the command cannot be prepared.
@@ -106,7 +106,7 @@ impl Drop for DescriptorStore {
     }
 }
 
-/// Receives one notification and applies it; returns `false` if it was empty.
+/// Receives one notification and applies it; returns `false` if the notification was empty.
 fn obey(notifications: &UnixDatagram, kept: &Mutex<Kept>, max: usize) -> bool {
     let (mut text, mut space) = ([0; 4096], [MaybeUninit::uninit(); ANCILLARY_BYTES]);
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -140,7 +140,7 @@ fn lock(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
     kept.lock().expect("nobody panics with it")
 }
 
-/// A unique socket name on this machine, and its address.
+/// Returns a socket name that is unique on this machine, and its address.
 fn fresh_name() -> (String, SocketAddr) {
     static MADE: AtomicU32 = AtomicU32::new(0);
     let number = MADE.fetch_add(1, Ordering::Relaxed);
@@ -149,10 +149,10 @@ fn fresh_name() -> (String, SocketAddr) {
     (name, addr)
 }
 
-/// Space for the maximum number of descriptors in one message, 253.
+/// Size of the buffer for the maximum number of descriptors in one message, 253.
 const ANCILLARY_BYTES: usize = 2048;
 
-/// Fetches the descriptors and executes the program, with the descriptors numbered from 3: sd_listen_fds(3).
+/// Program that receives the descriptors, renumbers them from 3 and executes the given program: sd_listen_fds(3).
 const PASS: &str = r#"
 import fcntl, os, socket, sys
 with socket.socket(socket.AF_UNIX) as link:

@@ -1,25 +1,25 @@
-//! Waiting with a time limit.
+//! Waiting for conditions with a time limit.
 
 use std::process::{Child, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Time limit of [`until`]: long enough for a start on a busy machine, including generating the certificate and opening
-/// listeners on every shard.
+/// Time limit of [`until`]: long enough for a broker to start on a busy machine, including generating the certificate
+/// and opening listeners on every shard.
 pub const WITHIN: Duration = Duration::from_secs(30);
 
-/// Pause between two polls: short compared to what tests wait for, long compared to the cost of a poll.
+/// Pause between two polls: short compared to what tests wait for, and long compared to the cost of a poll.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// Factor by which operations may be slower here than on a quiet machine, as set by `deploy/ci/check.sh`, which knows
-/// the machine's speed and the number of steps that it runs in parallel.
+/// Factor by which operations may be slower here than on a quiet machine. Set by `deploy/ci/check.sh`, which knows the
+/// machine's speed and the number of steps that it runs in parallel.
 #[must_use]
 pub fn slow() -> u32 {
     let said = std::env::var("HELIOGRAPH_TESTS_SLOW").ok();
     said.and_then(|said| said.parse().ok()).unwrap_or(1).max(1)
 }
 
-/// Polls until there is a result, and returns it.
+/// Polls `ask` until it returns a result, and returns the result.
 ///
 /// # Panics
 /// Panics if there is no result within [`WITHIN`].
@@ -35,7 +35,7 @@ pub fn until_true(what: &str, mut is_so: impl FnMut() -> bool) {
     until(what, || is_so().then_some(()));
 }
 
-/// Like [`until`], with this time limit on a quiet machine.
+/// Like [`until`], but with this time limit, which applies to a quiet machine.
 ///
 /// # Panics
 /// Panics if there is no result within the limit.

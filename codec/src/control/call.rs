@@ -10,45 +10,46 @@ use crate::control::{
 use crate::control::{constraint::BodyRules, json::Body};
 use crate::identifiers::ChannelArn;
 
-/// An API call: an operation with its validated request. Owned, so that it can be sent to the channel's home shard.
+/// An API call: an operation with its validated request. Owns its data, so that it can be sent to the channel's home
+/// shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Call {
-    /// A call of CreateSignalingChannel.
+    /// A CreateSignalingChannel call.
     Create(CreateSignalingChannel),
-    /// A call of DescribeSignalingChannel.
+    /// A DescribeSignalingChannel call.
     Describe(DescribeSignalingChannel),
-    /// A call of ListSignalingChannels.
+    /// A ListSignalingChannels call.
     List(ListSignalingChannels),
-    /// A call of UpdateSignalingChannel.
+    /// An UpdateSignalingChannel call.
     Update(UpdateSignalingChannel),
-    /// A call of DeleteSignalingChannel.
+    /// A DeleteSignalingChannel call.
     Delete(DeleteSignalingChannel),
-    /// A call of TagResource.
+    /// A TagResource call.
     Tag(TagResource),
-    /// A call of UntagResource.
+    /// An UntagResource call.
     Untag(UntagResource),
-    /// A call of ListTagsForResource.
+    /// A ListTagsForResource call.
     ListTags(ListTagsForResource),
-    /// A call of GetSignalingChannelEndpoint.
+    /// A GetSignalingChannelEndpoint call.
     Endpoint(GetSignalingChannelEndpoint),
-    /// A call of DescribeMediaStorageConfiguration.
+    /// A DescribeMediaStorageConfiguration call.
     MediaStorage(DescribeMediaStorageConfiguration),
-    /// A call of UpdateMediaStorageConfiguration.
+    /// An UpdateMediaStorageConfiguration call.
     UpdateMediaStorage(UpdateMediaStorageConfiguration),
-    /// A call of DescribeMappedResourceConfiguration.
+    /// A DescribeMappedResourceConfiguration call.
     MappedResource(DescribeMappedResourceConfiguration),
-    /// A call of GetIceServerConfig.
+    /// A GetIceServerConfig call.
     Ice(GetIceServerConfig),
-    /// A call of SendAlexaOfferToMaster.
+    /// A SendAlexaOfferToMaster call.
     Alexa(SendAlexaOfferToMaster),
-    /// A call of JoinStorageSession.
+    /// A JoinStorageSession call.
     Join(JoinStorageSession),
-    /// A call of JoinStorageSessionAsViewer.
+    /// A JoinStorageSessionAsViewer call.
     JoinAsViewer(JoinStorageSessionAsViewer),
 }
 
 impl Call {
-    /// The call's operation.
+    /// The operation that is called.
     #[must_use]
     pub const fn operation(&self) -> Operation {
         match self {
@@ -95,7 +96,7 @@ impl Call {
         }
     }
 
-    /// Name of the call's channel; `None` for calls on all channels or on a stream.
+    /// Name of the channel that the call refers to; `None` for calls that concern all channels or a stream.
     #[must_use]
     pub fn channel_name(&self) -> Option<&str> {
         match self {
@@ -118,12 +119,12 @@ impl Call {
     }
 }
 
-/// Parses a request body into a typed call. The body (at most 64 KiB, enforced by the caller) is modified in place and
-/// unusable afterwards.
+/// Parses a request body into a typed call. The caller must limit the body to 64 KiB. The body is parsed in place and
+/// must not be used afterwards.
 ///
 /// # Errors
-/// [`ErrorKind::Serialization`](crate::control::ErrorKind::Serialization) if the body is not a single JSON object in
-/// UTF-8, a known member has a wrong JSON type or is duplicated, or an integer exceeds 64 bits;
+/// Returns [`ErrorKind::Serialization`](crate::control::ErrorKind::Serialization) if the body is not a single JSON
+/// object in UTF-8, a known member has the wrong JSON type or is duplicated, or an integer exceeds 64 bits;
 /// [`ErrorKind::InvalidArgument`](crate::control::ErrorKind::InvalidArgument) if a required member is missing or a
 /// member violates its constraints;
 /// [`ErrorKind::TagsPerResourceExceededLimit`](crate::control::ErrorKind::TagsPerResourceExceededLimit) if Create or

@@ -1,4 +1,4 @@
-//! Operations on channels: create, describe, list, update, delete, get endpoint.
+//! Operations on channels: create, describe, list, update, delete, and get endpoint.
 
 use crate::base64;
 use crate::control::constraint::{
@@ -15,7 +15,7 @@ use strum::IntoStaticStr;
 
 // A channel in the responses of Describe and List.
 
-/// Metadata of a channel, from its record.
+/// A channel's metadata, taken from its record.
 #[derive(Clone, Copy, Debug)]
 pub struct ChannelInfo<'a> {
     /// The channel's name.
@@ -32,8 +32,8 @@ pub struct ChannelInfo<'a> {
     pub version: &'a str,
 }
 
-/// AWS's channel states. This service responds only after a change is complete, so callers never see an intermediate
-/// state.
+/// The channel states defined by AWS. This service responds only once a change is complete, so callers never see an
+/// intermediate state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, Serialize, Deserialize)]
 #[strum(serialize_all = "UPPERCASE")]
 pub enum ChannelStatus {
@@ -55,8 +55,8 @@ impl ChannelStatus {
     }
 }
 
-/// Appends a channel as an object. The order of members, and `SingleMasterConfiguration` with a single member, are
-/// fixed: the C SDK scans the tokens flat, ignoring nesting.
+/// Appends a channel as a JSON object. The order of the members must not change, and `SingleMasterConfiguration` must
+/// have a single member, because the C SDK scans the tokens sequentially, ignoring nesting.
 fn channel_info(out: &mut Vec<u8>, info: &ChannelInfo<'_>) {
     crate::control::json::member(out, b'{', "ChannelName");
     crate::json::write::string(out, info.name);
@@ -79,14 +79,14 @@ fn channel_info(out: &mut Vec<u8>, info: &ChannelInfo<'_>) {
 
 // CreateSignalingChannel, `/createSignalingChannel`.
 
-/// Creates a channel. Not idempotent: an existing name is refused with `ResourceInUseException`.
+/// Creates a channel. Not idempotent: if the name is taken, the call fails with `ResourceInUseException`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CreateSignalingChannel {
-    /// The name, unique per account and region.
+    /// The channel's name, unique per account and region.
     pub name: OwnedName,
     /// Lifetime of undelivered messages, in seconds: 5 to 120.
     pub ttl_seconds: u32,
-    /// At most 50 tags with unique keys, in the order of the request.
+    /// At most 50 tags with unique keys, in request order.
     pub tags: Vec<Tag>,
 }
 
@@ -122,7 +122,7 @@ impl CreateSignalingChannel {
     }
 }
 
-/// Appends the response: the ARN of the created channel.
+/// Appends the response body: the ARN of the created channel.
 pub fn create(out: &mut Vec<u8>, arn: &str) {
     crate::control::json::member(out, b'{', "ChannelARN");
     crate::json::write::string(out, arn);
@@ -138,12 +138,12 @@ pub struct DescribeSignalingChannel {
     pub channel: Selector,
 }
 
-/// A channel by its name in the caller's account and region, or by its ARN.
+/// Selects a channel by its name in the caller's account and region, or by its ARN.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selector {
     /// The channel that currently has this name.
     ByName(OwnedName),
-    /// Exactly the channel with this ARN. Also used if both an ARN and its name were given.
+    /// The channel with exactly this ARN. Also used if the request contains both an ARN and the matching name.
     ByArn(ChannelArn),
 }
 
@@ -157,7 +157,7 @@ impl Selector {
         }
     }
 
-    /// Parses `ChannelName` and `ChannelARN`, of which at least one is required; the caller checks other members.
+    /// Parses `ChannelName` and `ChannelARN`, of which at least one is required. The caller checks all other members.
     pub(crate) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
         let [name, arn] = object.members(["ChannelName", "ChannelARN"])?;
         let (name, arn) = (name.text()?, arn.text()?);
@@ -185,7 +185,7 @@ impl DescribeSignalingChannel {
     }
 }
 
-/// Appends the response, which contains the channel.
+/// Appends the response body: the channel's description.
 pub fn describe(out: &mut Vec<u8>, info: &ChannelInfo<'_>) {
     json::member(out, b'{', "ChannelInfo");
     channel_info(out, info);
@@ -197,23 +197,23 @@ pub fn describe(out: &mut Vec<u8>, info: &ChannelInfo<'_>) {
 // Order is by name, bytewise. A page's token is the last name in base64, so that paging survives channels that are
 // created or deleted between two pages.
 
-/// Maximum number of entries per page, regardless of `MaxResults`: about 400 KiB of text.
+/// Maximum number of entries per page, even if `MaxResults` is larger. A full page is about 400 KiB of text.
 pub const LIST_ENTRIES_MAX: usize = 1000;
 
-/// Range of `MaxResults`. Source: API Reference, "ListSignalingChannels".
+/// Permitted range of `MaxResults`. Source: API Reference, "ListSignalingChannels".
 const MAX_RESULTS: RangeInclusive<u32> = 1..=10_000;
 
 /// Default number of entries per page. Source: API Reference, "ListSignalingChannels".
 const MAX_RESULTS_DEFAULT: u32 = 500;
 
-/// Lists channels by name, with pagination.
+/// Lists channels in order of name, with pagination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListSignalingChannels {
-    /// Maximum number of entries in the page: 1 to [`LIST_ENTRIES_MAX`].
+    /// Maximum number of entries per page: 1 to [`LIST_ENTRIES_MAX`].
     pub entries_max: usize,
-    /// Last name of the previous page; `None` for the first page.
+    /// Last name on the previous page; `None` for the first page.
     pub after: Option<OwnedName>,
-    /// Prefix of the names to list.
+    /// Prefix that the listed names must have.
     pub prefix: Option<OwnedName>,
 }
 
@@ -243,7 +243,7 @@ impl ListSignalingChannels {
     }
 }
 
-/// Appends the response: a page of channels, and the token of the next page if any.
+/// Appends the response body: a page of channels, and the token for the next page, if any.
 pub fn list<'a>(
     out: &mut Vec<u8>,
     channels: impl IntoIterator<Item = ChannelInfo<'a>>,
@@ -265,7 +265,7 @@ pub fn list<'a>(
     out.push(b'}');
 }
 
-/// The token of the page that starts after this name: at most 344 characters of `[a-zA-Z0-9+/=]`.
+/// Returns the token for the page that starts after `last_name`: at most 344 characters of `[a-zA-Z0-9+/=]`.
 #[must_use]
 pub fn page_token(last_name: &str) -> String {
     let mut token = Vec::new();
@@ -285,7 +285,7 @@ fn name_of_token(token: &str) -> Result<OwnedName, ApiError> {
         .map_err(|_| refused())
 }
 
-/// `ChannelNameCondition` with only its JSON types checked: operator and value.
+/// Operator and value of `ChannelNameCondition`, with only their JSON types checked.
 type RawCondition<'b> = (Option<&'b str>, Option<&'b str>);
 
 fn read_condition<'b>(condition: Member<'_, 'b>) -> Result<Option<RawCondition<'b>>, ApiError> {
@@ -310,7 +310,7 @@ fn check_condition((operator, value): RawCondition<'_>) -> Result<OwnedName, Api
 pub struct UpdateSignalingChannel {
     /// The channel to update.
     pub arn: ChannelArn,
-    /// Expected version: 1 to 64 characters of `[a-zA-Z0-9]`.
+    /// Expected version of the channel: 1 to 64 characters of `[a-zA-Z0-9]`.
     pub version: Box<str>,
     /// Lifetime of messages accepted after the change, in seconds: 5 to 120.
     pub ttl_seconds: u32,
@@ -350,7 +350,7 @@ impl UpdateSignalingChannel {
 pub struct DeleteSignalingChannel {
     /// The channel to delete.
     pub arn: ChannelArn,
-    /// Expected version, 1 to 64 characters of `[a-zA-Z0-9]`; `None` accepts any.
+    /// Expected version of the channel: 1 to 64 characters of `[a-zA-Z0-9]`; `None` matches any version.
     pub version: Option<Box<str>>,
 }
 
@@ -370,14 +370,15 @@ impl DeleteSignalingChannel {
 /// Permitted number of requested protocols. Source: API Reference, "SingleMasterChannelEndpointConfiguration".
 const PROTOCOLS: RangeInclusive<usize> = 1..=5;
 
-/// Returns the endpoints to connect to. The response grants nothing: permission is checked on connecting.
+/// Returns the endpoints to connect to. The response grants no permission; permissions are checked when the client
+/// connects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GetSignalingChannelEndpoint {
     /// The channel to connect to.
     pub arn: ChannelArn,
-    /// The requested protocols without duplicates, in the order of the request; at least one, by default `[WSS]`.
+    /// The requested protocols without duplicates, in request order. Never empty; `[WSS]` by default.
     pub protocols: Vec<Protocol>,
-    /// Role for which the endpoint is requested; viewer by default.
+    /// Role for which the endpoints are requested; viewer by default.
     pub role: Role,
 }
 
@@ -385,9 +386,9 @@ pub struct GetSignalingChannelEndpoint {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "UPPERCASE")]
 pub enum Protocol {
-    /// Signaling over WebSocket.
+    /// WebSocket, for signaling.
     Wss,
-    /// ICE configuration and Alexa offers, over HTTPS.
+    /// HTTPS, for ICE configuration and Alexa offers.
     Https,
 }
 
@@ -424,7 +425,7 @@ impl GetSignalingChannelEndpoint {
     }
 }
 
-/// Appends the response: an entry per requested protocol, in that order.
+/// Appends the response body: one entry per requested protocol, in request order.
 pub fn endpoint(out: &mut Vec<u8>, endpoints: &[(Protocol, &str)]) {
     crate::control::json::member(out, b'{', "ResourceEndpointList");
     out.push(b'[');

@@ -1,7 +1,7 @@
 //! Constraints shared by several operations: lengths, patterns and ranges, with errors that name the member and the
-//! accepted values; and validated identifiers that own their text.
+//! accepted values. Also defines validated identifiers that own their text.
 //!
-//! Source: the service models and the KVS API Reference, per member.
+//! Source: the service models and the KVS API Reference for each member.
 
 use crate::control::ApiError;
 use crate::identifiers::{ArnError, ChannelArn, ChannelName, ClientId};
@@ -10,15 +10,15 @@ use std::ops::RangeInclusive;
 /// Validation rules for request bodies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BodyRules {
-    /// Whether only ARNs in partition `aws` are accepted, as in the signaling service model. Otherwise any partition
-    /// is, since devices in `aws-cn` and `aws-us-gov` exist.
+    /// Whether to accept only ARNs in partition `aws`, as in the signaling service model. Otherwise any partition is
+    /// accepted, since devices in `aws-cn` and `aws-us-gov` exist.
     pub strict: bool,
 }
 
-/// Default of `MessageTtlSeconds`. Source: API Reference, "SingleMasterConfiguration".
+/// Default value of `MessageTtlSeconds`. Source: API Reference, "SingleMasterConfiguration".
 const TTL_SECONDS_DEFAULT: u32 = 60;
 
-/// Range of `MessageTtlSeconds`. Source: API Reference, "SingleMasterConfiguration".
+/// Permitted range of `MessageTtlSeconds`. Source: API Reference, "SingleMasterConfiguration".
 const TTL_SECONDS: RangeInclusive<u32> = 5..=120;
 
 /// Maximum length of `CurrentVersion`, in characters. Source: model `kinesisvideo`, shape `Version`.
@@ -27,7 +27,7 @@ const VERSION_CHARS_MAX: usize = 64;
 /// Maximum length of `NextToken`, in characters. Source: model `kinesisvideo`, shape `NextToken`.
 const NEXT_TOKEN_CHARS_MAX: usize = 1024;
 
-/// Returns the value of a required member.
+/// Returns the value of a required member, or an error if it is missing.
 pub(crate) fn required<T>(name: &'static str, value: Option<T>) -> Result<T, ApiError> {
     value.ok_or_else(|| ApiError::invalid(format!("{name} is required.")))
 }
@@ -51,7 +51,7 @@ pub(crate) fn channel_arn(text: Option<&str>, rules: &BodyRules) -> Result<Chann
     arn("ChannelARN", text, rules)
 }
 
-/// Parses a channel's required ARN, for operations that call it `ResourceARN` or `channelArn`.
+/// Parses a required channel ARN, for operations that call it `ResourceARN` or `channelArn`.
 pub(crate) fn arn(
     name: &'static str,
     text: Option<&str>,
@@ -61,7 +61,8 @@ pub(crate) fn arn(
     ChannelArn::parse(text, rules.strict).map_err(|error| not_arn(name, error))
 }
 
-/// Parses a `StreamARN`, which differs from a channel ARN only in the word `stream`, and returns the stream's name.
+/// Parses a `StreamARN`, which differs from a channel ARN only in containing `stream` in place of `channel`, and
+/// returns the stream's name.
 pub(crate) fn stream_arn<'b>(text: &'b str, rules: &BodyRules) -> Result<&'b str, ApiError> {
     const NAME: &str = "StreamARN";
     let no_stream = || ApiError::invalid("StreamARN must name a resource of the kind stream.");
@@ -96,7 +97,7 @@ pub fn message_ttl_seconds(value: Option<i64>) -> Result<u32, ApiError> {
     ttl_seconds(value)
 }
 
-/// Validates a given `MessageTtlSeconds`: 5 to 120.
+/// Validates a `MessageTtlSeconds` that is present: 5 to 120.
 pub(crate) fn ttl_seconds(value: i64) -> Result<u32, ApiError> {
     integer("MessageTtlSeconds", value, TTL_SECONDS)
 }
@@ -112,7 +113,7 @@ pub(crate) fn next_token(text: &str) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Checks the `NextToken` of an operation with a single-page response: it must be empty.
+/// Validates the `NextToken` of an operation whose response is a single page: the token must be empty.
 pub(crate) fn only_page(text: Option<&str>) -> Result<(), ApiError> {
     let Some(text) = text.filter(|text| !text.is_empty()) else {
         return Ok(());
@@ -153,7 +154,7 @@ pub(crate) fn integer(
         })
 }
 
-/// Converts an ARN error to an API error, prefixing its text with the member's name.
+/// Converts an ARN error to an API error, prefixing the text with the member's name.
 fn not_arn(name: &'static str, error: ArnError) -> ApiError {
     let message = error.message();
     match message.strip_prefix("ChannelARN") {
@@ -170,7 +171,7 @@ fn not_identifier(name: &'static str) -> ApiError {
 
 // Checked identifiers that own their text, because a call travels to the channel's home shard.
 
-/// An owned channel name: 1 to 256 characters of `[a-zA-Z0-9_.-]`. Ordered bytewise, as in lists.
+/// An owned channel name: 1 to 256 characters of `[a-zA-Z0-9_.-]`. Ordered bytewise, as in channel lists.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OwnedName(Box<str>);
 

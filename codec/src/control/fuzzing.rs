@@ -1,4 +1,4 @@
-//! Fuzz entry point of the API's body parser, called by a fuzz target and by a test with seeded inputs.
+//! Fuzz entry point for the API's body parser, called by a fuzz target and by a test with seeded inputs.
 
 use crate::control::call::{Call, parse};
 use crate::control::{
@@ -6,11 +6,11 @@ use crate::control::{
     StreamSelector, TAGS_MAX, error_body,
 };
 
-/// Parses `data` (the first byte selects operation and rules, the rest is the body) and checks the invariants of the
-/// result.
+/// Parses `data` and checks the invariants of the result. The first byte of `data` selects the operation and the rules;
+/// the rest is the body.
 ///
 /// # Panics
-/// Panics if a call violates its documented limits, or an error has an unexpected status or text.
+/// Panics if a call exceeds its documented limits, or an error has an unexpected status or text.
 pub fn fuzz(data: &[u8]) {
     let Some((&choice, body)) = data.split_first() else {
         return;

@@ -1,4 +1,4 @@
-//! Members of JSON objects: typed reading from simd-json's tape, and writing.
+//! Reads typed members of JSON objects from simd-json's tape, and writes members.
 
 use crate::control::ApiError;
 use crate::json::{Object, Value};
@@ -32,10 +32,10 @@ impl<'b> Body<'b> {
 }
 
 impl<'t, 'b> Object<'t, 'b> {
-    /// Returns the members with these names, ignoring all others. A `null` member counts as absent.
+    /// Returns the members with the given names, ignoring all others. A `null` member counts as absent.
     ///
     /// # Errors
-    /// Fails if one of these names is duplicated.
+    /// Fails if a member with one of the names occurs more than once.
     pub(crate) fn members<const N: usize>(
         self,
         names: [&'static str; N],
@@ -61,7 +61,7 @@ impl<'t, 'b> Object<'t, 'b> {
     }
 }
 
-/// A named member: absent, or of any type.
+/// A named member of an object: absent, or a value of any type.
 #[derive(Clone, Copy)]
 pub(crate) struct Member<'t, 'b> {
     name: &'static str,
@@ -69,17 +69,17 @@ pub(crate) struct Member<'t, 'b> {
 }
 
 impl<'t, 'b> Member<'t, 'b> {
-    /// The string value of the member.
+    /// The member's value as a string.
     pub(crate) fn text(self) -> Result<Option<&'b str>, ApiError> {
         self.typed("a string", Value::text)
     }
 
-    /// The integer value of the member.
+    /// The member's value as an integer.
     pub(crate) fn integer(self) -> Result<Option<i64>, ApiError> {
         self.typed("an integer", Value::integer)
     }
 
-    /// The object value of the member.
+    /// The member's value as an object.
     pub(crate) fn object(self) -> Result<Option<Object<'t, 'b>>, ApiError> {
         self.typed("an object", Value::object)
     }
@@ -119,7 +119,7 @@ struct NamedMember<'t, 'b> {
 
 // Members and numbers of response bodies, appended to a caller's buffer without white space.
 
-/// Appends `before` (`{` or `,`), the member's name (a literal that needs no escaping) and the colon.
+/// Appends `before` (`{` or `,`), the member's name (a literal that needs no escaping) and a colon.
 pub(crate) fn member(out: &mut Vec<u8>, before: u8, name: &'static str) {
     out.push(before);
     out.push(b'"');
@@ -132,8 +132,8 @@ pub(crate) fn number(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(number.to_string().as_bytes());
 }
 
-/// Appends milliseconds since the epoch as seconds with three decimals, `1767323075.123`: the timestamp format of AWS's
-/// JSON protocols, which botocore and the JavaScript SDK parse as a number.
+/// Appends a time in milliseconds since the epoch as seconds with three decimals, such as `1767323075.123`: the
+/// timestamp format of AWS's JSON protocols, which botocore and the JavaScript SDK parse as a number.
 pub(crate) fn epoch_seconds(out: &mut Vec<u8>, ms: u64) {
     out.extend_from_slice(format!("{}.{:03}", ms / 1000, ms % 1000).as_bytes());
 }

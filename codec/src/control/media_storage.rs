@@ -1,4 +1,4 @@
-//! Media storage operations, with AWS's responses for channels without media storage.
+//! Media storage operations. Responses match those of AWS for channels without media storage.
 
 use crate::control::constraint::{
     BodyRules, OwnedClientId, OwnedName, arn, channel_arn, channel_name, client_id, integer,
@@ -10,23 +10,23 @@ use std::ops::RangeInclusive;
 
 // DescribeMappedResourceConfiguration, `/describeMappedResourceConfiguration`.
 
-/// Range of `MaxResults`. Source: model `kinesisvideo`, shape `MappedResourceConfigurationListLimit`.
+/// Permitted range of `MaxResults`. Source: model `kinesisvideo`, shape `MappedResourceConfigurationListLimit`.
 const MAX_RESULTS: RangeInclusive<u32> = 1..=1;
 
-/// Returns the channels whose media is stored in a stream. Always empty, since this service has no streams.
+/// Returns the channels whose media is stored in a stream. The list is always empty, since this service has no streams.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DescribeMappedResourceConfiguration {
     /// The stream to query.
     pub stream: StreamSelector,
 }
 
-/// A stream by its name in the caller's account and region, or by its ARN.
+/// Selects a stream by its name in the caller's account and region, or by its ARN.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StreamSelector {
     /// A name: 1 to 256 characters of `[a-zA-Z0-9_.-]`, like a channel's.
     ByName(OwnedName),
     /// An ARN: `arn:<partition>:kinesisvideo:<region>:<account>:stream/<name>/<creation time>`, at most 1024
-    /// characters; also used if a matching name was given.
+    /// characters. Also used if the request contains both an ARN and the matching name.
     ByArn(Box<str>),
 }
 
@@ -66,14 +66,14 @@ impl DescribeMappedResourceConfiguration {
     }
 }
 
-/// Appends the response, with an empty list of channels.
+/// Appends the response body: an empty list of channels.
 pub fn describe_mapped_resource(out: &mut Vec<u8>) {
     out.extend_from_slice(br#"{"MappedResourceConfigurationList":[]}"#);
 }
 
 // DescribeMediaStorageConfiguration, `/describeMediaStorageConfiguration`.
 
-/// Returns whether a channel's media is stored. Always disabled in this service.
+/// Returns whether a channel's media is stored. This service always reports storage as disabled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DescribeMediaStorageConfiguration {
     /// The channel to query.
@@ -87,7 +87,7 @@ impl DescribeMediaStorageConfiguration {
     }
 }
 
-/// Appends the response: storage disabled. Clients that read this do not try to join a storage session.
+/// Appends the response body: storage disabled. Clients that see this do not try to join a storage session.
 pub fn describe_media_storage(out: &mut Vec<u8>) {
     // The C SDK requires both members and accepts `null`.
     let text = br#"{"MediaStorageConfiguration":{"StreamARN":null,"Status":"DISABLED"}}"#;
@@ -96,11 +96,11 @@ pub fn describe_media_storage(out: &mut Vec<u8>) {
 
 // UpdateMediaStorageConfiguration, `/updateMediaStorageConfiguration`.
 
-/// Error text for enabling media storage and for joining storage sessions, sent as `InvalidArgumentException` after the
-/// caller's permission and the channel were checked.
+/// Error text for attempts to enable media storage or join a storage session, sent as `InvalidArgumentException` once
+/// the caller's permission and the channel have been checked.
 pub const MEDIA_STORAGE_REFUSED: &str = "Media storage is not supported by this server.";
 
-/// Enables or disables media storage for a channel. Enabling it is refused.
+/// Enables or disables media storage for a channel. Requests to enable it are refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpdateMediaStorageConfiguration {
     /// The channel to update.
@@ -144,7 +144,7 @@ fn read_configuration<'b>(of: Member<'_, 'b>) -> Result<Option<RawConfiguration<
 // On AWS they make the service itself call the master or a viewer. Here permitted callers are answered with
 // [`MEDIA_STORAGE_REFUSED`]. Members begin with a small letter, unlike those of all other operations.
 
-/// Makes the service connect to a channel's master, to store its media.
+/// Makes the service connect to a channel's master in order to store its media.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JoinStorageSession {
     /// The channel whose media to store.
@@ -162,7 +162,7 @@ impl JoinStorageSession {
 /// Makes the service connect to a viewer of a channel whose media is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JoinStorageSessionAsViewer {
-    /// The viewer's channel.
+    /// The channel that the viewer is connected to.
     pub arn: ChannelArn,
     /// The client id of the viewer.
     pub client_id: OwnedClientId,

@@ -1,4 +1,4 @@
-//! Operations of a channel's own endpoint: ICE servers and Alexa offers.
+//! Operations on a channel's own endpoint: ICE servers and Alexa offers.
 
 use crate::base64::{self, Alphabet};
 use crate::control::constraint::{BodyRules, OwnedClientId, channel_arn, client_id, required};
@@ -10,16 +10,16 @@ use std::ops::RangeInclusive;
 /// Returns STUN and TURN servers with credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GetIceServerConfig {
-    /// The channel to return servers for.
+    /// The channel for which to return servers.
     pub arn: ChannelArn,
     /// The caller's client id, if given.
     pub client_id: Option<OwnedClientId>,
-    /// User name requested for the credentials; matches the pattern of client ids.
+    /// User name requested for the credentials; must match the pattern for client ids.
     pub username: Option<OwnedClientId>,
 }
 
 impl GetIceServerConfig {
-    /// User name for the credentials: the requested one, else the client id, else `kvs`.
+    /// User name for the credentials: the requested one if given, otherwise the client id if given, otherwise `kvs`.
     #[must_use]
     pub fn credential_name(&self) -> &str {
         self.username
@@ -50,21 +50,22 @@ impl GetIceServerConfig {
     }
 }
 
-/// An ICE server of the response. The C SDK accepts at most 5, with up to 4 URIs of 127 characters each, credentials of
-/// up to 256 characters and a lifetime above 30 s; it fails on an entry that lacks any of the four members.
+/// An ICE server in the response. The C SDK accepts at most 5 servers, each with up to 4 URIs of 127 characters,
+/// credentials of up to 256 characters and a lifetime above 30 s; it fails on an entry that lacks any of the four
+/// members.
 #[derive(Clone, Copy, Debug)]
 pub struct IceServer<'a> {
-    /// The credential.
+    /// The password.
     pub password: &'a str,
     /// Lifetime of the credential, in seconds.
     pub ttl_seconds: u32,
-    /// `stun:`, `turn:` and `turns:` URIs, at least one.
+    /// URIs with scheme `stun:`, `turn:` or `turns:`; at least one.
     pub uris: &'a [String],
-    /// The user name; must contain a `:`, at which the GStreamer client splits it.
+    /// The user name; must contain a `:`, since the GStreamer client splits it there.
     pub username: &'a str,
 }
 
-/// Appends the response: the servers in order, with members in the same order as AWS.
+/// Appends the response body: the servers in the given order, each with its members in the same order as on AWS.
 pub fn ice(out: &mut Vec<u8>, servers: &[IceServer<'_>]) {
     crate::control::json::member(out, b'{', "IceServerList");
     out.push(b'[');
@@ -101,10 +102,10 @@ fn uris(out: &mut Vec<u8>, uris: &[String]) {
 /// Permitted length of `MessagePayload`, in characters. Source: API Reference, "SendAlexaOfferToMaster".
 const PAYLOAD_CHARS: RangeInclusive<usize> = 1..=10_000;
 
-/// Delivers an offer to the master and waits for the answer.
+/// Sends an offer to the master and waits for the answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SendAlexaOfferToMaster {
-    /// The channel to call.
+    /// The channel whose master receives the offer.
     pub arn: ChannelArn,
     /// The sender's client id, to which the master addresses its answer.
     pub sender: OwnedClientId,
@@ -136,7 +137,7 @@ impl SendAlexaOfferToMaster {
     }
 }
 
-/// Appends the response: the master's answer, or `null` if none arrived in time.
+/// Appends the response body: the master's answer, or `null` if none arrived in time.
 pub fn alexa(out: &mut Vec<u8>, answer: Option<&str>) {
     crate::control::json::member(out, b'{', "Answer");
     match answer {

@@ -17,7 +17,7 @@ const KEY_CHARS_MAX: usize = 128;
 /// Maximum length of a value, in characters. Source: model `kinesisvideo`, shape `TagValue`.
 const VALUE_CHARS_MAX: usize = 256;
 
-/// A tag. Key and value consist of letters, separators, numbers (Unicode classes `L`, `Z`, `N`) and `_.:/=+-@`.
+/// A tag. Its key and value consist of letters, separators and numbers (Unicode classes `L`, `Z`, `N`) and `_.:/=+-@`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tag {
     /// The key, 1 to 128 characters.
@@ -32,7 +32,7 @@ pub(crate) struct RawTag<'b> {
     value: Option<&'b str>,
 }
 
-/// Reads the tags of a member, checking only JSON types.
+/// Reads the tags in a member, checking only their JSON types.
 pub(crate) fn read<'b>(member: Member<'_, 'b>) -> Result<Option<Vec<RawTag<'b>>>, ApiError> {
     let tags = member.objects()?;
     tags.map(|tags| tags.into_iter().map(read_one).collect())
@@ -49,7 +49,7 @@ fn tag_key(name: &'static str, text: &str) -> Result<Box<str>, ApiError> {
     Ok(text.into())
 }
 
-/// Checks count, lengths, character classes, and that keys are unique.
+/// Checks the number, lengths and characters of the tags, and that their keys are unique.
 pub(crate) fn check(raw: &[RawTag<'_>]) -> Result<Vec<Tag>, ApiError> {
     if raw.len() > TAGS_MAX {
         let message = "Tags must be at most 50: a channel cannot have more.";
@@ -79,10 +79,10 @@ pub(crate) fn check(raw: &[RawTag<'_>]) -> Result<Vec<Tag>, ApiError> {
     Ok(tags)
 }
 
-/// Validates these keys and values as tags, by the rules of [`TagResource`](crate::control::tags::TagResource).
+/// Validates keys and values by the rules of [`TagResource`](crate::control::tags::TagResource).
 ///
 /// # Errors
-/// Fails with the rule that was violated.
+/// Fails with a description of the violated rule.
 pub fn checked_tags<'b>(
     pairs: impl IntoIterator<Item = (&'b str, &'b str)>,
 ) -> Result<Vec<Tag>, ApiError> {
@@ -101,13 +101,13 @@ fn read_one<'b>(object: Object<'_, 'b>) -> Result<RawTag<'b>, ApiError> {
     })
 }
 
-/// Whether the text has at most this many characters, all matching `[\p{L}\p{Z}\p{N}_.:/=+\-@]*`.
+/// Whether the text has at most `chars_max` characters, all of which match `[\p{L}\p{Z}\p{N}_.:/=+\-@]*`.
 fn fits(text: &str, chars_max: usize) -> bool {
     text.chars().all(is_tag_char) && text.chars().count() <= chars_max
 }
 
-/// Whether a character is in Unicode class `L`, `Z` or `N` or the listed punctuation. Rust's `is_alphabetic`,
-/// `is_whitespace` and `is_numeric` differ (they include marks and tab).
+/// Whether a character is in Unicode class `L`, `Z` or `N`, or is permitted punctuation. Rust's `is_alphabetic`,
+/// `is_whitespace` and `is_numeric` are unsuitable, since they include marks and tab.
 fn is_tag_char(char: char) -> bool {
     if char.is_ascii() {
         return char.is_ascii_alphanumeric() || " _.:/=+-@".contains(char);
@@ -130,12 +130,12 @@ fn is_tag_char(char: char) -> bool {
 
 // TagResource, `/TagResource`.
 
-/// Adds tags to a channel, overwriting existing keys.
+/// Adds tags to a channel, replacing those with the same keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TagResource {
     /// The channel to tag.
     pub arn: ChannelArn,
-    /// 1 to 50 tags with unique keys, in the order of the request.
+    /// 1 to 50 tags with unique keys, in request order.
     pub tags: Vec<Tag>,
 }
 
@@ -162,7 +162,7 @@ impl TagResource {
 pub struct UntagResource {
     /// The channel to remove tags from.
     pub arn: ChannelArn,
-    /// 1 to 50 valid keys, in the order of the request; duplicates are allowed.
+    /// 1 to 50 valid keys, in request order; duplicates are allowed.
     pub keys: Vec<Box<str>>,
 }
 
@@ -206,7 +206,8 @@ impl ListTagsForResource {
     }
 }
 
-/// Appends the response: all tags, as a map from key to value. At most 50 fit on one page, so there is no token.
+/// Appends the response body: all tags, as a map from key to value. All tags (at most 50) fit on one page, so there is
+/// no next-page token.
 pub fn list_tags(out: &mut Vec<u8>, tags: &[Tag]) {
     crate::control::json::member(out, b'{', "Tags");
     out.push(b'{');

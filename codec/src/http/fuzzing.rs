@@ -1,12 +1,12 @@
-//! Entry point of fuzzers and the seeded test, which check that no input causes a panic and that parsing piecewise
-//! gives the same result as parsing the whole.
+//! Entry point for fuzzers and the seeded test, which check that no input causes a panic and that incremental parsing
+//! gives the same result as parsing everything at once.
 
 use crate::http::{Body, Head, HeadError, HeadLimits, HeadScanner, decode, pairs, upgrade};
 
-/// Parses `data` as a request head, in one piece and byte by byte, which must give the same result.
+/// Parses `data` as a request head, once as a whole and once byte by byte, and compares the results.
 ///
 /// # Panics
-/// Panics if the results differ, which is a bug.
+/// Panics if the results differ, which indicates a bug.
 pub fn fuzz(data: &[u8]) {
     let limits = HeadLimits {
         head_bytes: 2048,

@@ -1,10 +1,10 @@
-//! Query strings and percent-encoding (RFC 3986) as required for request signatures: text is decoded exactly once, and
-//! `+` is not decoded to a space.
+//! Query strings and percent-encoding (RFC 3986) as required for request signatures: names and values are decoded
+//! exactly once, and `+` is not decoded to a space.
 
 use memchr::memchr;
 use std::{borrow::Cow, iter, mem};
 
-/// Percent-decoding error; the response is 400.
+/// A percent-decoding error; the response has status 400.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueryError {
     /// A percent sign is not followed by two hexadecimal digits.
@@ -13,7 +13,7 @@ pub enum QueryError {
     Utf8,
 }
 
-/// The name and value pairs of a query, undecoded. A name without `=` has an empty value; empty pairs are skipped.
+/// The name-value pairs of a query, not decoded. A name without `=` has an empty value; empty pairs are skipped.
 pub fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
     let mut rest = query;
     let parts = iter::from_fn(move || {
@@ -24,13 +24,14 @@ pub fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
     parts.map(|part| cut(part, b'=').unwrap_or((part, "")))
 }
 
-/// Like `split_once`, but with fewer instructions, since it runs for every query parameter of each connection.
+/// Equivalent to `split_once`, but takes fewer instructions, which matters because every query parameter of each
+/// connection is split.
 fn cut(text: &str, at: u8) -> Option<(&str, &str)> {
     let place = memchr(at, text.as_bytes())?;
     Some((text.get(..place)?, text.get(place + 1..)?))
 }
 
-/// Decodes a name or value once, leaving `+` unchanged. Borrows if there is nothing to decode.
+/// Decodes a name or value once, leaving `+` unchanged. Returns a borrowed string if nothing needs decoding.
 ///
 /// # Errors
 /// See [`QueryError`].
@@ -56,7 +57,7 @@ pub fn decode(text: &str) -> Result<Cow<'_, str>, QueryError> {
     Ok(Cow::Owned(decoded))
 }
 
-/// Appends a name or value, encoding every byte outside `A-Za-z0-9-_.~` as `%` and two upper-case hexadecimal digits.
+/// Appends a name or value, encoding every byte outside `A-Za-z0-9-_.~` as `%` and two uppercase hexadecimal digits.
 ///
 /// Source: AWS, "Create a signed AWS API request", `UriEncode`.
 pub fn encode(out: &mut String, text: &str) {

@@ -1,13 +1,13 @@
-//! Responses: head and body written in one piece, always with a length, never chunked.
+//! Writes responses: head and body in one piece, always with a length, never chunked.
 //!
-//! The C SDK keeps only the last chunk it reads and accepts a body of up to 10 KiB, so a response must arrive whole.
-//! Every response includes `Date` (clients correct their clocks by it), a request id, and headers that make both
-//! readable for scripts of any origin (Fetch standard, section 3.2).
+//! The C SDK keeps only the last chunk it reads and accepts bodies of up to 10 KiB, so a response must arrive in one
+//! piece. Every response includes `Date` (by which clients correct their clocks), a request id, and headers that make
+//! both readable by scripts of any origin (Fetch standard, section 3.2).
 
 use crate::calendar::civil;
 use crate::http::scanner::is_token_byte;
 
-/// The interim response for a client that waits before sending its body (RFC 9110 section 15.2.1).
+/// The interim response for a client that waits for `100 Continue` before sending its body (RFC 9110 section 15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// Fields common to all responses.
@@ -15,26 +15,26 @@ pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 pub struct Meta<'a> {
     /// Time of the response, in milliseconds since 1970 UTC.
     pub wall_ms: u64,
-    /// The request id, for logs on both sides: visible ASCII.
+    /// The request id, which appears in the logs of client and server: visible ASCII.
     pub request_id: &'a str,
-    /// Whether the connection closes after this response.
+    /// Whether the connection is closed after this response.
     pub close: bool,
-    /// Additional header lines, each with its line terminator.
+    /// Additional header lines, each including its line terminator.
     pub fields: &'a str,
 }
 
-/// Fields of error responses only.
+/// Fields that occur only in error responses.
 #[derive(Clone, Copy, Debug)]
 pub struct ErrorHead<'a> {
-    /// The bare exception name.
+    /// The exception name without a namespace.
     pub error_type: &'a str,
-    /// Reference by which the operator finds the reason for the error; `None` in production.
+    /// Reference by which an operator can look up the reason for the error; `None` in production.
     pub why: Option<&'a str>,
-    /// Seconds until the client should retry (RFC 9110 section 10.2.3), if at all.
+    /// Seconds after which the client should retry (RFC 9110 section 10.2.3), if it should.
     pub retry_after_s: Option<u32>,
 }
 
-/// Whether a response written by this module closes the connection.
+/// Whether a response written by this module announces that the connection will be closed.
 #[must_use]
 pub fn ends_connection(response: &[u8]) -> bool {
     let mut lines = response.split(|byte| *byte == b'\n');
@@ -42,9 +42,9 @@ pub fn ends_connection(response: &[u8]) -> bool {
     head.any(|line| line == b"Connection: close\r")
 }
 
-/// Appends a response; an empty `content_type` omits the header.
+/// Appends a response. If `content_type` is empty, the header is omitted.
 ///
-/// A 426 response names the supported WebSocket version (RFC 6455 section 4.4).
+/// A 426 response includes the supported WebSocket version (RFC 6455 section 4.4).
 pub fn respond(
     out: &mut Vec<u8>,
     meta: &Meta<'_>,
@@ -80,8 +80,8 @@ pub fn respond(
     end(out, meta, body);
 }
 
-/// Appends the response to a CORS preflight (`OPTIONS`), which allows these methods for any origin, with the headers it
-/// requested.
+/// Appends the response to a CORS preflight request (`OPTIONS`), allowing `methods` and the requested `headers` for any
+/// origin.
 pub fn preflight(out: &mut Vec<u8>, meta: &Meta<'_>, methods: &str, headers: Option<&str>) {
     out.reserve(RESERVE + headers.map_or(0, str::len));
     begin(out, meta, 200);
@@ -99,10 +99,10 @@ pub fn preflight(out: &mut Vec<u8>, meta: &Meta<'_>, methods: &str, headers: Opt
     end(out, meta, b"");
 }
 
-/// Appends the response that switches to WebSocket, with `accept` as computed by `ws::accept_key`.
+/// Appends the 101 response that switches to WebSocket, with `accept` as computed by `ws::accept_key`.
 ///
-/// `Upgrade` and `Connection` each contain a single value: old releases of the C SDK's library compare the entire
-/// value.
+/// `Upgrade` and `Connection` each contain a single value, because old releases of the C SDK's library compare the
+/// entire value.
 pub fn switching_protocols(out: &mut Vec<u8>, meta: &Meta<'_>, accept: &[u8; 28], wss: bool) {
     out.reserve(RESERVE);
     begin(out, meta, 101);
@@ -163,7 +163,7 @@ pub(crate) fn decimal(out: &mut Vec<u8>, number: usize) {
     out.push(b'0' + u8::try_from(number % 10).unwrap_or_default());
 }
 
-/// The reason phrase; clients ignore it.
+/// The reason phrase for a status; clients ignore it.
 const fn reason(status: u16) -> &'static str {
     match status {
         101 => "Switching Protocols",
@@ -192,11 +192,12 @@ const fn reason(status: u16) -> &'static str {
     }
 }
 
-/// CORS headers that allow any page to read every response: signatures protect the service, and there are no cookies.
+/// CORS headers that allow any page to read every response. This is safe because requests are authenticated by
+/// signatures, not by cookies.
 const CROSS_ORIGIN: &[u8] = b"Access-Control-Allow-Origin: *\r\n\
     Access-Control-Expose-Headers: x-amzn-RequestId,x-amzn-ErrorType,Date\r\n";
 
-/// Initial capacity for a response's head, in bytes. Avoids reallocation; not a limit.
+/// Initial capacity for a response's head, in bytes. Avoids reallocation but is not a limit.
 const RESERVE: usize = 512;
 
 // The `Date` header: IMF-fixdate (RFC 9110 section 5.6.7), `Sun, 06 Nov 1994 08:49:37 GMT`.
@@ -204,8 +205,8 @@ const RESERVE: usize = 512;
 /// Length of an IMF-fixdate, in bytes.
 pub const DATE_BYTES: usize = 29;
 
-/// Formats a time in milliseconds since 1970 UTC, truncated to seconds. Times after the year 9999 are clamped to its
-/// last second.
+/// Formats a time in milliseconds since 1970 UTC as an IMF-fixdate, truncated to seconds. Times after the year 9999 are
+/// clamped to its last second.
 #[must_use]
 pub fn imf_fixdate(wall_ms: u64) -> [u8; DATE_BYTES] {
     let seconds = (wall_ms / 1000).min(LAST_SECOND);
@@ -229,7 +230,7 @@ fn two(number: u64) -> [u8; 2] {
     [digit(number / 10), digit(number)]
 }
 
-/// The three-letter name of a day or month.
+/// The three-letter name of a day or month, by its index.
 fn name(names: &'static [u8], index: u64) -> &'static [u8] {
     let start = usize::try_from(index).unwrap_or_default() * 3;
     names.get(start..start + 3).unwrap_or(b"???")

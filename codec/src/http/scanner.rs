@@ -3,10 +3,10 @@
 use crate::{limits, proxy};
 use memchr::memchr;
 
-/// Limits of a request head.
+/// Limits on a request head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeadLimits {
-    /// Maximum size of the head in bytes, including the request line and the final empty line.
+    /// Maximum size of the head in bytes, including the request line and final empty line.
     pub head_bytes: usize,
     /// Maximum number of header lines; values above [`limits::HEADER_LINES`](crate::limits::HEADER_LINES) have no
     /// effect.
@@ -22,25 +22,25 @@ impl Default for HeadLimits {
     }
 }
 
-/// An invalid request head. The connection is closed after the error response, since the extent of the head is unknown.
+/// Error in a request head. The connection is closed after the error response, since the end of the head is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeadError {
     /// The head exceeds the size limit (status 431).
     TooLarge,
-    /// The head exceeds the limit of header lines (status 431).
+    /// The head exceeds the limit on header lines (status 431).
     TooManyHeaders,
-    /// The head violates RFC 9112, as described (status 400).
+    /// The head violates RFC 9112; contains a description of the violation (status 400).
     Malformed(&'static str),
-    /// A PROXY protocol header was received by a listener that expects none (status 400).
+    /// A listener that does not expect PROXY protocol headers received one (status 400).
     Proxied,
-    /// The version is neither 1.0 nor 1.1 (RFC 9110 section 15.6.6; status 505).
+    /// The HTTP version is neither 1.0 nor 1.1 (RFC 9110 section 15.6.6; status 505).
     UnsupportedVersion,
-    /// The body's length is not given by `Content-Length` (RFC 9110 section 15.5.12; status 411).
+    /// The length of the body is not specified by `Content-Length` (RFC 9110 section 15.5.12; status 411).
     LengthRequired,
 }
 
 impl HeadError {
-    /// The status of the response.
+    /// The status code of the response.
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {
@@ -51,7 +51,7 @@ impl HeadError {
         }
     }
 
-    /// The response text: plain ASCII without quotes.
+    /// The response text, in ASCII without quotes.
     #[must_use]
     pub const fn message(self) -> &'static str {
         match self {
@@ -65,12 +65,13 @@ impl HeadError {
     }
 }
 
-/// Finds the end of a request head that arrives in arbitrary pieces. One per connection waiting for a head.
+/// Finds the end of a request head that arrives in pieces of any size. Each connection that is waiting for a head has
+/// one.
 ///
-/// Each byte is examined once: the scanner remembers its position. Errors are detected early: a first byte that cannot
-/// start a request, a line feed without carriage return, too many lines, too many bytes.
+/// Each byte is examined once: the scanner remembers its position. Some errors are detected early: a first byte that
+/// cannot start a request, a line feed without a carriage return, too many lines, and too many bytes.
 ///
-/// Invariant: the first `seen` bytes of the head were examined and contain `lines` line ends.
+/// Invariant: the first `seen` bytes of the head have been examined and contain `lines` line terminators.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HeadScanner {
     seen: u32,
@@ -78,14 +79,15 @@ pub struct HeadScanner {
 }
 
 impl HeadScanner {
-    /// Creates a scanner at the start of a head.
+    /// Creates a scanner positioned at the start of a head.
     #[must_use]
     pub const fn new() -> Self {
         Self { seen: 0, lines: 0 }
     }
 
-    /// Examines the new bytes of `so_far`, which always starts at the head's first byte. `Some(n)`: the head is
-    /// the first `n` bytes. `None`: more bytes are needed. An empty line before the request line belongs to the head.
+    /// Examines the new bytes of `so_far`, which must start at the head's first byte. Returns `Some(n)` if the head
+    /// consists of the first `n` bytes, or `None` if more bytes are needed. An empty line before the request line
+    /// counts as part of the head.
     ///
     /// # Errors
     /// See [`HeadError`]; the scanner must not be used after an error.
@@ -128,7 +130,7 @@ fn ends_with(bytes: &[u8], end: usize, tail: &[u8]) -> bool {
     bytes.get(..end).is_some_and(|line| line.ends_with(tail))
 }
 
-/// Rejects bytes that cannot start a request, so that a peer speaking another protocol gets a response at once.
+/// Rejects bytes that cannot start a request, so that a peer speaking another protocol gets an error response at once.
 fn check_first(bytes: &[u8]) -> Result<(), HeadError> {
     //= https://www.rfc-editor.org/rfc/rfc9112#section-2.2
     //# In the interest of robustness, a server that is expecting to receive and parse a request-line SHOULD ignore at
@@ -153,7 +155,7 @@ fn check_first(bytes: &[u8]) -> Result<(), HeadError> {
     }
 }
 
-/// Whether a byte is valid in a token: a method, a header name, a connection option (RFC 9110 section 5.6.2).
+/// Whether a byte is valid in a token, such as a method, header name or connection option (RFC 9110 section 5.6.2).
 pub(crate) const fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(

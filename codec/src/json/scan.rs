@@ -1,20 +1,20 @@
-//! The flat scanner: reads a single object of strings. The only escape allowed is `\/`, in the payload; unknown members
-//! may have any value.
+//! The flat scanner: reads a single object whose members are strings. The only escape allowed is `\/`, in the payload;
+//! unknown members may have any value.
 //!
 //! ```text
 //! { "action" : "SDP_OFFER" , "messagePayload" : "eyJ0…" , "x" : [ … ] }
 //! ^ ^ key    ^ ^ string: to the next quote                      ^ skipped
 //! ```
-//! Many serializers escape the slashes of base64, and clients may send unknown members; other shapes are rare. The
+//! Many serializers escape the slashes in base64, and clients may send unknown members; other deviations are rare. The
 //! scanner never rejects a text: if it cannot read one, it returns `None`, and simd-json parses the text from the
-//! start. The text must be valid UTF-8, which the WebSocket layer has checked, so a quote or backslash byte is never
-//! part of a multi-byte character.
+//! start. The text must be valid UTF-8, as checked by the WebSocket layer, so a quote or backslash byte is never part
+//! of a multi-byte character.
 
 use crate::base64;
 use crate::json::{Member, MemberName, Members, TextSpan};
 use memchr::{memchr, memchr2};
 
-/// Parses a text of the usual shape, unescaping the payload's slashes in place. Returns `None` for any other shape,
+/// Parses a text of the usual form, unescaping slashes in the payload in place. Returns `None` for any other form,
 /// leaving the text unchanged.
 pub(crate) fn scan(text: &mut [u8]) -> Option<Members> {
     let mut members = Members::default();
@@ -30,7 +30,7 @@ pub(crate) fn scan(text: &mut [u8]) -> Option<Members> {
     Some(members)
 }
 
-/// Finds the members; returns the payload's position if its slashes are escaped.
+/// Finds the members. Returns the payload's position if its slashes are escaped.
 #[inline]
 fn shape(text: &[u8], members: &mut Members) -> Option<Option<TextSpan>> {
     let mut escaped = None;
@@ -79,8 +79,8 @@ fn shape(text: &[u8], members: &mut Members) -> Option<Option<TextSpan>> {
     }
 }
 
-/// Reads a member's name after its opening quote; returns the known member, if any, and the text after the closing
-/// quote.
+/// Reads a member's name, starting after its opening quote. Returns the known member, if any, and the text after the
+/// closing quote.
 #[inline]
 fn name(rest: &[u8]) -> Option<(Option<MemberName>, &[u8])> {
     let (first, rest_of_name) = rest.split_first()?;
@@ -113,8 +113,8 @@ fn unknown_name(rest: &[u8]) -> Option<(Option<MemberName>, &[u8])> {
     Some((MemberName::of(name), after))
 }
 
-/// Reads the payload after its opening quote. Base64 contains neither escapes nor control characters, so checking it
-/// for base64 covers them too.
+/// Reads the payload, starting after its opening quote. Base64 contains neither escapes nor control characters, so
+/// checking that the payload is base64 rules out both.
 #[inline]
 fn payload<'a>(rest: &'a [u8], members: &mut Members) -> Option<(&'a [u8], &'a [u8])> {
     let (value, after) = rest.split_at_checked(memchr(b'"', rest)?)?;
@@ -125,9 +125,9 @@ fn payload<'a>(rest: &'a [u8], members: &mut Members) -> Option<(&'a [u8], &'a [
     Some((value, after.strip_prefix(b"\"")?))
 }
 
-/// Reads a string without control characters whose only escapes are `\/`, after its opening quote. Like
-/// [`has_control`], a separate function, so that parsing an ordinary text does not load the vector constants of their
-/// loops.
+/// Reads a string without control characters whose only escapes are `\/`, starting after its opening quote. Like
+/// [`has_control`], a separate function, so that parsing an ordinary text does not load the vector constants used by
+/// its loop.
 #[inline(never)]
 fn slashed(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     let (value, after) = rest.split_at_checked(memchr(b'"', rest)?)?;
@@ -139,8 +139,8 @@ fn slashed(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     (is_other == 0).then_some((value, after.strip_prefix(b"\"")?))
 }
 
-/// Unescapes a string's slashes in place and returns the new length. The remaining bytes become spaces, so that the
-/// whole slice stays valid UTF-8.
+/// Unescapes the slashes of a string in place and returns its new length. The bytes left over are set to spaces, so
+/// that the whole slice stays valid UTF-8.
 fn unescape_slashes(text: &mut [u8]) -> usize {
     let Some(mut kept) = memchr(b'\\', text) else {
         return text.len();
@@ -161,11 +161,11 @@ fn unescape_slashes(text: &mut [u8]) -> usize {
 // A strict subset of RFC 8259: escapes by code point, fractions, exponents, numbers of more than 18 digits and deep
 // nesting are left to simd-json.
 
-/// Maximum nesting depth of unknown values that the scanner skips: enough for real clients, and less than
+/// Maximum nesting depth of unknown values that the scanner skips: sufficient for real clients, and less than
 /// [`JSON_DEPTH`](crate::limits::JSON_DEPTH).
 const DEPTH_MAX: u32 = 4;
 
-/// Skips a value; returns the text after it.
+/// Skips a value and returns the text after it.
 pub(crate) fn value(mut rest: &[u8]) -> Option<&[u8]> {
     // One bit for each open container, the innermost lowest: set for an object.
     let (mut open, mut depth) = (0_u32, 0_u32);
@@ -213,13 +213,13 @@ pub(crate) fn value(mut rest: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// Skips a name and its colon; returns the text starting at the value.
+/// Skips a name and its colon, and returns the text starting at the value.
 fn skip_name(rest: &[u8]) -> Option<&[u8]> {
     let after = text(rest.strip_prefix(b"\"")?)?;
     Some(blank(blank(after).strip_prefix(b":")?))
 }
 
-/// Skips a string including its quotes; returns the text after it.
+/// Skips a string including its quotes, and returns the text after it.
 fn text(rest: &[u8]) -> Option<&[u8]> {
     let mut from = 0;
     loop {
@@ -236,7 +236,7 @@ fn text(rest: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// Skips a literal or an integer; returns the text after it.
+/// Skips a literal or an integer, and returns the text after it.
 fn scalar(rest: &[u8]) -> Option<&[u8]> {
     for word in [&b"null"[..], b"true", b"false"] {
         if let Some(after) = rest.strip_prefix(word) {
@@ -273,8 +273,8 @@ pub(crate) fn short(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((value, after.strip_prefix(b"\"")?))
 }
 
-/// Index of the first of eight bytes that ends a plain string: a quote, a backslash or a control character; 8 if there
-/// is none.
+/// Index of the first of the eight bytes that ends a plain string (a quote, a backslash or a control character); 8 if
+/// there is none.
 #[inline]
 fn first_end(word: u64) -> usize {
     // The high bit of each matching byte, and perhaps of some above the first.
@@ -287,15 +287,15 @@ fn first_end(word: u64) -> usize {
 const ONES: u64 = u64::from_le_bytes([1; 8]);
 const HIGHS: u64 = ONES << 7;
 
-/// Reads a string without escapes and control characters, after its opening quote.
+/// Reads a string without escapes or control characters, starting after its opening quote.
 #[inline]
 pub(crate) fn plain(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     let found = string(rest)?;
     (!has_control(found.0)).then_some(found)
 }
 
-/// Returns the text before a string's closing quote and the text after it; `None` for an escape or an unterminated
-/// string.
+/// Returns the text before a string's closing quote and the text after it, or `None` if the string contains an escape
+/// or is unterminated.
 #[inline]
 pub(crate) fn string(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = memchr2(b'"', b'\\', rest)?;
@@ -303,7 +303,7 @@ pub(crate) fn string(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((value, after.strip_prefix(b"\"")?))
 }
 
-/// Skips white space as defined in RFC 8259 section 2; returns the text after it.
+/// Skips white space as defined in RFC 8259 section 2, and returns the text after it.
 #[inline]
 pub(crate) fn blank(mut text: &[u8]) -> &[u8] {
     // There is nearly always none.

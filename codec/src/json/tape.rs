@@ -1,7 +1,7 @@
-//! Parses with simd-json whatever the scanner does not handle. simd-json's tape is a flat list of nodes, built without
-//! recursion; its buffers are reused.
+//! Parses texts that the scanner does not handle, using simd-json. simd-json's tape is a flat list of nodes, built
+//! without recursion; its buffers are reused.
 //!
-//! Memory: the buffers grow with the largest text so far, to at most about 40 bytes per byte of a message (for a text
+//! Memory: the buffers grow with the largest text parsed so far, to at most about 40 bytes per byte of text (for a text
 //! consisting of commas). There is one reader per shard.
 
 use crate::json::{Member, MemberName, Members, Object, TextSpan, Value};
@@ -9,7 +9,7 @@ use crate::limits::JSON_DEPTH;
 use simd_json::tape::{Node, Tape};
 use simd_json::{Buffers, fill_tape};
 
-/// Parses JSON texts of any shape. One per shard.
+/// Parses JSON texts of any form. There is one per shard.
 pub(crate) struct TapeReader {
     buffers: Buffers,
     tape: Tape<'static>,
@@ -24,8 +24,8 @@ impl TapeReader {
         }
     }
 
-    /// Parses the known members of a message. Strings with escapes are unescaped in place. `None` if it is not a single
-    /// JSON object, or nested deeper than [`JSON_DEPTH`].
+    /// Parses the known members of a message, unescaping strings in place. Returns `None` if the text is not a single
+    /// JSON object or is nested deeper than [`JSON_DEPTH`].
     pub(crate) fn members(&mut self, text: &mut [u8]) -> Option<Members> {
         let base = text.as_ptr().addr();
         self.walk(text, |nodes| {
@@ -39,7 +39,7 @@ impl TapeReader {
         })
     }
 
-    /// Parses an event of the service, as clients do. Unknown members are skipped.
+    /// Parses an event sent by the service, as a client does. Unknown members are skipped.
     pub(crate) fn event<'a>(&mut self, text: &'a mut [u8]) -> Option<Event<'a>> {
         self.walk(text, |nodes| {
             let mut event = Event::default();
@@ -56,7 +56,7 @@ impl TapeReader {
         })
     }
 
-    /// Parses `text` and passes its tape to `look`; the tape's memory is reused for the next text.
+    /// Parses `text` and passes its tape to `look`. The tape's memory is reused for the next text.
     fn walk<'a, T>(
         &mut self,
         text: &'a mut [u8],

@@ -1,15 +1,17 @@
-//! Entry point of fuzzers and the seeded test, which check that no input causes a panic, that parsing piecewise gives
-//! the same result as parsing the whole, and that parsed frames serialise to the same bytes.
+//! Entry point for fuzzers and the seeded test, which check that no input causes a panic, that incremental parsing
+//! gives the same result as parsing everything at once, and that parsed frames serialise to the bytes they were parsed
+//! from.
 
 use crate::link::{Frame, FrameError, HELLO_BYTES_MAX, Hello, Reader, write};
 
-/// Frames read from a byte stream, each serialised again with its stream number, and the error that ended it.
+/// The frames read from a byte stream, each re-serialised and with its stream number, and the error that ended the
+/// stream, if any.
 pub type SeenFrames = (Vec<Vec<u8>>, Option<FrameError>);
 
-/// Parses `data` as a hello and frames, both whole and split by its first byte.
+/// Parses `data` as a hello and frames, once as a whole and once in pieces whose length is given by the first byte.
 ///
 /// # Panics
-/// Panics if the results differ, or a frame is not serialised to the bytes it was parsed from: both are bugs.
+/// Panics if the results differ, or a frame does not serialise to the bytes it was parsed from. Either indicates a bug.
 pub fn fuzz(data: &[u8]) {
     fuzz_hello(data);
     let Some((&cut, stream)) = data.split_first() else {
@@ -23,7 +25,7 @@ pub fn fuzz(data: &[u8]) {
     assert!(written <= stream.len(), "more was read than came");
 }
 
-/// Returns the frames that a reader finds in a byte stream arriving in pieces of this length.
+/// Returns the frames that a reader finds in a byte stream that arrives in pieces of `piece` bytes.
 ///
 /// # Panics
 /// Panics if the reader violates its contract.
@@ -47,7 +49,7 @@ pub fn run(stream: &[u8], piece: usize) -> SeenFrames {
     (frames, None)
 }
 
-/// Serialises the frame.
+/// Serialises a parsed frame again.
 fn again(stream: u32, frame: &Frame<'_>) -> Vec<u8> {
     let mut bytes = Vec::new();
     write(&mut bytes, stream, frame);

@@ -7,60 +7,60 @@
 //!  └───────────┴──────────┴────────┴─────────┴──────────────────┴────────────────────┘
 //!   cluster: length 1, text          node: length 1, name, directory 4, start 8
 //! ```
-//! Additional bytes after the shards, within the length, are skipped, so that later versions can add fields.
+//! Any bytes after the shards that belong to the declared length are skipped, so that later versions can add fields.
 
 use crate::link::take;
 
-/// The hello of one side.
+/// The hello sent by one side of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hello<'a> {
-    /// Version of the protocol between nodes.
+    /// Version of the inter-node protocol.
     pub version: u32,
     /// Id of the cluster.
     pub cluster: &'a str,
-    /// The sending node.
+    /// The node that sends the hello.
     pub from: NodeName<'a>,
-    /// The addressed node.
+    /// The node to which the hello is addressed.
     pub to: NodeName<'a>,
-    /// Index of the owner's shard at which the link ends; in the front's hello, the requested shard or [`ANY_SHARD`].
+    /// Index of the owner's shard that serves the link; in the front's hello, the requested shard or [`ANY_SHARD`].
     pub shard: u16,
     /// Number of shards on the sending node.
     pub shards: u16,
 }
 
-/// Requests any shard of the owner, for a front that does not know the owner's number of shards.
+/// Requests any shard of the owner. Used by a front that does not know how many shards the owner has.
 pub const ANY_SHARD: u16 = u16::MAX;
 
-/// Identifies a node and its process.
+/// Identifies a node and a process running as that node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NodeName<'a> {
     /// The node's name: 1 to [`NAME_BYTES_MAX`] bytes.
     pub name: &'a str,
-    /// Number of the process's data directory. If the process is unknown, this and `start` are 0.
+    /// Number of the process's data directory. If the process is not known, both this field and `start` are 0.
     pub directory: u32,
-    /// Number of the process's start with that directory.
+    /// Start number of the process, counted per data directory.
     pub start: u64,
 }
 
-/// The bytes are not a hello.
+/// Error indicating that the bytes are not a hello.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotHello;
 
 /// Maximum length of a node or cluster name, in bytes.
 pub const NAME_BYTES_MAX: usize = 63;
 
-/// Maximum length of a hello in bytes: three names, two processes, and spare space for fields of later versions.
+/// Maximum length of a hello in bytes: three names, two processes, and room for fields added by later versions.
 pub const HELLO_BYTES_MAX: usize = 512;
 
 const _: () = assert!(FIXED_BYTES + 3 * (1 + NAME_BYTES_MAX) + 2 * 12 + 4 <= HELLO_BYTES_MAX);
 
 const MAGIC: [u8; 8] = *b"HELIOLNK";
 
-/// Number of bytes before the cluster id.
+/// Number of bytes that precede the cluster id.
 const FIXED_BYTES: usize = 14;
 
 impl<'a> Hello<'a> {
-    /// Appends the hello. A name that is too long is omitted; the receiver then rejects the hello.
+    /// Appends the hello. If a name is too long, it is written as empty, and the receiver rejects the hello.
     pub fn write(&self, out: &mut Vec<u8>) {
         let mut rest = Vec::with_capacity(HELLO_BYTES_MAX);
         write_name(&mut rest, self.cluster);
@@ -78,10 +78,11 @@ impl<'a> Hello<'a> {
         out.extend_from_slice(&rest);
     }
 
-    /// Parses the hello at the start of `bytes`; returns it with its length, or `None` if it is incomplete.
+    /// Parses the hello at the start of `bytes` and returns it with its length, or `None` if the hello is incomplete.
     ///
     /// # Errors
-    /// Fails if the bytes are not a hello, as soon as a byte, the length or a name is invalid.
+    /// Fails if the bytes are not a hello. Errors are reported as soon as an invalid byte, length or name has been
+    /// received.
     pub fn read(bytes: &'a [u8]) -> Result<Option<(Self, usize)>, NotHello> {
         let begun = bytes.len().min(MAGIC.len());
         if bytes.get(..begun) != MAGIC.get(..begun) {

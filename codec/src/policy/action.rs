@@ -1,12 +1,12 @@
-//! Actions in policies: their names, and matching of patterns against them.
+//! Actions in policies: their names, and matching of action patterns.
 
 use std::sync::LazyLock;
 use strsim::osa_distance;
 
-/// Defines the enum of supported actions with their names from one table.
+/// Defines the enum of supported actions and their names from a single table.
 macro_rules! actions {
     ($($(#[$doc:meta])* $action:ident = $service:literal $name:literal,)+) => {
-        /// An action that this service authorises by policies.
+        /// An action that this service authorises by policy.
         ///
         /// Source: Service Authorization Reference, "Amazon Kinesis Video Streams", "AWS Security Token Service" and
         /// "AWS IoT".
@@ -43,7 +43,7 @@ actions! {
     ConnectAsMaster = "kinesisvideo" "ConnectAsMaster",
     /// Connecting as a viewer, identified by its client id.
     ConnectAsViewer = "kinesisvideo" "ConnectAsViewer",
-    /// Creating a channel; its resource ends in `/*`.
+    /// Creating a channel; the ARN of the action's resource ends in `/*`.
     CreateSignalingChannel = "kinesisvideo" "CreateSignalingChannel",
     /// Describing a channel.
     DescribeSignalingChannel = "kinesisvideo" "DescribeSignalingChannel",
@@ -51,13 +51,13 @@ actions! {
     UpdateSignalingChannel = "kinesisvideo" "UpdateSignalingChannel",
     /// Deleting a channel.
     DeleteSignalingChannel = "kinesisvideo" "DeleteSignalingChannel",
-    /// Listing channels; its resource is `*`.
+    /// Listing channels; the action's resource is `*`.
     ListSignalingChannels = "kinesisvideo" "ListSignalingChannels",
     /// Getting the endpoints of a channel.
     GetSignalingChannelEndpoint = "kinesisvideo" "GetSignalingChannelEndpoint",
     /// Fetching ICE servers, optionally with a client id.
     GetIceServerConfig = "kinesisvideo" "GetIceServerConfig",
-    /// Sending an offer to a master on behalf of an Alexa device.
+    /// Sending an offer to a channel's master on behalf of an Alexa device.
     SendAlexaOfferToMaster = "kinesisvideo" "SendAlexaOfferToMaster",
     /// Adding tags.
     TagResource = "kinesisvideo" "TagResource",
@@ -75,31 +75,32 @@ actions! {
     JoinStorageSession = "kinesisvideo" "JoinStorageSession",
     /// Joining a storage session as viewer.
     JoinStorageSessionAsViewer = "kinesisvideo" "JoinStorageSessionAsViewer",
-    /// Requesting temporary credentials; its resource is the federated user.
+    /// Requesting temporary credentials; the action's resource is the federated user.
     GetFederationToken = "sts" "GetFederationToken",
     /// Querying the caller's own identity; always allowed.
     GetCallerIdentity = "sts" "GetCallerIdentity",
-    /// Assuming a role; its resource is the role.
+    /// Assuming a role; the action's resource is the role.
     AssumeRole = "sts" "AssumeRole",
-    /// Assuming a role with a token of an OpenID provider; checked only against the role's trust policy.
+    /// Assuming a role with a token from an OpenID provider; checked only against the role's trust policy.
     AssumeRoleWithWebIdentity = "sts" "AssumeRoleWithWebIdentity",
-    /// Adding tags to a session.
+    /// Setting session tags.
     TagSession = "sts" "TagSession",
     /// Setting a session's source identity.
     SetSourceIdentity = "sts" "SetSourceIdentity",
-    /// Requesting credentials of a role alias from the credentials provider with a certificate; its resource is the
-    /// alias.
+    /// Requesting credentials for a role alias from the credentials provider, using a certificate; the action's
+    /// resource is the alias.
     AssumeRoleWithCertificate = "iot" "AssumeRoleWithCertificate",
 }
 
 impl Action {
-    /// The action with this API operation name, without its service, such as `ConnectAsMaster`; case-sensitive.
+    /// Returns the action with this API operation name (without its service, such as `ConnectAsMaster`).
+    /// Case-sensitive.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|action| action.name() == name)
     }
 
-    /// The action's bit in sealed session tokens. Existing actions keep their bits, and new actions are appended.
+    /// The action's bit in sealed session tokens. Bits of existing actions never change, and new actions are appended.
     const fn bit(self) -> u32 {
         1 << self as u32
     }
@@ -107,16 +108,16 @@ impl Action {
 
 const _: () = assert!(Action::ALL.len() <= u32::BITS as usize);
 
-/// A set of actions, with a bit for each.
+/// A set of actions, with one bit per action.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Actions(u32);
 
 impl Actions {
-    /// The actions that a policy pattern matches, case-insensitively. A pattern for an action of another service, or
-    /// for an unsupported action of a supported service, is valid and matches none.
+    /// Returns the actions that a policy pattern matches, case-insensitively. A pattern for actions of another service,
+    /// or for an unsupported action of a supported service, is valid but matches nothing.
     ///
     /// # Errors
-    /// Fails if the pattern is malformed, or matches no known action of a supported service.
+    /// Fails if the pattern is malformed, or matches no known action of the supported service it names.
     pub(crate) fn of_pattern(text: &str) -> Result<Self, String> {
         if text == "*" {
             return Ok(Self(u32::MAX));
@@ -158,7 +159,7 @@ impl Actions {
         self.0.to_be_bytes()
     }
 
-    /// Reads a set from its serialised bytes.
+    /// Deserialises a set of actions.
     pub(crate) const fn of_bytes(bytes: [u8; ACTIONS_BYTES]) -> Self {
         Self(u32::from_be_bytes(bytes))
     }
@@ -196,10 +197,11 @@ static STS: LazyLock<ActionNames> = LazyLock::new(|| ActionNames::new("sts", STS
 /// The action of AWS IoT.
 static IOT: LazyLock<ActionNames> = LazyLock::new(|| ActionNames::new("iot", &[]));
 
-/// Maximum length of an action name in a policy, in bytes: three times the longest existing one.
+/// Maximum length of an action name in a policy, in bytes: three times the length of the longest existing name.
 const ACTION_BYTES_MAX: usize = 128;
 
-/// Media actions of Kinesis Video Streams, which this service does not support. Policies may name them, without effect.
+/// Media actions of Kinesis Video Streams, which this service does not support. Policies may name them, but doing so
+/// has no effect.
 const KINESISVIDEO_UNSERVED: &[&str] = &[
     "CreateStream",
     "DeleteEdgeConfiguration",
@@ -247,27 +249,27 @@ const STS_UNSERVED: &[&str] = &[
 
 // The names of a service's actions: matched with a pattern all at once, and the one that a misspelt one is nearest to.
 
-/// The actions of one service: supported ones first, then those accepted in policies without effect.
+/// The actions of one service: first the supported ones, then those that are accepted in policies but have no effect.
 struct ActionNames {
     known: Vec<Name>,
-    /// For each letter, a bit mask per name of the positions at which the letter occurs.
+    /// For each letter, one bit mask per name that marks the positions at which the letter occurs.
     letters: Box<[[u64; NAMES_MAX]; 26]>,
-    /// For each name, a bit mask of the position after its last letter; 0 in unused entries.
+    /// For each name, a bit mask that marks the position after its last letter; 0 in unused entries.
     ends: [u64; NAMES_MAX],
 }
 
 struct Name {
     name: &'static str,
-    /// A set of the action with this name; empty if the action is not supported.
+    /// The set that contains only the action with this name; empty if the action is not supported.
     actions: Actions,
 }
 
-/// Counts of each letter in a name, case-insensitive.
+/// Number of occurrences of each letter in a name, ignoring case.
 type LetterCounts = [u8; 26];
 
 impl ActionNames {
     /// # Panics
-    /// Panics if there are more than [`NAMES_MAX`] names, or one is too long.
+    /// Panics if there are more than [`NAMES_MAX`] names, or if a name is too long.
     pub(crate) fn new(service: &str, unserved: &[&'static str]) -> Self {
         let served = Action::ALL.into_iter().filter(|action| {
             let its = action.as_str().split(':').next();
@@ -298,7 +300,7 @@ impl ActionNames {
         }
     }
 
-    /// The actions whose names match a pattern, case-insensitively; `None` if it matches no name.
+    /// Returns the actions whose names match the pattern, case-insensitively, or `None` if no known name matches.
     fn matching(&self, pattern: &str) -> Option<Actions> {
         // A bit for each place in a name that the pattern so far leads to.
         let mut names = [1u64; NAMES_MAX];
@@ -329,9 +331,9 @@ impl ActionNames {
             .reduce(Actions::union)
     }
 
-    /// The known name with the smallest edit distance (for a pattern, the smallest distance of a prefix). `None` if the
-    /// distance exceeds [`HINT_EDITS_MAX`]. Compares only the [`HINT_NAMES_MAX`] names with the most similar letter
-    /// counts within that distance, which excludes names of very different length.
+    /// Returns the known name with the smallest edit distance (for a pattern, the smallest distance to a prefix), or
+    /// `None` if that distance exceeds [`HINT_EDITS_MAX`]. Compares only the [`HINT_NAMES_MAX`] names whose letter
+    /// counts are the most similar and within that distance, which excludes names of very different length.
     fn nearest(&self, written: &str) -> Option<&'static str> {
         let written = written.to_ascii_lowercase();
         let plain = written.replace(['*', '?'], "");
@@ -355,8 +357,8 @@ impl ActionNames {
     }
 }
 
-/// A lower bound of the edit distance between two names, where an edit adds, removes or replaces a letter, or swaps two
-/// letters.
+/// Returns a lower bound for the edit distance between two names, where an edit adds, removes or replaces a letter, or
+/// swaps two letters.
 fn fewest_edits(one: &LetterCounts, other: &LetterCounts) -> usize {
     let pairs = one.iter().zip(other);
     let (more, fewer) = pairs.fold((0, 0), |(more, fewer), (one, other)| {
@@ -378,20 +380,20 @@ fn letters_of(name: &str) -> LetterCounts {
     letters
 }
 
-/// The index of a letter, case-insensitive.
+/// Index of a letter in the alphabet, ignoring case; `None` if the byte is not a letter.
 fn letter(byte: u8) -> Option<usize> {
     let number = (byte | 0x20).wrapping_sub(b'a');
     (number < 26).then_some(usize::from(number))
 }
 
-/// Maximum number of action names of one service: kinesisvideo has 46 names.
+/// Maximum number of action names per service; `kinesisvideo` has 46.
 const NAMES_MAX: usize = 48;
 
-/// Maximum edit distance between a misspelt name and its suggestion.
+/// Maximum edit distance between a misspelt name and the name suggested for it.
 const HINT_EDITS_MAX: usize = 3;
 
-/// Maximum number of known names compared with a misspelt one. Each comparison costs the product of both lengths: the
-/// longest name has 35 letters.
+/// Maximum number of known names compared with a misspelt one. The cost of a comparison is the product of both lengths,
+/// and the longest name has 35 letters.
 const HINT_NAMES_MAX: usize = 4;
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
-//! A condition of a statement: an operator, a key and values, and its evaluation for a request.
+//! Conditions of a statement (an operator, a key and values), and their evaluation for a request.
 //!
 //! ```text
 //! operator 2 | key | values
 //! ```
-//! The values are a list, like those of a statement. A condition is met, is not met, or depends on a value that is not
-//! known here. Source: IAM User Guide, "Condition operators", "Single-valued vs. multivalued context keys", "Conditions
-//! with multiple context keys or values".
+//! The values are a list, like the actions and resources of a statement. A condition is met, not met, or depends on a
+//! value that is not known here. Source: IAM User Guide, "Condition operators", "Single-valued vs. multivalued context
+//! keys", "Conditions with multiple context keys or values".
 
 pub use crate::policy::context::{Context, Key, KeyName, ShortText, VALUE_BYTES_MAX, Value};
 use crate::policy::operator::{self, ARN_PARTS, Comparison, Operator, Quantifier, RequiredOrder};
@@ -21,7 +21,7 @@ use std::str;
 pub(crate) struct Condition<'p> {
     pub(crate) operator: Operator,
     pub(crate) key: Key<'p>,
-    /// At least one value; values may be empty.
+    /// The values of the condition. There is at least one; a value may be empty.
     pub(crate) values: List<'p>,
 }
 
@@ -29,15 +29,15 @@ impl<'p> Condition<'p> {
     /// Serialises the condition.
     ///
     /// # Errors
-    /// The values are too long.
+    /// Fails if the values are too long.
     pub(crate) fn write(&self, out: &mut Vec<u8>) -> Result<(), String> {
         out.extend(self.operator.bytes());
         self.key.write(out);
         self.values.write(out)
     }
 
-    /// Reads the first condition of these bytes and returns it with the remaining bytes. Returns `None` if the bytes
-    /// were not produced by [`Self::write`].
+    /// Reads the condition at the start of `bytes` and returns it with the remaining bytes, or `None` if the bytes were
+    /// not produced by [`Self::write`].
     pub(crate) fn read(bytes: &'p [u8]) -> Option<(Self, &'p [u8])> {
         let (&operator, rest) = bytes.split_first_chunk()?;
         let operator = Operator::of_bytes(operator)?;
@@ -90,7 +90,7 @@ impl<'p> Condition<'p> {
         }
     }
 
-    /// Whether a value of the request matches one of the policy's values.
+    /// Whether a value of the request matches any of the policy's values.
     fn matches(&self, value: &Value<'_>, values: &Values<'_>, work: &mut ConditionWork) -> Match {
         let mut room = ShortText::new();
         let compared = Compared::new(self.operator.comparison(), value, &mut room);
@@ -106,13 +106,13 @@ impl<'p> Condition<'p> {
 
 // A value of a request, compared with values of a policy.
 
-/// A request value in the form required by an operator.
+/// A request value in the form required by the operator.
 #[expect(
     clippy::large_enum_variant,
     reason = "it is on the stack while one value is compared"
 )]
 enum Compared<'v> {
-    /// A value that no operator compares, so it matches nothing.
+    /// A value of a type that no operator compares; matches nothing.
     Other,
     Text(&'v str),
     TextInAnyCase(&'v str),
@@ -126,7 +126,7 @@ enum Compared<'v> {
 }
 
 impl<'v> Compared<'v> {
-    /// Prepares the value for a comparison. `room` is the buffer for the text of a value that is not a text.
+    /// Prepares the value for comparison. `room` is the buffer for the text of a value that is not of type text.
     pub(crate) fn new(
         comparison: Comparison,
         value: &'v Value<'_>,
@@ -166,7 +166,7 @@ impl<'v> Compared<'v> {
         }
     }
 
-    /// Whether the request's value matches one of the policy's values.
+    /// Whether the request's value matches any of the policy's values.
     pub(crate) fn matches(
         &self,
         entry: &[u8],
@@ -196,7 +196,7 @@ impl<'v> Compared<'v> {
     }
 }
 
-/// Compares the value with a text of the policy after replacing its variables.
+/// Compares the value with a text from the policy after replacing the text's variables.
 fn with_text(
     entry: &[u8],
     values: &Values<'_>,
@@ -214,7 +214,7 @@ fn with_text(
     }
 }
 
-/// Compares the value with a pattern of the policy after replacing its variables.
+/// Compares the value with a pattern from the policy after replacing the pattern's variables.
 fn with_pattern(
     entry: &[u8],
     text: &PatternText<'_>,
@@ -241,8 +241,8 @@ fn with_pattern(
     }
 }
 
-/// Compares each of the six parts of an ARN, the last of which may contain colons, with a pattern. A policy value that
-/// is `*` or starts with a variable is compared as a plain text pattern.
+/// Compares each of the six parts of an ARN with the corresponding pattern. The last part may contain colons. A policy
+/// value that is `*` or starts with a variable is compared as a plain text pattern.
 fn with_arn(entry: &[u8], text: &str, values: &Values<'_>, work: &mut ConditionWork) -> Match {
     if entry == b"*" || variable::is_first(entry) {
         return with_pattern(entry, &PatternText::new(text), values, work);
@@ -263,8 +263,8 @@ fn with_arn(entry: &[u8], text: &str, values: &Values<'_>, work: &mut ConditionW
     all.min(with_pattern(entry, &PatternText::new(text), values, work))
 }
 
-/// Whether a text with multi-byte characters matches a pattern with a single-character wildcard. Backtracks to the last
-/// [`MANY`], character by character, bounded by the work limit.
+/// Whether a text with multi-byte characters matches a pattern that contains single-character wildcards. Backtracks to
+/// the last [`MANY`], character by character, bounded by the work limit.
 fn by_characters<const MANY: u8, const ONE: u8>(
     pattern: &[u8],
     text: &[u8],
@@ -316,7 +316,7 @@ fn lower(text: &str) -> impl Iterator<Item = char> {
     text.chars().flat_map(char::to_lowercase)
 }
 
-/// Whether an address is in a network, or equals an address given as one.
+/// Whether an address lies in a network, or equals it if the network is given as a single address.
 fn is_in_network(address: IpAddr, network: &str) -> bool {
     let Some((base, bits)) = operator::network(network) else {
         return false;
@@ -334,7 +334,7 @@ fn is_in_network(address: IpAddr, network: &str) -> bool {
     }
 }
 
-/// Whether a text is the base64 encoding of these bytes.
+/// Whether `base64` is the base64 encoding of `text`.
 fn is_encoded(text: &str, base64: &[u8]) -> bool {
     let (bytes, encoded) = (text.as_bytes().chunks(3), base64.chunks(4));
     bytes.len() == encoded.len()
@@ -371,7 +371,7 @@ impl Match {
         }
     }
 
-    /// Combines several matches into whether any of them matches; stops at the first that does.
+    /// Combines several match results into whether any of them is a match; stops at the first match.
     pub(crate) fn any(several: impl IntoIterator<Item = Self>) -> Self {
         let mut best = Self::No;
         for one in several {
@@ -383,25 +383,25 @@ impl Match {
         best
     }
 
-    /// Combines several matches into whether all of them match; stops at the first that does not.
+    /// Combines several match results into whether all of them are matches; stops at the first mismatch.
     pub(crate) fn all(several: impl IntoIterator<Item = Self>) -> Self {
         Self::any(several.into_iter().map(Self::not)).not()
     }
 }
 
-/// The work spent on a document's conditions, and a buffer for texts with replaced variables.
+/// The work spent on evaluating a document's conditions, and a buffer for expanding variables.
 pub(crate) struct ConditionWork {
     pub(crate) steps: u64,
     steps_max: u64,
-    /// Index of the condition that failed in the last statement: 0 for the condition on the client id; others are
-    /// counted from 1.
+    /// Index of the condition that failed in the last statement: 0 for the condition on the client id; other conditions
+    /// are numbered from 1.
     pub(crate) failed: Option<u16>,
-    /// Allocated when a text is first expanded.
+    /// Buffer for expanded texts, allocated on first use.
     scratch: Option<ExpansionRoom>,
 }
 
 impl ConditionWork {
-    /// Creates the work counter for a document of this number of bytes.
+    /// Creates a work counter for a document of `bytes` bytes.
     pub(crate) const fn new(bytes: usize) -> Self {
         Self {
             steps: 0,
@@ -411,31 +411,31 @@ impl ConditionWork {
         }
     }
 
-    /// Whether the conditions exceeded their work limit.
+    /// Whether the conditions have exceeded their work limit.
     pub(crate) const fn is_over(&self) -> bool {
         self.steps > self.steps_max
     }
 
-    /// Maximum number of steps for the conditions.
+    /// Maximum number of steps that evaluating the conditions may take.
     const fn steps_max(&self) -> u64 {
         self.steps_max
     }
 
-    /// Returns the buffer and the step counter.
+    /// Returns the expansion buffer and the step counter.
     pub(crate) fn scratch(&mut self) -> (&mut ExpansionRoom, &mut u64) {
         let scratch = self.scratch.get_or_insert([0; size_of::<ExpansionRoom>()]);
         (scratch, &mut self.steps)
     }
 }
 
-/// Number of steps that the conditions of any document may take, whatever its length.
+/// Number of steps permitted for the conditions of a document, regardless of its length.
 const STEPS_FREE: u64 = 16 * 1024;
 
-/// Number of additional steps per byte of the document.
+/// Number of additional steps permitted per byte of the document.
 ///
-/// Each value of a request is compared with each value of the policy, and a request may contain up to 50 tag keys, so a
-/// document of 2,048 characters could cost milliseconds. Ten patterns with `*` in the middle, compared with all 50
-/// keys, use a third of [`STEPS_FREE`].
+/// Each value of a request is compared with each value of the policy, and a request may contain up to 50 tag keys, so
+/// without this limit a document of 2,048 characters could take milliseconds. Comparing ten patterns with `*` in the
+/// middle to all 50 keys takes a third of [`STEPS_FREE`].
 const STEPS_PER_BYTE: u64 = 8;
 
 #[cfg(test)]

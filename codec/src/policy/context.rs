@@ -1,4 +1,4 @@
-//! Condition keys (names of facts about a request that conditions and variables use) and their values.
+//! Condition keys, which name facts about a request for use in conditions and variables, and their values.
 //!
 //! Source: IAM User Guide, "AWS global condition context keys", "IAM and AWS STS condition context keys"; AWS IoT Core
 //! Developer Guide, "Authorizing direct calls to AWS services using AWS IoT Core credential provider".
@@ -9,10 +9,10 @@ use std::cell::Cell;
 use std::fmt::{self, Write};
 use std::net::IpAddr;
 
-/// Defines the enum of the keys with their names from one table.
+/// Defines the enum of condition key names from a single table.
 macro_rules! keys {
     ($($(#[$doc:meta])* $key:ident = $name:literal,)+) => {
-        /// The name of a condition key, without its variable part (a tag's key, or an issuer with its claim).
+        /// The name of a condition key, without its variable part (the key of a tag, or an issuer and its claim).
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u8)]
         pub enum KeyName {
@@ -20,11 +20,11 @@ macro_rules! keys {
         }
 
         impl KeyName {
-            /// Every name. Their positions are part of sealed session tokens, so names keep their positions and new
-            /// ones are appended.
+            /// Every name. Its position is part of sealed session tokens, so existing names keep their positions and
+            /// new ones are appended.
             const ALL: &[Self] = &[$(Self::$key,)+];
 
-            /// The name as AWS spells it; for tag keys, the part before the tag's key.
+            /// The name as spelled by AWS; for tag keys, the part before the tag's key.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self {
@@ -36,23 +36,23 @@ macro_rules! keys {
 }
 
 keys! {
-    /// The client id of a viewer. Specific to this service: AWS has no such key.
+    /// The client id of a viewer. Specific to this service; AWS has no such key.
     ClientId = "kinesisvideo:ClientId",
     /// The time of the request, as a date.
     CurrentTime = "aws:CurrentTime",
     /// The time of the request, in seconds since 1970 UTC.
     EpochTime = "aws:EpochTime",
-    /// The address of the client.
+    /// The IP address of the client.
     SourceIp = "aws:SourceIp",
     /// Whether the client connects to this server over TLS.
     SecureTransport = "aws:SecureTransport",
-    /// The region of this server.
+    /// The region in which this server runs.
     RequestedRegion = "aws:RequestedRegion",
     /// The `User-Agent` header.
     UserAgent = "aws:UserAgent",
     /// The `Referer` header.
     Referer = "aws:Referer",
-    /// The name of a user.
+    /// The name of the calling user.
     UserName = "aws:username",
     /// The unique id of the caller.
     UserId = "aws:userid",
@@ -64,41 +64,41 @@ keys! {
     PrincipalType = "aws:PrincipalType",
     /// A tag of the caller.
     PrincipalTag = "aws:PrincipalTag/",
-    /// A tag of the channel that the request is about.
+    /// A tag of the channel to which the request applies.
     ResourceTag = "aws:ResourceTag/",
-    /// A tag that the request sets.
+    /// A tag that the request adds.
     RequestTag = "aws:RequestTag/",
-    /// The tag keys that the request names.
+    /// The tag keys that the request contains.
     TagKeys = "aws:TagKeys",
     /// The time at which temporary credentials were issued.
     TokenIssueTime = "aws:TokenIssueTime",
-    /// The ARN of a resource on whose behalf a role is assumed.
+    /// The ARN of the resource on whose behalf a role is assumed.
     SourceArn = "aws:SourceArn",
     /// The account of the resource on whose behalf a role is assumed.
     SourceAccount = "aws:SourceAccount",
     /// The source identity of a session.
     SourceIdentity = "aws:SourceIdentity",
-    /// The provider that signed a user in.
+    /// The identity provider that authenticated the user.
     FederatedProvider = "aws:FederatedProvider",
-    /// The session name used in assuming a role.
+    /// The session name given when a role is assumed.
     RoleSessionName = "sts:RoleSessionName",
-    /// The external id used in assuming a role.
+    /// The external id given when a role is assumed.
     ExternalId = "sts:ExternalId",
-    /// The source identity used in assuming a role.
+    /// The source identity given when a role is assumed.
     RequestedSourceIdentity = "sts:SourceIdentity",
-    /// The keys of session tags that are passed on to further roles.
+    /// The keys of session tags that are passed on when the session assumes further roles.
     TransitiveTagKeys = "sts:TransitiveTagKeys",
-    /// The name of a thing that signed in with a certificate.
+    /// The name of the thing that signed in with a certificate.
     ThingName = "credentials-iot:ThingName",
     /// The type of the thing.
     ThingTypeName = "credentials-iot:ThingTypeName",
     /// The id of the thing's certificate.
     AwsCertificateId = "credentials-iot:AwsCertificateId",
-    /// A claim of a provider's token: `ISSUER:sub`, `ISSUER:aud` and so on.
+    /// A claim from an identity provider's token: `ISSUER:sub`, `ISSUER:aud` and so on.
     Claim = "ISSUER:CLAIM",
-    /// An AWS key that never has a value in this service.
+    /// An AWS key that is never set in this service.
     Foreign = "",
-    /// Whether the request is made by an AWS service. True only for the sign-in of devices.
+    /// Whether the request is made by an AWS service. True only when devices sign in.
     PrincipalIsAwsService = "aws:PrincipalIsAWSService",
 }
 
@@ -107,8 +107,8 @@ keys! {
 pub struct Key<'a> {
     /// Name of the key.
     pub name: KeyName,
-    /// The key of a tag, or the entire [`KeyName::Claim`] or [`KeyName::Foreign`]; empty for others. Compared
-    /// case-insensitively.
+    /// The key of the tag, or the complete key for [`KeyName::Claim`] and [`KeyName::Foreign`]; empty for all other
+    /// names. Compared case-insensitively.
     pub detail: &'a str,
 }
 
@@ -116,7 +116,7 @@ impl<'a> Key<'a> {
     /// Parses a key, case-insensitively.
     ///
     /// # Errors
-    /// Fails if the key is unknown, listing the known keys.
+    /// Fails if the key is unknown; the error lists the known keys.
     pub(crate) fn parse(text: &'a str) -> Result<Self, String> {
         let of_things = THINGS
             .iter()
@@ -164,8 +164,8 @@ impl<'a> Key<'a> {
         out.extend(self.detail.bytes());
     }
 
-    /// Reads the key at the start of these bytes and returns it with the remaining bytes. Returns `None` if the bytes
-    /// were not produced by [`Self::write`].
+    /// Reads the key at the start of `bytes` and returns it with the remaining bytes, or `None` if the bytes were not
+    /// produced by [`Self::write`].
     pub(crate) fn read(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let (&[name, length], rest) = bytes.split_first_chunk()?;
         let (detail, rest) = rest.split_at_checked(length.into())?;
@@ -174,7 +174,7 @@ impl<'a> Key<'a> {
         Some((Self { name, detail }, rest))
     }
 
-    /// Whether a request may have several values for the key.
+    /// Whether a request may contain several values for the key.
     pub(crate) const fn has_several(self) -> bool {
         matches!(
             self.name,
@@ -183,7 +183,7 @@ impl<'a> Key<'a> {
     }
 }
 
-/// A set of key names, with a bit for each.
+/// A set of key names, with one bit per name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct KeyNames(u32);
 
@@ -199,7 +199,7 @@ impl KeyNames {
 
 const _: () = assert!(KeyName::ALL.len() <= u32::BITS as usize);
 
-/// Parses a claim's key: an issuer (a host, optionally with a path) and a claim name.
+/// Parses the key of a claim: an issuer (a host, optionally with a path) followed by the claim's name.
 fn claim(text: &str) -> Option<Key<'_>> {
     let (issuer, claim) = text.rsplit_once(':')?;
     let host = issuer.split('/').next().unwrap_or_default();
@@ -211,7 +211,7 @@ fn claim(text: &str) -> Option<Key<'_>> {
     (is_claim && is_host && is_path).then_some(Key { name, detail: text })
 }
 
-/// Whether a key belongs to IoT policies, which govern the messages of things.
+/// Whether a key belongs to IoT policies, which govern the messages that things exchange.
 fn is_of_iot(text: &str) -> bool {
     let (begin, rest) = text.split_at_checked(4).unwrap_or_default();
     let is_word = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.:[]".contains(&byte);
@@ -231,19 +231,19 @@ fn known_names() -> String {
     names.collect::<Vec<_>>().join(", ")
 }
 
-/// Maximum length of the part of a key after its name, in bytes. The length must fit into one byte that is never a
+/// Maximum length of the part of a key after its name, in bytes. Small enough to be stored in one byte that is never a
 /// marker.
 const DETAIL_BYTES_MAX: usize = 240;
 
-/// Names by which IoT policies refer to values of the credentials provider. Source: AWS IoT Core Developer Guide,
+/// Names that IoT policies use for values supplied by the credentials provider. Source: AWS IoT Core Developer Guide,
 /// "Thing policy variables".
 const THINGS: &[(&str, KeyName)] = &[
     ("iot:Connection.Thing.ThingName", KeyName::ThingName),
     ("iot:Connection.Thing.ThingTypeName", KeyName::ThingTypeName),
 ];
 
-/// AWS keys that never have a value in this service: multi-factor authentication, virtual networks, organisations,
-/// services calling on behalf of others. Accepted so that existing policies can be used unchanged.
+/// AWS condition keys that are never set in this service: those for multi-factor authentication, VPCs, organisations,
+/// and services calling on behalf of others. Accepted so that existing policies can be used unchanged.
 const FOREIGN: &[&str] = &[
     "aws:AssumedRoot",
     "aws:CalledVia",
@@ -272,16 +272,16 @@ const FOREIGN: &[&str] = &[
     "aws:VpceOrgPaths",
 ];
 
-/// The values of a request's condition keys.
+/// Provides the values of a request's condition keys.
 ///
-/// A policy requests only the values that it uses, so they may be computed on demand.
+/// A policy queries only the values it uses, so implementations may compute them on demand.
 pub trait Context {
-    /// Returns the value of a key at index `nth`, counted from 0 if a request may have several; [`Value::Absent`] after
-    /// the last one.
+    /// Returns the value of a key at index `nth`, which counts from 0 for keys with several values; [`Value::Absent`]
+    /// after the last value.
     fn value(&self, key: Key<'_>, nth: usize) -> Value<'_>;
 }
 
-/// A context without values.
+/// A context in which no key has a value.
 impl Context for () {
     fn value(&self, _: Key<'_>, _: usize) -> Value<'_> {
         Value::Absent
@@ -291,17 +291,17 @@ impl Context for () {
 /// A value of a condition key.
 #[derive(Clone, Debug)]
 pub enum Value<'a> {
-    /// The request has no value.
+    /// The request contains no value for the key.
     Absent,
     /// The value is not known on this shard. A decision that depends on it is
     /// [`crate::policy::condition::Decision::Open`].
     Unknown,
-    /// The value is ambiguous or unavailable. A statement that depends on it allows nothing, and denies whatever it
-    /// would deny for some value.
+    /// The value is ambiguous or unavailable. A statement that depends on it never allows a request, and denies the
+    /// request if it would do so for any possible value.
     Lost,
-    /// A text. Texts of more than [`VALUE_BYTES_MAX`] bytes count as absent.
+    /// A text. Texts longer than [`VALUE_BYTES_MAX`] bytes count as absent.
     Text(&'a str),
-    /// A text computed on demand.
+    /// A text that was computed on demand.
     Made(ShortText),
     /// A number.
     Number(u64),
@@ -314,7 +314,7 @@ pub enum Value<'a> {
 }
 
 impl<'a> Value<'a> {
-    /// Creates a text value, or an absent value for `None`.
+    /// Creates a text value from `Some`, or an absent value from `None`.
     #[must_use]
     pub fn of(text: Option<&'a str>) -> Self {
         text.map_or(Self::Absent, Self::Text)
@@ -322,8 +322,8 @@ impl<'a> Value<'a> {
 }
 
 impl Value<'_> {
-    /// The value in the notation of policies; `None` if the request has no value. `room` is the buffer for a value that
-    /// is not a text.
+    /// The value as a text in policy notation; `None` if the request contains no value. `room` is the buffer for values
+    /// that are not texts.
     pub(crate) fn text<'t>(&'t self, room: &'t mut ShortText) -> Option<&'t str> {
         let written = match self {
             Value::Absent | Value::Unknown | Value::Lost => return None,
@@ -342,9 +342,9 @@ impl Value<'_> {
 pub(crate) struct Values<'a> {
     client_id: Option<&'a str>,
     context: &'a dyn Context,
-    /// Whether a value requested since `Self::begin` is known only on another shard.
+    /// Whether a value queried since `Self::begin` is known only on another shard.
     elsewhere: Cell<bool>,
-    /// Whether a value requested since `Self::begin` is lost.
+    /// Whether a value queried since `Self::begin` is lost.
     lost: Cell<bool>,
 }
 
@@ -358,18 +358,18 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// Resets the record of requested values.
+    /// Resets the record of which kinds of values were queried.
     pub(crate) fn begin(&self) {
         self.elsewhere.set(false);
         self.lost.set(false);
     }
 
-    /// Whether a value requested since [`Self::begin`] is lost, and none is known only on another shard.
+    /// Whether a value queried since [`Self::begin`] is lost and none is known only on another shard.
     pub(crate) fn only_lost(&self) -> bool {
         self.lost.get() && !self.elsewhere.get()
     }
 
-    /// Returns a value of a key. An overlong value counts as absent, and a lost value as unknown.
+    /// Returns the value of a key at index `nth`. An overlong value counts as absent, and a lost value as unknown.
     pub(crate) fn value(&self, key: Key<'_>, nth: usize) -> Value<'_> {
         let value = match (key.name, nth) {
             (KeyName::ClientId, 0) => self.client_id.map_or(Value::Absent, Value::Text),
@@ -397,7 +397,7 @@ impl<'a> Values<'a> {
     }
 }
 
-/// Formats a date as `2026-11-22T05:54:46Z`. Source: IAM User Guide, "Condition operators", dates.
+/// Writes a time in the form `2026-11-22T05:54:46Z`. Source: IAM User Guide, "Condition operators", dates.
 fn write_date(out: &mut ShortText, seconds: u64) -> fmt::Result {
     let days = i64::try_from(seconds / 86_400).unwrap_or(i64::MAX / 2);
     let (year, month, day) = calendar::civil(days.min(DAYS_MAX));
@@ -408,7 +408,7 @@ fn write_date(out: &mut ShortText, seconds: u64) -> fmt::Result {
     )
 }
 
-/// An inline text of up to [`ShortText::BYTES_MAX`] bytes. Writing more is an error.
+/// A text of up to [`ShortText::BYTES_MAX`] bytes, stored inline. Writing more is an error.
 #[derive(Clone, Copy)]
 pub struct ShortText {
     bytes: [u8; Self::BYTES_MAX],
@@ -416,10 +416,10 @@ pub struct ShortText {
 }
 
 impl ShortText {
-    /// Maximum length in bytes: the ARN of a role session.
+    /// Maximum length in bytes, sufficient for the ARN of a role session.
     pub const BYTES_MAX: usize = 192;
 
-    /// An empty text.
+    /// Creates an empty text.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -428,7 +428,7 @@ impl ShortText {
         }
     }
 
-    /// Formats these parts. Text beyond the capacity is truncated, which callers must avoid.
+    /// Creates a text from format arguments. Output beyond the capacity is truncated; callers must ensure that it fits.
     #[must_use]
     pub fn of(parts: fmt::Arguments<'_>) -> Self {
         let mut text = Self::new();
@@ -472,8 +472,8 @@ impl fmt::Debug for ShortText {
     }
 }
 
-/// Maximum length of a text value in bytes, enough for a tag of 256 characters. A longer value would take more work
-/// than an ARN.
+/// Maximum length of a text value in bytes, sufficient for a tag value of 256 characters. Matching a longer value would
+/// take more work than matching an ARN.
 pub const VALUE_BYTES_MAX: usize = crate::limits::ARN_BYTES;
 
 /// The last day of the year 9999, in days since 1970.

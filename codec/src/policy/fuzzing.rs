@@ -1,8 +1,8 @@
-//! Entry point of fuzzers and the seeded test, which check that no text causes a panic in parsing or deciding.
+//! Entry point for fuzzers and the seeded test, which check that no text causes a panic when it is parsed or evaluated.
 
 use crate::policy::{Action, Policy, Request};
 
-/// Parses `data` as a document and evaluates a request against it.
+/// Parses `data` as a policy document and evaluates a request against it.
 pub fn fuzz(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let Ok(policy) = Policy::parse(&text) else {

@@ -1,31 +1,31 @@
 //! Limits of policy documents.
 
-/// Maximum length of a document in bytes. Source: our choice; IAM's own limits (2,048 to 10,240 characters without
+/// Maximum length of a document in bytes. Source: this project; IAM's own limits (2,048 to 10,240 characters without
 /// white space) are lower.
 pub const POLICY_BYTES_MAX: usize = 64 * 1024;
 
-/// Maximum length of a document for GetFederationToken in bytes. Source: STS API Reference, `Policy`: *Maximum length
-/// of 2048*.
+/// Maximum length of a session policy passed to GetFederationToken, in bytes. Source: STS API Reference,
+/// `Policy`: *Maximum length of 2048*.
 pub const SESSION_POLICY_BYTES_MAX: usize = 2048;
 
-/// Maximum length of a trust document in bytes. Source: our choice; IAM's own limits (2,048 to 4,096 characters without
-/// white space) are lower.
+/// Maximum length of a trust document in bytes. Source: this project; IAM's own limits (2,048 to 4,096 characters
+/// without white space) are lower.
 pub const TRUST_BYTES_MAX: usize = 16 * 1024;
 
 /// Maximum number of statements in a document.
 pub const STATEMENTS_MAX: usize = 256;
 
-/// Maximum number of entries in a list of a statement: actions, resources, or values of a condition.
+/// Maximum number of entries in one list of a statement (actions, resources, or values of a condition).
 pub const ENTRIES_MAX: usize = 512;
 
-/// Maximum length of a single pattern in bytes: twice that of a channel ARN.
+/// Maximum length of a single pattern in bytes: twice the maximum length of a channel ARN.
 pub const PATTERN_BYTES_MAX: usize = 2048;
 
 /// Maximum number of variables in a document.
 pub const VARIABLES_MAX: usize = 1024;
 
-/// Maximum number of variables in a document for GetFederationToken: expanding each may take as much work as its value
-/// is long.
+/// Maximum number of variables in a document passed to GetFederationToken. The work of expanding a variable is
+/// proportional to the length of its value.
 pub const SESSION_VARIABLES_MAX: usize = 32;
 
 /// Maximum number of errors reported per document.

@@ -1,13 +1,13 @@
-//! Lists of texts in a policy: a two-byte length, then the entries, separated by [`BETWEEN`].
+//! Lists of texts in a policy: a two-byte length followed by the entries, separated by [`BETWEEN`].
 
 use memchr::memchr;
 
-/// Entries of a statement.
+/// A list of entries in a statement.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct List<'p>(&'p [u8]);
 
 impl<'p> List<'p> {
-    /// Creates a list from entries, each started with [`begin_entry`].
+    /// Creates a list from serialised entries, separated by means of [`begin_entry`].
     pub(crate) const fn new(entries: &'p [u8]) -> Self {
         Self(entries)
     }
@@ -21,7 +21,7 @@ impl<'p> List<'p> {
     /// Serialises the list.
     ///
     /// # Errors
-    /// The list is too long.
+    /// Fails if the list is too long.
     pub(crate) fn write(self, out: &mut Vec<u8>) -> Result<(), String> {
         let length = u16::try_from(self.0.len());
         let length = length.map_err(|_| format!("a list: must be at most {} bytes", u16::MAX))?;
@@ -30,7 +30,7 @@ impl<'p> List<'p> {
         Ok(())
     }
 
-    /// Whether the list contains no bytes.
+    /// Whether the serialised list is empty.
     pub(crate) const fn is_empty(self) -> bool {
         self.0.is_empty()
     }
@@ -40,12 +40,12 @@ impl<'p> List<'p> {
         self.0
     }
 
-    /// The only entry, if there is exactly one.
+    /// The entry, if the list contains exactly one.
     pub(crate) fn only(self) -> Option<&'p [u8]> {
         (!self.is_empty() && memchr(BETWEEN, self.0).is_none()).then_some(self.0)
     }
 
-    /// The entries of the list. An empty list yields one empty entry.
+    /// The entries of the list. An empty list yields a single empty entry.
     pub(crate) fn entries(self) -> impl Iterator<Item = &'p [u8]> {
         let mut rest = Some(self.0);
         std::iter::from_fn(move || {
@@ -57,10 +57,10 @@ impl<'p> List<'p> {
     }
 }
 
-/// Starts an entry after the first; the caller appends its bytes.
+/// Starts another entry by appending a separator; the caller then appends the bytes of the entry.
 pub(crate) fn begin_entry(list: &mut Vec<u8>) {
     list.push(BETWEEN);
 }
 
-/// Separator between entries of a list; never occurs in UTF-8.
+/// Separator between the entries of a list. The byte never occurs in UTF-8.
 const BETWEEN: u8 = 0xFF;

@@ -1,4 +1,4 @@
-//! Condition operators: their names, how each compares, and the parsing of typed values.
+//! Condition operators: their names, their comparisons, and the parsing of typed values.
 //!
 //! Source: IAM User Guide, "IAM JSON policy elements: Condition operators", "Single-valued vs. multivalued context
 //! keys".
@@ -9,14 +9,14 @@ use data_encoding::BASE64;
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-/// How an operator compares a value of the request with a value of the policy.
+/// How an operator compares a request's value with a policy's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Comparison {
-    /// As bytes.
+    /// As text, byte by byte.
     Text,
-    /// Case-insensitively.
+    /// As text, case-insensitively.
     TextInAnyCase,
-    /// Against a pattern.
+    /// As text with a pattern.
     Pattern,
     /// As numbers.
     Number(RequiredOrder),
@@ -24,13 +24,13 @@ pub(crate) enum Comparison {
     Date(RequiredOrder),
     /// As a boolean.
     Flag,
-    /// Against base64-encoded bytes.
+    /// As bytes, given in base64 in the policy.
     Bytes,
-    /// Against a network.
+    /// As an address with a network.
     Address,
-    /// Against an ARN, part by part.
+    /// As ARNs, part by part.
     Arn,
-    /// By presence of a value only.
+    /// Checks only whether a value is present.
     Presence,
 }
 
@@ -46,7 +46,7 @@ pub(crate) enum RequiredOrder {
 
 impl RequiredOrder {
     /// Whether a request's value has this order relative to `limit`, the policy's value. False if `limit` is `None`,
-    /// that is, invalid.
+    /// which means that the policy's value is invalid.
     pub(crate) fn holds(self, value: i128, limit: Option<i128>) -> bool {
         let Some(limit) = limit else {
             return false;
@@ -62,32 +62,32 @@ impl RequiredOrder {
     }
 }
 
-/// Which of the values that a request has for one key must match.
+/// How many of a request's values for a key must match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Quantifier {
-    /// A single value must match.
+    /// No quantifier: the key's single value must match.
     None,
     /// All values must match (`ForAllValues`).
     All,
-    /// Any of the values must match (`ForAnyValue`).
+    /// At least one value must match (`ForAnyValue`).
     Any,
 }
 
-/// An operator of a condition.
+/// A condition operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Operator {
     /// Index into [`OPERATORS`].
     number: u8,
     pub(crate) quantifier: Quantifier,
-    /// Whether the condition is met by a request without the key.
+    /// Whether the condition is also met by requests that lack the key.
     pub(crate) if_exists: bool,
 }
 
 impl Operator {
-    /// Parses an operator with its prefix and suffix, case-insensitively.
+    /// Parses an operator with its optional prefix and suffix, case-insensitively.
     ///
     /// # Errors
-    /// Fails if the operator is unknown, listing the known ones.
+    /// Fails if the operator is unknown; the error lists the known operators.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let (quantifier, name) = match text.split_once(':') {
             Some((set, name)) if set.eq_ignore_ascii_case("ForAllValues") => {
@@ -130,14 +130,14 @@ impl Operator {
         known.map_or(Comparison::Presence, |(_, comparison, _)| *comparison)
     }
 
-    /// Whether the operator inverts its comparison.
+    /// Whether the operator negates its comparison.
     pub(crate) fn is_negated(self) -> bool {
         OPERATORS
             .get(usize::from(self.number))
             .is_some_and(|(.., negated)| *negated)
     }
 
-    /// The kind of variable expansion for a value of the policy; `None` if the value cannot contain variables.
+    /// How variables in the policy's value are expanded; `None` if the value cannot contain variables.
     pub(crate) fn place(self) -> Option<Place> {
         match self.comparison() {
             Comparison::Text | Comparison::TextInAnyCase => Some(Place::Text),
@@ -151,7 +151,7 @@ impl Operator {
         }
     }
 
-    /// Validates a value of the policy.
+    /// Validates the policy's value.
     ///
     /// # Errors
     /// Fails with a description of the permitted values.
@@ -184,7 +184,7 @@ impl Operator {
         Err(format!("value {text} of {name}: must be {rule}"))
     }
 
-    /// Converts a validated value to the form in which a policy stores it.
+    /// Converts a validated value to the form in which the policy stores it.
     pub(crate) fn kept(self, text: &str) -> Cow<'_, str> {
         let is_date = matches!(self.comparison(), Comparison::Date(_));
         let short = is_date.then(|| short_date(text)).flatten();
@@ -207,7 +207,7 @@ impl Operator {
         [self.number, quantifier | if_exists]
     }
 
-    /// Reads an operator from its serialised bytes. Returns `None` if the bytes were not produced by [`Self::bytes`].
+    /// Deserialises an operator. Returns `None` if the bytes were not produced by [`Self::bytes`].
     pub(crate) fn of_bytes([number, mode]: [u8; 2]) -> Option<Self> {
         let quantifier = match mode & 3 {
             0 => Quantifier::None,
@@ -225,13 +225,13 @@ impl Operator {
     }
 }
 
-/// Number of parts of an ARN.
+/// Number of colon-separated parts of an ARN.
 pub(crate) const ARN_PARTS: usize = 6;
 
 const IF_EXISTS: &str = "IfExists";
 
-/// The operators with their comparisons, and whether they negate them. Their positions are part of sealed session
-/// tokens, so operators keep them and new operators are appended.
+/// The operators, each with its comparison and whether it negates the comparison. An operator's position is part of
+/// sealed session tokens, so existing operators keep their positions and new ones are appended.
 const OPERATORS: &[(&str, Comparison, bool)] = &[
     ("StringEquals", Comparison::Text, false),
     ("StringNotEquals", Comparison::Text, true),
@@ -305,7 +305,7 @@ const OPERATORS: &[(&str, Comparison, bool)] = &[
 // Values of typed condition operators: numbers, dates, yes and no, networks. They are read when a policy loads, to
 // refuse what is none, and again for each comparison: their texts are shorter than what is read from them.
 
-/// Parses a decimal number such as `-12` or `0.5` into billionths.
+/// Parses a decimal number such as `-12` or `0.5` and returns it in billionths.
 pub(crate) fn number(text: &str) -> Option<i128> {
     if text.len() <= 18
         && let Some(whole) = digits_of(text)
@@ -326,14 +326,14 @@ pub(crate) fn number(text: &str) -> Option<i128> {
     Some(if negative { -value } else { value })
 }
 
-/// Converts an integer to the scale of [`number`].
+/// Converts an integer to the scale used by [`number`].
 pub(crate) fn scaled(number: u64) -> i128 {
     i128::from(number) * BILLION
 }
 
-/// Parses a time into billionths of seconds since 1970 UTC, in the forms `2026`, `2026-11`, `2026-11-22`,
-/// `2026-11-22T05:54Z`, `2026-11-22T05:54:46Z`, `2026-11-22T05:54:46.5+01:00`, or as a number of seconds of at least
-/// five digits.
+/// Parses a time and returns it in billionths of a second since 1970 UTC. Accepts the forms `2026`, `2026-11`,
+/// `2026-11-22`, `2026-11-22T05:54Z`, `2026-11-22T05:54:46Z`, `2026-11-22T05:54:46.5+01:00`, and a number of seconds
+/// with at least five digits.
 ///
 /// Source: W3C Note "Date and Time Formats"; IAM User Guide, "Condition operators": *or in epoch (UNIX) time*.
 pub(crate) fn date(text: &str) -> Option<i128> {
@@ -361,15 +361,15 @@ pub(crate) fn date(text: &str) -> Option<i128> {
     Some(i128::from(days) * 86_400 * BILLION + seconds)
 }
 
-/// Converts a date to its stored form: the number of seconds since 1970, which is faster to parse, if it is an integer
-/// and its text is no longer than the date's.
+/// Converts a date to its short stored form, the number of seconds since 1970, which is faster to parse. `None` if the
+/// time is not a whole number of seconds or its short form would be longer than the text.
 fn short_date(text: &str) -> Option<String> {
     let date = date(text).filter(|date| *date >= 0 && date % BILLION == 0)?;
     let seconds = (date / BILLION).to_string();
     (5..=text.len()).contains(&seconds.len()).then_some(seconds)
 }
 
-/// Parses a time of day with its offset, in billionths of seconds.
+/// Parses a time of day with its UTC offset and returns it in billionths of a second.
 fn time(text: &str) -> Option<i128> {
     let at = text.find(['Z', 'z', '+', '-'])?;
     let (time, offset) = text.split_at_checked(at)?;
@@ -403,7 +403,7 @@ pub(crate) fn flag(text: &str) -> Option<bool> {
     text.eq_ignore_ascii_case("false").then_some(false)
 }
 
-/// Parses an address and its prefix length in bits, which is the full length unless `/` and a number follow.
+/// Parses an address and its prefix length in bits. Without a `/` and a number, the prefix is the full address.
 pub(crate) fn network(text: &str) -> Option<(IpAddr, u32)> {
     let (address, bits) = match text.split_once('/') {
         Some((address, bits)) => (address, Some(bits)),
@@ -422,7 +422,7 @@ pub(crate) fn network(text: &str) -> Option<(IpAddr, u32)> {
     Some((address, bits))
 }
 
-/// Parses a number of exactly this many digits.
+/// Parses a number of exactly `digits` digits.
 fn exact(text: &str, digits: usize) -> Option<i64> {
     let number = digits_of(text).filter(|_| text.len() == digits)?;
     i64::try_from(number).ok()

@@ -1,37 +1,37 @@
-//! Patterns with `*` and `?`, matched at 1,024 positions of the text at a time.
+//! Patterns with `*` and `?`, compared with the text at 1,024 positions at a time.
 //!
 //! # Theory of operation
 //! The part of a pattern before its first `*` is compared with the start of the text, and the part after its last `*`
-//! with the end of the text. The parts in between are searched one after the other. Each takes its first match, since a
-//! later match would leave less text for the following parts.
+//! with the end of the text. The parts in between are searched for one after the other. The first match of each part is
+//! used, since a later match would leave less text for the following parts.
 //!
-//! A part without `?` is searched by a library, in time linear in the text. A part with `?` is searched at 1,024
-//! positions at once: each possible start position has a bit, and each byte of the part clears the bits of the
-//! positions where the text differs:
+//! A part without `?` is found by a library's search, in time linear in the length of the text. A part with `?` is
+//! searched for at 1,024 positions at once: each possible start position is represented by a bit, and each byte of the
+//! part clears the bits of those positions at which the text differs:
 //! ```text
 //! text  a b c a x c     part a?c     a at +0: 1..1..   ? at +1: all   c at +2: 1..1..   found at the first bit
 //! ```
-//! The bits are interleaved over sixteen words: position 0 is in the first word, position 1 in the second, position 16
-//! in the first again. The positions of the next byte are thus in the next words, and those sixteen bytes later in the
-//! next bits: all words are read starting from one index of a row and shifted equally, which the compiler turns into a
-//! few wide instructions.
+//! The bits are interleaved across sixteen words: position 0 is in the first word, position 1 in the second, position
+//! 16 in the first again. The following position is thus in the following word, and the position sixteen bytes later in
+//! the next bit of the same word: all words are read from one index of a row and shifted by the same amount, which the
+//! compiler turns into a few wide instructions.
 //!
-//! The positions of a byte in the text are the intersection of two rows: the positions of its upper and of its lower
-//! half.
+//! The positions at which a byte occurs in the text are the intersection of two rows, those for the upper and lower
+//! halves of the byte.
 //!
 //! # Work
 //! A step is one byte of a part compared at up to 64 positions, up to 64 bytes compared at the start or end of the
-//! text, or 8 bytes searched. A part of `p` bytes that consumes `t` bytes of the text, including those before its
-//! match, is searched at `t - p + 1` positions, which takes at most `p × ⌈(t - p + 1) / 64⌉` steps: never more than `t
-//! × ⌈p / 64⌉`. So matching takes at most the length of the text in bytes times the number of 64-byte words of the
-//! pattern.
+//! text, or 8 bytes searched by the library. A part of `p` bytes that consumes `t` bytes of the text, including those
+//! before its match, is compared at `t - p + 1` positions, which takes at most `p × ⌈(t - p + 1) / 64⌉` steps: never
+//! more than `t × ⌈p / 64⌉`. Matching therefore takes at most the length of the text in bytes times the number of
+//! 64-byte words in the pattern.
 
 use crate::limits::ARN_BYTES;
 use memchr::{memchr, memmem, memrchr};
 use std::cell::OnceCell;
 
-/// Appends a pattern: `*` matches any bytes, `?` any one byte, both including `/` and `:`. Consecutive `*` are
-/// equivalent to one.
+/// Appends a pattern, in which `*` matches any bytes and `?` any one byte, both including `/` and `:`. Consecutive `*`
+/// are collapsed into one.
 pub(crate) fn push(out: &mut Vec<u8>, text: &str) {
     let mut before = 0;
     for byte in text.bytes() {
@@ -42,24 +42,24 @@ pub(crate) fn push(out: &mut Vec<u8>, text: &str) {
     }
 }
 
-/// A text to match patterns against. Does not allocate.
+/// A text to be matched against patterns. Does not allocate.
 pub(crate) struct PatternText<'a> {
     bytes: &'a [u8],
-    /// Built on the first search, since most patterns already differ at the start of the text.
+    /// Index of the text, built on the first search, since most patterns already differ from the text at its start.
     index: OnceCell<Index>,
 }
 
-/// Positions of the two halves of a byte in a text of at most [`ARN_BYTES`] bytes: for each value of a half, a row of
-/// words with a bit for each position.
+/// The positions of each half-byte value in a text of at most [`ARN_BYTES`] bytes: for each value of the upper and of
+/// the lower half, a row of words with one bit per position.
 struct Index {
     upper: [Row; 16],
     lower: [Row; 16],
 }
 
-/// A row of positions, followed by the same row shifted by one position, for reads past the last word.
+/// A row of positions, followed by the same row shifted by one position, so that reads may extend past the last word.
 type Row = [u64; 2 * WORDS];
 
-/// A bit for each position searched at once: bit `b` of word `w` stands for position `16 b + w`.
+/// A bit for each of the positions searched at once: bit `b` of word `w` represents position `16 b + w`.
 type Places = [u64; WORDS];
 
 impl<'a> PatternText<'a> {
@@ -85,7 +85,7 @@ impl<'a> PatternText<'a> {
         self.matches_with::<b'*', b'?'>(pattern, steps)
     }
 
-    /// Like `Self::matches`, for a pattern with the wildcards [`MANY`] and [`ONE`].
+    /// Like `Self::matches`, for an expanded pattern, whose wildcards are [`MANY`] and [`ONE`].
     pub(crate) fn matches_expanded(&self, pattern: &[u8], steps: &mut u64) -> bool {
         self.matches_with::<MANY, ONE>(pattern, steps)
     }
@@ -125,7 +125,8 @@ impl<'a> PatternText<'a> {
         true
     }
 
-    /// Finds the first match of a part at positions `from` to `last`; at each of them, the part ends within the text.
+    /// Returns the first match of a part that starts at one of the positions `from` to `last`. The part must end within
+    /// the text at each of them.
     fn find<const ONE: u8>(
         &self,
         part: &[u8],
@@ -171,8 +172,8 @@ impl<'a> PatternText<'a> {
     }
 }
 
-/// Finds the first match of a part at positions `from` to `last`. `keep` clears the bits of the positions where the
-/// text at the given offset differs from a byte.
+/// Returns the first match of a part that starts at one of the positions `from` to `last`. `keep` clears the bits of
+/// those positions at which the text at the given offset differs from a byte.
 fn find<const ONE: u8>(
     part: &[u8],
     from: usize,
@@ -203,7 +204,7 @@ fn find<const ONE: u8>(
     Some(bit as usize * WORDS + word)
 }
 
-/// A bit mask of the positions from `place` on, which is at most [`PLACES`].
+/// Returns a bit mask of the positions starting at `place`, which must not exceed [`PLACES`].
 fn from_place(place: usize) -> Places {
     let bits = |from: usize| if from < 64 { u64::MAX << from } else { 0 };
     let (bit, first) = (place / WORDS, place % WORDS);
@@ -240,7 +241,7 @@ impl Index {
         index
     }
 
-    /// Clears the bits of the positions where the text at offset `at` differs from `wanted`.
+    /// Clears the bits of those positions at which the text, at offset `at`, differs from `wanted`.
     #[inline]
     fn keep(&self, wanted: u8, at: usize, found: &mut Places) {
         let words = |rows: &[Row; 16], half: u8| {
@@ -256,7 +257,7 @@ impl Index {
     }
 }
 
-/// Whether a part without `*` matches a text of the same length.
+/// Whether a part without `*` matches a text of equal length.
 fn is_same<const ONE: u8>(part: &[u8], text: &[u8], steps: &mut u64) -> bool {
     part.chunks(64).zip(text.chunks(64)).all(|(part, text)| {
         *steps += 1;
@@ -273,17 +274,17 @@ pub(crate) const MANY: u8 = 0xFE;
 /// Wildcard for any one byte in an expanded pattern. Never occurs in UTF-8.
 pub(crate) const ONE: u8 = 0xFD;
 
-/// Number of bytes of a text that are searched for a part without wildcards in the time of one step.
+/// Number of text bytes that a search for a part without wildcards covers in the time of one step.
 const SEARCHED_BYTES_PER_STEP: usize = 8;
 
 /// Number of words in a bit mask of positions.
 const WORDS: usize = 16;
 
-/// Number of positions searched at once.
+/// Number of positions compared at once.
 const PLACES: usize = 64 * WORDS;
 const _: () = assert!(ARN_BYTES <= PLACES);
 
-/// Number of bytes of a part compared between checks for whether any candidate position remains.
+/// Number of bytes of a part that are compared between checks for remaining candidate positions.
 const BETWEEN_LOOKS: usize = 4;
 
 #[cfg(test)]

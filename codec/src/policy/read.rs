@@ -1,5 +1,5 @@
-//! Converts JSON text to statements. serde_json parses the text and tracks positions; `policy/rules.rs` defines what is
-//! allowed.
+//! Converts JSON text to statements. serde_json parses the text and tracks positions; `policy/rules.rs` defines what a
+//! document may contain.
 
 use crate::policy::PolicyError;
 use crate::policy::condition::{Condition, Key, KeyName};
@@ -16,8 +16,8 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 
-/// Parses a document with at most this number of variables and returns its concatenated statements. The first
-/// `forgiven` errors are skipped, so that a later error is returned; the statements are then unusable.
+/// Parses a document with a limited number of variables and returns its concatenated statements. The first `forgiven`
+/// errors are skipped, so that a later error is returned; the statements must then not be used.
 pub(crate) fn document(
     text: &str,
     grammar: Grammar,
@@ -32,8 +32,8 @@ pub(crate) fn document(
     Ok(statements)
 }
 
-/// Whether the document's version supports variables. The version may follow the statements, so it is read separately,
-/// and only if the text may contain variables.
+/// Whether the document's version supports variables. The version may come after the statements, so it is read in a
+/// separate pass, and only if the text may contain variables.
 fn has_variables(text: &str) -> bool {
     #[derive(Deserialize)]
     struct Versioned<'a> {
@@ -45,13 +45,13 @@ fn has_variables(text: &str) -> bool {
     may_have_one && versioned().is_some_and(|it| it.version == rules::VERSION_WITH_VARIABLES)
 }
 
-/// Parses the document, which is an object.
+/// Parses a document, which must be an object.
 struct Document<'a>(&'a Reading);
 
-/// `Statement`: a single statement or a list.
+/// Parses `Statement`: a single statement or a list of statements.
 struct Statements<'a>(&'a Reading, &'a mut Vec<u8>);
 
-/// Parses a single statement, which is an object.
+/// Parses a single statement, which must be an object.
 struct OneStatement<'a>(&'a Reading, &'a mut Vec<u8>);
 
 impl<'de> Visitor<'de> for Document<'_> {
@@ -124,13 +124,13 @@ impl<'de> DeserializeSeed<'de> for OneStatement<'_> {
     }
 }
 
-/// The members of a statement read so far. Missing or invalid ones have no value; such a statement is skipped, never
-/// used.
+/// The members of a statement parsed so far. Missing or invalid members have no value; a statement with such members is
+/// discarded.
 #[derive(Default)]
 struct PolicyDraft {
     effect: Option<Effect>,
     actions: Option<Actions>,
-    /// Resource patterns; in a trust document, the principals.
+    /// Resource patterns, or in a trust document the principals.
     resources: Vec<u8>,
     expands_resources: bool,
     found: FoundConditions,
@@ -225,13 +225,13 @@ impl<'de> Visitor<'de> for OneStatement<'_> {
 
 // `Condition`: operators, each with keys and their values.
 
-/// `Condition`: an object keyed by operator.
+/// Parses `Condition`: an object keyed by operator.
 struct Conditions<'a>(pub(crate) &'a Reading, pub(crate) &'a mut FoundConditions);
 
 /// The conditions of a statement.
 #[derive(Default)]
 struct FoundConditions {
-    /// Parses the value of an operator: an object keyed by condition key.
+    /// The operators encountered so far, each of which may occur only once.
     operators: Vec<Operator>,
     /// Values of `StringEquals` on the client id.
     pub(crate) equals: Vec<u8>,
@@ -241,7 +241,7 @@ struct FoundConditions {
     pub(crate) others: Vec<u8>,
 }
 
-/// The value of an operator: an object keyed by condition key.
+/// Parses the value of an operator: an object keyed by condition key.
 struct Keys<'a>(&'a Reading, Operator, &'a mut FoundConditions);
 
 impl<'de> DeserializeSeed<'de> for Conditions<'_> {
@@ -371,7 +371,7 @@ impl<'de> Visitor<'de> for Keys<'_> {
 
 // `Principal`: `"*"`, or an object of kinds, each with its names.
 
-/// The principals of a statement, and the buffer that stores them.
+/// Parses the principals of a statement into a buffer.
 struct Principals<'a>(pub(crate) &'a Reading, pub(crate) &'a mut Vec<u8>);
 
 impl Principals<'_> {

@@ -1,4 +1,4 @@
-//! Remarks on valid but possibly unexpected parts of a policy.
+//! Remarks on parts of a policy that are valid but may have unexpected effects.
 
 use crate::policy::condition::{Key, KeyName};
 use crate::policy::operator::{Comparison, Quantifier};
@@ -7,9 +7,9 @@ use crate::policy::{Action, Policy, rules::Effect};
 use std::collections::BTreeSet;
 
 impl Policy {
-    /// Returns remarks for the operator, without duplicates: keys that never have a value in this service, keys whose
-    /// value the client chooses, denials that do not apply if a key has no value, and permissions for viewers with any
-    /// client id.
+    /// Returns remarks for the operator, without duplicates. They concern keys that are never set in this service, keys
+    /// whose value the client chooses, denials that do not apply if a key has no value, and permissions for viewers
+    /// with any client id.
     #[must_use]
     pub fn remarks(&self) -> Vec<String> {
         let mut remarks = BTreeSet::new();
@@ -35,8 +35,8 @@ impl Policy {
         remarks.into_iter().collect()
     }
 
-    /// Whether the policy allows ConnectAsViewer with any client id, but not ConnectAsMaster. A principal that may
-    /// connect as master can occupy all viewer slots anyway.
+    /// Whether the policy allows ConnectAsViewer with any client id but does not allow ConnectAsMaster. A principal
+    /// that may connect as master can occupy all viewer slots anyway.
     fn allows_any_viewer(&self) -> bool {
         let is_open = |statement: &Statement<'_>| {
             let mut others = statement.conditions().flatten();
@@ -55,7 +55,7 @@ impl Policy {
 const ANY_VIEWER: &str = "allows ConnectAsViewer without a condition on kinesisvideo:ClientId, so one caller can \
                           occupy all free viewer slots of a channel";
 
-/// Whether a condition requires a value of a key that not all callers have.
+/// Whether this use of a key requires a value that not all callers have.
 fn needs(name: KeyName, used: KeyUse) -> bool {
     match used {
         KeyUse::Variable { has_default } => !has_default && !always_has_value(name),
@@ -84,7 +84,7 @@ fn always_has_value(name: KeyName) -> bool {
     )
 }
 
-/// Whether the key has a value only for callers with a particular kind of sign-in.
+/// Whether the key has a value only for callers that signed in in a particular way.
 fn is_of_sign_in(name: KeyName) -> bool {
     matches!(
         name,

@@ -1,4 +1,4 @@
-//! The members of policy documents, and their permitted values.
+//! The members of policy documents and their permitted values.
 
 use crate::policy::limits::PATTERN_BYTES_MAX;
 
@@ -7,7 +7,7 @@ use crate::policy::limits::PATTERN_BYTES_MAX;
 pub(crate) enum Grammar {
     /// A permissions policy: its statements contain resources.
     Permissions,
-    /// A role's trust policy: its statements contain principals.
+    /// A role's trust document: its statements contain principals.
     Trust,
 }
 
@@ -29,12 +29,12 @@ impl Grammar {
     }
 }
 
-/// The members of an object read so far.
+/// The members of an object encountered so far.
 #[derive(Default)]
 pub(crate) struct Members(Vec<&'static str>);
 
 impl Members {
-    /// Returns the known member with this name, on its first occurrence.
+    /// Returns the known member with this name if it has not occurred before.
     pub(crate) fn note(
         &mut self,
         name: &str,
@@ -66,8 +66,8 @@ impl Members {
         self.0.contains(&name)
     }
 
-    /// Checks that a statement has all required members. Members with invalid values were already reported at their
-    /// positions.
+    /// Checks that a statement contains all required members. Members with invalid values have already been reported at
+    /// their positions.
     pub(crate) fn require_statement(&self, grammar: Grammar) -> Result<(), String> {
         for (name, other) in PAIRS {
             if self.has(name) && self.has(other) {
@@ -119,8 +119,8 @@ pub(crate) fn resource(text: &str) -> Result<&str, String> {
     Ok(text)
 }
 
-/// Converts a principal in a trust document to its stored form: its kind, a colon and its name. An account is
-/// represented by its root principal.
+/// Converts a principal in a trust document to its stored form: its kind, a colon and its name. An account is stored as
+/// its root principal.
 pub(crate) fn principal(kind: &str, text: &str) -> Result<String, String> {
     let text = bounded(text)?;
     let wrong = |rule: &str| format!("principal {}: {rule}", excerpt(text));
@@ -144,7 +144,7 @@ fn is_account(text: &str) -> bool {
     text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Whether a text is the ARN of a principal that can assume roles.
+/// Whether a text is the ARN of a principal that can assume a role.
 fn is_caller(arn: &str) -> bool {
     let iam = arn.strip_prefix("arn:aws:iam::");
     let sts = arn.strip_prefix("arn:aws:sts::");
@@ -181,7 +181,7 @@ pub(crate) fn bounded(text: &str) -> Result<&str, String> {
     Ok(text)
 }
 
-/// Quotes a text for an error message, truncating it if long.
+/// Quotes a text for use in an error message, truncating it if it is long.
 pub(crate) fn excerpt(text: &str) -> String {
     match text.char_indices().nth(EXCERPT_CHARS_MAX) {
         Some((end, _)) => format!("{:?}…", text.get(..end).unwrap_or_default()),
@@ -195,7 +195,7 @@ pub(crate) const PRINCIPAL_KINDS: &[&str] = &["AWS", "Service", "Federated"];
 /// The stored form of the wildcard principal.
 pub(crate) const EVERYBODY: &str = "AWS:*";
 
-/// Name that represents a skipped member.
+/// Stands for the name of a member that is skipped.
 pub(crate) const IGNORED: &str = "";
 
 pub(crate) const DOCUMENT_MEMBERS: &[&str] = &["Version", "Id", "Statement"];
@@ -210,8 +210,8 @@ const STATEMENT_MEMBERS: &[&str] = &[
     "Condition",
 ];
 
-/// Members of a statement in a trust document, some of which permissions policies do not evaluate. Used to tell a
-/// member of the other kind of document from a misspelt one.
+/// Permitted members of a statement in a trust document, some of which are not valid in permissions policies. Used to
+/// distinguish a member that belongs to the other kind of document from a misspelt one.
 const TRUST_MEMBERS: &[&str] = &[
     "Sid",
     "Effect",
@@ -222,7 +222,7 @@ const TRUST_MEMBERS: &[&str] = &[
     "Condition",
 ];
 
-/// Pairs of members of which a statement must contain exactly one.
+/// Pairs of members, of which a statement must contain exactly one per pair.
 const PAIRS: [(&str, &str); 3] = [
     ("Action", "NotAction"),
     ("Resource", "NotResource"),
@@ -234,7 +234,7 @@ pub(crate) const VERSION_WITH_VARIABLES: &str = "2012-10-17";
 
 const EXCERPT_CHARS_MAX: usize = 80;
 
-/// The effect of a statement on matching requests.
+/// A statement's effect on the requests it matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
     Allow,

@@ -1,17 +1,17 @@
-//! Strings and lists of strings of a document, and error skipping.
+//! Parses strings and lists of strings in a document, and skips errors.
 
 use crate::policy::{limits::ENTRIES_MAX, rules::Grammar, variable::Allowance};
 use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Unexpected, Visitor};
 use std::cell::Cell;
 use std::fmt;
 
-/// State shared by all parts of a document's parser.
+/// State shared by all parsers of a document's parts.
 pub(crate) struct Reading {
     /// Kind of document being parsed.
     pub(crate) grammar: Grammar,
-    /// Number of errors still to be skipped.
+    /// Number of errors that are still to be skipped.
     forgiven: Cell<usize>,
-    /// The number of variables still allowed.
+    /// The number of variables that the document may still contain.
     pub(crate) allowance: Allowance,
 }
 
@@ -24,7 +24,7 @@ impl Reading {
         }
     }
 
-    /// Returns the validated value, or `instead` if an error is to be skipped.
+    /// Returns the validated value, or `instead` if validation failed and the error is to be skipped.
     pub(crate) fn or<T, E: Error>(&self, checked: Result<T, String>, instead: T) -> Result<T, E> {
         let rule = match checked {
             Ok(value) => return Ok(value),
@@ -64,10 +64,10 @@ pub(crate) struct Scalars<'a> {
     any: bool,
 }
 
-/// A scalar whose text is passed to a function.
+/// Passes the text of a scalar to a function.
 pub(crate) struct ScalarText<'a, F>(pub(crate) Scalars<'a>, pub(crate) F);
 
-/// A scalar or a list of scalars, each of which is passed to a function.
+/// Passes the text of a scalar, or of each scalar in a list, to a function.
 pub(crate) struct Texts<'a, F>(pub(crate) Scalars<'a>, pub(crate) F);
 
 impl<'de, F: FnMut(&str) -> Result<(), String>> DeserializeSeed<'de> for ScalarText<'_, F> {
@@ -79,7 +79,7 @@ impl<'de, F: FnMut(&str) -> Result<(), String>> DeserializeSeed<'de> for ScalarT
 }
 
 /// Visitor methods for scalars that are not strings. If only strings are permitted, such a scalar is an error that can
-/// be skipped, since it was read completely.
+/// be skipped, since the whole scalar has been read.
 macro_rules! no_strings {
     ($($visit:ident $kind:ty: $unexpected:ident),+) => {
         $(fn $visit<E: Error>(mut self, value: $kind) -> Result<(), E> {

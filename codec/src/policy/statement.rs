@@ -1,10 +1,10 @@
-//! A statement in its serialised form.
+//! The serialised form of a statement.
 //!
 //! ```text
 //! kind 1 | actions 4 | resources | values of StringEquals | values of StringLike | other conditions, if any
 //! ```
-//! Conditions on the client id, the most common ones, are stored as two lists of values; a missing condition is an
-//! empty list. Other conditions are concatenated.
+//! Conditions on the client id, the most common ones, are stored as two lists of values; a missing condition is stored
+//! as an empty list. Other conditions are concatenated.
 
 use crate::policy::Request;
 use crate::policy::action::{ACTIONS_BYTES, Actions};
@@ -18,9 +18,9 @@ use crate::policy::{context::Values, list::List, operator::Operator, pattern::Pa
 pub(crate) struct Statement<'p> {
     pub(crate) effect: Effect,
     pub(crate) actions: Actions,
-    /// Whether the statement applies to all resources except those that match its patterns.
+    /// Whether the statement applies to all resources except those matching its patterns.
     pub(crate) spares_resources: bool,
-    /// Whether some of the resources contain variables.
+    /// Whether any of the resources contains variables.
     pub(crate) expands_resources: bool,
     /// Resource patterns, at least one.
     pub(crate) resources: List<'p>,
@@ -32,19 +32,19 @@ pub(crate) struct Statement<'p> {
     pub(crate) conditions: List<'p>,
 }
 
-/// How a statement uses a key.
+/// How a statement uses a condition key.
 #[derive(Clone, Copy)]
 pub(crate) enum KeyUse {
-    /// The key of a condition with this operator.
+    /// As the key of a condition with this operator.
     Condition(Operator),
-    /// A variable.
+    /// As a variable.
     Variable {
-        /// Whether the variable has a default for requests without a value.
+        /// Whether the variable specifies a default for requests without a value.
         has_default: bool,
     },
 }
 
-/// A request, with its texts prepared for matching.
+/// A request whose texts have been prepared for matching.
 pub(crate) struct StatementSubject<'a> {
     request: &'a Request<'a>,
     resource: PatternText<'a>,
@@ -62,8 +62,8 @@ impl<'a> StatementSubject<'a> {
         }
     }
 
-    /// Whether the request's resource matches a pattern after variable replacement. `without_value` is the result if a
-    /// variable has no value.
+    /// Whether the request's resource matches a pattern once its variables are expanded. `without_value` is the result
+    /// if a variable has no value.
     fn is_on(&self, pattern: &[u8], without_value: Match, work: &mut ConditionWork) -> Match {
         if !has_markers(pattern) {
             return self.resource.matches(pattern, &mut work.steps).into();
@@ -79,8 +79,8 @@ impl<'a> StatementSubject<'a> {
 }
 
 impl<'p> Statement<'p> {
-    /// Reads the first statement of these bytes and returns it with the remaining bytes. Returns `None` if the bytes
-    /// were not produced by [`Self::write`].
+    /// Reads the statement at the start of `bytes` and returns it with the remaining bytes, or `None` if the bytes were
+    /// not produced by [`Self::write`].
     pub(crate) fn read(bytes: &'p [u8]) -> Option<(Self, &'p [u8])> {
         let (&[kind], rest) = bytes.split_first_chunk()?;
         let (&actions, rest) = rest.split_first_chunk::<ACTIONS_BYTES>()?;
@@ -136,8 +136,8 @@ impl<'p> Statement<'p> {
         Ok(())
     }
 
-    /// Rejects a statement of a trust document that unconditionally allows an action to everybody, or to everybody
-    /// except some principals.
+    /// Rejects a trust document's statement if it unconditionally allows an action to everybody, or to everybody except
+    /// certain principals.
     pub(crate) fn check_trust(&self) -> Result<(), String> {
         let conditions = [self.equals, self.like, self.conditions];
         let is_conditional = conditions.iter().any(|list| !list.is_empty());
@@ -151,10 +151,11 @@ impl<'p> Statement<'p> {
         Ok(())
     }
 
-    /// Whether the statement applies to a request. Increments `steps` by the work done, except for conditions other
-    /// than those on the client id, whose work is counted in `work`.
+    /// Whether the statement applies to a request. Increments `steps` by the work done, except that work on conditions
+    /// other than those on the client id is counted in `work`.
     ///
-    /// Lost values are resolved pessimistically: a statement that depends on one denies, and does not allow.
+    /// Lost values are resolved pessimistically: a statement that depends on one denies the request if it can, and
+    /// never allows it.
     pub(crate) fn matches(
         &self,
         subject: &StatementSubject<'_>,
@@ -218,7 +219,7 @@ impl<'p> Statement<'p> {
         applies.min(met)
     }
 
-    /// The conditions other than those on the client id; ends with `None` if a condition cannot be read.
+    /// The conditions other than those on the client id. Yields `None` as its last item if a condition cannot be read.
     pub(crate) fn conditions(&self) -> impl Iterator<Item = Option<Condition<'p>>> {
         let mut rest = self.conditions.bytes();
         std::iter::from_fn(move || {
@@ -231,7 +232,8 @@ impl<'p> Statement<'p> {
         })
     }
 
-    /// Passes each key that the statement names, except the client id, to `seen`. `None` if part of it cannot be read.
+    /// Passes each key that the statement uses, except the client id, to `seen`. Returns `None` if part of the
+    /// statement cannot be read.
     pub(crate) fn each_key(&self, mut seen: impl FnMut(Key<'_>, KeyUse)) -> Option<()> {
         let mut of_variables = |list: List<'_>| {
             let mut entries = list.entries();
@@ -251,8 +253,8 @@ impl<'p> Statement<'p> {
         Some(())
     }
 
-    /// Whether the statement's conditions on the client id hold. Source: IAM User Guide, "Condition operators": an
-    /// absent key matches nothing.
+    /// Whether the statement's conditions on the client id hold. Source: IAM User Guide, "Condition operators": a
+    /// condition on an absent key does not match.
     fn holds(&self, subject: &StatementSubject<'_>, steps: &mut u64) -> bool {
         if self.equals.is_empty() && self.like.is_empty() {
             return true;
@@ -269,14 +271,14 @@ impl<'p> Statement<'p> {
     }
 }
 
-/// Flag: the statement allows; otherwise it denies.
+/// Flag: the statement allows; if unset, it denies.
 const ALLOW: u8 = 1;
 
-/// Flag: the resources are those to which the statement does not apply.
+/// Flag: the statement applies to all resources except those listed.
 const SPARES_RESOURCES: u8 = 2;
 
-/// Flag: some resources contain variables.
+/// Flag: some resource patterns contain variables.
 const EXPANDS_RESOURCES: u8 = 8;
 
-/// Flag: there are conditions other than those on the client id with `StringEquals` and `StringLike`.
+/// Flag: the statement has conditions other than `StringEquals` and `StringLike` on the client id.
 const CONDITIONS: u8 = 4;

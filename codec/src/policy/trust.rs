@@ -1,7 +1,7 @@
-//! Trust documents, which define who may assume a role.
+//! Trust documents, which define which principals may assume a role.
 //!
-//! The grammar is that of other policies, with `Principal` in place of `Resource`. A principal is named directly or
-//! through its account; in the latter case, the principal's own policies must also allow the action.
+//! The grammar is that of other policies, with `Principal` in place of `Resource`. A statement names a principal either
+//! directly or through its account; in the latter case, the principal's own policies must allow the action too.
 //!
 //! Source: IAM User Guide, "AWS JSON policy elements: Principal", "How permissions for roles are evaluated"; STS API
 //! Reference, "AssumeRole".
@@ -20,7 +20,7 @@ pub struct Trust {
     statements: Box<[Clause]>,
 }
 
-/// A statement: principals, and actions with conditions.
+/// A statement: its principals, and its actions with their conditions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Clause {
     /// Whether the statement applies to all principals except those listed.
@@ -28,26 +28,27 @@ struct Clause {
     denies: bool,
     /// The named principals, each with its kind: `AWS:arn:…`.
     principals: Box<[Box<str>]>,
-    /// The statement's actions and conditions, as a policy that applies to all resources (`Resource: "*"`).
+    /// The statement's actions and conditions, stored as a policy that applies to all resources (`Resource: "*"`).
     rule: Policy,
 }
 
-/// A caller that wants to assume a role, with the names by which trust documents may refer to it.
+/// A caller that wants to assume a role, with all names by which trust documents may refer to that caller.
 #[derive(Clone, Copy, Debug)]
 pub struct Trusted<'a> {
-    /// The caller's names, each with its kind: `AWS:arn:aws:iam::123456789012:user/back-end`.
+    /// The caller's names, each prefixed with its kind, such as `AWS:arn:aws:iam::123456789012:user/back-end`.
     pub own: &'a [&'a str],
-    /// Account principal, `AWS:arn:aws:iam::123456789012:root`; `None` if the caller has only a provider's token.
+    /// The principal of the caller's account, `AWS:arn:aws:iam::123456789012:root`; `None` if the caller has only an
+    /// identity provider's token.
     pub account: Option<&'a str>,
 }
 
-/// The decision of a trust document.
+/// A trust document's decision on a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TrustDecision {
     /// A statement allows the request and names the caller directly.
     Allow,
-    /// A statement allows the request for the caller's account or for everybody; the caller's own policies must also
-    /// allow it.
+    /// A statement allows the request for the caller's account or for everybody, so the caller's own policies must
+    /// allow it too.
     AllowAccount,
     /// A statement denies the request.
     Deny,
@@ -55,10 +56,10 @@ pub enum TrustDecision {
     NoMatch,
 }
 
-/// The statement of a trust document that caused a request to be refused.
+/// The statement of a trust document that caused a request to be denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrustGround {
-    /// Position of the statement in the document, counted from 1.
+    /// Position of the statement in the document, counting from 1.
     pub statement: usize,
     /// The failed condition of the statement's rule, if any.
     ground: Ground,
@@ -68,7 +69,7 @@ impl Trust {
     /// Parses a document of at most [`TRUST_BYTES_MAX`] bytes.
     ///
     /// # Errors
-    /// Fails with the first error, including its line and column.
+    /// Returns the first error, with its line and column.
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
         within(text, TRUST_BYTES_MAX)?;
         let bytes = read::document(text, Grammar::Trust, VARIABLES_MAX, 0)?;
@@ -76,10 +77,10 @@ impl Trust {
             .ok_or_else(|| PolicyError::whole("the document cannot be kept".to_owned()))
     }
 
-    /// Parses a document as [`Self::parse`] does, reporting all errors to the operator.
+    /// Parses a document as [`Self::parse`] does, but reports all errors, for display to the operator.
     ///
     /// # Errors
-    /// Fails with all errors, like [`Policy::parse_with_faults`].
+    /// Returns all errors, as [`Policy::parse_with_faults`] does.
     pub fn parse_with_faults(text: &str) -> Result<Self, Vec<PolicyError>> {
         Self::parse(text).map_err(|first| all_faults(text, Grammar::Trust, first))
     }
@@ -109,9 +110,9 @@ impl Trust {
         Some(Self { statements })
     }
 
-    /// Decides whether a caller may perform this action on the role. Increments `steps` like [`Policy::decide`]. The
-    /// returned ground is the statement that denies the request, or the first that would allow it if its conditions
-    /// were met.
+    /// Decides whether a caller may perform an action on the role. Increments `steps` as [`Policy::decide`] does. The
+    /// returned ground is the statement that denies the request, or the first statement that would allow it if its
+    /// conditions were met.
     #[must_use]
     pub fn decide(
         &self,
@@ -146,35 +147,35 @@ impl Trust {
         decision
     }
 
-    /// The key of the condition that failed; `None` if the statement denies the request.
+    /// Returns the key of the condition that failed, or `None` if the statement denies the request.
     #[must_use]
     pub fn failed_key(&self, ground: TrustGround) -> Option<String> {
         let clause = self.statements.get(ground.statement.checked_sub(1)?)?;
         clause.rule.failed_key(ground.ground)
     }
 
-    /// Whether any statement allows the action to anyone.
+    /// Whether any statement allows the action to any principal.
     #[must_use]
     pub fn allows(&self, action: Action) -> bool {
         let mut rules = self.statements.iter().map(|clause| &clause.rule);
         rules.any(|rule| rule.allowed_somewhere().any(|allowed| allowed == action))
     }
 
-    /// The principals named in statements, each with its kind.
+    /// The principals named in the statements, each prefixed with its kind.
     pub fn principals(&self) -> impl Iterator<Item = &str> {
         let named = self.statements.iter().flat_map(|clause| &clause.principals);
         named.map(|name| &**name)
     }
 
-    /// The provider claims used in the statements, each as `ISSUER:CLAIM`.
+    /// The identity provider claims used in the statements, each as `ISSUER:CLAIM`.
     #[must_use]
     pub fn claims(&self) -> BTreeSet<String> {
         let rules = self.statements.iter().map(|clause| &clause.rule);
         rules.flat_map(Policy::claims).collect()
     }
 
-    /// The ARNs of OpenID providers that some statement allows, each with whether the statement uses a claim of that
-    /// provider.
+    /// The ARNs of OpenID providers to which a statement allows access, each with whether that statement uses a claim
+    /// of the provider.
     pub fn federated(&self) -> impl Iterator<Item = (&str, bool)> {
         let allows = self.statements.iter().filter(|clause| !clause.denies);
         allows.flat_map(|clause| {
@@ -188,7 +189,7 @@ impl Trust {
         })
     }
 
-    /// Whether a statement denies everybody while another allows devices or users of a provider.
+    /// Whether a statement denies everybody although another one allows devices or an identity provider's users.
     #[must_use]
     pub fn denies_sign_ins(&self) -> bool {
         let signs_in = |name: &str| name.starts_with("Service:") || name.starts_with("Federated:");
@@ -199,7 +200,7 @@ impl Trust {
         all.any(denies) && let_in.any(|name| signs_in(name))
     }
 
-    /// Whether any statement uses a key, in a condition or as a variable.
+    /// Whether any statement uses this key in a condition or as a variable.
     #[must_use]
     pub fn reads(&self, name: KeyName) -> bool {
         self.statements.iter().any(|clause| clause.rule.reads(name))
@@ -216,15 +217,15 @@ impl Trust {
     }
 }
 
-/// Whether a claim's key belongs to an issuer; case-insensitive, like all keys.
+/// Whether a claim's key belongs to an issuer. Case-insensitive, like all comparisons of keys.
 fn is_of(key: &str, issuer: &str) -> bool {
     let of = key.rsplit_once(':').map(|(of, _)| of);
     of.is_some_and(|of| of.eq_ignore_ascii_case(issuer))
 }
 
 impl Clause {
-    /// Whether the clause applies to a caller, by name or by account. A wildcard covers callers with an account in
-    /// allowing statements, and all callers, including devices and users of providers, in denying ones.
+    /// Whether the clause applies to a caller, by name or by account. A wildcard covers all callers with an account in
+    /// allowing statements, and all callers, including devices and users of identity providers, in denying statements.
     fn applies(&self, who: &Trusted<'_>) -> TrustDecision {
         let is_named = who.own.iter().any(|name| self.names(name));
         let is_of_account = match who.account {

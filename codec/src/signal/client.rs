@@ -1,25 +1,25 @@
-//! The client's side of signaling messages, for tests and the load generator: writes requests, parses events.
+//! The client side of signaling messages, for tests and the load generator: writes requests and parses events.
 
 use crate::ws::{self, Opcode};
 use crate::{json::tape, signal::Action};
 use std::fmt;
 
-/// A message to send, spelled as by the JavaScript SDK. Texts must not need escaping. Nothing is validated, so that
-/// tests can send invalid messages.
+/// A message to be sent, formatted as by the JavaScript SDK. Texts must not need escaping. Nothing is validated, so
+/// that tests can send invalid messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outgoing<'a> {
     /// The action.
     pub action: Action,
     /// The payload as base64 text.
     pub payload: &'a str,
-    /// Client id of the recipient; omitted by viewers.
+    /// Client id of the recipient; `None` for messages from viewers.
     pub recipient: Option<&'a str>,
     /// The correlation id for error responses.
     pub correlation_id: Option<&'a str>,
 }
 
 impl Outgoing<'_> {
-    /// Appends the message's JSON text.
+    /// Appends the message as JSON text.
     pub fn write_text(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"action\":\"");
         out.extend_from_slice(self.action.as_str().as_bytes());
@@ -36,7 +36,7 @@ impl Outgoing<'_> {
         out.extend_from_slice(b"\"}");
     }
 
-    /// Appends the message as one masked text frame. `scratch` is a reusable buffer for its text.
+    /// Appends the message as a single masked text frame. `scratch` is a reusable buffer for the text.
     pub fn write(&self, out: &mut Vec<u8>, scratch: &mut Vec<u8>, key: [u8; 4]) {
         scratch.clear();
         self.write_text(scratch);
@@ -44,33 +44,33 @@ impl Outgoing<'_> {
     }
 }
 
-/// A text from the service as seen by a client. Members that are not strings count as absent.
+/// A message from the service, as seen by a client. Members that are not strings count as absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ServiceText<'a> {
     /// The message type: `SDP_OFFER`, `GO_AWAY`, `STATUS_RESPONSE`, ….
     pub message_type: Option<&'a str>,
     /// The payload as base64 text.
     pub payload: Option<&'a str>,
-    /// Client id of the sending viewer; only in texts for masters.
+    /// Client id of the sending viewer; present only in messages to masters.
     pub sender: Option<&'a str>,
     /// The contents of a status response.
     pub status: Option<Status<'a>>,
 }
 
-/// The `statusResponse` of a text from the service.
+/// The `statusResponse` in a message from the service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Status<'a> {
-    /// Correlation id of the message that the status refers to.
+    /// Correlation id of the message to which the status refers.
     pub correlation_id: Option<&'a str>,
     /// The exception name.
     pub error_type: Option<&'a str>,
     /// The status code as text, such as `400`.
     pub status_code: Option<&'a str>,
-    /// Human-readable description.
+    /// Human-readable description of the error.
     pub description: Option<&'a str>,
 }
 
-/// Parses texts from the service. Owns reusable buffers.
+/// Parses messages from the service. Owns reusable buffers.
 pub struct EventParser {
     tape: tape::TapeReader,
 }
@@ -84,7 +84,7 @@ impl EventParser {
         }
     }
 
-    /// Parses a text, unescaping in place. `None` if it is not a JSON object.
+    /// Parses a message, unescaping strings in place. Returns `None` if it is not a JSON object.
     pub fn parse<'a>(&mut self, text: &'a mut [u8]) -> Option<ServiceText<'a>> {
         let event = self.tape.event(text)?;
         let status = event.status.map(|status| Status {

@@ -1,21 +1,21 @@
-//! Messages from the service to clients: delivered messages, and the two events without a message, all as complete
-//! WebSocket text frames.
+//! Messages from the service to clients (delivered messages, status responses, and the two events that carry no
+//! message), all as complete WebSocket text frames.
 //!
 //! The order of members and the absence of white space and additional members are part of the contract: old clients
-//! slice the raw text without unescaping, and fail on a member that is not a string.
+//! extract substrings of the raw text without unescaping them, and fail on members that are not strings.
 
 use crate::ws::{self, Opcode};
 use crate::{identifiers::CorrelationId, signal::Action};
 use std::ops::Range;
 
-/// A message for delivery to its recipient.
+/// A message to be delivered to its recipient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delivery<'a> {
     /// The action.
     pub action: Action,
-    /// Base64 text, as in [`crate::signal::Request::payload`]; needs no escaping.
+    /// Payload as base64 text, as in [`crate::signal::Request::payload`]; needs no escaping.
     pub payload: &'a [u8],
-    /// Client id of the sending viewer, in a message to a master; `None` in messages to viewers.
+    /// Client id of the sending viewer, for messages to a master; `None` for messages to viewers.
     pub sender: Option<&'a str>,
 }
 
@@ -43,13 +43,13 @@ impl Delivery<'_> {
         out.extend_from_slice(END);
     }
 
-    /// The payload of a frame made by [`Delivery::write`]; empty for any other.
+    /// Returns the payload of a frame written by [`Delivery::write`], or an empty slice for any other frame.
     #[must_use]
     pub fn payload_of(frame: &[u8]) -> &[u8] {
         frame.get(Self::payload_range(frame)).unwrap_or_default()
     }
 
-    /// The byte range of the payload in a frame made by `Delivery::write`.
+    /// Returns the byte range of the payload within a frame written by `Delivery::write`.
     #[must_use]
     pub fn payload_range(frame: &[u8]) -> Range<usize> {
         let mut places = frame
@@ -62,7 +62,7 @@ impl Delivery<'_> {
         begin..begin + bytes
     }
 
-    /// Length of the event's text, in bytes.
+    /// Length of the event as JSON text, in bytes.
     #[must_use]
     pub fn text_bytes(&self) -> usize {
         let sender_bytes = self
@@ -73,12 +73,13 @@ impl Delivery<'_> {
     }
 }
 
-/// Asks a client to disconnect and reconnect if desired; the service closes the connection within a minute.
+/// Tells a client to disconnect and, if it wants to continue, to reconnect; the service closes the connection within a
+/// minute.
 ///
 /// Source: WebRTC guide, "Asynchronous message reception", "Disconnect".
 pub const GO_AWAY: &[u8] = b"\x81\x19{\"messageType\":\"GO_AWAY\"}";
 
-/// Asks a client to fetch its ICE configuration again, since its relay is about to stop.
+/// Tells a client to fetch its ICE configuration again, because the TURN relay it uses is about to shut down.
 pub const RECONNECT_ICE_SERVER: &[u8] = b"\x81\x26{\"messageType\":\"RECONNECT_ICE_SERVER\"}";
 
 const BEFORE_PAYLOAD: &[u8] = b"{\"messagePayload\":\"";
@@ -93,7 +94,7 @@ const _: () = assert!(GO_AWAY.len() == 2 + 0x19 && RECONNECT_ICE_SERVER.len() ==
 // All four members are strings, the status code too (WebRTC guide, "Asynchronous message reception"). None needs an
 // escape: the correlation id by its pattern, the rest is written here.
 
-/// A fault that a status response can report.
+/// A fault that is reported by a status response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatusFault {
     /// The action is missing or unknown.
@@ -109,11 +110,11 @@ pub enum StatusFault {
     Malformed,
     /// A master sent an offer.
     MasterOffer,
-    /// The connection exceeds its rate limit.
+    /// The connection has exceeded its rate limit.
     RateExceeded,
     /// The channel's storage for undelivered messages is full.
     TooManyUndelivered,
-    /// An internal error of the service.
+    /// The service encountered an internal error.
     Internal,
 }
 
@@ -178,8 +179,8 @@ impl StatusFault {
     }
 }
 
-/// Appends an arbitrary status response as an unmasked text frame. `error_type` and `description` must be plain ASCII
-/// without quotes and backslashes, 1 to 256 and 1 to 1024 characters long.
+/// Appends a status response with arbitrary contents as an unmasked text frame. `error_type` and `description` must be
+/// plain ASCII without quotes or backslashes, with a length of 1 to 256 and 1 to 1024 characters respectively.
 pub fn status_response(
     out: &mut Vec<u8>,
     correlation_id: CorrelationId<'_>,
@@ -234,7 +235,7 @@ fn frame(
     }
 }
 
-/// Formats a number in decimal at the end of `digits`.
+/// Formats a decimal number at the end of the buffer `digits`.
 fn decimal(digits: &mut [u8; 20], number: usize) -> &str {
     let (mut left, mut start) = (number, digits.len());
     for (place, digit) in digits.iter_mut().enumerate().rev() {

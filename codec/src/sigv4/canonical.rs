@@ -8,21 +8,21 @@ use crate::{http::Head, limits::HEADER_LINES, sigv4::ALGORITHM};
 use memchr::memchr2;
 use std::ops::Range;
 
-/// The source of a canonical request: everything except the encoding of its query.
+/// The inputs of a canonical request: everything except the encoding of the query.
 pub(crate) struct Source<'a> {
     pub(crate) head: &'a Head<'a>,
-    /// Method that was signed. It and `query` differ from those of `head` if a token is verified.
+    /// Method that was signed. When a token is verified, `method` and `query` differ from those in `head`.
     pub(crate) method: &'a str,
     pub(crate) query: &'a str,
     /// Names of the signed headers, joined by `;`.
     pub(crate) signed_headers: &'a [u8],
-    /// SHA-256 of the body in hexadecimal.
+    /// Hexadecimal SHA-256 hash of the body.
     pub(crate) payload_hash: &'a [u8],
-    /// Whether the query contains the signature, which is then omitted.
+    /// Whether the query contains the signature, which is then omitted from the canonical request.
     pub(crate) signed_in_query: bool,
 }
 
-/// Offsets of path, query and host in a canonical request.
+/// Offsets of the path, query and host within a canonical request.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Places {
     pub(crate) path: Range<usize>,
@@ -34,7 +34,7 @@ impl Source<'_> {
     /// Writes the canonical request and returns the offsets of its parts.
     ///
     /// # Errors
-    /// [`Refusal::Mismatch`] if `host` is not signed, or a signed header is absent or listed twice.
+    /// Returns [`Refusal::Mismatch`] if `host` is not signed, or a signed header is absent or listed twice.
     pub(crate) fn write(
         &self,
         out: &mut Vec<u8>,
@@ -62,7 +62,7 @@ impl Source<'_> {
         Ok(Places { path, query, host })
     }
 
-    /// Writes the signed headers in list order and returns the range of the host.
+    /// Writes the signed headers in the order listed, and returns the range of the host.
     fn headers(&self, out: &mut Vec<u8>) -> Result<Range<usize>, Refusal> {
         let mut host = None;
         let mut written = 0u64; // a bit per header line: none is written twice, which bounds the work
@@ -112,7 +112,7 @@ pub(crate) fn string_to_sign(out: &mut Vec<u8>, moment: &[u8; 16], scope: &str, 
     out.extend_from_slice(&hex(hash));
 }
 
-/// The host in `HOST` or `HOST:PORT`.
+/// Returns the host from `HOST` or `HOST:PORT`.
 pub(crate) fn bare_host(authority: &str) -> &str {
     match authority.rsplit_once(':') {
         Some((host, port))
@@ -124,7 +124,7 @@ pub(crate) fn bare_host(authority: &str) -> &str {
     }
 }
 
-/// Writes a header value, trimmed and with runs of spaces and tabs collapsed to one space.
+/// Writes a header value, trimmed and with each run of spaces and tabs collapsed to one space.
 fn folded(out: &mut Vec<u8>, value: &[u8]) {
     if memchr2(b' ', b'\t', value).is_none() {
         out.extend_from_slice(value);

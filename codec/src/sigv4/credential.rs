@@ -14,14 +14,14 @@ pub enum Service {
 }
 
 impl Service {
-    /// Name of the service in a scope.
+    /// Name of the service as it appears in a credential scope.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 }
 
-/// A credential as sent: `<key id>/<yyyymmdd>/<region>/<service>/aws4_request`.
+/// A credential in the form in which it is sent: `<key id>/<yyyymmdd>/<region>/<service>/aws4_request`.
 #[derive(Clone, Copy)]
 pub(crate) struct Credential<'a> {
     pub(crate) access_key_id: &'a str,
@@ -29,12 +29,12 @@ pub(crate) struct Credential<'a> {
     pub(crate) region: &'a str,
     pub(crate) service: &'a str,
     terminator: &'a str,
-    /// Everything after the access key id and the slash.
+    /// Everything after the access key id and its slash.
     pub(crate) scope: &'a str,
 }
 
 impl<'a> Credential<'a> {
-    /// Parses a credential. The access key id must be visible ASCII, 1 to 128 bytes.
+    /// Parses a credential. The access key id must consist of 1 to 128 bytes of visible ASCII.
     pub(crate) fn parse(text: &'a [u8]) -> Result<Self, Malformed> {
         let text = std::str::from_utf8(text).map_err(|_| Malformed::Credential)?;
         let (access_key_id, scope) = text.split_once('/').ok_or(Malformed::Credential)?;
@@ -56,8 +56,8 @@ impl<'a> Credential<'a> {
         })
     }
 
-    /// Checks that the scope matches this server and the day of `moment`, a time in the basic format. Without `region`,
-    /// any region is accepted.
+    /// Checks that the scope matches this server and the day of `moment`, which is a time in the basic format. If
+    /// `region` is `None`, any region is accepted.
     pub(crate) fn check(
         &self,
         service: Service,

@@ -1,12 +1,12 @@
-//! Percent-encoding for signatures: decodes once and records whether the text was encoded as AWS prescribes.
+//! Percent-encoding for signatures: decodes texts once, and detects whether they were encoded as AWS prescribes.
 //!
 //! Source: AWS, "Create a signed AWS API request", `UriEncode`.
 
 use crate::sigv4::refusal::Malformed;
 use memchr::memchr;
 
-/// Appends a name or value, decoded once and without decoding `+` to a space. Returns whether the encoding is strict,
-/// that is, whether re-encoding reproduces the text.
+/// Appends a name or value, decoded once, leaving `+` unchanged. Returns whether the encoding is strict, that is,
+/// whether re-encoding reproduces the text.
 pub(crate) fn decode(out: &mut Vec<u8>, text: &[u8]) -> Result<bool, Malformed> {
     let mut strict = is_plain(text);
     let mut rest = text;
@@ -27,7 +27,7 @@ pub(crate) fn decode(out: &mut Vec<u8>, text: &[u8]) -> Result<bool, Malformed> 
     Ok(strict)
 }
 
-/// Whether a text contains only unreserved bytes and percent signs.
+/// Whether a text consists only of unreserved bytes and percent signs.
 fn is_plain(text: &[u8]) -> bool {
     // Arithmetic for sixteen bytes at a time; a table for the rest, which is faster for single bytes.
     let (front, back) = text
@@ -54,18 +54,18 @@ const PLAIN: [bool; 256] = {
     table
 };
 
-/// Appends a text, encoding every byte outside `A-Za-z0-9-_.~` as `%` and two upper-case digits.
+/// Appends a text, encoding every byte outside `A-Za-z0-9-_.~` as `%` and two uppercase hexadecimal digits.
 pub(crate) fn encode(out: &mut Vec<u8>, text: &[u8]) {
     write_encoded(out, text, &ENCODED);
 }
 
-/// Appends a path: like [`encode`], but keeps slashes.
+/// Appends a path, encoded as by [`encode`] except that slashes are kept.
 pub(crate) fn encode_path(out: &mut Vec<u8>, path: &[u8]) {
     write_encoded(out, path, &ENCODED_IN_PATH);
 }
 
-/// Writes three bytes for each input byte but advances only by the encoded length, so that no branch depends on the
-/// text.
+/// Writes three bytes for each input byte but advances only by the length of its encoding, so that no branch depends on
+/// the text.
 fn write_encoded(out: &mut Vec<u8>, text: &[u8], table: &[Encoded; 256]) {
     let mut end = out.len();
     out.resize(end + 3 * text.len(), 0);
@@ -79,7 +79,7 @@ fn write_encoded(out: &mut Vec<u8>, text: &[u8], table: &[Encoded; 256]) {
     out.truncate(end);
 }
 
-/// An encoded byte and its length.
+/// The encoding of a byte, and its length.
 type Encoded = ([u8; 3], u8);
 
 const ENCODED: [Encoded; 256] = encoded(false);
@@ -108,15 +108,17 @@ const fn encoded(in_path: bool) -> [Encoded; 256] {
     table
 }
 
-/// Whether a byte needs no encoding: `A-Za-z0-9-_.~`. Computed rather than looked up, so that it vectorizes.
+/// Whether a byte is one of `A-Za-z0-9-_.~`, which need no encoding. Computed rather than looked up, so that the loop
+/// vectorizes.
 const fn is_unreserved(byte: u8) -> bool {
     let is_letter = (byte | 0x20).wrapping_sub(b'a') < 26;
     let is_digit = byte.wrapping_sub(b'0') < 10;
     is_letter | is_digit | (byte == b'-') | (byte == b'_') | (byte == b'.') | (byte == b'~')
 }
 
-/// Classifies a byte as a hexadecimal digit: its value, with [`LOWER_CASE`] or [`NO_DIGIT`]. A table, because the
-/// digits of escapes are effectively random: a branch would be mispredicted half the time.
+/// Returns the value of a hexadecimal digit, with [`LOWER_CASE`] set for a lowercase digit, or [`NO_DIGIT`] for any
+/// other byte. Uses a table because the digits of escapes are effectively random, so that a branch would be
+/// mispredicted half the time.
 fn hex_class(byte: u8) -> u8 {
     HEX_CLASS
         .get(usize::from(byte))

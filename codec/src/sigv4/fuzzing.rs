@@ -1,13 +1,14 @@
-//! Entry point of fuzzers and the seeded test, which check that no request causes a panic and no unsigned request is
-//! accepted.
+//! Entry point for fuzzers and the seeded test, which check that no request causes a panic and that no unsigned request
+//! is accepted.
 
 use crate::http::{Head, HeadLimits};
 use crate::sigv4::{AccessKey, RequestRules, Service, SigningKeys, Verifier};
 
-/// Verifies `data`, a request head followed by its body, with a key of the test vectors and without a key.
+/// Verifies `data`, a request head followed by its body, once with a key from the test vectors and once without a key.
 ///
 /// # Panics
-/// Panics if the key is ignored, or an error response contains characters that need escaping: both are bugs.
+/// Panics if the key is ignored or an error response contains characters that would need escaping. Either indicates a
+/// bug.
 pub fn fuzz(data: &[u8]) {
     let limits = HeadLimits::default();
     let end = data.windows(4).position(|window| window == b"\r\n\r\n");

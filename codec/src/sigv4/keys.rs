@@ -1,4 +1,4 @@
-//! Signing keys: the key derived from a secret for a day, region and service, its HMAC, and a cache of derived keys.
+//! Signing keys: derivation from a secret for a day, region and service, their HMACs, and a cache of derived keys.
 
 use crate::sigv4::TERMINATOR;
 use crate::sigv4::credential::Credential;
@@ -7,15 +7,15 @@ use aws_lc_rs::hmac::{self, HMAC_SHA256};
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use std::fmt;
 
-/// Key derived from one secret for a day, region and service, with its HMAC initialized: 1.2 KiB. Debug output hides
-/// it.
+/// A key derived from a secret for one day, region and service, with its HMAC initialized (1.2 KiB). Debug output hides
+/// the key.
 ///
 /// Source: AWS, "Create a signed AWS API request", step 3.
 #[derive(Clone)]
 pub struct SigningKey(hmac::Key);
 
 impl SigningKey {
-    /// Derives the key: four HMACs, about a microsecond. `date` is `YYYYMMDD`.
+    /// Derives the key, which takes four HMACs (about a microsecond). `date` has the form `YYYYMMDD`.
     #[must_use]
     pub fn derive(secret_access_key: &str, date: &str, region: &str, service: &str) -> Self {
         let secret = ["AWS4", secret_access_key].concat();
@@ -44,17 +44,17 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// Formats 32 bytes as lower-case hexadecimal.
+/// Formats 32 bytes as lowercase hexadecimal.
 ///
 /// # Panics
-/// Panics if there are not 32 bytes, the length of a SHA-256 and its HMAC.
+/// Panics unless `bytes` is 32 bytes long, the length of a SHA-256 hash or HMAC.
 pub(crate) fn hex(bytes: &[u8]) -> [u8; 64] {
     let mut text = [b'0'; 64];
     HEXLOWER.encode_mut(bytes, &mut text);
     text
 }
 
-/// Parses 64 hexadecimal digits, in either case, into 32 bytes.
+/// Parses 64 hexadecimal digits of either case into 32 bytes.
 pub(crate) fn unhex(text: &[u8]) -> Option<[u8; 32]> {
     let mut bytes = [0; 32];
     let is_long_enough = text.len() == 2 * bytes.len();
@@ -69,14 +69,15 @@ pub(crate) fn unhex(text: &[u8]) -> Option<[u8; 32]> {
 // entries, so that a key used with many dates evicts no other. All temporary keys of a set together have two entries as
 // well, since a caller may request any number of them. Only known ids are cached, hence the plain hash.
 
-/// Cache of derived keys by access key id, day, region and service; one per shard. Debug output hides the keys.
+/// Cache of derived keys, indexed by access key id, day, region and service. There is one per shard. Debug output hides
+/// the keys.
 ///
-/// Each entry takes 1.5 KiB once used, and is bound to its secret: after a rotation, the key derived from the old
-/// secret no longer matches and is replaced.
+/// Each entry takes 1.5 KiB once used and is bound to its secret: when the secret is rotated, the cached key no longer
+/// matches and is replaced.
 pub struct SigningKeys {
-    /// Sets of the cache; each grows to [`WAYS`] entries.
+    /// The sets of the cache, each of which grows to at most [`WAYS`] entries.
     sets: Vec<Vec<Entry>>,
-    /// Number of look-ups so far, used to order entries by last use.
+    /// Number of look-ups so far, used as a timestamp for each entry's last use.
     tick: u64,
 }
 
@@ -90,7 +91,7 @@ struct Entry {
 }
 
 impl SigningKeys {
-    /// Creates a cache of at least `entries_max` entries, rounded up to whole sets.
+    /// Creates a cache with a capacity of at least `entries_max` entries, rounded up to whole sets.
     #[must_use]
     pub fn new(entries_max: usize) -> Self {
         let mut sets = Vec::new();
@@ -110,13 +111,13 @@ impl SigningKeys {
         self.len() == 0
     }
 
-    /// Removes all derived keys. Needed only to erase the keys of removed credentials from memory.
+    /// Removes all derived keys. Needed only to erase the keys of deleted credentials from memory.
     pub fn clear(&mut self) {
         self.sets.iter_mut().for_each(Vec::clear);
     }
 
-    /// Returns the signing key for this id, scope and secret, deriving it if it is not cached. Temporary keys are those
-    /// with a token.
+    /// Returns the signing key for an access key id, scope and secret, deriving the key if it is not cached. Keys with
+    /// a session token are temporary.
     pub(crate) fn of(
         &mut self,
         id: &str,
@@ -157,9 +158,9 @@ impl SigningKeys {
     }
 }
 
-/// Index of the entry to evict for a new key; `None` if none needs to be evicted. The victim is the least recently used
-/// entry of the same id if that id is at its limit, else of all temporary keys if the new key is temporary and their
-/// limit is reached, else of the whole set.
+/// Returns the index of the entry to evict to make room for a new key, or `None` if no eviction is needed. The victim
+/// is the least recently used entry with the same id if that id is at its limit; otherwise of all temporary keys, if
+/// the new key is temporary and their limit has been reached; otherwise of the whole set.
 fn victim(set: &[Entry], further: &Entry) -> Option<usize> {
     let is_same = |entry: &Entry| entry.access_key_id == further.access_key_id;
     let are_temporary = |entry: &Entry| further.is_temporary && entry.is_temporary;
@@ -212,7 +213,7 @@ impl fmt::Debug for SigningKeys {
     }
 }
 
-/// FNV-1a of the bytes, with final mixing so that the low bits depend on all bytes.
+/// FNV-1a hash of the bytes, with a final mixing step so that the low bits depend on all bytes.
 fn hash(text: &str) -> u64 {
     let hash = text.bytes().fold(0xCBF2_9CE4_8422_2325u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
@@ -223,10 +224,11 @@ fn hash(text: &str) -> u64 {
 /// Number of entries per set.
 const WAYS: usize = 8;
 
-/// Maximum number of cached keys per access key id: around midnight, requests of two days arrive.
+/// Maximum number of cached keys per access key id. Two are needed because requests from two days arrive around
+/// midnight.
 const PLACES_PER_ID: usize = 2;
 
-/// Maximum number of entries for temporary keys per set.
+/// Maximum number of temporary keys per set.
 const PLACES_OF_TEMPORARY: usize = 2;
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! The query string in its signed form (pairs encoded as AWS prescribes, *strict*, or as received, *raw*; sorted) and
-//! the parts of a signature in a presigned URL. Most URLs arrive strictly encoded. Both forms are then the same text,
-//! nothing is copied, and a single verification attempt suffices.
+//! The query string in its signed form, and the parts of a signature in a presigned URL. The signed form consists of
+//! sorted pairs, encoded either as AWS prescribes (*strict*) or as received (*raw*). Most URLs arrive strictly encoded;
+//! both forms are then identical, nothing is copied, and a single verification attempt suffices.
 
 use crate::sigv4::escape::{decode, encode};
 use crate::sigv4::{ALGORITHM, QUERY_PARAMETERS_MAX};
@@ -8,8 +8,8 @@ use crate::sigv4::{refusal::Malformed, stamp::Stamp};
 use memchr::memchr;
 use std::cmp::Ordering;
 
-/// Query parameters of the protocol, sorted by name. Names are case-sensitive except those of channel and client id,
-/// which some SDKs write in another case.
+/// Query parameters defined by the protocol, sorted by name. Names are case-sensitive except those of the channel and
+/// client id, which some SDKs write in a different case.
 ///
 /// Source: AWS, "Authenticating Requests: Using Query Parameters"; KVS WebRTC guide, "ConnectAsViewer".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,10 +35,10 @@ pub enum Parameter {
 }
 
 impl Parameter {
-    /// Number of parameters.
+    /// Number of parameters defined by the protocol.
     pub const COUNT: usize = 9;
 
-    /// Name as spelled in the protocol.
+    /// Name of the parameter as spelled in the protocol.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -54,7 +54,7 @@ impl Parameter {
         }
     }
 
-    /// The parameter with this decoded name, if the protocol defines it.
+    /// Returns the parameter with this decoded name, or `None` if the protocol defines none.
     #[must_use]
     pub fn of(name: &[u8]) -> Option<Self> {
         let mut any_case = [Self::ChannelArn, Self::ClientId].into_iter();
@@ -73,29 +73,29 @@ impl Parameter {
     }
 }
 
-/// The pairs of a request's query. Memory is reused for the next request.
+/// The pairs of a request's query. The memory is reused for the next request.
 #[derive(Debug, Default)]
 pub(crate) struct QueryPairs {
     pairs: Vec<Pair>,
-    /// Whether the query arrived strictly encoded.
+    /// Whether the query was received in strict encoding.
     is_strict: bool,
-    /// The pairs, strictly encoded and concatenated. Empty before [`Query::encode`], or if the query arrived strictly
-    /// encoded.
+    /// The pairs in strict encoding, concatenated. Empty before [`Query::encode`] is called, or if the query was
+    /// received in strict encoding.
     strict: Vec<u8>,
 }
 
-/// Protocol parameters of a query, and its errors.
+/// The protocol parameters found in a query, and the query's errors.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ProtocolParameters {
-    /// Ranges of the decoded values; the first occurrence of each.
+    /// Ranges of the decoded values. If a parameter is repeated, its first occurrence counts.
     values: [Option<(usize, usize)>; Parameter::COUNT],
-    /// The first repeated protocol parameter.
+    /// The first protocol parameter that occurs more than once.
     pub(crate) twice: Option<Parameter>,
-    /// Error because of which the query has no canonical form.
+    /// The error that prevents the query from having a canonical form.
     pub(crate) fault: Option<Malformed>,
 }
 
-/// A query pair as received, decoded, and strictly encoded.
+/// A query pair in three forms: as received, decoded, and strictly encoded.
 #[derive(Clone, Copy, Debug)]
 struct Pair {
     raw: PairSpan,
@@ -104,7 +104,7 @@ struct Pair {
     is_signature: bool,
 }
 
-/// A name at `start..name_end` and a value at `value..end` of a text.
+/// Position of a pair within a text: its name at `start..name_end` and its value at `value..end`.
 #[derive(Clone, Copy, Debug)]
 struct PairSpan {
     start: usize,
@@ -113,7 +113,7 @@ struct PairSpan {
     end: usize,
 }
 
-/// Encoding of the query.
+/// How the query is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Encoding {
     Strict,
@@ -121,7 +121,7 @@ pub(crate) enum Encoding {
 }
 
 impl ProtocolParameters {
-    /// The value of a parameter in the decoded text.
+    /// Returns the value of a parameter from the decoded text.
     pub(crate) fn value<'a>(&self, parameter: Parameter, decoded: &'a [u8]) -> Option<&'a [u8]> {
         let (start, end) = self.values.get(parameter as usize).copied().flatten()?;
         decoded.get(start..end)
@@ -157,7 +157,7 @@ impl QueryPairs {
         found
     }
 
-    /// Adds one pair; returns whether it is strictly encoded.
+    /// Adds a pair and returns whether it is strictly encoded.
     fn take(
         &mut self,
         text: &[u8],
@@ -217,8 +217,8 @@ impl QueryPairs {
         Ok(name_is_strict && value_is_strict && equals.is_some())
     }
 
-    /// Writes every pair in strict encoding, unless the query arrived strictly encoded. The query must be free of
-    /// errors, and `decoded` unchanged since [`Query::read`].
+    /// Encodes every pair strictly, unless the query was received in strict encoding. The query must be free of errors,
+    /// and `decoded` must be unchanged since the call to [`Query::read`].
     pub(crate) fn encode(&mut self, decoded: &[u8]) {
         if self.is_strict {
             return;
@@ -240,13 +240,13 @@ impl QueryPairs {
         }
     }
 
-    /// Whether the raw form differs from the strict one.
+    /// Whether the raw form of the query differs from the strict one.
     pub(crate) const fn differs_raw(&self) -> bool {
         !self.is_strict
     }
 
-    /// Appends the canonical query: pairs sorted by name, then value, joined by `&`. `query` must be the text passed to
-    /// `read` and `encode`. The signature in a query is omitted.
+    /// Appends the canonical query: the pairs sorted by name and value, joined by `&`, without the signature. `query`
+    /// must be the text that was passed to `read` and `encode`.
     pub(crate) fn write(
         &mut self,
         out: &mut Vec<u8>,
@@ -298,7 +298,7 @@ impl PairSpan {
 
 // Query form: a presigned URL carries the parts as query parameters.
 
-/// Parts of a presigned request, borrowed from the decoded query.
+/// The parts of a presigned request, borrowed from the decoded query.
 #[derive(Clone, Copy)]
 pub(crate) struct Parts<'a> {
     pub(crate) credential: &'a [u8],
@@ -309,7 +309,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) token: Option<&'a [u8]>,
 }
 
-/// Whether a query contains a signature, or a part of one.
+/// Whether a query contains a signature or any part of one.
 pub(crate) fn is_signed(found: &ProtocolParameters, decoded: &[u8]) -> bool {
     let mut pieces = [
         Parameter::Algorithm,
@@ -320,7 +320,7 @@ pub(crate) fn is_signed(found: &ProtocolParameters, decoded: &[u8]) -> bool {
     pieces.any(|parameter| found.value(parameter, decoded).is_some())
 }
 
-/// Parses the parts of a presigned request from its decoded query. The request's lifetime may be at most `most`
+/// Parses the parts of a presigned request from its decoded query. The lifetime of the request must not exceed `most`
 /// seconds.
 pub(crate) fn read<'a>(
     found: &ProtocolParameters,
@@ -354,7 +354,7 @@ pub(crate) fn read<'a>(
     })
 }
 
-/// Parses a decimal number from 1 to `most`, with no more digits than `most`.
+/// Parses a decimal number from 1 to `most` that has no more digits than `most`.
 fn expires(text: &[u8], most: u32) -> Option<u32> {
     if text.is_empty() || text.len() > most.ilog10() as usize + 1 {
         return None;

@@ -1,49 +1,49 @@
-//! Refusals of requests: status, error type, text, and metrics label.
+//! Reasons for refusing requests, with their status, error type, text and metrics label.
 
 use crate::sigv4::{credential::Service, stamp::Stamp};
 use std::fmt;
 use strum::{IntoStaticStr, VariantArray};
 
-/// Reason why a request is refused. Displays as the text for the caller: ASCII without quotes, backslashes and angle
-/// brackets, containing nothing from the request but digits.
+/// Reason why a request is refused. Displays as the text for the caller: ASCII without quotes, backslashes or angle
+/// brackets, which contains nothing from the request except digits.
 ///
 /// The phrases `Signature expired` and `Signature not yet current` are part of the contract: the C SDK searches for
-/// them and corrects its clock.
+/// them in order to correct its clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// The request is not signed.
     Missing,
     /// A part of the signature is missing or malformed.
     Malformed(Malformed),
-    /// A protocol parameter is repeated in the query.
+    /// A protocol parameter occurs more than once in the query.
     Duplicate(&'static str),
-    /// The request was signed too long ago.
+    /// The signature has expired.
     Expired {
         /// Time of the signature.
         signed: Stamp,
         /// Current time of the server.
         now: Stamp,
-        /// Maximum accepted age.
+        /// Limit on the age of a signature that was exceeded.
         window: Window,
     },
-    /// The request was signed in the future.
+    /// The signature's time is in the future.
     Early {
         /// Time of the signature.
         signed: Stamp,
         /// Current time of the server.
         now: Stamp,
-        /// Maximum accepted lead over the server's clock.
+        /// Limit on the lead over the server's clock that was exceeded.
         window: Window,
     },
-    /// The credential's scope is wrong.
+    /// The scope of the credential is wrong.
     Scope(Scope),
     /// The access key id is unknown.
     UnknownKey,
-    /// The session token is absent, wrong or unexpected, although the signature is valid.
+    /// The signature is valid, but the session token is missing, wrong or unexpected.
     Token,
-    /// The key has expired; signature and token are valid.
+    /// The signature and token are valid, but the key has expired.
     TokenExpired,
-    /// The signature does not match; also when `host` is not signed or a signed header is absent.
+    /// The signature does not match, `host` is not signed, or a signed header is absent.
     Mismatch,
 }
 
@@ -54,79 +54,80 @@ pub enum Malformed {
     Algorithm,
     /// A part of the `Authorization` header is missing.
     HeaderPart(&'static str),
-    /// A part of the `Authorization` header is repeated or unknown.
+    /// A part of the `Authorization` header is duplicated or unknown.
     HeaderParts,
-    /// A header that must not be repeated occurs twice.
+    /// A header that must occur only once is repeated.
     HeaderTwice(&'static str),
-    /// Both `X-Amz-Date` and `Date` are missing.
+    /// The request contains neither `X-Amz-Date` nor `Date`.
     HeaderDate,
     /// A query parameter is missing.
     QueryPart(&'static str),
-    /// The format of the time is invalid.
+    /// The time is not in a valid format.
     Date,
-    /// `X-Amz-Expires` is not a number from 1 to this maximum.
+    /// `X-Amz-Expires` is not a number from 1 to the maximum, which the variant contains.
     Expires(u32),
     /// The credential does not have five elements, or its access key id is invalid.
     Credential,
-    /// `X-Amz-Expires` is not a number from 1 to the given maximum.
+    /// The signature does not consist of 64 hexadecimal digits.
     Signature,
     /// A percent sign in the query is not followed by two hexadecimal digits.
     Percent,
-    /// The name of a protocol parameter is percent-encoded. No client needs that, and a party that does not decode
-    /// names would see a different request from the signed one.
+    /// The name of a protocol parameter is percent-encoded. No client needs this, and a component that does not decode
+    /// names would see a request different from the one that was signed.
     Disguised,
-    /// The values of the query are percent-encoded twice.
+    /// The query's values are percent-encoded twice.
     EncodedTwice,
     /// There are more query parameters than [`crate::sigv4::QUERY_PARAMETERS_MAX`].
     TooMany,
 }
 
-/// The wrong element of a credential's scope.
+/// The element of a credential's scope that is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// The service; contains the expected one.
+    /// The service; contains the service that was expected.
     Service(Service),
-    /// The region.
+    /// The region does not match.
     Region,
-    /// The terminator, which must be `aws4_request`.
+    /// The last element, which must be `aws4_request`.
     Terminator,
-    /// The day, which must be that of the signature.
+    /// The day, which must be the day of the signature's time.
     Date {
-        /// The day in the scope, if it consists of eight digits.
+        /// The day given in the scope, if it consists of eight digits.
         scope: Option<[u8; 8]>,
         /// Day of the signature.
         signed: [u8; 8],
     },
 }
 
-/// Accepted clock difference, or lifetime of a URL. Displays as `5 min.` or `299 sec.`.
+/// A limit on the deviation of a signature's time: the clock tolerance or a URL's lifetime. Displays as `5 min.` or
+/// `299 sec.`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Window {
-    /// The clock tolerance, in seconds.
+    /// The tolerance for the client's clock, in seconds.
     Tolerance(u64),
     /// The `X-Amz-Expires` of a presigned URL, in seconds.
     Expires(u32),
 }
 
-/// Metrics labels of refusals.
+/// Metrics labels for refusals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Reason {
-    /// Corresponds to [`Refusal::Missing`].
+    /// The label for [`Refusal::Missing`].
     Missing,
-    /// Corresponds to [`Refusal::Malformed`] and [`Refusal::Duplicate`].
+    /// The label for [`Refusal::Malformed`] and [`Refusal::Duplicate`].
     Malformed,
-    /// Corresponds to [`Refusal::Expired`].
+    /// The label for [`Refusal::Expired`].
     Expired,
-    /// Corresponds to [`Refusal::Early`].
+    /// The label for [`Refusal::Early`].
     Early,
-    /// Corresponds to [`Refusal::Scope`].
+    /// The label for [`Refusal::Scope`].
     Scope,
-    /// Corresponds to [`Refusal::UnknownKey`].
+    /// The label for [`Refusal::UnknownKey`].
     UnknownKey,
-    /// Corresponds to [`Refusal::Token`] and [`Refusal::TokenExpired`].
+    /// The label for [`Refusal::Token`] and [`Refusal::TokenExpired`].
     Token,
-    /// Corresponds to [`Refusal::Mismatch`].
+    /// The label for [`Refusal::Mismatch`].
     Mismatch,
 }
 
@@ -134,7 +135,7 @@ impl Reason {
     /// Every reason, in declaration order.
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
-    /// The metric's label.
+    /// The label as used in metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
@@ -158,7 +159,7 @@ impl Refusal {
         }
     }
 
-    /// The error type, for the header `x-amzn-ErrorType`.
+    /// The error type, as sent in the header `x-amzn-ErrorType`.
     #[must_use]
     pub const fn error_type(self) -> &'static str {
         match self {
@@ -173,7 +174,7 @@ impl Refusal {
         }
     }
 
-    /// Metrics label of the refusal.
+    /// The metrics label for the refusal.
     #[must_use]
     pub const fn reason(self) -> Reason {
         match self {

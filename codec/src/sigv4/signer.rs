@@ -1,7 +1,7 @@
-//! Signing side: presigned URLs and signed API calls, for `heliograph presign` and for load tests.
+//! The signing side: presigned URLs and signed API calls, for `heliograph presign` and load tests.
 //!
-//! Pure: keys and time are arguments. Source: AWS, "Create a signed AWS API request"; the URL format is that of the KVS
-//! WebRTC SDK for JavaScript, the call format that of botocore (codec/PROTOCOL.md, SIG).
+//! Free of side effects: keys and time are arguments. Source: AWS, "Create a signed AWS API request"; the URL format is
+//! that of the KVS WebRTC SDK for JavaScript, the call format that of botocore (codec/PROTOCOL.md, SIG).
 
 use crate::sigv4::{ALGORITHM, SigningKey, Stamp, TERMINATOR};
 use crate::sigv4::{
@@ -18,7 +18,7 @@ pub struct Keys<'a> {
     pub access_key_id: &'a str,
     /// The secret access key.
     pub secret_access_key: &'a str,
-    /// The token of a temporary key.
+    /// The session token, for temporary keys only.
     pub session_token: Option<&'a str>,
 }
 
@@ -28,31 +28,31 @@ impl fmt::Debug for Keys<'_> {
     }
 }
 
-/// WebSocket upgrade that a presigned URL authorises.
+/// A WebSocket upgrade for which a URL is presigned.
 #[derive(Clone, Copy, Debug)]
 pub struct Upgrade<'a> {
-    /// Host and port, as clients send them in `Host`.
+    /// Host and port as sent in the `Host` header.
     pub host: &'a str,
     /// The ARN of the channel.
     pub channel_arn: &'a str,
     /// The viewer's client id; `None` for the master.
     pub client_id: Option<&'a str>,
-    /// Lifetime of the URL in seconds: 1 to 604 800.
+    /// Lifetime of the URL in seconds: 1 to 604,800.
     pub expires_s: u32,
     /// Current time, in seconds since 1970.
     pub now_s: u64,
 }
 
-/// A player's request that a presigned URL authorises: an offer, POSTed to the path of a channel.
+/// A player's request for which a URL is presigned: an offer that is POSTed to the path of a channel.
 #[derive(Clone, Copy, Debug)]
 pub struct Player<'a> {
-    /// Host and port, as clients send them in `Host`.
+    /// Host and port as sent in the `Host` header.
     pub host: &'a str,
-    /// Name of the player's channel.
+    /// Name of the channel to be played.
     pub channel: &'a str,
     /// The viewer's client id, as used in policies.
     pub client_id: &'a str,
-    /// Lifetime of the URL in seconds: 1 to 31 536 000.
+    /// Lifetime of the URL in seconds: 1 to 31,536,000.
     pub expires_s: u32,
     /// Current time, in seconds since 1970.
     pub now_s: u64,
@@ -61,7 +61,7 @@ pub struct Player<'a> {
 /// An API call: a POST with a JSON body.
 #[derive(Clone, Copy, Debug)]
 pub struct Call<'a> {
-    /// Host and port, as clients send them in `Host`.
+    /// Host and port as sent in the `Host` header.
     pub host: &'a str,
     /// The path, percent-encoded.
     pub path: &'a str,
@@ -71,17 +71,17 @@ pub struct Call<'a> {
     pub now_s: u64,
 }
 
-/// The headers of a signed call, without `Host` and `Content-Type`.
+/// The headers of a signed call, except `Host` and `Content-Type`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedHeaders<'a> {
     authorization: String,
     date: String,
-    /// The token of a temporary key.
+    /// The session token, for temporary keys only.
     session_token: Option<&'a str>,
 }
 
 impl SignedHeaders<'_> {
-    /// The header names and values.
+    /// The headers as pairs of name and value.
     pub fn lines(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let always = [
             ("Authorization", self.authorization.as_str()),
@@ -94,7 +94,7 @@ impl SignedHeaders<'_> {
     }
 }
 
-/// Signs requests for one region. Caches the key derived for the current day. Use one signer per thread.
+/// Signs requests for one region, caching the key derived for the current day. Each thread should use its own signer.
 #[derive(Clone, Debug)]
 pub struct Signer<'a> {
     keys: Keys<'a>,
@@ -103,12 +103,12 @@ pub struct Signer<'a> {
     scope: String,
     /// Signing key for `scope`.
     key: Option<SigningKey>,
-    /// Buffer for the canonical request, then for the string to sign.
+    /// Buffer for the canonical request and then for the string to sign.
     text: Vec<u8>,
 }
 
 impl<'a> Signer<'a> {
-    /// Creates a signer with these keys for this region.
+    /// Creates a signer with the given keys for a region.
     #[must_use]
     pub const fn new(keys: Keys<'a>, region: &'a str) -> Self {
         Self {
@@ -120,12 +120,12 @@ impl<'a> Signer<'a> {
         }
     }
 
-    /// Returns path and query of a presigned URL: everything after the host.
+    /// Returns the path and query of a presigned URL, that is, everything after the host.
     pub fn presign(&mut self, upgrade: &Upgrade<'_>) -> String {
         self.presigned("/", Some(upgrade.channel_arn), upgrade)
     }
 
-    /// Returns path and query of a player's URL. The query alone is the player's token.
+    /// Returns the path and query of a player's URL. The query alone serves as the player's token.
     pub fn presign_player(&mut self, player: &Player<'_>) -> String {
         let upgrade = Upgrade {
             host: player.host,
@@ -216,8 +216,8 @@ impl<'a> Signer<'a> {
         }
     }
 
-    /// Clears the buffer for a canonical request, and updates the scope if the day has changed. Returns the time in the
-    /// format to sign.
+    /// Clears the buffer for a new canonical request, and updates the scope if the day has changed. Returns the time in
+    /// the format to be signed.
     fn begin(&mut self, now_s: u64) -> [u8; 16] {
         let time = Stamp::from_epoch(now_s).basic();
         let day = text_of(&time).get(..DAY_BYTES).unwrap_or_default();
@@ -248,17 +248,17 @@ fn push_pair(target: &mut String, name: &str, value: &str) {
     crate::http::encode(target, value);
 }
 
-/// Converts digits and letters to text.
+/// Converts ASCII digits and letters to a `str`.
 fn text_of(ascii: &[u8]) -> &str {
     std::str::from_utf8(ascii).unwrap_or_default()
 }
 
-/// The signed `Content-Type` of a call's body.
+/// The `Content-Type` of a call's body, which is signed.
 pub const JSON: &str = "application/json";
 const SERVICE: &str = "kinesisvideo";
 /// Length of `YYYYMMDD`.
 const DAY_BYTES: usize = 8;
-/// Initial capacity for path and query without a session token.
+/// Initial capacity for the path and query, excluding a session token, in bytes.
 const TARGET_BYTES: usize = 640;
-/// Length of a percent-encoded byte.
+/// Length of a percent-encoded byte, in characters.
 const ESCAPED_BYTES: usize = 3;

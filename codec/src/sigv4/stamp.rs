@@ -1,26 +1,27 @@
-//! Time of a signature: `20260102T030405Z`, and the two formats of the `Date` header.
+//! The time of a signature: its basic format, `20260102T030405Z`, and the formats accepted in the `Date` header.
 
 use crate::calendar::{civil, days};
 use std::fmt;
 
-/// A time in seconds since 1970 UTC, from year 0 to year 9999, as used in signatures.
+/// A time as used in signatures, in seconds since 1970 UTC, between the years 0 and 9999.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stamp(i64);
 
 impl Stamp {
-    /// The time this many seconds after 1970; saturates at the last second of the year 9999.
+    /// Creates a stamp from seconds since 1970; saturates at the last second of the year 9999.
     #[must_use]
     pub fn from_epoch(seconds: u64) -> Self {
         Self(i64::try_from(seconds).map_or(LAST_SECOND, |seconds| seconds.min(LAST_SECOND)))
     }
 
-    /// Seconds since 1970, negative for earlier times.
+    /// Seconds since 1970; negative for earlier times.
     #[must_use]
     pub const fn epoch(self) -> i64 {
         self.0
     }
 
-    /// Parses only ISO 8601's basic format, `YYYYMMDD'T'HHMMSS'Z'`. `None` for an invalid time.
+    /// Parses a time in ISO 8601's basic format, `YYYYMMDD'T'HHMMSS'Z'`, and no other. Returns `None` if the time is
+    /// invalid.
     #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {
         let text: &[u8; 16] = text.try_into().ok()?;
@@ -51,8 +52,8 @@ impl Stamp {
         Self::of(year, month, day, time)
     }
 
-    /// Parses a `Date` header: an IMF-fixdate (RFC 9110 section 5.6.7), botocore's format with a numeric zone of zero,
-    /// or the basic format.
+    /// Parses a `Date` header, which is an IMF-fixdate (RFC 9110 section 5.6.7), botocore's format with a numeric zone
+    /// offset of zero, or the basic format.
     #[must_use]
     pub fn parse_date_header(text: &[u8]) -> Option<Self> {
         if text.len() == 16 {

@@ -1,4 +1,4 @@
-//! Verification: a claim is parsed from a request, then checked with the key that it names.
+//! Verification: parses a claim from a request, and checks the claim with the key that it names.
 
 use crate::http::Head;
 use crate::sigv4::canonical::{Places, Source, bare_host, string_to_sign};
@@ -14,36 +14,39 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{Context, Digest, SHA256, digest};
 use std::{fmt, iter};
 
-/// Requirements for a request.
+/// Requirements that a request must meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestRules<'a> {
-    /// The expected service in the scope.
+    /// The service expected in the scope.
     pub service: Service,
-    /// The expected region in the scope; `None` accepts any.
+    /// The region expected in the scope; `None` accepts any region.
     pub region: Option<&'a str>,
     /// Current time of the server, in seconds since 1970 UTC.
     pub now_s: u64,
-    /// Tolerance for a client's clock, in seconds, unless its key overrides it; at most [`CLOCK_TOLERANCE_S_MAX`].
+    /// Tolerance for clients' clocks in seconds, unless overridden by a client's key; at most
+    /// [`CLOCK_TOLERANCE_S_MAX`].
     pub clock_tolerance_s: u64,
-    /// Whether an empty session token counts as absent.
+    /// Whether an empty session token is treated as absent.
     pub empty_token_is_none: bool,
 }
 
-/// A key looked up by the caller.
+/// An access key, looked up by the caller.
 #[derive(Clone, Copy)]
 pub struct AccessKey<'a> {
     /// The secret access key.
     pub secret_access_key: &'a str,
-    /// Token of a temporary key. Requests must include it; requests with other keys must not include any.
+    /// Session token of a temporary key, which requests must include. Requests signed with other keys must not include
+    /// a token.
     pub session_token: Option<&'a str>,
-    /// Expiry of a temporary key, in seconds since 1970 UTC, inclusive.
+    /// Expiry time of a temporary key, in seconds since 1970 UTC, inclusive.
     pub expires_s: Option<u64>,
-    /// Clock tolerance for this client in seconds, overriding that of [`RequestRules`]; at most
+    /// Clock tolerance for this client in seconds, overriding the one in [`RequestRules`]; at most
     /// [`CLOCK_TOLERANCE_S_MAX`].
     pub clock_tolerance_s: Option<u64>,
 }
 
-/// Verifies requests one at a time. Owns reusable buffers, which take a few KiB after the first request. One per shard.
+/// Verifies requests one at a time. Owns reusable buffers, which take a few KiB after the first request. There is one
+/// verifier per shard.
 #[derive(Default)]
 pub struct Verifier {
     query: QueryPairs,
@@ -51,18 +54,18 @@ pub struct Verifier {
     canonical_request: Vec<u8>,
     string_to_sign: Vec<u8>,
     hashed_bytes: u64,
-    /// The last request, if it was refused for a signature mismatch.
+    /// The last request, if it was refused because of a signature mismatch.
     pub(crate) refused: Option<Refused>,
 }
 
-/// A request whose parts, scope and time are valid, but whose signature is not yet checked. Exists while the key is
-/// looked up.
+/// A request whose signature parts, scope and time are valid but whose signature has not been checked yet. Exists while
+/// the caller looks up the key.
 ///
-/// Borrows the [`Verifier`]: a caller that waits for the request's body parses the head again when the body has
-/// arrived.
+/// Borrows the [`Verifier`]. A caller that must wait for the request's body therefore parses the head again once the
+/// body has arrived.
 pub struct Claim<'a> {
     head: &'a Head<'a>,
-    /// Method that was signed. It and `query_text` differ from those of `head` if a token is verified.
+    /// Method that was signed. When a token is verified, `method` and `query_text` differ from those in `head`.
     method: &'a str,
     query_text: &'a str,
     now: Stamp,
@@ -71,7 +74,7 @@ pub struct Claim<'a> {
     signed_headers: &'a [u8],
     signature: [u8; 32],
     signed: Stamp,
-    /// The formatted time `signed`, stored because it is needed twice.
+    /// The time `signed` in formatted form, stored because it is used twice.
     moment: [u8; 16],
     token: Option<&'a [u8]>,
     carrier: Signed,
@@ -84,19 +87,19 @@ pub struct Claim<'a> {
     refused: &'a mut Option<Refused>,
 }
 
-/// Location of a signature.
+/// The location of a signature in the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Signed {
     /// In the `Authorization` header.
     Header,
     /// In the query, with a lifetime.
     Query {
-        /// The value of `X-Amz-Expires`, in seconds.
+        /// The value of `X-Amz-Expires`: the lifetime in seconds.
         expires_s: u32,
     },
 }
 
-/// The parts of a request that contain its signature or are covered by it.
+/// The parts of a request that either form its signature or are covered by it.
 struct Read<'a> {
     header: Option<header::Parts<'a>>,
     method: &'a str,
@@ -104,14 +107,14 @@ struct Read<'a> {
     expires_s_max: u32,
 }
 
-/// The form in which a signature matched.
+/// The form of the request for which the signature matched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Form {
     /// Signed in the `Authorization` header.
     Header,
-    /// Presigned; the query encoded as AWS prescribes.
+    /// Presigned, with the query encoded as AWS prescribes.
     Strict,
-    /// Presigned; the query as received, possibly with another host or path.
+    /// Presigned, with the query as received and possibly another host or path.
     Raw,
 }
 
@@ -120,13 +123,13 @@ pub enum Form {
 pub struct Verified<'a> {
     /// Access key id of the signer. Visible ASCII, 1 to 128 bytes.
     pub access_key_id: &'a str,
-    /// Region of the scope.
+    /// Region given in the scope.
     pub region: &'a str,
-    /// The form in which the signature matched.
+    /// The form of the request for which the signature matched.
     pub form: Form,
-    /// Time of the signature, by the client's clock.
+    /// Time of the signature according to the client's clock.
     pub signed: Stamp,
-    /// The signed path; the path after the host if the host was signed with one.
+    /// The path that was signed. If the host was signed together with a path, that path.
     pub path: &'a str,
 }
 
@@ -137,11 +140,11 @@ impl Verifier {
         Self::default()
     }
 
-    /// Parses the signature of a request, and refuses requests that no key could make valid.
+    /// Parses the signature of a request, refusing requests that no key could make valid.
     ///
     /// # Errors
-    /// [`Refusal::Missing`], [`Refusal::Malformed`], [`Refusal::Duplicate`], [`Refusal::Scope`]; [`Refusal::Expired`]
-    /// and [`Refusal::Early`] if the time is outside every possible clock tolerance.
+    /// Returns [`Refusal::Missing`], [`Refusal::Malformed`], [`Refusal::Duplicate`] or [`Refusal::Scope`];
+    /// [`Refusal::Expired`] or [`Refusal::Early`] if the time is outside every possible clock tolerance.
     pub fn read<'a>(
         &'a mut self,
         head: &'a Head<'a>,
@@ -157,8 +160,8 @@ impl Verifier {
         self.claim(head, read, rules)
     }
 
-    /// Parses the token of a player, wherever in the request it was found: the query of a URL presigned for `GET`, with
-    /// a lifetime of up to [`PLAYER_EXPIRES_S_MAX`]. The claim is verified without a body.
+    /// Parses a player's token, regardless of where in the request it was found. The token is the query of a URL
+    /// presigned for `GET`, with a lifetime of up to [`PLAYER_EXPIRES_S_MAX`]. The claim is verified without a body.
     ///
     /// # Errors
     /// See [`Self::read`].
@@ -178,7 +181,7 @@ impl Verifier {
         self.claim(head, read, rules)
     }
 
-    /// Discards the last request, so that an early refusal of the next one is not shown with parts of it.
+    /// Discards the last request, so that its parts are not displayed if the next one is refused early.
     fn forget(&mut self) {
         self.refused = None;
         self.canonical_request.clear();
@@ -264,21 +267,21 @@ impl Verifier {
         Ok(claim)
     }
 
-    /// The canonical request of the last head, as far as it was written; empty after a refusal before verification. May
-    /// contain a session token, which must be removed before display.
+    /// The canonical request for the last head, as much of it as was written; empty if the request was refused before
+    /// verification. May contain a session token, which must be removed before display.
     #[must_use]
     pub fn canonical_request(&self) -> &[u8] {
         &self.canonical_request
     }
 
-    /// Number of bytes of canonical requests and bodies hashed since the verifier was created, a measure of the work of
-    /// [`Claim::verify`].
+    /// Total number of bytes of canonical requests and bodies hashed since the verifier was created, as a measure of
+    /// the work done by [`Claim::verify`].
     #[must_use]
     pub const fn hashed_bytes(&self) -> u64 {
         self.hashed_bytes
     }
 
-    /// The string to sign of the last head; empty after a refusal before verification.
+    /// The string to sign for the last head; empty if the request was refused before verification.
     #[must_use]
     pub fn string_to_sign(&self) -> &[u8] {
         &self.string_to_sign
@@ -286,40 +289,42 @@ impl Verifier {
 }
 
 impl<'a> Claim<'a> {
-    /// The access key id that the request names. Visible ASCII, 1 to 128 bytes.
+    /// The access key id named in the request. Visible ASCII, 1 to 128 bytes.
     #[must_use]
     pub const fn access_key_id(&self) -> &'a str {
         self.credential.access_key_id
     }
 
-    /// The region of the scope.
+    /// The region given in the scope.
     #[must_use]
     pub const fn region(&self) -> &'a str {
         self.credential.region
     }
 
-    /// The request's session token, not yet verified. Keys that are not stored on the server are unsealed from it.
+    /// The request's session token, which has not been verified yet. For keys that are not stored on the server, the
+    /// key is unsealed from this token.
     #[must_use]
     pub const fn session_token(&self) -> Option<&'a [u8]> {
         self.token
     }
 
-    /// Marks the claim as that of an upgrade. At the path of an endpoint, other signed paths are then also tried.
+    /// Marks the claim as belonging to an upgrade request. If the request's path is that of an endpoint, verification
+    /// then also tries other paths.
     #[must_use]
     pub const fn of_upgrade(mut self) -> Self {
         self.is_upgrade = true;
         self
     }
 
-    /// Verifies the signature, which covers the whole body, with the key of [`Self::access_key_id`], or `None` if it is
-    /// unknown. Costs one SHA-256 of the canonical request and one of the body. A short canonical request may be hashed
-    /// again: once for the query as received and, in either encoding of the query, once if its host has a port and four
-    /// times for an upgrade at the path of an endpoint.
+    /// Verifies the signature, which covers the whole body. `key` is the key with the id [`Self::access_key_id`], or
+    /// `None` if it is unknown. Costs one SHA-256 of the canonical request and one of the body. A short canonical
+    /// request may be hashed again: once for the query as received and, for each encoding of the query, once if the
+    /// host has a port and four times for an upgrade at the path of an endpoint.
     ///
     /// # Errors
-    /// [`Refusal::Expired`] and [`Refusal::Early`] according to the key's clock tolerance; [`Refusal::Mismatch`],
-    /// [`Refusal::UnknownKey`]; then [`Refusal::Token`] and [`Refusal::TokenExpired`], which only the holder of the
-    /// secret can observe.
+    /// Returns [`Refusal::Expired`] or [`Refusal::Early`] according to the key's clock tolerance; then
+    /// [`Refusal::Mismatch`] or [`Refusal::UnknownKey`]; then [`Refusal::Token`] or [`Refusal::TokenExpired`], which
+    /// only the holder of the secret can observe.
     pub fn verify(
         mut self,
         key: Option<&AccessKey<'_>>,
@@ -365,9 +370,9 @@ impl<'a> Claim<'a> {
         })
     }
 
-    /// Tries each accepted form of the request and returns the one whose signature matches with this key, along with
-    /// the signed path; `None` if no form matches. The canonical request is then that of the request as received, for
-    /// operators to compare with the client's.
+    /// Tries each accepted form of the request and returns the one for which the signature matches under this key,
+    /// together with the signed path; `None` if no form matches. In that case, the canonical request in the buffer is
+    /// that of the request as received, for operators to compare with the client's.
     fn matching_form(
         &mut self,
         signing_key: &SigningKey,
@@ -429,7 +434,7 @@ impl<'a> Claim<'a> {
         }))
     }
 
-    /// The first of these forms of the canonical request in which the signature matches.
+    /// Returns the first of the given forms of the canonical request for which the signature matches.
     fn first_match(
         &mut self,
         signing_key: &SigningKey,
@@ -442,8 +447,8 @@ impl<'a> Claim<'a> {
         })
     }
 
-    /// Hash of the canonical request with another path or host; `None` if the form omits the port and the host has
-    /// none.
+    /// Computes the hash of the canonical request with another path or host; returns `None` if the form omits the port
+    /// and the host has none.
     fn hash_of(&self, form: &OtherForm, places: &Places) -> Option<Digest> {
         let text = &self.canonical_request;
         let sent = str::from_utf8(text.get(places.host.clone())?).ok()?;
@@ -466,7 +471,7 @@ impl<'a> Claim<'a> {
         Some(context.finish())
     }
 
-    /// Checks whether the signature matches a canonical request with this hash.
+    /// Whether the signature matches a canonical request with this hash.
     fn is_of(&mut self, signing_key: &SigningKey, request_hash: Digest) -> bool {
         *self.hashed_bytes += self.canonical_request.len() as u64;
         let scope = self.credential.scope;
@@ -480,7 +485,7 @@ impl<'a> Claim<'a> {
         verify_slices_are_equal(&signature, &self.signature).is_ok()
     }
 
-    /// Checks that the request was signed within the tolerance. Refusals report `told` as the tolerance.
+    /// Checks that the request was signed within the tolerance. A refusal reports `told` as the tolerance.
     fn check_clock(&self, tolerance_s: u64, told: u64) -> Result<(), Refusal> {
         let (signed, now) = (self.signed, self.now);
         if signed > now.after(tolerance_s) {
@@ -505,7 +510,7 @@ impl<'a> Claim<'a> {
     }
 }
 
-/// Checks that the token is the key's, and that the key has not expired.
+/// Checks that the token belongs to the key and that the key has not expired.
 fn check_token(key: &AccessKey<'_>, sent: Option<&[u8]>, now: Stamp) -> Result<(), Refusal> {
     let is_right = match (key.session_token, sent) {
         (Some(own), Some(sent)) => verify_slices_are_equal(own.as_bytes(), sent).is_ok(),
@@ -524,7 +529,7 @@ fn check_token(key: &AccessKey<'_>, sent: Option<&[u8]>, now: Stamp) -> Result<(
     Ok(())
 }
 
-/// The hexadecimal SHA-256 of a body.
+/// Computes the hexadecimal SHA-256 of a body.
 fn payload_hash(body: &[u8]) -> [u8; 64] {
     if body.is_empty() {
         return *EMPTY_SHA256;
@@ -556,19 +561,20 @@ impl fmt::Debug for Claim<'_> {
     }
 }
 
-/// Maximum length of a strict canonical request for which other forms are also tried, in bytes. Those forms are for
-/// URLs from SDKs, whose longest parts are the token (4 KiB) and the ARN (1 KiB); a longer request is hashed only once.
+/// Maximum length of a strict canonical request for which other forms are also tried, in bytes. The other forms occur
+/// in URLs from SDKs, whose longest parts are the token (4 KiB) and the ARN (1 KiB); a longer request is hashed only
+/// once.
 const AGAIN_BYTES_MAX: usize = 8 * 1024;
 
-/// The SHA-256 of the empty string.
+/// The hexadecimal SHA-256 of the empty string.
 pub(crate) const EMPTY_SHA256: &[u8; 64] =
     b"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
-/// Access key id under which the cached keys of all unknown ids are stored. No real id is empty, so these keys have
-/// separate entries.
+/// Access key id under which the cached keys of all unknown ids are stored. Since no real id is empty, these keys have
+/// entries of their own.
 const UNKNOWN_ID: &str = "";
 
-/// Secret used for unknown keys, as long as real ones.
+/// Key used to verify requests with an unknown id, with a secret as long as real ones.
 const UNKNOWN: AccessKey<'static> = AccessKey {
     secret_access_key: "0000000000000000000000000000000000000000",
     session_token: None,

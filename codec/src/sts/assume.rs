@@ -1,4 +1,4 @@
-//! Parameters of AssumeRole.
+//! Parameters of AssumeRole and AssumeRoleWithWebIdentity.
 
 use crate::control::{TAGS_MAX, Tag};
 use crate::sts::POLICY_ARNS_MAX;
@@ -18,25 +18,25 @@ pub struct AssumeRole {
     pub role: RoleArn,
     /// The name of the session: 2 to 64 characters of `[a-zA-Z0-9_+=,.@-]`.
     pub session_name: Box<str>,
-    /// Lifetime of the credentials, in seconds; `None` means an hour, or the role's maximum if shorter.
+    /// Lifetime of the credentials, in seconds; `None` means one hour, or the role's maximum if that is shorter.
     pub duration_s: Option<u32>,
-    /// Session policy, which limits the role's rights: 1 to 2,048 characters of JSON, not parsed here.
+    /// Session policy, which restricts the role's permissions: 1 to 2,048 characters of JSON, not parsed here.
     pub policy: Option<Box<str>>,
-    /// ARNs of policies that limit the role's rights, at most [`POLICY_ARNS_MAX`].
+    /// ARNs of policies that restrict the role's permissions, at most [`POLICY_ARNS_MAX`].
     pub policy_arns: Vec<Box<str>>,
     /// Secret shared between the caller and the role's owner: 2 to 1,224 characters.
     pub external_id: Option<Box<str>>,
-    /// Session tags, at most 50, with keys that are unique case-insensitively.
+    /// Session tags, at most 50. Their keys must differ in more than case.
     pub tags: Vec<Tag>,
-    /// Keys from `tags` that are passed on to roles that the session assumes.
+    /// Keys from `tags` that are passed on when the session assumes further roles.
     pub transitive_tag_keys: Vec<Box<str>>,
     /// The source identity, which identifies the person or program using the session: 2 to 64 characters from the same
-    /// set as in session names.
+    /// set as session names.
     pub source_identity: Option<Box<str>>,
 }
 
 impl AssumeRole {
-    /// Creates a request with a role and session name, without options.
+    /// Creates a request with a role and a session name and no optional parameters.
     #[must_use]
     pub fn new(role: RoleArn, session_name: &str) -> Self {
         Self {
@@ -56,14 +56,15 @@ impl AssumeRole {
 /// A request for AssumeRoleWithWebIdentity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AssumeRoleWithWebIdentity {
-    /// The provider's token.
+    /// The identity provider's token.
     pub token: WebToken,
-    /// The requested session, without the options that exist only in AssumeRole.
+    /// The requested session, without those options that only AssumeRole supports.
     pub role: AssumeRole,
 }
 
-/// Session parameters that AssumeRole takes from its request, and AssumeRoleWithWebIdentity from the provider's token.
-/// Source: IAM User Guide, "Pass session tags in AWS STS", "Monitor and control actions taken with assumed roles".
+/// Session parameters that AssumeRole takes from its request and AssumeRoleWithWebIdentity takes from the identity
+/// provider's token. Source: IAM User Guide, "Pass session tags in AWS STS", "Monitor and control actions taken with
+/// assumed roles".
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SessionClaims {
     /// See [`AssumeRole::tags`].
@@ -96,7 +97,7 @@ impl SessionClaims {
 }
 
 impl AssumeRole {
-    /// Adds the parameters from a token to the session.
+    /// Adds the parameters from a provider's token to the session.
     #[must_use]
     pub fn with_claims(&self, claims: SessionClaims) -> Self {
         Self {
@@ -108,12 +109,12 @@ impl AssumeRole {
     }
 }
 
-/// Token of an OpenID provider, 4 to 20,000 characters long. Debug output hides it.
+/// A token from an OpenID provider, 4 to 20,000 characters long. Debug output hides it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct WebToken(Box<str>);
 
 impl WebToken {
-    /// The token's text, for verification only.
+    /// The token as text. Intended only for verification.
     #[must_use]
     pub const fn reveal(&self) -> &str {
         &self.0
@@ -133,7 +134,7 @@ pub struct RoleArn {
 }
 
 impl RoleArn {
-    /// Parses a role's ARN; `None` if it is invalid. Names have 1 to 64 characters.
+    /// Parses the ARN of a role; returns `None` if it is invalid. Role names have 1 to 64 characters.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (account, name) = split(text)?;
@@ -149,7 +150,7 @@ impl RoleArn {
         &self.text
     }
 
-    /// The account: 12 digits.
+    /// The account id: 12 digits.
     #[must_use]
     pub fn account(&self) -> &str {
         split(&self.text).unwrap_or_default().0
@@ -257,7 +258,7 @@ fn checked_role(text: Option<&str>) -> Result<RoleArn, Error> {
     })
 }
 
-/// Validates `PolicyArns`. Whether these policies exist is checked elsewhere.
+/// Validates `PolicyArns`. The existence of the policies is checked elsewhere.
 fn checked_policy_arns(form: &mut FormParameters) -> Result<Vec<Box<str>>, Error> {
     let entries = form.take_list("PolicyArns", ["arn"]);
     if entries.len() > POLICY_ARNS_MAX {
@@ -285,7 +286,7 @@ fn checked_tags(form: &mut FormParameters) -> Result<Vec<Tag>, Error> {
     tags_within(entries)
 }
 
-/// Checks the number of session tags: at most [`TAGS_MAX`].
+/// Checks that there are at most [`TAGS_MAX`] session tags.
 fn tags_within(
     entries: impl ExactSizeIterator<Item = Result<(String, String), Error>>,
 ) -> Result<Vec<Tag>, Error> {
@@ -328,7 +329,7 @@ fn checked_tag_text(value: &str, text: &str, chars: RangeInclusive<usize>) -> Re
     Err(invalid(value, broken))
 }
 
-/// Validates `TransitiveTagKeys`: each must be the key of a tag.
+/// Validates `TransitiveTagKeys`: each must be the key of a session tag.
 fn checked_transitive(form: &mut FormParameters, tags: &[Tag]) -> Result<Vec<Box<str>>, Error> {
     let entries = form.take_list("TransitiveTagKeys", [""]).into_iter();
     let keys = entries.map(|[key]| key.unwrap_or_default());

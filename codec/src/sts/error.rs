@@ -1,20 +1,20 @@
-//! Errors of requests, and their wire format.
+//! Errors returned for requests, and their wire format.
 
 use crate::{sigv4::Refusal, sts::xml};
 use std::borrow::Cow;
 use strum::{IntoStaticStr, VariantArray};
 
-/// Refusal of a request: an error code and a text for the caller.
+/// An STS error: its code and the text sent to the caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
-    /// The code.
+    /// The error code.
     pub kind: ErrorKind,
-    /// Text of one or two sentences. Quotes at most a short word or number from the request.
+    /// Error text of one or two sentences. Quotes at most a short word or number from the request.
     pub message: Cow<'static, str>,
 }
 
 impl Error {
-    /// Creates an error with this code and text.
+    /// Creates an error with the given code and text.
     #[must_use]
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         Self {
@@ -25,7 +25,7 @@ impl Error {
 }
 
 impl From<Refusal> for Error {
-    /// Converts a signature error. STS uses different names for these errors, but the same statuses and texts.
+    /// Converts a signature error. STS uses other names for these errors, but the same statuses and texts.
     fn from(refusal: Refusal) -> Self {
         let kind = match refusal {
             Refusal::Missing => ErrorKind::MissingAuthenticationToken,
@@ -44,15 +44,16 @@ impl From<Refusal> for Error {
 
 /// The error codes of STS.
 ///
-/// Source: AWS STS API Reference, "Common Errors" and the errors of GetFederationToken; for `SignatureDoesNotMatch`,
-/// `ExpiredToken` and `AccessDenied`, which those pages omit or spell differently, observed responses of the service.
+/// Source: AWS STS API Reference, "Common Errors" and the errors of GetFederationToken. `SignatureDoesNotMatch`,
+/// `ExpiredToken` and `AccessDenied`, which those pages omit or spell differently, follow observed responses of the
+/// service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
 pub enum ErrorKind {
     /// The form is malformed, or contains unknown or repeated parameters.
     InvalidQueryParameter,
     /// `Action` is missing.
     MissingAction,
-    /// The action or version is unknown.
+    /// The action or API version is unknown.
     InvalidAction,
     /// A parameter is missing or violates its constraints.
     ValidationError,
@@ -60,7 +61,7 @@ pub enum ErrorKind {
     InvalidParameterValue,
     /// The policy is invalid.
     MalformedPolicyDocument,
-    /// The policy and tags are too long for a session token.
+    /// The policy and tags together are too long for a session token.
     PackedPolicyTooLarge,
     /// A rate limit was exceeded.
     Throttling,
@@ -68,23 +69,23 @@ pub enum ErrorKind {
     IncompleteSignature,
     /// The request has no signature.
     MissingAuthenticationToken,
-    /// The signature does not match, or is for another time, region or service.
+    /// The signature does not match or is for a different time, region or service.
     SignatureDoesNotMatch,
-    /// The key or session token is unknown.
+    /// The access key id or session token is unknown.
     InvalidClientTokenId,
     /// The session token has expired.
     ExpiredToken,
     /// The policy denies the request.
     AccessDenied,
-    /// An internal error of the service.
+    /// The service encountered an internal error.
     InternalFailure,
-    /// The service is at capacity or draining: retry elsewhere or later.
+    /// The service is at capacity or draining; the client should retry elsewhere or later.
     ServiceUnavailable,
-    /// The provider's token is invalid.
+    /// The identity provider's token is invalid.
     InvalidIdentityToken,
-    /// The provider's token has expired.
+    /// The identity provider's token has expired.
     ExpiredTokenException,
-    /// A claim of the provider's token violates a rule.
+    /// A claim in the identity provider's token violates a rule.
     #[strum(serialize = "IDPRejectedClaim")]
     IdpRejectedClaim,
 }
@@ -125,7 +126,7 @@ impl ErrorKind {
         }
     }
 
-    /// The party at fault, as sent in `<Type>`.
+    /// The party responsible for the error, as sent in `<Type>`.
     const fn blame(self) -> &'static str {
         if self.status() < 500 {
             "Sender"
@@ -135,7 +136,7 @@ impl ErrorKind {
     }
 }
 
-/// Appends an error's body.
+/// Appends the body of an error response.
 pub fn error_body(out: &mut Vec<u8>, kind: ErrorKind, message: &str, request_id: &str) {
     xml::open_root(out, "ErrorResponse");
     xml::open(out, "Error");
@@ -147,7 +148,8 @@ pub fn error_body(out: &mut Vec<u8>, kind: ErrorKind, message: &str, request_id:
     xml::close(out, "ErrorResponse");
 }
 
-/// Returns a word from the request for use in an error text, or `(unprintable)` if it is too long or not plain.
+/// Returns a word from the request for use in an error text, or `(unprintable)` if the word is too long or contains
+/// special characters.
 pub(crate) fn shown(text: &str) -> &str {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
     if (1..=SHOWN_BYTES_MAX).contains(&text.len()) && text.bytes().all(plain) {
@@ -157,7 +159,7 @@ pub(crate) fn shown(text: &str) -> &str {
     }
 }
 
-/// Maximum length of a word from a request quoted in an error, in bytes.
+/// Maximum length of a word from a request that is quoted in an error text, in bytes.
 const SHOWN_BYTES_MAX: usize = 64;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! Bodies of type `application/x-www-form-urlencoded`: splitting, decoding, and parameter constraints.
+//! Request bodies of type `application/x-www-form-urlencoded`: splitting and decoding them, and validating parameters.
 //!
-//! Source: WHATWG URL Standard, section 5.1, "application/x-www-form-urlencoded parsing". Unlike there, invalid UTF-8
-//! and invalid percent-encoding are rejected, because two parsers might disagree about what was signed.
+//! Source: WHATWG URL Standard, section 5.1, "application/x-www-form-urlencoded parsing". In contrast to the standard,
+//! invalid UTF-8 and invalid percent-encoding are rejected, because two parsers might disagree about what was signed.
 
 use crate::http::{self, QueryError};
 use crate::sts::error::{Error, ErrorKind, shown};
@@ -10,11 +10,11 @@ use crate::sts::{DURATION_S_DEFAULT, DURATION_S_MAX, PARAMETERS_MAX, POLICY_CHAR
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-/// The decoded parameters of a body, in order, with unique names. Kept for one request.
+/// The decoded parameters of a body, in order, with unique names. Exists for the duration of one request.
 pub(crate) struct FormParameters(Vec<(String, String)>);
 
 impl FormParameters {
-    /// Splits and decodes a body.
+    /// Splits a body into parameters and decodes them.
     pub(crate) fn parse(body: &[u8]) -> Result<Self, Error> {
         let body = std::str::from_utf8(body).map_err(|_| malformed("is not UTF-8"))?;
         let mut parameters: Vec<(String, String)> = Vec::new();
@@ -34,9 +34,9 @@ impl FormParameters {
         Ok(Self(parameters))
     }
 
-    /// Removes a list, `NAME.member.1.MEMBER` and so on, and returns the values of `members` for each entry, ordered by
-    /// its number. An empty string in `members` denotes the entry itself. An empty list may be sent as its name with an
-    /// empty value, as SDKs do.
+    /// Removes a list, sent as `NAME.member.1.MEMBER` and so on, and returns the values of `members` for each entry,
+    /// ordered by entry number. An empty string in `members` denotes the entry itself. An empty list may be sent as its
+    /// name with an empty value, as SDKs do.
     pub(crate) fn take_list<const N: usize>(
         &mut self,
         list: &str,
@@ -76,13 +76,13 @@ impl FormParameters {
         Some(self.0.swap_remove(position).1)
     }
 
-    /// Names and values of the remaining parameters.
+    /// Names and values of the parameters that have not been taken yet.
     pub(crate) fn left(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (&**name, &**value))
     }
 }
 
-/// Decodes a name or value once: `+` is a space, `%2B` a plus.
+/// Decodes a name or value once: `+` becomes a space, and `%2B` a plus sign.
 fn decode(text: &str) -> Result<String, Error> {
     let text = text.replace('+', " ");
     match http::decode(&text) {
@@ -101,22 +101,22 @@ fn malformed(what: &str) -> Error {
 
 // Constraints of parameters, and the errors for violations.
 
-/// Character set of a parameter, with its pattern in the model.
+/// The permitted characters of a parameter, with the corresponding pattern from the service model.
 pub(crate) struct FormLetters {
     /// Characters permitted in addition to `[A-Za-z0-9_]`.
     pub(crate) more: &'static str,
-    /// Pattern in the model.
+    /// Pattern from the service model.
     pub(crate) pattern: &'static str,
 }
 
-/// Characters of names: `[\w+=,.@-]*`. Source: model, shapes `userNameType`, `roleSessionNameType`,
+/// Permitted characters of names: `[\w+=,.@-]*`. Source: model, shapes `userNameType`, `roleSessionNameType`,
 /// `sourceIdentityType`.
 pub(crate) const NAMES: FormLetters = FormLetters {
     more: "+=,.@-",
     pattern: "[\\w+=,.@-]*",
 };
 
-/// Characters of external ids: `[\w+=,.@:\/-]*`. Source: model, shape `externalIdType`.
+/// Permitted characters of external ids: `[\w+=,.@:\/-]*`. Source: model, shape `externalIdType`.
 pub(crate) const EXTERNAL_IDS: FormLetters = FormLetters {
     more: "+=,.@:/-",
     pattern: "[\\w+=,.@:\\/-]*",
@@ -127,7 +127,7 @@ pub(crate) fn checked_name(name: Option<&str>) -> Result<Box<str>, Error> {
     checked_text("name", name, 2..=32, &NAMES)
 }
 
-/// Validates a text's length and characters. `member` is its name in the model.
+/// Validates the length and characters of a text. `member` is the parameter's name in the service model.
 pub(crate) fn checked_text(
     member: &str,
     text: Option<&str>,
@@ -149,7 +149,7 @@ pub(crate) fn checked_text(
     Err(invalid(&value, &broken))
 }
 
-/// Validates the number of characters.
+/// Validates the length of a text, in characters.
 pub(crate) fn checked_length(
     value: &str,
     text: &str,
@@ -166,8 +166,8 @@ pub(crate) fn checked_length(
     Err(invalid(value, &broken))
 }
 
-/// Validates `Policy`: 1 to 2,048 characters, tab, line ends and U+0020 to U+00FF. Source: model, shape
-/// `sessionPolicyDocumentType`.
+/// Validates `Policy`: 1 to 2,048 characters, each a tab, a line break, or in the range U+0020 to U+00FF. Source:
+/// model, shape `sessionPolicyDocumentType`.
 pub(crate) fn checked_policy(policy: &str) -> Result<Box<str>, Error> {
     let length = policy.chars().count();
     let legal = |char: char| matches!(char, '\t' | '\n' | '\r' | ' '..='\u{ff}');
@@ -183,7 +183,7 @@ pub(crate) fn checked_policy(policy: &str) -> Result<Box<str>, Error> {
     Err(invalid("Value at 'policy'", broken))
 }
 
-/// Validates `DurationSeconds`: decimal digits.
+/// Validates `DurationSeconds`, which must consist of decimal digits.
 pub(crate) fn checked_duration(
     duration: Option<&str>,
     rules: &FormRules,
@@ -213,7 +213,7 @@ pub(crate) fn checked_duration(
     Ok(Some(seconds))
 }
 
-/// Creates an error in the wording of AWS's validation, in which tools search for the limit. Only the first violated
+/// Creates an error worded as by AWS's validation, because tools search the text for the limit. Only the first violated
 /// constraint is reported.
 pub(crate) fn invalid(value: &str, must: &str) -> Error {
     let message = format!(
@@ -222,7 +222,7 @@ pub(crate) fn invalid(value: &str, must: &str) -> Error {
     Error::new(ErrorKind::ValidationError, message)
 }
 
-/// Minimum lifetime of a token, in seconds: long enough to set up a token by hand.
+/// Minimum lifetime of a token, in seconds: long enough to set up credentials by hand.
 const DURATION_S_MIN: u32 = 60;
 
 /// Minimum lifetime of a token under strict rules, in seconds. Source: model, shape `durationSecondsType`.

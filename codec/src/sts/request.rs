@@ -1,4 +1,4 @@
-//! Parses a form into a typed request.
+//! Parses a form body into a typed request.
 
 use crate::sts::assume::{
     AssumeRole, AssumeRoleWithWebIdentity, assume_role, assume_role_with_web_identity,
@@ -10,33 +10,33 @@ use crate::sts::{DURATION_S_DEFAULT, SESSION_DURATION_S_DEFAULT, VERSION};
 /// Validation rules for requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FormRules {
-    /// Whether a token must live for at least 900 s, as on AWS. Otherwise 60 s suffice.
+    /// Whether tokens must have a lifetime of at least 900 s, as on AWS. Otherwise the minimum is 60 s.
     pub strict: bool,
 }
 
 /// A validated request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// Returns temporary credentials with a subset of the caller's rights.
+    /// Returns temporary credentials with a subset of the caller's permissions.
     GetFederationToken {
         /// User name of the credentials: 2 to 32 characters of `[a-zA-Z0-9_+=,.@-]`.
         name: Box<str>,
-        /// Rights of the credentials, limited to those of the caller: 1 to 2,048 characters of Latin-1, JSON that is
-        /// not parsed here. `None` means no rights.
+        /// Permissions of the credentials, limited to those of the caller: 1 to 2,048 characters of JSON in Latin-1,
+        /// not parsed here. `None` means no permissions.
         policy: Option<Box<str>>,
-        /// Lifetime of the credentials, in seconds: 60 (under strict rules 900) to [`DURATION_S_MAX`].
+        /// Lifetime of the credentials, in seconds: 60 (900 under the strict rules) to [`DURATION_S_MAX`].
         duration_s: u32,
     },
-    /// Returns temporary credentials with the caller's rights.
+    /// Returns temporary credentials with the caller's permissions.
     GetSessionToken {
-        /// Lifetime of the credentials, in seconds; limits as for GetFederationToken.
+        /// Lifetime of the credentials, in seconds, with the same limits as for GetFederationToken.
         duration_s: u32,
     },
-    /// Returns temporary credentials with the rights of a role.
+    /// Returns temporary credentials with the permissions of a role.
     AssumeRole(Box<AssumeRole>),
-    /// Returns temporary credentials with the rights of a role, in exchange for a provider's token.
+    /// Returns temporary credentials with the permissions of a role, in exchange for an identity provider's token.
     AssumeRoleWithWebIdentity(Box<AssumeRoleWithWebIdentity>),
-    /// Returns the caller's identity. Allowed to everyone.
+    /// Returns the caller's identity. Every caller is allowed to send it.
     GetCallerIdentity,
 }
 
@@ -54,8 +54,8 @@ impl Request {
     }
 }
 
-/// Whether a `Content-Type` denotes a form. Parameters of the media type (such as `charset`) are ignored: forms are
-/// UTF-8.
+/// Whether a `Content-Type` denotes a form. Parameters of the media type, such as `charset`, are ignored; forms are
+/// always UTF-8.
 #[must_use]
 pub fn is_form(content_type: &str) -> bool {
     let media_type = content_type.split(';').next().unwrap_or_default();
@@ -67,10 +67,10 @@ pub fn is_form(content_type: &str) -> bool {
 /// Parses a body into a request. The caller must have limited the body to 64 KiB and verified its signature.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidQueryParameter`] if the form is malformed, has too many parameters, or one that is repeated or
-/// unknown to the action; [`ErrorKind::MissingAction`] and [`ErrorKind::InvalidAction`];
-/// [`ErrorKind::InvalidParameterValue`] if a parameter requests an unsupported feature, or tags contradict each other;
-/// [`ErrorKind::ValidationError`] if a parameter is missing or violates its constraints.
+/// Returns [`ErrorKind::InvalidQueryParameter`] if the form is malformed, has too many parameters, or contains one that
+/// is repeated or unknown to the action; [`ErrorKind::MissingAction`] or [`ErrorKind::InvalidAction`] if there is no
+/// valid action; [`ErrorKind::InvalidParameterValue`] if a parameter requests an unsupported feature, or tags
+/// contradict each other; [`ErrorKind::ValidationError`] if a parameter is missing or violates its constraints.
 pub fn parse(body: &[u8], rules: &FormRules) -> Result<Request, Error> {
     let mut form = FormParameters::parse(body)?;
     let action = form.take("Action").filter(|action| !action.is_empty());
@@ -108,7 +108,7 @@ pub fn parse(body: &[u8], rules: &FormRules) -> Result<Request, Error> {
     }
 }
 
-/// Whether a body is a form for AssumeRoleWithWebIdentity: the only unsigned call.
+/// Whether a body is a form for AssumeRoleWithWebIdentity, the only call that may be unsigned.
 #[must_use]
 pub fn is_web_identity(body: &[u8]) -> bool {
     let form = FormParameters::parse(body);
@@ -136,7 +136,8 @@ fn get_session_token(mut form: FormParameters, rules: &FormRules) -> Result<Requ
     Ok(Request::GetSessionToken { duration_s })
 }
 
-/// Rejects second-factor codes, which are not supported. Ignoring them would give the impression that they are checked.
+/// Rejects second-factor codes, which are not supported. Ignoring them would give the impression that they are
+/// verified.
 pub(crate) fn no_factors(form: &mut FormParameters) -> Result<(), Error> {
     for name in ["SerialNumber", "TokenCode"] {
         if form.take(name).is_some() {
@@ -147,8 +148,8 @@ pub(crate) fn no_factors(form: &mut FormParameters) -> Result<(), Error> {
     Ok(())
 }
 
-/// Rejects unknown parameters, and unsupported ones that would change the rights of the credentials. An empty list sent
-/// as a name with an empty value, as SDKs do, is accepted.
+/// Rejects unknown parameters, and unsupported ones that would change the permissions of the credentials. An empty list
+/// sent as a name with an empty value, as SDKs do, is accepted.
 fn nothing_ignored(form: &FormParameters) -> Result<(), Error> {
     for (name, value) in form.left() {
         let list = name.split('.').next().unwrap_or_default();

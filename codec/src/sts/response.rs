@@ -1,4 +1,4 @@
-//! STS responses.
+//! Writes the responses of STS.
 
 use crate::calendar;
 use crate::sts::xml;
@@ -7,13 +7,13 @@ use std::fmt;
 /// Temporary credentials. Debug output hides the secrets.
 #[derive(Clone, Copy)]
 pub struct Keys<'a> {
-    /// The access key id: 16 to 128 characters of `[a-zA-Z0-9_]`; those of temporary keys start with `ASIA`.
+    /// The access key id: 16 to 128 characters of `[a-zA-Z0-9_]`. Ids of temporary keys start with `ASIA`.
     pub access_key_id: &'a str,
-    /// The key's secret.
+    /// The secret access key.
     pub secret_access_key: &'a str,
-    /// Token that must accompany every request signed with the key.
+    /// Session token that must accompany every request signed with the key.
     pub session_token: &'a str,
-    /// Expiry of the key, in seconds since the epoch.
+    /// Expiry time of the key, in seconds since the epoch.
     pub expires_s: u64,
 }
 
@@ -27,7 +27,7 @@ impl fmt::Debug for Keys<'_> {
     }
 }
 
-/// Response to GetFederationToken and AssumeRole: credentials with their owner.
+/// Content of the response to GetFederationToken and AssumeRole: credentials and their owner.
 #[derive(Clone, Copy, Debug)]
 pub struct Granted<'a> {
     /// The credentials.
@@ -36,18 +36,18 @@ pub struct Granted<'a> {
     pub arn: &'a str,
     /// The owner's id: `<account>:<name>`, or the role's unique id, a colon and the session name.
     pub id: &'a str,
-    /// Used share of the maximum size of policies and tags, in percent: 0 to 100.
+    /// Size of the policies and tags relative to the maximum, in percent: 0 to 100.
     pub packed_policy_percent: u8,
-    /// The source identity; only for role sessions.
+    /// The source identity. Set only for role sessions.
     pub source_identity: Option<&'a str>,
 }
 
-/// Response to GetCallerIdentity.
+/// Content of the response to GetCallerIdentity.
 #[derive(Clone, Copy, Debug)]
 pub struct CallerIdentity<'a> {
-    /// The caller's id; for a federated user `<account>:<name>`.
+    /// The caller's id; for a federated user, `<account>:<name>`.
     pub user_id: &'a str,
-    /// The account: decimal digits.
+    /// The account id, in decimal digits.
     pub account: &'a str,
     /// The caller's ARN.
     pub arn: &'a str,
@@ -75,12 +75,12 @@ pub fn assumed_role(out: &mut Vec<u8>, role: &Granted<'_>, request_id: &str) {
     });
 }
 
-/// Claims of a provider's token that the response to AssumeRoleWithWebIdentity includes.
+/// Claims from an identity provider's token that are included in the response to AssumeRoleWithWebIdentity.
 #[derive(Clone, Copy, Debug)]
 pub struct WebIdentity<'a> {
     /// The claim `sub`.
     pub subject: &'a str,
-    /// The client id that the token was issued for.
+    /// The client id for which the token was issued.
     pub audience: &'a str,
     /// The claim `iss`.
     pub provider: &'a str,
@@ -110,7 +110,7 @@ pub fn caller_identity(out: &mut Vec<u8>, caller: &CallerIdentity<'_>, request_i
     });
 }
 
-/// Appends a response; `write` appends the content of its `result` element.
+/// Appends a response. `write` appends the content of its `result` element.
 fn answer(
     out: &mut Vec<u8>,
     [response, result]: [&'static str; 2],
@@ -149,7 +149,7 @@ fn credentials(out: &mut Vec<u8>, keys: &Keys<'_>) {
     xml::close(out, "Credentials");
 }
 
-/// Formats a time in ISO 8601, `2026-01-02T03:04:05Z`; saturates at the last second of the year 9999.
+/// Formats a time in ISO 8601, such as `2026-01-02T03:04:05Z`; saturates at the last second of the year 9999.
 fn moment(seconds: u64) -> String {
     let seconds = i64::try_from(seconds).unwrap_or(LAST_S).min(LAST_S);
     let (year, month, day) = calendar::civil(seconds / DAY_S);

@@ -1,4 +1,4 @@
-//! XML elements, appended to a caller-provided buffer without white space.
+//! Appends XML elements, without white space, to a caller-provided buffer.
 
 use crate::sts::VERSION;
 
@@ -36,8 +36,8 @@ pub(crate) fn element(out: &mut Vec<u8>, name: &'static str, value: &str) {
     close(out, name);
 }
 
-/// Appends text. Characters that XML 1.0 cannot represent (section 2.2, `Char`) become U+FFFD; a carriage return is
-/// escaped, because parsers convert a bare one to a line feed (section 2.11).
+/// Appends text. Characters that XML 1.0 cannot represent (section 2.2, `Char`) are replaced by U+FFFD. Carriage
+/// returns are escaped, because parsers convert unescaped ones to line feeds (section 2.11).
 pub(crate) fn text(out: &mut Vec<u8>, value: &str) {
     for char in value.chars() {
         let spelled = match char {

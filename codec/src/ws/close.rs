@@ -1,40 +1,40 @@
-//! Close codes and reasons, and protocol violations with their code and reason.
+//! Close codes and reasons, and protocol violations with the code and reason sent for each.
 //!
 //! Source: RFC 6455 sections 5.5.1 and 7.4.
 
-/// The purpose of the connection was fulfilled.
+/// The purpose of the connection has been fulfilled.
 pub const NORMAL: u16 = 1000;
-/// The endpoint is shutting down or the client is leaving.
+/// The endpoint is going away: the server is shutting down or the client is leaving.
 pub const GOING_AWAY: u16 = 1001;
 /// The peer violated the protocol.
 pub const PROTOCOL: u16 = 1002;
 /// The endpoint received a kind of data that it does not accept.
 pub const UNSUPPORTED: u16 = 1003;
-/// The data does not match its type, such as text that is not UTF-8.
+/// The data does not match the type of its message, such as text that is not UTF-8.
 pub const INVALID_PAYLOAD: u16 = 1007;
 /// A message violates a policy that has no specific code.
 pub const POLICY: u16 = 1008;
-/// A message is too big to process.
+/// A message is too large to process.
 pub const TOO_BIG: u16 = 1009;
 
-/// Maximum length of a reason in bytes: a control frame's payload minus the code.
+/// Maximum length of a close reason in bytes: the maximum payload of a control frame minus the code.
 pub const REASON_BYTES_MAX: usize = super::CONTROL_BYTES_MAX - 2;
 
-/// The body of a close frame, if not empty.
+/// The body of a close frame that is not empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CloseFrame<'a> {
-    /// The status code; valid according to [`valid_code`].
+    /// The status code, which is valid according to [`valid_code`].
     pub code: u16,
-    /// The reason, at most [`REASON_BYTES_MAX`] bytes; often empty.
+    /// The reason, at most [`REASON_BYTES_MAX`] bytes long; often empty.
     pub reason: &'a str,
 }
 
 impl<'a> CloseFrame<'a> {
-    /// Parses the payload of a close frame. Returns `None` if it is empty, which is equivalent to code 1005, a code
-    /// that is never sent.
+    /// Parses the payload of a close frame. Returns `None` if the payload is empty, which is equivalent to code 1005, a
+    /// code that is never sent.
     ///
     /// # Errors
-    /// The payload has one byte, the code must not be sent, or the reason is not UTF-8.
+    /// Fails if the payload is a single byte, the code must not be sent, or the reason is not UTF-8.
     pub fn parse(payload: &'a [u8]) -> Result<Option<Self>, FrameError> {
         if payload.is_empty() {
             return Ok(None);
@@ -57,11 +57,11 @@ impl<'a> CloseFrame<'a> {
     }
 }
 
-/// Whether a code is valid in a close frame.
+/// Whether a code may be sent in a close frame.
 ///
-/// 1000 to 1003 and 1007 to 1011 from the RFC, 1012 to 1014 registered later with IANA ("WebSocket Close Code Number
-/// Registry": service restart, try again later, bad gateway), 3000 to 3999 for libraries, 4000 to 4999 for
-/// applications.
+/// Valid codes are 1000 to 1003 and 1007 to 1011 from the RFC, 1012 to 1014, registered later with IANA ("WebSocket
+/// Close Code Number Registry": service restart, try again later, bad gateway), 3000 to 3999 for libraries, and 4000 to
+/// 4999 for applications.
 #[must_use]
 pub const fn valid_code(code: u16) -> bool {
     //= https://www.rfc-editor.org/rfc/rfc6455#section-7.4.1
@@ -130,7 +130,7 @@ impl From<FrameError> for CloseFrame<'static> {
 
 // Every way in which a peer can violate the protocol.
 
-/// Protocol violation by a peer; the connection is failed (RFC 6455 section 7.1.7) with
+/// A peer's violation of the protocol. The connection is closed (RFC 6455 section 7.1.7) with
 /// [`close_code`](FrameError::close_code) and [`reason`](FrameError::reason).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FrameError {
@@ -138,9 +138,9 @@ pub enum FrameError {
     ReservedBits,
     /// The opcode is reserved (section 5.2). Closed with 1002.
     UnknownOpcode,
-    /// A client's frame is not masked (section 5.1). Closed with 1002.
+    /// A frame from a client is not masked (section 5.1). Closed with 1002.
     Unmasked,
-    /// A server's frame is masked (section 5.1). Closed with 1002.
+    /// A frame from a server is masked (section 5.1). Closed with 1002.
     Masked,
     /// The length is not encoded in its shortest form (section 5.2). Closed with 1002.
     LengthNotMinimal,
@@ -148,29 +148,29 @@ pub enum FrameError {
     LengthTopBit,
     /// A control frame exceeds 125 bytes (section 5.5). Closed with 1002.
     ControlTooLong,
-    /// A control frame lacks FIN (section 5.5). Closed with 1002.
+    /// A control frame is fragmented, that is, FIN is not set (section 5.5). Closed with 1002.
     ControlFragmented,
     /// A continuation frame arrived outside a message (section 5.4). Closed with 1002.
     ContinuationWithoutStart,
     /// A text or binary frame arrived inside a fragmented message (section 5.4). Closed with 1002.
     StartInsideMessage,
-    /// A close frame has one byte of payload (section 5.5.1). Closed with 1002.
+    /// The payload of a close frame is a single byte (section 5.5.1). Closed with 1002.
     CloseTooShort,
-    /// The close code must not be sent (sections 7.4.1 and 7.4.2). Closed with 1002.
+    /// A close frame contains a code that must not be sent (sections 7.4.1 and 7.4.2). Closed with 1002.
     CloseCode,
-    /// The close reason is not UTF-8 (section 5.5.1). Closed with 1007.
+    /// The reason in a close frame is not UTF-8 (section 5.5.1). Closed with 1007.
     CloseReasonNotUtf8,
-    /// The text message is not UTF-8 (section 8.1). Closed with 1007.
+    /// A text message is not UTF-8 (section 8.1). Closed with 1007.
     TextNotUtf8,
-    /// The message is longer than the receiver's rules allow (section 10.4). Closed with 1009.
+    /// A message is longer than the receiver's rules allow (section 10.4). Closed with 1009.
     MessageTooBig(Excess),
-    /// The message has more frames than the receiver's rules allow (section 10.4). Closed with 1008, because its length
-    /// may be acceptable and 1009 would mislead the peer.
+    /// A message consists of more frames than the receiver's rules allow (section 10.4). Closed with 1008 rather than
+    /// 1009, which would mislead a peer whose message has an acceptable length.
     TooManyFragments,
 }
 
-/// Length of a message that is too big, and the maximum length. Each is stored in three bytes, to keep receivers small;
-/// greater values saturate at [`Excess::GREATEST`].
+/// Length of a message that is too big, and the maximum permitted length. Each is stored in three bytes, to keep
+/// receivers small; larger values saturate at [`Excess::GREATEST`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Excess {
     bytes: [u8; 3],
@@ -178,16 +178,16 @@ pub struct Excess {
 }
 
 impl Excess {
-    /// Greatest representable length: one byte less than 16 MiB.
+    /// Largest representable length: one byte less than 16 MiB.
     pub const GREATEST: u32 = (1 << 24) - 1;
 
-    /// Unknown lengths, used as a placeholder.
+    /// Placeholder for unknown lengths.
     pub const NONE: Self = Self {
         bytes: [0; 3],
         most: [0; 3],
     };
 
-    /// Creates the value for a message of `bytes` bytes where at most `most` bytes are permitted.
+    /// Creates the value for a message of `bytes` bytes, of which at most `most` are permitted.
     #[must_use]
     pub fn new(bytes: u64, most: u64) -> Self {
         let three = |length: u64| {
@@ -201,14 +201,14 @@ impl Excess {
         }
     }
 
-    /// Length of the message in bytes, as declared by its headers so far.
+    /// Length of the message in bytes, as declared by the frame headers received so far.
     #[must_use]
     pub fn bytes(self) -> u32 {
         let [low, middle, high] = self.bytes;
         u32::from_le_bytes([low, middle, high, 0])
     }
 
-    /// Maximum length of a message, in bytes.
+    /// Maximum permitted length of a message, in bytes.
     #[must_use]
     pub fn most(self) -> u32 {
         let [low, middle, high] = self.most;
@@ -217,7 +217,7 @@ impl Excess {
 }
 
 impl FrameError {
-    /// Creates the error for a message of `bytes` bytes where at most `most` bytes are permitted.
+    /// Creates the error for a message of `bytes` bytes, of which at most `most` are permitted.
     #[cold]
     pub(crate) fn too_big(bytes: u64, most: usize) -> Self {
         Self::MessageTooBig(Excess::new(bytes, most as u64))

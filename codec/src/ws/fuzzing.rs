@@ -1,6 +1,6 @@
-//! Entry point of fuzzers, and a reference model for comparison.
+//! Entry point for fuzzers, and a reference model to compare with.
 //!
-//! An input consists of a plan, which configures the run, and a stream:
+//! An input consists of a plan, which configures the run, and a byte stream:
 //! ```text
 //!  byte 0             byte 1    n bytes                          the rest
 //!  side, rules        n         lengths of reads, in turn        the stream
@@ -23,13 +23,13 @@ pub enum Owned {
     Close(Option<(u16, String)>),
 }
 
-/// Everything observable about a stream: the items, the error that ended it, and whether the receiver is idle or inside
-/// a message afterwards.
+/// Everything observable about a stream: the items, the error that ended it, and whether the receiver was idle or
+/// inside a message at the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeenItems {
     /// The items, in order.
     pub items: Vec<Owned>,
-    /// The violation after the last item, if any.
+    /// The violation that followed the last item, if any.
     pub error: Option<FrameError>,
     /// Final result of [`Receiver::is_idle`].
     pub idle: bool,
@@ -37,8 +37,8 @@ pub struct SeenItems {
     pub in_message: bool,
 }
 
-/// Runs one input: feeds the stream to a receiver whole, then split according to the plan, and to the model. All
-/// results must agree.
+/// Runs one input: passes the stream to a receiver as a whole, then to one in pieces according to the plan, and to the
+/// model. All results must agree.
 ///
 /// # Panics
 /// Panics if the results differ.
@@ -79,8 +79,8 @@ pub fn fuzz(data: &[u8]) {
     );
 }
 
-/// Runs a receiver on a stream that arrives in reads of these lengths (the last read contains the remainder), and
-/// returns what it observed.
+/// Runs a receiver on a stream that arrives in reads of the given lengths (the last read returns the remainder), and
+/// returns what was observed.
 ///
 /// # Panics
 /// Panics if the receiver violates its contract.
@@ -136,8 +136,8 @@ pub fn run(
     }
 }
 
-/// Reference model of a receiver, as simple as possible: keeps the whole stream in memory, copies it, and validates
-/// UTF-8 with std.
+/// Reference model of a receiver, kept as simple as possible: holds the whole stream in memory, copies it, and
+/// validates UTF-8 with the standard library.
 pub fn model(side: Side, rules: &FrameRules, mut stream: &[u8]) -> SeenItems {
     let mut seen = SeenItems {
         items: Vec::new(),
@@ -161,7 +161,7 @@ pub fn model(side: Side, rules: &FrameRules, mut stream: &[u8]) -> SeenItems {
     seen
 }
 
-/// Parses the next frame of a stream, or the incomplete frame at its end.
+/// Parses the next frame of a stream. At the end of the stream, the frame may be incomplete.
 fn model_frame(
     side: Side,
     rules: &FrameRules,

@@ -1,4 +1,4 @@
-//! The frame header (flags, opcode, the three length encodings, masking key), and the masking of payloads.
+//! The frame header (flags, opcode, the three encodings of the length, masking key), and the masking of payloads.
 //!
 //! ```text
 //!  byte 0            byte 1            then                                     then
@@ -8,22 +8,23 @@
 
 use crate::ws::FrameError;
 
-/// Maximum length of a frame header in bytes: two, eight of length, four of masking key (RFC 6455 section 5.2).
+/// Maximum length of a frame header in bytes: two fixed bytes, eight for the length and four for the masking key (RFC
+/// 6455 section 5.2).
 pub const HEADER_BYTES_MAX: usize = 14;
 
 /// Maximum payload of a control frame, in bytes (RFC 6455 section 5.5).
 pub const CONTROL_BYTES_MAX: usize = 125;
 
-/// Type of a frame (RFC 6455 section 5.2), without the reserved values 3 to 7 and 11 to 15.
+/// Type of a frame (RFC 6455 section 5.2), excluding the reserved values 3 to 7 and 11 to 15.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Opcode {
-    /// A subsequent frame of a fragmented message (0).
+    /// A frame of a fragmented message other than the first (0).
     Continuation,
     /// The first frame of a text message (1).
     Text,
-    /// A binary frame, the first of its message (2).
+    /// The first frame of a binary message (2).
     Binary,
-    /// A close frame, for the closing handshake (8).
+    /// A close frame, used in the closing handshake (8).
     Close,
     /// A request for a pong (9).
     Ping,
@@ -31,43 +32,42 @@ pub enum Opcode {
     Pong,
 }
 
-/// Local side of the connection, which determines who masks (RFC 6455 section 5.1).
+/// Local side of the connection, which determines which frames are masked (RFC 6455 section 5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Side {
-    /// Server: incoming frames are masked, outgoing ones are not.
+    /// The server: incoming frames are masked, outgoing frames are not.
     Server,
-    /// Client: incoming frames are not masked, outgoing ones are.
+    /// The client: outgoing frames are masked, incoming frames are not.
     Client,
 }
 
-/// Header of an incoming frame, valid on its own.
+/// Header of an incoming frame, validated independently of other frames.
 ///
-/// Whether the frame is permitted in its context (fragments, sizes) is checked by the
-/// [`Receiver`](crate::ws::Receiver).
+/// The [`Receiver`](crate::ws::Receiver) checks whether the frame is permitted in its context (fragments and sizes).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// Whether this frame ends its message.
     pub fin: bool,
     /// Type of the frame.
     pub opcode: Opcode,
-    /// Masking key in wire order; zeros in a server's frame, which mask nothing.
+    /// Masking key in wire order; all zeros for an unmasked frame, in which case masking has no effect.
     pub key: [u8; 4],
-    /// Payload length in bytes; below 2⁶³.
+    /// Length of the payload in bytes, less than 2⁶³.
     pub payload_bytes: u64,
-    /// Length of the header itself in bytes, 2 to [`HEADER_BYTES_MAX`].
+    /// Length of the header in bytes: 2 to [`HEADER_BYTES_MAX`].
     pub header_bytes: usize,
 }
 
 impl Header {
-    /// Parses the header at the start of `bytes`. Returns `None` if more bytes are needed, which is never the case from
-    /// [`HEADER_BYTES_MAX`] bytes on.
+    /// Parses the header at the start of `bytes`. Returns `None` if more bytes are needed; [`HEADER_BYTES_MAX`] bytes
+    /// are always enough.
     ///
-    /// Each rule is checked at the first byte that can violate it, so that every longer prefix of the same stream gives
-    /// the same result.
+    /// Each rule is checked at the first byte that can violate it, so that every longer prefix of the same stream
+    /// yields the same result.
     ///
     /// # Errors
-    /// Violations of section 5 of the RFC that are visible in the header alone: reserved bits and opcodes, wrong
-    /// masking, lengths not in their shortest form or with the top bit set, control frames that are too long or
+    /// Fails for violations of section 5 of the RFC that are visible in the header alone: reserved bits and opcodes,
+    /// wrong masking, lengths not in their shortest form or with the top bit set, control frames that are too long or
     /// fragmented.
     #[inline]
     pub fn parse(bytes: &[u8], side: Side) -> Result<Option<Self>, FrameError> {
@@ -127,7 +127,7 @@ impl Opcode {
         }
     }
 
-    /// The four bits on the wire.
+    /// The opcode's four bits on the wire.
     #[must_use]
     #[inline]
     pub const fn to_wire(self) -> u8 {
@@ -173,7 +173,8 @@ const fn check_masking(side: Side, masked: bool) -> Result<(), FrameError> {
     }
 }
 
-/// Decodes the payload length from its seven bits and the following bytes; also returns the remaining bytes.
+/// Decodes the payload length from the seven-bit field and the bytes that follow, and returns it with the remaining
+/// bytes.
 #[inline]
 fn length(short: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, FrameError> {
     //= https://www.rfc-editor.org/rfc/rfc6455#section-5.2
@@ -212,21 +213,21 @@ fn length(short: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, FrameError> {
 
 /// Bit of the first byte that marks the end of a message.
 pub(crate) const FIN: u8 = 0x80;
-/// Bits of the first byte that are reserved for extensions.
+/// Bits of the first byte reserved for extensions.
 const RESERVED: u8 = 0x70;
-/// Mask of the opcode in the first byte.
+/// Mask for the opcode in the first byte.
 pub(crate) const OPCODE: u8 = 0x0F;
 /// Bit of the opcode that distinguishes control frames from data frames.
 pub(crate) const CONTROL: u8 = 0x08;
-/// Bit of the second byte that announces a masking key.
+/// Bit of the second byte that indicates the presence of a masking key.
 pub(crate) const MASKED: u8 = 0x80;
-/// Mask of the length in the second byte.
+/// Mask for the length in the second byte.
 const LENGTH: u8 = 0x7F;
-/// Maximum payload length that fits into the second byte.
+/// Maximum payload length that can be encoded in the second byte.
 pub(crate) const SHORT_MAX: u8 = 125;
-/// Seven-bit length that announces a 16-bit length.
+/// Value of the seven-bit length that indicates a 16-bit length.
 pub(crate) const LENGTH_16: u8 = 126;
-/// Seven-bit length that announces a 64-bit length.
+/// Value of the seven-bit length that indicates a 64-bit length.
 pub(crate) const LENGTH_64: u8 = 127;
 
 const _: () = assert!(
@@ -238,17 +239,17 @@ const _: () = assert!(
 //
 // Source: RFC 6455 section 5.3.
 
-/// Masks or unmasks `payload` in place; both are the same operation.
+/// Masks or unmasks `payload` in place; both are the same operation (XOR).
 ///
-/// `offset` is the position of `payload`'s first byte within the frame's whole payload, which determines where in the
-/// key masking starts. Only its two lowest bits matter.
+/// `offset` is the position of the first byte of `payload` within the frame's entire payload and determines at which
+/// byte of the key masking starts. Only its two lowest bits matter.
 #[inline]
 pub fn mask(payload: &mut [u8], key: [u8; 4], offset: usize) {
     let _ = mask_and_look(payload, key, offset);
 }
 
-/// Masks like [`mask`] and returns whether the result is ASCII, and therefore UTF-8: each word is in a register anyway,
-/// so the check is nearly free, whereas a separate pass over a short text costs as much as the masking.
+/// Like [`mask`], but also returns whether the result is ASCII and therefore valid UTF-8. Each word is in a register
+/// anyway, so the check is nearly free, whereas a separate pass over a short text would cost as much as the masking.
 #[inline]
 pub(crate) fn mask_and_look(payload: &mut [u8], key: [u8; 4], offset: usize) -> bool {
     //= https://www.rfc-editor.org/rfc/rfc6455#section-5.3
@@ -279,7 +280,7 @@ pub(crate) fn mask_and_look(payload: &mut [u8], key: [u8; 4], offset: usize) -> 
     seen & BEYOND_ASCII == 0
 }
 
-/// Mask of the bits of a word that are clear if all its bytes are ASCII.
+/// Mask of those bits of a word that are clear if all bytes are ASCII.
 const BEYOND_ASCII: u64 = u64::from_ne_bytes([0x80; 8]);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! State of incomplete frames and messages, and validation of text that arrives in pieces.
+//! State of incomplete frames and messages, and incremental validation of text.
 //!
 //! ```text
 //!  cut inside a header ──► head: its first bytes
@@ -6,8 +6,8 @@
 //!                            ├─ control ─► control: at most 125 bytes, lent from here
 //!                            └─ data ────► message: grows by what arrived, lent from here after FIN
 //! ```
-//! A control frame between two fragments does not affect the message. An item whose payload is entirely in the caller's
-//! bytes is borrowed from there, even if its header was split or it arrived within an incomplete message.
+//! A control frame between two fragments does not affect the message. An item whose payload lies entirely within the
+//! caller's bytes is borrowed from them, even if its header was split or it arrived while a message was incomplete.
 
 use crate::ws::FrameError;
 use crate::ws::close::CloseFrame;
@@ -18,21 +18,21 @@ use crate::ws::receiver::{
     FrameRules, ItemKind, ItemSearch, Kind, LocatedItem, PayloadPlace, settle,
 };
 
-/// The rarely needed state of a receiver. Exists while the connection is inside a frame or message, until the caller is
-/// done with the completed item.
+/// The part of a receiver's state that is rarely needed. Exists while the connection is inside a frame or message, and
+/// until the caller is done with the completed item.
 #[derive(Debug)]
 pub(crate) struct Partial {
     /// The frame whose payload is incomplete.
     frame: Option<PartialFrame>,
-    /// The incomplete data message, or the complete one borrowed by the caller.
+    /// The data message that is incomplete, or that is complete and borrowed by the caller.
     message: Option<Message>,
-    /// Whether `message` was lent to the caller. If so, the next call drops it.
+    /// Whether `message` has been lent to the caller, in which case the next call drops it.
     lent: bool,
     /// Number of valid bytes in `head`.
     head_bytes: u8,
     /// Number of valid bytes in `control`.
     control_bytes: u8,
-    /// The start of an incomplete header.
+    /// The part of an incomplete header received so far.
     head: [u8; HEADER_BYTES_MAX],
     /// The payload of an incomplete control frame.
     control: [u8; CONTROL_BYTES_MAX],
@@ -42,17 +42,17 @@ pub(crate) struct Partial {
 #[derive(Clone, Copy, Debug)]
 struct PartialFrame {
     header: Header,
-    /// Number of bytes of the frame's payload consumed so far.
+    /// Number of bytes of the payload consumed so far.
     taken: usize,
 }
 
-/// An incomplete data message: `proven ≤ bytes.len() ≤ FrameRules::message_bytes`.
+/// An incomplete data message. Invariant: `proven ≤ bytes.len() ≤ FrameRules::message_bytes`.
 #[derive(Debug)]
 struct Message {
     kind: Kind,
-    /// Number of frames so far.
+    /// Number of frames received so far.
     frames: u32,
-    /// Length of the prefix known to be valid UTF-8, for text.
+    /// For text, length of the prefix that is known to be valid UTF-8.
     proven: usize,
     bytes: Vec<u8>,
 }
@@ -72,7 +72,7 @@ impl Default for Partial {
 }
 
 impl Partial {
-    /// Consumes `bytes` up to the end of the next item, or all of them if there is none.
+    /// Consumes `bytes` up to the end of the next item, or all of them if no item is complete.
     ///
     /// # Errors
     /// See [`Receiver::next`](crate::ws::Receiver::next).
@@ -112,7 +112,7 @@ impl Partial {
         }
     }
 
-    /// Returns the payload of an item that is buffered in this state.
+    /// Returns the payload of an item that is buffered here.
     pub(crate) fn kept(&mut self, what: ItemKind) -> Option<&mut [u8]> {
         match what {
             ItemKind::Message(_) => self.message.as_mut().map(|message| &mut message.bytes[..]),
@@ -136,7 +136,7 @@ impl Partial {
         message.map_or(0, |message| message.bytes.capacity())
     }
 
-    /// Whether a data message is incomplete, with at least one byte consumed.
+    /// Whether a data message is incomplete and at least one of its bytes has been consumed.
     pub(crate) fn in_message(&self) -> bool {
         let started = self.message.is_some() && !self.lent;
         let announced = self
@@ -146,7 +146,7 @@ impl Partial {
         started || announced
     }
 
-    /// Drops the buffers that the caller borrowed until this call.
+    /// Drops the buffers that the caller had borrowed until this call.
     fn forget_lent(&mut self) {
         if self.lent {
             self.lent = false;
@@ -157,7 +157,7 @@ impl Partial {
         }
     }
 
-    /// Parses a header from its buffered part and `bytes`; returns how many of `bytes` belong to it.
+    /// Parses a header from its buffered part and `bytes`, and returns it with the number of `bytes` that belong to it.
     fn header(&mut self, side: Side, bytes: &[u8]) -> Result<(usize, Option<Header>), FrameError> {
         let before = usize::from(self.head_bytes);
         if before == 0
@@ -186,7 +186,7 @@ impl Partial {
         }
     }
 
-    /// Checks a header in context: order and number of fragments, and size of the message.
+    /// Checks a header in its context: the order and number of fragments, and the size of the message.
     fn admit(&mut self, header: &Header, rules: &FrameRules) -> Result<(), FrameError> {
         let before = match (header.opcode, &mut self.message) {
             (Opcode::Close | Opcode::Ping | Opcode::Pong, _) => return Ok(()),
@@ -217,8 +217,8 @@ impl Partial {
         Ok(())
     }
 
-    /// Consumes the available part of a frame's payload; the frame stays open if more is needed. Returns the number of
-    /// bytes consumed, and the item completed by them, if any.
+    /// Consumes the part of a frame's payload that is available; if more is needed, the frame remains open. Returns the
+    /// number of bytes consumed, and the item that they completed, if any.
     fn take_payload(&mut self, frame: PartialFrame, rest: &mut [u8]) -> ItemSearch {
         let PartialFrame { header, taken } = frame;
         let left = header.payload_bytes - taken as u64;
@@ -273,7 +273,7 @@ impl Partial {
         Ok(Some(what))
     }
 
-    /// Consumes part of a data frame's payload, of which `left` bytes had not been consumed yet.
+    /// Consumes part of a data frame's payload, of which `left` bytes have not been consumed yet.
     fn take_data(
         &mut self,
         kind: Kind,
@@ -305,8 +305,8 @@ impl Message {
         }
     }
 
-    /// Reserves memory for `arrived` bytes: at least doubles the capacity, but not beyond the message's end if that is
-    /// known. A declared length alone never causes an allocation.
+    /// Reserves memory for `arrived` bytes. At least doubles the capacity, but never beyond the end of the message if
+    /// its length is known. A declared length alone never causes an allocation.
     fn reserve(&mut self, left: Option<u64>, arrived: usize) {
         let needed = self.bytes.len() + arrived;
         if needed <= self.bytes.capacity() {
@@ -319,7 +319,7 @@ impl Message {
         self.bytes.reserve_exact(capacity - self.bytes.len());
     }
 
-    /// Validates the text received so far, so that an invalid message is refused before its end.
+    /// Validates the text received so far, so that an invalid message is rejected before its end.
     fn prove(&mut self) -> Result<(), FrameError> {
         match self.kind {
             Kind::Binary => Ok(()),
@@ -333,7 +333,7 @@ impl Message {
         }
     }
 
-    /// Completes the message, checking that text does not end inside a character.
+    /// Completes the message, checking that a text does not end within a character.
     fn finish(&self) -> Result<Kind, FrameError> {
         match self.kind {
             Kind::Text if self.proven < self.bytes.len() => Err(FrameError::TextNotUtf8),
@@ -343,8 +343,8 @@ impl Message {
 }
 
 impl Header {
-    /// Kind of the item and end of its payload; `None` unless the frame is an item by itself and its payload, starting
-    /// at `from`, is complete within the caller's `length` bytes.
+    /// Returns the kind of the item and the end of its payload. `None` unless the frame is an item by itself and its
+    /// payload, which starts at `from`, is complete within the caller's `length` bytes.
     #[inline]
     pub(crate) fn item_in(&self, from: usize, length: usize) -> Option<(ItemKind, usize)> {
         let end = from.checked_add(usize::try_from(self.payload_bytes).ok()?)?;
@@ -370,11 +370,11 @@ const _: () = assert!(CONTROL & OPCODE == CONTROL && CONTROL_BYTES_MAX <= u8::MA
 // A text's buffer has a boundary before which everything is valid. At most three bytes follow it: the start of a
 // character whose end has not arrived. They are checked again with the next piece, so no other state is needed.
 
-/// Validates `text` from `proven` on and returns the new boundary, at most three bytes before the end of `text`; `None`
-/// if no continuation can make `text` valid.
+/// Validates `text` from `proven` on and returns the new boundary, which is at most three bytes before the end of
+/// `text`. Returns `None` if no continuation could make `text` valid.
 ///
-/// `proven` is the boundary returned by the previous call for the same text, initially 0. The text is complete if the
-/// boundary is at its end.
+/// `proven` is the boundary returned by the previous call for the same text, or 0 for the first call. The text is valid
+/// as a whole if the boundary is at its end.
 fn prove(text: &[u8], proven: usize) -> Option<usize> {
     let fresh = text.get(proven..)?;
     let (whole, begun) = fresh.split_at_checked(fresh.len() - begun_bytes(fresh))?;

@@ -1,17 +1,17 @@
-//! The incoming side of a connection: turns bytes into messages and control frames.
+//! The incoming side of a connection, which turns bytes into messages and control frames.
 //!
-//! Theory of operation. Usually, a frame is complete within the bytes of one read and is a message by itself. It is
-//! unmasked and validated in place and borrowed from these bytes; the receiver buffers nothing. All other cases are
-//! rare, and their state is in one box ([`Partial`]) that exists only while needed:
+//! Theory of operation: usually, a frame is complete within the bytes of one read and is a message by itself. Such a
+//! frame is unmasked and validated in place, and borrowed from those bytes; the receiver buffers nothing. All other
+//! cases are rare, and their state is in a box ([`Partial`]) that exists only while it is needed:
 //! ```text
 //!  bytes of one read   │ frame │ frame │ fra            the first two are lent in place, "fra" goes into the box
 //!  bytes of the next   │ me │ frame │                   the first is lent from the box, the second in place
 //! ```
-//! Rules are checked in an order that does not depend on how the stream is split: a header when it is complete (first
-//! by itself, then in context), text as its bytes arrive, a close frame's body when it is complete. Every split
-//! therefore gives the same items and the same error.
+//! Rules are checked in an order that does not depend on how the stream is split: a header once it is complete (first
+//! by itself, then in context), text as its bytes arrive, and the body of a close frame once it is complete. Every
+//! split therefore yields the same items and the same error.
 //!
-//! Each call first *locates* the next item (a small value, [`LocatedItem`]) and then lends it to the caller, so that
+//! Each call first *locates* the next item (as a small value, [`LocatedItem`]) and then lends it to the caller, so that
 //! the borrow starts only after all steps that can fail.
 
 use crate::ws::FrameError;
@@ -21,42 +21,42 @@ use crate::ws::{close::CloseFrame, partial::Partial};
 /// Limits of a receiver, shared by all connections of the same kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameRules {
-    /// Maximum length of a message in bytes, over all its fragments. Checked on each header, before the payload
-    /// arrives.
+    /// Maximum length of a message in bytes, summed over all its fragments. Checked against each header, before the
+    /// payload arrives.
     pub message_bytes: usize,
-    /// Maximum number of frames per message, including empty ones; 0 means 1.
+    /// Maximum number of frames per message, including empty ones; 0 is equivalent to 1.
     pub fragments: u32,
 }
 
-/// The type of a message, as declared by its first frame.
+/// Type of a message, as declared by its first frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// Text, valid UTF-8.
+    /// Text, which is valid UTF-8.
     Text,
     /// Arbitrary bytes.
     Binary,
 }
 
-/// A received message or control frame, borrowed until the next call.
+/// A received message or control frame, borrowed until the next call to the receiver.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Item<'a> {
     /// A complete message.
     Message {
-        /// The kind of message.
+        /// The type of the message.
         kind: Kind,
-        /// The unmasked payload, at most [`FrameRules::message_bytes`] long; valid UTF-8 if it is text. May be modified
-        /// in place.
+        /// The unmasked payload, at most [`FrameRules::message_bytes`] bytes long; valid UTF-8 for a text message. May
+        /// be modified in place.
         payload: &'a mut [u8],
     },
-    /// A ping with its payload, to be answered by a pong with the same payload (RFC 6455 section 5.5.3).
+    /// A ping with its payload, to be answered with a pong that carries the same payload (RFC 6455 section 5.5.3).
     Ping(&'a [u8]),
     /// A pong with its payload.
     Pong(&'a [u8]),
-    /// A close frame with its code and reason, if any. The caller must discard all bytes after it.
+    /// A close frame with its code and reason, if any. The caller must discard all bytes that follow.
     Close(Option<CloseFrame<'a>>),
 }
 
-/// The incoming side of a connection. Exists for the connection's lifetime; 16 bytes and no heap memory while idle.
+/// The incoming side of a connection. Exists as long as the connection; while idle, takes 16 bytes and no heap memory.
 ///
 /// The caller passes the bytes of each read and loops until there are no more items:
 /// ```
@@ -91,10 +91,10 @@ const _: () = assert!(
     "a million idle connections pay for each byte"
 );
 
-/// Number of bytes consumed, and the item that they complete, if any.
+/// Number of bytes consumed, and the item that they completed, if any.
 pub(crate) type ItemSearch = Result<(usize, Option<LocatedItem>), FrameError>;
 
-/// Kind of an item and position of its payload.
+/// The kind of an item and the position of its payload.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LocatedItem {
     pub(crate) what: ItemKind,
@@ -120,7 +120,7 @@ pub(crate) enum PayloadPlace {
 }
 
 impl Receiver {
-    /// Creates a receiver at the start of a connection's frames.
+    /// Creates a receiver for a connection's first frame.
     #[must_use]
     pub const fn new(side: Side) -> Self {
         Self {
@@ -130,15 +130,16 @@ impl Receiver {
         }
     }
 
-    /// Consumes `bytes` up to the end of the next item. Returns the number of bytes consumed, and the item; without an
-    /// item, all of `bytes` was consumed. The caller repeats this with the remaining bytes until there is no item.
+    /// Consumes `bytes` up to the end of the next item. Returns the number of bytes consumed and the item; if there is
+    /// no item, all of `bytes` has been consumed. The caller repeats the call with the remaining bytes until there is
+    /// no item.
     ///
     /// Payload bytes are unmasked in place. The item is borrowed from `bytes` if its frame is complete there, otherwise
     /// from the receiver.
     ///
     /// # Errors
-    /// The peer's first violation of RFC 6455 or of `rules`. The receiver is unusable afterwards: it owns no heap
-    /// memory and always returns the same error.
+    /// Returns the peer's first violation of RFC 6455 or of `rules`. After an error, the receiver is unusable: it owns
+    /// no heap memory and always returns the same error.
     #[inline]
     pub fn next<'a>(
         &'a mut self,
@@ -159,7 +160,7 @@ impl Receiver {
         Ok((used, item))
     }
 
-    /// Creates a receiver that has failed with an error copied from another receiver.
+    /// Creates a receiver that has already failed, with an error copied from another receiver.
     #[must_use]
     pub fn failed(side: Side, error: FrameError) -> Self {
         Self {
@@ -175,7 +176,7 @@ impl Receiver {
         self.failed
     }
 
-    /// Whether nothing is buffered, neither part of a frame nor of a message. The receiver then owns no heap memory.
+    /// Whether nothing is buffered, that is, no part of a frame or message. The receiver then owns no heap memory.
     ///
     /// Always true once the caller's loop has reached `None` at the end of a message.
     #[must_use]
@@ -183,7 +184,7 @@ impl Receiver {
         self.partial.is_none()
     }
 
-    /// Whether a data message is incomplete and partly consumed, which a deadline for slow senders monitors.
+    /// Whether a data message is incomplete and partly consumed. A deadline for slow senders depends on this.
     #[must_use]
     pub fn in_message(&self) -> bool {
         self.partial
@@ -227,7 +228,7 @@ impl Receiver {
         self.find_kept(rules, bytes)
     }
 
-    /// Locates the next item if that requires buffered bytes, or leaves bytes to buffer.
+    /// Locates the next item when this involves bytes that are or must be buffered.
     #[inline(never)]
     fn find_kept(&mut self, rules: &FrameRules, bytes: &mut [u8]) -> ItemSearch {
         if let Some(error) = self.failed {
@@ -256,7 +257,7 @@ impl Receiver {
     }
 }
 
-/// Unmasks and validates the whole payload of an item.
+/// Unmasks and validates the entire payload of an item.
 ///
 /// # Errors
 /// Fails if the text is not UTF-8, or the body of a close frame is invalid.
@@ -280,5 +281,5 @@ pub(crate) fn settle(what: ItemKind, head: &Header, payload: &mut [u8]) -> Resul
     }
 }
 
-/// A masking key that changes nothing, used for unmasked frames.
+/// A masking key with no effect, used for unmasked frames.
 const NO_KEY: [u8; 4] = [0; 4];

@@ -1,6 +1,6 @@
-//! Control plane calls that create channels before a run and delete them afterwards.
+//! Control plane calls that create the channels before a run and delete them afterwards.
 //!
-//! Calls are sequential and blocking on one connection because nothing is measured here.
+//! Calls are sequential and blocking, on a single connection, because they are not measured.
 
 use crate::edge::{http, signal};
 use crate::{address::Target, plan::Plan};
@@ -11,7 +11,7 @@ use std::{fmt, thread};
 use ureq::Agent;
 use ureq::tls::TlsConfig;
 
-/// Reason why a call failed.
+/// Reason why an API call failed.
 #[derive(Debug)]
 pub(crate) enum ApiError {
     /// The service returned an error: status, error type and message.
@@ -35,27 +35,27 @@ impl From<ureq::Error> for ApiError {
     }
 }
 
-/// Channels of this process's share of the run, both newly created and existing ones.
+/// Channels in this process's share of the run, whether newly created or already existing.
 #[derive(Debug, Default)]
 pub(crate) struct Channels {
-    /// ARNs of all channels of the share, in ascending order of channel number.
+    /// ARNs of all channels in the share, in ascending order of channel number.
     pub(crate) arns: Vec<String>,
     /// ARNs of the channels that were created and must be deleted after the run.
     made: Vec<String>,
 }
 
-/// Control plane client for a target.
+/// Client for the target's control plane.
 pub(crate) struct Api<'a> {
     client: Agent,
     /// Base URL: scheme and authority.
     url: String,
-    /// Host, and port unless it is the scheme's default.
+    /// Host, followed by the port unless it is the scheme's default.
     host: &'a str,
     signer: Option<Signer<'a>>,
 }
 
 impl<'a> Api<'a> {
-    /// Creates a client for the plan's first target without connecting; `None` if the plan has no targets.
+    /// Creates a client for the plan's first target without connecting to it; `None` if the plan has no targets.
     pub(crate) fn new(plan: &'a Plan, tls: TlsConfig) -> Option<Self> {
         let target = plan.targets.first()?;
         let scheme = if target.tls { "https" } else { "http" };
@@ -71,10 +71,12 @@ impl<'a> Api<'a> {
         })
     }
 
-    /// Creates the channels of the plan's share. Channels that already exist are used, but not deleted after the run.
+    /// Creates the channels in the plan's share. Channels that already exist are used as they are and not deleted after
+    /// the run.
     ///
     /// # Errors
-    /// Returns the first failure, with the channel's name. Channels created before it are listed in `channels`.
+    /// Returns the first failure, with the name of the channel. Channels created before the failure are recorded in
+    /// `channels`.
     pub(crate) fn create(&mut self, plan: &Plan, channels: &mut Channels) -> Result<(), String> {
         for channel in plan.share.channels(plan.channels) {
             if signal::stopped() {
@@ -108,7 +110,8 @@ impl<'a> Api<'a> {
         Ok(())
     }
 
-    /// Deletes the channels that were created. Returns the number that could not be deleted, with the last error.
+    /// Deletes the channels that were created. Returns the number of channels that could not be deleted, with the last
+    /// error, or `None` if all were deleted.
     pub(crate) fn delete(&mut self, channels: &Channels) -> Option<(usize, ApiError)> {
         let mut failed = None;
         for arn in &channels.made {
@@ -121,7 +124,7 @@ impl<'a> Api<'a> {
         failed
     }
 
-    /// Makes one call, retrying with back-off while the service throttles it.
+    /// Makes an API call, retrying with back-off while the service throttles it.
     fn call(&mut self, path: &str, body: &Value) -> Result<Value, ApiError> {
         let body = body.to_string();
         let mut patience = PATIENCE;
@@ -178,7 +181,7 @@ impl<'a> Api<'a> {
     }
 }
 
-/// Timeout of a call.
+/// Timeout of an API call.
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// Maximum number of attempts per call, and the initial and maximum back-off between them.
 const ATTEMPTS: u32 = 30;

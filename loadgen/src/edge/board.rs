@@ -1,24 +1,24 @@
-//! Shared state of a run's threads: the phase set by the conductor, and each worker's counters.
+//! State shared by the threads of a run: the phase, which the conductor sets, and counters, which each worker updates.
 
 use crate::measure::ErrorCounts;
 use crate::result::{ErrorKind, KINDS};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
-/// Phases of a run, in order; phases never repeat.
+/// The phases of a run, in order. No phase occurs more than once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum RunPhase {
-    /// The first connections open, so that the server has touched the memory it needs regardless of load.
+    /// The first few connections are opened, so that the server allocates the memory that it needs regardless of load.
     OpenFirst,
-    /// All remaining connections open.
+    /// All remaining connections are opened.
     OpenAll,
     /// The load runs but is not measured.
     WarmUp,
     /// The load runs and is measured.
     Measure,
-    /// No new work starts; work in flight completes.
+    /// No new work starts; work in flight is completed.
     Drain,
-    /// Connections close.
+    /// Connections are closed.
     Close,
 }
 
@@ -26,13 +26,13 @@ pub enum RunPhase {
 #[derive(Debug)]
 pub(crate) struct RunBoard {
     phase: AtomicU8,
-    /// Start of the schedule, in nanoseconds of the run's clock; [`u64::MAX`] until known.
+    /// Start time of the schedule, in nanoseconds of the run's clock; [`u64::MAX`] until known.
     begins_ns: AtomicU64,
-    /// Gauges, one per worker, each written only by its worker, once per turn.
+    /// The gauges, one per worker, each updated once per turn, by its worker only.
     pub(crate) gauges: Vec<Gauge>,
 }
 
-/// Counters of a worker. Aligned to a pair of cache lines to avoid false sharing between workers.
+/// Counters of one worker. Aligned to a pair of cache lines to avoid false sharing between workers.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Gauge {
@@ -44,11 +44,11 @@ pub(crate) struct Gauge {
     pub(crate) open: AtomicU64,
     /// Number of connections opened and closed as intended.
     pub(crate) cycles: AtomicU64,
-    /// Number of messages composed.
+    /// Number of messages composed for sending.
     pub(crate) sent: AtomicU64,
     /// Number of messages received.
     pub(crate) received: AtomicU64,
-    /// Number of masters that are open or were given up, in mode sessions.
+    /// In mode sessions, number of masters that are open or were given up.
     pub(crate) masters: AtomicU64,
     /// Number of sessions started.
     pub(crate) scheduled: AtomicU64,
@@ -56,19 +56,20 @@ pub(crate) struct Gauge {
     pub(crate) completed: AtomicU64,
     /// Number of sessions that did not complete.
     pub(crate) unwell: AtomicU64,
-    /// Median latency of the last full interval, in microseconds.
+    /// Median latency in the last full interval, in microseconds.
     pub(crate) p50_us: AtomicU64,
-    /// 99th percentile latency of the last full interval, in microseconds.
+    /// 99th percentile latency in the last full interval, in microseconds.
     pub(crate) p99_us: AtomicU64,
-    /// Failures by [`ErrorKind::place`]; their names are unbounded and kept by the worker.
+    /// Number of failures of each kind, indexed by [`ErrorKind::place`]. Counts by error name, which are unbounded in
+    /// number, are kept by the worker.
     kinds: [AtomicU64; KINDS.len()],
-    /// Whether no sessions are running or left to start.
+    /// Whether the worker has no sessions running or left to start.
     pub(crate) through: AtomicBool,
     /// Whether the worker has finished, successfully or not.
     pub(crate) over: AtomicBool,
 }
 
-/// Totals over all gauges at one point in time.
+/// Totals over all gauges at a point in time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sum {
     pub(crate) opened: u64,
@@ -81,20 +82,20 @@ pub(crate) struct Sum {
     pub(crate) scheduled: u64,
     pub(crate) completed: u64,
     pub(crate) unwell: u64,
-    /// Highest median latency of any worker, in microseconds; accurate enough for display.
+    /// Highest median latency among the workers, in microseconds; accurate enough for display.
     pub(crate) p50_us: u64,
     pub(crate) p99_us: u64,
-    /// Number of failures, indexed by [`ErrorKind::place`].
+    /// Number of failures of each kind, indexed by [`ErrorKind::place`].
     pub(crate) kinds: [u64; KINDS.len()],
-    /// Number of workers with no sessions left to run.
+    /// Number of workers that have no sessions running or left to start.
     pub(crate) through: u64,
     /// Number of workers that have finished.
     pub(crate) over: u64,
 }
 
 impl Gauge {
-    /// Publishes the worker's failures so far. Called once per turn; names are only looked up if the count has
-    /// increased.
+    /// Publishes the number of failures so far, by kind. Called once per turn; names are classified only if the count
+    /// has increased.
     pub(crate) fn tell(&self, errors: &ErrorCounts) {
         let load = |class: &AtomicU64| class.load(Ordering::Relaxed);
         if errors.kinds().is_empty() || errors.total() == self.kinds.iter().map(load).sum::<u64>() {
@@ -111,7 +112,7 @@ impl Gauge {
 }
 
 impl RunBoard {
-    /// Creates a board for this many workers.
+    /// Creates a board for the given number of workers.
     pub(crate) fn new(workers: usize) -> Self {
         Self {
             phase: AtomicU8::new(RunPhase::OpenFirst as u8),
@@ -132,23 +133,23 @@ impl RunBoard {
         }
     }
 
-    /// Sets the phase; workers notice it when they next wake up.
+    /// Sets the phase. Workers notice the change when they next wake up.
     pub(crate) fn enter(&self, phase: RunPhase) {
         self.phase.store(phase as u8, Ordering::Relaxed);
     }
 
-    /// Start of the schedule, if known.
+    /// Start time of the schedule, if known.
     pub(crate) fn begins_ns(&self) -> Option<u64> {
         let moment = self.begins_ns.load(Ordering::Relaxed);
         (moment != u64::MAX).then_some(moment)
     }
 
-    /// Announces the start of the schedule to all workers.
+    /// Announces the start time of the schedule to all workers.
     pub(crate) fn begin_at(&self, moment_ns: u64) {
         self.begins_ns.store(moment_ns, Ordering::Relaxed);
     }
 
-    /// Sums all gauges.
+    /// Sums the gauges of all workers.
     pub(crate) fn sum(&self) -> Sum {
         let mut sum = Sum::default();
         for gauge in &self.gauges {

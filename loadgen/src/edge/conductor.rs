@@ -1,4 +1,4 @@
-//! Takes the workers of a run through its phases, and samples the clock and the CPU time of load generator and service
+//! Takes the workers through the phases of a run, and samples the clock and the CPU time of load generator and service
 //! at phase boundaries.
 //!
 //! | mode | before | measured | after |
@@ -19,7 +19,7 @@ use std::sync::mpsc::TryRecvError;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-/// Controls one run, on the thread that displays its progress.
+/// Controls one run, on the thread that also displays its progress.
 pub(crate) struct Conductor<'a, 'w> {
     shared: RunContext<'a>,
     plan: &'a Plan,
@@ -32,7 +32,7 @@ pub(crate) struct Conductor<'a, 'w> {
 /// The conductor's record of a run.
 pub(crate) struct Course {
     started: SystemTime,
-    /// Whether all connections required before the load starts were opened.
+    /// Whether all connections required for the load were opened.
     all_opened: bool,
     /// Whether the operator stopped the run.
     stopped: bool,
@@ -41,7 +41,7 @@ pub(crate) struct Course {
     memory: MemoryFigures,
 }
 
-/// CPU time of load generator and service, and the workers' counters, at one point in time.
+/// CPU time of load generator and service, and the workers' counters, at a point in time.
 struct Sample {
     at: Instant,
     sum: Sum,
@@ -49,17 +49,17 @@ struct Sample {
     server_cpu_ns: Option<u64>,
 }
 
-/// Result of opening the connections.
+/// Result of the opening phases.
 struct OpeningResult {
     /// Whether all connections were opened, so that the load can start.
     all: bool,
-    /// Resident memory of the service in bytes, and number of open connections, after the first few connections were
-    /// opened.
+    /// Resident memory of the service in bytes, and number of open connections, once the first few connections were
+    /// open.
     base: Option<(u64, u64)>,
 }
 
 impl<'a, 'w> Conductor<'a, 'w> {
-    /// Creates the conductor of this run.
+    /// Creates the conductor for a run.
     pub(crate) const fn new(
         shared: RunContext<'a>,
         server: Option<Server>,
@@ -76,7 +76,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
         }
     }
 
-    /// Conducts the run until it ends.
+    /// Conducts the run from its first phase to its last.
     pub(crate) fn conduct(&self) -> Course {
         let started = SystemTime::now();
         let opened = self.open();
@@ -119,7 +119,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
         }
     }
 
-    /// Opens the connections required before the load starts.
+    /// Opens the connections required for the load.
     fn open(&self) -> OpeningResult {
         match self.plan.mode {
             Mode::Storm | Mode::Connect => OpeningResult {
@@ -134,7 +134,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
         }
     }
 
-    /// Waits until every master is open or was given up; returns whether any is open.
+    /// Waits until every master is open or was given up, and returns whether any is open.
     fn open_masters(&self) -> bool {
         let wanted = self.plan.share.channels(self.plan.channels).count() as u64;
         self.watch.say(&format!("opening {wanted} masters"));
@@ -153,8 +153,8 @@ impl<'a, 'w> Conductor<'a, 'w> {
         }
     }
 
-    /// Waits until all peers are open. A few are opened first, so that memory growth per connection can be separated
-    /// from the server's base usage.
+    /// Waits until all peers are open. A few are opened first, so that the memory used per connection can be separated
+    /// from what the server uses in any case.
     fn open_peers(&self) -> OpeningResult {
         let wanted = self.plan.connections();
         let tried = |sum: &Sum| sum.opened + sum.failed;
@@ -182,7 +182,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
         }
     }
 
-    /// Waits for the start time, if there is one.
+    /// Waits for the start signal, if one is configured.
     fn await_start(&self) {
         let moment = match self.start {
             StartSignal::AtOnce => return,
@@ -214,7 +214,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
         }
     }
 
-    /// Server memory growth per connection since `base`, in bytes.
+    /// Growth of the server's memory per connection since `base`, in bytes.
     fn growth_since(&self, base: Option<(u64, u64)>) -> Option<f64> {
         let (rss_before, open_before) = base?;
         self.wait(SETTLE, |_| false);
@@ -246,7 +246,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
         from
     }
 
-    /// Runs the load for its duration or until every session has ended.
+    /// Keeps the load running for its duration or until every session has ended.
     fn measure(&self) {
         match self.plan.mode {
             Mode::Sessions => while !self.wait(SECOND, |sum| self.is_over(sum)) {},
@@ -261,13 +261,13 @@ impl<'a, 'w> Conductor<'a, 'w> {
         }
     }
 
-    /// Whether the load has completed or should stop.
+    /// Whether the load has completed or must stop.
     fn is_over(&self, sum: &Sum) -> bool {
         let all_through = sum.through >= self.board.gauges.len() as u64;
         all_through || sum.over > 0 || signal::stopped()
     }
 
-    /// Waits for sessions or messages in flight to complete.
+    /// Waits until sessions or messages in flight have completed.
     fn drain(&self, all_opened: bool) {
         match self.plan.mode {
             Mode::Sessions | Mode::Storm => {
@@ -280,8 +280,8 @@ impl<'a, 'w> Conductor<'a, 'w> {
         }
     }
 
-    /// Waits until all messages have arrived or no more arrive. A first Ctrl-C does not end the wait, because messages
-    /// in flight would then count as lost.
+    /// Waits until all messages have arrived or no more are arriving. The first Ctrl-C does not end the wait, because
+    /// messages in flight would then count as lost.
     fn drain_messages(&self) {
         loop {
             let last = self.board.sum();
@@ -294,8 +294,8 @@ impl<'a, 'w> Conductor<'a, 'w> {
         }
     }
 
-    /// Waits until `happened` returns true, for at most `patience`; returns whether it did. Ctrl-C or the end of a
-    /// worker also ends the wait.
+    /// Waits until `happened` returns true, at most for `patience`, and returns whether it did. The wait also ends on
+    /// Ctrl-C or when a worker ends.
     fn wait(&self, patience: Duration, happened: impl Fn(&Sum) -> bool) -> bool {
         let begun = Instant::now();
         let was_stopped = signal::stopped();
@@ -324,8 +324,8 @@ impl<'a, 'w> Conductor<'a, 'w> {
 }
 
 impl Course {
-    /// Fills in the fields that concern the whole run and computes the verdict; the workers' counts must already be
-    /// present.
+    /// Fills in the fields that concern the run as a whole and determines the verdict. The workers' counts must already
+    /// be present.
     pub(crate) fn fill(&self, document: &mut Document, mode: Mode, threads: usize) {
         let (from, to) = (&self.from, &self.to);
         let duration_s = (to.at - from.at).as_secs_f64();
@@ -361,18 +361,18 @@ impl Course {
     }
 }
 
-/// Warm-up time before measurement starts.
+/// Duration of the warm-up before measurement starts.
 const WARM_UP: Duration = Duration::from_secs(1);
-/// Delay from the start signal to the first session, so that every worker has seen the signal.
+/// Delay between the start signal and the first session, which gives every worker time to notice the signal.
 const LEAD: Duration = Duration::from_millis(100);
-/// Time without progress after which opening or draining counts as settled.
+/// Time without progress after which opening or draining is considered settled.
 const SETTLE: Duration = Duration::from_millis(300);
-/// Time without an opened or failed connection after which the target counts as unresponsive.
+/// Time without an opened or failed connection after which the target is considered unresponsive.
 const STALL: Duration = Duration::from_secs(25);
-/// Time for a session to close, in addition to its patience.
+/// Time allowed for a session to close, in addition to its patience.
 const FAREWELL: Duration = Duration::from_secs(6);
-/// Time without an arrival after which missing messages count as lost.
+/// Time without an arrival after which missing messages are considered lost.
 const DRAIN_STALL: Duration = Duration::from_secs(2);
 const SECOND: Duration = Duration::from_secs(1);
-/// Polling interval of the board while waiting.
+/// Interval at which the board is polled during a wait.
 const LOOK: Duration = Duration::from_millis(10);

@@ -1,8 +1,9 @@
-//! Blocking HTTP client for requests outside the load: creating and deleting channels, and reading metrics.
+//! Blocking HTTP client for requests that are not part of the load: creating and deleting channels, and reading
+//! metrics.
 //!
-//! The API calls of sessions (`--discover`) do not use it because they are part of the load: their connections are
-//! counted, are opened on schedule from `--source-addresses`, and share their worker's ring, which must not block.
-//! Sessions write these calls with [`crate::visit::write_call`] and read the responses with
+//! API calls made by sessions (`--discover`) do not use this client because they are part of the load: their
+//! connections are counted, are opened on schedule from `--source-addresses`, and share their worker's ring, which must
+//! not block. Sessions write these calls with [`crate::visit::write_call`] and parse the responses with
 //! [`crate::visit::Discovery`].
 
 use std::net::SocketAddr;
@@ -14,8 +15,8 @@ use ureq::tls::TlsConfig;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
-/// Creates a client that connects only to these addresses, whatever host a URL names. `timeout` applies to a whole
-/// request. Redirects are not followed, proxies are not used, and every status is returned as a response.
+/// Creates a client that connects only to the given addresses, regardless of the host in a URL. `timeout` applies to a
+/// request as a whole. Redirects are not followed, proxies are not used, and every status is returned as a response.
 pub(crate) fn client(
     addresses: impl Iterator<Item = SocketAddr>,
     tls: TlsConfig,
@@ -32,7 +33,7 @@ pub(crate) fn client(
     Agent::with_parts(config, DefaultConnector::new(), CheckedAddresses(addresses))
 }
 
-/// Addresses that were resolved and checked earlier: all are loopback unless the target is owned.
+/// Addresses that have already been resolved and checked: all are loopback unless the target is owned.
 #[derive(Debug)]
 struct CheckedAddresses(Vec<SocketAddr>);
 

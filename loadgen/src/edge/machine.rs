@@ -1,4 +1,4 @@
-//! Properties and limits of this machine: descriptors, CPUs, kernel.
+//! Properties and limits of this machine, such as its descriptors, CPUs and kernel.
 #![expect(
     unsafe_code,
     reason = "one socket option is set through libc; no safe wrapper has it"
@@ -14,7 +14,7 @@ use std::{fs, io};
 /// The machine that generated the load.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DriverMachine {
-    /// Name of the processor.
+    /// Model name of the processor.
     pub cpu: Option<String>,
     /// Number of CPUs available to this process.
     pub cpus: Option<usize>,
@@ -22,11 +22,11 @@ pub struct DriverMachine {
     pub kernel: Option<String>,
     /// Total memory, in bytes.
     pub memory_bytes: Option<u64>,
-    /// Load average over the minute before the run.
+    /// Load average over the minute that preceded the run.
     pub load_average: Option<f64>,
 }
 
-/// Reads this machine's properties.
+/// Reads the properties of this machine.
 #[must_use]
 pub fn machine() -> DriverMachine {
     let value = |file: &str, name: &str| {
@@ -47,18 +47,18 @@ pub fn machine() -> DriverMachine {
     }
 }
 
-/// Limits of this machine for a process that opens many connections. Unknown ones are `None`.
+/// Limits that this machine imposes on a process with many connections. Limits that could not be determined are `None`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MachineLimits {
-    /// Maximum number of open descriptors after raising the limit.
+    /// Maximum number of open descriptors, after the limit was raised.
     pub descriptors: Option<u64>,
-    /// Number of local ports per source address and target address.
+    /// Number of local ports per pair of source and target address.
     pub ports: Option<u64>,
     /// Memory available without swapping, in bytes.
     pub memory_bytes: Option<u64>,
 }
 
-/// Reads this machine's limits.
+/// Reads the limits of this machine.
 #[must_use]
 pub fn limits() -> MachineLimits {
     let ports = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok();
@@ -81,16 +81,16 @@ pub fn limits() -> MachineLimits {
     }
 }
 
-/// Generates a run id that is unlikely to be used by another run.
+/// Generates a run id that other runs are unlikely to use.
 #[must_use]
 pub fn run_id() -> u32 {
     fastrand::u32(..)
 }
 
-/// Raises this process's limit on open descriptors as far as permitted; returns the new limit.
+/// Raises this process's limit on open descriptors as far as permitted, and returns the new limit.
 ///
 /// # Errors
-/// Returns the kernel's error.
+/// Returns the error reported by the kernel.
 pub(crate) fn raise_descriptors() -> io::Result<u64> {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     let current = maximum;
@@ -98,11 +98,11 @@ pub(crate) fn raise_descriptors() -> io::Result<u64> {
     Ok(maximum.unwrap_or(u64::MAX))
 }
 
-/// Defers the choice of the local port from bind to connect, when the peer address is known, so that a port can be
-/// reused for different peers.
+/// Defers the choice of the local port from bind to connect, when the peer's address is known, so that the same port
+/// can be used for different peers.
 ///
 /// # Errors
-/// Returns the kernel's error.
+/// Returns the error reported by the kernel.
 pub(crate) fn bind_address_no_port(socket: &Socket) -> io::Result<()> {
     let on: libc::c_int = 1;
     let length = libc::socklen_t::try_from(size_of_val(&on)).map_err(io::Error::other)?;
@@ -126,7 +126,7 @@ pub(crate) fn bind_address_no_port(socket: &Socket) -> io::Result<()> {
 /// Pins the calling thread to one CPU.
 ///
 /// # Errors
-/// Returns an error if the CPU does not exist or is not available to this process.
+/// Returns an error if the CPU does not exist or this process may not use it.
 pub(crate) fn pin(cpu: usize) -> io::Result<()> {
     let mut set = CpuSet::new();
     set.set(cpu);

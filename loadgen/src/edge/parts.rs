@@ -1,7 +1,8 @@
-//! Runs in several processes on one machine: each runs a part, all start together, and their reports are merged.
+//! Runs that are split over several processes on one machine: each process runs a part, all parts start at the same
+//! time, and their reports are merged.
 //!
-//! Each part reports its progress on standard output ([`PartNews`]). When all its connections are open, it reports that
-//! and waits; when all parts are waiting, each receives the start time on standard input.
+//! Each part reports its progress on standard output ([`PartNews`]). Once all its connections are open, it reports that
+//! it is ready and waits; once all parts are waiting, each receives the start time on standard input.
 
 use crate::edge::{StartSignal, check_moment, signal};
 use crate::live::{PartNews, Progress, RunFollower};
@@ -17,12 +18,13 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{fs, thread};
 
-/// Runs this program in several processes, each with its part and the same `flags` (those after `run`), and merges
-/// their reports. Processes are pinned to `--cores` in rotation. Ctrl-C is forwarded, and each part then stops
-/// gracefully.
+/// Starts several processes of this program, each with its part of the run and the same `flags` (those after `run`),
+/// and merges their reports. The processes are pinned to the CPUs in `--cores` in rotation. Ctrl-C is forwarded, and
+/// each part then stops gracefully.
 ///
 /// # Errors
-/// Returns an error if a process cannot be started or exits without a report; its messages are on standard error.
+/// Returns an error if a process cannot be started or exits without a report; the process prints its own messages on
+/// standard error.
 pub fn run_parts(
     options: &Options,
     flags: &[String],
@@ -55,7 +57,7 @@ pub fn run_parts(
     Ok(report)
 }
 
-/// Start signal of a part: the start time is read from standard input, in nanoseconds since 1970.
+/// The start signal for a part: waits for the start time on standard input, in nanoseconds since 1970.
 #[must_use]
 pub fn word_of_stdin() -> StartSignal {
     let (tell, word) = mpsc::channel();
@@ -71,7 +73,7 @@ pub fn word_of_stdin() -> StartSignal {
     StartSignal::OnWord(word)
 }
 
-/// Command line for the part with this index.
+/// Builds the command line for the part with this index.
 fn command(
     options: &Options,
     flags: &[String],
@@ -97,17 +99,17 @@ fn command(
     Ok(command)
 }
 
-/// A part process.
+/// A process that runs a part.
 struct Part {
     child: Child,
-    /// Stream to which the start time is written.
+    /// The process's standard input, to which the start time is written.
     word: Option<ChildStdin>,
     is_ready: bool,
     /// Latest progress; `None` until the first report.
     progress: Option<Progress>,
 }
 
-/// Index of a part and its report; `None` if the part has ended.
+/// Index of a part and its latest report; `None` if the part has ended.
 type News = (usize, Option<PartNews>);
 
 impl Part {
@@ -134,8 +136,8 @@ impl Part {
     }
 }
 
-/// Follows all parts until they end: starts them together, shows their progress and forwards the operator's signal
-/// once.
+/// Follows all parts until they end: starts the load in all of them at the same time, displays their progress, and
+/// forwards the operator's signal once.
 fn follow(
     parts: &mut [Part],
     news: &Receiver<News>,
@@ -186,7 +188,7 @@ fn follow(
     Ok(())
 }
 
-/// Sends the start time to all waiting parts.
+/// Sends the start time to all parts.
 fn begin(parts: &mut [Part], options: &Options) {
     let soon = SystemTime::now() + LEAD;
     let moment = options.start_at.map_or(soon, |at| soon.max(at.time()));
@@ -197,7 +199,7 @@ fn begin(parts: &mut [Part], options: &Options) {
     }
 }
 
-/// Directory for the parts' reports, removed when dropped.
+/// Directory for the reports of the parts, removed when dropped.
 struct PartsFolder(PathBuf);
 
 impl PartsFolder {
@@ -220,9 +222,9 @@ impl Drop for PartsFolder {
     }
 }
 
-/// Polling interval for the operator's signal.
+/// Interval at which the operator's signal is polled.
 const LOOK: Duration = Duration::from_millis(20);
 /// Interval between progress updates.
 const SHOW_EVERY: Duration = Duration::from_millis(250);
-/// Delay from the start signal to the start time, so that every part has received it.
+/// Delay between the start signal and the start time, which gives every part time to receive it.
 const LEAD: Duration = Duration::from_millis(200);

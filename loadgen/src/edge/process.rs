@@ -1,4 +1,4 @@
-//! CPU time and memory of processes, from `/proc`, and of the service, locally or from its metrics.
+//! CPU time and memory of local processes, read from `/proc`, and of the service, read from `/proc` or its metrics.
 
 use crate::edge::http;
 use rustix::param::clock_ticks_per_second;
@@ -17,7 +17,7 @@ impl Process {
     /// Finds the process with this id.
     ///
     /// # Errors
-    /// Returns an error if the process does not exist or may not be inspected.
+    /// Returns an error if the process does not exist or must not be inspected.
     pub fn find(pid: u32) -> io::Result<Self> {
         let process = Self { pid };
         process.cpu_ns()?;
@@ -31,11 +31,11 @@ impl Process {
         }
     }
 
-    /// CPU time of all threads, user and kernel, in nanoseconds.
+    /// CPU time of all threads in user and kernel mode, in nanoseconds.
     ///
-    /// Source: `/proc/PID/task/TID/schedstat`, first number (proc_pid_schedstat: time spent on the CPU). Ticks in
-    /// `/proc/PID/stat` are 10 ms, too coarse for a short run, but only they include threads that have exited; the
-    /// larger value is used.
+    /// Source: `/proc/PID/task/TID/schedstat`, first number (proc_pid_schedstat: time spent on the CPU). The ticks in
+    /// `/proc/PID/stat` are 10 ms long, too coarse for a short run, but only they include threads that have exited; the
+    /// larger of the two values is returned.
     ///
     /// # Errors
     /// Returns an error if the process has exited.
@@ -57,7 +57,7 @@ impl Process {
         Ok(sum.max(ticks * tick_ns))
     }
 
-    /// User and kernel time of all threads, including exited ones, in kernel ticks.
+    /// User and kernel time of all threads, including those that have exited, in kernel ticks.
     ///
     /// Source: `/proc/PID/stat`, fields 14 and 15 (proc_pid_stat).
     ///
@@ -71,8 +71,8 @@ impl Process {
 
     /// Resident memory in bytes, including shared pages.
     ///
-    /// Source: `Rss` in `/proc/PID/smaps_rollup`, which counts pages; the numbers in `statm` lag behind. If the process
-    /// uses transparent huge pages, memory grows in steps of 2 MiB.
+    /// Source: `Rss` in `/proc/PID/smaps_rollup`, which is computed by counting pages; the numbers in `statm` are
+    /// updated with a delay. If the process uses transparent huge pages, its memory grows in steps of 2 MiB.
     ///
     /// # Errors
     /// Returns an error if the process has exited or belongs to another user.
@@ -87,8 +87,8 @@ impl Process {
     }
 }
 
-/// Parses user and kernel time, fields 14 and 15 of `/proc/PID/stat`. The second field, a name, may contain any
-/// characters.
+/// Parses the user and kernel time, which are fields 14 and 15 of `/proc/PID/stat`. The second field is a name that may
+/// contain any characters.
 fn ticks(stat: &str) -> Option<[u64; 2]> {
     let (_, after_name) = stat.rsplit_once(')')?;
     let mut fields = after_name.split_ascii_whitespace().skip(11);
@@ -98,7 +98,7 @@ fn ticks(stat: &str) -> Option<[u64; 2]> {
 
 // The service's process: its CPU time and memory, from the kernel if it runs here, or from its admin listener.
 
-/// Source of the service's CPU time and memory.
+/// Where the service's CPU time and memory are read from.
 #[derive(Clone, Debug)]
 pub enum Server {
     /// A process on this machine.
@@ -107,7 +107,7 @@ pub enum Server {
     Admin(AdminEndpoint),
 }
 
-/// An admin listener. Its token is hidden in debug output.
+/// An admin listener. Debug output hides its token.
 #[derive(Clone)]
 pub struct AdminEndpoint {
     address: SocketAddr,
@@ -121,7 +121,7 @@ impl fmt::Debug for AdminEndpoint {
 }
 
 impl Server {
-    /// Uses the process with this id.
+    /// Uses the local process with this id.
     ///
     /// # Errors
     /// Returns an error if the process does not exist or access is denied.
@@ -129,20 +129,20 @@ impl Server {
         Process::find(pid).map(Self::Process)
     }
 
-    /// Uses the service at this admin address, with a token if required.
+    /// Uses the service with this admin address; `token` is required if the listener demands one.
     ///
     /// # Errors
-    /// Returns an error if the listener does not respond or its metrics do not include CPU time.
+    /// Returns an error if the listener does not respond or its metrics lack the CPU time.
     pub fn admin(address: SocketAddr, token: Option<String>) -> io::Result<Self> {
         let server = Self::Admin(AdminEndpoint { address, token });
         server.cpu_ns()?;
         Ok(server)
     }
 
-    /// CPU time of the process, user and kernel, in nanoseconds.
+    /// CPU time of the service's process in user and kernel mode, in nanoseconds.
     ///
     /// # Errors
-    /// Returns an error if the process has exited or does not respond.
+    /// Returns an error if the process has exited or the listener does not respond.
     pub fn cpu_ns(&self) -> io::Result<u64> {
         match self {
             Self::Process(process) => process.cpu_ns(),
@@ -152,10 +152,10 @@ impl Server {
         }
     }
 
-    /// Resident memory, in bytes.
+    /// Resident memory of the service's process, in bytes.
     ///
     /// # Errors
-    /// Returns an error if the process has exited or does not respond.
+    /// Returns an error if the process has exited or the listener does not respond.
     pub fn rss_bytes(&self) -> io::Result<u64> {
         match self {
             Self::Process(process) => process.rss_bytes(),
@@ -164,7 +164,7 @@ impl Server {
     }
 }
 
-/// Fetches a metric without labels from the admin listener.
+/// Fetches the value of a metric without labels from the admin listener.
 fn metric(AdminEndpoint { address, token }: &AdminEndpoint, name: &str) -> io::Result<f64> {
     let client = http::client([*address].into_iter(), TlsConfig::default(), TIMEOUT);
     let mut request = client.get(format!("http://{address}/metrics"));
@@ -186,7 +186,7 @@ fn metric(AdminEndpoint { address, token }: &AdminEndpoint, name: &str) -> io::R
     value(&text, name).ok_or_else(|| io::Error::other(format!("/metrics has no {name}")))
 }
 
-/// Extracts the value of a metric without labels from Prometheus text.
+/// Extracts the value of a metric without labels from metrics in Prometheus text format.
 fn value(text: &str, name: &str) -> Option<f64> {
     let rest = text
         .lines()
@@ -204,7 +204,7 @@ fn whole(figure: f64) -> u64 {
     whole
 }
 
-/// Timeout of a request.
+/// Timeout of a request to the admin listener.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Maximum size of a response, in bytes.
 const ANSWER_BYTES_MAX: u64 = 4 << 20;

@@ -1,4 +1,5 @@
-//! Ctrl-C handling: the first one stops the run with a report, the second terminates the process immediately.
+//! Handling of Ctrl-C: the first one stops the run and still prints the report, the second terminates the process
+//! immediately.
 
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -10,10 +11,10 @@ use std::sync::{Arc, LazyLock};
 
 static STOPPED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
-/// Installs the handlers: from now on the first SIGINT or SIGTERM only sets a flag.
+/// Installs the signal handlers. The first SIGINT or SIGTERM then only sets a flag.
 ///
 /// # Errors
-/// Returns the kernel's error.
+/// Returns the error reported by the kernel.
 pub(crate) fn watch() -> io::Result<()> {
     for signal in [SIGINT, SIGTERM] {
         // In this order: the first one finds the flag down.
@@ -28,8 +29,8 @@ pub(crate) fn stopped() -> bool {
     STOPPED.load(Ordering::Relaxed)
 }
 
-/// Asks a child process to stop, like Ctrl-C. The child must not have been waited for, so that its process id is still
-/// valid.
+/// Asks a child process to stop, as Ctrl-C does. The child must not have been waited for yet, so that its process id is
+/// still valid.
 pub(crate) fn interrupt(child: &Child) {
     // It fails when the process has ended, which is as well.
     let _ = kill_process(Pid::from_child(child), Signal::INT);

@@ -1,5 +1,5 @@
-//! Reports a run's progress: reads the board while the conductor waits, and forwards the progress to the audience four
-//! times a second.
+//! Progress reports: reads the board while the conductor waits, and forwards the progress to the audience four times a
+//! second.
 
 use crate::edge::board::Sum;
 use crate::live::{Progress, RunFollower};
@@ -8,14 +8,14 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Forwards progress from the board to the audience. One per run, on the conductor's thread.
+/// Forwards the progress from the board to the audience. There is one per run, on the conductor's thread.
 pub(crate) struct Watch<'a>(RefCell<WatchState<'a>>);
 
 struct WatchState<'a> {
     audience: &'a mut dyn RunFollower,
-    /// Name of the phase, its start, and the condition that ends it; `None` before the first phase.
+    /// Name of the current phase, the time it began, and the condition that ends it; `None` before the first phase.
     phase: Option<(&'static str, Instant, Goal)>,
-    /// Totals over the last second, oldest first.
+    /// Totals sampled over the last second, oldest first.
     seen: VecDeque<(Instant, Sum)>,
 }
 
@@ -24,16 +24,16 @@ struct WatchState<'a> {
 pub(crate) enum Goal {
     /// Ends after this duration.
     Span(Duration),
-    /// Ends when this many connections are open or have failed.
+    /// Ends once this many connections are open or have failed.
     Opened(u64),
-    /// Ends when this many masters are open or were given up.
+    /// Ends once this many masters are open or were given up.
     Masters(u64),
     /// The end is not known in advance.
     Unknown,
 }
 
 impl<'a> Watch<'a> {
-    /// Creates a watch for this audience.
+    /// Creates a watch that reports to `audience`.
     pub(crate) fn new(audience: &'a mut dyn RunFollower) -> Self {
         Self(RefCell::new(WatchState {
             audience,
@@ -42,7 +42,7 @@ impl<'a> Watch<'a> {
         }))
     }
 
-    /// Prints a line.
+    /// Displays a line of text.
     pub(crate) fn say(&self, line: &str) {
         self.0.borrow_mut().audience.say(line);
     }
@@ -110,7 +110,7 @@ fn progress(phase: &'static str, elapsed: Duration, goal: Goal, sum: &Sum) -> Pr
     }
 }
 
-/// Failures by kind, most frequent first.
+/// Number of failures of each kind, most frequent first.
 fn errors(sum: &Sum) -> Vec<(String, u64)> {
     let mut errors: Vec<_> = KINDS
         .iter()
@@ -122,7 +122,7 @@ fn errors(sum: &Sum) -> Vec<(String, u64)> {
     errors
 }
 
-/// Events per second; `None` for those that do not occur in this mode.
+/// Numbers of events per second; `None` for events that do not occur in the current mode.
 struct EventRates {
     sessions: Option<f64>,
     messages: Option<f64>,
@@ -142,7 +142,7 @@ impl EventRates {
 }
 
 const SHOW_EVERY: Duration = Duration::from_millis(250);
-/// Number of progress samples per second, over which rates are computed.
+/// Number of progress samples per second, from which rates are computed.
 const SHOWS_A_SECOND: usize = 4;
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
-//! Classification of failures, with advice: error names are mapped to a closed set of kinds.
+//! Classification of failures: maps the names of errors to a closed set of kinds, each with advice for the operator.
 
-/// Kind of failure of a connection, call or session, which groups errors with similar names.
+/// A kind of failure of connections, calls or sessions, which groups errors with similar names.
 #[derive(Debug)]
 pub struct ErrorKind {
-    /// Short name, used in live progress.
+    /// Short name, displayed in live progress.
     pub name: &'static str,
-    /// Prefixes of the error names that belong to this kind.
+    /// Prefixes of the names of errors that belong to this kind.
     begins: &'static [&'static str],
-    /// Probable cause, and advice for the operator.
+    /// Probable cause of the failure, with advice for the operator.
     pub advice: &'static str,
 }
 
@@ -17,7 +17,7 @@ macro_rules! kinds {
     };
 }
 
-/// All kinds; the last one matches all remaining names.
+/// All kinds of failure. The last one matches every name that no other kind matches.
 pub const KINDS: &[ErrorKind] = kinds![
     "refused", ["refused", "connect_refused"],
         "nobody listens at the target, or its accept queue is full: check --target and the service's log";
@@ -71,14 +71,14 @@ pub const KINDS: &[ErrorKind] = kinds![
 ];
 
 impl ErrorKind {
-    /// Kind of the error with this name.
+    /// Returns the kind of the error with this name.
     #[must_use]
     pub fn of(name: &str) -> &'static Self {
         &KINDS[Self::place(name)]
     }
 
-    /// Index in [`KINDS`] of the kind of the error with this name: `refused`, `status:403` and the like, or a name
-    /// counted by the I/O layer, such as `refused_403_AccessDeniedException` (an upgrade) or
+    /// Returns the index in [`KINDS`] of the kind of the error with this name. Names are `refused`, `status:403` and
+    /// the like, or names counted by the I/O layer, such as `refused_403_AccessDeniedException` (an upgrade) or
     /// `call_403_AccessDeniedException`.
     #[must_use]
     pub fn place(name: &str) -> usize {

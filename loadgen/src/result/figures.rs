@@ -1,27 +1,27 @@
-//! Groups of figures that make up a document.
+//! The groups of figures that make up a document.
 
 use crate::result::{Spread, spread};
 use hdrhistogram::Histogram;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// Resource that the load generator exhausted. Sorted by precedence: without descriptors or ports, nothing can start at
+/// A resource exhausted by the load generator. Sorted by precedence: without descriptors or ports, nothing can start at
 /// all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Saturated {
-    /// No descriptors were available for sockets.
+    /// No more descriptors were available for sockets.
     Descriptors,
-    /// No local ports were available for the target.
+    /// No more local ports were available for connections to the target.
     Ports,
     /// The load generator's CPUs were fully used.
     Cpu,
-    /// Sessions started, or messages were sent, later than scheduled.
+    /// Sessions were started, or messages sent, later than scheduled.
     Lag,
 }
 
 impl Saturated {
-    /// The resource in plain words, for the first line of a report.
+    /// The exhausted resource in plain words, for the first line of a report.
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
@@ -32,7 +32,7 @@ impl Saturated {
         }
     }
 
-    /// The advice for the operator.
+    /// Advice for the operator on how to avoid the limitation.
     #[must_use]
     pub const fn advice(self) -> &'static str {
         match self {
@@ -50,21 +50,21 @@ impl Saturated {
     }
 }
 
-/// Delay of session starts or sent messages relative to the schedule, in microseconds. In an open loop, latencies
-/// already include it.
+/// Delay of session starts or sent messages relative to the schedule, in microseconds. In an open loop, this delay is
+/// already included in the latencies.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ScheduleLag {
-    /// 99th percentile.
+    /// 99th percentile of the delay.
     pub p99: Option<u64>,
     /// Maximum delay.
     pub max: Option<u64>,
-    /// Histogram in microseconds: HDR V2 deflate, base64.
+    /// Histogram in microseconds, encoded as HDR V2 deflate in base64.
     #[serde(default)]
     pub hdr: Option<String>,
 }
 
 impl ScheduleLag {
-    /// Computes the figures from a histogram in microseconds; all are unknown if it is empty.
+    /// Computes the figures from a histogram in microseconds. If it is empty, all figures are unknown.
     #[must_use]
     pub fn of(histogram: &Histogram<u64>) -> Self {
         match Spread::of(histogram) {
@@ -77,7 +77,7 @@ impl ScheduleLag {
         }
     }
 
-    /// Distribution of the lag, if the histogram is known.
+    /// Distribution of the delay, if the histogram is known.
     #[must_use]
     pub fn spread(&self) -> Option<Spread> {
         Spread::of(&spread::decode(self.hdr.as_deref()?).ok()?)
@@ -86,97 +86,98 @@ impl ScheduleLag {
 
 // Workers count in `u64`; in a document each count may be unknown.
 
-/// Converts a worker's counts to the form used in documents, with all of them known.
+/// Converts a worker's counts to the form used in documents, in which every count is marked as known.
 ///
 /// # Panics
-/// Panics if the members of `T` differ from those of the counts.
+/// Panics if the members of `T` differ from the names of the counts.
 #[must_use]
 pub fn known<T: DeserializeOwned>(counts: &impl Serialize) -> T {
     let known = serde_json::to_value(counts).and_then(serde_json::from_value);
     known.expect("a group of counts has the same members in both forms")
 }
 
-/// Sessions by outcome. Each simulates a real viewer.
+/// Number of sessions by outcome. Each session simulates a real viewer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sessions<N = Option<u64>> {
-    /// Sessions started, on schedule or late.
+    /// Number of sessions that were started, on schedule or late.
     pub scheduled: N,
-    /// Sessions that completed all steps: connect, offer, answer, receipt of every message, hold and close.
+    /// Number of sessions that completed all steps: connect, offer, answer, receipt of every message, hold and close.
     pub completed: N,
-    /// Sessions that did not complete.
+    /// Number of sessions that did not complete.
     pub failed: N,
 }
 
-/// Connections by outcome.
+/// Number of connections by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectionFigures<N = Option<u64>> {
-    /// Connections that received a 101 response.
+    /// Number of connections that received a 101 response.
     pub opened: N,
-    /// Connections that failed to open or ended unexpectedly.
+    /// Number of connections that could not be opened or ended unexpectedly.
     pub failed: N,
-    /// Maximum number of connections open at the same time.
+    /// Maximum number of concurrently open connections.
     pub peak: N,
-    /// Connections opened and closed in the measured phase.
+    /// Number of connections opened and closed during the measured phase.
     #[serde(default)]
     pub cycles: N,
-    /// TLS handshakes that resumed a session.
+    /// Number of TLS handshakes that resumed a session.
     #[serde(default)]
     pub resumed: N,
 }
 
-/// Connections to one of several targets.
+/// Number of connections to one of several targets.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TargetCounts {
     /// URL of the target.
     pub url: String,
-    /// Connections that received a 101 response.
+    /// Number of connections that received a 101 response.
     pub opened: u64,
-    /// Connections that failed to open or ended unexpectedly.
+    /// Number of connections that could not be opened or ended unexpectedly.
     pub failed: u64,
 }
 
-/// Channels whose connections the service ended while master and viewers were meant to stay, counted once per
-/// occurrence.
+/// Channels in which the service ended a connection that the master or a viewer meant to keep open. A channel counts
+/// once per occurrence.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CutOff {
-    /// Number of cut-off channels.
+    /// Number of channels that were cut off.
     pub channels: Option<u64>,
-    /// Number of cut-off channels whose parties have reconnected to each other.
+    /// Number of channels that were cut off and whose parties have reconnected to each other.
     pub recovered: Option<u64>,
 }
 
-/// Messages by outcome. The five faults do not overlap: a message that arrives corrupted or at the wrong peer is not
-/// also counted as lost.
+/// Number of messages by outcome. The five faults are mutually exclusive: a message that arrives corrupted or at the
+/// wrong peer does not also count as lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Messages<N = Option<u64>> {
-    /// Messages composed and queued for sending.
+    /// Number of messages composed and queued for sending.
     pub sent: N,
-    /// Messages received in any condition.
+    /// Number of messages received in any condition.
     pub received: N,
-    /// Messages that never arrived.
+    /// Number of messages that never arrived.
     pub lost: N,
-    /// Messages that arrived again after a first arrival.
+    /// Number of messages that arrived more than once.
     pub duplicated: N,
-    /// Messages that arrived after a later message from the same sender.
+    /// Number of messages that arrived after a later message from the same sender.
     pub reordered: N,
-    /// Messages that arrived with modified bytes or as another message type.
+    /// Number of messages that arrived with modified bytes or as a different message type.
     pub corrupted: N,
-    /// Messages that arrived at the wrong peer or under another sender's name.
+    /// Number of messages that arrived at the wrong peer or under the name of another sender.
     pub misrouted: N,
-    /// Messages that the service rejected because their sender was too fast; not also counted as lost.
+    /// Number of messages that the service rejected because their sender exceeded a rate limit; they do not also count
+    /// as lost.
     pub throttled: N,
-    /// Messages that the service rejected for another reason; not also counted as lost.
+    /// Number of messages that the service rejected for any other reason; they do not also count as lost.
     pub refused: N,
 }
 
 impl Messages {
-    /// Messages that the service rejected instead of forwarding, by name, if known.
+    /// Names and numbers of the messages that the service rejected instead of forwarding.
     #[must_use]
     pub const fn declined(&self) -> [(&'static str, Option<u64>); 2] {
         [("throttled", self.throttled), ("refused", self.refused)]
     }
 
-    /// The five faults by name, if known.
+    /// Names and numbers of the five faults.
     #[must_use]
     pub const fn faults(&self) -> [(&'static str, Option<u64>); 5] {
         [
@@ -189,31 +190,31 @@ impl Messages {
     }
 }
 
-/// Latencies by kind; null if there are no values.
+/// Latencies by kind; null for a kind without values.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LatencyFigures {
-    /// TCP: from the start until the connection is established.
+    /// TCP: from the start of the connect until the connection is established.
     pub connect: Option<Spread>,
-    /// TLS: from the established connection to the end of the handshake.
+    /// TLS: from the establishment of the connection to the end of the handshake.
     pub tls: Option<Spread>,
     /// WebSocket: from the end of the previous step to the 101 response.
     pub upgrade: Option<Spread>,
     /// From the 101 response to the arrival of the SDP answer.
     pub offer_answer: Option<Spread>,
-    /// Message: from its composition, or its due time in an open loop, until the recipient processes it.
+    /// Message: from its composition, or in an open loop from its due time, until the recipient processes it.
     pub message: Option<Spread>,
     /// Complete session setup: from the due time to the arrival of the SDP answer.
     #[serde(default)]
     pub setup: Option<Spread>,
-    /// Recovery of a cut-off channel: from its first lost connection until its master and viewers have reconnected to
-    /// each other.
+    /// Recovery of a channel that was cut off: from its first lost connection until its master and viewers have
+    /// reconnected to each other.
     #[serde(default)]
     pub recovery: Option<Spread>,
 }
 
 impl LatencyFigures {
-    /// Latencies of each kind with a display name, in the order of a session's steps; the first [`STEPS`] are
-    /// consecutive.
+    /// The latencies of each kind with a name to display, in the order of a session's steps. The first [`STEPS`] kinds
+    /// are consecutive steps.
     #[must_use]
     pub const fn all(&self) -> [(&'static str, Option<&Spread>); 7] {
         [
@@ -227,8 +228,8 @@ impl LatencyFigures {
         ]
     }
 
-    /// Latency that matters most to users: the answer if there are sessions, otherwise a message, otherwise the 101
-    /// response.
+    /// The latency that matters most to users: that of the answer if there are sessions, otherwise that of a message,
+    /// otherwise that of the 101 response.
     #[must_use]
     pub fn headline(&self) -> Option<(&'static str, &Spread)> {
         let [connect, _, upgrade, answer, message, setup, _] = self.all();
@@ -238,15 +239,15 @@ impl LatencyFigures {
     }
 }
 
-/// Number of kinds of latency that are consecutive steps of a session.
+/// Number of latency kinds that are consecutive steps of a session.
 pub const STEPS: usize = 4;
 
-/// CPU time of load generator and service in the measured phase.
+/// CPU time used by the load generator and the service during the measured phase.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cpu {
     /// CPU time of the load generator, in seconds.
     pub driver_s: Option<f64>,
-    /// CPU time of the service in seconds, if its process is local and was specified.
+    /// CPU time of the service, in seconds, if a source for it was specified.
     pub server_s: Option<f64>,
     /// CPU time of the load generator per received message, in microseconds.
     pub driver_us_per_message: Option<f64>,
@@ -261,7 +262,8 @@ pub struct Cpu {
 }
 
 impl Cpu {
-    /// Computes the figures from total CPU time, and the number of messages and of connections opened and closed.
+    /// Computes the figures from the total CPU times, the number of messages, and the number of connections opened and
+    /// closed.
     #[must_use]
     pub fn of(driver_s: Option<f64>, server_s: Option<f64>, messages: f64, cycles: f64) -> Self {
         let each =
@@ -277,22 +279,22 @@ impl Cpu {
     }
 }
 
-/// Memory of load generator and service at the end of the measured phase.
+/// Memory used by the load generator and the service at the end of the measured phase.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct MemoryFigures {
     /// Resident memory of the load generator, in bytes.
     pub driver_rss_bytes: Option<u64>,
     /// Resident memory of the service, in bytes.
     pub server_rss_bytes: Option<u64>,
-    /// Growth of the service's memory per connection, in bytes, measured after the first few connections.
+    /// Growth of the service's memory per connection, in bytes, from the time when the first few connections were open.
     #[serde(default)]
     pub server_bytes_per_connection: Option<f64>,
 }
 
-/// About one second of the measured phase.
+/// Figures for an interval of about one second in the measured phase.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
-    /// End of the interval, in seconds since the start of the measured phase.
+    /// Time at which the interval ends, in seconds since the start of the measured phase.
     pub t_s: f64,
     /// Number of sessions completed in the interval.
     pub sessions: Option<u64>,
@@ -300,19 +302,19 @@ pub struct Interval {
     pub messages: Option<u64>,
     /// Number of connections open at the end of the interval.
     pub open: Option<u64>,
-    /// Median of the interval's latencies (of the kind named by [`Latencies::headline`]), in microseconds.
+    /// Median of the latencies in the interval (of the kind returned by [`Latencies::headline`]), in microseconds.
     pub p50_us: Option<u64>,
-    /// 99th percentile of the interval's latencies, in microseconds.
+    /// 99th percentile of the latencies in the interval, in microseconds.
     pub p99_us: Option<u64>,
     /// Number of failures in the interval.
     pub errors: Option<u64>,
-    /// Histogram of the interval's latencies in microseconds: HDR V2 deflate, base64.
+    /// Histogram of the latencies in the interval, in microseconds, encoded as HDR V2 deflate in base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hdr: Option<String>,
 }
 
 impl Interval {
-    /// Sets the latencies from a histogram in microseconds; they are unknown if it is empty.
+    /// Sets the latencies from a histogram in microseconds. If it is empty, they are unknown.
     #[must_use]
     pub fn with_latencies(mut self, histogram: &Histogram<u64>) -> Self {
         if let Some(spread) = Spread::of(histogram) {

@@ -1,7 +1,7 @@
-//! Sums the documents of the parts of one run: `--processes`, or `--part K/N` on several machines.
+//! Merges the documents of the parts of a run (`--processes`, or `--part K/N` on several machines) by summing them.
 //!
-//! Sums are exact: histograms are added and quantiles read from the result, never averaged; counts are summed; a figure
-//! unknown in one part is unknown in the sum. The order of the parts does not matter.
+//! Sums are exact: histograms are added and quantiles computed from the result, never averaged; counts are added; a
+//! figure that is unknown in one part is unknown in the sum. The result does not depend on the order of the parts.
 
 use crate::result::{
     Cpu, Document, EventArguments, Interval, LatencyFigures, MemoryFigures, ScheduleLag, Spread,
@@ -11,14 +11,14 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use thiserror::Error;
 
-/// Sums the parts of one run.
+/// Merges the documents of the parts of a run.
 ///
-/// Intervals are summed one by one from the start of each part, since parts are meant to start together. Peaks are
-/// summed, which gives an upper bound. There is only one service, so the largest reported CPU time and memory are used.
-/// Arguments, machines and versions that differ become lists.
+/// Intervals are summed pairwise, each part's counting from its own start, since parts are meant to start at the same
+/// time. Peaks are added, which gives an upper bound. Since there is only one service, the largest CPU time and memory
+/// reported for it are used. Arguments, machines and versions that differ become lists.
 ///
 /// # Errors
-/// Returns an error if there are no documents or they are not parts of one run; see [`MergeError`].
+/// Returns an error if there are no documents or they are not parts of the same run; see [`MergeError`].
 pub fn merge(parts: &[Document]) -> Result<Document, MergeError> {
     let (first, rest) = parts.split_first().ok_or(MergeError::Nothing)?;
     let mut sum = first.clone();
@@ -36,13 +36,13 @@ pub fn merge(parts: &[Document]) -> Result<Document, MergeError> {
     Ok(sum)
 }
 
-/// Reason why documents could not be merged. Shown to the operator.
+/// Reason why documents cannot be merged. Shown to the operator.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum MergeError {
     /// No documents were given.
     #[error("nothing to merge: at least one report is needed")]
     Nothing,
-    /// The documents differ in this member, so they are not parts of one run.
+    /// The documents differ in the named member, so they are not parts of the same run.
     #[error(
         "these are not parts of one run: {0} is {1} and {2}; leave out --merge to see them side by side"
     )]
@@ -87,15 +87,16 @@ fn add(one: &Document, other: &Document) -> Document {
     }
 }
 
-/// Sums two groups of figures, member by member; see [`plus`].
+/// Sums two groups of figures, member by member; see [`plus`] for the rules.
 fn sum<T: Serialize + DeserializeOwned>(one: &T, other: &T) -> T {
     let [one, other] = [one, other].map(serde_json::to_value);
     let both = one.and_then(|one| serde_json::from_value(plus(one, other?)));
     both.expect("the sum of two groups has the members of both")
 }
 
-/// Sums two values: counts add up, and a figure unknown in either is unknown in the sum. A member that only one of them
-/// contains, such as a kind of failure, is kept. Lists are added element by element; the first of two texts is kept.
+/// Sums two values: counts are added, and a figure that is unknown in either is unknown in the sum. A member present in
+/// only one of them, such as a kind of failure, is kept. Lists are added element by element; of two texts, the first is
+/// kept.
 fn plus(one: Value, other: Value) -> Value {
     match (one, other) {
         (Value::Number(one), Value::Number(other)) => match (one.as_u64(), other.as_u64()) {
@@ -147,7 +148,7 @@ fn latencies(one: &LatencyFigures, other: &LatencyFigures) -> LatencyFigures {
     }
 }
 
-/// Combines two lags: exact if both have a histogram, otherwise only the maximum is known.
+/// Combines two lags. The result is exact if both have a histogram; otherwise only the maximum is known.
 fn lag(one: &ScheduleLag, other: &ScheduleLag) -> ScheduleLag {
     match (one.max, other.max) {
         (_, None) => one.clone(),
@@ -184,8 +185,8 @@ fn cpu(one: &Cpu, other: &Cpu) -> Cpu {
     Cpu::of(driver_s, server_s, messages, cycles)
 }
 
-/// Sums two logs, interval by interval: the n-th interval of a log ends n seconds after its start, or later if there
-/// was a stall. Additional intervals of the longer log are kept.
+/// Sums two logs, interval by interval: the n-th interval of each log ends n seconds after the log's start, or later if
+/// there was a stall. Extra intervals of the longer log are kept.
 fn intervals(one: &[Interval], other: &[Interval]) -> Vec<Interval> {
     let (longer, shorter) = if one.len() >= other.len() {
         (one, other)
@@ -222,7 +223,7 @@ fn both_intervals(one: &Interval, other: &Interval) -> Interval {
     }
 }
 
-/// Combines two maps: equal values are kept; values that differ become a list of all, in a fixed order.
+/// Combines two maps. Equal values are kept; values that differ become a list of all values, in a fixed order.
 fn lists(one: &EventArguments, other: &EventArguments) -> EventArguments {
     let mut all = one.clone();
     for (name, other) in other {

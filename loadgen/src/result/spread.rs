@@ -1,4 +1,5 @@
-//! Distribution of latencies of one kind: a few quantiles for the reader, and the full histogram for everything else.
+//! The distribution of latencies of one kind: a few quantiles for the reader, and the full histogram for further
+//! processing.
 
 use flate2::read::ZlibDecoder;
 use hdrhistogram::Histogram;
@@ -6,16 +7,16 @@ use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer}
 use serde::{Deserialize, Serialize};
 use std::io::Read;
 
-/// Distribution of latencies of one kind in microseconds, with at least one value.
+/// The distribution of latencies of one kind, in microseconds. Contains at least one value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(into = "SpreadFigures", try_from = "SpreadFigures")]
 pub struct Spread {
     figures: SpreadFigures,
-    /// Histogram; `None` if the file did not contain one.
+    /// The histogram; `None` if the file contained none.
     histogram: Option<Histogram<u64>>,
 }
 
-/// The figures as stored in the file.
+/// The figures in the form stored in a file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct SpreadFigures {
     count: u64,
@@ -28,7 +29,7 @@ struct SpreadFigures {
 }
 
 impl Spread {
-    /// Computes the distribution from a histogram in microseconds; `None` if it is empty.
+    /// Computes the distribution from a histogram in microseconds; returns `None` if the histogram is empty.
     #[must_use]
     pub fn of(histogram: &Histogram<u64>) -> Option<Self> {
         if histogram.is_empty() {
@@ -55,13 +56,14 @@ impl Spread {
         self.figures.count
     }
 
-    /// Maximum, in microseconds.
+    /// Maximum value, in microseconds.
     #[must_use]
     pub const fn max(&self) -> u64 {
         self.figures.max
     }
 
-    /// Quantile at this share, in microseconds. Without a histogram, only the quantiles stored in the file are known.
+    /// Quantile for the fraction `share`, in microseconds. Without a histogram, only the quantiles stored in the file
+    /// are known.
     #[must_use]
     pub fn quantile(&self, share: f64) -> Option<u64> {
         if let Some(histogram) = &self.histogram {
@@ -90,7 +92,8 @@ impl Spread {
         self.figures.hdr.clone()
     }
 
-    /// Adds the values of another part: exact if both have a histogram, otherwise only count and maximum are known.
+    /// Adds the values of another part. The result is exact if both have a histogram; otherwise only the count and
+    /// maximum are known.
     #[must_use]
     pub fn plus(&self, other: &Self) -> Self {
         let both = self.histogram.as_ref().zip(other.histogram.as_ref());
@@ -119,7 +122,7 @@ impl From<Spread> for SpreadFigures {
 impl TryFrom<SpreadFigures> for Spread {
     type Error = String;
 
-    /// Uses the figures from the histogram if there is one, so that inconsistent figures in a file are ignored.
+    /// Recomputes the figures from the histogram if there is one, so that inconsistent figures in a file are ignored.
     fn try_from(figures: SpreadFigures) -> Result<Self, Self::Error> {
         let Some(text) = &figures.hdr else {
             return Ok(Self {
@@ -132,13 +135,13 @@ impl TryFrom<SpreadFigures> for Spread {
     }
 }
 
-/// Sum of two encoded histograms; `None` if either is unknown.
+/// Sums two encoded histograms; returns `None` if either is missing.
 pub(crate) fn both(one: &Option<String>, other: &Option<String>) -> Option<Histogram<u64>> {
     let [one, other] = [one, other].map(|text| decode(text.as_deref()?).ok());
     sum_of(&one?, &other?)
 }
 
-/// Sum of both histograms, at the higher of the two resolutions.
+/// Sums two histograms, at the higher of their resolutions.
 fn sum_of(one: &Histogram<u64>, other: &Histogram<u64>) -> Option<Histogram<u64>> {
     let (finer, coarser) = if one.sigfig() >= other.sigfig() {
         (one, other)
@@ -161,10 +164,10 @@ pub(crate) fn encode(histogram: &Histogram<u64>) -> Option<String> {
     String::from_utf8(text).ok()
 }
 
-/// Decodes HDR V2 deflate in base64.
+/// Decodes a histogram from HDR V2 deflate in base64.
 ///
-/// Decompresses the data itself rather than with the histogram's reader, which would trust the length claimed in the
-/// text and reserve up to 4 GiB.
+/// Decompresses the data itself instead of using the reader of the histogram library, which would trust the length
+/// claimed in the text and reserve up to 4 GiB.
 ///
 /// # Errors
 /// Returns a description of the error, for the operator.
@@ -195,8 +198,8 @@ pub(crate) fn decode(text: &str) -> Result<Histogram<u64>, String> {
         .map_err(|error| wrong(&error.to_string()))
 }
 
-/// Checks that the header of a V2 histogram is consistent and within the accepted bounds: cookie, length of the counts,
-/// offset, digits, lowest and highest value, ratio; all big-endian.
+/// Checks that the header of a V2 histogram is consistent and within the accepted bounds. The fields are cookie, length
+/// of the counts, offset, digits, lowest and highest value, and ratio; all are big-endian.
 fn check_header(plain: &[u8]) -> Option<()> {
     let (header, counts) = plain.split_first_chunk::<HEADER_BYTES>()?;
     let word = |at: usize| Some(u32::from_be_bytes(header.get(at..at + 4)?.try_into().ok()?));
@@ -207,14 +210,15 @@ fn check_header(plain: &[u8]) -> Option<()> {
     sound.then_some(())
 }
 
-/// Initial bytes of a deflated V2 histogram.
+/// Cookie at the start of a deflated V2 histogram.
 const DEFLATE_COOKIE: u32 = 0x1c84_9314;
-/// Number of bytes in a V2 histogram before its counts.
+/// Number of bytes that precede the counts in a V2 histogram.
 const HEADER_BYTES: usize = 40;
-/// Maximum number of digits and maximum value accepted; a histogram with these bounds has 29,000 counts.
+/// Maximum number of significant digits and maximum value accepted in a histogram. A histogram with these bounds has
+/// 29,000 counts.
 const DIGITS_MAX: u32 = 3;
 const VALUE_MAX: u64 = 1 << 42;
-/// Maximum size of an uncompressed histogram, in bytes: at most 9 bytes per count.
+/// Maximum size of an uncompressed histogram, in bytes. Each count takes at most 9 bytes.
 const PLAIN_BYTES_MAX: u64 = 1 << 20;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Formats documents as a text table, several side by side.
+//! Formats documents, one or several side by side, as a text table.
 
 use crate::result::rows::{LATENCY, QUANTILES, UNKNOWN, rows};
 use crate::result::{Document, Run, Verdict, words};
@@ -9,14 +9,14 @@ use std::fmt::Write;
 /// Whether text is coloured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Paint {
-    /// No colours, for pipes and files.
+    /// Without colours, for pipes and files.
     Plain,
-    /// Colours, for a terminal.
+    /// With colours, for a terminal.
     Coloured,
 }
 
 impl Paint {
-    /// Selects colours for standard output or standard error: used on a terminal, unless `NO_COLOR` is set.
+    /// Selects colours for a terminal unless `NO_COLOR` is set, and no colours otherwise.
     #[must_use]
     pub fn of(is_terminal: bool) -> Self {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -28,7 +28,7 @@ impl Paint {
         }
     }
 
-    /// Colours a text, given the colour's ECMA-48 number.
+    /// Colours a text. `number` is the ECMA-48 number of the colour.
     fn colour(self, number: u8, text: &str) -> String {
         match self {
             Self::Plain => text.to_owned(),
@@ -37,8 +37,8 @@ impl Paint {
     }
 }
 
-/// Formats the table: a row for each figure known in at least one document, followed by the verdicts. A single document
-/// also has a row for each latency, with quantiles and a histogram.
+/// Formats the table: one row for each figure that is known in at least one document, followed by the verdicts. A
+/// single document also gets one row per latency, with quantiles and a histogram.
 #[must_use]
 pub fn table(runs: &[Run], paint: Paint) -> String {
     let documents: Vec<&Document> = runs.iter().map(|run| &run.document).collect();
@@ -76,7 +76,7 @@ pub fn table(runs: &[Run], paint: Paint) -> String {
     out
 }
 
-/// Advice for each kind of failure, with the command that explains the first refusal of that kind.
+/// Formats the advice for each kind of failure, with the command that explains the first refused request of that kind.
 fn advice(documents: &[&Document]) -> String {
     let mut out = String::new();
     let kinds = documents.iter().flat_map(|document| document.errors.keys());
@@ -92,8 +92,8 @@ fn advice(documents: &[&Document]) -> String {
     out
 }
 
-/// ECMA-48 colour of the verdict: green for success, yellow for a run that was stopped, limited by the load generator
-/// or missed a threshold, red for failure.
+/// ECMA-48 colour of the verdict: green for success; yellow for a run that was stopped, was limited by the load
+/// generator or missed a threshold; red for failure.
 fn colour(document: &Document) -> u8 {
     let missed = document.thresholds().is_some_and(|it| it.are_missed());
     match document.verdict() {
@@ -104,7 +104,7 @@ fn colour(document: &Document) -> u8 {
     }
 }
 
-/// The percentiles of each latency in a document, and as much of its distribution as fits a terminal.
+/// Formats the percentiles of each latency in a document, with as much of the distribution as fits on a terminal.
 fn percentiles(document: &Document) -> String {
     let head = QUANTILES.iter().map(|(name, _)| (*name).to_owned());
     let head = [LATENCY.to_owned()].into_iter().chain(head);
@@ -131,13 +131,13 @@ fn percentiles(document: &Document) -> String {
     let room = room.min(BARS);
     let head: String = "spread".chars().take(room).collect();
     let shown = histograms.into_iter();
-    let shown = shown.map(|it| it.map_or_else(String::new, |it| bars(&it, room)));
+    let shown = shown.map(|it| it.map_or_else(String::new, |it| bars(it, room)));
     let rows = text.lines().zip([head].into_iter().chain(shown));
     let rows = rows.map(|(line, bars)| format!("\n{}", format!("{line}  {bars}").trim_end()));
     rows.chain(["\n".to_owned()]).collect()
 }
 
-/// Renders a histogram as so many characters on a logarithmic scale.
+/// Renders a histogram as `columns` characters on a logarithmic scale.
 fn bars(histogram: &Histogram<u64>, columns: usize) -> String {
     let place_of = |us: u64| (us.max(1) as f64).ln();
     let (low, high) = (place_of(histogram.min()), place_of(histogram.max()));
@@ -169,10 +169,10 @@ fn floor(value: f64) -> usize {
 const COLUMNS: usize = 80;
 /// Maximum number of characters in a histogram.
 const BARS: usize = 12;
-/// Bar characters by height.
+/// Bar characters in order of height.
 const HEIGHTS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// Aligns columns to their widest cell, the first left-aligned, the others right-aligned.
+/// Aligns columns to the width of their widest cell; the first column is left-aligned, all others right-aligned.
 fn aligned(lines: &[Vec<String>]) -> String {
     let columns = lines.iter().map(Vec::len).max().unwrap_or_default();
     let width = |column: usize| {
@@ -199,8 +199,8 @@ fn aligned(lines: &[Vec<String>]) -> String {
     out
 }
 
-/// Converts a name to one line of printable characters, at most [`NAME_CHARS_MAX`]; keeps the end, the most informative
-/// part of a path.
+/// Converts a name to a single line of at most [`NAME_CHARS_MAX`] printable characters. Keeps the end of the name,
+/// which is the most informative part of a path.
 fn plain(name: &str) -> String {
     let printable = name.chars().filter(|c| !c.is_control());
     let chars: Vec<char> = printable.collect();

@@ -1,26 +1,26 @@
-//! Verdict of a document, as a word and an exit code.
+//! The verdict on a run, as words and as an exit code.
 
 use crate::result::{Document, Saturated};
 use serde::{Deserialize, Serialize};
 
-/// Outcome of a run and its exit code; later variants take precedence over earlier ones.
+/// The outcome of a run, which determines the exit code. Later variants take precedence over earlier ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// Success; exit code 0.
+    /// The run was successful; exit code 0.
     Well,
-    /// Messages lost, duplicated, reordered, corrupted or misrouted; exit code 1.
+    /// Messages were lost, duplicated, reordered, corrupted or misrouted; exit code 1.
     Faulty,
-    /// The target failed, because connections or sessions could not be established or broke; exit code 3.
+    /// The target failed: connections or sessions could not be established or were broken; exit code 3.
     TargetFailed,
-    /// The machine did not have enough ports or descriptors; exit code 2.
+    /// The machine ran out of ports or descriptors; exit code 2.
     Limits,
-    /// Stopped by the operator; exit code 130.
+    /// The operator stopped the run; exit code 130.
     Stopped,
 }
 
 impl Verdict {
-    /// Exit code of the verdict.
+    /// The exit code for the verdict.
     #[must_use]
     pub const fn exit_code(self) -> u8 {
         match self {
@@ -33,22 +33,22 @@ impl Verdict {
     }
 }
 
-/// Information about the end of a run that only the engine has.
+/// Information about the end of a run that is available only to the engine.
 #[derive(Clone, Copy, Debug)]
 pub struct Ending {
-    /// Whether all connections required before the load starts were opened.
+    /// Whether all connections required for the load were opened.
     pub all_opened: bool,
     /// Whether the operator stopped the run.
     pub stopped: bool,
-    /// Fraction of its CPUs that the load generator used.
+    /// CPU usage of the load generator, as a fraction of its CPUs.
     pub driver_busy: f64,
 }
 
 impl Document {
-    /// Judges a run whose figures are complete: sets `verdict`, `ok` and `saturated`.
+    /// Judges a run whose figures are complete, and sets `verdict`, `ok` and `saturated` accordingly.
     ///
-    /// Ctrl-C takes precedence over everything; an unreachable target takes precedence over message faults. If there
-    /// are sessions, connections may fail as long as every session is established.
+    /// Ctrl-C takes precedence over everything else, and an unreachable target over message faults. If there are
+    /// sessions, individual connections may fail as long as every session is established.
     pub fn judge(&mut self, ending: Ending) {
         let failed = self.connections.failed.unwrap_or_default();
         let gone = failed > 0 && failed >= self.connections.opened.unwrap_or_default();
@@ -78,7 +78,7 @@ impl Document {
             .or_else(|| is_late.then_some(Saturated::Lag));
     }
 
-    /// The resource that this machine exhausted.
+    /// The resource that this machine exhausted, if any.
     fn exhausted(&self) -> Option<Saturated> {
         let some = |kind: &str| self.errors.get(kind).is_some_and(|&count| count > 0);
         if some("descriptors_exhausted") {
@@ -90,8 +90,8 @@ impl Document {
         }
     }
 
-    /// The engine's verdict, or otherwise one derived from the figures: an unreachable target takes precedence over
-    /// message faults, and `ok` is considered last.
+    /// Returns the engine's verdict, or if there is none, one derived from the figures: an unreachable target takes
+    /// precedence over message faults, and `ok` is considered last.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         if let Some(verdict) = self.verdict {
@@ -118,13 +118,13 @@ impl Document {
         sum(&self.messages.faults())
     }
 
-    /// Number of messages that the service rejected instead of forwarding; they are not lost.
+    /// Number of messages that the service rejected instead of forwarding. They do not count as lost.
     #[must_use]
     pub fn declined(&self) -> u64 {
         sum(&self.messages.declined())
     }
 
-    /// The verdict in plain words on one line, with saturation of the load generator first.
+    /// The verdict in plain words on one line, preceded by a note if the load generator was saturated.
     #[must_use]
     pub fn headline(&self) -> String {
         let mut words = self.verdict_words();
@@ -140,7 +140,7 @@ impl Document {
         }
     }
 
-    /// The verdict in plain words, without saturation.
+    /// The verdict in plain words, without any note on saturation.
     #[must_use]
     pub fn verdict_words(&self) -> String {
         match self.verdict() {
@@ -222,13 +222,13 @@ fn sum(counts: &[(&str, Option<u64>)]) -> u64 {
     counts.fold(0, u64::saturating_add)
 }
 
-/// End of the verdict for throttled messages: the quotas that throttle them, and the key that disables the quotas.
+/// End of the verdict for throttled messages, which names the quotas responsible and the key that disables them.
 const THROTTLED: &str =
     " by `ice` and `sdp` of the broker's [quotas], which `off = true` there turns off";
 
-/// CPU usage at which the load generator counts as the bottleneck, as a fraction.
+/// Fraction of its CPUs above which the load generator is considered the bottleneck.
 const BUSY_MAX: f64 = 0.95;
-/// 99th percentile of the schedule lag at which the load generator counts as the bottleneck, in microseconds.
+/// 99th percentile of the schedule lag above which the load generator is considered the bottleneck, in microseconds.
 const LAG_US_MAX: u64 = 20_000;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Parties of one thread, by connection.
+//! The parties of one thread and their connections.
 
 use crate::peer::{Event, LinkError, Name, PeerLink};
 use crate::schedule::RunShare;
@@ -9,87 +9,87 @@ use crate::visit::{Arrival, MessageBook, Stage, Viewer, sessions};
 use ahash::AHashMap;
 use std::collections::VecDeque;
 
-/// The party on a connection.
+/// The party that uses a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Party {
-    /// No party: the connection is free, or its party has left.
+    /// No party: the connection is free, or its party has moved off it.
     Nobody,
-    /// The master of this channel, serving sessions.
+    /// The master of the given channel, which serves sessions.
     Master(u32),
-    /// A viewer with its session.
+    /// A viewer and its session.
     Viewer(Viewer),
-    /// A master or viewer without sessions, which stays connected and relays messages if the run does.
+    /// A master or viewer without sessions that stays connected and, if the run relays messages, exchanges them.
     Peer(Peer),
 }
 
-/// A party without sessions.
+/// A party that does not take part in sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// Name of the peer.
+    /// The peer's name.
     pub name: Name,
     /// Stage of the connection: [`Stage::Hold`] while it is open.
     pub stage: Stage,
 }
 
-/// Outcome of [`Crew::receive`].
+/// The result of [`Crew::receive`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReceiveOutcome {
-    /// Nothing except possibly received messages.
+    /// No event, although messages may have been received.
     Nothing,
-    /// An API call succeeded; the party makes its next call or connects.
+    /// An API call succeeded; the party must make its next call or connect.
     Answered,
-    /// An API call was refused, and the failure was counted.
+    /// An API call was refused, which has been counted as a failure.
     Refused,
     /// The upgrade was accepted.
     Opened,
-    /// The closing handshake started by this side is complete.
+    /// The closing handshake that this side started is complete.
     Closed,
-    /// The service closed the connection; the close was answered.
+    /// The service closed the connection, and its close frame has been answered.
     ClosedByService,
 }
 
-/// Outcome of a session.
+/// The outcome of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// All messages were sent and received.
     Completed,
-    /// The session timed out with its connections open; missing messages are lost.
+    /// The session timed out although its connections were open; missing messages count as lost.
     TimedOut,
-    /// The connection of the session or its master broke; missing messages do not count as lost.
+    /// The connection of the session or of its master was broken; missing messages do not count as lost.
     Broken,
 }
 
-/// Parties of one thread. Has no sockets and no clock; the current time is a field of `desk`.
+/// The parties of one thread. Uses no sockets and no clock; the current time is a field of `desk`.
 #[derive(Debug)]
 pub struct Crew {
-    /// Counters, buffers and the current time.
+    /// Counters, buffers and the current time, shared by the parties.
     pub desk: MessageDesk,
-    /// Messages exchanged between peers.
+    /// The messages exchanged between peers.
     pub relay: Relay,
     pub(crate) share: RunShare,
     pub(crate) people: Vec<Person>,
-    /// Connection of each running session, by session number.
+    /// The connection used by each running session, indexed by session number.
     pub(crate) lines: AHashMap<u32, u32>,
-    /// Opening time and connection of each master of the share, if open.
+    /// For each master in the share that is connected, the time at which its connection was opened, and the connection.
     pub(crate) masters: Vec<Option<(u64, u32)>>,
-    /// Books of recently ended sessions, to recognise duplicate and late messages.
+    /// The books of recently ended sessions, kept to recognise duplicate and late messages.
     pub(crate) ended: VecDeque<(u32, MessageBook, MessageBook)>,
-    /// Connections whose sessions have received and sent all messages.
+    /// Connections whose sessions have sent and received all their messages.
     pub(crate) settled: Vec<u32>,
-    /// Connections whose sessions were answered and have candidates to trickle.
+    /// Connections whose sessions have received their answer and still have candidates to trickle.
     pub(crate) answered: Vec<u32>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Person {
     link: PeerLink,
-    /// API calls made on this connection before the party moves to another one.
+    /// The API calls that the party makes on this connection before it moves to another one.
     discovery: Option<Box<DiscoveryCalls>>,
     pub(crate) party: Party,
 }
 
-/// Memory per connection in a crew, in bytes, including its session's hash table entry: a key, a value and a control
-/// byte, in a table that is at least half full.
+/// Memory per connection in a crew, in bytes. Includes the session's entry in the hash table, which consists of a key,
+/// a value and a control byte; the table is at least half full.
 pub const LINE_BYTES: usize = size_of::<Person>() + 2 * (2 * size_of::<u32>() + 1);
 
 const _: () = assert!(
@@ -98,7 +98,7 @@ const _: () = assert!(
 );
 
 impl Crew {
-    /// Creates the crew for this share of the channels.
+    /// Creates a crew for the parties in this share of the channels.
     #[must_use]
     pub fn new(desk: MessageDesk, share: RunShare) -> Self {
         let masters = share.channels(desk.terms.channels).map(|_| None).collect();
@@ -137,7 +137,7 @@ impl Crew {
         }
     }
 
-    /// The party on a connection.
+    /// The party that uses a connection.
     #[must_use]
     pub fn party(&self, line: u32) -> &Party {
         self.people
@@ -145,7 +145,7 @@ impl Crew {
             .map_or(&Party::Nobody, |person| &person.party)
     }
 
-    /// The viewer on a connection, if any.
+    /// The viewer that uses a connection, if any.
     pub fn viewer_mut(&mut self, line: u32) -> Option<&mut Viewer> {
         match &mut self.people.get_mut(line as usize)?.party {
             Party::Viewer(viewer) => Some(viewer),
@@ -153,27 +153,27 @@ impl Crew {
         }
     }
 
-    /// Whether the master of this channel of the share is connected.
+    /// Whether the master of this channel, which must belong to the share, is connected.
     #[must_use]
     pub fn is_master_open(&self, channel: u32) -> bool {
         let master = self.masters.get(self.share.index(channel));
         master.is_some_and(Option::is_some)
     }
 
-    /// Starts API calls of the party on a connection, before it moves to another one.
+    /// Starts the API calls of the party on a connection. Afterwards, the party moves to another connection.
     pub fn begin_discovery(&mut self, line: u32, discovery: Box<DiscoveryCalls>) {
         if let Some(person) = self.people.get_mut(line as usize) {
             person.discovery = Some(discovery);
         }
     }
 
-    /// API calls made on a connection; `None` if it carries messages or is free.
+    /// The API calls in progress on a connection; `None` if the connection is free or carries messages.
     #[must_use]
     pub fn discovery(&self, line: u32) -> Option<&DiscoveryCalls> {
         self.people.get(line as usize)?.discovery.as_deref()
     }
 
-    /// Takes a party off the connection used for its API calls, so that it can move to another one.
+    /// Removes a party from the connection used for its API calls, so that it can move to another one.
     pub fn move_on(&mut self, line: u32) -> Option<(Party, Box<DiscoveryCalls>)> {
         let person = self.people.get_mut(line as usize)?;
         let discovery = person.discovery.take()?;
@@ -184,17 +184,17 @@ impl Crew {
         Some((party, discovery))
     }
 
-    /// Starts a connection's upgrade: appends the request for this host and target.
+    /// Starts the upgrade of a connection by appending a request for the given host and target.
     pub fn ask(&mut self, line: u32, host: &str, target: &str, out: &mut Vec<u8>) {
         if let Some(person) = self.people.get_mut(line as usize) {
             person.link = PeerLink::open(host, target, &mut self.desk.random, out);
         }
     }
 
-    /// Processes `bytes` received on a connection; appends any reply to be sent on it.
+    /// Processes `bytes` received on a connection, and appends any replies to be sent on it.
     ///
     /// # Errors
-    /// Returns an error if the connection is no longer usable, see [`LinkError`].
+    /// Returns an error if the connection can no longer be used; see [`LinkError`].
     pub fn receive(
         &mut self,
         line: u32,
@@ -257,12 +257,12 @@ impl Crew {
         Ok(heard)
     }
 
-    /// Returns a connection whose session has received and sent all messages since the last call, if any.
+    /// Returns a connection whose session has sent and received all its messages since the last call, or `None`.
     pub fn settled(&mut self) -> Option<u32> {
         self.settled.pop()
     }
 
-    /// Starts a connection's closing handshake.
+    /// Starts the closing handshake on a connection.
     pub fn close(&mut self, line: u32, out: &mut Vec<u8>) {
         if let Some(person) = self.people.get_mut(line as usize) {
             person.link.close(&mut self.desk.random, out);
@@ -274,8 +274,8 @@ impl Crew {
         }
     }
 
-    /// Takes the party off a connection and closes a viewer's books, counting missing messages according to `verdict`.
-    /// The caller counts the session as completed or failed, since it may reconnect.
+    /// Removes the party from a connection and closes a viewer's books, counting missing messages according to
+    /// `verdict`. Counting the session as completed or failed is left to the caller, since the viewer may reconnect.
     pub fn leave(&mut self, line: u32, verdict: Verdict) -> Party {
         let Some(person) = self.people.get_mut(line as usize) else {
             return Party::Nobody;
@@ -330,7 +330,7 @@ impl Crew {
         }
     }
 
-    /// Name under which this error is counted; the request id of a refused request is recorded.
+    /// Returns the name under which an error is counted, and records the request id if it is a refusal.
     pub fn kind_of(&mut self, error: &LinkError) -> String {
         let kind = error.kind();
         if let Some(id) = error.request_id() {
@@ -339,26 +339,27 @@ impl Crew {
         kind
     }
 
-    /// Starts the message exchange of the peer on a connection: appends a window of messages for each counterpart.
+    /// Starts the exchange of messages for the peer on a connection, by appending a window of messages to each
+    /// counterpart.
     pub fn start(&mut self, line: u32, out: &mut Vec<u8>) {
         if let Party::Peer(Peer { name, .. }) = *self.party(line) {
             self.relay.start(name, &mut self.desk, out);
         }
     }
 
-    /// Appends the message that the peer on a connection was due to send at `due_ns`; `round` determines to which
-    /// viewer a master sends.
+    /// Appends the message that the peer on a connection was due to send at `due_ns`. For a master, `round` determines
+    /// to which viewer the message is sent.
     pub fn say(&mut self, line: u32, round: u64, due_ns: u64, out: &mut Vec<u8>) {
         if let Party::Peer(Peer { name, .. }) = *self.party(line) {
             self.relay.say(name, (round, due_ns), &mut self.desk, out);
         }
     }
 
-    /// Finalises the counts: missing messages are lost, except those that arrived corrupted or at the wrong peer, or
-    /// that the service rejected.
+    /// Completes the counts: missing messages count as lost, except those that arrived corrupted or at the wrong peer,
+    /// or were rejected by the service.
     ///
-    /// The service reports rejections only of messages with an id. If there were any, messages that were missing when
-    /// ids were introduced also count as rejected.
+    /// The service reports a rejection only if the message carries an id. If any were reported, messages that were
+    /// missing when ids were introduced also count as rejected.
     pub fn close_books(&mut self) {
         let tally = &mut self.desk.tally;
         let missing = tally.lost + self.relay.missing();
@@ -390,8 +391,8 @@ impl Crew {
 // Messages of sessions that are over.
 
 impl Crew {
-    /// Counts a message of an ended session as duplicate, or as an error if it had not arrived before or the session's
-    /// books are no longer kept.
+    /// Counts a message that belongs to an ended session: as a duplicate, or as an error if it had not arrived before
+    /// or the books of the session are no longer kept.
     pub(crate) fn of_ended(
         &mut self,
         session: u32,

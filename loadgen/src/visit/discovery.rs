@@ -1,42 +1,42 @@
-//! API calls that a party makes before it connects, to learn its endpoint and TURN servers.
+//! The API calls that a party makes before it connects, in order to discover its endpoint and TURN servers.
 
 use crate::address::Endpoint;
 use codec::sigv4::signer::{self, JSON, Signer};
 use serde_json::{Value, json};
 use thiserror::Error;
 
-/// A party's sequential API calls. Exists while they are in progress, on one or several connections.
+/// The API calls of a party, made one after the other. Exists while they are in progress, on one or more connections.
 #[derive(Debug)]
 pub struct DiscoveryCalls {
     role: Role,
     answered: u8,
-    /// Part of the response received so far.
+    /// The part of the response received so far.
     bytes: Vec<u8>,
     /// Endpoints returned by the service.
     endpoints: Option<EndpointList>,
-    /// Whether the service closes the connection, so that the next call needs another one.
+    /// Whether the service will close the connection, so that the next call needs a new one.
     over: bool,
 }
 
-/// Role of the calling party.
+/// The role of the party that makes the calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// A channel's master, which only requests its endpoint.
+    /// The master of a channel, which requests only its endpoint.
     Master,
-    /// A viewer.
+    /// A viewer, which requests its endpoints and TURN servers.
     Viewer,
 }
 
-/// Response to GetSignalingChannelEndpoint. Source: AWS "GetSignalingChannelEndpoint", `ResourceEndpointList`.
+/// The response to GetSignalingChannelEndpoint. Source: AWS "GetSignalingChannelEndpoint", `ResourceEndpointList`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct EndpointList {
-    /// Endpoint of the WebSocket connection.
+    /// Endpoint for the WebSocket connection.
     wss: Endpoint,
-    /// Endpoint of subsequent API calls.
+    /// Endpoint for subsequent API calls.
     https: Endpoint,
 }
 
-/// An API call.
+/// An API call made by a party.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
     /// GetSignalingChannelEndpoint.
@@ -45,14 +45,15 @@ pub enum Call {
     IceServers,
 }
 
-/// Result of processing received bytes.
+/// The result of processing received bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// The response is incomplete; more bytes are needed.
     Part,
     /// The call succeeded.
     Answered,
-    /// The call failed: the name under which it is counted, and the request id, empty if there is none.
+    /// The call failed. Contains the name under which the failure is counted, and the request id, which is empty if
+    /// there is none.
     Refused(String, String),
 }
 
@@ -75,7 +76,7 @@ impl DiscoveryCalls {
         }
     }
 
-    /// The next call; `None` if all were answered.
+    /// The next call to make; `None` once all calls have been answered.
     #[must_use]
     pub const fn next(&self) -> Option<Call> {
         match (self.answered, self.role) {
@@ -85,8 +86,8 @@ impl DiscoveryCalls {
         }
     }
 
-    /// Endpoint of the next call or, after the last call, of the WebSocket connection; `None` before endpoints are
-    /// known, when the target is used.
+    /// Endpoint of the next call or, after the last call, of the WebSocket connection. `None` as long as the endpoints
+    /// are unknown, in which case the target is used.
     #[must_use]
     pub fn place(&self) -> Option<&Endpoint> {
         let endpoints = self.endpoints.as_ref()?;
@@ -96,18 +97,18 @@ impl DiscoveryCalls {
         })
     }
 
-    /// Whether the service is closing this connection.
+    /// Whether the service will close this connection.
     #[must_use]
     pub const fn is_over(&self) -> bool {
         self.over
     }
 
-    /// Continues on a new connection.
+    /// Prepares for continuing on a new connection.
     pub const fn move_on(&mut self) {
         self.over = false;
     }
 
-    /// Processes received bytes of the response.
+    /// Processes the next received bytes of a response.
     pub fn take_in(&mut self, bytes: &[u8]) -> Reply {
         self.bytes.extend_from_slice(bytes);
         match Answer::parse(&self.bytes) {
@@ -145,7 +146,7 @@ impl DiscoveryCalls {
 }
 
 impl EndpointList {
-    /// Extracts the two endpoints from a response; `None` if one is missing or not a URL.
+    /// Extracts the two endpoints from a response; returns `None` if either is missing or not a URL.
     fn read(body: &[u8]) -> Option<Self> {
         let answer: Value = serde_json::from_slice(body).ok()?;
         let list = answer.get("ResourceEndpointList")?.as_array()?;
@@ -167,8 +168,8 @@ impl EndpointList {
 }
 
 impl Call {
-    /// Path and JSON body of the request for a viewer of a channel, or for its master if `client_id` is `None`, as sent
-    /// by the SDK for JavaScript.
+    /// Path and JSON body of the request for a channel's viewer, or for its master if `client_id` is `None`, as sent by
+    /// the SDK for JavaScript.
     #[must_use]
     pub fn request(self, arn: &str, client_id: Option<&str>) -> (&'static str, String) {
         match self {
@@ -193,7 +194,7 @@ impl Call {
     }
 }
 
-/// Appends the request of a call, signed if there is a signer. The connection is kept alive.
+/// Appends the request for a call, signed if a signer is given. The connection is kept alive.
 pub fn write_call(out: &mut Vec<u8>, call: &signer::Call<'_>, signer: Option<&mut Signer<'_>>) {
     let &signer::Call {
         host, path, body, ..
@@ -208,7 +209,7 @@ pub fn write_call(out: &mut Vec<u8>, call: &signer::Call<'_>, signer: Option<&mu
     out.extend_from_slice(format!("{head}Content-Length: {length}\r\n\r\n{body}").as_bytes());
 }
 
-/// Maximum size of a response in bytes; more than the C SDK accepts.
+/// Maximum size of a response, in bytes. Exceeds what the C SDK accepts.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 // The answer to an API call, as far as a client looks at it.
@@ -216,28 +217,28 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// A complete HTTP response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// Status code, 200 on success.
+    /// Status code; 200 on success.
     pub status: u16,
-    /// AWS error type.
+    /// AWS error type of a failed call.
     pub error_type: String,
-    /// Request id; empty if there is none.
+    /// Request id; empty if the response contains none.
     pub request_id: String,
-    /// Whether the service closes the connection.
+    /// Whether the service will close the connection after this response.
     pub closes: bool,
     /// Response body.
     pub body: Vec<u8>,
 }
 
-/// The bytes are not a valid response: not HTTP, or without a valid `Content-Length`.
+/// Error indicating that the bytes are not a valid response: they are not HTTP, or lack a valid `Content-Length`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the answer is no HTTP with a Content-Length")]
 pub struct NoAnswer;
 
 impl Answer {
-    /// Parses the response at the start of these bytes; `None` until it is complete.
+    /// Parses the response at the start of `bytes`; returns `None` if the response is incomplete.
     ///
     /// # Errors
-    /// Returns [`NoAnswer`] if the bytes are not a response.
+    /// Returns [`NoAnswer`] if the bytes are not a valid response.
     pub fn parse(bytes: &[u8]) -> Result<Option<Self>, NoAnswer> {
         let mut lines = [httparse::EMPTY_HEADER; 64];
         let mut head = httparse::Response::new(&mut lines);

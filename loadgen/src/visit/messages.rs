@@ -1,4 +1,4 @@
-//! State shared by the parties of a thread: buffers, counters, and the writing and parsing of messages.
+//! State shared by the parties of a thread: buffers, counters, and the code that writes and parses messages.
 
 use crate::measure::{ErrorCounts, Latencies, Latency, MessageTally, Sessions};
 use crate::peer::{PayloadStamp, filler, place_of, write_client_id};
@@ -7,54 +7,55 @@ use codec::signal::Action;
 use codec::signal::client::{EventParser, Outgoing};
 use fastrand::Rng;
 
-/// Parameters common to all parties of a run.
+/// Parameters that apply to all parties of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartyTerms {
     /// Run id, which distinguishes this run's messages from those of other runs.
     pub run: u32,
-    /// Length of a candidate's payload, in characters.
+    /// Payload length of a candidate, in characters.
     pub payload_bytes: usize,
-    /// Length of the payload of offers and answers, in characters.
+    /// Payload length of an offer or answer, in characters.
     pub sdp_bytes: usize,
     /// Number of candidates sent by each side, at most [`crate::visit::CANDIDATES_MAX`].
     pub candidates: u32,
-    /// Delay before a side's next candidate, counted from its answer or previous candidate, in nanoseconds; 0 sends all
-    /// at once.
+    /// Delay before each candidate, counted from the same side's answer or previous candidate, in nanoseconds; 0 sends
+    /// all candidates at once.
     pub trickle_ns: u64,
-    /// Number of channels in the run: session n belongs to channel n modulo this number.
+    /// Number of channels in the run. Session n belongs to channel n modulo this number.
     pub channels: u32,
-    /// Number of viewers per channel, if each of them is connected for the whole run.
+    /// Number of viewers per channel, if each viewer stays connected for the whole run.
     pub viewers: u32,
-    /// Number of messages that each peer initially sends to each counterpart; 0 if no messages are relayed.
+    /// Number of messages that each peer sends to each counterpart at the start; 0 if the run relays no messages.
     pub window: u32,
 }
 
-/// Reads and writes messages for the parties of a thread. One per thread.
+/// Writes and parses the messages of a thread's parties. There is one desk per thread.
 #[derive(Debug)]
 pub struct MessageDesk {
     /// Time of this turn, in nanoseconds of the run's clock. Set by the I/O layer.
     pub now_ns: u64,
-    /// Parameters common to all parties.
+    /// Parameters that apply to all parties of the run.
     pub terms: PartyTerms,
-    /// Random numbers for mask keys, handshake keys and back-off.
+    /// Random number generator for masking keys, handshake keys and back-off.
     pub random: Rng,
-    /// Messages by outcome; [`Tally::lost`] counts those missing at the end of each session and, until
-    /// [`crate::visit::Crew::close_books`], includes those that arrived corrupted or at the wrong peer.
+    /// Number of messages by outcome. [`Tally::lost`] counts the messages missing at the end of each session; until
+    /// [`crate::visit::Crew::close_books`] is called, it includes those that arrived corrupted or at the wrong peer.
     pub tally: MessageTally,
-    /// Sessions by outcome.
+    /// Number of sessions by outcome.
     pub sessions: Sessions,
     /// Latencies by kind.
     pub latencies: Latencies,
-    /// Setup latencies of the current interval; cleared by the caller that logs it.
+    /// Setup latencies in the current interval. The caller that logs them also clears them.
     pub recent: Latency,
-    /// Failures by kind.
+    /// Number of failures of each kind.
     pub errors: ErrorCounts,
-    /// Cut-off channels and their recovery times.
+    /// The channels that were cut off, and the recovery times.
     pub recovery: Recovery,
     /// Whether messages carry a correlation id, so that the service reports those it rejects. Set by the I/O layer: ids
-    /// cost bytes and are used only if messages are not measured, or after some were rejected.
+    /// cost bytes, so they are used only when messages are not measured, or once some have been rejected.
     pub asks: bool,
-    /// Number of messages in flight or missing when ids were introduced; the service did not report their outcome.
+    /// Number of messages that were in flight or missing when ids were introduced, and whose outcome the service
+    /// therefore did not report.
     pub unasked: u64,
     filler: String,
     parser: EventParser,
@@ -63,17 +64,17 @@ pub struct MessageDesk {
     scratch: Vec<u8>,
 }
 
-/// A message to write.
+/// A message to be written.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Message {
     pub(crate) channel: u32,
-    /// Number of the sender.
+    /// Number of the sending peer.
     pub(crate) from: u32,
-    /// Number of the recipient.
+    /// Number of the receiving peer.
     pub(crate) to: u32,
     pub(crate) sequence: u64,
     pub(crate) action: Action,
-    /// Start of the message's latency, in nanoseconds of the run's clock.
+    /// Time from which the message's latency is measured, in nanoseconds of the run's clock.
     pub(crate) since_ns: u64,
 }
 
@@ -81,12 +82,12 @@ pub(crate) struct Message {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Letter {
     pub(crate) stamp: PayloadStamp,
-    /// Number of the viewer that the service names as the sender; `None` if it names none.
+    /// Number of the viewer that the service named as the sender; `None` if it named none.
     pub(crate) sender: Option<u32>,
 }
 
 impl MessageDesk {
-    /// Creates a desk for parties with these parameters.
+    /// Creates a desk for parties with the given parameters.
     #[must_use]
     pub fn new(terms: PartyTerms, seed: u64) -> Self {
         Self {
@@ -109,7 +110,7 @@ impl MessageDesk {
         }
     }
 
-    /// Appends a message to its recipient.
+    /// Appends a message addressed to its recipient.
     pub(crate) fn write(&mut self, message: Message, out: &mut Vec<u8>) {
         let Message {
             channel,
@@ -148,8 +149,8 @@ impl MessageDesk {
         self.tally.sent += 1;
     }
 
-    /// Parses and counts a received text; `None` if it needs no further handling. `sdp` is the type of message 0, an
-    /// offer or an answer; without it, all messages are candidates.
+    /// Parses a received text and updates the counts; returns `None` if no further handling is needed. `sdp` is the
+    /// expected type of message 0, an offer or answer; if it is `None`, all messages are candidates.
     pub(crate) fn read(&mut self, text: &mut [u8], sdp: Option<&str>) -> Option<Letter> {
         let Some(event) = self.parser.parse(text) else {
             return self.corrupted();
@@ -191,7 +192,7 @@ impl MessageDesk {
         Some(Letter { stamp, sender })
     }
 
-    /// Counts a connection closed by the service.
+    /// Counts a connection that the service closed with this code.
     pub(crate) fn count_close(&mut self, code: Option<u16>) {
         let code = code.map_or_else(|| "none".into(), |code| code.to_string());
         self.errors.count(&format!("closed_by_service_{code}"));
@@ -204,10 +205,10 @@ impl MessageDesk {
     }
 }
 
-/// Truncates a name chosen by the service to fit the error table.
+/// Truncates a name chosen by the service, so that the error table stays small.
 fn clipped(name: &str) -> &str {
     name.get(..48).unwrap_or(name)
 }
 
-/// Number of the master in its channel.
+/// Number of the master within its channel.
 pub(crate) const MASTER: u32 = 0;

@@ -1,27 +1,27 @@
-//! Recovery time of channels whose connections are lost by the service: from the first lost connection until the master
-//! and viewers have reconnected to each other.
+//! Recovery times of channels whose connections the service ended: from the first lost connection until the master and
+//! viewers have reconnected to each other.
 
 use crate::measure::Latency;
 use ahash::AHashMap;
 
-/// Cut-off channels of a thread, and the recovery times of those that have recovered. Channels that were never cut off
+/// The cut-off channels of a thread, and the recovery times of those that have recovered. Channels that are not cut off
 /// use no memory.
 #[derive(Debug)]
 pub struct Recovery {
     cut_off: AHashMap<u32, CutOff>,
-    /// Number of cut-off channels, counted once per occurrence.
+    /// Number of channels that were cut off, counted once per occurrence.
     pub cut_offs: u64,
-    /// Recovery times of channels that have recovered.
+    /// Recovery times of the channels that have recovered.
     pub spans: Latency,
 }
 
-/// A cut-off channel.
+/// A channel that is cut off.
 #[derive(Clone, Copy, Debug)]
 struct CutOff {
     since_ns: u64,
     /// Whether the master is disconnected.
     lacks_master: bool,
-    /// Number of viewers that lost their connection after an answer and have not been answered since.
+    /// Number of viewers that lost their connection after they were answered, and that have not been answered again.
     viewers: u32,
 }
 
@@ -36,7 +36,7 @@ impl Default for Recovery {
 }
 
 impl Recovery {
-    /// Records that the service ended the connection of a channel's master.
+    /// Records that the service ended the connection of the channel's master.
     pub fn master_lost(&mut self, channel: u32, now_ns: u64) {
         self.begin(channel, now_ns).lacks_master = true;
     }
@@ -46,7 +46,7 @@ impl Recovery {
         self.begin(channel, now_ns).viewers += 1;
     }
 
-    /// Records that a channel's master has connected.
+    /// Records that the channel's master has connected.
     pub fn master_came(&mut self, channel: u32, now_ns: u64) {
         if let Some(cut_off) = self.cut_off.get_mut(&channel) {
             cut_off.lacks_master = false;
@@ -54,7 +54,7 @@ impl Recovery {
         }
     }
 
-    /// Records that a disconnected viewer has been answered again.
+    /// Records that a viewer that had lost its connection has been answered again.
     pub fn viewer_answered(&mut self, channel: u32, now_ns: u64) {
         if let Some(cut_off) = self.cut_off.get_mut(&channel) {
             cut_off.viewers = cut_off.viewers.saturating_sub(1);

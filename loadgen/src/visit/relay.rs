@@ -1,7 +1,7 @@
-//! Message relaying. In the closed loop, each peer sends an initial window of messages to each counterpart and replies
-//! to each message that arrives for the first time, so a master and a viewer have two windows in flight, one from each
-//! side, as long as nothing is lost. In the open loop, there are no replies; the I/O layer determines which peer sends
-//! next.
+//! Relaying of messages. In the closed loop, each peer initially sends a window of messages to each counterpart and
+//! then replies to each message that arrives for the first time. As long as nothing is lost, two windows are thus in
+//! flight between a master and a viewer, one started by each side. In the open loop, there are no replies; the I/O
+//! layer determines which peer sends next.
 
 use crate::peer::{ArrivalKind, Event, LinkError, Name, PeerLink, Sequence};
 use crate::visit::crew::{Peer, ReceiveOutcome};
@@ -9,27 +9,27 @@ use crate::visit::messages::{MASTER, Message, MessageDesk, PartyTerms};
 use crate::{schedule::RunShare, visit::Stage};
 use codec::signal::Action;
 
-/// Messages between the peers of one thread. Both ends of every message are on the same thread.
+/// The messages exchanged between the peers of one thread. Both ends of every message are on the same thread.
 #[derive(Debug)]
 pub struct Relay {
-    /// Whether messages are replied to. Set by the I/O layer.
+    /// Whether peers reply to messages. Set by the I/O layer.
     pub is_speaking: bool,
     /// Whether latencies are recorded. Set by the I/O layer.
     pub is_measured: bool,
     share: RunShare,
     viewers: u32,
-    /// Pairs sorted by channel of the share, then viewer; empty unless the run relays messages.
+    /// The pairs of peers, sorted by channel of the share and then by viewer; empty unless the run relays messages.
     pairs: Vec<Pair>,
 }
 
-/// A master and one of its viewers; needs no heap memory while no messages are missing.
+/// A master and one of its viewers. Needs no heap memory while no messages are missing.
 #[derive(Clone, Debug, Default)]
 struct Pair {
     to_master: Direction,
     to_viewer: Direction,
 }
 
-/// Messages from one peer of a pair to the other.
+/// The messages from one peer of a pair to the other.
 #[derive(Clone, Debug, Default)]
 struct Direction {
     sent: u64,
@@ -37,7 +37,7 @@ struct Direction {
 }
 
 impl Relay {
-    /// Creates the relay for the peers of this share, before any messages are sent.
+    /// Creates the relay for the peers in this share of the channels.
     pub(crate) fn new(terms: PartyTerms, share: RunShare) -> Self {
         let pairs = if terms.window > 0 {
             share.channels(terms.channels).count() * terms.viewers as usize
@@ -53,7 +53,7 @@ impl Relay {
         }
     }
 
-    /// Sends a window of messages to each counterpart of a peer.
+    /// Sends a window of messages to each counterpart of the peer `name`.
     pub(crate) fn start(&mut self, name: Name, desk: &mut MessageDesk, out: &mut Vec<u8>) {
         let counterparts = if name.place == MASTER {
             1..=self.viewers
@@ -70,7 +70,7 @@ impl Relay {
         }
     }
 
-    /// Sends a peer's message that is due now; a master sends to a different viewer each round.
+    /// Sends a message that is due now. In each round, a master sends to a different viewer.
     pub(crate) fn say(
         &mut self,
         name: Name,
@@ -89,7 +89,7 @@ impl Relay {
         }
     }
 
-    /// Processes bytes received by a peer. Affects no other connection, which keeps the loop short.
+    /// Processes the bytes that a peer received. Affects no other connection, which keeps the loop short.
     pub(crate) fn receive(
         &mut self,
         (peer, link): (&mut Peer, &mut PeerLink),
@@ -119,9 +119,9 @@ impl Relay {
         Ok(heard)
     }
 
-    /// Processes a text received by a peer, and replies to it if `is_speaking`.
+    /// Processes a text that a peer received, and replies to it if `is_speaking` is set.
     ///
-    /// Only messages that arrive for the first time are replied to; otherwise, a service that duplicates messages would
+    /// Only messages that arrive for the first time are answered; otherwise a service that duplicates messages would
     /// make the load grow without limit.
     fn hear(&mut self, name: Name, text: &mut [u8], desk: &mut MessageDesk, out: &mut Vec<u8>) {
         let Some(letter) = desk.read(text, None) else {
@@ -170,8 +170,8 @@ impl Relay {
             .sum()
     }
 
-    /// Messages from peer `from` of a channel to peer `to`, and those in the opposite direction; `None` unless one of
-    /// them is the master.
+    /// Returns the messages from peer `from` to peer `to` of a channel and those in the opposite direction, or `None`
+    /// unless one of the two is the master.
     fn directions(
         &mut self,
         channel: u32,
@@ -201,7 +201,7 @@ impl Relay {
 }
 
 impl Direction {
-    /// Writes the next message of a peer to peer `to`; its latency counts from `since_ns`.
+    /// Writes the next message to peer `to`. The message's latency is measured from `since_ns`.
     fn write(
         &mut self,
         name: Name,

@@ -1,4 +1,4 @@
-//! Handling of connection events: a party takes its next step, retries later, or finishes.
+//! Handling of events on connections: a party takes its next step, retries later, or finishes.
 
 use crate::edge::board::RunPhase;
 use crate::visit::{Call, DiscoveryCalls, Party, Peer, ReceiveOutcome, Stage, Verdict, Viewer};
@@ -6,7 +6,7 @@ use crate::worker::lines::News;
 use crate::{options::Mode, worker::Worker};
 
 impl Worker<'_> {
-    /// Handles a connection event.
+    /// Handles an event on a connection.
     pub(crate) fn advance(&mut self, news: News) {
         match news {
             News::Connected(line) => self.connected(line),
@@ -27,7 +27,8 @@ impl Worker<'_> {
         }
     }
 
-    /// Handles an established TCP connection; the latency of a session's first connection counts from its due time.
+    /// Handles a TCP connection that has been established. The latency of a session's first connection is measured from
+    /// the session's due time.
     fn connected(&mut self, line: u32) {
         let now_ns = self.now_ns();
         let begun_ns = self.lines.step(line, now_ns);
@@ -120,7 +121,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Handles a session that has sent and received all messages.
+    /// Handles a session that has sent and received all its messages.
     fn settled(&mut self, line: u32) {
         if self.phase() >= RunPhase::Drain {
             self.close(line);
@@ -134,14 +135,14 @@ impl Worker<'_> {
         }
     }
 
-    /// Starts the closing handshake of a party that is open.
+    /// Starts the closing handshake on a party's connection if it is open.
     pub(crate) fn close(&mut self, line: u32) {
         let crew = &mut self.crew;
         self.lines.write(line, |out| crew.close(line, out));
         self.say_farewell(line);
     }
 
-    /// Handles the reply to our close.
+    /// Handles the service's reply to our close frame.
     fn closed(&mut self, line: u32) {
         self.opened.remove(line);
         match self.crew.leave(line, Verdict::Completed) {
@@ -177,7 +178,7 @@ impl Worker<'_> {
         self.again_or_failed(party);
     }
 
-    /// Takes the party off a failed connection.
+    /// Removes the party from a connection that has failed.
     fn gone(&mut self, line: u32) -> Party {
         self.connections.failed += 1;
         if let Some(counts) = self.by_target.get_mut(self.lines.target_number(line)) {
@@ -195,7 +196,7 @@ impl Worker<'_> {
         self.crew.leave(line, Verdict::Broken)
     }
 
-    /// Whether the connection of the party was opened.
+    /// Whether the upgrade of a party's connection was accepted.
     fn is_open(&self, line: u32) -> bool {
         match self.crew.party(line) {
             Party::Nobody => false,
@@ -206,7 +207,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Schedules a reconnect of a party without a connection, or counts the party as failed.
+    /// Schedules a reconnect for a party without a connection, or counts the party as failed.
     pub(crate) fn again_or_failed(&mut self, party: Party) {
         match party {
             Party::Nobody => {}
@@ -258,7 +259,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Counts a master as open or given up, once, before the run.
+    /// Counts a master as open or given up. Each master is counted once, before the load starts.
     fn settle_master(&mut self, place: usize) {
         let settled = self
             .settled
@@ -270,7 +271,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Stops starting sessions, and ends those that are on hold or waiting to reconnect.
+    /// Stops starting sessions, and ends sessions that are being held or are waiting to reconnect.
     pub(crate) fn stop_sessions(&mut self) {
         let given_up = self.forget_retries();
         self.active -= given_up;
@@ -305,7 +306,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Whether a connection's latencies are recorded; those of masters only in a storm.
+    /// Whether latencies on a connection are recorded. For masters, this is the case only in a storm.
     fn is_measured(&self, line: u32) -> bool {
         match self.crew.party(line) {
             Party::Viewer(_) | Party::Peer(_) => true,
@@ -315,6 +316,6 @@ impl Worker<'_> {
     }
 }
 
-/// Number of consecutive failures after which a run no longer waits for a master before it starts; the master continues
-/// to retry.
+/// Number of consecutive failures after which the start of the load is no longer delayed for a master. The master
+/// continues to retry.
 const MASTER_ATTEMPTS: u32 = 5;

@@ -1,4 +1,5 @@
-//! Endpoints known to a worker, connections waiting for one to be resolved, and the thread that resolves them.
+//! The endpoints known to a worker, the connections waiting for an endpoint to be resolved, and the thread that
+//! resolves them.
 
 use crate::address::{AddressError, AddressFamily, Endpoint};
 use crate::plan::{CertificateTrust, Plan};
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
-/// Directory of endpoints. One per worker.
+/// A directory of endpoints. There is one per worker.
 pub(crate) struct Directory {
     places: AHashMap<Endpoint, EndpointState>,
     asks: Option<Sender<LookupRequest>>,
@@ -17,28 +18,28 @@ pub(crate) struct Directory {
     found: Receiver<LookupAnswer>,
 }
 
-/// State of an endpoint.
+/// The state of an endpoint in the directory.
 enum EndpointState {
-    /// The endpoint has a route with this number.
+    /// The endpoint has been resolved; contains the number of its route.
     Route(u16),
-    /// The endpoint is being resolved; these connections, each a number and a generation, wait for it. At most as many
-    /// as the worker has connections.
+    /// The endpoint is being resolved. Contains the number and generation of each connection waiting for it, at most as
+    /// many as the worker has connections.
     Asked(Vec<(u32, u32)>),
 }
 
-/// Result of looking up an endpoint.
+/// The result of looking up an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EndpointRoute {
-    /// The route with this number.
+    /// The endpoint has a route with this number.
     Known(u16),
-    /// The endpoint is being resolved; the connection is resumed afterwards.
+    /// The endpoint is being resolved. The connection will be resumed afterwards.
     Asked,
-    /// There is no route; the failure is counted under this name.
+    /// There is no route to the endpoint. The failure is counted under this name.
     Refused(&'static str),
 }
 
 impl Directory {
-    /// Creates a directory of the initial routes, by number; `lookup` resolves other endpoints.
+    /// Creates a directory that contains the initial routes, by number. `lookup` resolves all other endpoints.
     pub(crate) fn new(routes: &[Arc<Route>], lookup: Option<&Lookup>) -> Self {
         let (reply, found) = mpsc::channel();
         let endpoint = |route: &Route| Endpoint {
@@ -58,7 +59,7 @@ impl Directory {
         }
     }
 
-    /// Returns the route to an endpoint for this connection.
+    /// Looks up the route to an endpoint on behalf of a connection.
     pub(crate) fn way(&mut self, endpoint: &Endpoint, connection: (u32, u32)) -> EndpointRoute {
         match self.places.get_mut(endpoint) {
             Some(EndpointState::Route(number)) => return EndpointRoute::Known(*number),
@@ -87,7 +88,7 @@ impl Directory {
         EndpointRoute::Asked
     }
 
-    /// Records the route of an endpoint, or that there is none; returns the connections waiting for it.
+    /// Records the route to an endpoint, or that there is none, and returns the connections that were waiting for it.
     fn settle(&mut self, endpoint: Endpoint, route: Option<u16>) -> Vec<(u32, u32)> {
         let before = match route {
             Some(number) => self.places.insert(endpoint, EndpointState::Route(number)),
@@ -101,7 +102,7 @@ impl Directory {
 }
 
 impl Worker<'_> {
-    /// Resumes connections whose endpoints have been resolved.
+    /// Resumes the connections whose endpoints have been resolved.
     pub(crate) fn hear_lookups(&mut self) {
         while let Ok((endpoint, found)) = self.directory.found.try_recv() {
             let route = found.and_then(|route| {
@@ -128,13 +129,14 @@ impl Worker<'_> {
 // Looks up where discovery leads, on a thread of its own: a resolver may take seconds, in which no session must wait
 // for another's.
 
-/// Thread that resolves endpoints, one per process. Exits when all request senders are dropped; never joined.
+/// The thread that resolves endpoints. There is one per process; it exits once all senders of requests have been
+/// dropped, and is never joined.
 #[derive(Debug)]
 pub(crate) struct Lookup {
     asks: Sender<LookupRequest>,
 }
 
-/// An endpoint and its route, or the name under which its failure is counted.
+/// An endpoint, with its route or the name under which the failure to resolve it is counted.
 type LookupAnswer = (Endpoint, Result<Arc<Route>, String>);
 
 /// A request to resolve an endpoint.
@@ -145,7 +147,7 @@ pub(crate) struct LookupRequest {
 }
 
 impl Lookup {
-    /// Starts the thread; it only resolves endpoints permitted by the plan.
+    /// Starts the thread, which resolves only endpoints that the plan permits.
     pub(crate) fn start(plan: &Plan) -> Self {
         let (asks, inbox) = mpsc::channel::<LookupRequest>();
         let mut finder = Finder::new(plan);
@@ -159,20 +161,21 @@ impl Lookup {
         Self { asks }
     }
 
-    /// Returns a sender for requests.
+    /// Returns a sender for requests to the thread.
     pub(crate) fn asks(&self) -> Sender<LookupRequest> {
         self.asks.clone()
     }
 }
 
-/// Resolved endpoints, and the rules for new ones.
+/// The endpoints resolved so far, and the rules for resolving others.
 struct Finder {
     trust: CertificateTrust,
     resumes: bool,
-    /// Whether endpoints on other machines are permitted.
+    /// Whether endpoints may be on other machines.
     abroad: bool,
     family: AddressFamily,
-    /// TLS configuration of the first endpoint, reused for all others so that authorities are read only once.
+    /// TLS configuration of the first endpoint, reused for all others so that the certificate authorities are read only
+    /// once.
     client: Option<Client>,
     known: AHashMap<Endpoint, Arc<Route>>,
 }
@@ -191,7 +194,7 @@ impl Finder {
         }
     }
 
-    /// Failures are not cached because a later attempt may succeed.
+    /// Failures are not cached, because a later attempt may succeed.
     fn find(&mut self, endpoint: &Endpoint) -> Result<Arc<Route>, String> {
         if let Some(route) = self.known.get(endpoint) {
             return Ok(Arc::clone(route));
@@ -239,7 +242,8 @@ impl Finder {
     }
 }
 
-/// Maximum number of endpoints in a run; a service has a few per region. Sessions directed to further endpoints fail.
+/// Maximum number of endpoints in a run; a service has only a few per region. Sessions that are directed to additional
+/// endpoints fail.
 const ENDPOINTS_MAX: usize = 4_096;
 const _: () = assert!(
     ENDPOINTS_MAX + 65 <= u16::MAX as usize,

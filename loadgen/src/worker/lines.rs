@@ -1,12 +1,12 @@
-//! I/O of tens of thousands of connections on one ring: connect, TLS, receive, send and close. The crew interprets the
-//! bytes.
+//! I/O for tens of thousands of connections on one ring: connecting, TLS, receiving, sending and closing. The bytes are
+//! interpreted by the crew.
 //!
 //! ```text
 //!  open ─► Connecting ─► Securing (TLS) ─► Up ─► finish ─► Ending ─► Free
 //!              └─────────────┴─── broken, cut ───┴────────────▲
 //! ```
-//! Each step is reported as [`News`]. A connection is freed when the kernel no longer has a pending connect, receive or
-//! send on its socket. Sends are batched per turn, one for each connection with output.
+//! Each step is reported as [`News`]. A connection is freed once the kernel has no connect, receive or send pending on
+//! its socket. Sends are batched: each turn submits one send per connection with output.
 
 use crate::address::Target;
 use crate::edge::machine::bind_address_no_port;
@@ -25,48 +25,49 @@ use std::time::Duration;
 /// A route to the service.
 #[derive(Clone, Debug)]
 pub(crate) struct Route {
-    /// The target.
+    /// The target to which the route leads.
     pub(crate) target: Target,
     /// TLS configuration, if the target uses TLS.
     pub(crate) tls: Option<Client>,
 }
 
-/// An event on a connection.
+/// An event on a connection, which is identified by its number.
 #[derive(Debug)]
 pub(crate) enum News {
     /// The TCP connection is established.
     Connected(u32),
-    /// Data can be exchanged: the TCP connection is established, as is TLS if the route uses it.
+    /// Data can now be exchanged: the TCP connection is established, and the TLS handshake is complete if the route
+    /// uses TLS.
     Ready(u32),
-    /// Bytes were received; process them with [`Lines::read`].
+    /// Bytes were received and must be processed with [`Lines::read`].
     Bytes(u32, Lent),
-    /// The connection ended unexpectedly for this reason, and was cut. Reported once, and not after the connection was
-    /// ended by this side.
+    /// The connection ended unexpectedly for the given reason, and was cut. Reported once, and never for a connection
+    /// that this side has ended.
     Broken(u32, String),
-    /// The connection is free. Reported once for each that was opened.
+    /// The connection has been freed. Reported once for each connection that was opened.
     Freed(u32),
 }
 
-/// Connections of one thread.
+/// The connections of one thread.
 pub(crate) struct Lines {
     ring: Ring,
     engine: Engine,
     routes: Vec<Arc<Route>>,
     lines: Vec<Line>,
     free: Vec<u32>,
-    /// Number of connections started, modulo 256.
+    /// Number of connections started so far, modulo 256.
     opened: u8,
     news: VecDeque<News>,
     rearm: Vec<u32>,
     dirty: Vec<u32>,
-    /// Empty buffers for reuse.
+    /// Empty buffers that can be reused.
     spare: Vec<Vec<u8>>,
     plain: Vec<u8>,
     reply: Vec<u8>,
 }
 
 impl Lines {
-    /// Creates the table without connections, with these routes by number.
+    /// Creates a table without connections. The routes are numbered in the given order.
     ///
     /// # Errors
     /// Returns an error if the ring cannot be created.
@@ -91,8 +92,8 @@ impl Lines {
         })
     }
 
-    /// Starts a connection over a route, from this source address if given, and returns its number. Connections are
-    /// spread over the addresses of the route.
+    /// Starts a connection over a route, from the given source address if any, and returns the connection's number.
+    /// Connections are spread over the addresses of the route.
     ///
     /// # Errors
     /// Returns an error if a socket cannot be created or bound.
@@ -125,7 +126,7 @@ impl Lines {
         }
     }
 
-    /// Connects to the next address of a connection's route; `None` if all were tried.
+    /// Connects to the next address of the connection's route; returns `None` if all have been tried.
     fn connect_elsewhere(&mut self, index: u32) -> Option<io::Result<()>> {
         let line = &mut self.lines[index as usize];
         let target = &self.routes.get(usize::from(line.route))?.target;
@@ -138,19 +139,19 @@ impl Lines {
         Some(dial(target, line.source).map(|socket| self.connect(index, socket, target)))
     }
 
-    /// Route of a connection.
+    /// The route of a connection.
     pub(crate) fn route(&self, index: u32) -> Option<Arc<Route>> {
         self.routes
             .get(usize::from(self.route_number(index)))
             .cloned()
     }
 
-    /// Number of a connection's route.
+    /// The number of a connection's route.
     pub(crate) fn route_number(&self, index: u32) -> u16 {
         self.lines[index as usize].route
     }
 
-    /// Index of a connection's route in the list of targets, which are the first routes.
+    /// Index of a connection's route in the list of targets, which are the first routes in the table.
     pub(crate) fn target_number(&self, index: u32) -> usize {
         usize::from(self.route_number(index))
     }
@@ -162,38 +163,38 @@ impl Lines {
         Some(number)
     }
 
-    /// Generation of a connection, which increases each time its number is reused.
+    /// Generation of a connection. Increases each time the connection's number is reused.
     pub(crate) fn generation(&self, index: u32) -> u32 {
         self.lines[index as usize].generation
     }
 
-    /// Whether the handshake resumed a TLS session.
+    /// Whether the TLS handshake on a connection resumed a session.
     pub(crate) fn is_resumed(&self, index: u32) -> bool {
         let tls = self.lines[index as usize].tls.as_deref();
         tls.is_some_and(TlsConnection::is_resumed)
     }
 
-    /// Whether a connection number is in use, including by a connection that is closing.
+    /// Whether a connection number is in use. Also true while the connection is closing.
     pub(crate) fn is_taken(&self, index: u32) -> bool {
         self.lines[index as usize].state != LineState::Free
     }
 
-    /// Records the start of a step; returns the start of the previous one.
+    /// Records that a step begins now, and returns the time at which the previous step began.
     pub(crate) fn step(&mut self, index: u32, now_ns: u64) -> u64 {
         std::mem::replace(&mut self.lines[index as usize].since_ns, now_ns)
     }
 
-    /// Number of connections in use.
+    /// Number of connection numbers in use.
     pub(crate) fn taken(&self) -> usize {
         self.lines.len() - self.free.len()
     }
 
-    /// Number of connections, in use or free.
+    /// Number of entries in the table, in use or free.
     pub(crate) fn len(&self) -> u32 {
         narrow(self.lines.len())
     }
 
-    /// Submits pending sends, and waits at most `patience` for events.
+    /// Submits pending sends, and then waits for events, for at most `patience`.
     ///
     /// # Errors
     /// Returns an error if the ring fails.
@@ -224,7 +225,7 @@ impl Lines {
         self.ring.enter(want, Some(patience))
     }
 
-    /// Returns the next event; `None` when another turn is needed.
+    /// Returns the next event, or `None` if another turn is needed.
     pub(crate) fn next(&mut self) -> Option<News> {
         loop {
             if let Some(news) = self.news.pop_front() {
@@ -251,7 +252,7 @@ impl Lines {
         }
     }
 
-    /// Passes received bytes to the crew; `None` if they only concerned TLS, or if no data is expected on the
+    /// Passes received bytes to the crew. Returns `None` if they concerned only TLS, or if no data is expected on the
     /// connection.
     pub(crate) fn read(
         &mut self,
@@ -303,7 +304,7 @@ impl Lines {
         heard
     }
 
-    /// Appends bytes to a connection with `write`, and queues them for sending.
+    /// Appends output to a connection with `write`, and queues it for sending.
     pub(crate) fn write(&mut self, index: u32, write: impl FnOnce(&mut Vec<u8>)) {
         let line = &mut self.lines[index as usize];
         if line.state != LineState::Up {
@@ -325,7 +326,7 @@ impl Lines {
         self.mark(index);
     }
 
-    /// Sends pending bytes on a connection, and then only waits for it to close.
+    /// Sends the pending bytes on a connection, after which the connection only waits to be closed by the peer.
     pub(crate) fn finish(&mut self, index: u32) {
         let line = &mut self.lines[index as usize];
         if line.state != LineState::Free {
@@ -335,7 +336,7 @@ impl Lines {
         self.release(index);
     }
 
-    /// Closes a connection immediately, which also completes its operations in the kernel.
+    /// Closes a connection immediately, which also completes its pending operations in the kernel.
     pub(crate) fn cut(&mut self, index: u32) {
         let line = &mut self.lines[index as usize];
         if line.state == LineState::Free {
@@ -437,7 +438,7 @@ impl Lines {
         }
     }
 
-    /// Adds the connection to the next flush if it has output; otherwise reclaims its buffer.
+    /// Adds a connection to the next flush if it has output; otherwise reclaims its output buffer.
     fn mark(&mut self, index: u32) {
         let line = &mut self.lines[index as usize];
         if line.out.is_empty() {
@@ -473,7 +474,7 @@ impl Lines {
     }
 }
 
-/// Creates a socket for this address, bound to the source address if given.
+/// Creates a socket for connecting to `target`, bound to the source address if one is given.
 fn dial(target: SocketAddr, source: Option<Ipv4Addr>) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(target), Type::STREAM.cloexec(), None)?;
     socket.set_tcp_nodelay(true)?;
@@ -485,7 +486,7 @@ fn dial(target: SocketAddr, source: Option<Ipv4Addr>) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Maximum number of buffers kept for reuse, and the maximum size of each.
+/// Maximum number of buffers kept for reuse, and maximum size of each such buffer.
 const SPARE_MAX: usize = 1024;
 const SPARE_BYTES: usize = 256 * 1024;
 

@@ -1,7 +1,7 @@
-//! Deadlines: session timeouts, end of holds, reconnects, and scheduled messages.
+//! Deadlines of a worker: session timeouts, ends of hold times, reconnects, and scheduled messages.
 //!
-//! Each timeout with a constant duration has a queue, which is inherently sorted; only back-off needs an ordered map.
-//! Entries whose connection has since been replaced are skipped.
+//! Timeouts of equal duration share a queue, which is always sorted; only reconnects, whose back-off varies, need an
+//! ordered map. Entries are skipped if their connection has been replaced since.
 
 use crate::edge::board::RunPhase;
 use crate::visit::{LINE_BYTES, Party, Stage, Verdict};
@@ -9,23 +9,23 @@ use crate::worker::Worker;
 use crate::worker::socket::Line;
 use std::collections::{BTreeMap, VecDeque};
 
-/// Deadlines of a worker.
+/// The deadlines of a worker.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
-    /// Deadlines for the progress of a connection.
+    /// Deadlines by which connections must make progress.
     patience: VecDeque<DueMoment>,
-    /// Times at which the next candidates of a session are sent.
+    /// Times at which sessions send their next candidates.
     trickles: VecDeque<DueMoment>,
-    /// Times at which holds end.
+    /// Times at which hold times end.
     holds: VecDeque<DueMoment>,
-    /// Deadlines for closing connections.
+    /// Deadlines by which closing connections must be closed.
     farewells: VecDeque<DueMoment>,
-    /// Reconnects by time; the second number makes equal times distinct.
+    /// Parties waiting to reconnect, by due time; the second number makes keys with equal times distinct.
     retries: BTreeMap<(u64, u64), Party>,
     ticket: u64,
 }
 
-/// Deadline of a specific connection.
+/// A deadline that applies to a particular connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct DueMoment {
     at_ns: u64,
@@ -34,7 +34,7 @@ struct DueMoment {
 }
 
 impl Timers {
-    /// Time of the earliest deadline.
+    /// Time of the earliest deadline, if any.
     pub(crate) fn next_due(&self) -> Option<u64> {
         let queues = [&self.patience, &self.trickles, &self.holds, &self.farewells];
         let queued = queues
@@ -46,20 +46,20 @@ impl Timers {
 }
 
 impl Worker<'_> {
-    /// Starts the timeout of the session on a connection.
+    /// Starts the timeout for the session on a connection.
     pub(crate) fn be_patient(&mut self, line: u32) {
         let patience = self.shared.plan.patience;
         let due = self.due(line, u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX));
         self.timers.patience.push_back(due);
     }
 
-    /// Schedules the next candidate of a connection's session and of its master.
+    /// Schedules the next candidates of the session on a connection, both the viewer's and the master's.
     pub(crate) fn trickle_later(&mut self, line: u32) {
         let due = self.due(line, self.shared.plan.terms.trickle_ns);
         self.timers.trickles.push_back(due);
     }
 
-    /// Sends the next candidate of each side.
+    /// Sends the next candidate of each side of a session.
     fn trickle(&mut self, line: u32) {
         let crew = &mut self.crew;
         // A master that is not connected sends nothing until it is.
@@ -72,7 +72,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Starts the hold of the party on a connection.
+    /// Starts the hold time of the party on a connection.
     pub(crate) fn hold(&mut self, line: u32, span_ns: u64) {
         let due = self.due(line, span_ns);
         self.timers.holds.push_back(due);
@@ -92,8 +92,8 @@ impl Worker<'_> {
         }
     }
 
-    /// Schedules a reconnect after `attempts` consecutive failures, like the SDKs: after a random time of at most 100
-    /// ms, doubled with each failure up to 10 s (full jitter).
+    /// Schedules a reconnect after `attempts` consecutive failures, as the SDKs do: after a random delay of at most 100
+    /// ms, a maximum that doubles with each failure up to 10 s (full jitter).
     pub(crate) fn try_again(&mut self, party: Party, attempts: u32) {
         let span_ns = BACK_OFF_NS
             .checked_shl(attempts.min(16))
@@ -105,7 +105,7 @@ impl Worker<'_> {
             .insert((at_ns, self.timers.ticket), party);
     }
 
-    /// Drops viewers waiting to reconnect; returns their number.
+    /// Drops the viewers that are waiting to reconnect, and returns their number.
     pub(crate) fn forget_retries(&mut self) -> u64 {
         let retries = std::mem::take(&mut self.timers.retries);
         let viewers = retries
@@ -114,7 +114,7 @@ impl Worker<'_> {
         viewers.count() as u64
     }
 
-    /// Handles all due deadlines.
+    /// Handles all deadlines that have been reached.
     pub(crate) fn on_time(&mut self) {
         let now_ns = self.now_ns();
         while let Some(line) = self.next_line(|timers| &mut timers.patience) {
@@ -137,7 +137,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Connection of the next due entry in a queue; entries whose connection has been replaced are skipped.
+    /// Returns the connection of the next due entry in a queue, skipping entries whose connection has been replaced.
     fn next_line(&mut self, list: impl Fn(&mut Timers) -> &mut VecDeque<DueMoment>) -> Option<u32> {
         let now_ns = self.now_ns();
         loop {
@@ -173,7 +173,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Handles a session that timed out although its connection is open.
+    /// Handles a session that timed out while its connection was open.
     fn unanswered(&mut self, line: u32, kind: &str) {
         self.crew.desk.errors.count(kind);
         self.opened.remove(line);
@@ -182,7 +182,7 @@ impl Worker<'_> {
         self.again_or_failed(party);
     }
 
-    /// Handles a close that was not completed in time.
+    /// Handles a connection that was not closed in time.
     fn still_there(&mut self, line: u32) {
         match self.crew.party(line) {
             // It was closed or given up: only the socket is left.
@@ -194,13 +194,13 @@ impl Worker<'_> {
     }
 }
 
-/// Timeout of a close, in nanoseconds.
+/// Timeout for closing a connection, in nanoseconds.
 const FAREWELL_NS: u64 = 5_000_000_000;
 /// Initial and maximum back-off, in nanoseconds. Source: C SDK `StateMachine.c`.
 const BACK_OFF_NS: u64 = 100_000_000;
 const BACK_OFF_NS_MAX: u64 = 10_000_000_000;
 
-/// Maximum number of deadlines per connection: patience, next candidate or hold, and farewell.
+/// Maximum number of deadlines per connection: patience, next candidate or hold time, and farewell.
 const DUES: usize = 3;
 // A plain connection: its line, its party and its moments, in tables that double as they grow.
 const _: () = assert!(2 * (size_of::<Line>() + LINE_BYTES + DUES * size_of::<DueMoment>()) <= 700);
@@ -209,20 +209,20 @@ const _: () = assert!(2 * (size_of::<(u64, u64)>() + size_of::<Party>()) <= 300)
 
 // Messages on schedule: peers that are connected for the whole run send in turn, whatever the service does.
 
-/// Schedule of a worker's messages: when each is due, and on which connection.
+/// The message schedule of a worker: when each message is due, and on which connection it is sent.
 #[derive(Debug)]
 pub(crate) struct MessagePace {
-    /// Connections of the peers, in sending order.
+    /// Connections of the peers, in the order in which they send.
     lines: Vec<u32>,
     begun_ns: u64,
-    /// Interval between messages, in nanoseconds.
+    /// Time between messages, in nanoseconds.
     gap_ns: f64,
-    /// Number of messages due so far.
+    /// Number of messages that have become due so far.
     count: u64,
 }
 
 impl MessagePace {
-    /// Time when the next message is due, in nanoseconds of the run's clock.
+    /// Time at which the next message is due, in nanoseconds of the run's clock.
     pub(crate) fn next_due(&self) -> u64 {
         #[expect(
             clippy::cast_possible_truncation,
@@ -245,7 +245,7 @@ impl MessagePace {
 }
 
 impl Worker<'_> {
-    /// Starts the message schedule of this worker's peers, with its share of all messages.
+    /// Starts the message schedule for this worker's peers, which send a share of all messages.
     pub(crate) fn begin_pace(&mut self) {
         let plan = self.shared.plan;
         let Some(rate) = plan.pace else {
@@ -286,7 +286,7 @@ impl Worker<'_> {
     }
 }
 
-/// Maximum number of messages sent per turn, so that received data is processed in between.
+/// Maximum number of messages sent per turn, so that received data is handled in between.
 const MESSAGES_PER_TURN: usize = 256;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! TLS client: trusted certificates, session tickets, and the exchange of data between socket and peer.
+//! The TLS client: trusted certificates, session tickets, and the transfer of data between socket and peer.
 
 use crate::plan::CertificateTrust;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -18,7 +18,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
-/// TLS configuration shared by all connections of a run, with a host name.
+/// The TLS configuration shared by all connections of a run, together with a host name.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     config: Arc<ClientConfig>,
@@ -30,12 +30,12 @@ pub(crate) struct Client {
 pub(crate) struct TlsConnection(ClientConnection);
 
 impl Client {
-    /// Creates a client with this trust; `None` if TLS is not used. Unless `resumes` is set, every handshake is a full
-    /// one.
+    /// Creates a client that accepts the certificates specified by `trust`; returns `None` if TLS is not used. Unless
+    /// `resumes` is set, every handshake is a full one.
     ///
     /// # Errors
     /// Returns an error if the authority's file cannot be read or contains no certificate, the system trusts no
-    /// authority, or the host is not a valid certificate name.
+    /// authority, or the host cannot be the name in a certificate.
     pub(crate) fn new(
         trust: &CertificateTrust,
         resumes: bool,
@@ -65,20 +65,20 @@ impl Client {
         Ok(Some(Self { config, name }))
     }
 
-    /// Creates a client with the same trust for another host.
+    /// Creates a client with the same configuration for another host.
     ///
     /// # Errors
-    /// Returns an error if the host is not a valid certificate name.
+    /// Returns an error if the host cannot be the name in a certificate.
     pub(crate) fn towards(&self, host: &str) -> io::Result<Self> {
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
         let config = Arc::clone(&self.config);
         Ok(Self { config, name })
     }
 
-    /// Creates a connection and appends its first handshake bytes to `out`.
+    /// Creates a connection and appends the first bytes of its handshake to `out`.
     ///
     /// # Errors
-    /// Returns an error from rustls.
+    /// Returns any error reported by rustls.
     pub(crate) fn connect(&self, out: &mut Vec<u8>) -> io::Result<TlsConnection> {
         let connection = ClientConnection::new(Arc::clone(&self.config), self.name.clone());
         let mut tls = TlsConnection(connection.map_err(io::Error::other)?);
@@ -94,15 +94,16 @@ impl TlsConnection {
         self.0.is_handshaking()
     }
 
-    /// Whether the handshake resumed a session.
+    /// Whether the handshake resumed an earlier session.
     pub(crate) fn is_resumed(&self) -> bool {
         self.0.handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
-    /// Decrypts received records into `plain`, and appends replies to `out`.
+    /// Decrypts received records into `plain`, and appends any replies to `out`.
     ///
     /// # Errors
-    /// Returns an error if the certificate is not trusted or the service violated the protocol; an alert is in `out`.
+    /// Returns an error if the certificate is not trusted or the service violated the protocol. In that case, an alert
+    /// has been appended to `out`.
     pub(crate) fn receive(
         &mut self,
         mut records: &[u8],
@@ -126,10 +127,10 @@ impl TlsConnection {
         Ok(())
     }
 
-    /// Encrypts `plain` and appends the result to `out`.
+    /// Encrypts `plain` and appends the resulting records to `out`.
     ///
     /// # Errors
-    /// Returns an error from rustls.
+    /// Returns any error reported by rustls.
     pub(crate) fn send(&mut self, plain: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
         self.0.writer().write_all(plain)?;
         self.flush(out)
@@ -143,7 +144,7 @@ impl TlsConnection {
     }
 }
 
-/// TLS configuration of a run for [`crate::edge::http`], whose connections are not measured.
+/// Creates the TLS configuration for [`crate::edge::http`], whose connections are not measured.
 ///
 /// # Errors
 /// See [`Client::new`].
@@ -173,7 +174,7 @@ fn roots(file: &Path) -> io::Result<RootCertStore> {
     Ok(roots)
 }
 
-/// The certificates of a PEM file, at least one.
+/// Reads the certificates in a PEM file, which must contain at least one.
 fn authorities(file: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
     let certificates = CertificateDer::pem_file_iter(file).and_then(Iterator::collect);
     let certificates: Vec<_> = certificates.map_err(|error| about(file, &error))?;
@@ -187,7 +188,7 @@ fn about(file: &Path, what: &dyn Display) -> io::Error {
     io::Error::other(format!("--tls-ca {}: {what}", file.display()))
 }
 
-/// Certificate authorities trusted by the system, excluding unreadable ones.
+/// Returns the certificate authorities that the system trusts, excluding any that cannot be read.
 fn system_roots() -> io::Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     let (added, _) = roots.add_parsable_certificates(load_native_certs().certs);
@@ -200,8 +201,8 @@ fn system_roots() -> io::Result<RootCertStore> {
     Ok(roots)
 }
 
-/// Accepts any certificate but verifies that the service holds its key, so that the handshake costs the same except for
-/// chain verification.
+/// Accepts any certificate, but verifies that the service holds the matching private key, so that the handshake costs
+/// the same except for verifying the chain.
 #[derive(Debug)]
 struct Anyone(Arc<CryptoProvider>);
 
@@ -244,9 +245,9 @@ impl ServerCertVerifier for Anyone {
 
 // The tickets of a service, for connections to come.
 
-/// TLS 1.3 tickets by server name, oldest first. Each is used once (RFC 8446 appendix C.4).
+/// Cache of TLS 1.3 tickets by server name, oldest first. Each ticket is used only once (RFC 8446 appendix C.4).
 ///
-/// rustls's own store keeps eight per name, which are quickly used up by concurrent connections.
+/// The ticket store of rustls keeps only eight per name, which concurrent connections quickly use up.
 #[derive(Debug, Default)]
 struct Tickets(Mutex<TicketsByName>);
 
@@ -290,7 +291,7 @@ impl ClientSessionStore for Tickets {
     }
 }
 
-/// Maximum number of server names whose tickets are kept; usually one per target.
+/// Maximum number of server names for which tickets are kept; usually there is one per target.
 const NAMES_MAX: usize = 64;
-/// Maximum number of tickets kept per name; more than the number of concurrent handshakes.
+/// Maximum number of tickets kept per server name. Exceeds the number of concurrent handshakes.
 const TICKETS_MAX: usize = 4_096;

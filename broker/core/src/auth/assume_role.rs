@@ -1,4 +1,4 @@
-//! Rules of AssumeRole: whether a caller may start a session of a role, and with what parameters.
+//! Rules of AssumeRole: whether a caller may start a session of a role, and with which parameters.
 //!
 //! Source: STS API Reference, "AssumeRole"; IAM User Guide, "How permissions for roles are evaluated", "Pass session
 //! tags in AWS STS", "Monitor and control actions taken with assumed roles".
@@ -14,16 +14,16 @@ use crate::{check::Check, refusal::Refusal};
 use codec::policy::{Action, TrustDecision, TrustGround, Trusted};
 use codec::sts::{AssumeRole, ErrorKind};
 
-/// Permitted session of a role.
+/// A permitted session of a role.
 #[derive(Debug)]
 pub struct Assumption {
-    /// Grant for the session, not yet limited by session policies.
+    /// Grant for the session, before session policies are applied.
     pub role: RoleGrant,
     /// Lifetime of the session, in seconds.
     pub duration_s: u32,
 }
 
-/// An AssumeRole request, with the caller and role needed to evaluate it.
+/// An AssumeRole request with the caller and role, as needed to evaluate it.
 struct TrustQuestion<'a> {
     caller: &'a Caller,
     role: &'a Role,
@@ -31,8 +31,8 @@ struct TrustQuestion<'a> {
     steps: &'a mut u64,
 }
 
-/// Decides whether a caller may start this session of a role. The cost of evaluating policies is added to `steps` even
-/// on refusal, as in [`codec::policy::Policy::decide`].
+/// Decides whether a caller may start the requested session of a role. The cost of evaluating policies is added to
+/// `steps` even if the request is refused, as in [`codec::policy::Policy::decide`].
 ///
 /// # Errors
 /// Returns an STS refusal if the caller is denied an action, or the request conflicts with the role or the caller's
@@ -83,7 +83,7 @@ pub fn assume(
     })
 }
 
-/// Creates the refusal of an action. The response is the same whether or not the role exists.
+/// Creates the refusal of an action. The response does not reveal whether the role exists.
 fn denied(caller: &Caller, request: &AssumeRole, action: Action, check: Check) -> Refusal {
     let message = caller.denial(action, request.role.as_str());
     Refusal::new(check, ErrorKind::AccessDenied, message)
@@ -98,8 +98,8 @@ fn invalid(message: &'static str) -> Refusal {
 }
 
 impl TrustQuestion<'_> {
-    /// Refuses unless the action is allowed by the role's trust policy and, where required, by the caller's own
-    /// policies.
+    /// Returns a refusal unless the action is allowed by the role's trust policy and, where required, by the caller's
+    /// own policies.
     fn may(&mut self, action: Action) -> Result<(), Refusal> {
         let request = self.request;
         let question = PolicyQuestion {
@@ -145,9 +145,9 @@ impl TrustQuestion<'_> {
         Err(denied(self.caller, request, action, check).by_policy(ground))
     }
 
-    /// Refuses unless the caller's own policies allow the action. A role of the same account whose trust policy names
-    /// the caller directly needs no permission, but policies may still deny the action, and session policies still
-    /// apply.
+    /// Returns a refusal unless the caller's own policies allow the action. If the role is in the same account and its
+    /// trust policy names the caller directly, no permission is needed, but policies may still deny the action, and
+    /// session policies still apply.
     fn may_itself(
         &mut self,
         question: &PolicyQuestion<'_>,
@@ -180,7 +180,8 @@ impl TrustQuestion<'_> {
         }
     }
 
-    /// Describes why the trust policy refused the action: the statement responsible, or that no statement applies.
+    /// Describes why the trust policy refused the action: the statement responsible, or the fact that no statement
+    /// applies.
     fn trust_ground(&self, action: Action, ground: Option<TrustGround>) -> Box<str> {
         let name = &self.role.name;
         let Some(ground) = ground else {
@@ -203,7 +204,8 @@ impl TrustQuestion<'_> {
     }
 }
 
-/// Chain of roles leading to the requested session: the chain of the caller's session, followed by that session's role.
+/// Returns the chain of roles that leads to the requested session: the chain of the caller's session, followed by that
+/// session's role.
 fn via(caller: &Caller, role: &Role) -> Result<Vec<Box<str>>, Refusal> {
     let Some(session) = caller.role() else {
         return Ok(Vec::new());
@@ -219,7 +221,7 @@ fn via(caller: &Caller, role: &Role) -> Result<Vec<Box<str>>, Refusal> {
     Ok(via)
 }
 
-/// Tags of the session. Transitive tags of the caller's session cannot be overridden.
+/// Returns the tags of the session. Transitive tags of the caller's session cannot be overridden.
 fn tags(caller: &Caller, request: &AssumeRole) -> Result<Vec<SessionTag>, Refusal> {
     let passed_on = caller.tags().iter().filter(|tag| tag.transitive);
     let mut tags: Vec<SessionTag> = passed_on.cloned().collect();
@@ -247,7 +249,7 @@ fn tags(caller: &Caller, request: &AssumeRole) -> Result<Vec<SessionTag>, Refusa
     Ok(tags)
 }
 
-/// Lifetime of the session, in seconds.
+/// Returns the lifetime of the session, in seconds.
 fn duration(caller: &Caller, role: &Role, asked_s: Option<u32>) -> Result<u32, Refusal> {
     let most_s = match caller.role() {
         Some(_) => role.max_session_s.min(CHAINED_S_MAX),
@@ -281,7 +283,7 @@ fn duration(caller: &Caller, role: &Role, asked_s: Option<u32>) -> Result<u32, R
 pub(crate) const SESSION_TOO_LONG: &str =
     "The policies, tags and roles of the session take more room than a session token has.";
 
-/// Default session lifetime, in seconds; the role's maximum applies if shorter.
+/// Default session lifetime in seconds, unless the role's maximum is shorter.
 const DEFAULT_S: u32 = 3600;
 
 /// Maximum lifetime of a session started from another role session, in seconds. Source: IAM User Guide, "Role

@@ -1,4 +1,4 @@
-//! Callers of requests: their permissions, ARNs and ids; also hypothetical callers, for operators' queries.
+//! Callers of requests: their permissions, ARNs and ids; also hypothetical callers, used for operators' queries.
 
 use crate::auth::grant::SessionTag;
 use crate::auth::policy_question::{CallerQuestion, Origin, PolicyQuestion};
@@ -18,54 +18,54 @@ use std::fmt::{self, Write};
 use std::hash::Hash;
 use std::sync::Arc;
 
-/// An authenticated caller, or an anonymous one where signatures are not required. Cheap to clone; travels with a
+/// An authenticated caller, or an anonymous one if signatures are not required. Cheap to clone. Travels with a
 /// connection to its home shard and is not updated when the credentials are replaced.
 #[derive(Clone, Debug)]
 pub struct Caller {
     who: CallerKind,
     /// Region of the server's channels; `None` for any region.
     region: Option<Arc<str>>,
-    /// Origin of the request; `None` in tests and where policies do not apply.
+    /// Origin of the request; `None` in tests and if policies do not apply.
     origin: Option<Origin>,
 }
 
 #[derive(Clone, Debug)]
 enum CallerKind {
-    /// An anonymous caller of this account; no signature is required.
+    /// An anonymous caller that belongs to this account; no signature is required.
     Anyone(Arc<str>),
-    /// A principal using its long-term key.
+    /// A principal that uses its long-term key.
     Principal(Arc<Principal>),
     /// A holder of temporary credentials.
     Session(Arc<Session>),
-    /// A sign-in that has not yet received credentials.
+    /// A caller that is signing in and has not received credentials yet.
     SigningIn(Arc<SigningIn>),
 }
 
-/// A sign-in, which may only start a session of a role.
+/// A caller that is signing in and may only start a session of a role.
 #[derive(Debug)]
 struct SigningIn {
     sign_in: Arc<SignIn>,
-    /// Account of the provider or thing.
+    /// Account to which the provider or thing belongs.
     account: Box<str>,
-    /// Name in logs.
+    /// Name used in logs.
     label: String,
 }
 
-/// The decision of a caller's policies on a request.
+/// The outcome of evaluating a caller's policies for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Ruling {
-    /// Check that failed, so that operators know whether to add or remove a statement; `None` if allowed, or if the
-    /// decision depends on tags of a channel on another shard.
+    /// Check that failed, which tells operators whether to add or to remove a statement; `None` if the request is
+    /// allowed, or if the decision depends on the tags of a channel on another shard.
     pub denied: Option<Check>,
-    /// Cost of the decision: see [`codec::policy::Policy::decide`].
+    /// Cost of the decision; see [`codec::policy::Policy::decide`].
     pub steps: u64,
-    /// Policy and statement that caused a refusal, if any.
+    /// Policy and statement responsible for a refusal, if any.
     ground: PolicyGround,
 }
 
 impl Caller {
-    /// Creates an anonymous caller that belongs to this account and may perform every action.
+    /// Creates an anonymous caller that belongs to this account and may perform any action.
     #[must_use]
     pub fn anyone(account: &str) -> Self {
         Self {
@@ -98,7 +98,7 @@ impl Caller {
         }
     }
 
-    /// Creates the caller for a sign-in to an account, without credentials.
+    /// Creates the caller for a sign-in to an account, which does not have credentials yet.
     #[must_use]
     pub fn signing_in(sign_in: SignIn, account: &str, region: Option<Arc<str>>) -> Self {
         let label = sign_in.label();
@@ -114,7 +114,7 @@ impl Caller {
         }
     }
 
-    /// Attaches the origin of the request to the caller.
+    /// Adds the origin of the request to the caller.
     #[must_use]
     pub fn from_origin(self, origin: Origin) -> Self {
         Self {
@@ -144,7 +144,7 @@ impl Caller {
         }
     }
 
-    /// User name, if the caller is a user from the credentials file.
+    /// Returns the user name, if the caller is a user from the credentials file.
     pub(crate) fn user_name(&self) -> Option<&str> {
         match &self.who {
             CallerKind::Principal(principal) => Some(&principal.name),
@@ -156,12 +156,12 @@ impl Caller {
         }
     }
 
-    /// The role session, if the caller is one.
+    /// Returns the caller's role session, if it is one.
     pub(crate) fn role(&self) -> Option<&RoleSession> {
         self.session_of()?.role()
     }
 
-    /// The caller's temporary credentials, if any.
+    /// Returns the caller's temporary credentials, if any.
     pub(crate) fn session_of(&self) -> Option<&Session> {
         match &self.who {
             CallerKind::Anyone(_) | CallerKind::Principal(_) | CallerKind::SigningIn(_) => None,
@@ -169,7 +169,7 @@ impl Caller {
         }
     }
 
-    /// Token or certificate that the caller signed in with, whether or not it has received credentials.
+    /// Returns the token or certificate with which the caller signed in, whether or not it has received credentials.
     #[must_use]
     pub fn sign_in(&self) -> Option<&SignIn> {
         match &self.who {
@@ -179,17 +179,17 @@ impl Caller {
         }
     }
 
-    /// Token or certificate of a caller that has not yet received credentials.
+    /// Returns the token or certificate of a caller that has not received credentials yet.
     pub(crate) fn signing_in_by(&self) -> Option<&SignIn> {
         self.sign_in().filter(|_| self.signs_in())
     }
 
-    /// Whether the caller is a sign-in that has not yet received credentials.
+    /// Whether the caller is signing in and has not received credentials yet.
     pub(crate) const fn signs_in(&self) -> bool {
         matches!(self.who, CallerKind::SigningIn(_))
     }
 
-    /// ARN of the role alias that a certificate requests.
+    /// Returns the ARN of the role alias requested with a certificate.
     pub(crate) fn source_arn(&self) -> Option<ShortText> {
         let CallerKind::SigningIn(signing_in) = &self.who else {
             return None;
@@ -204,13 +204,13 @@ impl Caller {
         )))
     }
 
-    /// Whether the caller does not use temporary credentials: a principal or an anonymous caller.
+    /// Whether the caller does not use temporary credentials, that is, whether it is a principal or anonymous.
     #[must_use]
     pub fn is_long_term(&self) -> bool {
         self.session_of().is_none() && !self.signs_in()
     }
 
-    /// Names by which a trust policy may refer to the caller, each prefixed with its kind.
+    /// Returns the names by which a trust policy may refer to the caller, each prefixed with its kind.
     pub(crate) fn trust_names(&self) -> Vec<String> {
         if let CallerKind::SigningIn(signing_in) = &self.who {
             return vec![signing_in.sign_in.trust_name()];
@@ -223,8 +223,8 @@ impl Caller {
         names
     }
 
-    /// Caller data to keep while the connection is open or the device's request is pending; `None` for callers without
-    /// credentials.
+    /// Returns the caller data to keep while the connection is open or the device's request is pending; `None` for
+    /// callers without credentials.
     #[must_use]
     pub fn held(&self) -> Option<HeldCaller> {
         let held = match &self.who {
@@ -239,23 +239,23 @@ impl Caller {
         })
     }
 
-    /// Issue time of the caller's temporary credentials, if known.
+    /// Returns the issue time of the caller's temporary credentials, if known.
     pub(crate) fn issued_s(&self) -> Option<u64> {
         self.session_of()?.issued_s
     }
 
-    /// Tags of the caller's session.
+    /// Returns the tags of the caller's session.
     pub(crate) fn tags(&self) -> &[SessionTag] {
         self.role().map_or(&[], |role| &role.tags)
     }
 
-    /// Source identity of the caller's session.
+    /// Returns the source identity of the caller's session.
     pub(crate) fn source_identity(&self) -> Option<&str> {
         self.role()?.source_identity.as_deref()
     }
 
-    /// Root for sessions that the caller requests: that of its own session, or its key or sign-in; `None` for anonymous
-    /// callers.
+    /// Returns the root for sessions that the caller requests: the root of its own session, or its key or sign-in;
+    /// `None` for anonymous callers.
     pub(crate) fn root(&self) -> Option<Root> {
         match &self.who {
             CallerKind::Anyone(_) => None,
@@ -267,7 +267,8 @@ impl Caller {
         }
     }
 
-    /// Principal type. Source: IAM User Guide, "IAM policy elements: Variables and tags", principal key values.
+    /// Returns the principal type. Source: IAM User Guide, "IAM policy elements: Variables and tags", principal key
+    /// values.
     pub(crate) fn kind(&self) -> &'static str {
         match &self.who {
             CallerKind::Anyone(_) => "Anonymous",
@@ -277,7 +278,7 @@ impl Caller {
         }
     }
 
-    /// Account id (12 digits); resources that the caller creates belong to it.
+    /// Account id (12 digits), to which resources created by the caller belong.
     #[must_use]
     pub fn account(&self) -> &str {
         match &self.who {
@@ -288,8 +289,8 @@ impl Caller {
         }
     }
 
-    /// Name in logs: the principal's name, `federated-user/` and a name, role and session, or the sign-in; `-` for
-    /// anonymous callers.
+    /// Name used in logs: the principal's name, `federated-user/` and a name, the role and session, or the sign-in; `-`
+    /// for anonymous callers.
     #[must_use]
     pub fn name(&self) -> &str {
         match &self.who {
@@ -309,7 +310,7 @@ impl Caller {
         }
     }
 
-    /// Access key id of the signature; `None` for unsigned requests.
+    /// Access key id used in the signature; `None` for unsigned requests.
     #[must_use]
     pub fn access_key_id(&self) -> Option<&str> {
         match &self.who {
@@ -319,7 +320,7 @@ impl Caller {
         }
     }
 
-    /// Expiry of the credentials, in seconds since 1970 UTC; `None` if they do not expire.
+    /// Expiry time of the credentials, in seconds since 1970 UTC; `None` if they do not expire.
     #[must_use]
     pub fn expires_s(&self) -> Option<u64> {
         match &self.who {
@@ -332,8 +333,8 @@ impl Caller {
     /// Evaluates the caller's policies for a request. GetCallerIdentity is always allowed; GetFederationToken is never
     /// allowed with temporary credentials.
     ///
-    /// If the decision depends on tags of a channel on another shard, the request is allowed here and decided again
-    /// there: see [`Self::reads`].
+    /// If the decision depends on the tags of a channel on another shard, the request is allowed here and decided again
+    /// on that shard; see [`Self::reads`].
     pub fn decide(&self, question: &PolicyQuestion<'_>) -> Ruling {
         let context = CallerQuestion {
             caller: self,
@@ -365,7 +366,7 @@ impl Caller {
         }
     }
 
-    /// Policy and statement that caused the refusal, for operators only; `None` if nothing was refused.
+    /// Returns the policy and statement responsible for the refusal, for operators only; `None` if nothing was refused.
     #[must_use]
     pub fn ground_of(&self, ruling: &Ruling) -> Option<Box<str>> {
         ruling.denied?;
@@ -398,7 +399,7 @@ impl Caller {
         Some(text.into())
     }
 
-    /// Error message for a denied caller. Source: AWS, "Troubleshoot access denied error messages".
+    /// Returns the error message for a denied caller. Source: AWS, "Troubleshoot access denied error messages".
     #[must_use]
     pub fn denial(&self, action: Action, resource: &str) -> String {
         if self.signs_in() {
@@ -411,7 +412,7 @@ impl Caller {
         )
     }
 
-    /// Whether the ARN is in this region and the caller's account. All other channels are reported as nonexistent.
+    /// Whether the ARN is in this region and the caller's account. All other channels are reported as not existing.
     #[must_use]
     pub fn sees(&self, arn: &ChannelArn) -> bool {
         let of_region = self
@@ -430,9 +431,9 @@ impl Caller {
 // Names of callers: ARNs and ids.
 
 impl Caller {
-    /// Identity for limits among callers that share a channel: a principal's access key id, or the account and name of
-    /// a federated user or role session, plus its client id if its policy permits only one. Other client ids are
-    /// ignored because the key's holder may choose any. `None` for anonymous callers.
+    /// Identity used to enforce limits among callers that share a channel: the access key id of a principal, or the
+    /// account and name of a federated user or role session, plus its client id if its policy permits only one. Other
+    /// client ids are ignored, since the key's holder can choose them freely. `None` for anonymous callers.
     #[must_use]
     pub fn identity(&self) -> Option<impl Hash + '_> {
         match &self.who {
@@ -450,7 +451,7 @@ impl Caller {
         }
     }
 
-    /// ARN used in refusals and in the GetCallerIdentity response.
+    /// Returns the ARN used in refusals and in the GetCallerIdentity response.
     #[must_use]
     pub fn arn(&self) -> String {
         let mut arn = String::new();
@@ -458,7 +459,7 @@ impl Caller {
         arn
     }
 
-    /// [`Self::arn`] without an allocation.
+    /// Returns [`Self::arn`] without allocating.
     fn short_arn(&self) -> ShortText {
         let mut arn = ShortText::new();
         let _ = self.write_arn(&mut arn); // 175 bytes at most: see the bounds of names
@@ -474,7 +475,7 @@ impl Caller {
         }
     }
 
-    /// ARN of the principal whose policies apply: for a role session, the role.
+    /// Returns the ARN of the principal whose policies apply; for a role session, this is the role.
     pub(crate) fn short_principal_arn(&self) -> ShortText {
         let Some(session) = self.role() else {
             return self.short_arn();
@@ -484,9 +485,9 @@ impl Caller {
         arn
     }
 
-    /// The `UserId` of GetCallerIdentity: for a principal, `AIDA` and 16 characters derived only from account and name;
-    /// for a federated user, `<account>:<name>`; for a role session, `AROA` and 16 characters, a colon and the session
-    /// name; for an anonymous caller, the account.
+    /// Returns the `UserId` for GetCallerIdentity: for a principal, `AIDA` and 16 characters derived only from its
+    /// account and name; for a federated user, `<account>:<name>`; for a role session, `AROA` and 16 characters, a
+    /// colon and the session name; for an anonymous caller, the account.
     ///
     /// Source: IAM User Guide, "Unique identifiers"; STS API Reference, "GetFederationToken", `FederatedUserId`.
     #[must_use]
@@ -494,7 +495,7 @@ impl Caller {
         self.short_user_id().as_str().to_owned()
     }
 
-    /// [`Self::user_id`] without an allocation.
+    /// Returns [`Self::user_id`] without allocating.
     pub(crate) fn short_user_id(&self) -> ShortText {
         let of_principal = |principal: &Principal| {
             let mut room = [0; 16];
@@ -525,16 +526,17 @@ impl Caller {
     }
 }
 
-/// ARN of a federated user, both as the resource of GetFederationToken and as the caller that uses the token.
+/// Returns the ARN of a federated user, which serves as the resource of GetFederationToken and as the ARN of a caller
+/// that uses the token.
 #[must_use]
 pub fn federated_user_arn(account: &str, name: &str) -> String {
     format!("arn:aws:sts::{account}:{FEDERATED_USER}{name}")
 }
 
-/// Prefix of a federated user's name in ARNs and logs, to distinguish it from a principal's name.
+/// Prefix of a federated user's name in ARNs and logs, which distinguishes it from a principal's name.
 pub(crate) const FEDERATED_USER: &str = "federated-user/";
 
-/// Derives a 16-character id from the ARN alone.
+/// Derives a 16-character id from the ARN.
 fn unique_id<'r>(arn: &str, room: &'r mut [u8; 16]) -> &'r str {
     let hash = digest(&SHA256, arn.as_bytes());
     let (bytes, _) = hash.as_ref().split_first_chunk().unwrap_or((&[0; 10], &[]));
@@ -542,7 +544,7 @@ fn unique_id<'r>(arn: &str, room: &'r mut [u8; 16]) -> &'r str {
     std::str::from_utf8(room).unwrap_or_default()
 }
 
-/// Id of a role session: the role's id, a colon and the session name.
+/// Returns the id of a role session: the role's id, a colon and the session name.
 #[must_use]
 pub fn assumed_role_id(role_arn: &str, session_name: &str) -> String {
     let mut room = [0; 16];
@@ -552,8 +554,8 @@ pub fn assumed_role_id(role_arn: &str, session_name: &str) -> String {
 // Supposed callers, without authentication, for operators' questions about permissions.
 
 impl Caller {
-    /// A hypothetical session of the role, as if its trust policy had admitted this sign-in or, without one, a
-    /// principal of the role's account.
+    /// Creates a hypothetical session of the role, as if its trust policy had admitted this sign-in or, without a
+    /// sign-in, a principal of the role's account.
     #[must_use]
     pub fn supposed_session(
         role: Arc<Role>,
@@ -587,7 +589,8 @@ impl Caller {
         Self::session(session, region)
     }
 
-    /// First policy and statement that allow what [`Self::decide`] allows; `None` if no statement is needed.
+    /// Returns the first policy and statement that allow a request which [`Self::decide`] allows; `None` if no
+    /// statement is needed.
     #[must_use]
     pub fn allowed_by(&self, question: &PolicyQuestion<'_>) -> Option<Box<str>> {
         let policies = match &self.who {

@@ -1,7 +1,8 @@
-//! Callers of open connections, kept so that permissions can be rechecked, and the sessions that connections share.
+//! Callers of open connections, stored so that their permissions can be rechecked, and the sessions that connections
+//! share.
 //!
-//! A connection stores one pointer, either to its principal or to its token's session, which is shared by all
-//! connections that use the token. The connection itself stores the time, address and channel of the request.
+//! A connection stores a single pointer, either to its principal or to its token's session, which is shared by all
+//! connections that use the token. The time, address and channel of the request are stored in the connection itself.
 
 use crate::auth::policy_question::{Origin, OriginHeaders};
 use crate::auth::session::{RoleSession, Root, Session, SessionScope, Source};
@@ -18,11 +19,11 @@ pub struct HeldCaller(HeldKind);
 enum HeldKind {
     Principal(Arc<Principal>),
     Session(Arc<Session>),
-    /// A caller with the request headers that a policy names.
+    /// A caller with the request headers tested by its policies.
     WithHeaders(Box<(HeldCaller, Arc<OriginHeaders>)>),
 }
 
-/// Current credentials, in which callers are looked up again.
+/// The current credentials, against which callers are looked up again.
 pub struct InForce<'a> {
     /// The parsed credentials file.
     pub credentials: &'a Credentials,
@@ -34,10 +35,10 @@ pub struct InForce<'a> {
     pub now_s: u64,
 }
 
-/// Reason why a caller's credentials are no longer valid.
+/// Reason for which a caller's credentials are no longer valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Gone {
-    /// The key of this principal was removed, expired or was given another secret.
+    /// The key of this principal was removed, has expired, or was given another secret.
     Key(Box<str>),
     /// The sign-in is no longer valid: its provider, certificate or thing was removed.
     SignIn(Box<str>),
@@ -54,12 +55,12 @@ impl HeldCaller {
         Self(HeldKind::Session(session))
     }
 
-    /// Attaches headers of the request to the caller.
+    /// Adds request headers to the caller.
     pub(crate) fn with_headers(self, headers: Arc<OriginHeaders>) -> Self {
         Self(HeldKind::WithHeaders(Box::new((self, headers))))
     }
 
-    /// Name and key of a principal from the credentials file; `None` for temporary credentials.
+    /// Returns the name and key of a principal from the credentials file; `None` for temporary credentials.
     pub(crate) fn credential(&self) -> Option<(&str, &str)> {
         match &self.0 {
             HeldKind::Principal(it) => Some((&it.name, &it.access_key_id)),
@@ -80,8 +81,8 @@ impl HeldCaller {
         }
     }
 
-    /// Looks the caller up in the current credentials, as if its request arrived now; `origin` is the request's origin
-    /// without headers, which are added here.
+    /// Looks the caller up in the current credentials, as if its request had just arrived; `origin` is the request's
+    /// origin without headers, which are added by this method.
     ///
     /// # Errors
     /// Returns an error if the caller's key, role or sign-in no longer exists.
@@ -108,7 +109,7 @@ impl HeldCaller {
         }
     }
 
-    /// Shares the session with other connections that use its token.
+    /// Shares the caller's session with other connections that use the same token.
     pub fn shared(self, sessions: &mut SharedSessions) -> Self {
         match self.0 {
             HeldKind::Session(session) => Self(HeldKind::Session(sessions.share(session))),
@@ -118,8 +119,8 @@ impl HeldCaller {
     }
 }
 
-/// The current principal with the same key, unless its secret has changed or its expiry was moved to a time that has
-/// passed.
+/// Returns the current principal with the same key, unless its secret has changed or its expiry has been changed to a
+/// time in the past.
 fn same_key(old: &Principal, now: &InForce<'_>) -> Result<Arc<Principal>, Gone> {
     let found = now.credentials.find(&old.access_key_id);
     let found = found.filter(|found| {
@@ -133,7 +134,7 @@ fn same_key(old: &Principal, now: &InForce<'_>) -> Result<Arc<Principal>, Gone> 
     Ok(Arc::clone(found))
 }
 
-/// Looks up the root of a session again.
+/// Looks up the root of a session in the current credentials.
 fn same_root(old: &Root, now: &InForce<'_>) -> Result<Root, Gone> {
     match old {
         Root::Principal(principal) => same_key(principal, now).map(Root::Principal),
@@ -142,7 +143,7 @@ fn same_root(old: &Root, now: &InForce<'_>) -> Result<Root, Gone> {
     }
 }
 
-/// Looks up everything that a session refers to, as when its token is first presented.
+/// Looks up everything to which a session refers, as when its token is first presented.
 fn renewed(old: &Session, now: &InForce<'_>) -> Result<Session, Gone> {
     let (source, scope) = match &old.source {
         Source::Federated(parent, name) => {
@@ -178,7 +179,7 @@ fn renewed(old: &Session, now: &InForce<'_>) -> Result<Session, Gone> {
     })
 }
 
-/// Looks up the session policies in the current file; `None` if one no longer exists.
+/// Looks up the session policies in the current credentials; `None` if one no longer exists.
 fn renewed_scope(old: &SessionScope, credentials: &Credentials) -> Option<SessionScope> {
     let SessionScope::Within(policies) = old else {
         return Some(old.clone());
@@ -209,8 +210,8 @@ impl fmt::Display for Gone {
 
 // Sessions of tokens that connections of one shard share.
 
-/// Sessions with open connections, shared by the connections that use the same token. One per shard; after eviction,
-/// the token is parsed and stored separately for each new connection.
+/// Sessions of open connections, shared by the connections that use the same token. One instance per shard. After a
+/// session is evicted, each new connection parses and stores the token separately.
 #[derive(Debug)]
 pub struct SharedSessions {
     /// Sessions, indexed by a hash of the access key id.
@@ -226,12 +227,12 @@ impl Default for SharedSessions {
 }
 
 impl SharedSessions {
-    /// Drops all sessions after the credentials were replaced, so that they are no longer shared.
+    /// Drops all sessions after the credentials have been replaced, so that the old sessions are no longer shared.
     pub fn clear(&mut self) {
         self.places.fill(Weak::new());
     }
 
-    /// Returns the stored session of the same token; otherwise stores and returns this one.
+    /// Returns the stored session for the same token or, if there is none, stores and returns the given session.
     #[must_use]
     pub(crate) fn share(&mut self, session: Arc<Session>) -> Arc<Session> {
         if let Some(found) = self.find(&session) {
@@ -243,14 +244,14 @@ impl SharedSessions {
         session
     }
 
-    /// The stored session of the same token.
+    /// Returns the stored session for the same token.
     pub(crate) fn find(&self, session: &Session) -> Option<Arc<Session>> {
         let found = self.places.get(place_of(session))?.upgrade()?;
         (found.key_id.as_str() == session.key_id.as_str()).then_some(found)
     }
 }
 
-/// Table index for a token. Access key ids are random, and each belongs to one token.
+/// Returns the table index for a session. Access key ids are random, and each belongs to a single token.
 fn place_of(session: &Session) -> usize {
     let bytes = session.key_id.as_str().bytes();
     let hash = bytes.fold(0_usize, |hash, byte| {

@@ -1,4 +1,5 @@
-//! Parsed credentials file: an immutable snapshot of principals by access key id, roles, providers and things.
+//! The parsed credentials file: an immutable snapshot of the principals by access key id, the roles, providers and
+//! things.
 
 use crate::auth::devices::{RoleAlias, Things};
 use crate::auth::principal::{Principal, Role};
@@ -9,11 +10,11 @@ use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-/// All principals, roles, providers and things. One per process, shared as `Arc<Credentials>`; a reload creates a new
-/// one.
+/// All principals, roles, providers and things. There is one instance per process, shared as `Arc<Credentials>`; a
+/// reload creates a new one.
 ///
-/// Dropping the last reference takes milliseconds with many principals: after a replacement, keep the old snapshot
-/// until all shards have released it, then drop it off the shard threads.
+/// Dropping the last reference takes milliseconds if there are many principals. After a replacement, keep the old
+/// snapshot until all shards have released it, then drop it outside the shard threads.
 #[derive(Debug, Default)]
 pub struct Credentials {
     by_id: BTreeMap<Box<str>, Arc<Principal>>,
@@ -23,21 +24,21 @@ pub struct Credentials {
     policies: BTreeMap<Box<str>, Arc<Policy>>,
     /// Providers by issuer.
     providers: BTreeMap<Box<str>, Arc<Provider>>,
-    /// Device role aliases by name, each with the hash of its role and trust policy.
+    /// Device role aliases by name, each with the hash of its role and its trust policy.
     aliases: BTreeMap<Box<str>, (RoleAlias, u64)>,
-    /// Registry of devices; `None` if devices may not sign in.
+    /// Registry of devices; `None` if devices are not allowed to sign in.
     things: Option<Box<Things>>,
-    /// Usage of each account's rate limit for temporary credentials.
+    /// Each account's usage of its rate limit for temporary credentials.
     granted: BTreeMap<Box<str>, GrantRates>,
-    /// Count of open connections that these credentials would refuse.
+    /// Number of open connections that these credentials would refuse.
     recheck: Recheck,
     /// See [`Self::files`].
     files: Option<[u8; 32]>,
 }
 
 impl Credentials {
-    /// Indexes principals; if an access key id occurs twice, the last one wins. The file contains at most
-    /// [`PRINCIPALS_MAX`](crate::limits::PRINCIPALS_MAX), each with a key id and a name.
+    /// Indexes principals. If an access key id occurs twice, the last one wins. The file contains at most
+    /// [`PRINCIPALS_MAX`](crate::limits::PRINCIPALS_MAX) principals, each with a key id and a name.
     #[must_use]
     pub fn new(principals: Vec<Principal>) -> Self {
         let mut all = Self::default();
@@ -50,12 +51,12 @@ impl Credentials {
         all
     }
 
-    /// The accounts of principals and roles, sorted.
+    /// Returns the accounts of principals and roles, sorted.
     pub fn accounts(&self) -> impl Iterator<Item = &str> {
         self.granted.keys().map(|digits| &**digits)
     }
 
-    /// Adds roles and session policies; if a role name occurs twice, the last one wins.
+    /// Adds roles and session policies. If a role name occurs twice, the last one wins.
     #[must_use]
     pub fn with_roles(
         mut self,
@@ -75,7 +76,7 @@ impl Credentials {
         self
     }
 
-    /// Adds providers; if an issuer occurs twice, the last one wins.
+    /// Adds providers. If an issuer occurs twice, the last one wins.
     #[must_use]
     pub fn with_providers(mut self, providers: Vec<Provider>) -> Self {
         for provider in providers {
@@ -86,18 +87,18 @@ impl Credentials {
         self
     }
 
-    /// The provider with this issuer, given without `https://`.
+    /// Returns the provider with this issuer, given without `https://`.
     #[must_use]
     pub fn provider(&self, issuer: &str) -> Option<&Arc<Provider>> {
         self.providers.get(issuer)
     }
 
-    /// All providers, sorted by issuer.
+    /// Iterates over all providers, sorted by issuer.
     pub fn providers(&self) -> impl Iterator<Item = &Arc<Provider>> {
         self.providers.values()
     }
 
-    /// Adds devices and role aliases; if an alias occurs twice, the last one wins. Roles must be added first.
+    /// Adds devices and role aliases. If an alias occurs twice, the last one wins. Roles must be added first.
     #[must_use]
     pub fn with_things(mut self, aliases: Vec<RoleAlias>, things: Option<Things>) -> Self {
         let named = aliases.into_iter().map(|alias| {
@@ -110,7 +111,7 @@ impl Credentials {
         self
     }
 
-    /// Sets the SHA-256 of the files.
+    /// Sets the SHA-256 of the credentials files.
     #[must_use]
     pub fn of_files(self, sha256: Option<[u8; 32]>) -> Self {
         Self {
@@ -119,37 +120,37 @@ impl Credentials {
         }
     }
 
-    /// SHA-256 of all credentials files, which lets nodes compare their contents; `None` without a file.
+    /// SHA-256 of all credentials files, by which nodes compare their contents; `None` without a file.
     #[must_use]
     pub fn files(&self) -> Option<[u8; 32]> {
         self.files
     }
 
-    /// The role alias with this name.
+    /// Returns the role alias with this name.
     #[must_use]
     pub fn alias(&self, name: &str) -> Option<&RoleAlias> {
         self.aliases.get(name).map(|(alias, _)| alias)
     }
 
-    /// Hash of an alias's role and trust policy; when it changes, keys issued through the alias become invalid. Equal
-    /// on all nodes of a cluster with the same file.
+    /// Returns the hash of an alias's role and trust policy. When it changes, keys issued through the alias become
+    /// invalid. The hash is equal on all nodes of a cluster that have the same file.
     #[must_use]
     pub fn alias_grounds(&self, name: &str) -> u64 {
         self.aliases.get(name).map_or(0, |(_, grounds)| *grounds)
     }
 
-    /// All role aliases, sorted by name.
+    /// Iterates over all role aliases, sorted by name.
     pub fn aliases(&self) -> impl Iterator<Item = &RoleAlias> {
         self.aliases.values().map(|(alias, _)| alias)
     }
 
-    /// Devices; `None` if they may not sign in.
+    /// Returns the devices; `None` if devices are not allowed to sign in.
     #[must_use]
     pub fn things(&self) -> Option<&Things> {
         self.things.as_deref()
     }
 
-    /// The role with this name in the account.
+    /// Returns the role with this name in the account.
     #[must_use]
     pub fn role(&self, account: &str, name: &str) -> Option<&Arc<Role>> {
         self.roles.get(name).filter(|role| role.account == account)
@@ -161,12 +162,12 @@ impl Credentials {
         self.roles.contains_key(name)
     }
 
-    /// All roles, sorted by name.
+    /// Iterates over all roles, sorted by name.
     pub fn roles(&self) -> impl Iterator<Item = &Role> {
         self.roles.values().map(Arc::as_ref)
     }
 
-    /// Whether a sign-in is still accepted. Checked each time its credentials are used.
+    /// Whether a sign-in is still accepted. Checked each time credentials obtained by the sign-in are used.
     #[must_use]
     pub fn knows(&self, sign_in: &SignIn) -> bool {
         match sign_in {
@@ -185,14 +186,14 @@ impl Credentials {
             && things.any(|things| things.knows(identity))
     }
 
-    /// The session policy with this name.
+    /// Returns the session policy with this name.
     #[must_use]
     pub fn policy(&self, name: &str) -> Option<&Arc<Policy>> {
         self.policies.get(name)
     }
 
-    /// First unexpired principal of an account, in order of access key id, whose policies allow the request. Principals
-    /// with a foreign session token are skipped because the token would be needed as well.
+    /// Returns the first unexpired principal of an account, in order of access key id, whose policies allow the
+    /// request. Principals with a foreign session token are skipped, since the token would be required too.
     #[must_use]
     pub fn first_allowed(
         &self,
@@ -208,24 +209,24 @@ impl Credentials {
         })
     }
 
-    /// Rate limits for temporary credentials of an account, shared by all shards.
+    /// Returns an account's usage of its rate limit for temporary credentials, shared by all shards.
     pub(crate) fn grant_rates(&self, account: &str) -> Option<&GrantRates> {
         self.granted.get(account)
     }
 
-    /// Count of open connections that these credentials would refuse.
+    /// Returns the count of open connections that these credentials would refuse.
     #[must_use]
     pub const fn recheck(&self) -> &Recheck {
         &self.recheck
     }
 
-    /// The principal with this access key id.
+    /// Returns the principal with this access key id.
     #[must_use]
     pub fn find(&self, access_key_id: &str) -> Option<&Arc<Principal>> {
         self.by_id.get(access_key_id)
     }
 
-    /// All principals, sorted by access key id.
+    /// Iterates over all principals, sorted by access key id.
     pub fn principals(&self) -> impl Iterator<Item = &Principal> {
         self.by_id.values().map(Arc::as_ref)
     }

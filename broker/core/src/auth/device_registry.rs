@@ -1,7 +1,7 @@
-//! Registry of certificates and the things each may identify as.
+//! Registry of certificates and of the things as which each may identify.
 //!
-//! A sorted array of 44-byte entries, with all names concatenated in one string: a million certificates with names of
-//! up to 50 characters take less than 100 MB, and a look-up takes twenty comparisons.
+//! The registry is a sorted array of 44-byte entries, with all names concatenated in one string. A million certificates
+//! with names of up to 50 characters take less than 100 MB, and a look-up takes twenty comparisons.
 
 use crate::auth::devices::Identified;
 use codec::policy::Policy;
@@ -9,33 +9,33 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-/// Certificates by fingerprint; filled first, then sorted by [`Self::finish`].
+/// Certificates by fingerprint. Entries are added first and then sorted by [`Self::finish`].
 #[derive(Debug, Default)]
 pub struct DeviceRegistry {
     max: usize,
-    /// Sorted by fingerprint; a certificate with several things has consecutive entries.
+    /// Entries sorted by fingerprint. A certificate with several things has consecutive entries.
     entries: Vec<RegistryEntry>,
     names: String,
     types: Vec<Arc<str>>,
-    /// Index of each thing type, used while entries are added; empty once finished.
+    /// Index of each thing type, used while entries are added; empty once the registry is finished.
     type_numbers: BTreeMap<Arc<str>, u16>,
-    /// Policies specific to single certificates.
+    /// Policies that apply to individual certificates.
     policies: Vec<[Arc<Policy>; 1]>,
     /// Disabled things.
     inactive: BTreeSet<Box<str>>,
-    /// Whether the file ends with a count, so that truncation is detected.
+    /// Whether the file ends with an entry count, by which truncation is detected.
     is_counted: bool,
 }
 
-/// One certificate and one of its things.
+/// A certificate and one of its things.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct RegistryEntry {
     fingerprint: [u8; 32],
-    /// Offset of the thing's name.
+    /// Offset of the thing's name in the string of names.
     name_at: u32,
-    /// Index of the type plus one; 0 for none.
+    /// Index of the thing's type plus one; 0 if it has none.
     thing_type: u16,
-    /// Index of the policy plus one; 0 for none.
+    /// Index of the certificate's policy plus one; 0 if it has none.
     policy: u16,
     name_bytes: u8,
     is_inactive: bool,
@@ -57,7 +57,7 @@ pub(crate) enum RegistryLookup<'a> {
 }
 
 impl DeviceRegistry {
-    /// Number of pairs of a certificate and a thing.
+    /// Number of pairs consisting of a certificate and a thing.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -69,7 +69,7 @@ impl DeviceRegistry {
         self.entries.is_empty()
     }
 
-    /// Maximum number of certificates and disabled things together; 0 without a registry.
+    /// Maximum total number of certificates and disabled things; 0 without a registry.
     #[must_use]
     pub fn max(&self) -> usize {
         self.max
@@ -81,13 +81,13 @@ impl DeviceRegistry {
         self.inactive.len()
     }
 
-    /// Whether the file ends with a count, so that truncation is detected.
+    /// Whether the file ends with an entry count, by which truncation is detected.
     #[must_use]
     pub fn is_counted(&self) -> bool {
         self.is_counted
     }
 
-    /// Policies specific to single certificates.
+    /// Iterates over the policies that apply to individual certificates.
     pub fn policies(&self) -> impl Iterator<Item = &Arc<Policy>> {
         self.policies.iter().flatten()
     }
@@ -104,12 +104,12 @@ impl DeviceRegistry {
         self.inactive.contains(name)
     }
 
-    /// Things of a certificate, in file order.
+    /// Iterates over the things of a certificate, in file order.
     pub fn things_of(&self, fingerprint: &[u8; 32]) -> impl Iterator<Item = &str> {
         self.of(fingerprint).iter().map(|entry| self.name(*entry))
     }
 
-    /// Certificates of a thing, found by a full scan; for operators' queries.
+    /// Finds the certificates of a thing by a full scan; for operators' queries.
     pub(crate) fn certificates_of(&self, name: &str) -> impl Iterator<Item = &[u8; 32]> {
         let own = self
             .entries
@@ -118,8 +118,8 @@ impl DeviceRegistry {
         own.map(|entry| &entry.fingerprint)
     }
 
-    /// Looks up a certificate for the thing `wanted`, if the request names one; `policies` apply to certificates
-    /// without their own. A certificate is inactive if any of its lines is.
+    /// Looks up a certificate for the thing `wanted`, if the request names one. `policies` apply to certificates
+    /// without policies of their own. A certificate is inactive if any of its lines marks it as inactive.
     pub(crate) fn lookup<'a>(
         &'a self,
         certificate: &'a [u8; 32],
@@ -166,23 +166,23 @@ impl DeviceRegistry {
     }
 }
 
-/// Reason why a registry line is refused.
+/// Reason for which a registry line is rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeviceRegistryError {
-    /// The registry exceeds this maximum.
+    /// The registry would exceed this maximum.
     TooMany(usize),
-    /// There are more thing types than an index can address.
+    /// There are more thing types than can be indexed.
     TooManyTypes,
-    /// There are more policies than an index can address.
+    /// There are more policies than can be indexed.
     TooManyPolicies,
-    /// The total length of all names exceeds what offsets can address.
+    /// The total length of all names exceeds the range of the offsets.
     TooLong,
 }
 
 // The file is read line by line.
 
 impl DeviceRegistry {
-    /// Creates a registry for at most `max` certificates and disabled things together.
+    /// Creates a registry for a total of at most `max` certificates and disabled things.
     #[must_use]
     pub fn new(max: usize) -> Self {
         Self {
@@ -228,7 +228,7 @@ impl DeviceRegistry {
         Ok(())
     }
 
-    /// Sorts and returns the registry; `is_counted` states whether the file ends with a count.
+    /// Sorts the registry and returns it; `is_counted` states whether the file ends with an entry count.
     #[must_use]
     pub fn finish(mut self, is_counted: bool) -> Self {
         // Names lie in the order of the file, so that the first line of a certificate stays the first.

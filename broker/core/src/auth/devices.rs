@@ -5,8 +5,8 @@
 //!             ├ registry, by fingerprint ──▶ inactive: refused | its things, its policies
 //!             └ none there ─ an authority vouches for it ──▶ the one thing that it names, the authority's policies
 //! ```
-//! The registry takes precedence over certificate authorities, so a certificate from any issuer can be disabled there.
-//! IoT policies decide whether a thing may use an alias.
+//! The registry takes precedence over certificate authorities, so that a certificate from any issuer can be disabled in
+//! the registry. IoT policies decide whether a thing may use an alias.
 //!
 //! Source: AWS IoT Core Developer Guide, "Authorizing direct calls to AWS services using AWS IoT Core credential
 //! provider".
@@ -23,7 +23,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Role alias that devices may request.
+/// A role alias that devices may request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoleAlias {
     /// The name; `[\w=,@-]{1,128}`, unique.
@@ -37,87 +37,88 @@ pub struct RoleAlias {
 }
 
 impl RoleAlias {
-    /// ARN as used in IoT policies and conditions.
+    /// Returns the ARN as used in IoT policies and conditions.
     #[must_use]
     pub fn arn(&self, region: &str) -> String {
         alias_arn(region, &self.account, &self.name)
     }
 }
 
-/// ARN of a role alias, which need not exist.
+/// Returns the ARN of a role alias, which need not exist.
 #[must_use]
 pub fn alias_arn(region: &str, account: &str, name: &str) -> String {
     format!("arn:aws:iot:{region}:{account}:rolealias/{name}")
 }
 
-/// Registry and authorities of devices that may sign in. Part of the credentials, shared by all shards.
+/// Registry and authorities of the devices that may sign in. Part of the credentials and shared by all shards.
 #[derive(Debug, Default)]
 pub struct Things {
-    /// Server names for which clients are asked for a certificate, in lower case.
+    /// Server names, in lower case, for which clients are asked to present a certificate.
     pub hosts: Box<[Box<str>]>,
-    /// Policies of certificates that have none of their own.
+    /// Policies for certificates without policies of their own.
     pub policies: Box<[Arc<Policy>]>,
     /// Certificates by fingerprint.
     pub registry: DeviceRegistry,
-    /// Certificate authorities whose certificates contain the thing's name.
+    /// Certificate authorities whose certificates include the thing's name.
     pub authorities: Box<[ThingAuthority]>,
-    /// Revoked certificates, as sorted numbers that identify them in revocation lists.
+    /// Revoked certificates, as a sorted list of the numbers that identify them in revocation lists.
     pub revoked: Box<[u64]>,
-    /// Number of sign-ins of each thing in the current hour.
+    /// Number of sign-ins per thing in the current hour.
     pub sign_ins: SignIns,
 }
 
-/// Certificate authority for things.
+/// A certificate authority for things.
 #[derive(Clone, Debug)]
 pub struct ThingAuthority {
     /// SHA-256 of the authority's public key.
     pub key: [u8; 32],
-    /// Accepted names, where `*` matches any characters; `None` accepts all.
+    /// Accepted names, where `*` matches any characters; `None` if all names are accepted.
     pub names: Option<Box<str>>,
-    /// Number of revoked certificates; `None` without a revocation list.
+    /// Number of revoked certificates; `None` if there is no revocation list.
     pub revoked: Option<usize>,
-    /// Policies of the certificates it issues.
+    /// Policies of the certificates issued by the authority.
     pub policies: Box<[Arc<Policy>]>,
     /// Subject of the authority's certificate, shown to operators.
     pub subject: Box<str>,
-    /// Last second of validity, since 1970 UTC.
+    /// Last second of the certificate's validity, in seconds since 1970 UTC.
     pub ends_s: u64,
-    /// Earliest next update of its revocation lists, in seconds since 1970 UTC; `None` if no list specifies one.
+    /// Earliest next update of the authority's revocation lists, in seconds since 1970 UTC; `None` if no list specifies
+    /// one.
     pub list_ends_s: Option<u64>,
 }
 
-/// Thing identified by a certificate.
+/// A thing identified by a certificate.
 #[derive(Clone, Copy, Debug)]
 pub struct Identified<'a> {
     /// The certificate's fingerprint.
     pub certificate: &'a [u8; 32],
-    /// Thing named in the request, if any.
+    /// The thing named in the request, if any.
     pub name: Option<&'a str>,
     /// The thing's type.
     pub thing_type: Option<&'a str>,
-    /// Authority that certified the thing; `None` if the registry lists it.
+    /// Authority that certified the thing; `None` if the thing is listed in the registry.
     pub vouched: Option<&'a Certified>,
     pub(crate) policies: &'a [Arc<Policy>],
 }
 
-/// Reason why a certificate is refused.
+/// Reason for which a certificate is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ThingRefusal<'a> {
-    /// Not valid before this time, in seconds since 1970 UTC.
+    /// The certificate is not valid before this time, in seconds since 1970 UTC.
     NotYet(u64),
-    /// Expired at this time, in seconds since 1970 UTC.
+    /// The certificate expired at this time, in seconds since 1970 UTC.
     Ended(u64),
-    /// Disabled in the registry.
+    /// The certificate is disabled in the registry.
     Inactive,
-    /// The certificate or another in its chain is revoked.
+    /// The certificate, or another one in its chain, has been revoked.
     Revoked,
-    /// Neither registered nor certified by an authority, for the given reason.
+    /// The certificate is neither registered nor certified by an authority, for the given reason.
     Unknown(&'a str),
-    /// The authority is not permitted to certify this name.
+    /// The authority is not allowed to certify this name.
     ForeignName(&'a str),
     /// The thing is disabled.
     NameInactive,
-    /// The certificate is not valid for the requested thing, but for others, such as the given one.
+    /// The certificate is not valid for the requested thing, but is valid for others, such as the given one.
     Name(Option<&'a str>),
 }
 
@@ -172,7 +173,7 @@ impl std::fmt::Display for ThingRefusal<'_> {
 }
 
 impl Things {
-    /// Identifies the thing of a certificate; `wanted` is the name in the request, if any.
+    /// Determines which thing a certificate identifies; `wanted` is the name given in the request, if any.
     ///
     /// # Errors
     /// See [`ThingRefusal`].
@@ -207,8 +208,8 @@ impl Things {
         Ok(identified)
     }
 
-    /// The thing as identified by each certificate it may use: those in the registry, otherwise one of each authority
-    /// that may certify the name, otherwise one without policies of its own. For operators' queries.
+    /// Returns the thing as identified by each certificate that it may use: those in the registry, otherwise one of
+    /// each authority that may certify the name, otherwise one without policies of its own. For operators' queries.
     ///
     /// # Errors
     /// Returns an error if the thing or all of its certificates are disabled.
@@ -248,8 +249,8 @@ impl Things {
         self.registry.lookup(id, wanted, &self.policies)
     }
 
-    /// Whether the thing of a registered certificate is disabled; without a name, whether all things of the certificate
-    /// are.
+    /// Whether the thing of a registered certificate is disabled or, without a name, whether all things of the
+    /// certificate are disabled.
     fn is_switched_off(&self, certificate: &[u8; 32], name: Option<&str>) -> bool {
         match name {
             Some(name) => self.registry.is_inactive(name),
@@ -300,8 +301,8 @@ impl Things {
         numbers.any(|number| self.revoked.binary_search(number).is_ok())
     }
 
-    /// Whether keys issued to a thing are still valid, that is, its certificate and name are still accepted. The name
-    /// in an authority's certificate is checked even if the request for the keys did not name the thing.
+    /// Whether keys issued to a thing are still valid, that is, whether its certificate and name are still accepted. If
+    /// an authority certified the name, the name is checked even if the request for the keys did not include it.
     #[must_use]
     pub fn knows(&self, identity: &ThingIdentity) -> bool {
         if self.is_revoked(&identity.numbers) {
@@ -329,7 +330,7 @@ impl ThingAuthority {
         vouched.authority == self.key && name.is_none_or(|name| self.may_give(name))
     }
 
-    /// Whether the authority may certify this name.
+    /// Whether the authority may certify the given name.
     fn may_give(&self, name: &str) -> bool {
         let mut patterns = self.names.iter();
         patterns.all(|pattern| is_like(name, pattern))
@@ -338,7 +339,7 @@ impl ThingAuthority {
 
 impl Identified<'_> {
     /// Evaluates the IoT policies to decide whether the thing may use a role alias from this address at this time. Adds
-    /// the cost of the evaluation to `steps`; the error text names the statement that refuses.
+    /// the cost of the evaluation to `steps`. The error text names the statement responsible for the refusal.
     #[must_use]
     pub fn may_use(
         &self,
@@ -371,7 +372,7 @@ impl Identified<'_> {
     }
 }
 
-/// Values of the condition keys of IoT policies.
+/// Values of the condition keys in IoT policies.
 struct ThingContext<'a> {
     thing: &'a Identified<'a>,
     certificate: String,
@@ -401,7 +402,7 @@ impl Context for ThingContext<'_> {
     }
 }
 
-/// Id of a certificate in AWS's form: its fingerprint in hexadecimal digits.
+/// Returns the id of a certificate in AWS's format: its fingerprint in hexadecimal.
 #[must_use]
 pub fn certificate_id(fingerprint: &[u8; 32]) -> String {
     data_encoding::HEXLOWER.encode(fingerprint)
@@ -436,7 +437,7 @@ fn is_like(name: &str, pattern: &str) -> bool {
 // A place belongs to the first thing of the hour. Things whose place is another's are not counted: frequent ones get it
 // early in the next hour.
 
-/// Number of sign-ins per certificate and name, shared by all shards. Part of the credentials, so a reload resets the
+/// Number of sign-ins by certificate and name, shared by all shards. Part of the credentials, so a reload resets the
 /// counts.
 #[derive(Debug)]
 pub struct SignIns {
@@ -453,7 +454,7 @@ impl Default for SignIns {
 }
 
 impl SignIns {
-    /// Counts a sign-in. Returns `true` for the first one beyond [`SIGN_INS_PER_HOUR`], at most once an hour.
+    /// Counts a sign-in. Returns `true` for the first sign-in beyond [`SIGN_INS_PER_HOUR`], at most once an hour.
     pub(crate) fn exceeds(&self, certificate: &[u8; 32], name: Option<&str>, now_s: u64) -> bool {
         let key = key_of(certificate, name);
         let (tag, hour) = (key >> 32, (now_s / 3600) & HOURS);
@@ -474,7 +475,8 @@ impl SignIns {
     }
 }
 
-/// Key of a thing: the FNV-1a hash of its name, combined with the certificate's fingerprint, which is random.
+/// Returns the key of a thing: the FNV-1a hash of its name, combined with the certificate's fingerprint, which is
+/// random.
 fn key_of(certificate: &[u8; 32], name: Option<&str>) -> u64 {
     let first = certificate.first_chunk::<8>().copied().unwrap_or_default();
     let name = name.unwrap_or_default().bytes();
@@ -484,7 +486,7 @@ fn key_of(certificate: &[u8; 32], name: Option<&str>) -> u64 {
     u64::from_be_bytes(first) ^ name
 }
 
-/// Bit mask of the hour number.
+/// Bit mask for the hour number.
 const HOURS: u64 = (1 << 20) - 1;
 const COUNTS: u64 = (1 << 12) - 1;
 

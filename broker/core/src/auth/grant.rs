@@ -1,4 +1,4 @@
-//! Grants of temporary credentials, and their encoding in a token.
+//! Grants of temporary credentials, and how they are encoded in tokens.
 
 use crate::auth::session_keys::{FINGERPRINT_BYTES, ISSUER_BYTES, SESSION, VERSION};
 use crate::auth::{principal::Secret, sign_in::SignIn};
@@ -10,29 +10,29 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// Rights granted by temporary credentials, as encoded in their token.
 #[derive(Clone, Debug)]
 pub struct Grant {
-    /// Root of the grant: that of the caller or, in a chain of roles, of the first role session.
+    /// Root of the grant: the root of the caller or, in a chain of roles, of the first role session.
     pub root: GrantRoot,
     /// Holder of the rights.
     pub holder: GrantHolder,
     /// Issue time, in seconds since 1970 UTC; `None` in tokens of federated users.
     pub issued_s: Option<u64>,
-    /// Expiry, in seconds since 1970 UTC.
+    /// Expiry time, in seconds since 1970 UTC.
     pub expires_s: u64,
 }
 
-/// Key or sign-in from which a grant derives.
+/// The key or sign-in from which a grant is derived.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum GrantRoot {
-    /// Key of a principal.
+    /// The key of a principal.
     Key {
         /// Access key id.
         access_key_id: Box<str>,
     },
-    /// Sign-in by a token or a certificate.
+    /// A sign-in with a token or a certificate.
     SignIn(SignIn),
 }
 
-/// Holder of a grant.
+/// The holder of a grant.
 #[derive(Clone, Debug)]
 pub enum GrantHolder {
     /// The principal that requested the credentials.
@@ -41,16 +41,16 @@ pub enum GrantHolder {
     Federated {
         /// The account: 12 digits.
         account: Box<str>,
-        /// The user's name: 2 to 32 bytes.
+        /// The user's name, 2 to 32 bytes long.
         name: Box<str>,
-        /// Session policy of at most [`SESSION_POLICY_BYTES_MAX`] bytes; `None` grants no rights.
+        /// Session policy of at most [`SESSION_POLICY_BYTES_MAX`] bytes; `None` confers no rights.
         policy: Option<Policy>,
     },
     /// A session of a role.
     Role(RoleGrant),
 }
 
-/// Session of a role.
+/// A session of a role.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RoleGrant {
     /// The role's account.
@@ -75,10 +75,10 @@ pub struct RoleGrant {
     pub policy: InlinePolicy,
 }
 
-/// Inline session policy, if any; `Err` if it is invalid.
+/// Inline session policy, if any; `Err` if the policy is invalid.
 pub(crate) type InlinePolicy = Result<Option<Policy>, ()>;
 
-/// Tag of a session.
+/// A tag of a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionTag {
     /// Key of 1 to 128 characters.
@@ -89,18 +89,19 @@ pub struct SessionTag {
     pub transitive: bool,
 }
 
-/// An opened token whose signature and expiry are still to be checked.
+/// A decrypted token; the signature and expiry have not been checked yet.
 #[derive(Clone, Debug)]
 pub struct OpenedToken {
-    /// Grant decoded from the token.
+    /// The grant contained in the token.
     pub grant: Grant,
-    /// Fingerprint of the secret of the principal that requested the token, if any; `None` in tokens of version 1.
+    /// Fingerprint of the secret of the principal that requested the token, if a principal did; also `None` in tokens
+    /// of version 1.
     pub(crate) issuer: Option<Issuer>,
-    /// Secret access key used to sign requests.
+    /// Secret access key that requests must be signed with.
     pub(crate) secret_access_key: Secret,
 }
 
-/// Fingerprint of a principal's secret, and the session key it was computed with.
+/// Fingerprint of a principal's secret, and the session key with which it was computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Issuer {
     pub(crate) key: [u8; FINGERPRINT_BYTES],
@@ -108,7 +109,7 @@ pub(crate) struct Issuer {
 }
 
 impl RoleGrant {
-    /// Session that an AssumeRole request asks for, without its session policies.
+    /// Creates the session requested by an AssumeRole request, without its session policies.
     pub(crate) fn of(request: &sts::AssumeRole) -> Self {
         let tags = request.tags.iter().map(|tag| SessionTag {
             key: tag.key.clone(),
@@ -152,7 +153,7 @@ impl Grant {
         }
     }
 
-    /// Version and encoded bytes; `None` if a field is too long.
+    /// Returns the version and the encoded bytes; `None` if a field is too long.
     pub(crate) fn encode(&self) -> Option<(u8, Vec<u8>)> {
         let (role, policy) = match &self.holder {
             GrantHolder::User => (None, None),
@@ -197,7 +198,7 @@ impl Grant {
         Some(bytes)
     }
 
-    /// Decodes the grant in a token of this version.
+    /// Decodes a grant from a token of this version.
     pub(crate) fn decode(version: u8, bytes: &[u8]) -> Option<Self> {
         if version == SESSION {
             type Fields = (GrantRoot, u64, u64, Option<RoleGrant>);
@@ -231,7 +232,8 @@ impl Grant {
     }
 }
 
-/// Reads the policy in a federated user's token, which is text before version 3. `None` grants no rights.
+/// Reads the policy from a federated user's token; before version 3, tokens contain it as text. `None` confers no
+/// rights.
 fn read_grant_policy(version: u8, bytes: &[u8]) -> Option<Policy> {
     if bytes.is_empty() {
         return None;
@@ -257,7 +259,7 @@ const ACCOUNT_BYTES_MAX: usize = 12;
 const ID_BYTES_MAX: usize = 128;
 const NAME_BYTES_MAX: usize = 32;
 
-/// Maximum size of a federated user's grant, in bytes.
+/// Maximum encoded size of a federated user's grant, in bytes.
 pub(crate) const GRANT_BYTES_MAX: usize =
     8 + 4 * 2 + ACCOUNT_BYTES_MAX + ID_BYTES_MAX + NAME_BYTES_MAX + SESSION_POLICY_BYTES_MAX;
 

@@ -5,21 +5,22 @@ use crate::quota::{Rate, SharedBucket};
 use crate::time::Now;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Usage of one account's rate limit. Refused calls are not counted. Shared by all shards.
+/// Usage of an account's rate limit. Refused calls are not counted. Shared by all shards.
 ///
-/// A caller may use the full rate unless another caller of the account is waiting; then each is limited to half.
+/// A caller may use the full rate unless another caller of the account is waiting; in that case, each is limited to
+/// half the rate.
 #[derive(Debug, Default)]
 pub(crate) struct GrantRates {
     account: SharedBucket,
-    /// Buckets by a keyed hash of the caller; callers with the same index share a bucket.
+    /// Buckets, indexed by a keyed hash of the caller. Callers with the same index share a bucket.
     callers: [SharedBucket; GRANT_CALLERS],
-    /// Most recently refused caller and time of the refusal: the caller's index plus one in the upper half, wrapped
-    /// milliseconds in the lower half.
+    /// The most recently refused caller and the time of the refusal: the caller's index plus one in the upper half,
+    /// wrapped milliseconds in the lower half.
     waiting: AtomicU64,
 }
 
 impl GrantRates {
-    /// Whether the rate limit permits issuing keys to the caller with this hash.
+    /// Whether the rate limit allows keys to be issued to the caller with this hash.
     pub(crate) fn has(&self, caller: u64, rate: Rate, now: Now) -> bool {
         let (place, own) = self.of(caller);
         if self.others_wait(place, now) && !own.has(half(rate), now) {
@@ -33,7 +34,7 @@ impl GrantRates {
         has
     }
 
-    /// Counts keys issued to a caller.
+    /// Counts keys as issued to a caller.
     pub(crate) fn take(&self, caller: u64, rate: Rate, now: Now) {
         self.account.take(rate, now);
         self.of(caller).1.take(half(rate), now); // one that has more than half stays without

@@ -1,5 +1,5 @@
-//! Compares decisions about callers with a slow, simple model, which evaluates policies as JSON values and matches
-//! wildcards by definition.
+//! Tests decisions about callers against a slow, simple model, which evaluates policies as JSON values and implements
+//! wildcards directly by their definition.
 
 use super::{Caller, PolicyQuestion, Principal};
 use crate::auth::fixtures::{self, ACCOUNT};
@@ -72,7 +72,7 @@ fn like(pattern: &[u8], text: &[u8]) -> bool {
     }
 }
 
-/// Iterates over a single value or over all values of a list.
+/// Returns a single value, or all values of a list.
 fn each(value: &Value) -> Vec<&Value> {
     value
         .as_array()
@@ -86,7 +86,7 @@ fn texts(value: &Value) -> Vec<&str> {
         .collect()
 }
 
-/// Decision of the policy documents, as (allowed, denied).
+/// Decides a question by the policy documents; returns whether any allows and whether any denies it.
 fn judge(documents: &[&str], action: Action, resource: &str, client: Option<&str>) -> (bool, bool) {
     let (mut allowed, mut denied) = (false, false);
     for document in documents {
@@ -134,7 +134,7 @@ fn ask(caller: &Caller, action: Action, resource: &str, client_id: Option<&str>)
     caller.decide(&question).denied
 }
 
-/// Every combination of an action, a resource and a client id.
+/// Iterates over every combination of an action, a resource and a client id.
 fn questions() -> impl Iterator<Item = (Action, &'static str, Option<&'static str>)> {
     ACTIONS.iter().flat_map(|action| {
         RESOURCES.iter().flat_map(move |resource| {

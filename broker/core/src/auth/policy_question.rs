@@ -1,4 +1,4 @@
-//! Questions evaluated against a caller's policies, with the values of condition keys.
+//! Questions that are evaluated against a caller's policies, with the values of condition keys.
 
 use crate::auth::caller::Caller;
 use crate::auth::sign_in::SignIn;
@@ -8,24 +8,25 @@ use codec::policy::{Action, Context, Key, KeyName, Request, Value};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// An authorization question: may the caller perform this action?
+/// An authorization question: whether the caller may perform an action.
 #[derive(Clone, Copy, Debug)]
 pub struct PolicyQuestion<'a> {
     /// Action that the caller wants to perform.
     pub action: Action,
-    /// ARN of a channel (with `/*` in place of the creation time when creating one) or of a federated user, or `*`.
+    /// ARN of a channel (with `/*` in place of the creation time when the channel is being created) or of a federated
+    /// user, or `*`.
     pub resource: &'a str,
     /// Client id of a viewer.
     pub client_id: Option<&'a str>,
     /// Tags in the request.
     pub request_tags: RequestTags<'a>,
-    /// Tags of the channel.
+    /// Tags of the channel to which the request relates.
     pub resource_tags: ResourceTags<'a>,
     /// Requested role session, if any.
     pub assumed: Option<Assumed<'a>>,
 }
 
-/// Requested session of a role.
+/// A requested session of a role.
 #[derive(Clone, Copy, Debug)]
 pub struct Assumed<'a> {
     /// Name of the session.
@@ -49,12 +50,12 @@ pub enum RequestTags<'a> {
     Removed(&'a [Box<str>]),
 }
 
-/// Tags of the channel that a request concerns.
+/// Tags of the channel to which a request relates.
 #[derive(Clone, Copy, Debug)]
 pub enum ResourceTags<'a> {
-    /// Known tags; empty if the channel does not exist.
+    /// The tags are known; empty if the channel does not exist.
     Known(&'a [Tag]),
-    /// The channel is on another shard, where the question is decided again.
+    /// The channel is on another shard, where the question will be decided again.
     Elsewhere,
 }
 
@@ -73,21 +74,21 @@ impl<'a> PolicyQuestion<'a> {
     }
 }
 
-/// Request facts that conditions can test: address, TLS, time, headers.
+/// Properties of a request that conditions can test: address, TLS, time and headers.
 #[derive(Clone, Debug)]
 pub struct Origin {
     /// Address of the client.
     pub address: IpAddr,
-    /// Whether the client uses TLS to this server.
+    /// Whether the client connects to this server over TLS.
     pub tls: bool,
     /// Time of the request, in seconds since 1970 UTC.
     pub asked_s: u64,
-    /// Headers that a policy of the caller tests.
+    /// Headers tested by a policy of the caller.
     pub headers: Option<Arc<OriginHeaders>>,
 }
 
 impl Origin {
-    /// Origin of a request at this time, in seconds since 1970 UTC, without headers.
+    /// Creates the origin of a request at this time, in seconds since 1970 UTC, without headers.
     #[must_use]
     pub fn of(peer: Peer, asked_s: u64) -> Self {
         Self {
@@ -108,14 +109,14 @@ pub struct OriginHeaders {
     pub referer: Option<Box<str>>,
 }
 
-/// A caller and its question, which provide the values of condition keys.
+/// A caller and its question, from which the values of condition keys are derived.
 pub(crate) struct CallerQuestion<'a> {
     pub(crate) caller: &'a Caller,
     pub(crate) question: &'a PolicyQuestion<'a>,
 }
 
 impl CallerQuestion<'_> {
-    /// Value of a single-valued key.
+    /// Returns the value of a single-valued key.
     fn sole(&self, key: Key<'_>) -> Value<'_> {
         let (caller, origin) = (self.caller, self.caller.origin());
         let of_origin =
@@ -231,9 +232,9 @@ impl Context for CallerQuestion<'_> {
     }
 }
 
-/// Value of a tag. Keys are case-insensitive. Source: IAM User Guide, "AWS global condition context keys". If a channel
-/// has several keys that differ only in case, none of them can allow and each can deny; otherwise a caller could add a
-/// second one to choose which counts.
+/// Returns the value of a tag. Keys are case-insensitive. Source: IAM User Guide, "AWS global condition context keys".
+/// If a channel has several keys that differ only in case, none of them can satisfy an allow statement but each can
+/// satisfy a deny statement; otherwise, a caller could add a second key to choose which one counts.
 fn tag<'t>(tags: &'t [Tag], key: &str) -> Value<'t> {
     let mut found = tags.iter().filter(|tag| tag.key.eq_ignore_ascii_case(key));
     match (found.next(), found.next()) {

@@ -1,16 +1,16 @@
-//! Principals and roles of the credentials file, and their secrets.
+//! Principals and roles from the credentials file, and their secrets.
 
 use codec::policy::{Decision, Ground, Policy, Request, Trust};
 use std::fmt::{self, Write};
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
-/// Secret text, wiped when dropped and hidden in debug output.
+/// Secret text, which is wiped when dropped and hidden in debug output.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// The plain text; use only for signatures and tokens.
+    /// Returns the plain text, which must be used only for signatures and tokens.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
@@ -38,26 +38,26 @@ impl fmt::Debug for Secret {
 /// A user that signs requests with a long-term key. Uses about half a KiB; shared by all shards.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Principal {
-    /// Name in logs and refusals; `[\w+=,.@-]{1,64}`, unique.
+    /// Name used in logs and refusals; `[\w+=,.@-]{1,64}`, unique.
     pub name: String,
-    /// Account id: 12 digits.
+    /// Account id (12 digits).
     pub account: String,
     /// Access key id; `\w{1,128}`, unique.
     pub access_key_id: String,
     /// Secret access key.
     pub secret: Secret,
-    /// Token that requests must carry; if `None`, they must not carry one.
+    /// Token that requests must carry; if `None`, requests must not carry a token.
     pub session_token: Option<Secret>,
-    /// Expiry, in seconds since 1970 UTC; `None` if the key does not expire.
+    /// Expiry time, in seconds since 1970 UTC; `None` if the key does not expire.
     pub expires_s: Option<u64>,
-    /// Tolerance for the principal's clock, in seconds; `None` for the server's default.
+    /// Tolerance for the error of the principal's clock, in seconds; `None` for the server's default.
     pub clock_tolerance_s: Option<u64>,
-    /// Policies that grant rights; without any policy, the principal has no rights.
+    /// Policies that grant rights. A principal without policies has no rights.
     pub policies: Vec<Arc<Policy>>,
 }
 
 impl Principal {
-    /// ARN of the user.
+    /// Returns the ARN of the user.
     #[must_use]
     pub fn arn(&self) -> String {
         let mut arn = String::new();
@@ -69,14 +69,14 @@ impl Principal {
         write!(out, "arn:aws:iam::{}:user/{}", self.account, self.name)
     }
 
-    /// Combined decision of all policies on a request. Adds the cost to `steps`, as [`Policy::decide`] does.
+    /// Decides a request by all policies combined. Adds the cost to `steps`, as [`Policy::decide`] does.
     #[must_use]
     pub fn decide(&self, request: &Request<'_>, steps: &mut u64) -> Decision {
         decide_all(&self.policies, request, steps, &mut None)
     }
 }
 
-/// Combined decision of all policies, with the policy and statement that caused a refusal.
+/// Decides by all policies combined, and returns the policy and statement responsible for a refusal.
 pub(crate) fn decide_all(
     policies: &[Arc<Policy>],
     request: &Request<'_>,
@@ -98,7 +98,7 @@ pub(crate) fn decide_all(
     joined
 }
 
-/// Statement that caused the refusal, for operators; `None` if no statement concerns the request.
+/// Returns the statement responsible for the refusal, for operators; `None` if no statement relates to the request.
 pub(crate) fn refusing_statement(
     policies: &[Arc<Policy>],
     ground: Option<(usize, Ground)>,
@@ -113,7 +113,7 @@ pub(crate) fn refusing_statement(
     ))
 }
 
-/// Text for a refusal by a statement of a policy or trust policy: an explicit denial, or an unmet condition.
+/// Describes a refusal by a statement of a policy or trust policy: an explicit denial, or an unmet condition.
 pub(crate) fn refusal_text(document: &str, number: usize, failed_key: Option<String>) -> String {
     let why = match failed_key {
         None => "denies it".to_owned(),
@@ -122,7 +122,7 @@ pub(crate) fn refusal_text(document: &str, number: usize, failed_key: Option<Str
     format!("{document}, statement {number}, {why}")
 }
 
-/// Name of a policy as shown to operators.
+/// Returns the name of a policy as shown to operators.
 pub(crate) fn policy_name(policy: &Policy) -> &str {
     match policy.name() {
         "" => "the session's policy",
@@ -142,18 +142,18 @@ pub struct Role {
     pub name: String,
     /// The account: 12 digits.
     pub account: String,
-    /// Policies that grant rights; without any policy, sessions of the role have no rights.
+    /// Policies that grant rights. Sessions of a role without policies have no rights.
     pub policies: Vec<Arc<Policy>>,
-    /// Trust policy: the callers that may assume the role.
+    /// Trust policy, which determines the callers that may assume the role.
     pub trust: Trust,
     /// Maximum lifetime of a session, in seconds.
     pub max_session_s: u32,
-    /// Tolerance for the clock of a session's holder, in seconds; `None` for the server's default.
+    /// Tolerance for the error of the session holder's clock, in seconds; `None` for the server's default.
     pub clock_tolerance_s: Option<u64>,
 }
 
 impl Role {
-    /// ARN of the role.
+    /// Returns the ARN of the role.
     #[must_use]
     pub fn arn(&self) -> String {
         let mut arn = String::new();

@@ -1,4 +1,4 @@
-//! OpenID providers whose tokens people and programs use to sign in, and their token-signing keys.
+//! OpenID providers, whose tokens people and programs use to sign in, and their token-signing keys.
 //!
 //! # Theory of operation
 //! ```text
@@ -7,10 +7,10 @@
 //!                                 ▼                                  │ signature last, by one key of KeySet
 //!                              the provider, by its issuer ──────────┘
 //! ```
-//! Cheap checks that need no secrets come first: a token that has expired or is for another service costs no signature
-//! check and triggers no key fetch. Keys are loaded from a file or fetched from the provider by other code.
+//! Cheap checks that need no secrets come first: a token that has expired or is intended for another service causes no
+//! signature check and no key fetch. Other code loads the keys from a file or fetches them from the provider.
 //!
-//! The current time is an argument: the signature library must not read its own clock.
+//! The current time is passed as an argument: the signature library must not read its own clock.
 //!
 //! Source: OpenID Connect Core 1.0, section 3.1.3.7, "ID Token Validation"; RFC 8725, "JSON Web Token Best Current
 //! Practices"; IAM User Guide, "Available keys for AWS OIDC federation".
@@ -30,7 +30,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// An OpenID provider from the credentials file. Shared by all shards.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Provider {
-    /// Account id of the provider: 12 digits.
+    /// Account id to which the provider belongs (12 digits).
     pub account: Box<str>,
     /// Issuer URL without `https://`; unique.
     pub issuer: Box<str>,
@@ -40,15 +40,15 @@ pub struct Provider {
     pub algorithms: Algorithms,
     /// Source of the keys.
     pub keys: KeySource,
-    /// Names of the claims tested by policies and trust policies of the file, in addition to `sub` and `aud`, in lower
-    /// case.
+    /// Names, in lower case, of the claims tested by policies and trust policies of the file, in addition to `sub` and
+    /// `aud`.
     pub claims: Vec<Box<str>>,
 }
 
 /// Source of a provider's keys.
 #[derive(Clone, Debug, PartialEq)]
 pub enum KeySource {
-    /// A file next to the credentials file, already loaded.
+    /// A file next to the credentials file, which has already been loaded.
     File(Arc<KeySet>),
     /// The provider's discovery documents.
     Discovery(Discovery),
@@ -57,20 +57,20 @@ pub enum KeySource {
 /// Settings for fetching a provider's documents.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Discovery {
-    /// CA certificates for the provider's server, in PEM; `None` to use the system's.
+    /// CA certificates for the provider's server, in PEM format; `None` to use the system's certificates.
     pub ca: Option<Box<[u8]>>,
-    /// Hosts other than the issuer's that may serve the keys.
+    /// Hosts, other than the issuer's, from which keys may be fetched.
     pub hosts: Vec<Box<str>>,
-    /// Whether the server may have a private address.
+    /// Whether the provider's server may have a private address.
     pub private: bool,
 }
 
-/// Signature algorithms, without duplicates; never symmetric ones.
+/// Signature algorithms, without duplicates and never symmetric ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Algorithms(Vec<Algorithm>);
 
 impl Default for Algorithms {
-    /// The algorithms used by nearly every provider.
+    /// Returns the algorithms used by nearly all providers.
     fn default() -> Self {
         Self(vec![Algorithm::RS256, Algorithm::ES256])
     }
@@ -100,26 +100,26 @@ impl Algorithms {
 }
 
 impl Provider {
-    /// Whether a session of this identity is still valid, that is, its client is still accepted. A policy that tests a
-    /// discarded claim takes the stricter outcome: see [`codec::policy::Value::Lost`].
+    /// Whether a session of this identity is still valid, that is, whether its client id is still accepted. A policy
+    /// that tests a discarded claim takes the stricter outcome; see [`codec::policy::Value::Lost`].
     pub(crate) fn knows(&self, identity: &WebIdentity) -> bool {
         self.account == identity.account && self.client_ids.contains(&identity.audience)
     }
 
-    /// Issuer URL as it appears in tokens and discovery documents.
+    /// Returns the issuer URL as it appears in tokens and discovery documents.
     #[must_use]
     pub fn url(&self) -> String {
         format!("https://{}", self.issuer)
     }
 
-    /// Host of the issuer, with its port if specified.
+    /// Returns the host of the issuer, with the port if one is specified.
     #[must_use]
     pub fn host(&self) -> &str {
         self.issuer.split('/').next().unwrap_or_default()
     }
 }
 
-/// The algorithm with this name, if it is asymmetric.
+/// Returns the algorithm with this name, if it is asymmetric.
 pub(crate) fn named(name: &str) -> Option<Algorithm> {
     let known = Algorithms::NAMES.contains(&name);
     known.then(|| name.parse().ok()).flatten()
@@ -141,34 +141,34 @@ pub struct KeySet {
 #[derive(Clone)]
 pub(crate) struct SigningKey {
     id: Option<Box<str>>,
-    /// Algorithms usable with the key, determined by its type, curve and `alg`.
+    /// Algorithms with which the key can be used, determined by its type, curve and `alg`.
     algorithms: Vec<Algorithm>,
     pub(crate) key: DecodingKey,
-    /// Published form of the key, used to distinguish keys.
+    /// The key as published, used to distinguish keys.
     source: Jwk,
 }
 
-/// Reason why a key set document is invalid.
+/// Reason for which a key set document is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeySetFault {
-    /// Longer than [`KEY_SET_BYTES_MAX`](crate::limits::KEY_SET_BYTES_MAX).
+    /// The document is longer than [`KEY_SET_BYTES_MAX`](crate::limits::KEY_SET_BYTES_MAX).
     TooLong,
-    /// Not a JSON object with a `keys` array.
+    /// The document is not a JSON object with a `keys` array.
     Malformed,
-    /// More keys than [`KEYS_OF_PROVIDER_MAX`](crate::limits::KEYS_OF_PROVIDER_MAX).
+    /// The document contains more keys than [`KEYS_OF_PROVIDER_MAX`](crate::limits::KEYS_OF_PROVIDER_MAX).
     TooMany,
-    /// No key is usable for signing tokens.
+    /// None of the keys can be used to verify tokens.
     NoneUsable,
 }
 
-/// A key set document. Keys are parsed individually, so one of an unknown type does not invalidate the others.
+/// A key set document. Keys are parsed individually, so that a key of an unknown type does not invalidate the others.
 #[derive(Deserialize)]
 struct Document {
     keys: Vec<Value>,
 }
 
 impl KeySet {
-    /// Parses a document. Keys for other uses, RSA keys below 2,048 bits and symmetric keys are dropped.
+    /// Parses a key set document. Keys for other uses, RSA keys below 2,048 bits and symmetric keys are dropped.
     ///
     /// # Errors
     /// See [`KeySetFault`].
@@ -209,7 +209,7 @@ impl KeySet {
         self.dropped
     }
 
-    /// Keys suitable for the algorithm; only those with this id, if given.
+    /// Returns the keys suitable for the algorithm; if a key id is given, only keys with that id.
     pub(crate) fn fitting<'k>(
         &'k self,
         id: Option<&'k str>,
@@ -252,7 +252,7 @@ impl fmt::Display for KeySetFault {
     }
 }
 
-/// Converts a key that can sign tokens; returns `None` for any other.
+/// Converts a key that can verify tokens; returns `None` for any other key.
 fn signing_key(value: Value) -> Option<SigningKey> {
     let source: Jwk = serde_json::from_value(value).ok()?;
     let common = &source.common;
@@ -280,7 +280,7 @@ fn signing_key(value: Value) -> Option<SigningKey> {
     })
 }
 
-/// Algorithms for a key; `None` if it is too weak or of an unsupported type.
+/// Returns the algorithms for a key; `None` if the key is too weak or of an unsupported type.
 fn by_kind(parameters: &AlgorithmParameters) -> Option<&'static [Algorithm]> {
     if let AlgorithmParameters::RSA(rsa) = parameters {
         return is_strong(&rsa.n, &rsa.e).then_some(RSA);
@@ -333,24 +333,24 @@ const RSA: &[Algorithm] = &[
 
 // Fetched keys of providers: a snapshot for all shards, replaced whole.
 
-/// Fetched keys of all providers, by issuer. One per process, shared as `Arc<Keyring>`.
+/// Keys fetched from all providers, by issuer. There is one instance per process, shared as `Arc<Keyring>`.
 #[derive(Clone, Debug, Default)]
 pub struct Keyring {
     by_issuer: BTreeMap<Box<str>, ProviderKeys>,
 }
 
-/// Keys of one provider, and a flag that requests newer keys.
+/// Keys of a provider, and a flag by which newer keys are requested.
 #[derive(Clone, Debug, Default)]
 pub struct ProviderKeys {
-    /// Most recently fetched keys; `None` before the first fetch and when stale.
+    /// The most recently fetched keys; `None` before the first fetch and when the keys are stale.
     keys: Option<Arc<KeySet>>,
-    /// Whether newer keys are requested: set by shards, cleared by the task that fetches keys, and shared by all
+    /// Whether newer keys are requested. Set by shards, cleared by the task that fetches keys, and shared by all
     /// snapshots.
     wish: Arc<AtomicBool>,
 }
 
 impl Keyring {
-    /// Creates a snapshot of these keys.
+    /// Creates a snapshot of the given keys.
     #[must_use]
     pub fn of(entries: impl IntoIterator<Item = (Box<str>, ProviderKeys)>) -> Self {
         Self {
@@ -358,7 +358,7 @@ impl Keyring {
         }
     }
 
-    /// Current keys of a provider, from its file or fetched.
+    /// Returns the current keys of a provider, whether from a file or fetched.
     #[must_use]
     pub fn keys_of<'k>(&'k self, provider: &'k Provider) -> Option<&'k KeySet> {
         match &provider.keys {
@@ -370,7 +370,7 @@ impl Keyring {
         }
     }
 
-    /// Requests newer keys of a provider, after a token with valid claims named an unknown key.
+    /// Requests newer keys of a provider, after a token with valid claims has named an unknown key.
     pub fn wish(&self, provider: &Provider) {
         if let Some(entry) = self.by_issuer.get(&provider.issuer) {
             entry.wish.store(true, Ordering::Relaxed);
@@ -379,14 +379,14 @@ impl Keyring {
 }
 
 impl ProviderKeys {
-    /// Creates an entry for the same provider with these keys.
+    /// Creates an entry for the same provider with the given keys.
     #[must_use]
     pub fn with(&self, keys: Option<Arc<KeySet>>) -> Self {
         let wish = Arc::clone(&self.wish);
         Self { keys, wish }
     }
 
-    /// Whether newer keys were requested since the last call; clears the request.
+    /// Returns whether newer keys have been requested since the last call, and clears the request.
     #[must_use]
     pub fn take_wish(&self) -> bool {
         self.wish.swap(false, Ordering::Relaxed)

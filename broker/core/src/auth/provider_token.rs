@@ -1,5 +1,5 @@
-//! Tokens of OpenID providers: parsing of header and claims, verification, and the requirements on id tokens for
-//! console accounts.
+//! Tokens of OpenID providers: parsing of the header and claims, verification, and the requirements for the id tokens
+//! of console accounts.
 
 use crate::auth::provider::{self, KeySet, Provider};
 use crate::auth::sign_in::{Claim, WebIdentity};
@@ -14,7 +14,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// A token with its header and claims parsed but nothing verified.
+/// A token whose header and claims have been parsed but not verified.
 pub struct Unverified<'t> {
     token: &'t str,
     header: TokenHeader,
@@ -26,7 +26,7 @@ impl<'t> Unverified<'t> {
     /// Parses a token in compact serialization (RFC 7515, section 7.1).
     ///
     /// # Errors
-    /// Returns an error if the text is too long or not a token.
+    /// Returns an error if the text is too long or is not a token.
     pub fn read(token: &'t str) -> Result<Self, TokenFault> {
         let malformed = TokenFault::Malformed;
         if token.len() > WEB_TOKEN_BYTES_MAX {
@@ -57,20 +57,20 @@ impl<'t> Unverified<'t> {
         })
     }
 
-    /// Issuer of the token, without `https://`; `None` if no provider can have this issuer.
+    /// Returns the issuer of the token, without `https://`; `None` if the value cannot be that of any provider.
     #[must_use]
     pub fn issuer(&self) -> Option<&str> {
         let issuer = self.issuer.strip_prefix("https://");
         issuer.or_else(|| (self.issuer == SHORT_ISSUER).then_some(SHORT_ISSUER))
     }
 
-    /// The `iss` claim, unverified.
+    /// Returns the unverified `iss` claim.
     #[must_use]
     pub fn claimed_issuer(&self) -> &str {
         &self.issuer
     }
 
-    /// Tags and source identity for the session.
+    /// Returns the tags and source identity for the session.
     ///
     /// # Errors
     /// Returns an error if a claim is invalid.
@@ -78,8 +78,8 @@ impl<'t> Unverified<'t> {
         self.claims.session()
     }
 
-    /// Client that the token was issued to, if stated: the `azp` claim or, for access tokens, `client_id`. Source: RFC
-    /// 9068, section 2.2.
+    /// Returns the client to which the token was issued, if stated: the `azp` claim or, in access tokens, `client_id`.
+    /// Source: RFC 9068, section 2.2.
     fn party(&self) -> Result<Option<&str>, TokenFault> {
         let of = |name, rule| match self.claims.has(name) {
             true => self
@@ -105,7 +105,7 @@ impl<'t> Unverified<'t> {
         }
     }
 
-    /// The `sub` claim, unverified.
+    /// Returns the unverified `sub` claim.
     #[must_use]
     pub fn subject(&self) -> Option<&str> {
         self.claims.text("sub")
@@ -119,8 +119,8 @@ impl fmt::Debug for Unverified<'_> {
 }
 
 impl Provider {
-    /// Verifies a token of this provider at a given time, in seconds since 1970 UTC: first expiry, audience and other
-    /// claims, then the signature.
+    /// Verifies a token of this provider at the given time, in seconds since 1970 UTC: first its expiry, audience and
+    /// other claims, then its signature.
     ///
     /// # Errors
     /// See [`TokenFault`].
@@ -161,7 +161,7 @@ impl Provider {
         })
     }
 
-    /// Client id the token is intended for, and the values of `ISSUER:oaud`.
+    /// Returns the client id for which the token is intended, and the values of `ISSUER:oaud`.
     fn audience(&self, token: &Unverified<'_>) -> Result<(Box<str>, Vec<Box<str>>), TokenFault> {
         let claims = &token.claims;
         let rule = "the claim aud is not a text or a list of at most 16";
@@ -183,7 +183,7 @@ impl Provider {
         Ok((audience, others))
     }
 
-    /// Collects the claims that policies and trust policies test.
+    /// Collects the claims tested by policies and trust policies.
     fn kept(
         &self,
         claims: &TokenMembers,
@@ -241,7 +241,7 @@ impl Provider {
     }
 }
 
-/// Checks the time claims of a token that has not expired.
+/// Checks the time claims of a token known not to have expired.
 fn check_moments(claims: &TokenMembers, expires_s: u64, now_s: u64) -> Result<(), TokenFault> {
     let rule = TokenFault::Claim;
     let issued_s = claims
@@ -261,24 +261,25 @@ fn check_moments(claims: &TokenMembers, expires_s: u64, now_s: u64) -> Result<()
     }
 }
 
-/// The only issuer whose tokens may omit `https://`. Source: OpenID Connect Core 1.0, section 15.6.2, "Google".
+/// The only issuer whose tokens may omit `https://` from the issuer. Source: OpenID Connect Core 1.0, section 15.6.2,
+/// "Google".
 const SHORT_ISSUER: &str = "accounts.google.com";
 
-/// Tolerance for a provider's clock, in seconds.
+/// Tolerance for the error of a provider's clock, in seconds.
 const TOLERANCE_S: u64 = 60;
 
-/// Maximum lifetime of a token, in seconds; limits the use of a stolen one.
+/// Maximum lifetime of a token, in seconds; limits how long a stolen token can be used.
 const LIFE_S_MAX: u64 = 24 * 60 * 60;
 
-/// Maximum size of a token's header, in bytes.
+/// Maximum length of a token's header, in bytes.
 const HEADER_BYTES_MAX: usize = 4096;
 
 // Header and claims of a token, parsed but unverified.
 
-/// Members of a JSON object. Duplicate names are rejected because two parsers might see different values.
+/// Members of a JSON object. Duplicate names are rejected, because two parsers might see different values.
 pub(crate) struct TokenMembers(BTreeMap<String, Value>);
 
-/// The header members that are used.
+/// The members of a token header that are used.
 pub(crate) struct TokenHeader {
     pub(crate) algorithm: Algorithm,
     pub(crate) key_id: Option<String>,
@@ -287,7 +288,8 @@ pub(crate) struct TokenHeader {
 }
 
 impl TokenHeader {
-    /// Parses a header. Rejects members that supply a key or have an unsupported meaning.
+    /// Parses a header. Headers are rejected if they contain members that supply a key or whose meaning is not
+    /// supported.
     pub(crate) fn read(json: &[u8]) -> Result<Self, TokenFault> {
         let malformed = TokenFault::Malformed;
         let members =
@@ -329,13 +331,13 @@ impl TokenMembers {
         self.0.contains_key(name)
     }
 
-    /// A string member that is neither empty nor too long.
+    /// Returns a string member, unless it is empty or too long.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         let text = self.0.get(name)?.as_str()?;
         (1..=CLAIM_BYTES_MAX).contains(&text.len()).then_some(text)
     }
 
-    /// A time in seconds, with any fraction truncated.
+    /// Returns a time in seconds, discarding any fraction.
     pub(crate) fn moment(&self, name: &str) -> Option<u64> {
         let number = self.0.get(name)?;
         number.as_u64().or_else(|| {
@@ -347,8 +349,8 @@ impl TokenMembers {
         })
     }
 
-    /// All values of a claim as strings; empty if the claim is absent, an object, too long, or a list with anything but
-    /// strings, numbers and booleans.
+    /// Returns all values of a claim as strings; empty if the claim is absent, an object, too long, or a list
+    /// containing anything but strings, numbers and booleans.
     pub(crate) fn values(&self, name: &str) -> Vec<Box<str>> {
         let known = self
             .0
@@ -363,7 +365,7 @@ impl TokenMembers {
         values.unwrap_or_default()
     }
 
-    /// Whether the claim with exactly this name equals the text or is a list that contains it.
+    /// Whether the claim with exactly this name equals `text` or is a list that contains it.
     fn has_value(&self, name: &str, text: &str) -> bool {
         match self.0.get(name) {
             Some(Value::String(only)) => only == text,
@@ -372,12 +374,12 @@ impl TokenMembers {
         }
     }
 
-    /// Whether a claim is `true`, as a boolean or, as some providers send it, as a string.
+    /// Whether a claim is `true`, as a boolean or, as sent by some providers, as a string.
     fn is_true(&self, name: &str) -> bool {
         matches!(self.0.get(name), Some(Value::Bool(true))) || self.has_value(name, "true")
     }
 
-    /// The audiences: a single string or a list.
+    /// Returns the audiences, which may be a single string or a list.
     fn audiences(&self) -> Option<Vec<Box<str>>> {
         let audience = self.0.get("aud")?;
         let Some(list) = audience.as_array() else {
@@ -394,7 +396,7 @@ impl TokenMembers {
 }
 
 impl TokenMembers {
-    /// Tags and source identity of the session, either nested as `{"principal_tags": {"KEY": ["VALUE"]},
+    /// Reads the tags and source identity of the session, either nested as `{"principal_tags": {"KEY": ["VALUE"]},
     /// "transitive_tag_keys": ["KEY"]}` or flat, each in a separate claim.
     pub(crate) fn session(&self) -> Result<SessionClaims, TokenFault> {
         let mut tags = Vec::new();
@@ -425,7 +427,7 @@ impl TokenMembers {
     }
 }
 
-/// Adds the tags of a nested claim; `None` if it has another form.
+/// Adds the tags of a nested claim; `None` if the claim has a different form.
 fn nested(
     value: &Value,
     tags: &mut Vec<(String, String)>,
@@ -444,7 +446,7 @@ fn nested(
     Some(())
 }
 
-/// Adds a tag whose value is a string or a list of one string.
+/// Adds a tag whose value is a string or a list that consists of one string.
 fn add_tag(key: &str, value: &Value, tags: &mut Vec<(String, String)>) -> Option<()> {
     let value = match value.as_array().map(Vec::as_slice) {
         Some([sole]) => sole.as_str()?,
@@ -463,7 +465,7 @@ fn add_texts(list: &Value, texts: &mut Vec<String>) -> Option<()> {
     })
 }
 
-/// Converts a string, number or boolean to the form that conditions compare.
+/// Converts a string, number or boolean to the form compared by conditions.
 fn scalar(value: &Value) -> Option<Box<str>> {
     let text = match value {
         Value::String(text) => text.clone(),
@@ -503,7 +505,7 @@ impl<'de> Visitor<'de> for MembersVisitor {
 /// Header members that supply a key or change the meaning of the token.
 const FORBIDDEN: &[&str] = &["crit", "jku", "jwk", "x5u", "b64", "enc", "zip"];
 
-/// Accepted token types: sign-ins and access tokens (RFC 9068). Logout tokens and others use different types.
+/// Accepted token types: sign-in tokens and access tokens (RFC 9068). Logout tokens and others have different types.
 const TYPES: &[&str] = &["JWT", ACCESS_TOKEN];
 const ACCESS_TOKEN: &str = "at+jwt";
 
@@ -521,41 +523,43 @@ const SOURCE_IDENTITY: &str = "https://aws.amazon.com/source_identity";
 const SOURCE_IDENTITY_RULE: TokenFault =
     TokenFault::Claim("the claim https://aws.amazon.com/source_identity is invalid");
 
-/// Maximum length of a claim that is used, in bytes. Source: STS API Reference, "AssumeRoleWithWebIdentity",
+/// Maximum length of a claim that is evaluated, in bytes. Source: STS API Reference, "AssumeRoleWithWebIdentity",
 /// `SubjectFromWebIdentityToken`, *maximum length of 255*.
 const CLAIM_BYTES_MAX: usize = 255;
 
 /// Maximum number of values per claim.
 const CLAIM_VALUES_MAX: usize = 16;
 
-/// Upper bound for times in seconds: 2⁵³, up to which integers are exact as floats.
+/// Upper bound for times in seconds: 2⁵³, up to which floats represent integers exactly.
 const MOMENT_MAX: f64 = 9_007_199_254_740_992.0;
 
-/// Reason why a token is refused. Messages never include contents of the token.
+/// Reason for which a token is refused. Messages never include contents of the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenFault {
-    /// Not a token, or its header requires an unsupported feature; contains a message for the caller.
+    /// The text is not a token, or its header requires an unsupported feature; contains a message for the caller.
     Malformed(&'static str),
-    /// Unknown issuer.
+    /// The issuer is unknown.
     Issuer,
-    /// Expired.
+    /// The token has expired.
     Expired,
-    /// Issued for another client.
+    /// The token was issued for another client.
     Audience,
     /// The named claim is missing or invalid.
     Claim(&'static str),
-    /// No key of the provider has the token's key id or suits its algorithm; the provider may have a newer key.
+    /// No key of the provider matches the token's key id or suits its algorithm; the provider may have published a
+    /// newer key.
     UnknownKey,
-    /// No keys of the provider are known.
+    /// The provider's keys are not known.
     NoKeys,
-    /// Several keys suit a token that does not name one.
+    /// Several keys suit a token that names no key.
     AmbiguousKey,
-    /// Invalid signature, or an algorithm not accepted for the provider.
+    /// The signature is invalid, or its algorithm is not accepted for the provider.
     Signature,
 }
 
 impl TokenFault {
-    /// Whether the token might be valid with newer keys of the provider: its issuer, audience and expiry are valid.
+    /// Whether the token might be valid with newer keys of the provider, since its issuer, audience and expiry are
+    /// valid.
     #[must_use]
     pub const fn asks_for_keys(self) -> bool {
         matches!(self, Self::UnknownKey | Self::NoKeys)
@@ -579,35 +583,36 @@ impl fmt::Display for TokenFault {
 
 // Accounts of people: what an id token must have for access to the console, beside the rules for every token.
 
-/// Required contents of an id token.
+/// Required claims of an id token.
 #[derive(Clone, Copy, Debug)]
 pub struct WantedClaims<'w> {
-    /// Client that requested the token.
+    /// Client id that requested the token.
     pub client_id: &'w str,
-    /// Nonce of this sign-in.
+    /// The nonce of this sign-in.
     pub nonce: &'w str,
-    /// Claim that decides access: a string or a list of strings.
+    /// Claim that decides about access: a string or a list of strings.
     pub claim: &'w str,
-    /// Value that the claim must equal or contain.
+    /// Value that the claim must have or contain.
     pub value: &'w str,
 }
 
-/// Reason why an id token is refused.
+/// Reason for which an id token is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AccountFault {
-    /// Not a valid token of the provider for this client.
+    /// The token is not a valid token of the provider for this client.
     Token(TokenFault),
-    /// Issued for another sign-in.
+    /// The token was issued for another sign-in.
     Nonce,
-    /// Valid, but this subject is not permitted access.
+    /// The token is valid, but its subject is not permitted access.
     Stranger(Box<str>),
-    /// Valid, but this subject's email address is not verified.
+    /// The token is valid, but its subject's email address is not verified.
     Unchecked(Box<str>),
 }
 
 impl Provider {
-    /// Verifies an id token of this provider at a given time, in seconds since 1970 UTC, and returns its subject. An
-    /// `email` claim grants access only with `email_verified`, because many providers let users enter any address.
+    /// Verifies an id token of this provider at the given time, in seconds since 1970 UTC, and returns its subject. An
+    /// `email` claim grants access only together with `email_verified`, because many providers let users enter any
+    /// address.
     ///
     /// Source: OpenID Connect Core 1.0, section 3.1.3.7, "ID Token Validation", and section 5.1, `email_verified`.
     ///

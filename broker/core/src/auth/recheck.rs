@@ -1,16 +1,17 @@
-//! Result of rechecking all open connections against new credentials, summed over the shards of a process.
+//! Result of rechecking all open connections against new credentials, summed over all shards of the process.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// Number of open connections, over all shards, that new credentials would refuse. Part of each set of credentials.
+/// Number of open connections on all shards that new credentials would refuse. Each set of credentials has its own
+/// instance.
 #[derive(Debug, Default)]
 pub struct Recheck {
-    /// Number of shards that have checked all of their connections.
+    /// Number of shards that have checked all their connections.
     shards: AtomicU32,
     connections: AtomicU64,
     forbidden: AtomicU64,
-    /// Number of shards that keep refused connections open until the next credentials arrive, because more than half
-    /// would be refused.
+    /// Number of shards that keep refused connections open until the next credentials arrive, because more than half of
+    /// all connections would be refused.
     waiting: AtomicU32,
 }
 
@@ -32,7 +33,7 @@ impl RecheckSum {
 }
 
 impl Recheck {
-    /// Adds a shard's result. Returns the totals if it was the last of `shards` shards.
+    /// Adds a shard's result. Returns the totals if the shard was the last of `shards` shards.
     pub(crate) fn counted(&self, own: RecheckSum, shards: u32) -> Option<RecheckSum> {
         self.connections
             .fetch_add(own.connections, Ordering::Relaxed);
@@ -41,7 +42,7 @@ impl Recheck {
         (before + 1 >= shards).then(|| self.sums())
     }
 
-    /// The totals, once all `shards` shards have finished.
+    /// Returns the totals, once all `shards` shards have finished.
     pub(crate) fn result(&self, shards: u32) -> Option<RecheckSum> {
         (self.shards.load(Ordering::Acquire) >= shards).then(|| self.sums())
     }
@@ -55,7 +56,7 @@ impl Recheck {
         }
     }
 
-    /// The totals, if any shard keeps refused connections open because they are more than half.
+    /// Returns the totals, if any shard keeps refused connections open because they make up more than half.
     #[must_use]
     pub fn waiting(&self) -> Option<RecheckSum> {
         (self.waiting.load(Ordering::Relaxed) > 0).then(|| self.sums())

@@ -1,4 +1,4 @@
-//! Holders of temporary credentials: the source and scope of their rights.
+//! Holders of temporary credentials: where their rights come from, and what limits them.
 
 use crate::auth::grant::{GrantRoot, SessionTag};
 use crate::auth::principal::{Principal, Role, decide_all};
@@ -8,7 +8,7 @@ use codec::policy::{Action, Decision, Ground, KeyName, Policy, Request};
 use std::fmt::{self, Write};
 use std::sync::Arc;
 
-/// Identity and rights conferred by temporary credentials.
+/// The identity and rights conferred by temporary credentials.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) source: Source,
@@ -16,18 +16,18 @@ pub(crate) struct Session {
     pub(crate) key_id: SessionKeyId,
     /// Issue time, in seconds since 1970 UTC, if recorded in the token.
     pub(crate) issued_s: Option<u64>,
-    /// Expiry of the grant or of its root principal, whichever is earlier, in seconds since 1970 UTC.
+    /// Expiry of the grant or of its root principal, whichever comes first, in seconds since 1970 UTC.
     pub(crate) expires_s: u64,
 }
 
-/// Source of a session's rights.
+/// The source of a session's rights.
 #[derive(Debug)]
 pub(crate) enum Source {
-    /// GetFederationToken: a user with the rights of a principal, and the name used in logs, `federated-user/NAME`.
+    /// GetFederationToken: a user with the rights of a principal, and the user's name in logs, `federated-user/NAME`.
     Federated(Arc<Principal>, String),
     /// GetSessionToken: the principal itself.
     User(Arc<Principal>),
-    /// AssumeRole: the session of a role.
+    /// AssumeRole: a session of a role.
     Role(RoleSession),
 }
 
@@ -36,11 +36,11 @@ pub(crate) struct Owner<'a> {
     pub(crate) name: &'a str,
     pub(crate) account: &'a str,
     pub(crate) policies: &'a [Arc<Policy>],
-    /// Tolerance for the owner's clock, in seconds; `None` for the default.
+    /// Tolerance for the error of the owner's clock, in seconds; `None` for the default.
     pub(crate) clock_tolerance_s: Option<u64>,
 }
 
-/// Root credential of a session.
+/// The root credential of a session.
 #[derive(Clone, Debug)]
 pub(crate) enum Root {
     /// The key of a principal.
@@ -49,7 +49,7 @@ pub(crate) enum Root {
     SignIn(Arc<SignIn>),
 }
 
-/// The session of a role.
+/// A session of a role.
 #[derive(Clone, Debug)]
 pub(crate) struct RoleSession {
     pub(crate) role: Arc<Role>,
@@ -67,27 +67,27 @@ pub(crate) struct RoleSession {
 /// Session policies, which limit the rights of the source.
 #[derive(Clone, Debug)]
 pub(crate) enum SessionScope {
-    /// No limit.
+    /// No restriction.
     All,
-    /// Only actions that one of these policies allows and none denies.
+    /// Restricted to actions that at least one of these policies allows and none denies.
     Within(Vec<Arc<Policy>>),
     /// No rights.
     Nothing,
 }
 
-/// Policy and statement that caused a refusal.
+/// The policy and statement responsible for a refusal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PolicyGround {
-    /// Whether the session policy refuses although the source would allow.
+    /// Whether the session policy is responsible for the refusal although the source would allow the action.
     pub(crate) of_session: bool,
-    /// Whether credentials of this kind can never perform the action, whatever the policies allow.
+    /// Whether credentials of this kind can never perform the action, regardless of policies.
     pub(crate) of_keys: bool,
-    /// Index of the policy, and the statement within it.
+    /// Index of the policy, and the statement in that policy.
     pub(crate) statement: Option<(usize, Ground)>,
 }
 
 impl SessionScope {
-    /// The session policies.
+    /// Returns the session policies.
     pub(crate) fn policies(&self) -> &[Arc<Policy>] {
         match self {
             Self::All | Self::Nothing => &[],
@@ -110,7 +110,7 @@ impl SessionScope {
 }
 
 impl Session {
-    /// The principal or role from which the session derives its rights.
+    /// Returns the principal or role from which the session derives its rights.
     pub(crate) fn owner(&self) -> Owner<'_> {
         match &self.source {
             Source::Federated(parent, _) | Source::User(parent) => Owner {
@@ -128,7 +128,7 @@ impl Session {
         }
     }
 
-    /// Combined decision of the session and its source: both must allow, and neither may deny.
+    /// Decides by the policies of the session and its source combined: both must allow, and neither may deny.
     pub(crate) fn decide(
         &self,
         request: &Request<'_>,
@@ -173,7 +173,7 @@ impl Session {
         )
     }
 
-    /// Whether the session policies allow the request, regardless of the source's rights.
+    /// Whether the session policies allow the request, disregarding the source's rights.
     pub(crate) fn is_within(&self, request: &Request<'_>, steps: &mut u64) -> bool {
         self.may_ask_sts(request.action)
             && self.scope.decide(request, steps, &mut None) == Decision::Allow
@@ -188,7 +188,7 @@ impl Session {
         self.owner().account
     }
 
-    /// Name in logs.
+    /// Returns the name used in logs.
     pub(crate) fn name(&self) -> &str {
         match &self.source {
             Source::Federated(_, label) => label,
@@ -215,7 +215,7 @@ impl Session {
         }
     }
 
-    /// The token or certificate at the root; `None` if the root is a principal.
+    /// Returns the token or certificate at the root; `None` if the root is a principal.
     pub(crate) fn sign_in(&self) -> Option<&Arc<SignIn>> {
         match &self.role()?.root {
             Root::SignIn(sign_in) => Some(sign_in),
@@ -241,7 +241,7 @@ impl Session {
         }
     }
 
-    /// The only client id that the session may use as a viewer, if it is restricted to one.
+    /// Returns the only client id that the session may use as a viewer, if it is restricted to one.
     pub(crate) fn sole_client_id(&self) -> Option<&[u8]> {
         match self.scope.policies() {
             [policy] => policy.sole_client_id(Action::ConnectAsViewer),
@@ -251,7 +251,8 @@ impl Session {
 }
 
 impl Root {
-    /// Root as encoded in a grant, and the secret whose change invalidates the grant; empty for a sign-in.
+    /// Returns the root as encoded in a grant, and the secret whose change invalidates the grant; the secret is empty
+    /// for a sign-in.
     pub(crate) fn granting(&self) -> (GrantRoot, &str) {
         match self {
             Self::Principal(principal) => {
@@ -262,7 +263,7 @@ impl Root {
         }
     }
 
-    /// Expiry of the principal; `None` if it does not expire.
+    /// Expiry time of the principal; `None` if it does not expire.
     pub(crate) fn expires_s(&self) -> Option<u64> {
         match self {
             Self::Principal(principal) => principal.expires_s,
@@ -271,12 +272,12 @@ impl Root {
     }
 }
 
-/// Access key id of temporary credentials; fixed length, so it needs no allocation.
+/// Access key id of temporary credentials; its fixed length avoids an allocation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SessionKeyId([u8; ACCESS_KEY_ID_BYTES]);
 
 impl SessionKeyId {
-    /// Converts an id already recognized as issued by this service.
+    /// Converts an id already recognized as one issued by this service.
     pub(crate) fn of(id: &str) -> Self {
         let bytes = id.as_bytes().first_chunk();
         Self(bytes.copied().unwrap_or([b'-'; ACCESS_KEY_ID_BYTES]))

@@ -1,4 +1,4 @@
-//! Temporary credentials without stored state: the token is the sealed grant.
+//! Temporary credentials without stored state: the token contains the encrypted grant.
 //!
 //! # Theory of operation
 //! ```text
@@ -8,20 +8,21 @@
 //! key of the seal 32, access key id 10, secret 30 = HKDF-SHA-256(session key, mark)
 //! ```
 //! The issuer field binds a token to the secret of the principal that requested it: the token becomes invalid when the
-//! principal is removed or its secret or access key id changes. The grant contains the policy in parsed form, so it is
-//! parsed only once, by the issuing shard.
+//! principal is removed or its secret or access key id changes. The grant contains the policy in parsed form, so the
+//! policy is parsed only once, by the issuing shard.
 //!
-//! Version 5: sessions of principals and roles. These are not stored either; everything they refer to is looked up at
-//! each use, so removing any of it invalidates them. Version 4, which is refused, lacked the numbers that identify a
-//! certificate in revocation lists.
+//! Version 5: sessions of principals and roles. Like other credentials, these are not stored; everything to which they
+//! refer is looked up on each use, so removing any of it invalidates them. Version 4, which is refused, lacked the
+//! numbers that identify a certificate in revocation lists.
 //!
-//! Version 3: federated users. Version 2 contains the policy as text; version 1 also has no issuer. Both are accepted
-//! until they expire, at most the maximum grant duration after the upgrade: refusing them would disconnect every
-//! browser that holds one, and an operator can revoke one immediately by removing the principal or `session.key`.
+//! Version 3: federated users. Version 2 contains the policy as text, and version 1 additionally lacks the issuer. Both
+//! are accepted until they expire, which is at most the maximum grant duration after the upgrade: refusing them would
+//! disconnect every browser that uses one, and an operator can revoke one immediately by removing the principal or
+//! `session.key`.
 //!
-//! All values are derived from the mark, which is derived from the nonce and grant. Each token is therefore sealed with
-//! its own key, and a repeated nonce is harmless: the same grant yields the same token, and different grants yield
-//! unrelated ones. `key` identifies the session key, so that only one key is tried during a rotation.
+//! All values are derived from the mark, which is derived from the nonce and the grant. Each token is therefore sealed
+//! with its own key, and a repeated nonce is harmless: the same grant yields the same token, and different grants yield
+//! unrelated tokens. `key` identifies the session key, so that only one key has to be tried during a rotation.
 //!
 //! Source: STS API Reference, "GetFederationToken" (lengths); RFC 5869 (HKDF); NIST SP 800-38D (GCM).
 
@@ -38,14 +39,14 @@ use data_encoding::BASE32;
 use std::fmt;
 use zeroize::Zeroizing;
 
-/// Keys that seal temporary credentials. Shared by all shards as `Arc<SessionKeys>`, and by all nodes that use the same
-/// file.
+/// Keys used to seal temporary credentials. Shared by all shards as `Arc<SessionKeys>`, and by all nodes that use the
+/// same file.
 pub struct SessionKeys {
     current: Sealer,
     previous: Option<Sealer>,
 }
 
-/// Temporary credentials as issued.
+/// Issued temporary credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Temporary {
     /// `ASIA` followed by 16 characters of `A-Z2-7`.
@@ -54,21 +55,21 @@ pub struct Temporary {
     pub secret_access_key: Secret,
     /// At most [`TOKEN_BYTES_MAX`] base64 characters.
     pub session_token: Secret,
-    /// Expiry, in seconds since 1970 UTC.
+    /// Expiry time, in seconds since 1970 UTC.
     pub expires_s: u64,
 }
 
 /// Reason why a grant could not be sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SealError {
-    /// A field is too long; callers check this first.
+    /// A field is too long; callers check lengths before sealing.
     TooLong,
     /// The crypto library failed unexpectedly.
     Library,
 }
 
 impl SealError {
-    /// Converts the error to a refusal, with this message if the grant is too long.
+    /// Converts the error to a refusal; `too_long` is its message if the grant is too long.
     pub(crate) fn refusal(self, too_long: &'static str) -> Refusal {
         let (check, kind, message) = match self {
             Self::TooLong => (
@@ -87,8 +88,8 @@ impl SealError {
 }
 
 impl SessionKeys {
-    /// Creates keys that seal under `current` and open tokens of either key. Each key is 32 random bytes; the caller
-    /// should wipe its copies afterwards.
+    /// Creates keys that seal with `current` and open tokens sealed with either key. Each key consists of 32 random
+    /// bytes; the caller should wipe its copies afterwards.
     #[must_use]
     pub fn new(current: &[u8; 32], previous: Option<&[u8; 32]>) -> Self {
         Self {
@@ -97,11 +98,11 @@ impl SessionKeys {
         }
     }
 
-    /// Seals a grant into temporary credentials. `secret` is the secret of the root principal, empty for sign-ins;
-    /// changing it invalidates the grant.
+    /// Seals a grant into temporary credentials. `secret` is the secret of the root principal, or empty for sign-ins;
+    /// changing that secret invalidates the grant.
     ///
     /// # Errors
-    /// See [`SealError`]; also returned for a token longer than [`TOKEN_BYTES_MAX`].
+    /// See [`SealError`]; also fails if the token would be longer than [`TOKEN_BYTES_MAX`].
     pub fn seal(
         &self,
         nonce: &[u8; NONCE_BYTES],
@@ -123,8 +124,8 @@ impl SessionKeys {
         Ok(temporary)
     }
 
-    /// Opens the token of a request with this access key id; `None` if it is foreign or belongs to another id. Takes a
-    /// few microseconds, but almost nothing for bytes that cannot be a token.
+    /// Opens the token of a request with this access key id; `None` if the token is foreign or belongs to another id.
+    /// Takes a few microseconds, but almost no time for bytes that cannot be a token.
     #[must_use]
     pub fn open(&self, access_key_id: &str, token: &[u8]) -> Option<OpenedToken> {
         let is_id = access_key_id.len() == ACCESS_KEY_ID_BYTES && access_key_id.starts_with(PREFIX);
@@ -164,8 +165,8 @@ impl SessionKeys {
         })
     }
 
-    /// Whether a token was requested with this secret of its principal. Tokens of version 1 have no issuer and always
-    /// pass.
+    /// Whether a token was requested with this secret of its principal. Tokens of version 1 contain no issuer and
+    /// always pass.
     #[must_use]
     pub fn was_begun_with(&self, opened: &OpenedToken, id: &str, secret: &Secret) -> bool {
         let issuer = opened.issuer;
@@ -178,8 +179,8 @@ impl SessionKeys {
         tag.is_some_and(|tag| verify_slices_are_equal(&tag, &issuer.tag).is_ok())
     }
 
-    /// Keys for request ids of refusals: the first one encrypts, both decrypt. The second is `None` if there is no
-    /// previous key.
+    /// Returns the keys for request ids of refusals: the first key encrypts, both decrypt. The second is `None` if
+    /// there is no previous session key.
     #[must_use]
     pub fn refusal_keys(&self) -> [Option<Zeroizing<[u8; REFUSAL_KEY_BYTES]>>; 2] {
         [Some(&self.current), self.previous.as_ref()].map(|sealer| sealer?.refusal_key())
@@ -201,7 +202,7 @@ impl fmt::Debug for SessionKeys {
 /// Length of a nonce, in bytes.
 pub const NONCE_BYTES: usize = 32;
 
-/// Maximum length of a session token, in characters: it is sent in URLs, and request heads are limited to 16 KiB.
+/// Maximum length of a session token, in characters. Tokens are sent in URLs, and request heads are limited to 16 KiB.
 pub const TOKEN_BYTES_MAX: usize = 4096;
 
 /// Length of an AES-128 key, in bytes.
@@ -211,7 +212,7 @@ pub(crate) const SESSION: u8 = 5;
 pub(crate) const VERSION: u8 = 3;
 /// Version of tokens that contain the policy as text.
 const TEXTUAL: u8 = 2;
-/// Version of tokens with the policy as text and without an issuer.
+/// Version of tokens that contain the policy as text and have no issuer.
 const UNBOUND: u8 = 1;
 pub(crate) const ISSUER_BYTES: usize = 16;
 pub(crate) const FINGERPRINT_BYTES: usize = 4;
@@ -228,7 +229,7 @@ const _: () = assert!(
 
 // Values derived from one session key: marks, issuers, the seal of a token, keys of refusal ids.
 
-/// A session key, in the form of its derived keys.
+/// A session key, represented by the keys derived from it.
 struct Sealer {
     pub(crate) fingerprint: [u8; FINGERPRINT_BYTES],
     mark: hmac::Key,
@@ -289,7 +290,8 @@ impl Sealer {
         })
     }
 
-    /// Fingerprint of a principal's secret. Ids contain no zero byte, so the encoding of each pair is unique.
+    /// Computes the fingerprint of a principal's secret. Ids contain no zero byte, so the encoding of each pair is
+    /// unique.
     pub(crate) fn issuer(&self, access_key_id: &str, secret: &str) -> [u8; ISSUER_BYTES] {
         let mut context = hmac::Context::with_key(&self.issuer);
         context.update(access_key_id.as_bytes());
@@ -360,7 +362,7 @@ impl DerivedKeys {
     }
 }
 
-/// Token bytes before the mark, authenticated by the seal.
+/// Builds the token bytes that precede the mark, which are authenticated by the seal.
 pub(crate) fn header(
     version: u8,
     fingerprint: [u8; FINGERPRINT_BYTES],
@@ -369,7 +371,7 @@ pub(crate) fn header(
     [version, a, b, c, d]
 }
 
-/// All-zero nonce; safe because each key seals only one plaintext.
+/// Returns an all-zero nonce, which is safe because each key seals only one plaintext.
 fn zero_nonce() -> Nonce {
     Nonce::assume_unique_for_key([0; 12])
 }
@@ -380,7 +382,7 @@ const DERIVED_BYTES: usize = 32 + 10 + 30;
 
 // Nonces: a counter under a key.
 
-/// Generates unpredictable nonces that never repeat. One per shard; the seed is generated at each start.
+/// Generates unpredictable nonces that never repeat. One instance per shard, with a new seed at each start.
 pub struct Nonces {
     key: Key,
     shard: u16,
@@ -388,7 +390,7 @@ pub struct Nonces {
 }
 
 impl Nonces {
-    /// Creates the nonce generator of a shard from 32 random bytes.
+    /// Creates a shard's nonce generator from 32 random bytes.
     #[must_use]
     pub fn new(seed: &[u8; 32], shard: u16) -> Self {
         Self {

@@ -1,22 +1,22 @@
-//! Identities outside the credentials file, authenticated by a provider's token or a certificate.
+//! Identities not listed in the credentials file, authenticated by a provider's token or a certificate.
 
 use codec::policy::{Action, Key, KeyName, ShortText, Value};
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
-/// Identity authenticated by a provider or a certificate. Part of sealed session tokens: see [`crate::wire`].
+/// An identity authenticated by a provider or a certificate. Part of sealed session tokens; see [`crate::wire`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SignIn {
-    /// Authenticated by a token of an OpenID provider.
+    /// Authenticated by an OpenID provider's token.
     Web(WebIdentity),
     /// Authenticated by a certificate.
     Thing(ThingIdentity),
 }
 
-/// Identity of an OpenID provider's token.
+/// The identity in an OpenID provider's token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WebIdentity {
-    /// Account of the provider.
+    /// Account to which the provider belongs.
     pub account: Box<str>,
     /// Issuer without `https://`.
     pub provider: Box<str>,
@@ -37,36 +37,38 @@ pub struct Claim {
     pub values: Vec<Box<str>>,
 }
 
-/// Identity of a thing that signed in with a certificate.
+/// The identity of a thing that signed in with a certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ThingIdentity {
     /// SHA-256 of the certificate's DER encoding.
     pub certificate: [u8; 32],
     /// Numbers that identify the certificate and its intermediates in revocation lists.
     pub numbers: Vec<u64>,
-    /// Thing named at sign-in, if any.
+    /// The thing named at sign-in, if any.
     pub name: Option<Box<str>>,
     /// Type of the named thing, if any.
     pub thing_type: Option<Box<str>>,
     /// Requested role alias.
     pub alias: Box<str>,
-    /// Hash of the alias's role and trust: see [`Credentials::alias_grounds`](crate::auth::Credentials::alias_grounds).
+    /// Hash of the alias's role and trust policy; see
+    /// [`Credentials::alias_grounds`](crate::auth::Credentials::alias_grounds).
     pub grounds: u64,
-    /// Authority of the certificate; `None` if the registry lists it.
+    /// Authority that issued the certificate; `None` if the certificate is listed in the registry.
     pub authority: Option<Vouched>,
 }
 
-/// Certificate authority of a thing's certificate.
+/// The certificate authority of a thing's certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vouched {
     /// SHA-256 of the authority's public key.
     pub authority: [u8; 32],
-    /// Thing's name in the certificate, if the sign-in did not name one; needed because that thing may be disabled.
+    /// Name of the thing in the certificate, if the sign-in did not name a thing; needed because that thing may be
+    /// disabled.
     pub unnamed: Option<Box<str>>,
 }
 
 impl SignIn {
-    /// Name in logs: provider and subject, thing name, or certificate id.
+    /// Returns the name used in logs: provider and subject, thing name, or certificate id.
     #[must_use]
     pub fn label(&self) -> String {
         match self {
@@ -78,7 +80,7 @@ impl SignIn {
         }
     }
 
-    /// Action by which the identity obtains a role session.
+    /// Returns the action by which the identity obtains a role session.
     #[must_use]
     pub const fn action(&self) -> Action {
         match self {
@@ -87,7 +89,7 @@ impl SignIn {
         }
     }
 
-    /// Identity type. Source: CloudTrail User Guide, "CloudTrail userIdentity element".
+    /// Returns the identity type. Source: CloudTrail User Guide, "CloudTrail userIdentity element".
     pub(crate) const fn kind(&self) -> &'static str {
         match self {
             Self::Web(_) => "WebIdentityUser",
@@ -95,7 +97,7 @@ impl SignIn {
         }
     }
 
-    /// Principal as named in trust policies.
+    /// Returns the principal as named in trust policies.
     pub(crate) fn trust_name(&self) -> String {
         match self {
             Self::Web(identity) => format!("Federated:{}", identity.provider_arn().as_str()),
@@ -103,7 +105,7 @@ impl SignIn {
         }
     }
 
-    /// Value of a condition key that depends only on the identity.
+    /// Returns the value of a condition key that depends only on the identity.
     pub(crate) fn value(&self, key: Key<'_>, nth: usize) -> Value<'_> {
         match self {
             Self::Web(identity) => match (key.name, nth) {
@@ -117,7 +119,7 @@ impl SignIn {
 }
 
 impl WebIdentity {
-    /// ARN of the provider. Always fits the buffer: see [`PROVIDER_BYTES_MAX`].
+    /// Returns the ARN of the provider, which always fits into the buffer; see [`PROVIDER_BYTES_MAX`].
     fn provider_arn(&self) -> ShortText {
         let Self {
             account, provider, ..
@@ -127,8 +129,8 @@ impl WebIdentity {
         ))
     }
 
-    /// Value of a claim by its full key, `ISSUER:CLAIM`; keys are case-insensitive. A claim that was not retained
-    /// counts as lost.
+    /// Returns the value of a claim by its full key, `ISSUER:CLAIM`; keys are case-insensitive. A claim that was not
+    /// retained counts as lost.
     fn claim(&self, key: &str, nth: usize) -> Value<'_> {
         let claim = key
             .split_at_checked(self.provider.len())
@@ -173,12 +175,12 @@ impl ThingIdentity {
     }
 }
 
-/// Maximum length of a provider's name, in bytes, so that its ARN can be matched by policies.
+/// Maximum length of a provider's name, in bytes; limited so that policies can match the provider's ARN.
 pub const PROVIDER_BYTES_MAX: usize =
     ShortText::BYTES_MAX - "arn:aws:iam::123456789012:oidc-provider/".len();
 
-/// Service principal named in trust policies of roles for things. Source: AWS IoT Core Developer Guide, "Authorizing
-/// direct calls to AWS services using AWS IoT Core credential provider".
+/// Service principal named in the trust policies of roles for things. Source: AWS IoT Core Developer Guide,
+/// "Authorizing direct calls to AWS services using AWS IoT Core credential provider".
 const CREDENTIALS_PROVIDER: &str = "credentials.iot.amazonaws.com";
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Calls waiting for the master's answer: SendAlexaOfferToMaster requests and players' calls. See codec/PROTOCOL.md,
 //! ALEXA and WHEP.
 //!
-//! A call keeps its offer as a complete frame until the call ends; if a master leaves before answering, the next one
+//! A call keeps its offer as a complete frame until the call ends; if a master leaves before answering, the next master
 //! receives the offer.
 
 use crate::channel::players::Player;
@@ -14,21 +14,21 @@ use crate::time::Now;
 pub(crate) struct Waiting {
     /// Caller that receives the answer.
     pub caller: CallRef,
-    /// Sender id to which the master addresses its answer.
+    /// Sender id of the offer, to which the master addresses its answer.
     pub sender: Box<str>,
-    /// When the call times out and gets an empty response.
+    /// Time at which the call times out and receives an empty response.
     pub expires: Now,
     /// Number of the offer in the channel's order of acceptance.
     pub order: u64,
     /// Frame that carries the offer to the master.
     pub frame: Box<[u8]>,
-    /// Master that has the offer in its outbox, or has received it and may answer. `None` while the call waits for the
-    /// next master.
+    /// Master whose outbox contains the offer, or that has received the offer and may answer. `None` while the call
+    /// waits for the next master.
     pub given: Option<SessionKey>,
-    /// Superseded masters that received the offer, which is not sent to them again. Bounded by the maximum number of
-    /// superseded connections.
+    /// Superseded masters that have received the offer; the offer is not sent to them again. Bounded by the maximum
+    /// number of superseded connections.
     pub had: Vec<SessionKey>,
-    /// Whether the complete offer has been delivered to a master; later deliveries are not counted.
+    /// Whether the complete offer has been delivered to a master; further deliveries are not counted.
     pub delivered: bool,
     /// The waiting player; `None` for Alexa, whose call ends with the answer.
     pub player: Option<Box<Player>>,
@@ -42,7 +42,7 @@ pub(crate) enum CallKind {
 }
 
 impl CallKind {
-    /// Kind of a call: a player's if `player` is set, otherwise an Alexa caller's.
+    /// Returns the kind of a call: a player's if `player` is set, otherwise an Alexa caller's.
     pub(crate) fn of(player: &Option<Box<Player>>) -> Self {
         match player {
             None => Self::Alexa,
@@ -52,7 +52,7 @@ impl CallKind {
 }
 
 impl Waiting {
-    /// Records that a master received the offer and was superseded.
+    /// Records that `by`, a master that received the offer, was superseded.
     pub(crate) fn was_had(&mut self, by: SessionKey) {
         if !self.had.contains(&by) {
             self.had.push(by);
@@ -64,13 +64,13 @@ impl Waiting {
         CallKind::of(&self.player)
     }
 
-    /// Whether the call waits for the next master: none has the offer, and none has answered.
+    /// Whether the call waits for the next master: no current master has the offer, and none has answered.
     pub(crate) fn awaits_master(&self) -> bool {
         let player = self.player.as_deref();
         self.given.is_none() && player.is_none_or(|player| !player.has_answer())
     }
 
-    /// Whether the offer was never placed in an outbox, so its outcome has not been counted yet.
+    /// Whether the offer was never placed in an outbox, which means that its outcome has not been counted yet.
     pub(crate) fn never_left(&self) -> bool {
         self.given.is_none() && !self.delivered
     }
@@ -93,7 +93,7 @@ impl Calls {
         self.0.len()
     }
 
-    /// Adds a call. The caller must already have removed an older one from the same sender.
+    /// Adds a call. The caller must have removed any older call from the same sender.
     pub(crate) fn add(&mut self, call: Waiting) {
         debug_assert!(self.of(&call.sender).is_none());
         self.0.push(call);
@@ -110,7 +110,7 @@ impl Calls {
         self.0.iter_mut().find(|call| *call.sender == *sender)
     }
 
-    /// Removes the call waiting for an answer to `sender`, because it ends.
+    /// Removes the call waiting for an answer to `sender` when the call ends.
     pub(crate) fn take(&mut self, sender: &str) -> Option<Waiting> {
         let place = self.0.iter().position(|call| *call.sender == *sender)?;
         Some(self.0.remove(place))
@@ -134,7 +134,7 @@ impl Calls {
         Some(self.0.remove(place))
     }
 
-    /// Removes an arbitrary call because the channel ends.
+    /// Removes an arbitrary call; used when the channel is deleted.
     pub(crate) fn take_any(&mut self) -> Option<Waiting> {
         let last = self.0.len().checked_sub(1)?;
         Some(self.0.remove(last))

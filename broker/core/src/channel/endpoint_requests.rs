@@ -1,4 +1,4 @@
-//! Latest endpoint requests of callers, used to recognize a master that sends a client id and a viewer that sends none
+//! Callers' latest endpoint requests, used to recognize a master that sends a client id and a viewer that sends none
 //! (codec/PROTOCOL.md, CON-2).
 
 use crate::id::CallerId;
@@ -9,7 +9,7 @@ use crate::settings::Program;
 /// evicted.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct EndpointRequests {
-    /// Callers that requested the master endpoint, or connected as the master.
+    /// Callers that requested the master endpoint or connected as the master.
     masters: [Option<KnownMaster>; MASTER_REQUESTS_MAX],
     /// Callers whose latest request was for the viewer endpoint.
     viewers: [Option<CallerId>; VIEWER_REQUESTS_MAX],
@@ -18,16 +18,16 @@ pub(crate) struct EndpointRequests {
 #[derive(Clone, Copy, Debug)]
 struct KnownMaster {
     caller: CallerId,
-    /// Client program that made the request.
+    /// Client program that sent the request.
     program: Program,
-    /// Whether the caller's latest request for an endpoint was for that of the master.
+    /// Whether the caller's latest endpoint request was for the master endpoint.
     asked_last: bool,
 }
 
 /// Endpoint requested by a caller.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum RequestedEndpoint {
-    /// The master endpoint, requested by this program.
+    /// The master endpoint, requested by the given program.
     Master(Program),
     /// The master endpoint, requested by a caller that may not connect as the master.
     MasterInVain,
@@ -64,7 +64,8 @@ impl EndpointRequests {
         self.masters = std::array::from_fn(|_| masters.next());
     }
 
-    /// Records a caller that may connect as the master but has no known request, if the table has a free entry.
+    /// Records a caller that may connect as the master but has no recorded request, provided that the table has a free
+    /// entry.
     pub(crate) fn note_master(&mut self, caller: CallerId) {
         if self.is_master(caller) {
             return;
@@ -83,18 +84,18 @@ impl EndpointRequests {
         masters.any(|known| known.caller == caller)
     }
 
-    /// Program with which the caller requested the master endpoint, if that was its latest request.
+    /// Returns the program with which the caller requested the master endpoint, if that was its latest request.
     pub(crate) fn as_master(&self, caller: CallerId) -> Option<Program> {
         let mut all = self.masters.iter().flatten();
         all.find(|known| known.caller == caller && known.asked_last)
             .map(|known| known.program)
     }
 
-    /// Whether a connection without a client id is refused because its caller's latest request was for the viewer
+    /// Whether to refuse a connection without a client id because its caller's latest request was for the viewer
     /// endpoint.
     ///
-    /// Cameras keep an endpoint for hours, and some share their credentials with viewers. So a caller that may be the
-    /// master is admitted while no master is connected; any other caller is admitted when it retries.
+    /// Cameras cache an endpoint for hours, and some share their credentials with viewers. Therefore, a caller that may
+    /// be the master is admitted while no master is connected; any other caller is admitted when it retries.
     pub(crate) fn refuses(&mut self, caller: CallerId, has_master: bool) -> bool {
         let is_viewer = self.viewers.contains(&Some(caller));
         if !is_viewer || has_master {

@@ -1,21 +1,22 @@
 //! Connections of a channel: the master's slot, the viewers' slots, and superseded connections.
 //!
-//! A superseded connection may be in the middle of sending a message. The message's outcome is known only once the rest
-//! has been sent or the connection has ended. Until then the slot is *held*: messages for it are queued, since a
-//! returned message must precede newer ones from its sender.
+//! A superseded connection may have sent only part of a message to its client. The message's outcome is known only
+//! after the rest has been sent or the connection has ended. Until then the slot is *held*: messages for it are queued,
+//! because a returned message must precede newer ones from its sender.
 //!
-//! Invariant: a session has at most one slot. The newest connection wins; the older one stays open, silent, until its
-//! own limits end it, with at most four such connections per slot. If it were closed earlier, a client that reconnects
-//! automatically would take the slot back at once, and two such clients would fight over it.
+//! Invariant: a session has at most one slot. The newest connection wins; the older one stays open but receives nothing
+//! more until its own limits end it, with at most four such connections per slot. If the older connection were closed
+//! immediately, a client that reconnects automatically would take the slot back at once, and two such clients would
+//! keep displacing each other.
 //!
-//! A connection that ends within a second of its admission, without a frame from its client, returns the slot to the
-//! connection it superseded: its client may have given up before the upgrade completed. If the client did send a frame,
-//! it was alive, and the superseded connection may have been dead by then.
+//! If a connection ends within a second of its admission and its client has sent no frame, the slot returns to the
+//! connection that it superseded, because the client may have given up before the upgrade completed. If the client did
+//! send a frame, it was alive, and the superseded connection may have been dead by then.
 //!
-//! When the slot's own connection has left and no other has arrived for a while, there is nothing to fight over: the
-//! slot is *vacant*, and the most recently superseded connection is closed so that its client can reconnect. They are
-//! closed one at a time, since one reconnect is enough: the next is closed only if the slot is still vacant after the
-//! same delay.
+//! Once the slot's own connection has left and no other has arrived for a while, the slot is *vacant*: closing a
+//! superseded connection can no longer start a contest for it. The most recently superseded connection is then closed
+//! so that its client can reconnect. Connections are closed one at a time, since one reconnect is enough: the next is
+//! closed only if the slot is still vacant after the same delay.
 
 use crate::channel::rare::Rare;
 use crate::limits::{SUPERSEDED_PER_CHANNEL_MAX, SUPERSEDED_PER_SLOT_MAX, VACANT_SLOT_MS};
@@ -24,7 +25,7 @@ use ahash::RandomState;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-/// Slot occupied by a connection.
+/// A slot of a channel, occupied by at most one connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Slot {
     /// The master's slot.
@@ -41,8 +42,8 @@ pub(crate) struct Members {
     superseded: Rare<Superseded>,
     /// Slots that are held; nearly always empty.
     held: Rare<Held>,
-    /// Vacant slots with superseded connections, each with the time at which its next superseded connection is closed;
-    /// nearly always empty.
+    /// Vacant slots that have superseded connections, each with the time at which to close its next superseded
+    /// connection; nearly always empty.
     vacant: Rare<(Slot, Now)>,
 }
 
@@ -51,48 +52,48 @@ pub(crate) struct Members {
 struct Superseded {
     slot: Slot,
     session: SessionKey,
-    /// Connection that superseded this one and returns the slot to it if it ends shortly after its admission.
+    /// The connection that superseded this one. If it ends shortly after its admission, the slot returns to this one.
     by: SessionKey,
     /// When the connection was superseded.
     since: Now,
-    /// Whether a newer connection of the slot has sent a message and left.
+    /// Whether a newer connection of the slot has sent a message and then left.
     overtaken: bool,
 }
 
-/// A leaving connection.
+/// A connection that is leaving.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Leaver {
     /// The connection.
     pub session: SessionKey,
-    /// Whether the connection ends soon after its admission and its client has sent nothing.
+    /// Whether the connection ends shortly after its admission without its client having sent anything.
     pub brief: bool,
     /// Whether the connection has sent a message.
     pub spoke: bool,
 }
 
-/// A slot whose superseded connection has a partially sent message.
+/// A slot held by a superseded connection with a partially sent message.
 #[derive(Debug)]
 struct Held {
     slot: Slot,
     by: SessionKey,
-    /// When to abort the connection; `u64::MAX` if it was aborted or its message has ended.
+    /// When to abort the connection; `u64::MAX` if it has been aborted or its message has been completed.
     until: Now,
-    /// When to query the connection's unacknowledged bytes.
+    /// When to query the number of the connection's unacknowledged bytes.
     ask: Now,
 }
 
 /// Result of a join.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Joined {
-    /// Connection that was superseded and is silent from now on.
+    /// The connection that was superseded, which receives nothing more from now on.
     pub superseded: Option<SessionKey>,
-    /// Oldest superseded connection, if over the limit; to be closed with 1001.
+    /// Oldest superseded connection, if the limit is exceeded; the caller closes it with 1001.
     pub evicted: Option<SessionKey>,
     /// Superseded connections that hold the slot.
     pub holders: Vec<SessionKey>,
 }
 
-/// All viewers' slots are taken: `ClientLimitExceededException`.
+/// All viewer slots are taken, which causes `ClientLimitExceededException`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TableFull;
 
@@ -109,22 +110,22 @@ impl Members {
         self.viewers.get(id)
     }
 
-    /// The master's connection, if messages may be delivered to it (its slot is not held).
+    /// Returns the master's connection if messages may be delivered to it, that is, if its slot is not held.
     #[must_use]
     pub(crate) fn to_master(&self) -> Option<SessionKey> {
         self.master
             .filter(|_| self.held.is_empty() || !self.holds(&Slot::Master))
     }
 
-    /// A viewer's connection, if messages may be delivered to it (its slot is not held).
+    /// Returns a viewer's connection if messages may be delivered to it, that is, if its slot is not held.
     #[must_use]
     pub(crate) fn to_viewer(&self, id: &str) -> Option<SessionKey> {
         let held = |held: &Held| matches!(&held.slot, Slot::Viewer(other) if **other == *id);
         self.viewer(id).filter(|_| !self.held.iter().any(held))
     }
 
-    /// Holds the slot of a superseded connection that has a partially sent message, until [`Members::release`]; at
-    /// `until` the connection is aborted.
+    /// Marks a slot as held by a superseded connection with a partially sent message, until [`Members::release`] is
+    /// called; the connection is aborted at `until`.
     pub(crate) fn hold(&mut self, slot: Slot, by: SessionKey, until: Now) {
         let ask = Now(u64::MAX);
         self.held.push(Held {
@@ -135,8 +136,8 @@ impl Members {
         });
     }
 
-    /// Schedules the query for the unacknowledged bytes of a connection that holds its slot. If its partially sent
-    /// message has `ended`, the connection is not aborted.
+    /// Schedules a query for the unacknowledged bytes of a connection that holds its slot. If `ended`, its partially
+    /// sent message is complete, and the connection is not aborted.
     pub(crate) fn ask_holder(&mut self, by: SessionKey, due: Now, ended: bool) {
         let mut held = self.held.iter_mut();
         if let Some(held) = held.find(|held| held.by == by) {
@@ -147,7 +148,7 @@ impl Members {
         }
     }
 
-    /// Takes a connection that holds its slot and must be queried by `now`; each is returned once.
+    /// Takes a connection that holds its slot and is due to be queried by `now`; each is returned once.
     pub(crate) fn take_holder_to_ask(&mut self, now: Now) -> Option<SessionKey> {
         let held = self.held.iter_mut().find(|held| held.ask <= now)?;
         held.ask = Now(u64::MAX);
@@ -170,8 +171,8 @@ impl Members {
         self.held.len() < before
     }
 
-    /// When the next connection that holds a slot is queried or aborted, or the next one is closed because of a vacant
-    /// slot.
+    /// Returns the next time at which a connection that holds a slot must be queried or aborted, or at which a
+    /// superseded connection must be closed because its slot is vacant.
     #[must_use]
     pub(crate) fn next_overdue(&self) -> Option<Now> {
         let held = self.held.iter().map(|held| held.until.min(held.ask));
@@ -179,8 +180,8 @@ impl Members {
             .min()
     }
 
-    /// Takes the most recently superseded connection of a slot that has been vacant for long enough by `now`, for the
-    /// caller to close.
+    /// Takes the most recently superseded connection of a slot that has been vacant for long enough at `now`; the
+    /// caller must close it.
     pub(crate) fn take_for_vacancy(&mut self, now: Now) -> Option<SessionKey> {
         let vacant = self.vacant.iter_mut().find(|(_, until)| *until <= now)?;
         vacant.1 = now.after(VACANT_SLOT_MS);
@@ -189,14 +190,14 @@ impl Members {
         last.map(|last| last.session)
     }
 
-    /// Removes the vacancy of a slot that has no superseded connections.
+    /// Removes the slot from the vacant ones if it has no superseded connections.
     fn forget_vacancy(&mut self, slot: &Slot) {
         if !self.vacant.is_empty() && !self.superseded.iter().any(|older| older.slot == *slot) {
             self.vacant.retain(|(other, _)| other != slot);
         }
     }
 
-    /// Takes a connection that has held a slot for too long by `now`; each is returned once.
+    /// Takes a connection that has held its slot for too long at `now`; each is returned once.
     pub(crate) fn take_overdue(&mut self, now: Now) -> Option<SessionKey> {
         let held = self.held.iter_mut().find(|held| held.until <= now)?;
         held.until = Now(u64::MAX);
@@ -218,7 +219,7 @@ impl Members {
         self.viewers.len()
     }
 
-    /// Connections of viewers, excluding superseded ones, sorted by key.
+    /// Returns the viewers' connections, excluding superseded ones, sorted by key.
     #[must_use]
     pub(crate) fn viewers_now(&self) -> Vec<SessionKey> {
         let mut viewers = self.viewers.sessions();
@@ -226,7 +227,7 @@ impl Members {
         viewers
     }
 
-    /// Whether no connection is a member or holds a slot.
+    /// Whether there are no members and no held slots.
     #[must_use]
     pub(crate) fn is_empty(&self) -> bool {
         let connected =
@@ -244,7 +245,7 @@ impl Members {
         all
     }
 
-    /// Whether occupying the slot would exceed `viewers_max`.
+    /// Whether giving a new connection this slot would exceed `viewers_max`.
     #[must_use]
     pub(crate) fn is_full_for(&self, slot: &Slot, viewers_max: usize) -> bool {
         let Slot::Viewer(id) = slot else {
@@ -253,7 +254,8 @@ impl Members {
         self.viewers.len() >= viewers_max && self.viewers.get(id).is_none()
     }
 
-    /// Assigns a connection its slot and supersedes the previous occupant. Replacements do not count against the limit.
+    /// Assigns a slot to a connection and supersedes the previous occupant. Replacing an occupant does not count
+    /// towards the limit.
     ///
     /// # Errors
     /// [`TableFull`] if the number of viewers would exceed `viewers_max`.
@@ -282,7 +284,7 @@ impl Members {
         })
     }
 
-    /// Removes a connection that left at `now`. Returns the connection that gets the slot back, if any.
+    /// Removes a connection that left at `now`. Returns the connection to which the slot returns, if any.
     pub(crate) fn leave(&mut self, slot: &Slot, leaver: Leaver, now: Now) -> Option<SessionKey> {
         if self.of(slot) == Some(leaver.session) {
             self.note_spoken(slot, leaver, usize::MAX);
@@ -310,8 +312,8 @@ impl Members {
         None
     }
 
-    /// Removes a superseded connection. If it was brief, the connections it superseded are treated as superseded by its
-    /// successor.
+    /// Removes a superseded connection. If it was brief, the connections that it had superseded are treated as
+    /// superseded by its successor.
     fn give_way_no_more(&mut self, slot: &Slot, leaver: Leaver) {
         let own = |older: &Superseded| older.session == leaver.session;
         let Some(place) = self.superseded.iter().position(own) else {
@@ -324,15 +326,15 @@ impl Members {
         others.for_each(|older| older.by = by);
     }
 
-    /// Marks the slot's older connections as overtaken if the leaving connection sent a message.
+    /// Marks the slot's older connections as overtaken if the leaver has sent a message.
     fn note_spoken(&mut self, slot: &Slot, leaver: Leaver, place: usize) {
         let older = self.superseded.iter_mut().take(place);
         let same = older.filter(|older| older.slot == *slot);
         same.for_each(|older| older.overtaken |= leaver.spoke);
     }
 
-    /// Prevents a superseded connection from getting its slot back: its messages were returned, so it could receive
-    /// them twice.
+    /// Prevents a superseded connection from regaining its slot: its messages were returned to the queue, so it could
+    /// receive them twice.
     pub(crate) fn give_way_for_good(&mut self, session: SessionKey) {
         let mut older = self.superseded.iter_mut();
         if let Some(older) = older.find(|older| older.session == session) {
@@ -350,15 +352,16 @@ impl Members {
         !self.superseded.is_empty()
     }
 
-    /// Open superseded connections, each with the time at which it was superseded and the connection that now occupies
-    /// its slot.
+    /// Superseded connections that are still open, each with the time at which it was superseded and the connection
+    /// that now occupies its slot.
     pub(crate) fn displaced(&self) -> impl Iterator<Item = (SessionKey, Now, SessionKey)> {
         let held = |older: &Superseded| Some((older.session, older.since, self.of(&older.slot)?));
         self.superseded.iter().filter_map(held)
     }
 
-    /// When a connection was superseded, and whether a newer connection of its slot has sent a message since; `spoke`
-    /// reports this for those still open. `None` if the connection still has its slot or is not a member.
+    /// Returns when a connection was superseded, and whether a newer connection of its slot has sent a message since;
+    /// `spoke` answers this for newer connections that are still open. `None` if the connection still has its slot or
+    /// is not a member.
     pub(crate) fn lost(
         &self,
         session: SessionKey,
@@ -406,7 +409,7 @@ impl Members {
 // Viewers' slots of one channel: connections by client id.
 
 /// Viewers by client id. Most channels have one viewer at a time, which is stored inline because a hash table takes
-/// about 250 bytes. The hasher is passed as an argument, since all channels of a shard share it.
+/// about 250 bytes. The hasher is passed as an argument because it is shared by all channels of a shard.
 #[derive(Debug, Default)]
 pub(crate) enum Viewers {
     /// No viewers.
@@ -459,7 +462,7 @@ impl Viewers {
         }
     }
 
-    /// Assigns a connection to a client id's slot; returns the previous occupant.
+    /// Assigns a client id's slot to a connection and returns the previous occupant.
     pub(crate) fn insert(
         &mut self,
         id: Rc<str>,
@@ -485,7 +488,7 @@ impl Viewers {
         }
     }
 
-    /// Replaces the connection of a known client id.
+    /// Replaces the connection of an existing client id.
     pub(crate) fn replace(&mut self, id: &str, session: SessionKey) {
         match self {
             Self::One(only, older) if **only == *id => *older = session,

@@ -1,9 +1,9 @@
 //! Messages queued for disconnected peers; see codec/PROTOCOL.md, KEEP.
 //!
-//! A key consists of a direction and a viewer's id. Each key has at most one offer and one answer, the latest of each,
-//! and the offer's ICE candidates in the order of acceptance: those that followed it and, for a connection's first
-//! offer, also those that the connection sent before it, since some clients send candidates first. Messages are stored
-//! as complete frames, so that a delivery is a single copy.
+//! A key is a direction and a viewer's id. For each key, the queue contains at most one offer and one answer, the
+//! latest of each, and the offer's ICE candidates in order of acceptance: those that followed the offer and, for a
+//! connection's first offer, also those that the connection sent before it, since some clients send candidates first.
+//! Messages are stored as complete frames, so that delivering one takes a single copy.
 
 use crate::channel::rare::Rare;
 use crate::id::{CallerId, SessionKey};
@@ -37,7 +37,7 @@ pub(crate) struct Message {
     pub order: u64,
     /// Length of the sender id at the end of the frame; 0 for messages to viewers.
     pub sender_bytes: u16,
-    /// See [`crate::session::outbox::DeliveryMark`].
+    /// Connection that sent the message; see [`crate::session::outbox::DeliveryMark`].
     pub from: Option<SessionKey>,
     /// Whether the message is the first offer of `from`.
     pub first: bool,
@@ -52,7 +52,7 @@ pub(crate) struct KeyName<'a> {
     pub towards: Towards,
     /// The viewer's id.
     pub viewer: &'a Rc<str>,
-    /// Caller of the viewer's connection, for messages from a viewer whose caller has its own share. A key keeps the
+    /// Caller of the viewer's connection, for messages from a viewer whose caller has its own share. A key retains the
     /// caller that created it.
     pub caller: Option<CallerId>,
 }
@@ -72,17 +72,17 @@ struct PendingKey {
     towards: Towards,
     viewer: Rc<str>,
     caller: Option<CallerId>,
-    /// When to check whether another viewer has replaced this one, which ended its connection with a close frame.
+    /// When to check whether another viewer has replaced this one, whose connection ended with a close frame.
     closed: Option<Now>,
     messages: VecDeque<Message>,
 }
 
-/// Limits of a channel's queue, and the bytes left on the shard.
+/// Limits of a channel's queue, and the number of bytes still available on the shard.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Room {
-    /// Maximum size of the whole queue in bytes.
+    /// Maximum total size of the queue in bytes.
     pub channel_bytes: usize,
-    /// Bytes left on the shard.
+    /// Number of bytes still available on the shard.
     pub shard_bytes: usize,
 }
 
@@ -93,20 +93,20 @@ pub(crate) struct Kept<'a> {
     pub viewer: &'a Rc<str>,
     /// Caller of the viewer's connection, if it has its own share.
     pub caller: Option<CallerId>,
-    /// The oldest offer, or the oldest message if there is no offer.
+    /// The oldest offer or, if there is none, the oldest message.
     pub message: &'a Message,
 }
 
-/// The queue is full: the message is refused.
+/// The queue is full, so the message is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Full;
 
 impl Pending {
-    /// Queues a message. Calls `dropped` for each older one it replaces. Returns the evicted key, if any; only keys of
-    /// viewers that are `gone` are evicted.
+    /// Queues a message, calling `dropped` for each older message that it replaces. Returns the evicted key, if any;
+    /// only keys of viewers that are `gone` are evicted.
     ///
     /// # Errors
-    /// [`Full`] if the message does not fit; nothing is changed.
+    /// [`Full`] if the message does not fit; the queue is left unchanged.
     pub(crate) fn keep(
         &mut self,
         name: KeyName<'_>,
@@ -146,11 +146,12 @@ impl Pending {
         Ok(displaced.map(|key| (key.towards, key.viewer, key.messages)))
     }
 
-    /// Index of the key to evict to make room for a message. `None` if there is room or the key already exists.
+    /// Returns the index of the key to evict to make room for a message, or `None` if there is room or the message's
+    /// key already exists.
     ///
-    /// A caller that has used up its share of the keys must evict one of its own. When all keys are taken, a key is
-    /// evicted from the caller with the most keys among those that would still have more than the newcomer and have a
-    /// key of a departed viewer. Keys without a caller count as belonging to a single caller without a share.
+    /// A caller that has used up its share of the keys must evict one of its own. If the whole table is full, a key is
+    /// evicted from the caller with the most keys, among callers that would still have more than the newcomer and that
+    /// have a key of a departed viewer. Keys without a caller count as belonging to one caller without a share.
     ///
     /// # Errors
     /// [`Full`] if no key can be evicted.
@@ -180,8 +181,8 @@ impl Pending {
         leaving.map(|(place, _)| Some(place)).ok_or(Full)
     }
 
-    /// Caller of a key, and when to check whether its departed viewer has been replaced; if the key does not exist, the
-    /// values for a new one.
+    /// Returns the caller of a key, and when to check whether the key's departed viewer has been replaced; if the key
+    /// does not exist, returns the values for a new key.
     #[must_use]
     pub(crate) fn facts_of(&self, name: KeyName<'_>) -> (Option<CallerId>, Option<Now>) {
         let mut keys = self.keys.iter();
@@ -189,7 +190,8 @@ impl Pending {
         key.map_or((name.caller, None), |key| (key.caller, key.closed))
     }
 
-    /// Sets when to check a key whose viewer sent a close frame; `None` if its connection ended otherwise.
+    /// Sets when to check a key whose viewer sent a close frame, or `None` if the viewer's connection ended without
+    /// one.
     pub(crate) fn set_closed(&mut self, towards: Towards, viewer: &str, until: Option<Now>) {
         let mut keys = self.keys.iter_mut();
         if let Some(key) = keys.find(|key| key.is(towards, viewer)) {
@@ -197,8 +199,8 @@ impl Pending {
         }
     }
 
-    /// Removes the oldest key whose viewer sent a close frame long enough before `now` and is still `gone`, if another
-    /// viewer of its caller has a key or is connected (`others`).
+    /// Removes the oldest key whose viewer sent a close frame long enough before `now` and is still `gone`, provided
+    /// that another viewer of the same caller has a key or is connected (`others`).
     pub(crate) fn take_closed(
         &mut self,
         now: Now,
@@ -219,8 +221,8 @@ impl Pending {
         }
     }
 
-    /// Removes all messages of one key and merges in messages returned by an outbox, in the order of acceptance, so
-    /// that queueing them one by one keeps returned messages before newer ones.
+    /// Removes all messages of one key and merges them with messages returned by an outbox, in order of acceptance.
+    /// Queueing the result one by one keeps returned messages ahead of newer ones.
     pub(crate) fn take_with(
         &mut self,
         towards: Towards,
@@ -233,8 +235,8 @@ impl Pending {
         all
     }
 
-    /// Number of bytes by which the queue grows with a message, net of what it replaces or evicts. `None` if the
-    /// message exceeds the channel's limit or its caller's share.
+    /// Returns the number of bytes by which a message would enlarge the queue, less what it replaces or evicts, or
+    /// `None` if the message exceeds the channel's limit or its caller's share.
     #[must_use]
     pub(crate) fn growth(
         &self,
@@ -268,9 +270,9 @@ impl Pending {
         own.map(PendingKey::bytes).sum()
     }
 
-    /// Evicts one message to free memory and returns it with its key: the oldest candidate, or else the oldest message,
-    /// of the largest key. Keys of viewers that are `gone` come first; among keys of equal size, the one with the
-    /// oldest message.
+    /// Evicts one message to free memory and returns it with its key. Chooses the largest key, preferring keys of
+    /// viewers that are `gone` and, among keys of equal size, the one with the oldest message; evicts its oldest
+    /// candidate or, if there is none, its oldest message.
     pub(crate) fn evict(
         &mut self,
         gone: impl Fn(&str) -> bool,
@@ -304,9 +306,9 @@ impl Pending {
         key
     }
 
-    /// Removes all messages for the master except those of viewers that are `held`, grouped by key and sorted by oldest
-    /// offer (or else oldest message), with viewers that are `gone` last. Each key comes with an acceptance number:
-    /// waiting calls with a lower number are delivered before it.
+    /// Removes all messages for the master except those from viewers that are `held`, grouped by key and sorted by the
+    /// oldest offer (or, without an offer, the oldest message), with viewers that are `gone` last. Each key is returned
+    /// with an acceptance number: waiting calls with a lower number must be delivered before it.
     pub(crate) fn take_for_master(
         &mut self,
         held: impl Fn(&str) -> bool,
@@ -340,7 +342,7 @@ impl Pending {
         keys.flat_map(|key| key.messages).collect()
     }
 
-    /// Drops expired messages, calling `dropped` for each with its direction and viewer.
+    /// Drops expired messages, calling `dropped` for each one with its direction and viewer.
     pub(crate) fn drop_if(
         &mut self,
         is_over: impl Fn(Towards, &str, &Message) -> bool,
@@ -362,7 +364,7 @@ impl Pending {
         self.keys.retain(|key| !key.messages.is_empty());
     }
 
-    /// When the next message expires or the next key of a closed viewer is due for its check.
+    /// Returns the next time at which a message expires or a key whose viewer sent a close frame must be checked.
     #[must_use]
     pub(crate) fn next_expiry(&self) -> Option<Now> {
         let expiries = self.messages().map(|(_, _, message)| message.expires);
@@ -433,8 +435,8 @@ impl PendingKey {
             .map_or(u64::MAX, |message| message.order)
     }
 
-    /// Whether a queued message is dropped for a new one: an offer replaces the old offer and its candidates, an answer
-    /// the old answer; a full list of candidates drops its oldest.
+    /// Whether a new message causes a queued one to be dropped: an offer replaces the old offer and its candidates, an
+    /// answer replaces the old answer, and a full list of candidates drops its oldest.
     fn goes(&self, new: &Message, kept: &Message, candidates_seen: usize) -> bool {
         match new.action {
             Action::SdpOffer => match kept.action {

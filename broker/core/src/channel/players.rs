@@ -1,29 +1,30 @@
-//! Calls of players without an SDK: what such a call gathers, and when it ends. See codec/PROTOCOL.md, WHEP.
+//! Calls from players without an SDK: the answer and candidates that such a call gathers, and when the call ends. See
+//! codec/PROTOCOL.md, WHEP.
 //!
 //! ```text
 //!  posted         began: the master's first message                        posted + wait
 //!    | offer ───────► | candidate | answer | candidate |  quiet ───► 201        |
 //!                     |◄──────────────── gather_max ────────────────►|
 //! ```
-//! Candidates may arrive before the answer. Without an answer, the call waits for its full duration.
+//! Candidates may arrive before the answer. If no answer arrives, the call lasts for its full duration.
 
 use crate::settings::Whep;
 use crate::{id::CallerId, id::SessionKey, time::Now};
 use codec::signal::Action;
 use codec::whep::{Fault, Gathered};
 
-/// A player's part of its call; exists from the offer until the answer.
+/// The part of a call that is specific to a player; exists from the offer until the answer.
 #[derive(Debug)]
 pub(crate) struct Player {
-    /// Client id that the player signed.
+    /// Client id in the request signed by the player.
     pub client_id: Box<str>,
     /// Caller of the player, if it has its own share of the channel's rate limits.
     pub caller: Option<CallerId>,
-    /// Whether the player's answer lists ICE servers.
+    /// Whether the response to the player lists ICE servers.
     pub has_ice: bool,
     /// When the player's request was read.
     pub posted: Now,
-    /// Master whose messages are gathered. If another master takes over before the answer, gathering restarts.
+    /// Master whose messages are gathered. If another master takes over before the answer, gathering starts again.
     from: Option<SessionKey>,
     gathered: Gathered,
     /// When the first message was gathered.
@@ -32,17 +33,17 @@ pub(crate) struct Player {
     last: Now,
 }
 
-/// A player's answer.
+/// The answer to a player's offer.
 #[derive(Debug)]
 pub struct Played {
-    /// The SDP.
+    /// SDP of the answer.
     pub sdp: String,
     /// Whether the player may use ICE servers.
     pub has_ice: bool,
 }
 
 impl Player {
-    /// Creates a call posted at the given time.
+    /// Creates the state of a call posted at the given time.
     pub(crate) fn new(
         client_id: Box<str>,
         caller: Option<CallerId>,
@@ -66,10 +67,10 @@ impl Player {
         self.gathered.has_answer()
     }
 
-    /// Adds an answer or a candidate from a master; returns `false` if it is ignored.
+    /// Adds an answer or a candidate from a master; returns `false` if the message is ignored.
     ///
     /// # Errors
-    /// The reason why no player could use the answer.
+    /// The reason why a player could not use the answer.
     pub(crate) fn take(
         &mut self,
         from: SessionKey,
@@ -98,7 +99,7 @@ impl Player {
         Ok(kept)
     }
 
-    /// When the call ends if no further message arrives.
+    /// Returns when the call ends if no further message arrives.
     pub(crate) fn ends(&self, rules: &Whep) -> Now {
         let most = self.longest(rules);
         if self.gathered.is_complete() {
@@ -111,12 +112,12 @@ impl Player {
         quiet.min(self.began.after(rules.gather_max_ms)).min(most)
     }
 
-    /// Latest time at which the call ends.
+    /// Returns the latest time at which the call can end.
     pub(crate) fn longest(&self, rules: &Whep) -> Now {
         self.posted.after(rules.wait_ms)
     }
 
-    /// The answer, if a master gave one.
+    /// Returns the answer, if a master has sent one.
     pub(crate) fn end(self) -> Option<Played> {
         Some(Played {
             has_ice: self.has_ice,

@@ -2,7 +2,8 @@
 
 use std::ops::{Deref, DerefMut};
 
-/// A list that takes one word while empty, compared to three for a `Vec`; an active channel contains several.
+/// A list that occupies one machine word while empty, compared to three for a `Vec`; an active channel contains
+/// several.
 #[derive(Debug)]
 pub(crate) struct Rare<T>(
     #[expect(
@@ -26,7 +27,7 @@ impl<T> Rare<T> {
     /// Removes the item at index `place`.
     ///
     /// # Panics
-    /// If the index is out of range.
+    /// If the index is out of bounds.
     pub(crate) fn remove(&mut self, place: usize) -> T {
         let list = self.0.as_mut().expect("the place of an item");
         let item = list.remove(place);

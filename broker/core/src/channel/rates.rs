@@ -1,21 +1,21 @@
-//! Rate limits of one channel: connects, calls and changes. Masters have separate buckets; every other caller has its
-//! own share of a limit.
+//! Rate limits of one channel, for connects, calls and changes. Masters have separate buckets; every other caller has
+//! its own share of each limit.
 
 use crate::limits::{CALLER_BUCKETS_MAX, CALLER_TOKENS};
 use crate::settings::{Quotas, Rate};
 use crate::{id::CallerId, quota::Bucket, time::Now};
 use codec::control::Operation;
 
-/// Events counted per channel. Source: KVS WebRTC service quotas, the column "per channel".
+/// Events counted per channel. Source: column "per channel" of the KVS WebRTC service quotas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Metered {
     /// A master connects.
     ConnectAsMaster,
     /// A viewer connects.
     ConnectAsViewer,
-    /// A call of an operation.
+    /// A call of this operation.
     Call(Operation),
-    /// A call by a caller that may connect as the master.
+    /// A call of this operation by a caller that may connect as the master.
     CallAsMaster(Operation),
 }
 
@@ -52,17 +52,17 @@ impl Metered {
     }
 }
 
-/// Buckets of one channel that are in use; nearly always empty.
+/// Rate-limiting buckets of one channel that are in use; nearly always empty.
 #[derive(Debug, Default)]
 pub(crate) struct Rates {
     /// Buckets shared by all callers, at most one per event.
     channel: Vec<Used>,
-    /// Buckets of single callers, at most one per event and caller, and [`CALLER_BUCKETS_MAX`] in total; when full, the
-    /// one with the least debt is evicted.
+    /// Buckets of individual callers, at most one per event and caller and [`CALLER_BUCKETS_MAX`] in total; when the
+    /// list is full, the bucket with the least debt is evicted.
     callers: Vec<Used>,
 }
 
-/// A partly used bucket, either a caller's or the one shared by all callers.
+/// A partly used bucket, which belongs to one caller or is shared by all callers.
 #[derive(Debug)]
 struct Used {
     what: Metered,
@@ -89,8 +89,8 @@ impl Rates {
             && own.is_none_or(|own| own.bucket.has_several(CALLER_TOKENS, rate, now))
     }
 
-    /// Takes a token from the channel's bucket, and from the caller's if it has a share. If either is empty, takes
-    /// nothing and returns `false`.
+    /// Takes a token from the channel's bucket and, if the caller has its own share, from the caller's bucket. If
+    /// either bucket is empty, takes nothing and returns `false`.
     pub(crate) fn take(
         &mut self,
         what: Metered,
@@ -113,7 +113,7 @@ impl Rates {
         true
     }
 
-    /// Evicts the caller with the least debt if the table is full and does not contain `caller`.
+    /// Evicts the caller bucket with the least debt if the table is full and has no bucket for `caller`.
     fn make_room(&mut self, what: Metered, caller: Option<CallerId>, quotas: &Quotas, now: Now) {
         let known = self.callers.iter().any(|used| used.is(what, caller));
         if known || self.callers.len() < CALLER_BUCKETS_MAX {
@@ -126,7 +126,7 @@ impl Rates {
         }
     }
 
-    /// Drops every bucket that is full again; returns when to check next.
+    /// Drops every bucket that has refilled; returns when to check next.
     pub(crate) fn settle(&mut self, quotas: &Quotas, now: Now) -> Option<Now> {
         let in_debt = |used: &Used| used.full_in(quotas, now) > 0;
         self.channel.retain(in_debt);
@@ -138,7 +138,7 @@ impl Rates {
 }
 
 impl Used {
-    /// Takes tokens from a bucket; the caller must have checked that they are available.
+    /// Takes tokens from a bucket; the caller must have checked that enough are available.
     fn take(
         all: &mut Vec<Self>,
         (what, caller): (Metered, Option<CallerId>),

@@ -5,9 +5,9 @@
 //!                   │                            │                                              forgotten
 //!                   └── answered, a newer offer, its viewer's close, its time is over: forgotten ──┘
 //! ```
-//! A master that restarts between an offer and its answer has lost the offer, and the viewer would wait in vain. While
-//! an offer is due for redelivery, the viewer's newer messages are queued so that they follow the offer and its
-//! candidates.
+//! A master that restarts between receiving an offer and answering it has lost the offer, and the viewer would wait in
+//! vain. While an offer is due for redelivery, the viewer's newer messages are queued so that they arrive after the
+//! offer and its candidates.
 
 use crate::channel::rare::Rare;
 use crate::id::{CallerId, SessionKey};
@@ -18,11 +18,12 @@ use std::rc::Rc;
 /// An offer without an answer.
 #[derive(Debug)]
 pub(crate) struct Offer {
-    /// The viewer that sent it.
+    /// The viewer that sent the offer.
     pub viewer: Rc<str>,
-    /// The viewer's connection.
+    /// Connection from which the viewer sent the offer.
     pub from: SessionKey,
-    /// Caller of the viewer's connection, if it has its own share; set once a master has acknowledged the offer.
+    /// Caller of the viewer's connection, if the caller has its own share; set once a master has acknowledged the
+    /// offer.
     pub caller: Option<CallerId>,
     /// Number in the channel's order of acceptance.
     pub order: u64,
@@ -33,7 +34,7 @@ pub(crate) struct Offer {
     stage: Stage,
 }
 
-/// A candidate of an offer.
+/// A candidate that belongs to an offer.
 #[derive(Debug)]
 pub(crate) struct Candidate {
     /// Number in the channel's order of acceptance.
@@ -52,10 +53,10 @@ enum Stage {
     Due(Box<[u8]>, SessionKey, Now),
 }
 
-/// The master's connection to which an offer is redelivered.
+/// The master connection to which an offer will be redelivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AwaitedMaster {
-    /// The current connection; the offer is due at this time.
+    /// The current connection; the offer is due at the given time.
     Current(Now),
     /// The next connection.
     Next,
@@ -66,8 +67,8 @@ pub enum AwaitedMaster {
 pub(crate) struct Unanswered(Rare<Offer>);
 
 impl Unanswered {
-    /// Records an accepted offer, replacing the viewer's older one and, at the limit, evicting the oldest. Returns
-    /// whether messages were waiting for the redelivery of a removed offer.
+    /// Records an accepted offer, replacing the viewer's older one and, if the table is full, evicting the oldest.
+    /// Returns whether messages were waiting for the redelivery of a removed offer.
     pub(crate) fn begin(
         &mut self,
         viewer: &str,
@@ -90,15 +91,16 @@ impl Unanswered {
         releases
     }
 
-    /// Removes a viewer's answered offer. Returns whether messages of the viewer were waiting for its redelivery.
+    /// Removes a viewer's offer because it has been answered. Returns whether messages of the viewer were waiting for
+    /// the offer to be redelivered.
     pub(crate) fn end(&mut self, viewer: &str) -> bool {
         let holds = self.holds(viewer);
         self.0.retain(|offer| *offer.viewer != *viewer);
         holds
     }
 
-    /// Removes the offers of a closed viewer connection. An offer that messages are waiting for is expired instead,
-    /// which releases them.
+    /// Removes the offers of a closed viewer connection. If messages are waiting for an offer, the offer is expired
+    /// instead, which releases the messages.
     pub(crate) fn end_of(&mut self, from: SessionKey) {
         self.0.retain(|offer| offer.from != from || offer.is_due());
         for offer in self.0.iter_mut().filter(|offer| offer.from == from) {
@@ -106,8 +108,9 @@ impl Unanswered {
         }
     }
 
-    /// Records that a master has acknowledged an offer; returns the offer's viewer, or `None` if the offer is gone. If
-    /// the master's current connection is another one, `then` is that connection and when to redeliver the offer to it.
+    /// Records that a master has acknowledged an offer. Returns the offer's viewer, or `None` if the offer no longer
+    /// exists. If the master now has a different connection, `then` contains that connection and the time at which to
+    /// redeliver the offer to it.
     pub(crate) fn confirmed(
         &mut self,
         order: u64,
@@ -128,8 +131,8 @@ impl Unanswered {
         Some(Rc::clone(&offer.viewer))
     }
 
-    /// Records that the master with a viewer's offer has acknowledged a later candidate, which is stored with the offer
-    /// if `is_senders`.
+    /// Records that the master with a viewer's offer has acknowledged a later candidate. The candidate is stored with
+    /// the offer if `is_senders`.
     pub(crate) fn followed(
         &mut self,
         viewer: &str,
@@ -149,7 +152,7 @@ impl Unanswered {
         offer.candidates.push(candidate);
     }
 
-    /// Schedules redelivery of acknowledged offers to another connection of the master, at `at`.
+    /// Schedules redelivery of acknowledged offers to `by`, another connection of the master, at `at`.
     pub(crate) fn give_to(&mut self, by: SessionKey, at: Now) {
         for offer in self.0.iter_mut() {
             offer.stage = match std::mem::replace(&mut offer.stage, Stage::UnderWay) {
@@ -159,7 +162,7 @@ impl Unanswered {
         }
     }
 
-    /// Cancels redeliveries scheduled for a master's connection that ended or lost its slot; they wait for the next
+    /// Cancels redeliveries scheduled for a master connection that ended or lost its slot; the offers wait for the next
     /// one.
     pub(crate) fn take_from(&mut self, by: SessionKey) {
         for offer in self.0.iter_mut() {
@@ -170,20 +173,20 @@ impl Unanswered {
         }
     }
 
-    /// Whether messages of a viewer are waiting for the redelivery of its offer.
+    /// Whether messages of a viewer are waiting for its offer to be redelivered.
     #[inline]
     pub(crate) fn holds(&self, viewer: &str) -> bool {
         let mut offers = self.0.iter();
         offers.any(|offer| offer.is_due() && *offer.viewer == *viewer)
     }
 
-    /// Whether this viewer has an offer.
+    /// Whether this viewer has an unanswered offer.
     #[inline]
     pub(crate) fn is_of(&self, viewer: &str) -> bool {
         self.0.iter().any(|offer| *offer.viewer == *viewer)
     }
 
-    /// The master's connection to which this viewer's offer is redelivered.
+    /// Returns the master connection to which this viewer's offer will be redelivered.
     pub(crate) fn awaited(&self, viewer: &str) -> Option<AwaitedMaster> {
         let offer = self.0.iter().find(|offer| *offer.viewer == *viewer)?;
         match &offer.stage {
@@ -204,8 +207,8 @@ impl Unanswered {
         }
     }
 
-    /// Removes offers that have expired by `now`. Returns whether messages were waiting for the redelivery of one of
-    /// them.
+    /// Removes offers that have expired by `now`. Returns whether messages were waiting for one of them to be
+    /// redelivered.
     pub(crate) fn expire(&mut self, now: Now) -> bool {
         let is_over = |offer: &Offer| offer.expires <= now;
         let releases = self.0.iter().any(|offer| is_over(offer) && offer.is_due());
@@ -213,9 +216,9 @@ impl Unanswered {
         releases
     }
 
-    /// Frees memory: drops the candidates of the oldest offer that has any, or else the frame of the oldest offer that
-    /// has one. Returns `false` if there was nothing to drop. Messages waiting for the offer are released when it is
-    /// due.
+    /// Frees memory by dropping the candidates of the oldest offer that has any or, if there are none, the frame of the
+    /// oldest offer that has one. Returns `false` if there was nothing to drop. Messages waiting for the offer are
+    /// released when it is due.
     pub(crate) fn evict(&mut self) -> bool {
         let mut offers = self.0.iter_mut();
         if let Some(offer) = offers.find(|offer| !offer.candidates.is_empty()) {
@@ -233,8 +236,8 @@ impl Unanswered {
         true
     }
 
-    /// When the next acknowledged offer is due or expires. If `reached` is false, the master cannot receive messages
-    /// and no offer is due.
+    /// Returns when the next acknowledged offer is due or expires. If `reached` is false, the master cannot receive
+    /// messages and no offer is due.
     pub(crate) fn next_due(&self, reached: bool) -> Option<Now> {
         let due = self.0.iter().filter_map(|offer| match offer.stage {
             Stage::UnderWay => None,
@@ -249,7 +252,7 @@ impl Unanswered {
         self.0.iter().map(Offer::bytes).sum()
     }
 
-    /// Whether no offer holds a frame.
+    /// Whether no offer contains a frame.
     pub(crate) fn is_idle(&self) -> bool {
         self.0.iter().all(|offer| offer.bytes() == 0)
     }

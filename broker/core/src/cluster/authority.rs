@@ -1,4 +1,4 @@
-//! Authority: how long this node may admit clients, and when it counts as alone.
+//! Authority: for how long this node may admit clients, and when it counts as alone.
 //!
 //! ```text
 //!            first registration           nobody answers, and somebody could take
@@ -10,51 +10,52 @@
 //! ```
 //! A paused process resumes in `Asking`: it completes one round of questions before deciding.
 //!
-//! etcd's answers count from the earlier of two times: when the question that showed the slots was sent, and when the
-//! keepalive that renewed the lease was sent. A claim waits for the lease to expire, by which time the owner has
-//! stopped.
+//! etcd's answers count from the earlier of two times: the send time of the question to which etcd showed the slots,
+//! and the send time of the keepalive that renewed the lease. A claim waits for the lease to expire, by which time the
+//! owner has stopped admitting clients.
 //!
 //! A node that was alone or paused for a lease or longer may return while others are claiming its slots. A registration
-//! blocks claims, so the node admits clients once etcd shows its own registration; answers of peers suffice only if
-//! none of them can reach etcd. A full etcd accepts neither registrations nor claims: the node then first announces to
-//! its peers, all of which must answer, that it serves.
+//! blocks claims, so the node admits clients once etcd shows its own registration. Answers from peers suffice only if
+//! no peer can reach etcd. A full etcd accepts neither registrations nor claims; in that case, the node first announces
+//! to its peers, all of which must answer, that it serves.
 
 use crate::cluster::limits::{
     ALONE_AGAIN_MS, ANNOUNCED_MS, GAP_MS, HAS_ETCD_MS, ROUND_MS, Spans, TICK_MS,
 };
 use crate::time::Now;
 
-/// Decides whether a node may serve its slots, and for how long. One per process.
+/// Decides whether a node may serve its slots, and for how long. One instance per process.
 #[derive(Debug)]
 pub struct Authority {
     standing: Standing,
     valid_until: Now,
-    /// Send time of the latest question to which etcd showed the slots.
+    /// Send time of the latest question in answer to which etcd showed the slots.
     etcd: Option<Now>,
-    /// Like `etcd`, but only while no node could claim a slot: etcd held the registration, or accepted no claims.
+    /// Like `etcd`, but updated only while no node could claim a slot, because etcd held the registration or accepted
+    /// no claims.
     protected: Option<Now>,
     /// End of the last gap between ticks.
     gap: Option<Now>,
-    /// Time when this node was last alone.
+    /// Time at which this node was last alone.
     alone_at: Option<Now>,
     held_until: Option<Now>,
-    /// Time when the node began to announce that it serves, in order to return without a registration.
+    /// Time at which the node began to announce that it serves, in order to return without a registration.
     announced: Option<Now>,
-    /// Whether the last permission to admit expired without renewal, so that others may have claimed the slots.
+    /// Whether the last permission to admit clients expired without renewal, so that others may have claimed the slots.
     lapsed: bool,
     spans: Spans,
 }
 
-/// State of the node on which `Authority::decide` bases its decision.
+/// The node's state on which `Authority::decide` bases its decision.
 #[derive(Clone, Copy, Debug)]
 pub struct Grounds {
     /// Send time of the latest question that a peer answered.
     pub peers: Option<Now>,
-    /// Whether this process can reach etcd, directly or through a peer that answers.
+    /// Whether this process can reach etcd, either directly or through a peer that answers.
     pub etcd_is_near: bool,
-    /// Start of the registration's lease, according to the last acknowledged keepalive.
+    /// Start of the registration's lease, based on the last acknowledged keepalive.
     pub lease: Option<Now>,
-    /// Whether etcd is full and thus accepts no registrations or claims.
+    /// Whether etcd is full and therefore accepts no registrations or claims.
     pub is_full: bool,
     /// Whether every other registered node answers this one.
     pub has_all_peers: bool,
@@ -62,20 +63,20 @@ pub struct Grounds {
     pub may_be_taken: bool,
 }
 
-/// Reason why a node does or does not serve its slots.
+/// Reason for which a node does or does not serve its slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// Never registered; serves nothing.
+    /// The node has never registered and serves nothing.
     Starting,
-    /// etcd or a peer answers.
+    /// etcd or a peer answers the node.
     Answered,
-    /// No answers, but no other node can claim its slots, so it continues to serve.
+    /// Nobody answers, but no other node can claim this node's slots, so it continues to serve.
     Exception,
-    /// Paused earlier; waiting for one round of questions.
+    /// The node was paused and is waiting for one round of questions to complete.
     Asking,
-    /// No answers, and other nodes may claim its slots.
+    /// Nobody answers, and other nodes may claim this node's slots.
     Alone,
-    /// Alone twice in a short time; waits although others answer.
+    /// The node was alone twice in a short time, and waits although others answer.
     Held,
 }
 
@@ -97,7 +98,7 @@ impl Authority {
         }
     }
 
-    /// Sets the time spans for the lease granted by etcd.
+    /// Sets the time spans according to the lease granted by etcd.
     pub fn set_spans(&mut self, spans: Spans) {
         self.spans = spans;
     }
@@ -108,7 +109,7 @@ impl Authority {
         self.valid_until
     }
 
-    /// Reason why the node does or does not serve its slots.
+    /// Returns the reason why the node does or does not serve its slots.
     #[must_use]
     pub fn standing(&self) -> Standing {
         self.standing
@@ -121,13 +122,13 @@ impl Authority {
         }
     }
 
-    /// Discards etcd's answers because it has a different history.
+    /// Discards etcd's answers, because etcd showed a different history.
     pub fn lose_etcd(&mut self) {
         self.etcd = None;
         self.protected = None;
     }
 
-    /// Send time of the latest question to which etcd showed the slots.
+    /// Returns the send time of the latest question in answer to which etcd showed the slots.
     #[must_use]
     pub fn etcd_asked(&self) -> Option<Now> {
         self.etcd
@@ -140,14 +141,14 @@ impl Authority {
             .is_some_and(|asked| now.since(asked) <= HAS_ETCD_MS)
     }
 
-    /// Whether etcd's last answer showing the slots is older than a lease, so that slots may have moved since.
+    /// Whether etcd last showed the slots more than a lease ago, so that slots may have moved since.
     #[must_use]
     pub fn is_outdated(&self, now: Now) -> bool {
         self.etcd
             .is_none_or(|asked| now.since(asked) > self.spans.lease_ms())
     }
 
-    /// Records a registration, whether first or renewed.
+    /// Records a registration, whether new or renewed.
     pub fn registers(&mut self) {
         if self.standing == Standing::Starting {
             self.standing = Standing::Alone;
@@ -166,7 +167,7 @@ impl Authority {
         }
     }
 
-    /// Decides until when the node may admit clients. Returns `true` if it has just become alone.
+    /// Decides until when the node may admit clients. Returns `true` if the node has just become alone.
     pub fn decide(&mut self, grounds: &Grounds, now: Now) -> bool {
         let may_be_taken = grounds.may_be_taken;
         self.announce(grounds, now);
@@ -210,9 +211,9 @@ impl Authority {
         self.announced = announces.then_some(since);
     }
 
-    /// Extends `protected`: etcd's answers count while no node can claim a slot, since a claim waits for a lease after
-    /// the last keepalive. A full etcd accepts no claims, but may do so once space is freed; by then, a returning node
-    /// has announced that it serves, and etcd has shown the slots since.
+    /// Extends `protected`. etcd's answers count while no node can claim a slot, since a claim waits for a lease after
+    /// the last keepalive. A full etcd accepts no claims, but may do so again once space is freed; by then, a returning
+    /// node has announced that it serves, and etcd has shown the slots since.
     fn protect(&mut self, grounds: &Grounds) {
         let asked = match (grounds.lease, self.announced) {
             (Some(lease), _) => self.etcd.min(Some(lease)),
@@ -222,15 +223,15 @@ impl Authority {
         self.protected = self.protected.max(asked);
     }
 
-    /// Send time of the latest question whose answer permits admission.
+    /// Returns the send time of the latest question whose answer permits the node to admit clients.
     fn answered(&self, grounds: &Grounds) -> Option<Now> {
         let counts = !self.lapsed || !grounds.etcd_is_near;
         self.protected.max(grounds.peers.filter(|_| counts))
     }
 
-    /// Whether this node announces to others that it serves, or is about to.
+    /// Whether this node tells others that it serves, or is about to.
     ///
-    /// For a node that returns while etcd accepts no registrations, this announcement is the only protection: etcd may
+    /// If a node returns while etcd accepts no registrations, this announcement is its only protection, since etcd may
     /// accept claims again at any time.
     #[must_use]
     pub fn says_that_it_serves(&self, now: Now) -> bool {

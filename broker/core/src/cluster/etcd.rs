@@ -1,6 +1,6 @@
-//! etcd as seen by one node: calls in flight, their replies and the watch.
+//! etcd as seen by one node: calls in flight, replies and the watch.
 //!
-//! Slots, registrations and members at known revisions are kept in [`etcd_view`](crate::cluster::etcd_view).
+//! Slots, registrations and members at known revisions are stored in [`etcd_view`](crate::cluster::etcd_view).
 
 use crate::cluster::etcd_calls::{Purpose, UnderWay};
 use crate::cluster::limits::Spans;
@@ -57,8 +57,8 @@ impl Cluster {
         }
     }
 
-    /// Whether a reply shows a different history: a linearizable reply is never older than what was known when the call
-    /// was sent.
+    /// Whether a reply shows a different history: within one history, a linearizable reply is never older than what was
+    /// known when the call was sent.
     fn is_other_history(&mut self, call: &UnderWay, revision: Revision, etcd: EtcdId) -> bool {
         let is_other = revision < call.known || self.view.etcd().is_some_and(|known| known != etcd);
         if is_other {
@@ -162,8 +162,8 @@ impl Cluster {
         }
     }
 
-    /// Handles the end of the watch. The cause may also have changed etcd's history, so the next watch begins with a
-    /// read.
+    /// Handles the end of the watch. Whatever ended it may also have changed etcd's history, so the next watch begins
+    /// with a read.
     pub(crate) fn watch_ended(&mut self, watch: WatchId, now: Now) {
         if self.calls.watch() == Some(watch) && !self.obstacles.other_history {
             self.calls.close_watch();

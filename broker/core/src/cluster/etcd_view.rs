@@ -1,4 +1,5 @@
-//! A node's view of etcd's keys: for each key the highest revision wins, whether from a read, a watch or a peer.
+//! A node's view of etcd's keys. For each key, the highest revision wins, whether it comes from a read, a watch or a
+//! peer.
 
 use crate::cluster::limits::{NODES_MAX, PROGRESS_GAP_MS};
 use crate::cluster::types::{
@@ -7,33 +8,33 @@ use crate::cluster::types::{
 };
 use crate::time::Now;
 
-/// Slots, registrations and members as known to one node. One per process.
+/// The slots, registrations and members known to one node. One instance per process.
 ///
-/// `complete ≤ newest`: every change up to `complete` is applied, while individual slots may be known at later
+/// `complete ≤ newest`: every change up to `complete` has been applied, while individual slots may be known at later
 /// revisions.
 #[derive(Debug)]
 pub struct View {
     slots: Vec<SlotRecord>,
     nodes: Vec<NodeView>,
-    /// Keys of nodes, indexed by node; only as many as were set.
+    /// Keys of nodes, indexed by node number; contains only keys that have been set.
     keys: Vec<NodeKey>,
     complete: Revision,
     newest: Revision,
     etcd: Option<EtcdId>,
-    /// Slots whose record changed since [`Self::take_changed`], with the previous record.
+    /// Slots whose record has changed since the last call of [`Self::take_changed`], with the previous record.
     changed: Vec<(Slot, SlotRecord)>,
     currency: Currency,
     first_registration: Option<Now>,
 }
 
-/// Known state of one node.
+/// State known about one node.
 #[derive(Clone, Copy, Debug, Default)]
 struct NodeView {
     roster: Option<(RosterState, Address)>,
     roster_as_of: Revision,
     registration: Option<Registration>,
     registration_as_of: Revision,
-    /// Time since which the node is known to have no registration, or only one of another cluster.
+    /// Time since which the node is known to have no registration, or only one that belongs to another cluster.
     absent_since: Option<Now>,
 }
 
@@ -45,7 +46,7 @@ struct Currency {
 }
 
 impl View {
-    /// Creates an empty view of `slots` slots, with the highest revision seen before the restart.
+    /// Creates an empty view of `slots` slots, with the highest revision seen before the process restarted.
     #[must_use]
     pub fn new(slots: u16, newest: Revision, etcd: Option<EtcdId>) -> Self {
         Self {
@@ -61,13 +62,13 @@ impl View {
         }
     }
 
-    /// Records of all slots, in order.
+    /// Returns the records of all slots, in order.
     #[must_use]
     pub fn slots(&self) -> &[SlotRecord] {
         &self.slots
     }
 
-    /// Record of a slot; an unknown slot is reported as having no owner.
+    /// Returns the record of a slot; an unknown slot is reported as having no owner.
     #[must_use]
     pub fn slot(&self, slot: Slot) -> SlotRecord {
         self.slots.get(slot.index()).copied().unwrap_or_default()
@@ -96,39 +97,39 @@ impl View {
         self.newest = self.newest.max(revision);
     }
 
-    /// Membership state of a node in the roster.
+    /// Returns a node's membership state in the roster.
     #[must_use]
     pub fn roster(&self, node: NodeId) -> Option<RosterState> {
         self.node(node).roster.map(|(state, _)| state)
     }
 
-    /// Address in a node's roster entry.
+    /// Returns the address in a node's roster entry.
     #[must_use]
     pub fn address(&self, node: NodeId) -> Option<Address> {
         self.node(node).roster.map(|(_, address)| address)
     }
 
-    /// Revision to compare a node's membership with in a transaction; 0 if it has none.
+    /// Revision with which a transaction must compare a node's membership; 0 if the node is not a member.
     #[must_use]
     pub fn roster_at(&self, node: NodeId) -> Revision {
         let known = self.node(node);
         known.roster.map_or(Revision(0), |_| known.roster_as_of)
     }
 
-    /// Registration of a node, if it belongs to this cluster.
+    /// Returns the registration of a node, if it belongs to this cluster.
     #[must_use]
     pub fn registration(&self, node: NodeId) -> Option<Registration> {
         self.written(node)
             .filter(|registration| registration.kinship == Kinship::Peer)
     }
 
-    /// Registration stored in etcd under a node's name, whether or not it belongs to this cluster.
+    /// Returns the registration stored in etcd under a node's name, whether or not it belongs to this cluster.
     #[must_use]
     pub fn written(&self, node: NodeId) -> Option<Registration> {
         self.node(node).registration
     }
 
-    /// Registrations that are ignored because their processes belong to another cluster.
+    /// Returns the registrations that are ignored because their processes belong to another cluster.
     pub fn strangers(&self) -> impl Iterator<Item = (NodeId, Registration)> {
         self.nodes().filter_map(|node| {
             let written = self.written(node)?;
@@ -136,21 +137,21 @@ impl View {
         })
     }
 
-    /// Registration of this incarnation of a node.
+    /// Returns the registration of this incarnation of a node.
     #[must_use]
     pub fn registered(&self, owner: Owner) -> Option<Registration> {
         self.registration(owner.node)
             .filter(|registration| registration.incarnation == owner.incarnation)
     }
 
-    /// Revision to compare a node's registration with in a transaction; 0 if it has none.
+    /// Revision with which a transaction must compare a node's registration; 0 if there is none.
     #[must_use]
     pub fn registration_at(&self, node: NodeId) -> Revision {
         self.written(node)
             .map_or(Revision(0), |registration| registration.revision)
     }
 
-    /// Revision to compare a watched key with in a transaction; 0 if it is absent.
+    /// Revision with which a transaction must compare a watched key; 0 if the key is absent.
     #[must_use]
     pub fn at(&self, key: Key) -> Revision {
         match key {
@@ -161,26 +162,26 @@ impl View {
         }
     }
 
-    /// All nodes named by any key.
+    /// Returns all nodes named by any key.
     pub fn nodes(&self) -> impl Iterator<Item = NodeId> + use<> {
         (0..self.nodes.len()).map(|index| NodeId(u16::try_from(index).unwrap_or(u16::MAX)))
     }
 
-    /// Sets a node's key; those of nodes with lower numbers must be set first.
+    /// Sets a node's key. The keys of nodes with lower numbers must be set first.
     pub fn set_key(&mut self, node: NodeId, key: NodeKey) {
         if node.index() == self.keys.len() && node.index() < NODES_MAX {
             self.keys.push(key);
         }
     }
 
-    /// Key that identifies a node consistently on all nodes; defaults to its number.
+    /// Returns the key that identifies a node in the same way on all nodes; defaults to the node's number.
     #[must_use]
     pub fn key(&self, node: NodeId) -> NodeKey {
         let key = self.keys.get(node.index()).copied();
         key.unwrap_or_else(|| NodeKey(node.0.into()))
     }
 
-    /// Time when this process first saw any registration, including its own.
+    /// Returns the time at which this process first saw any registration, including its own.
     #[must_use]
     pub fn first_registration(&self) -> Option<Now> {
         self.first_registration
@@ -196,7 +197,7 @@ impl View {
         until.since(absent.max(self.currency.since))
     }
 
-    /// Records that the watch has delivered all changes up to `asked`, the time its progress was requested.
+    /// Records that the watch has delivered all changes up to `asked`, the time at which its progress was requested.
     pub fn current_at(&mut self, asked: Now) {
         match self.currency.until {
             Some(until) if asked.since(until) <= PROGRESS_GAP_MS => {
@@ -206,7 +207,7 @@ impl View {
         }
     }
 
-    /// Records that the view may have missed changes before `now`; absence is counted from then on.
+    /// Records that the view may have missed changes before `now`. Absence is counted from `now` on.
     pub fn renew_currency(&mut self, now: Now) {
         self.currency = Currency {
             since: now,
@@ -219,7 +220,7 @@ impl View {
         self.currency.until = None;
     }
 
-    /// Applies all keys as of one revision. Keys not listed are absent.
+    /// Applies all keys as of one revision. Keys that are not listed are absent.
     pub fn apply_snapshot(&mut self, snapshot: &Snapshot, now: Now) {
         self.etcd = Some(snapshot.etcd);
         self.raise(snapshot.revision);
@@ -251,7 +252,7 @@ impl View {
         self.complete = self.complete.max(snapshot.revision);
     }
 
-    /// Applies changes from the watch that follow [`Self::complete`].
+    /// Applies changes that were delivered by the watch and follow [`Self::complete`].
     pub fn apply_changes(&mut self, changes: &[Change], now: Now) {
         for change in changes {
             self.apply(change, now);
@@ -273,7 +274,7 @@ impl View {
         self.complete = self.complete.max(revision);
     }
 
-    /// Applies a slot's record from any source; the higher epoch wins.
+    /// Applies a slot's record from any source. The higher epoch wins.
     pub fn learn(&mut self, slot: Slot, record: SlotRecord) {
         let Some(known) = self.slots.get_mut(slot.index()) else {
             return;
@@ -288,12 +289,13 @@ impl View {
         }
     }
 
-    /// Slots whose record changed since the last call, with the previous record; a slot may occur more than once.
+    /// Returns the slots whose record has changed since the last call, with the previous record. A slot may occur more
+    /// than once.
     pub fn take_changed(&mut self) -> Vec<(Slot, SlotRecord)> {
         std::mem::take(&mut self.changed)
     }
 
-    /// Slots with an epoch after `complete`, for a peer that knows everything up to it.
+    /// Returns the slots with an epoch after `complete`, for a peer that knows everything up to that revision.
     #[must_use]
     pub fn changes_after(&self, complete: Revision) -> Vec<(Slot, SlotRecord)> {
         if self.newest <= complete {
@@ -306,8 +308,8 @@ impl View {
             .collect()
     }
 
-    /// Whether a snapshot lacks a slot or contains it at a lower epoch than was known at revision `known`; slot keys
-    /// are never deleted.
+    /// Whether a snapshot lacks a slot, or contains a slot at a lower epoch than was known at revision `known`. Since
+    /// slot keys are never deleted, such a snapshot shows another history.
     #[must_use]
     pub fn contradicts(&self, snapshot: &Snapshot, known: Revision) -> bool {
         let mut shown = vec![Epoch::default(); self.slots.len()];
@@ -389,7 +391,8 @@ impl View {
         }
     }
 
-    /// State of a node, added if needed; `None` beyond [`NODES_MAX`], a limit that the driver's list respects.
+    /// Returns the state of a node, adding it if needed; `None` beyond [`NODES_MAX`], which the driver's list never
+    /// exceeds.
     fn grow(&mut self, node: NodeId) -> Option<&mut NodeView> {
         if node.index() >= NODES_MAX {
             return None;

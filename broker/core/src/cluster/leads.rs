@@ -1,13 +1,13 @@
-//! Clients that are forwarded over links to the owners of their channels, and the closing of those whose channel has
-//! moved or whose node is shutting down.
+//! Clients that are forwarded over links to the owners of their channels; closes clients whose channel has moved or
+//! whose node is shutting down.
 //!
 //! An idle client learns nothing from an owner that hangs or has crashed, so a client is closed when the slot map names
-//! another owner. The former owner, if able, has already closed it: an owner closes its connections before it gives a
-//! slot away, and when it wakes up after others claimed one. Comparing the owner's number is therefore sufficient: an
-//! owner that lost and regained a slot has closed its earlier streams.
+//! another owner. The former owner, if it is able to, has closed the client already: an owner closes its connections
+//! before it gives a slot away, and when it resumes after others have claimed one. Comparing the owner's number is
+//! therefore sufficient: an owner that lost and regained a slot has closed its earlier streams.
 //!
-//! Closed clients reconnect at once. Closing is spread over time, masters first, so that viewers find them when they
-//! reconnect.
+//! Closed clients reconnect at once. Closing is spread over time, with masters first, so that viewers find them when
+//! they reconnect.
 
 use crate::cluster::limits::{GIVEN_CLOSE_MS, LOST_CLOSE_MS};
 use crate::cluster::slot_maps::SlotMap;
@@ -16,19 +16,19 @@ use crate::time::Now;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Clients of a shard that are served by other nodes, by number.
+/// Clients of a shard that are served by other nodes, by client number.
 #[derive(Debug, Default)]
 pub struct Leads {
     /// Forwarding target of each client, until it is closed.
     leads: BTreeMap<u32, Lead>,
-    /// Clients whose channel is still owned by the node they are forwarded to, according to this node's view; grouped
-    /// by slot and owner.
+    /// Clients whose channel, as known to this node, still belongs to the node to which they are forwarded, grouped by
+    /// slot and owner.
     groups: BTreeMap<(Slot, NodeId), BTreeSet<(bool, u32)>>,
     /// Groups of clients to close, oldest first.
     leaving: VecDeque<Leaving>,
     /// Clients being closed.
     closing: BTreeSet<u32>,
-    /// The slot map's number of owner changes at the last check.
+    /// The slot map's count of owner changes at the last check.
     changes: u64,
 }
 
@@ -37,13 +37,13 @@ pub struct Leads {
 pub struct Lead {
     /// Slot of the client's channel.
     pub slot: Slot,
-    /// Node that the client is forwarded to.
+    /// The node to which the client is forwarded.
     pub node: NodeId,
     /// Whether the client is the channel's master.
     pub is_master: bool,
 }
 
-/// Reason why a client is closed.
+/// Reason for which a client is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseCause {
     /// The channel has moved to another node.
@@ -58,13 +58,13 @@ struct Leaving {
     cause: CloseCause,
     began: Now,
     span_ms: u64,
-    /// Numbers of the clients, in closing order.
+    /// Client numbers, in the order in which the clients are closed.
     places: Vec<u32>,
     closed: usize,
 }
 
 impl Leads {
-    /// Adds a forwarded client; its owner may have lost the slot already.
+    /// Adds a forwarded client. The owner may already have lost the slot.
     pub fn enter(&mut self, place: u32, lead: Lead, map: &SlotMap, now: Now) {
         self.leave(place);
         self.leads.insert(place, lead);
@@ -75,7 +75,7 @@ impl Leads {
         }
     }
 
-    /// Removes a client, if present.
+    /// Removes a client, if it is present.
     pub fn leave(&mut self, place: u32) {
         self.closing.remove(&place);
         let Some(Lead {
@@ -94,8 +94,8 @@ impl Leads {
         }
     }
 
-    /// Finds clients whose channel has moved to another node, if the map has changed. Takes time proportional to the
-    /// number of slots in use.
+    /// If the map has changed, finds the clients whose channel has moved to another node. Takes time proportional to
+    /// the number of slots in use.
     pub fn follow(&mut self, map: &SlotMap, now: Now) {
         if map.changes() != self.changes {
             self.look(map, now);
@@ -117,7 +117,7 @@ impl Leads {
         }
     }
 
-    /// Schedules closing of clients whose link to the owner failed, as if the owner had lost its slots.
+    /// Schedules the closing of clients whose link to the owner failed, as if the owner had lost its slots.
     pub fn lose(&mut self, places: &[u32], now: Now) {
         let mut lost = Vec::new();
         for place in places {
@@ -137,7 +137,7 @@ impl Leads {
         self.close(CloseCause::Lost, lost, (now, LOST_CLOSE_MS));
     }
 
-    /// Schedules closing of all clients, spread over `span_ms`, because this node is shutting down.
+    /// Schedules the closing of all clients, spread over `span_ms`, because this node is shutting down.
     pub fn leave_all(&mut self, span_ms: u64, now: Now) {
         let all = std::mem::take(&mut self.groups).into_values().flatten();
         self.close(CloseCause::Drain, all.collect(), (now, span_ms));
@@ -168,7 +168,7 @@ impl Leads {
         self.leads.is_empty() && self.closing.is_empty()
     }
 
-    /// Returns the next client due to be closed by `now`, and why.
+    /// Returns the next client that is due to be closed by `now`, and the reason.
     pub fn next(&mut self, now: Now) -> Option<(u32, CloseCause)> {
         loop {
             let leaving = self
@@ -197,16 +197,16 @@ impl Leads {
         })
     }
 
-    /// Time when the next client is to be closed.
+    /// Time at which the next client is due to be closed.
     #[must_use]
     pub fn next_due(&self) -> Option<Now> {
         self.leaving.iter().map(Leaving::due).min()
     }
 
-    /// Checks that each client either is listed under its owner or will be closed.
+    /// Checks that each client is either listed under its owner or scheduled to be closed.
     ///
     /// # Panics
-    /// Panics if a client is neither listed nor scheduled for closing.
+    /// Panics if a client is neither listed nor scheduled to be closed.
     pub fn invariants(&self) {
         let mut listed = 0;
         for ((slot, node), group) in &self.groups {
@@ -236,7 +236,7 @@ impl Leads {
 }
 
 impl Leaving {
-    /// Time when the next client is to be closed.
+    /// Time at which the next client of the group is due to be closed.
     fn due(&self) -> Now {
         let all = self.places.len().max(1) as u64;
         self.began.after(self.span_ms * self.closed as u64 / all)

@@ -1,5 +1,6 @@
 //! A link: one connection between two nodes, with a stream for each client of the *front* whose channel belongs to
-//! the *owner*. Contains buffering, framing and protocol rules without sockets; [`Link`] is one end, as front or owner.
+//! the *owner*. Contains buffering, framing and protocol rules but no sockets; [`Link`] is one end, either the front or the
+//! owner.
 //!
 //! ```text
 //!  client ◄── kernel ── inbox, took, sent, unacknowledged ──┐                  ┌── inbox, took ──► session
@@ -7,8 +8,8 @@
 //!                                                          front              owner
 //! ```
 //! In each turn, the edge calls [`Link::stood_still`] if it was paused; [`Link::read`] with everything received, and
-//! [`Link::poll`] until `None` after each input; [`Link::tick`]; then [`Link::write`] once, if the previous write has
-//! completed.
+//! [`Link::poll`] after each input until it returns `None`; [`Link::tick`]; then [`Link::write`] once, if the previous
+//! write has completed.
 //!
 //! * **Credit is acknowledgement.** A stream has at most a window of bytes that its receiver has not acknowledged; a
 //!   client's bytes are acknowledged by its machine. So the owner knows what a dead link, front or client leaves
@@ -23,8 +24,8 @@
 //!   gave the link up has returned the messages that are in the front's buffers, and answers with a reset. The same
 //!   holds for a suspect link.
 //!
-//! Stream ids increase and are never reused on a link. A frame for an ended stream is ignored; one that is out of
-//! bounds or for a stream that never existed is a [`Fault`], which ends the link.
+//! Stream ids increase and are never reused on a link. A frame for an ended stream is ignored. A frame that is out of
+//! bounds, or is for a stream that never existed, is a [`Fault`], which ends the link.
 
 mod events;
 mod figures;
@@ -49,34 +50,35 @@ use stream::Stream;
 #[derive(Debug)]
 pub struct Link {
     role: Role,
-    /// Maximum number of unacknowledged bytes from the local side of a stream.
+    /// Maximum number of unacknowledged bytes that the local side of a stream may have sent.
     window: u32,
-    /// Boxed because ever-increasing ids leave the tree's nodes half full.
+    /// Streams by id; boxed because ever-increasing ids leave the tree's nodes half full.
     streams: BTreeMap<u32, Box<Stream>>,
-    /// Highest stream id used.
+    /// Highest stream id used so far.
     newest: u32,
     reader: Reader,
     pulse: Pulse,
-    /// PING, PONG and AWAY to send in the next write.
+    /// PING, PONG and AWAY frames to send in the next write.
     ping: Option<u64>,
     pong: Option<u64>,
     owes_away: bool,
     is_away: bool,
-    /// Queues of streams with control frames and of streams with data to frame; each stream at most once, possibly
-    /// after its removal.
+    /// Queues of streams with control frames and of streams with data to frame. Each stream occurs at most once,
+    /// possibly even after its removal.
     controls: VecDeque<u32>,
     pieces: VecDeque<u32>,
-    /// Calls that only need to send END: sent with other frames, or after [`LINK_QUIET_MS`].
+    /// Streams of calls that only need to send END, which is sent together with other frames or after
+    /// [`LINK_QUIET_MS`].
     quiet: Vec<u32>,
     quiet_since: Option<Now>,
     /// Streams with unacknowledged bytes, sorted by the time of the next query to the kernel.
     sweep: BTreeSet<(Now, u32)>,
-    /// Streams whose local side waits for buffer space used by other streams.
+    /// Streams whose local side is waiting for buffer space that other streams use.
     starved: VecDeque<u32>,
-    /// Bytes buffered for local sides, and bytes from local sides not yet framed.
+    /// Number of bytes buffered for local sides, and number of bytes from local sides that have not been framed yet.
     held: usize,
     waiting: usize,
-    /// Unacknowledged bytes from local sides.
+    /// Number of unacknowledged bytes from local sides.
     unconfirmed: u64,
     waiting_max: usize,
     empty_since: Option<Now>,
@@ -84,7 +86,7 @@ pub struct Link {
     death: Option<Death>,
 }
 
-/// Side of a link.
+/// The side of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Accepts the clients' connections and opens streams.
@@ -95,7 +97,7 @@ pub enum Role {
 
 impl Link {
     /// Creates one end of a link after the exchange of hellos. `window` is the maximum number of unacknowledged bytes
-    /// from the local side of a stream, at most [`LINK_WINDOW_BYTES`].
+    /// that the local side of a stream may have sent, at most [`LINK_WINDOW_BYTES`].
     #[must_use]
     pub fn new(role: Role, window: u32, now: Now) -> Self {
         Self {
@@ -127,7 +129,7 @@ impl Link {
 
     // The connection.
 
-    /// Reads bytes from the other side, split at any position.
+    /// Reads bytes from the other side; frames may be split at any position.
     pub fn read(&mut self, bytes: &[u8], now: Now) {
         if !bytes.is_empty() {
             self.pulse.heard(now);
@@ -149,7 +151,7 @@ impl Link {
         self.reader = reader;
     }
 
-    /// Ends the link after its connection was lost.
+    /// Ends the link after its connection has been lost.
     pub fn broke(&mut self, why: Death) {
         if self.death.is_none() {
             self.death = Some(why);
@@ -162,8 +164,8 @@ impl Link {
         self.pulse.stood_still(span_ms, now);
     }
 
-    /// Ends a turn after everything received was read: checks the other side's liveness, and starts due queries to
-    /// clients' kernels.
+    /// Ends a turn after everything received has been read: checks the other side's liveness, and starts queries to
+    /// clients' kernels that are due.
     pub fn tick(&mut self, now: Now) {
         if self.death.is_some() {
             return;
@@ -271,13 +273,13 @@ impl Link {
         self.events.pop_front()
     }
 
-    /// Whether the link is suspect: the other side is silent, and no streams can be opened.
+    /// Whether the link is suspect, that is, the other side is silent and no streams can be opened.
     #[must_use]
     pub fn is_doubtful(&self) -> bool {
         self.pulse.is_doubtful()
     }
 
-    /// Stops opening streams; existing ones continue.
+    /// Stops opening streams; existing streams continue.
     pub fn leave(&mut self) {
         self.owes_away |= !std::mem::replace(&mut self.is_away, true);
     }
@@ -291,8 +293,8 @@ impl Link {
 
     // Local side of a stream. Ids of ended streams are ignored.
 
-    /// On the front, opens a stream for a client of `account` with its complete `request`, at least one byte, and
-    /// returns the stream's id.
+    /// On the front, opens a stream for a client of `account` with the client's complete `request`, which is at least
+    /// one byte long, and returns the stream's id.
     ///
     /// # Errors
     /// Returns an error if no stream may be opened on this link.
@@ -316,7 +318,7 @@ impl Link {
     /// On the front, checks whether a stream may be opened.
     ///
     /// # Errors
-    /// Returns the reason why none may be opened.
+    /// Returns the reason why no stream may be opened.
     pub fn accepts(&self) -> Result<(), Refused> {
         let is_full = self.streams.len() >= LINK_STREAMS_MAX || self.waiting >= self.waiting_max;
         for (refuses, why) in [
@@ -332,7 +334,7 @@ impl Link {
         Ok(())
     }
 
-    /// Number of bytes that the local side may push. If 0, [`Event::Room`] follows.
+    /// Number of bytes that the local side may push. If this is 0, [`Event::Room`] follows later.
     pub fn room(&mut self, id: u32) -> usize {
         let left = self.waiting_max.saturating_sub(self.waiting);
         let Some(stream) = self.streams.get_mut(&id) else {
@@ -345,21 +347,22 @@ impl Link {
         room
     }
 
-    /// Pushes bytes from the local side, at most [`Link::room`]. `whole` states whether they complete a WebSocket
+    /// Pushes bytes from the local side, at most [`Link::room`]. `whole` states whether the bytes complete a WebSocket
     /// frame. If [`Link::is_unconfirmed`], a front must first report the kernel's count of unacknowledged bytes, so
-    /// that the owner knows what the client had acknowledged when it sent these bytes.
+    /// that the owner knows what the client had acknowledged when it sent the bytes.
     pub fn push(&mut self, id: u32, bytes: &[u8], whole: bool) {
         self.change(id, |stream| stream.outgoing.push(bytes, whole));
     }
 
-    /// Bytes to deliver to the local side. Empty while a front does not know whether the owner has given up the link.
+    /// Bytes to deliver to the local side. Empty on a front while it is unknown whether the owner has given up the
+    /// link.
     #[must_use]
     pub fn inbox(&self, id: u32) -> &[u8] {
         let stream = self.streams.get(&id).filter(|_| !self.is_fenced());
         stream.map_or(&[], |stream| stream.incoming.held())
     }
 
-    /// Consumes the first `bytes` of the inbox.
+    /// Removes the first `bytes` bytes from the inbox.
     pub fn took(&mut self, id: u32, bytes: usize) {
         let session_window = Some(self.window).filter(|_| self.role == Role::Owner);
         self.change(id, |stream| {
@@ -369,8 +372,8 @@ impl Link {
         });
     }
 
-    /// On the front, records that the client's kernel accepted the oldest `bytes` taken from the inbox, as `wire` bytes
-    /// on the wire.
+    /// On the front, records that the client's kernel accepted the oldest `bytes` taken from the inbox, which occupy
+    /// `wire` bytes on the wire.
     pub fn sent(&mut self, id: u32, bytes: usize, wire: usize, now: Now) {
         let Some(stream) = self.streams.get_mut(&id).filter(|stream| stream.takes()) else {
             return;
@@ -393,7 +396,8 @@ impl Link {
         stream.is_some_and(|stream| stream.incoming.oldest().is_some())
     }
 
-    /// On the front, sets the kernel's count of unacknowledged bytes on the wire; an overestimate is safe.
+    /// On the front, sets the number of bytes on the wire that the client has not acknowledged, according to the
+    /// kernel. An overestimate is safe.
     pub fn unacknowledged(&mut self, id: u32, bytes: u64, round_trip_ms: u32) {
         self.change(id, |stream| {
             stream.incoming.confirm_wire(bytes, round_trip_ms);
@@ -415,26 +419,27 @@ impl Link {
     }
 
     /// On the front, ends a stream because the client's channel has moved or this node is shutting down. The client
-    /// receives [`Event::Ended`], as if the link had died, and the owner a reset.
+    /// receives [`Event::Ended`], as if the link had died, and the owner receives a reset.
     pub fn lose(&mut self, id: u32) {
         let role = self.role;
         self.change(id, |stream| stream.lose(role));
         self.end(id, How::Reset);
     }
 
-    /// Number of pushed bytes not yet acknowledged; 0 for an ended stream.
+    /// Number of pushed bytes that have not been acknowledged; 0 for an ended stream.
     #[must_use]
     pub fn unconfirmed(&self, id: u32) -> u64 {
         let stream = self.streams.get(&id);
         stream.map_or(0, |stream| stream.outgoing.unconfirmed())
     }
 
-    /// Limits the number of bytes from local sides that wait to be framed, if links share [`LINK_WAITING_BYTES_MAX`].
+    /// Limits the number of bytes from local sides that wait to be framed, for use when links share
+    /// [`LINK_WAITING_BYTES_MAX`].
     pub fn bound_waiting(&mut self, bytes: usize) {
         self.waiting_max = bytes.min(LINK_WAITING_BYTES_MAX);
     }
 
-    /// Checks the totals and each stream's offsets.
+    /// Checks the totals and the offsets of each stream.
     ///
     /// # Panics
     /// Panics if a total or an offset is inconsistent.
@@ -562,7 +567,7 @@ impl Link {
 
     // Steps of one stream.
 
-    /// Modifies a stream and updates everything derived from it: totals, queues, events and its removal.
+    /// Modifies a stream and updates everything that depends on it: totals, queues, events and the stream's removal.
     fn change<R>(&mut self, id: u32, step: impl FnOnce(&mut Stream) -> R) -> Option<R> {
         let stream = self.streams.get_mut(&id)?;
         self.held -= stream.incoming.held().len();
@@ -656,8 +661,8 @@ impl Link {
     }
 
     /// Frees space when a limit is reached: closes the largest streams of the account with the most buffered bytes
-    /// until a 64th of its bytes is free. With many small streams, closing one at a time would require a full scan for
-    /// each further message.
+    /// until a 64th of the account's bytes is free. Closing streams one at a time would require a full scan for each
+    /// further message if there are many small streams.
     pub fn end_slowest(&mut self) {
         let held = |stream: &Stream| stream.incoming.held().len();
         let mut accounts: BTreeMap<u64, usize> = BTreeMap::new();
@@ -682,7 +687,7 @@ impl Link {
 
     // The link.
 
-    /// Whether received bytes may predate a pause and are withheld.
+    /// Whether received bytes are withheld because they may have been sent before a pause.
     fn is_fenced(&self) -> bool {
         self.role == Role::Front && self.pulse.is_fenced()
     }
@@ -704,7 +709,7 @@ impl Link {
         unbegun.into_iter().for_each(|id| self.bury(id));
     }
 
-    /// Ends and removes a stream without involving the other side.
+    /// Ends and removes a stream without notifying the other side.
     fn bury(&mut self, id: u32) {
         let role = self.role;
         self.change(id, |stream| stream.lose(role));

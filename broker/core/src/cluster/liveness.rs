@@ -1,21 +1,21 @@
-//! Answers of other nodes, and detection of nodes that do not answer.
+//! Answers from other nodes, and detection of nodes that do not answer.
 //!
-//! Only answers count, each from the time its question was *sent*: receiving a question proves nothing, since old ones
-//! may linger in socket buffers. For claiming a slot, an owner's statements count from their *arrival*. Both rules err
-//! on the safe side.
+//! Only answers count, and each counts from the time at which its question was *sent*. Receiving a question proves
+//! nothing, since old questions may linger in socket buffers. For claiming a slot, however, the owner's statements
+//! count from their *arrival*. Both rules err on the safe side.
 
 use crate::cluster::limits::{ANNOUNCED_GAP_MS, NODES_MAX, Spans};
 use crate::cluster::message::{Answer, Held};
 use crate::cluster::types::{Epoch, Incarnation, NodeId, Slot};
 use crate::{cluster::etcd_view::View, time::Now};
 
-/// State of a node's peers, as learned from their answers. One per process.
+/// State of a node's peers, as learned from their answers. One instance per process.
 #[derive(Debug)]
 pub struct Silence {
     peers: Vec<Peer>,
     /// Epoch and arrival time of the last answer that reported each slot as served, indexed by slot.
     served: Vec<Option<(Epoch, Now)>>,
-    /// Time of the last pause's end; questions sent before it do not count.
+    /// End of the last pause. Questions sent before it do not count.
     gap: Now,
     spans: Spans,
 }
@@ -23,19 +23,19 @@ pub struct Silence {
 /// State of one peer.
 #[derive(Clone, Copy, Debug, Default)]
 struct Peer {
-    /// Start of the uninterrupted series of questions to the peer.
+    /// Time since which the peer has been queried without interruption.
     asked_since: Option<Now>,
     /// Send time of the latest question that the peer answered.
     answered: Option<Now>,
     word: Option<Word>,
-    /// Send time of the question that `word` answers; older answers do not replace it.
+    /// Send time of the question answered by `word`. Older answers do not replace `word`.
     word_asked: Now,
     parting: Parting,
-    /// Whether the peer's slots were free to claim, according to etcd and its silence.
+    /// Whether the peer's slots could be claimed, according to etcd and the peer's silence.
     written_off: bool,
 }
 
-/// Status that a peer reported in its latest answer.
+/// Status reported by a peer in its latest answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Word {
     /// Incarnation of the peer.
@@ -46,17 +46,17 @@ pub struct Word {
     pub stopping: bool,
 }
 
-/// Departure of a peer.
+/// How a peer departed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Parting {
     #[default]
     None,
-    /// The peer said goodbye, or its host refused the connection.
+    /// The peer announced that it is shutting down, or its host refused the connection.
     Gone,
 }
 
 impl Silence {
-    /// Creates the state without any answers.
+    /// Creates the state with no answers.
     #[must_use]
     pub fn new(slots: u16, spans: Spans) -> Self {
         Self {
@@ -67,7 +67,7 @@ impl Silence {
         }
     }
 
-    /// Sets the time spans for the lease granted by etcd.
+    /// Sets the time spans according to the lease granted by etcd.
     pub fn set_spans(&mut self, spans: Spans) {
         self.spans = spans;
     }
@@ -79,7 +79,7 @@ impl Silence {
         }
     }
 
-    /// Records that the process was paused until `now`; earlier questions and answers no longer count.
+    /// Records that the process was paused until `now`. Earlier questions and answers no longer count.
     pub fn gap(&mut self, now: Now) {
         self.gap = now;
         for peer in &mut self.peers {
@@ -88,8 +88,8 @@ impl Silence {
         }
     }
 
-    /// Records slots that an answer reports as served, including answers addressed to another process with this node's
-    /// name.
+    /// Records the slots that an answer reports as served. Answers addressed to another process with this node's name
+    /// are included.
     pub fn serves(&mut self, serves: &[Held], now: Now) {
         for held in serves {
             if let Some(place) = self.served.get_mut(held.slot.index()) {
@@ -98,7 +98,7 @@ impl Silence {
         }
     }
 
-    /// Processes an answer, after the slot changes in it were applied.
+    /// Processes an answer, after the slot changes in the answer have been applied.
     pub fn answers(&mut self, peer: NodeId, answer: &Answer, now: Now) {
         self.serves(&answer.serves, now);
         let gap = self.gap;
@@ -119,21 +119,21 @@ impl Silence {
         }
     }
 
-    /// Records that the peer is shutting down, or that nothing listens on its address.
+    /// Records that the peer is shutting down or that no process listens on its address.
     pub fn parts(&mut self, peer: NodeId) {
         if let Some(known) = self.grow(peer) {
             known.parting = Parting::Gone;
         }
     }
 
-    /// Records whether the slots of `peer` were free to claim when etcd last answered.
+    /// Records whether the slots of `peer` could be claimed when etcd last answered.
     pub fn write_off(&mut self, peer: NodeId, written_off: bool) {
         if let Some(known) = self.grow(peer) {
             known.written_off = written_off;
         }
     }
 
-    /// Whether `peer` answered a question recently enough to count.
+    /// Whether `peer` answered a question recently enough to count as reachable.
     #[must_use]
     pub fn reaches(&self, peer: NodeId, now: Now) -> bool {
         self.answered_within(peer, self.spans.hearing_ms(), now)
@@ -146,7 +146,7 @@ impl Silence {
         answered.is_some_and(|asked| now.since(asked) < span_ms)
     }
 
-    /// Whether every other registered node answers without interruption.
+    /// Whether every other registered node keeps answering without interruption.
     #[must_use]
     pub fn has_all_peers(&self, view: &View, me: NodeId, now: Now) -> bool {
         let others = view.nodes().filter(|node| *node != me);
@@ -154,7 +154,7 @@ impl Silence {
         registered.all(|node| self.answered_within(node, ANNOUNCED_GAP_MS, now))
     }
 
-    /// Whether a peer recently reported reaching etcd, even if this process was paused since.
+    /// Whether a peer recently reported that it can reach etcd, even if this process has been paused since then.
     #[must_use]
     pub fn peers_have_etcd(&self, now: Now) -> bool {
         self.peers.iter().any(|peer| {
@@ -163,41 +163,41 @@ impl Silence {
         })
     }
 
-    /// Whether `peer` was queried without interruption for as long as answers are valid, and has no valid answer.
+    /// Whether `peer` has been queried without interruption for as long as answers are valid, and has no valid answer.
     #[must_use]
     pub fn is_unheard(&self, peer: NodeId, now: Now) -> bool {
         self.asked_for(peer, now, self.spans.hearing_ms()) && !self.reaches(peer, now)
     }
 
-    /// Send time of the latest question that any peer answered.
+    /// Returns the send time of the latest question that any peer answered.
     #[must_use]
     pub fn newest_answered(&self) -> Option<Now> {
         self.peers.iter().filter_map(|peer| peer.answered).max()
     }
 
-    /// Whether `peer` ever answered this process.
+    /// Whether `peer` has ever answered this process.
     #[must_use]
     pub fn ever_answered(&self, peer: NodeId) -> bool {
         self.peer(peer).word.is_some()
     }
 
-    /// The process of `peer` that answered last, and the send time of that question.
+    /// Returns the process of `peer` that answered last, and the send time of the question that it answered.
     #[must_use]
     pub fn last(&self, peer: NodeId) -> Option<(Incarnation, Now)> {
         let known = self.peer(peer);
         known.word.map(|word| (word.incarnation, known.word_asked))
     }
 
-    /// Status that `peer` reported in its latest answer.
+    /// Returns the status that `peer` reported in its latest answer.
     #[must_use]
     pub fn word(&self, peer: NodeId) -> Option<Word> {
         self.peer(peer).word
     }
 
-    /// Whether `peer`, as of its last answer, may be in a partition of the cluster that can claim slots.
+    /// Whether `peer`, judging by its last answer, may be in a partition of the cluster that can claim slots.
     ///
-    /// A peer cannot claim slots if it left, if its own slots were free to claim when etcd last answered, or if it
-    /// could not reach etcd either. A peer that never answered can.
+    /// A peer cannot claim slots if it has left, if its own slots could be claimed when etcd last answered, or if it
+    /// could not reach etcd either. A peer that has never answered is assumed to be able to.
     #[must_use]
     pub fn may_take(&self, peer: NodeId) -> bool {
         let known = self.peer(peer);
@@ -207,14 +207,14 @@ impl Silence {
         known.word.is_none_or(|word| word.has_etcd)
     }
 
-    /// Whether `owner` was queried for a full lease without reporting that it serves `slot` at `epoch`.
+    /// Whether `owner` has been queried for a full lease without reporting that it serves `slot` at `epoch`.
     #[must_use]
     pub fn is_silent(&self, owner: NodeId, slot: Slot, epoch: Epoch, now: Now) -> bool {
         let silence_ms = self.spans.lease_ms();
         self.asked_for(owner, now, silence_ms) && self.unserved_for(slot, epoch, now, silence_ms)
     }
 
-    /// Whether `peer` was queried without interruption for `span_ms`.
+    /// Whether `peer` has been queried without interruption for `span_ms`.
     #[must_use]
     pub fn asked_for(&self, peer: NodeId, now: Now, span_ms: u64) -> bool {
         self.peer(peer)
@@ -222,7 +222,7 @@ impl Silence {
             .is_some_and(|since| now.since(since) >= span_ms)
     }
 
-    /// Whether `peer`, as of the given time, had been queried for a full lease without answering.
+    /// Whether `peer` had been queried for a full lease without answering, as of the given time.
     #[must_use]
     pub fn is_gone(&self, peer: NodeId, as_of: Now) -> bool {
         let silence_ms = self.spans.lease_ms();

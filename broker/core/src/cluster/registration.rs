@@ -1,8 +1,8 @@
-//! Registration: a key under a lease that shows that this process is alive, and detection of other live processes with
-//! this node's name.
+//! Registration: a key attached to a lease, which shows that this process is alive; and detection of other live
+//! processes with this node's name.
 //!
-//! The registration shown in the view is authoritative: if several attempts had unknown outcomes, it is the one that
-//! was committed, with its lease.
+//! The registration shown in the view is authoritative: if several attempts had unknown outcomes, the view shows the
+//! one that was committed, with its lease.
 
 use crate::cluster::message::{ExpectedRevision, Heard, Transaction};
 use crate::cluster::types::{
@@ -11,36 +11,37 @@ use crate::cluster::types::{
 use crate::cluster::{etcd_view::View, limits::Spans};
 use crate::time::Now;
 
-/// State of one process's registration.
+/// State of a process's registration.
 #[derive(Debug)]
 pub(crate) struct Registering {
     me: Owner,
     address: Address,
     namesake: Namesake,
-    /// Lease for the next registration attempt.
+    /// Lease for the next attempt to register.
     granted: Option<LeaseId>,
-    /// A lease, and the send time of its last acknowledged keepalive or of the call that granted it.
+    /// The current lease, and the send time of its last acknowledged keepalive or of the call that granted it.
     kept: Option<(LeaseId, Now)>,
-    /// A lease known to have expired, whatever the view shows.
+    /// A lease known to have expired, regardless of what the view shows.
     gone: Option<LeaseId>,
-    /// Whether etcd refused an attempt since the last read; a full etcd accepts no claims either.
+    /// Whether etcd has refused an attempt since the last read. A full etcd accepts no claims either.
     refused: bool,
-    /// Whether the roster listed this node while it was registered.
+    /// Whether the roster has listed this node while it was registered.
     joined: bool,
-    /// Revision of the newest registration of this process noticed in the view.
+    /// Revision of the newest registration of this process seen in the view.
     noticed: Revision,
-    /// Time since which another process's registration under this name has blocked this one.
+    /// Time since which a registration of another process with this node's name has blocked this process's
+    /// registration.
     foreign_since: Option<Now>,
 }
 
-/// Whether this process may use its node's name, according to the roster and registrations.
+/// Whether this process may use its node's name, according to the roster and the registrations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// The process may register or is registered.
+    /// The process may register or is already registered.
     Own,
-    /// Another process had the name and may have exited.
+    /// Another process has used the name and may have exited.
     Occupied,
-    /// Another process uses the name.
+    /// Another process is using the name.
     Taken,
     /// The node was removed from the roster.
     Removed,
@@ -64,15 +65,15 @@ impl Registering {
         }
     }
 
-    /// Registration of this process, according to the view.
+    /// Returns the registration of this process, as shown by the view.
     #[must_use]
     pub(crate) fn current(&self, view: &View) -> Option<Registration> {
         view.registered(self.me)
             .filter(|registration| self.gone != Some(registration.lease))
     }
 
-    /// Whether the view shows a registration of this process for the first time, however it was made: the reply to its
-    /// transaction may have been lost.
+    /// Whether the view shows a registration of this process for the first time, however it came about: the reply to
+    /// its transaction may have been lost.
     pub(crate) fn notices(&mut self, view: &View) -> bool {
         let newest = self
             .current(view)
@@ -88,12 +89,12 @@ impl Registering {
         self.refused
     }
 
-    /// Records that etcd refused a lease or the registration.
+    /// Records that etcd refused to grant a lease or to accept the registration.
     pub(crate) fn refused(&mut self) {
         self.refused = true;
     }
 
-    /// Records that etcd was read, so that earlier refusals no longer count.
+    /// Records that etcd has been read, so that earlier refusals no longer count.
     pub(crate) fn was_read(&mut self) {
         self.refused = false;
     }
@@ -109,7 +110,7 @@ impl Registering {
         self.kept = Some((lease, asked));
     }
 
-    /// Start of the registration's lease, according to etcd's last reply; `None` if not registered.
+    /// Returns the start of the registration's lease, based on etcd's last reply; `None` if not registered.
     #[must_use]
     pub(crate) fn kept_since(&self, view: &View) -> Option<Now> {
         let current = self.current(view)?;
@@ -117,7 +118,7 @@ impl Registering {
         (lease == current.lease).then_some(asked)
     }
 
-    /// Whether a lease is available for the next registration attempt.
+    /// Whether a lease is available for the next attempt to register.
     #[must_use]
     pub(crate) fn has_lease(&self) -> bool {
         self.granted.is_some()
@@ -136,9 +137,9 @@ impl Registering {
     /// Determines whether this process may use its name.
     ///
     /// If two processes have joined, the one that registered later stays and the other exits. A starting process owns
-    /// the name at once if its predecessor used the same address, where it now listens itself, and either the same
-    /// directory or no registration. Otherwise the predecessor may still be alive: this process exits, or waits until
-    /// neither etcd nor any node has heard from the predecessor for a lease.
+    /// the name at once if its predecessor used the same address, on which this process now listens, and had either the
+    /// same directory or no registration. Otherwise, the predecessor may still be alive: this process exits, or waits
+    /// until neither etcd nor any node has heard from the predecessor for a lease.
     pub(crate) fn place(&mut self, view: &View, answered: bool, spans: Spans, now: Now) -> Place {
         let is_member = view.roster(self.me.node).is_some();
         if self.joined && !is_member {
@@ -170,7 +171,7 @@ impl Registering {
         }
     }
 
-    /// Determines the right to the name while no other process is registered under it.
+    /// Determines whether this process may use the name while no other process is registered under it.
     fn unregistered(&self, view: &View, spans: Spans, now: Now) -> Place {
         let node = self.me.node;
         let was_here = view.roster(node) == Some(RosterState::Here);
@@ -192,20 +193,20 @@ impl Registering {
         }
     }
 
-    /// Whether the other process was this one's predecessor: it used the same directory, which is locked, and the same
-    /// address.
+    /// Whether the other process was this one's predecessor: it used the same directory, which is locked while in use,
+    /// and the same address.
     fn is_restart(&self, view: &View, other: Registration) -> bool {
         other.incarnation.directory == self.me.incarnation.directory && self.is_at_home(view)
     }
 
-    /// Whether the roster contains this process's address or none.
+    /// Whether the roster contains this process's address or no address for the node.
     fn is_at_home(&self, view: &View) -> bool {
         let address = view.address(self.me.node);
         address.is_none_or(|address| address == self.address)
     }
 
-    /// Returns the next registration transaction, under the granted lease, conditional on the registration and roster
-    /// shown by the view.
+    /// Returns the next registration transaction, which uses the granted lease and is conditional on the registration
+    /// and roster shown by the view.
     pub(crate) fn attempt(&mut self, view: &View, is_stopping: bool) -> Option<Transaction> {
         let lease = self.granted.take()?;
         let registration = Key::Registration(self.me.node);
@@ -239,20 +240,20 @@ impl Registering {
 // etcd alone cannot tell: a registration outlives its process by a lease, and a process outlives its registration when
 // etcd is down.
 
-/// Signs of life from other processes with this node's name, since this one started.
+/// Signs of life from other processes with this node's name since this process started.
 #[derive(Debug)]
 struct Namesake {
     me: Incarnation,
     started: Now,
     /// Latest time at which another process with this node's name may have answered.
     sign: Now,
-    /// Send time of the latest question to which another node replied.
+    /// Send time of the latest query to which another node replied.
     replied: Option<Now>,
     lives: bool,
 }
 
 impl Namesake {
-    /// Creates the state of a process that is starting.
+    /// Creates the state of a starting process.
     pub(crate) fn new(me: Incarnation, now: Now) -> Self {
         Self {
             me,
@@ -263,8 +264,8 @@ impl Namesake {
         }
     }
 
-    /// Records which process last answered a node under this name, when queried at `asked`; `is_peer` if the node is
-    /// not this one.
+    /// Records the answer to a query sent at `asked` about which process last answered a node under this node's name;
+    /// `is_peer` if the queried node is not this one.
     pub(crate) fn found(&mut self, is_peer: bool, asked: Now, heard: Option<Heard>, now: Now) {
         if is_peer {
             self.replied = self.replied.max(Some(asked));
@@ -278,13 +279,13 @@ impl Namesake {
         self.lives |= self.started.after(heard.ago_ms) <= asked;
     }
 
-    /// Whether another process with this node's name certainly answered after this process started.
+    /// Whether another process with this node's name has certainly answered since this process started.
     pub(crate) fn lives(&self) -> bool {
         self.lives
     }
 
-    /// Whether no other process with this node's name has answered for `silence_ms`; if there are other nodes, one must
-    /// have reported so within that time.
+    /// Whether no other process with this node's name has answered for `silence_ms`. If there are other nodes, at least
+    /// one must have reported so within that time.
     pub(crate) fn is_silent(&self, has_peers: bool, silence_ms: u64, now: Now) -> bool {
         let replied = self
             .replied

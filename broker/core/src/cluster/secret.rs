@@ -1,4 +1,4 @@
-//! The secret shared by the nodes of a cluster, the keys derived from it, and the proof in a registration.
+//! The secret shared by the nodes of a cluster, the keys derived from it, and the proof contained in a registration.
 
 use crate::cluster::limits::INNER_VERSION;
 use crate::cluster::types::{Incarnation, Kinship};
@@ -8,11 +8,11 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 use std::fmt;
 use zeroize::Zeroizing;
 
-/// 32 random bytes, identical on all nodes, and optionally those of a second accepted secret: the previous or the next
-/// one. Hidden in debug output.
+/// The cluster's secret: 32 random bytes, identical on all nodes, and optionally those of a second accepted secret,
+/// which is the previous or the next one. Hidden in debug output.
 ///
-/// To rotate a secret without an outage, give every node a file with both, old one first; then with the new one first;
-/// then without the old one.
+/// To rotate the secret without an outage, give every node a file with both secrets, first with the old one on the
+/// first line, then with the new one on the first line, and finally without the old one.
 #[derive(Clone)]
 pub struct ClusterSecret {
     used: Bytes,
@@ -22,7 +22,7 @@ pub struct ClusterSecret {
 type Bytes = Zeroizing<[u8; 32]>;
 
 impl ClusterSecret {
-    /// Parses a file: one or two lines of 64 hexadecimal digits, the current secret first.
+    /// Parses a secret file: one or two lines of 64 hexadecimal digits, the current secret first.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -35,35 +35,36 @@ impl ClusterSecret {
         nothing_else.then_some(Self { used, accepted })
     }
 
-    /// Key of the hash that maps channels to slots, unless the cluster agreed on another.
+    /// Returns the key of the hash that maps channels to slots, unless the cluster has agreed on another key.
     ///
     /// # Panics
-    /// Never panics: 16 bytes is less than the maximum output of the key derivation.
+    /// Never panics, since 16 bytes is less than the maximum output of the key derivation.
     #[must_use]
     pub fn slot_key(&self, cluster: &str) -> [u8; 16] {
         *derived(&self.used, b"heliograph slots 1", cluster)
     }
 
-    /// Seeds of the Ed25519 key pairs with which nodes of this cluster authenticate each other in TLS: the current one,
-    /// then the other accepted one.
+    /// Returns the seeds of the Ed25519 key pairs with which the nodes of this cluster authenticate each other in TLS:
+    /// the current one, then the other accepted one.
     #[must_use]
     pub fn node_seeds(&self, cluster: &str) -> Vec<Zeroizing<[u8; 32]>> {
         self.each(b"heliograph node 1", cluster)
     }
 
-    /// Keys that seal temporary credentials: the current one, then the other accepted one.
+    /// Returns the keys that seal temporary credentials: the current one, then the other accepted one.
     #[must_use]
     pub fn session_keys(&self, cluster: &str) -> Vec<Zeroizing<[u8; 32]>> {
         self.each(b"heliograph session 1", cluster)
     }
 
-    /// Keys from which the TLS ticket keys for clients are derived: the current one, then the other accepted one.
+    /// Returns the keys from which the TLS ticket keys for clients are derived: the current one, then the other
+    /// accepted one.
     #[must_use]
     pub fn ticket_keys(&self, cluster: &str) -> Vec<Zeroizing<[u8; 32]>> {
         self.each(b"heliograph tickets 1", cluster)
     }
 
-    /// Keys with which registrations in etcd prove that their processes know this secret.
+    /// Returns the keys with which registrations in etcd prove that their processes know this secret.
     #[must_use]
     pub fn proof_keys(&self, cluster: &str) -> ProofKeys {
         ProofKeys::new(&self.each(b"heliograph registration 1", cluster))
@@ -78,7 +79,7 @@ impl ClusterSecret {
     }
 }
 
-/// Decodes the bytes of a line.
+/// Decodes the bytes encoded by a line.
 fn bytes(line: &str) -> Option<Bytes> {
     let mut bytes = Zeroizing::new([0; 32]);
     if line.len() != 2 * bytes.len() {
@@ -126,14 +127,14 @@ impl fmt::Debug for ClusterSecret {
 // A registration has one for each line of its process's secret, and is valid if one of them matches either line of the
 // reader's: during a rotation, nodes with neighbouring files accept each other.
 
-/// Keys for proofs: one for each line of the secret, the current one first. Hidden in debug output.
+/// Keys for proofs, one for each line of the secret file, the current one first. Hidden in debug output.
 #[derive(Clone)]
 pub struct ProofKeys(Vec<Key>);
 
-/// Data covered by a proof.
+/// The data covered by a proof.
 #[derive(Clone, Copy, Debug)]
 pub struct Registrant<'a> {
-    /// Cluster id in the meta key.
+    /// Cluster id, as stored in the meta key.
     pub cluster: &'a str,
     /// Key of the hash that maps channels to slots.
     pub slot_key: &'a [u8; 16],
@@ -144,13 +145,13 @@ pub struct Registrant<'a> {
 }
 
 impl ProofKeys {
-    /// Creates keys from these bytes, the current one first.
+    /// Creates keys from the given bytes, the current ones first.
     pub(crate) fn new<B: AsRef<[u8]>>(lines: &[B]) -> Self {
         let key = |bytes: &B| Key::new(HMAC_SHA256, bytes.as_ref());
         Self(lines.iter().map(key).collect())
     }
 
-    /// Computes the proofs for a registration of this process, 32 bytes each.
+    /// Computes the proofs for a registration of this process, each 32 bytes long.
     #[must_use]
     pub fn prove(&self, registrant: &Registrant<'_>) -> Vec<Vec<u8>> {
         let message = registrant.message();
@@ -159,7 +160,7 @@ impl ProofKeys {
             .collect()
     }
 
-    /// Determines a registered process's relation to this cluster from its proofs and inner version.
+    /// Determines how a registered process is related to this cluster, from its proofs and inner version.
     #[must_use]
     pub fn kinship<'p>(
         &self,

@@ -1,4 +1,5 @@
-//! Slots that leave this node by being offered to another, transferred or given up; also the node's shutdown.
+//! Slots that leave this node because they are offered to another node, transferred or given up; also the node's
+//! shutdown.
 
 use crate::cluster::etcd_calls::Purpose;
 use crate::cluster::limits::{PARCEL_WAIT_MS, SLOTS_PER_CLAIM, UNKNOWN_MAX_MS};
@@ -12,7 +13,7 @@ use crate::cluster::types::{Epoch, Key, NodeId, ParcelId, RosterState, Slot, Val
 use crate::{cluster::Cluster, time::Now};
 
 impl Cluster {
-    /// Starts the shutdown of this node. Slots can only be given away while etcd answers.
+    /// Starts to shut this node down. Slots can be given away only while etcd answers.
     pub(crate) fn drain(&mut self, now: Now) {
         let can_give = self.can_act(now);
         self.transfers.drain(now);
@@ -23,7 +24,7 @@ impl Cluster {
         }
     }
 
-    /// Starts rebalancing: each node gives away the slots that exceed its share, according to its view.
+    /// Starts rebalancing: each node gives away the slots in excess of its share, as determined from its view.
     pub(crate) fn rebalance(&mut self, now: Now) {
         let candidates = Candidates::of(self.me.node, &self.view, &self.silence, now);
         let mut nodes = candidates.nodes().to_vec();
@@ -84,7 +85,7 @@ impl Cluster {
         self.view.roster(self.me.node) == Some(RosterState::Here)
     }
 
-    /// Offers the next slots to give away.
+    /// Offers the next slots that are to be given away.
     pub(crate) fn transfer(&mut self, now: Now) {
         for (slot, OwnSlot { epoch, .. }, target) in
             self.transfers
@@ -128,7 +129,7 @@ impl Cluster {
         self.call(purpose, Call::Transaction(transaction), now);
     }
 
-    /// Ends transfers that timed out. An unknown outcome is settled by writing the slot with a new epoch.
+    /// Ends transfers that have timed out. An unknown outcome is settled by writing the slot with a new epoch.
     pub(crate) fn check_transfers(&mut self, now: Now) {
         let own: Vec<(Slot, OwnSlot)> = self
             .slots
@@ -170,7 +171,7 @@ impl Cluster {
         }
     }
 
-    /// Gives up slots that could not be loaded, so that other nodes can try.
+    /// Gives up slots that could not be loaded, so that other nodes can try to load them.
     pub(crate) fn give_up_unloaded(&mut self, now: Now) {
         let has_etcd = self.authority.has_etcd(now);
         for held in self.slots.overdue(has_etcd, now) {

@@ -13,36 +13,37 @@ use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 
 // From a channel to its owner: the slot that its identity hashes to, and the owner of the slot.
 
-/// Owners of slots as known to one node. One per process, read by its shards and written only by the cluster driver.
+/// Owners of slots as known to one node. One instance per process, read by its shards and written only by the cluster
+/// driver.
 #[derive(Debug)]
 pub struct SlotMap {
-    /// Key of the hash that maps channels to slots; unset until read from etcd.
+    /// Key of the hash that maps channels to slots; unset until it has been read from etcd.
     key: OnceLock<[u64; 2]>,
     own: NodeId,
     names: Box<[OnceLock<Box<str>>]>,
     owners: Box<[AtomicU16]>,
-    /// Whether each slot was transferred to its owner by the previous one.
+    /// Whether the owner of each slot received it from the previous owner.
     given: Box<[AtomicBool]>,
-    /// Whether each slot was owned by this node but no longer is.
+    /// Whether each slot was once owned by this node but no longer is.
     left: Box<[AtomicBool]>,
     /// Presence epoch of each slot; 0 if this node does not serve it.
     presence: Box<[AtomicU64]>,
-    /// Number of changes to presence epochs.
+    /// Number of changes of presence epochs.
     presence_changes: AtomicU64,
     /// Number of owner changes.
     changes: AtomicU64,
-    /// Time until which this node may admit clients to its own slots, by the clock of its shards.
+    /// Time until which this node may admit clients to its own slots, according to the clock of its shards.
     valid_until: AtomicU64,
     /// Whether channels outside this node's own slots can be reported as nonexistent.
     knows_absence: AtomicBool,
-    /// Number of nodes that own or could own slots.
+    /// Number of registered nodes, including this one; at least 1.
     nodes: AtomicU16,
     is_fixed: bool,
 }
 
 impl SlotMap {
-    /// Creates a map that is fixed once its slots are assigned; `own` is this node's index in `names`. `key` is the
-    /// same on every node.
+    /// Creates a map that does not change once its slots are assigned; `own` is this node's index in `names`. `key` is
+    /// the same on every node.
     #[must_use]
     pub fn new(key: &[u8; 16], own: NodeId, names: Vec<Box<str>>) -> Self {
         let map = Self::empty(own, true);
@@ -54,7 +55,7 @@ impl SlotMap {
         map
     }
 
-    /// Creates an empty map for a node that knows nothing yet: no slot has an owner, and no client is admitted.
+    /// Creates an empty map for a node that knows nothing yet: no slot has an owner and no client is admitted.
     #[must_use]
     pub fn unknown(own: NodeId) -> Self {
         Self::empty(own, false)
@@ -79,12 +80,12 @@ impl SlotMap {
         }
     }
 
-    /// Sets the hash key, which never changes; further calls are ignored.
+    /// Sets the hash key. The key never changes, so further calls are ignored.
     pub fn set_key(&self, key: &[u8; 16]) {
         self.key.get_or_init(|| numbers(key));
     }
 
-    /// Sets the name of a node, which never changes; further calls are ignored.
+    /// Sets the name of a node. The name never changes, so further calls are ignored.
     pub fn name_node(&self, node: NodeId, name: Box<str>) {
         if let Some(place) = self.names.get(node.index()) {
             place.get_or_init(|| name);
@@ -104,7 +105,7 @@ impl SlotMap {
         }
     }
 
-    /// Sets whether the current or next owner of `slot` received it from the previous owner rather than claiming it.
+    /// Sets whether the current or next owner of `slot` receives it from the previous owner rather than by a claim.
     pub fn set_given(&self, slot: Slot, is_given: bool) {
         if let Some(given) = self.given.get(slot.index()) {
             given.store(is_given, Ordering::Release);
@@ -118,7 +119,7 @@ impl SlotMap {
         given.is_some_and(|given| given.load(Ordering::Acquire))
     }
 
-    /// Whether this node owned a slot but no longer does.
+    /// Whether this node once owned a slot but no longer does.
     #[must_use]
     pub fn has_left(&self, slot: Slot) -> bool {
         let left = self.left.get(slot.index());
@@ -131,7 +132,7 @@ impl SlotMap {
         self.changes.load(Ordering::Acquire)
     }
 
-    /// Sets the presence epoch with which this node serves a slot; 0 if it does not.
+    /// Sets the presence epoch under which this node serves a slot; 0 if it does not serve it.
     pub fn set_presence(&self, slot: Slot, epoch: u64) {
         if let Some(presence) = self.presence.get(slot.index()) {
             presence.store(epoch, Ordering::Release);
@@ -139,20 +140,21 @@ impl SlotMap {
         }
     }
 
-    /// Presence epoch of a slot; 0 if this node does not serve it.
+    /// Returns the presence epoch of a slot; 0 if this node does not serve it.
     #[must_use]
     pub fn presence(&self, slot: Slot) -> u64 {
         let presence = self.presence.get(slot.index());
         presence.map_or(0, |presence| presence.load(Ordering::Acquire))
     }
 
-    /// Number of changes to presence epochs so far.
+    /// Number of changes of presence epochs so far.
     #[must_use]
     pub fn presence_changes(&self) -> u64 {
         self.presence_changes.load(Ordering::Acquire)
     }
 
-    /// Slots that this node serves, as ranges of consecutive slots with the same presence epoch, in ascending order.
+    /// Returns the slots that this node serves, as ranges of consecutive slots with the same presence epoch, in
+    /// ascending order.
     #[must_use]
     pub fn presences(&self) -> Vec<(Slot, Slot, u64)> {
         let mut runs: Vec<(Slot, Slot, u64)> = Vec::new();
@@ -195,7 +197,8 @@ impl SlotMap {
         self.nodes.load(Ordering::Acquire)
     }
 
-    /// Node that owns a channel at `now`; `None` if no node owns it, or if this node does but may not serve its slots.
+    /// Returns the node that owns a channel at `now`; `None` if no node owns it, or if this node owns it but may not
+    /// serve its slots.
     #[must_use]
     pub fn owner(&self, identity: &Identity, now: Now) -> Option<NodeId> {
         let owner = self.owners.get(self.slot(identity)?.index())?;
@@ -210,7 +213,7 @@ impl SlotMap {
         now < Now(self.valid_until.load(Ordering::Acquire))
     }
 
-    /// The slots that this node serves at `now`: every shard has taken in its channels of them.
+    /// Returns the slots that this node serves at `now`, that is, those whose channels have been loaded by every shard.
     #[must_use]
     pub fn served(&self, now: Now) -> SlotSet {
         let mut served = SlotSet::default();
@@ -229,14 +232,14 @@ impl SlotMap {
         self.key.get().is_some() && self.owners.iter().any(has_one)
     }
 
-    /// Owner of a slot, if known.
+    /// Returns the owner of a slot, if known.
     #[must_use]
     pub fn owner_of(&self, slot: Slot) -> Option<NodeId> {
         let owner = self.owners.get(slot.index())?.load(Ordering::Acquire);
         (owner != NOBODY).then_some(NodeId(owner))
     }
 
-    /// Other nodes that own a slot.
+    /// Returns the other nodes that own slots.
     #[must_use]
     pub fn others(&self) -> Vec<NodeId> {
         let owners = (0..SLOTS).filter_map(|slot| self.owner_of(Slot(slot)));
@@ -244,34 +247,34 @@ impl SlotMap {
         others.into_iter().collect()
     }
 
-    /// Whether owners are fixed.
+    /// Whether the owners of slots are fixed.
     #[must_use]
     pub fn is_fixed(&self) -> bool {
         self.is_fixed
     }
 
-    /// Number of this node.
+    /// Returns the number of this node.
     #[must_use]
     pub fn own(&self) -> NodeId {
         self.own
     }
 
-    /// Name of a node; empty if unknown.
+    /// Returns the name of a node; empty if unknown.
     #[must_use]
     pub fn name(&self, node: NodeId) -> &str {
         let name = self.names.get(node.index()).and_then(OnceLock::get);
         name.map_or("", |name| name)
     }
 
-    /// Slot of a channel; `None` if the hash key is not yet known.
+    /// Returns the slot of a channel; `None` if the hash key is not known yet.
     #[must_use]
     pub fn slot(&self, identity: &Identity) -> Option<Slot> {
         Some(hash(*self.key.get()?, identity))
     }
 }
 
-/// Slot of a channel: SipHash-2-4 of `region:account:name` under the cluster's key, so that outsiders cannot target a
-/// particular slot.
+/// Returns the slot of a channel: the SipHash-2-4 of `region:account:name` under the cluster's key, so that outsiders
+/// cannot target a particular slot.
 #[must_use]
 pub fn slot_of(key: &[u8; 16], identity: &Identity) -> Slot {
     hash(numbers(key), identity)
@@ -289,14 +292,14 @@ fn hash([low, high]: [u64; 2], identity: &Identity) -> Slot {
     Slot(u16::try_from(place).unwrap_or(0))
 }
 
-/// Owner number of a slot without an owner; not a valid node number.
+/// Owner number for slots without an owner; not a valid node number.
 const NOBODY: u16 = u16::MAX;
 const _: () = assert!(NODES_MAX < NOBODY as usize);
 
-/// End of validity on a node with a fixed map.
+/// End of validity on a node with a fixed map, which never expires.
 const FOR_EVER: Now = Now(u64::MAX);
 
-/// Converts the key to the hash function's format.
+/// Converts the key to the format used by the hash function.
 fn numbers(key: &[u8; 16]) -> [u64; 2] {
     let (low, high) = key.split_at(8);
     let number = |bytes: &[u8]| {
@@ -317,7 +320,7 @@ fn numbers(key: &[u8; 16]) -> [u64; 2] {
 // n3      10.0.0.3:7443     2731-4095
 // ```
 
-/// Nodes of a cluster and their slots. Every slot has exactly one owner.
+/// The nodes of a cluster and their slots. Every slot has exactly one owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FixedMap {
     /// Name and inner address of each node, indexed by [`NodeId`].
@@ -326,10 +329,10 @@ pub struct FixedMap {
 }
 
 impl FixedMap {
-    /// Parses the text of a slot map file.
+    /// Parses the contents of a slot map file.
     ///
     /// # Errors
-    /// Returns an error that states what is expected, and on which line or for which slot.
+    /// Returns an error that states what was expected, and on which line or for which slot.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut nodes: Vec<(Box<str>, SocketAddr)> = Vec::new();
         let mut owners = vec![None; usize::from(SLOTS)];
@@ -349,7 +352,7 @@ impl FixedMap {
         Ok(Self { nodes, owners })
     }
 
-    /// Node with this name.
+    /// Returns the node with this name.
     #[must_use]
     pub fn node(&self, name: &str) -> Option<NodeId> {
         let place = self.nodes.iter().position(|(known, _)| **known == *name)?;
@@ -410,13 +413,13 @@ fn bounds(range: &str) -> Option<(u16, u16)> {
     (first <= last && last < SLOTS).then_some((first, last))
 }
 
-/// A set of slots, stored as one bit each.
+/// A set of slots, stored as one bit per slot.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "&[u8]")]
 pub struct SlotSet([u64; WORDS]);
 
 impl Default for SlotSet {
-    /// The empty set.
+    /// Returns the empty set.
     fn default() -> Self {
         Self([0; WORDS])
     }
@@ -444,7 +447,7 @@ impl SlotSet {
         self.0.get(word).is_some_and(|word| word & (1 << bit) != 0)
     }
 
-    /// Adds all slots of another set.
+    /// Adds all slots from another set.
     pub fn add(&mut self, other: &Self) {
         for (word, other) in self.0.iter_mut().zip(&other.0) {
             *word |= other;
@@ -458,7 +461,7 @@ impl SlotSet {
         }
     }
 
-    /// Lowest slot that is not in the set.
+    /// Returns the lowest slot that is not in the set.
     #[must_use]
     pub fn first_missing(&self) -> Option<Slot> {
         (0..SLOTS).map(Slot).find(|slot| !self.has(*slot))

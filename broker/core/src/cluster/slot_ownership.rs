@@ -1,5 +1,5 @@
-//! Synchronizes this node's slots with the view: gained slots are loaded and served; lost slots are released with their
-//! pending messages and parcels.
+//! Synchronizes this node's slots with the view: gained slots are loaded and served; lost slots are released, together
+//! with their pending messages and parcels.
 
 use crate::cluster::message::{
     ClaimReason, Ending, Gain, Held, NodeOutput, Packed, Parcel, ParcelSent, ReleaseCause,
@@ -160,7 +160,7 @@ impl Cluster {
         }
     }
 
-    /// Releases all slots because the process is shutting down.
+    /// Releases all slots because the process is exiting.
     pub(crate) fn end(&mut self, ending: Ending) {
         let own: Vec<(Slot, OwnSlot)> = self.slots.iter().collect();
         for (slot, OwnSlot { epoch, .. }) in own {

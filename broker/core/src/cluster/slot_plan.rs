@@ -1,4 +1,5 @@
-//! Selection of the slots that a node claims: a function of the view, so nodes with the same view agree.
+//! Selection of the slots that a node claims. The selection depends only on the view, so nodes with the same view
+//! agree.
 
 use crate::cluster::limits::{
     FALLBACK_MS, FALLBACK_SPREAD_MS, FIRST_CLAIM_MS, FIRST_FALLBACK_MS, GRACE_MS, RESTARTED_MS,
@@ -11,47 +12,47 @@ use crate::cluster::types::{
 use crate::cluster::{etcd_view::View, liveness::Silence};
 use crate::time::Now;
 
-/// Decides when this node may claim which slots. One per process.
+/// Decides when this node may claim which slots. One instance per process.
 #[derive(Debug)]
 pub struct Plan {
     me: Owner,
     started: Now,
     spans: Spans,
     prospects: Vec<Prospect>,
-    /// Time when each node was last seen to claim a slot that was never owned, indexed by node.
+    /// Time at which each node was last seen to claim a slot that was never owned, indexed by node.
     first_taken: Vec<Option<Now>>,
     random: fastrand::Rng,
 }
 
-/// State of a slot that could be claimed, for its current epoch.
+/// State of a slot that may become claimable, for the slot's current epoch.
 #[derive(Clone, Copy, Debug, Default)]
 struct Prospect {
     epoch: Epoch,
-    /// Time since which the owner's process is known to have a successor.
+    /// Time since which the owner's process is known to have been succeeded by another process.
     followed: Option<Now>,
-    /// Time since which the slot has been unprotected from claims.
+    /// Time since which the slot has not been protected from claims.
     free: Option<Now>,
     /// Time for which this node leaves the slot to the node chosen by rendezvous hashing.
     fallback_ms: u64,
-    /// Former owner and reason for the claim, once this node may claim the slot.
+    /// Former owner and reason for the claim, set once this node may claim the slot.
     taking: Option<Taking>,
 }
 
-/// Condition under which a slot may be claimed.
+/// Whether, and under which condition, a slot may be claimed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Turn {
     /// The slot may not be claimed yet.
     Protected,
-    /// The slot is free, subject to the priority of the node chosen by hashing.
+    /// The slot is free, but the node chosen by hashing takes precedence.
     Free,
-    /// The slot was owned by this node before it restarted.
+    /// The slot was owned by this node before the node restarted.
     Own,
-    /// The slot is free once the owner's successor has had time to claim it.
+    /// The slot becomes free once the owner's successor has had time to claim it.
     Followed,
 }
 
 impl Plan {
-    /// Creates the plan of a process that started at `started`; `seed` is for random choices.
+    /// Creates the plan of a process that started at `started`; `seed` is used for random choices.
     #[must_use]
     pub fn new(me: Owner, slots: u16, spans: Spans, started: Now, seed: u64) -> Self {
         Self {
@@ -64,12 +65,12 @@ impl Plan {
         }
     }
 
-    /// Sets the time spans for the lease granted by etcd.
+    /// Sets the time spans according to the lease granted by etcd.
     pub fn set_spans(&mut self, spans: Spans) {
         self.spans = spans;
     }
 
-    /// Handles a pause of the process: slots must be found free again before they are claimed.
+    /// Handles a pause of the process: a slot must be found free again before it is claimed.
     pub fn gap(&mut self) {
         for prospect in &mut self.prospects {
             (prospect.free, prospect.followed) = (None, None);
@@ -86,8 +87,8 @@ impl Plan {
         }
     }
 
-    /// Removes and returns the former owner and the reason for the claim by which a slot was gained; `None` if it was
-    /// gained another way.
+    /// Removes and returns the former owner of a slot gained by a claim, and the reason for the claim; `None` if the
+    /// slot was gained in another way.
     pub fn take(&mut self, slot: Slot) -> Option<Taking> {
         self.prospects.get_mut(slot.index())?.taking.take()
     }
@@ -156,7 +157,7 @@ impl Plan {
         may
     }
 
-    /// Whether the slots of `owner` may be claimed if they are not served: its registration is absent or belongs to
+    /// Whether the slots of `owner` may be claimed unless they are served: its registration is absent or belongs to
     /// another process.
     #[must_use]
     pub fn is_deregistered(&self, owner: Owner, view: &View) -> bool {
@@ -166,7 +167,7 @@ impl Plan {
         }
     }
 
-    /// Whether this process has been running for `span_ms`.
+    /// Whether this process has been running for at least `span_ms`.
     #[must_use]
     pub fn runs_for(&self, span_ms: u64, now: Now) -> bool {
         now.since(self.started) >= span_ms
@@ -215,7 +216,8 @@ impl Plan {
         }
     }
 
-    /// Whether this node may not claim the slot because it is cut off from other nodes and the slot is not its own.
+    /// Whether this node may not claim the slot because the node is cut off from other nodes and the slot is not its
+    /// own.
     fn is_kept_from(&self, record: SlotRecord, candidates: &Candidates) -> bool {
         let is_mine = record.owner.is_some_and(|owner| owner.node == self.me.node);
         candidates.is_cut_off() && !is_mine
@@ -228,14 +230,14 @@ impl Plan {
             || view.roster(owner) != Some(RosterState::Here)
     }
 
-    /// Time when a node was last seen to claim a slot that was never owned.
+    /// Returns the time at which a node was last seen to claim a slot that was never owned.
     fn last_first(&self, node: Option<NodeId>) -> Now {
         let at = node.and_then(|node| self.first_taken.get(node.index()).copied());
         at.flatten().unwrap_or_default()
     }
 }
 
-/// Reason for claiming a slot that has become claimable.
+/// Returns the reason for claiming a slot that has become claimable.
 pub(crate) fn reason(record: SlotRecord, turn: Turn, view: &View) -> ClaimReason {
     match (turn, record.owner) {
         (Turn::Own, _) => ClaimReason::Restarted,
@@ -251,9 +253,10 @@ pub(crate) fn reason(record: SlotRecord, turn: Turn, view: &View) -> ClaimReason
     }
 }
 
-/// Whether the slot's owner is known to have a successor process that will reclaim the slot at once.
+/// Whether the slot's owner is known to have been succeeded by a process that will reclaim the slot at once.
 ///
-/// A successor with another directory, as after replacing a host, gets no priority: it waits like any other node.
+/// A successor with a different directory, for example after a host was replaced, gets no priority: it waits like any
+/// other node.
 fn followed(owner: Owner, view: &View, silence: &Silence) -> bool {
     let follows = |other: Incarnation| {
         other != owner.incarnation && other.directory == owner.incarnation.directory
@@ -265,7 +268,8 @@ fn followed(owner: Owner, view: &View, silence: &Silence) -> bool {
             .is_some_and(|word| follows(word.incarnation))
 }
 
-/// Node chosen by rendezvous hashing for a slot. When a node joins or leaves, the choice changes for few slots.
+/// Returns the node chosen for a slot by rendezvous hashing. When a node joins or leaves, the choice changes for only a
+/// few slots.
 #[must_use]
 pub fn named(
     slot: Slot,
@@ -286,10 +290,10 @@ fn mixed(number: u64) -> u64 {
     bits ^ (bits >> 31)
 }
 
-/// Plans the slots that each owner gives to other nodes so that all of `nodes` have equal shares, to within one slot.
+/// Plans which slots each owner gives to which nodes, so that all of `nodes` have equal shares to within one slot.
 ///
-/// Nodes with the same view and the same order of `nodes` compute the same list; each slot occurs at most once, and no
-/// node both gives and receives slots. Slots of owners not in `nodes` are left alone.
+/// Nodes with the same view and the same order of `nodes` compute the same list. Each slot occurs at most once, and no
+/// node both gives and receives slots. Slots of owners not in `nodes` are not moved.
 #[must_use]
 pub fn rebalance(view: &View, nodes: &[NodeId]) -> Vec<(Slot, NodeId, NodeId)> {
     let mut counts = vec![0usize; nodes.len()];
@@ -338,7 +342,7 @@ pub fn rebalance(view: &View, nodes: &[NodeId]) -> Vec<(Slot, NodeId, NodeId)> {
 // A node that does not answer is never named: clients would not reach what it took. A node that no other one answers,
 // while others are registered, takes only its own slots: it has another secret, or cannot reach the others.
 
-/// Candidate owners of slots. Computed for each decision.
+/// The nodes that are candidates for owning slots. Computed for each decision.
 #[derive(Debug)]
 pub struct Candidates {
     nodes: Vec<NodeId>,
@@ -346,7 +350,7 @@ pub struct Candidates {
 }
 
 impl Candidates {
-    /// Candidates as seen by `me`: registered nodes that are present and answer it.
+    /// Determines the candidates as seen by `me`: registered nodes that are present and answer `me`.
     #[must_use]
     pub fn of(me: NodeId, view: &View, silence: &Silence, now: Now) -> Self {
         let mut others = view.nodes().filter(|node| *node != me);
@@ -364,21 +368,21 @@ impl Candidates {
         }
     }
 
-    /// Candidates, sorted by number.
+    /// Returns the candidates, sorted by number.
     #[must_use]
     pub fn nodes(&self) -> &[NodeId] {
         &self.nodes
     }
 
-    /// Whether no other node answers this one although others, peers or not, are registered.
+    /// Whether no other node answers this node although others, whether peers or not, are registered.
     #[must_use]
     pub fn is_cut_off(&self) -> bool {
         self.is_cut_off
     }
 
-    /// Node chosen by rendezvous hashing for a slot.
+    /// Returns the node chosen for a slot by rendezvous hashing.
     ///
-    /// The former owner is excluded: its next process reclaims the slot at once, or late if its directory is empty.
+    /// The former owner is excluded: its next process reclaims the slot at once or, if its directory is empty, late.
     pub(crate) fn named(&self, slot: Slot, record: SlotRecord, view: &View) -> Option<NodeId> {
         let owner = record.owner.map(|owner| owner.node);
         let others = self.nodes.iter().copied();

@@ -1,4 +1,5 @@
-//! Transfer of slots to other nodes: a drain gives away all slots, `rebalance` those above an equal share.
+//! Transfer of slots to other nodes: a drain gives away all slots, and `rebalance` gives away those in excess of an
+//! equal share.
 //!
 //! ```text
 //!  giver                                   target                          etcd
@@ -9,7 +10,7 @@
 //!                                          Load, Serve with the parcel ◄── watch
 //! ```
 //! The slot's value contains the parcel's id, so the parcel of an abandoned transfer is never delivered. A transaction
-//! with an unknown outcome is settled by writing the slot under a new epoch, after which the transfer can no longer be
+//! with an unknown outcome is settled by writing the slot with a new epoch, after which the transfer can no longer be
 //! committed.
 
 use crate::cluster::limits::{DRAIN_ALONE_MS, DRAIN_MAX_MS, PARCEL_WAIT_MS, TRANSFERS_MAX};
@@ -18,15 +19,15 @@ use crate::cluster::types::{NodeId, Owner, ParcelId, RosterState, Slot};
 use crate::cluster::{etcd_view::View, liveness::Silence, message::Target, slot_plan::named};
 use crate::time::Now;
 
-/// Slots to give away in a drain or by `rebalance`, and the back-off between attempts. One per process.
+/// Slots to give away in a drain or by `rebalance`, and the back-off between attempts. One instance per process.
 #[derive(Debug)]
 pub(crate) struct Transfers {
     me: Owner,
     parcels: u32,
     draining: Option<Draining>,
-    /// Slots that `rebalance` gives away, with their targets.
+    /// Slots that `rebalance` will give away, with their targets.
     planned: Vec<(Slot, NodeId)>,
-    /// Nodes that refused a parcel, and until when they are avoided.
+    /// Nodes that refused a parcel, with the time until which each is avoided.
     avoided: Vec<(NodeId, Now)>,
     /// Time until which no slots are offered because etcd refused a transfer.
     resting: Option<Now>,
@@ -35,12 +36,12 @@ pub(crate) struct Transfers {
 /// A drain in progress.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Draining {
-    /// Time when the drain began or last gave a slot away.
+    /// Time at which the drain began or last gave a slot away.
     progress: Now,
 }
 
 impl Transfers {
-    /// Creates the state without slots to give away.
+    /// Creates the state with no slots to give away.
     #[must_use]
     pub(crate) fn new(me: Owner) -> Self {
         Self {
@@ -65,8 +66,8 @@ impl Transfers {
         self.draining.is_some()
     }
 
-    /// Whether a drain has found no target for its slots for too long. The wait is short if no other node is registered
-    /// and staying.
+    /// Whether a drain has failed for too long to find a target for its slots. The time limit is short if no other node
+    /// is registered and staying.
     #[must_use]
     pub(crate) fn is_hopeless(&self, view: &View, silence: &Silence, now: Now) -> bool {
         let goes_on = |node: NodeId| {
@@ -107,7 +108,7 @@ impl Transfers {
         self.planned.retain(|&(_, target)| target != node);
     }
 
-    /// Records that etcd refused a transfer, which delays the next ones.
+    /// Records that etcd refused a transfer, which delays further transfers.
     pub(crate) fn rest(&mut self, now: Now) {
         self.resting = Some(now.after(PARCEL_WAIT_MS));
     }
@@ -165,7 +166,8 @@ impl Transfers {
         next
     }
 
-    /// Nodes that can take over slots: registered, present, answering, with access to etcd and not shutting down.
+    /// Returns the nodes that can take over slots: registered, present, answering, able to reach etcd and not shutting
+    /// down.
     fn targets(&self, view: &View, silence: &Silence, now: Now) -> Vec<Target> {
         let can_take = |node: &NodeId| {
             *node != self.me.node

@@ -1,6 +1,6 @@
 //! Slots that this process owns according to etcd, from loading to serving.
 //!
-//! Also holds pending messages that arrived with a slot. The selection of slots to claim is in
+//! Also contains the pending messages that arrived with a slot. The selection of slots to claim is in
 //! [`slot_claims`](crate::cluster::slot_claims), and that of slots to give away in
 //! [`slot_departures`](crate::cluster::slot_departures).
 
@@ -10,13 +10,14 @@ use crate::cluster::types::{Epoch, ParcelId, Slot, SlotRecord};
 use crate::time::Now;
 use std::sync::Arc;
 
-/// State of the slots that this node owns. One per process.
+/// State of the slots that this node owns. One instance per process.
 #[derive(Debug)]
 pub struct OwnSlots {
     own: Vec<Option<OwnSlot>>,
     loading: usize,
     count: usize,
-    /// Time when a load last succeeded or first became possible; the overdue time of waiting slots counts from it.
+    /// Time at which a load last succeeded or first became possible, from which the overdue time of waiting slots is
+    /// counted.
     progress: Now,
     /// Time until which each slot is left to other nodes because its records could not be read, indexed by slot.
     shunned: Vec<Option<Now>>,
@@ -24,7 +25,7 @@ pub struct OwnSlots {
     held_is_old: bool,
     /// Parcels from other nodes for slots that they are transferring to this one.
     pub(crate) parcels: Parcels,
-    /// Number of slot changes seen so far, over all slots.
+    /// Number of changes observed so far, over all slots.
     pub(crate) changes: u64,
 }
 
@@ -33,14 +34,14 @@ pub struct OwnSlots {
 pub struct OwnSlot {
     /// Epoch since which this node has owned the slot.
     pub epoch: Epoch,
-    /// Current stage.
+    /// Current stage of the slot.
     pub stage: Stage,
 }
 
 /// Stage of an owned slot, from loading to transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Waiting for loads of other slots, or to retry the load of this slot.
+    /// The slot is waiting for other slots to be loaded, or for its own load to be retried.
     Waiting {
         /// Time of the first attempt to load the slot since etcd became available.
         since: Option<Now>,
@@ -50,30 +51,30 @@ pub enum Stage {
         /// Time of the first attempt to load the slot since etcd became available.
         since: Now,
     },
-    /// Served, as long as the node may serve.
+    /// The slot is served, as long as the node may serve.
     Ready,
-    /// The slot's value is being written without an owner.
+    /// The slot's value is being written with no owner.
     Vacating,
-    /// Pending messages were offered to another node, which has not responded.
+    /// The slot's pending messages were offered to another node, which has not responded yet.
     Offered {
         /// Id of the parcel.
         parcel: ParcelId,
-        /// Node to which the messages were offered.
+        /// The node to which the messages were offered.
         target: Target,
-        /// Start of the stage.
+        /// Time at which the stage began.
         since: Now,
     },
-    /// The transfer's transaction is in flight, or its outcome is unknown.
+    /// The transaction for the transfer is in flight, or its outcome is unknown.
     Leaving {
         /// Id of the parcel.
         parcel: ParcelId,
-        /// Start of the stage.
+        /// Time at which the stage began.
         since: Now,
     },
 }
 
 impl OwnSlot {
-    /// Whether the node holds the slot's channels, either serving them or keeping them for a transfer.
+    /// Whether the node holds the slot's channels, either to serve them or for a transfer.
     #[must_use]
     pub fn is_held(&self) -> bool {
         match self.stage {
@@ -82,7 +83,7 @@ impl OwnSlot {
         }
     }
 
-    /// Parcel that another node may hold.
+    /// Returns the id of the parcel that another node may hold.
     #[must_use]
     pub fn parcel(&self) -> Option<ParcelId> {
         match self.stage {
@@ -93,7 +94,7 @@ impl OwnSlot {
 }
 
 impl OwnSlots {
-    /// Creates the state without owned slots.
+    /// Creates the state with no owned slots.
     #[must_use]
     pub fn new(slots: u16) -> Self {
         Self {
@@ -109,7 +110,7 @@ impl OwnSlots {
         }
     }
 
-    /// State of a slot, if it is owned.
+    /// Returns the state of a slot, if this node owns it.
     #[must_use]
     pub fn own(&self, slot: Slot) -> Option<OwnSlot> {
         self.own.get(slot.index()).copied().flatten()
@@ -121,14 +122,14 @@ impl OwnSlots {
         self.count
     }
 
-    /// All owned slots in ascending order.
+    /// Iterates over all owned slots in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = (Slot, OwnSlot)> {
         (0u16..)
             .zip(&self.own)
             .filter_map(|(number, own)| own.map(|own| (Slot(number), own)))
     }
 
-    /// Slots whose channels this node holds, in ascending order.
+    /// Returns the slots whose channels this node holds, in ascending order.
     pub fn held(&mut self) -> Arc<[Held]> {
         if self.held_is_old {
             let held = self.iter().filter(|(_, own)| own.is_held());
@@ -140,7 +141,7 @@ impl OwnSlots {
         self.held.clone()
     }
 
-    /// Adds a slot owned since `epoch`.
+    /// Adds a slot that has been owned since `epoch`.
     pub fn gain(&mut self, slot: Slot, epoch: Epoch, now: Now) {
         if self.loading == 0 {
             self.progress = now;
@@ -199,10 +200,10 @@ impl OwnSlots {
         whole
     }
 
-    /// Slots that could not be loaded for too long. The time restarts while etcd does not answer, that is, unless
-    /// `has_etcd`.
+    /// Returns the slots that could not be loaded for too long. The time restarts while etcd does not answer, that is,
+    /// while `has_etcd` is false.
     ///
-    /// A waiting slot is overdue only if no other slot is making progress, since loading many slots takes time.
+    /// A waiting slot is overdue only if no other slot makes progress, since loading many slots takes time.
     pub fn overdue(&mut self, has_etcd: bool, now: Now) -> Vec<Held> {
         if !has_etcd {
             self.progress = now;
@@ -233,7 +234,7 @@ impl OwnSlots {
         overdue
     }
 
-    /// Leaves the slot to other nodes for a while.
+    /// Leaves the slot to other nodes for a limited time.
     pub fn shun(&mut self, slot: Slot, now: Now) {
         if let Some(place) = self.shunned.get_mut(slot.index()) {
             *place = Some(now.after(SHUN_MS));
@@ -263,17 +264,18 @@ impl OwnSlots {
     }
 }
 
-/// Parcels kept by one process, at most [`PARCELS_MAX`].
+/// The parcels kept by a process, at most [`PARCELS_MAX`].
 #[derive(Debug, Default)]
 pub(crate) struct Parcels {
     kept: Vec<(Parcel, Now)>,
 }
 
 impl Parcels {
-    /// Stores a parcel. Replaces an earlier one for the same slot from the same giver, whose transfer was abandoned.
+    /// Stores a parcel. Replaces an earlier parcel for the same slot from the same giver, since the transfer of that
+    /// parcel was abandoned.
     ///
     /// # Errors
-    /// Returns the parcel to drop: `parcel` itself, if the store is full or already contains a later parcel for the
+    /// Returns the parcel to drop: `parcel` itself if the store is full or already contains a later parcel for the
     /// slot.
     pub(crate) fn keep(&mut self, parcel: Parcel, now: Now) -> Result<Option<ParcelId>, ParcelId> {
         let is_same = |kept: &Parcel| {
@@ -295,10 +297,10 @@ impl Parcels {
         Ok(None)
     }
 
-    /// Removes and returns the parcels to deliver when a slot is served under the record `to`, the one named in it
-    /// first.
+    /// Removes and returns the parcels to deliver when a slot is served under the record `to`; the parcel named in the
+    /// record comes first.
     ///
-    /// Any other parcels sent ahead belong to abandoned transfers.
+    /// Any other parcels sent ahead of a transfer belong to transfers that were abandoned.
     pub(crate) fn take(&mut self, slot: Slot, to: SlotRecord) -> (Option<ParcelId>, Vec<ParcelId>) {
         let mut named = None;
         let mut late = Vec::new();
@@ -312,7 +314,7 @@ impl Parcels {
         (named, late)
     }
 
-    /// Removes the parcels of a slot that another owner has gained.
+    /// Removes the parcels for a slot that another owner has gained.
     pub(crate) fn forget(&mut self, slot: Slot, record: SlotRecord) -> Vec<ParcelId> {
         let is_void =
             |(parcel, _): &mut (Parcel, Now)| parcel.slot == slot && parcel.epoch < record.epoch;

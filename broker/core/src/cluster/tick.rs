@@ -1,4 +1,4 @@
-//! Time-driven actions of a node (questions, keepalives, registration), and the decisions made after each input.
+//! Time-driven actions of a node (questions, keepalives, registration), and the decisions that follow each input.
 
 use crate::cluster::authority::{Grounds, Standing};
 use crate::cluster::limits::{GRACE_MS, ROUND_MS};
@@ -47,8 +47,8 @@ impl Cluster {
         self.check_transfers(now);
     }
 
-    /// Handles a pause of the process until `now`: everything received before is invalid, and all nodes are queried
-    /// immediately.
+    /// Handles a pause of the process that lasted until `now`: everything received before is invalid, and all nodes are
+    /// queried immediately.
     pub(crate) fn gap(&mut self, now: Now) {
         self.times.last_tick = now;
         self.silence.gap(now);
@@ -59,7 +59,7 @@ impl Cluster {
         self.times.next_round = now;
     }
 
-    /// Runs after each input: updates the owned slots from the view, the permission to serve, loads, claims and
+    /// Called after each input: updates the owned slots from the view, the permission to serve, loads, claims and
     /// transfers.
     pub(crate) fn settle(&mut self, now: Now) {
         if self.obstacles.ended {
@@ -110,9 +110,10 @@ impl Cluster {
         place
     }
 
-    /// Reason why a starting process must not join: the processes already registered belong to another cluster.
+    /// Returns the reason for which a starting process must not join: the processes already registered belong to
+    /// another cluster.
     ///
-    /// A process that has joined continues; if two start at once, the later one exits.
+    /// A process that has already joined continues. If two processes start at the same time, the later one exits.
     fn unwelcome(&self) -> Option<Ending> {
         if self.authority.standing() != Standing::Starting {
             return None;
@@ -147,7 +148,7 @@ impl Cluster {
             && self.registering.current(&self.view).is_some()
     }
 
-    /// Writes a channel's record under its slot's epoch; a write by an earlier owner fails.
+    /// Writes a channel's record under its slot's epoch. The write fails if a later owner has gained the slot.
     pub(crate) fn write_record(&mut self, held: Held, number: u32, now: Now) {
         let transaction = Transaction {
             compares: vec![at(Key::Slot(held.slot), held.epoch)],
@@ -158,14 +159,14 @@ impl Cluster {
         self.call(purpose, Call::Transaction(transaction), now);
     }
 
-    /// Sends a read if one is due.
+    /// Sends a read if a read is due.
     pub(crate) fn read(&mut self, now: Now) {
         if self.calls.read_is_due(now) {
             self.call(Purpose::Read, Call::Read, now);
         }
     }
 
-    /// Takes the next step towards registration, unless registered.
+    /// Takes the next step towards registration, unless the node is already registered.
     pub(crate) fn register(&mut self, now: Now) {
         let is_waiting =
             self.calls.awaits(&Purpose::Grant) || self.calls.awaits(&Purpose::Register);
@@ -192,8 +193,8 @@ impl Cluster {
 
     /// Queries every node that is present, is registered or owns a slot.
     ///
-    /// While another process may be using this node's name, only that process is asked about: nodes have one connection
-    /// per name, and answers go to the address in the roster.
+    /// While another process may be using this node's name, nodes are queried only about that process: they have one
+    /// connection per name, and answers are sent to the address in the roster.
     fn ask(&mut self, now: Now) {
         if self.place(now) == Place::Occupied {
             return self.seek(now);
@@ -231,7 +232,7 @@ impl Cluster {
         self.registering.found(is_peer, asked, heard, now);
     }
 
-    /// Whether each node is known to own a slot, indexed by node.
+    /// Returns whether each node is known to own a slot, indexed by node.
     fn owning(&self) -> Vec<bool> {
         let mut owning = vec![false; self.view.nodes().count()];
         for owner in self.view.slots().iter().filter_map(|record| record.owner) {
@@ -242,14 +243,14 @@ impl Cluster {
         owning
     }
 
-    /// Whether any node owns slots but is not registered, so that its slots may have to be claimed.
+    /// Whether any node that owns slots is not registered, so that its slots may have to be claimed.
     fn an_owner_is_absent(&self) -> bool {
         let owning = self.view.nodes().zip(self.owning());
         let mut owners = owning.filter_map(|(node, owns)| owns.then_some(node));
         owners.any(|node| self.view.registration(node).is_none())
     }
 
-    /// Records which nodes' slots were free to claim when etcd last answered.
+    /// Records which nodes' slots could be claimed when etcd last answered.
     fn write_off(&mut self, now: Now) {
         let Some(as_of) = self.authority.etcd_asked() else {
             return;
@@ -265,7 +266,7 @@ impl Cluster {
         }
     }
 
-    /// Whether any node of the roster may be in a partition that can claim slots.
+    /// Whether any node in the roster may be in a partition that can claim slots.
     pub(crate) fn may_be_taken(&self) -> bool {
         self.view.nodes().any(|node| {
             node != self.me.node
@@ -298,7 +299,7 @@ pub(crate) fn at(key: Key, at: Revision) -> ExpectedRevision {
     ExpectedRevision { key, at }
 }
 
-/// Value of a slot's key that assigns `owner` after the record `former`.
+/// Builds the value of a slot's key that assigns the slot to `owner` after the record `former`.
 pub(crate) fn owned(owner: Owner, parcel: Option<ParcelId>, former: SlotRecord) -> Value {
     Value::Slot {
         owner: Some(owner),

@@ -13,39 +13,40 @@ impl TryFrom<u16> for Slot {
     }
 }
 
-/// Cluster-wide identity of a node: a hash of its name, whereas its [`NodeId`] is local to one process. Used in
-/// decisions that all nodes must make consistently.
+/// Cluster-wide identity of a node: a hash of its name. In contrast, its [`NodeId`] is local to one process. Used in
+/// decisions on which all nodes must agree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeKey(pub u64);
 
 /// A single run of a node's process.
 ///
 /// Data directories are locked, so a later incarnation on the same machine proves that the earlier one has exited.
-/// Directories can be copied, so only etcd's order, never these numbers, shows which of two incarnations is newer.
+/// Directories can be copied, however, so only etcd's order, never these numbers, determines which of two incarnations
+/// is newer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Incarnation {
-    /// Random number generated with the data directory.
+    /// Random number generated together with the data directory.
     pub directory: u32,
-    /// Increased by a random step at each start with that directory, so that copies of a directory differ even after
-    /// equally many starts.
+    /// Incremented by a random step at each start with the directory, so that copies of a directory differ even after
+    /// the same number of starts.
     pub start: u64,
 }
 
-/// Revision of etcd's store; 0 precedes the first change and, as a key's revision, means that the key is absent.
+/// A revision of etcd's store. 0 precedes the first change; as a key's revision, 0 means that the key is absent.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 pub struct Revision(pub u64);
 
 impl Revision {
-    /// The next revision.
+    /// Returns the next revision.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }
 }
 
-/// Revision at which a slot's key was last written; higher is newer. Fences all writes by owners.
+/// Revision at which a slot's key was last written; a higher epoch is newer. Fences all writes by owners.
 pub type Epoch = Revision;
 
 /// Id of an etcd lease.
@@ -56,42 +57,42 @@ pub struct LeaseId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct EtcdId(pub u64);
 
-/// Id of a parcel: the pending messages of one slot in transit to its next owner. Never reused.
+/// Id of a parcel, which contains the pending messages of one slot in transit to the slot's next owner. Never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ParcelId {
-    /// Process that packed the parcel.
+    /// The process that packed the parcel.
     pub giver: Incarnation,
-    /// Number of the parcel within the giver's incarnation.
+    /// Number of the parcel within the incarnation of the giver.
     pub number: u32,
 }
 
-/// Owner of a slot.
+/// The owner of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Owner {
-    /// Node that owns the slot.
+    /// The node that owns the slot.
     pub node: NodeId,
     /// Incarnation of the node.
     pub incarnation: Incarnation,
 }
 
-/// Contents of a slot's key: the owner, and the epoch since which it owns the slot.
+/// Contents of a slot's key: the owner, and the epoch since which the slot has had this owner.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlotRecord {
-    /// Epoch of the record; 0 if never owned.
+    /// Epoch of the record; 0 if the slot has never had an owner.
     pub epoch: Epoch,
-    /// Owner; `None` if the last owner could not serve the slot.
+    /// The owner; `None` if the last owner could not serve the slot.
     pub owner: Option<Owner>,
-    /// Parcel sent with this change of owner, if any. The parcel of an abandoned transfer is never used, because no
+    /// The parcel sent with this change of owner, if any. The parcel of an abandoned transfer is never used, because no
     /// record names it.
     pub parcel: Option<ParcelId>,
-    /// Presence epoch of the slot's channels since this change; increases with each change.
+    /// Presence epoch of the slot's channels since this change of owner; increases with each change.
     pub presence: u64,
 }
 
-/// Registration of a node: a key that exists as long as its lease.
+/// A node's registration: a key that exists as long as the lease to which it is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Registration {
-    /// Process that registered.
+    /// The process that registered.
     pub incarnation: Incarnation,
     /// Lease to which the key is attached.
     pub lease: LeaseId,
@@ -104,11 +105,12 @@ pub struct Registration {
 /// Relation of a registered process to this process's cluster. Only registrations of peers count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kinship {
-    /// Has proved knowledge of the cluster's secret, and its inner version is equal or adjacent to this one's.
+    /// The process has proved that it knows the cluster's secret, and its inner version is equal or adjacent to this
+    /// one's.
     Peer,
-    /// Did not provide a valid proof for this process's secret, cluster id and slot hash key.
+    /// The process has not provided a valid proof for this process's secret, cluster id and slot hash key.
     Unproven,
-    /// Uses this inner version, which is neither equal nor adjacent to this one's.
+    /// The process uses this inner version, which is neither equal nor adjacent to this one's.
     OtherVersion(u32),
 }
 
@@ -116,48 +118,48 @@ pub enum Kinship {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RosterState {
-    /// Member of the cluster that is expected to be running.
+    /// A member of the cluster that is expected to be running.
     Here,
-    /// Member of the cluster that was drained.
+    /// A member of the cluster that has been drained.
     Away,
 }
 
-/// Hash of a node's client address, which only one process can use.
+/// Hash of a node's client address, which can be in use by only one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address(pub u64);
 
-/// Key of the cluster in etcd.
+/// A key of the cluster in etcd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
-    /// Owner of a slot. Not attached to a lease and never deleted, because its revision orders all changes.
+    /// Owner of a slot. Not attached to a lease and never deleted, because the key's revision orders all changes.
     Slot(Slot),
-    /// Registration of a node, under a lease.
+    /// Registration of a node, attached to a lease.
     Registration(NodeId),
     /// Membership of a node.
     Roster(NodeId),
-    /// Record of a channel in a slot. Not watched.
+    /// Record of a channel in a slot. Not included in the watch.
     Record(Slot, u32),
 }
 
-/// Value of a key.
+/// The value of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Value {
     /// See [`SlotRecord`], whose epoch is the key's revision.
     Slot {
         /// Owner of the slot.
         owner: Option<Owner>,
-        /// Parcel sent with the change to this owner, if any.
+        /// The parcel sent with the change to this owner, if any.
         parcel: Option<ParcelId>,
-        /// Presence epoch; in a transaction, the minimum value to write.
+        /// Presence epoch; in a transaction, the lowest value to write.
         presence: u64,
     },
     /// See [`Registration`].
     Registration {
-        /// Process that registered.
+        /// The process that registered.
         incarnation: Incarnation,
-        /// Lease of the key.
+        /// Lease to which the key is attached.
         lease: LeaseId,
-        /// Relation of the registered process to the cluster of the process reading the key.
+        /// Relation of the registered process to the cluster of the process that reads the key.
         kinship: Kinship,
     },
     /// Membership of a node, and the address of the process that wrote the entry.
@@ -166,7 +168,7 @@ pub enum Value {
     Record,
 }
 
-/// A key as of the revision that last changed it.
+/// A key and its value as of the revision that last changed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
     /// Revision of the change.

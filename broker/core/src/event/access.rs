@@ -1,14 +1,15 @@
-//! Labels of the counters for client activity: upgrades, HTTP requests, signatures and policies. All are closed sets.
+//! Labels of the counters for client activity: upgrades, HTTP requests, signatures and policies. Every set of labels is
+//! closed.
 
 use codec::control::Operation;
 use codec::sigv4;
 use strum::{EnumCount, VariantNames};
 
-/// Role requested by an upgrade.
+/// Role requested by an upgrade request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum UpgradeRole {
-    /// Master: no client id.
+    /// Master: the request has no client id.
     Master,
     /// Viewer.
     Viewer,
@@ -21,20 +22,20 @@ impl UpgradeRole {
     /// Labels in the order of [`UpgradeRole::index`].
     pub const LABELS: &'static [&'static str] = Self::VARIANTS;
 
-    /// Index in tables of counters.
+    /// Index of the role in tables of counters.
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize
     }
 }
 
-/// Outcome of an upgrade; each WebSocket request gets exactly one.
+/// Outcome of an upgrade request; each WebSocket request has exactly one outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum UpgradeOutcome {
     /// 101.
     Accepted,
-    /// Violates a rule of HTTP, WebSocket or its parameters: 400, 405, 426.
+    /// The request violates HTTP, the WebSocket protocol or the rules for its parameters: 400, 405, 426.
     Invalid,
     /// Missing or invalid signature: 403.
     Unauthenticated,
@@ -46,7 +47,7 @@ pub enum UpgradeOutcome {
     Limited,
     /// The server is full: 503.
     Unavailable,
-    /// The server is shutting down, and another one or its successor process serves the client: 503.
+    /// The server is shutting down and the client must reconnect, to another server or to its successor process: 503.
     Draining,
 }
 
@@ -57,14 +58,14 @@ impl UpgradeOutcome {
     /// Labels in the order of [`UpgradeOutcome::index`].
     pub const LABELS: &'static [&'static str] = Self::VARIANTS;
 
-    /// Index in tables of counters.
+    /// Index of the outcome in tables of counters.
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize
     }
 }
 
-/// Outcome of a player's offer; each gets exactly one.
+/// Outcome of a player's offer; each offer has exactly one outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum PlayerOutcome {
@@ -74,17 +75,17 @@ pub enum PlayerOutcome {
     NoMaster,
     /// The camera did not answer before the timeout: 504.
     Silent,
-    /// The camera supports no codec of the offer: 502.
+    /// The camera supports none of the codecs in the offer: 502.
     NoCodec,
     /// No valid token, or denied by policy: 403.
     Forbidden,
     /// Unknown channel: 404.
     NotFound,
-    /// Not an offer that can be forwarded: 400, 405, 413, 415.
+    /// The request is not an offer that can be forwarded: 400, 405, 413, 415.
     Invalid,
     /// A limit or rate limit is exceeded, or the server is full or shutting down: 503.
     Unavailable,
-    /// The player disconnected.
+    /// The player disconnected before it received a response.
     HungUp,
 }
 
@@ -95,14 +96,14 @@ impl PlayerOutcome {
     /// Labels in the order of [`PlayerOutcome::index`].
     pub const LABELS: &'static [&'static str] = Self::VARIANTS;
 
-    /// Index in tables of counters.
+    /// Index of the outcome in tables of counters.
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize
     }
 }
 
-/// Reason in `heliograph_auth_failures_total{reason}`.
+/// Label value of `heliograph_auth_failures_total{reason}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthFailure {
     /// The signature is missing or invalid.
@@ -125,7 +126,7 @@ impl AuthFailure {
         labels
     }
 
-    /// Index in tables of counters.
+    /// Index of the reason in tables of counters.
     #[must_use]
     pub const fn index(self) -> usize {
         match self {
@@ -152,13 +153,13 @@ pub enum Requested {
     WebIdentity,
     /// Credentials issued for a certificate through a role alias.
     RoleAlias,
-    /// `GET /wake` of a device.
+    /// `GET /wake` from a device.
     Wake,
-    /// Request of a player without an SDK, at `/whep/`.
+    /// Request from a player without an SDK, at `/whep/`.
     Whep,
     /// `/ping` from a load balancer.
     Ping,
-    /// Anything else: an unknown path, or a malformed head.
+    /// Any other request: one with an unknown path, or a malformed head.
     Unknown,
 }
 
@@ -174,7 +175,7 @@ const SIGN_INS: [(&str, Requested); 5] = [
     ("certificate", Requested::RoleAlias),
 ];
 
-/// Sign-in requests by kind, both accepted and refused.
+/// Returns the number of sign-in requests by kind, both accepted and refused.
 pub fn sign_ins(
     requests: &[[u64; STATUSES]; REQUESTED],
 ) -> impl Iterator<Item = (&'static str, [u64; 2])> + '_ {
@@ -212,7 +213,7 @@ impl Requested {
         labels
     }
 
-    /// Index in tables of counters.
+    /// Index of the purpose in tables of counters.
     #[must_use]
     pub const fn index(self) -> usize {
         match self {
@@ -234,12 +235,12 @@ impl Requested {
 /// Number of statuses counted separately.
 pub const STATUSES: usize = 15;
 
-/// Counted statuses. Any other status counts as the next lower one, so none is lost.
+/// Statuses that are counted separately. Any other status is counted as the next lower one, so none is lost.
 pub const STATUS: [u16; STATUSES] = [
     200, 204, 400, 401, 403, 404, 405, 408, 409, 411, 413, 426, 431, 500, 503,
 ];
 
-/// Index in [`STATUS`] of a status, or of the highest listed one below it.
+/// Returns the index of a status in [`STATUS`]; for an unlisted status, the index of the highest listed one below it.
 #[must_use]
 pub(crate) fn status_index(status: u16) -> usize {
     STATUS

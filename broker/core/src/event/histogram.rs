@@ -1,19 +1,21 @@
-//! Histogram of durations made of plain counters, with one comparison, one index and two additions per observation;
-//! also the latest sessions in the slow buckets.
+//! Histogram of durations made of plain counters, with one comparison, one array access and two additions per
+//! observation; also keeps the latest sessions that fell into the slow buckets.
 //!
 //! Each octave is divided into four buckets of equal width, so quantiles are accurate within 12 %. Only whole octaves
 //! are exported.
 
-/// Number of exported bounds of a histogram: 2 µs, 4 µs, … 67 s. Longer durations go to one additional bucket.
+/// Number of exported bucket bounds of a histogram: 2 µs, 4 µs, … 67 s. Longer durations are counted in one additional
+/// bucket.
 pub const BOUNDS: usize = 26;
 
 /// Number of buckets up to the highest bound: 1, 2, 3 and 4 µs, then four per octave.
 pub const BUCKETS: usize = 4 * (BOUNDS - 1);
 
-/// Distribution of durations in quarter-octave buckets. One per shard and metric; a scrape sums the shards.
+/// Distribution of durations in buckets of a quarter octave. There is one per shard and metric; a scrape adds up the
+/// shards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Histogram {
-    /// Number of durations in each bucket (not cumulative), the unbounded one last.
+    /// Number of durations in each bucket (not cumulative); the unbounded bucket is last.
     pub counts: [u64; BUCKETS + 1],
     /// Sum of all durations, in microseconds.
     pub sum_us: u64,
@@ -37,7 +39,7 @@ impl Histogram {
         self.sum_us = self.sum_us.saturating_add(us.saturating_mul(times));
     }
 
-    /// Number of counted durations.
+    /// Number of durations observed.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
@@ -51,7 +53,7 @@ impl Histogram {
         self.sum_us = self.sum_us.saturating_add(other.sum_us);
     }
 
-    /// The durations counted since an earlier state of the same histogram.
+    /// Returns the durations observed since `earlier`, an earlier state of the same histogram.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         let mut since = self.clone();
@@ -62,7 +64,8 @@ impl Histogram {
         since
     }
 
-    /// Upper bound of each octave in microseconds (inclusive; `None` for the last), with its count.
+    /// Upper bound of each octave in microseconds (inclusive; `None` for the last octave), with the number of durations
+    /// in that octave.
     pub fn buckets(&self) -> impl Iterator<Item = (Option<u64>, u64)> {
         let count = |octave| match octave {
             0 => self.counts.get(..2),
@@ -77,8 +80,8 @@ impl Histogram {
         })
     }
 
-    /// Duration in microseconds at the quantile `part`, accurate within 12 %; `None` if the histogram is empty.
-    /// Durations above all bounds count as the highest bound.
+    /// Returns the duration in microseconds at the quantile `part`, accurate within 12 %, or `None` if the histogram is
+    /// empty. Durations above all bounds count as the highest bound.
     #[must_use]
     pub fn quantile(&self, part: f64) -> Option<f64> {
         let count = self.count();
@@ -100,7 +103,8 @@ impl Histogram {
     }
 }
 
-/// Bucket of a duration: exact up to 4 µs, then the octave of `us - 1` and the two bits below its highest.
+/// Returns the bucket of a duration: exact up to 4 µs; above that, determined by the octave of `us - 1` and the two
+/// bits below its highest bit.
 fn bucket(us: u64) -> usize {
     let below = us.saturating_sub(1);
     let power = below.checked_ilog2().unwrap_or(0);
@@ -130,13 +134,13 @@ fn middle(bucket: usize) -> f64 {
 // Latest session set-ups that took longer than a second, one for each bucket of the histogram, with its connection, so
 // that a point of a chart leads to a session.
 
-/// Number of buckets with an exemplar: those above 1.05 s, and the unbounded one.
+/// Number of buckets with an exemplar: those above 1.05 s, including the unbounded one.
 pub const EXEMPLARS: usize = BOUNDS - FIRST + 1;
 
-/// First octave that begins above one second: 1.05 to 2.1 s.
+/// First octave that begins above one second: the one from 1.05 to 2.1 s.
 const FIRST: usize = 20;
 
-/// A single session setup.
+/// An example of a session setup that took a particular time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exemplar {
     /// Number of the viewer's connection on its shard.
@@ -162,7 +166,8 @@ impl Exemplars {
         }
     }
 
-    /// Exemplar of an octave of [`Histogram::buckets`](crate::event::histogram::Histogram::buckets), by its index.
+    /// Returns the exemplar of the octave with this index in
+    /// [`Histogram::buckets`](crate::event::histogram::Histogram::buckets).
     #[must_use]
     pub fn of_octave(&self, octave: usize) -> Option<Exemplar> {
         let place = octave.checked_sub(FIRST)?;

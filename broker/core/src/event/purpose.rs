@@ -1,4 +1,4 @@
-//! Purpose of a response: the kind of request that it answers.
+//! Purpose of a response: the kind of request that was answered.
 
 use crate::event::access::{Requested, UpgradeRole};
 use codec::control::{ErrorKind, Family, Operation};
@@ -8,15 +8,15 @@ use codec::control::{ErrorKind, Family, Operation};
 pub enum Purpose {
     /// A call of the service's API.
     Api(Operation),
-    /// A call of STS, by its action, which is unknown until the body has been read.
+    /// A call of the STS API, by its action, which is unknown until the body has been read.
     Sts(Requested),
     /// A WebSocket upgrade request.
     Upgrade(UpgradeRole),
-    /// `GET /wake` from a device that waits for a caller.
+    /// `GET /wake` from a device that is waiting for a caller.
     Wake,
-    /// Request for credentials from a device with a certificate.
+    /// Request for temporary credentials from a device with a certificate.
     RoleAlias,
-    /// Request of a player without an SDK.
+    /// Request from a player without an SDK.
     Whep,
     /// Any other request, or a malformed one.
     Unknown,
@@ -43,7 +43,7 @@ impl Purpose {
         }
     }
 
-    /// Format of error responses.
+    /// Format of the error responses.
     #[must_use]
     pub fn family(self) -> Family {
         match self {
@@ -57,7 +57,7 @@ impl Purpose {
         }
     }
 
-    /// Status code of an error.
+    /// Returns the status code for an error of this kind.
     #[must_use]
     pub fn status(self, kind: ErrorKind) -> u16 {
         match (self, kind) {
@@ -66,7 +66,7 @@ impl Purpose {
         }
     }
 
-    /// Operation of the service's API, if any.
+    /// The operation, if the request is a call of the service's API.
     #[must_use]
     pub fn operation(self) -> Option<Operation> {
         match self {
@@ -80,7 +80,7 @@ impl Purpose {
         }
     }
 
-    /// Name in policies and audit lines; `None` if the request was not parsed that far.
+    /// Name of the action in policies and audit lines; `None` if the request was not parsed that far.
     #[must_use]
     pub fn action(self) -> Option<&'static str> {
         match self {
@@ -133,7 +133,7 @@ impl Purpose {
     }
 }
 
-/// Purposes that are not operations of the service's API. Append only, since ids of refusals contain the indexes.
+/// Purposes that are not operations of the service's API. Append only, because the ids of refusals contain the indexes.
 const OTHERS: [Purpose; 12] = [
     Purpose::Sts(Requested::FederationToken),
     Purpose::Sts(Requested::CallerIdentity),

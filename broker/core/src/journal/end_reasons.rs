@@ -1,4 +1,4 @@
-//! Explanations of why connections ended; the log and the metrics use a single word for each.
+//! Explanations of why connections ended; the log and the metrics use only a single word for each.
 
 use crate::journal::EndReason;
 use codec::ws::{Excess, FrameError};
@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::num::NonZeroU8;
 
 impl EndReason {
-    /// Explanation of the reason.
+    /// Explains the reason in a sentence.
     #[must_use]
     pub fn says(self) -> Cow<'static, str> {
         let says = match self {
@@ -53,7 +53,7 @@ pub(crate) fn too_long(what: &str, length: u64, most: u64, unit: &str) -> String
     )
 }
 
-/// Formats a number with comma-separated thousands, such as `13,014`.
+/// Formats a number with commas between thousands, such as `13,014`.
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -70,7 +70,7 @@ pub(crate) fn grouped(number: u64) -> String {
 // too big are stored separately.
 
 impl EndReason {
-    /// Code of the reason: its number in `REASONS`, counted from 1.
+    /// Code of the reason: its index in `REASONS`, counted from 1.
     #[must_use]
     pub(crate) fn code(self) -> NonZeroU8 {
         let is_too_big = matches!(self, Self::ProtocolError(FrameError::MessageTooBig(_)));
@@ -80,7 +80,7 @@ impl EndReason {
         code.and_then(NonZeroU8::new).unwrap_or(NonZeroU8::MAX)
     }
 
-    /// The reason with this code; `excess` contains the lengths if the reason is an oversized message.
+    /// Returns the reason with this code; `excess` contains the lengths if the reason is an oversized message.
     #[must_use]
     pub(crate) fn of_code(code: NonZeroU8, excess: Excess) -> Option<Self> {
         let known = REASONS.get(usize::from(code.get()) - 1).copied()?;
@@ -89,7 +89,7 @@ impl EndReason {
         Some(if is_too_big { whole } else { known })
     }
 
-    /// Lengths of an oversized message; none for other reasons.
+    /// Lengths of an oversized message; empty for all other reasons.
     #[must_use]
     pub(crate) fn excess(self) -> Excess {
         if let Self::ProtocolError(FrameError::MessageTooBig(excess)) = self {
@@ -100,7 +100,7 @@ impl EndReason {
     }
 }
 
-/// An oversized message, without its lengths.
+/// The reason for an oversized message, without the lengths.
 const TOO_BIG: EndReason = EndReason::ProtocolError(FrameError::MessageTooBig(Excess::NONE));
 
 /// All reasons, in the order of their codes.

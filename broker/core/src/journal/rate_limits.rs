@@ -17,33 +17,33 @@ use std::net::IpAddr;
 pub struct LimitedJournal {
     journal: Box<dyn Journal>,
     refusals: Budget,
-    /// Denials, by network, so that a flood from one does not hide the others.
+    /// Limits the number of denials, by network, so that a flood from one network does not hide the others.
     denials: Limiter<Prefix>,
-    /// Connection ends, by the channel's account.
+    /// Limits the number of connection ends, by the channel's account.
     ends: Limiter<Account>,
-    /// Unaccepted messages, by the channel's account.
+    /// Limits the number of refused messages, by the channel's account.
     unaccepted: Limiter<Account>,
-    /// Superseded connections, by the channel's account.
+    /// Limits the number of superseded connections, by the channel's account.
     superseded: Limiter<Account>,
     troubles: Limiter<()>,
     nodes: Limiter<()>,
-    /// Number of requests that other nodes did not answer since the last logged one.
+    /// Number of requests that other nodes failed to answer since the last logged one.
     unanswered: u64,
     suppressed: u64,
     /// Number of changes refused because the log had no space for their audit entry.
     unauditable: u64,
 }
 
-/// Limits the entries logged per second, in total and per holder (a network or an account).
+/// Limits the number of entries logged per second, in total and per holder (a network or an account).
 #[derive(Debug)]
 struct Limiter<K> {
     most: u32,
     of_one_most: u32,
     second: u64,
     noted: u32,
-    /// Holders of this second's entries, with their counts; bounded by the number of entries allowed.
+    /// Holders of the entries logged in this second, with the number of entries of each; bounded by the total allowed.
     holders: Vec<(K, u32)>,
-    /// Number of entries suppressed since the last logged one.
+    /// Number of entries suppressed since an entry was last logged.
     untold: u64,
 }
 
@@ -59,7 +59,8 @@ impl<K: Copy + PartialEq> Limiter<K> {
         }
     }
 
-    /// Whether one more entry of a holder may be logged; counts it if not.
+    /// Whether one more entry of a holder may be logged; if so, the entry is counted as logged, otherwise as
+    /// suppressed.
     fn lets(&mut self, now: Now, holder: K) -> bool {
         let second = now.0 / 1000;
         if second != self.second {
@@ -83,23 +84,23 @@ impl<K: Copy + PartialEq> Limiter<K> {
         true
     }
 
-    /// Number of entries suppressed since the last call.
+    /// Returns the number of entries suppressed since the last call.
     fn take_untold(&mut self) -> u64 {
         std::mem::take(&mut self.untold)
     }
 }
 
-/// Network of a peer, used to share log lines fairly: the /24 network of an IPv4 address, the /48 of an IPv6 one.
+/// Network of a peer, used to share the log fairly: the /24 of an IPv4 address, or the /48 of an IPv6 address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Prefix {
-    /// An IPv4 network.
+    /// An IPv4 /24 network.
     V4([u8; 3]),
-    /// An IPv6 network.
+    /// An IPv6 /48 network.
     V6([u8; 6]),
 }
 
 impl Prefix {
-    /// Network of an address. An IPv4-mapped IPv6 address counts as IPv4.
+    /// Returns the network of an address. An IPv4-mapped IPv6 address counts as IPv4.
     #[must_use]
     pub fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
@@ -116,7 +117,7 @@ impl Prefix {
 }
 
 impl LimitedJournal {
-    /// Creates a journal without entries.
+    /// Wraps `journal` with rate limits; nothing has been logged or suppressed yet.
     #[must_use]
     pub fn new(journal: Box<dyn Journal>) -> Self {
         Self {
@@ -140,8 +141,8 @@ impl LimitedJournal {
         }
     }
 
-    /// Reserves space for the audit entry of an account's change. Returns `false` and counts the failure if there is
-    /// none; the change must then be refused. Every reservation must be ended by [`LimitedJournal::changed`] or
+    /// Reserves space for the audit entry of an account's change. Returns `false` and counts the failure if no space is
+    /// left; the change must then be refused. Every reservation must be ended by [`LimitedJournal::changed`] or
     /// [`LimitedJournal::unchanged`].
     pub fn keep_place(&mut self, account: Account) -> bool {
         let kept = self.journal.keep_place(account);
@@ -149,7 +150,7 @@ impl LimitedJournal {
         kept
     }
 
-    /// Records a change in its reserved space.
+    /// Records a completed change in its reserved space.
     pub fn changed(&mut self, account: Account, audit: Audit) {
         self.journal.note_kept(account, Entry::Audit(audit));
     }
@@ -165,7 +166,7 @@ impl LimitedJournal {
         self.unauditable
     }
 
-    /// Records a failure of the store; logs at most [`STORE_TROUBLES_LOGGED_PER_SECOND`], and counts further ones.
+    /// Records a failure of the store; logs at most [`STORE_TROUBLES_LOGGED_PER_SECOND`] failures and counts the rest.
     pub fn trouble(&mut self, now: Now, error: Box<str>) {
         if self.troubles.lets(now, ()) {
             self.journal.note(Entry::StoreTrouble { error });
@@ -179,8 +180,8 @@ impl LimitedJournal {
         self.journal.note(Entry::Forbidden(forbidden));
     }
 
-    /// Records that another node did not answer a request; logs at most [`NODE_TROUBLES_LOGGED_PER_SECOND`] lines, each
-    /// with the number of requests since the previous line.
+    /// Records that another node failed to answer a request; logs at most [`NODE_TROUBLES_LOGGED_PER_SECOND`] entries,
+    /// each with the number of such requests since the previous entry.
     pub fn node_trouble(&mut self, now: Now, node: &str, why: &'static str) {
         self.unanswered += 1;
         if self.nodes.lets(now, ()) {
@@ -198,9 +199,9 @@ impl LimitedJournal {
         self.suppressed
     }
 
-    /// Records the end of a connection to a channel of an account; logs at most [`ENDS_LOGGED_PER_SECOND`], and
-    /// [`ENDS_LOGGED_PER_ACCOUNT`] per account. Suppressed ends are counted, and their number is logged with the next
-    /// end.
+    /// Records the end of a connection to a channel of this account; logs at most [`ENDS_LOGGED_PER_SECOND`] in total
+    /// and [`ENDS_LOGGED_PER_ACCOUNT`] per account. Suppressed entries are counted, and their number is logged with the
+    /// next entry.
     pub fn ended(&mut self, now: Now, account: Account, end: ConnectionEnd) {
         if !self.ends.lets(now, account) {
             self.suppressed += 1;
@@ -213,8 +214,9 @@ impl LimitedJournal {
         self.journal.note(Entry::ConnectionEnd(end));
     }
 
-    /// Records an unaccepted message, which is built only if it is logged, with the number suppressed before it; logs
-    /// at most [`UNACCEPTED_LOGGED_PER_SECOND`], and [`UNACCEPTED_LOGGED_PER_ACCOUNT`] per account.
+    /// Records a refused message; logs at most [`UNACCEPTED_LOGGED_PER_SECOND`] in total and
+    /// [`UNACCEPTED_LOGGED_PER_ACCOUNT`] per account. The entry is built only if it is logged, and contains the number
+    /// of entries suppressed before it.
     pub fn unaccepted(
         &mut self,
         now: Now,
@@ -229,8 +231,9 @@ impl LimitedJournal {
         self.journal.note(Entry::Unaccepted(Box::new(message)));
     }
 
-    /// Records a superseded connection, which is built only if it is logged, with the number suppressed before it. Has
-    /// the same limits as connection ends, [`ENDS_LOGGED_PER_SECOND`] and [`ENDS_LOGGED_PER_ACCOUNT`].
+    /// Records a superseded connection, with the limits of connection ends: [`ENDS_LOGGED_PER_SECOND`] in total and
+    /// [`ENDS_LOGGED_PER_ACCOUNT`] per account. The entry is built only if it is logged, and contains the number of
+    /// entries suppressed before it.
     pub fn superseded(
         &mut self,
         now: Now,
@@ -245,8 +248,8 @@ impl LimitedJournal {
         self.journal.note(Entry::Superseded(Box::new(superseded)));
     }
 
-    /// Records a refusal, which is built only if it is logged: the first of each group within a window, and a few
-    /// repeats. Suppressed refusals are counted, and [`LimitedJournal::window_over`] logs their number.
+    /// Records a refusal; logs the first of each group within a window, and a few repeats. The entry is built only if
+    /// it is logged. Suppressed refusals are counted, and [`LimitedJournal::window_over`] logs their number.
     pub fn refused(&mut self, now: Now, share: LogShare<'_>, refused: impl FnOnce() -> Refused) {
         self.window_over(now);
         if self.refusals.lets(share) {
@@ -256,21 +259,22 @@ impl LimitedJournal {
         }
     }
 
-    /// When [`LimitedJournal::window_over`] has counts to log.
+    /// Next time at which [`LimitedJournal::window_over`] has counts to log, if any.
     #[must_use]
     pub fn next_due(&self) -> Option<Now> {
         self.refusals.next_due()
     }
 
-    /// Logs the number of refusals suppressed within the last window, once the window has ended.
+    /// Logs the number of refusals suppressed within the last window, provided that the window has ended.
     pub fn window_over(&mut self, now: Now) {
         if let Some((refusals, counts)) = self.refusals.counts_until(now) {
             self.journal.note(Entry::Suppressed { refusals, counts });
         }
     }
 
-    /// Records a denial by policy or a refused change; logs at most [`DENIALS_LOGGED_PER_SECOND`], and
-    /// [`DENIALS_LOGGED_PER_PREFIX`] per network. Each is also a refusal, so those not logged are still counted.
+    /// Records a denial by policy or a refused change; logs at most [`DENIALS_LOGGED_PER_SECOND`] in total and
+    /// [`DENIALS_LOGGED_PER_PREFIX`] per network. Each is also recorded as a refusal, so those that are not logged are
+    /// still counted.
     pub fn denied(&mut self, now: Now, audit: Audit) {
         if self.denials.lets(now, Prefix::of(audit.remote.ip())) {
             self.journal.note(Entry::Audit(audit));

@@ -1,4 +1,4 @@
-//! Records of refused requests, for operators only, and the limit on how many are logged.
+//! Records of refused requests, visible to operators only, and the limits on how many are logged.
 
 use crate::limits::{
     REFUSAL_GROUPS_MAX, REFUSAL_GROUPS_PER_NETWORK, REFUSAL_WINDOW_MS, REFUSALS_REPEATED_MAX,
@@ -11,8 +11,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-/// A refused request or upgrade. Text from the wire is kept as received, truncated to [`NAMED_CHARS_MAX`] characters;
-/// none of it is secret.
+/// A refused request or upgrade. Text received from the client is kept unchanged, truncated to [`NAMED_CHARS_MAX`]
+/// characters; none of it is secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
     /// Request id of the response.
@@ -23,29 +23,29 @@ pub struct Refused {
     pub status: u16,
     /// Error type of the response, such as `ResourceNotFoundException`.
     pub error_type: &'static str,
-    /// Check that failed.
+    /// The check that failed.
     pub check: Check,
     /// Address of the client.
     pub remote: SocketAddr,
-    /// Why `remote` is the address of a proxy rather than that of its client.
+    /// Why `remote` is the address of a proxy rather than of the client behind it.
     pub proxy: Option<&'static str>,
-    /// Kind of request: an operation's name, `upgrade`, or `head` if parsing failed in the head.
+    /// Kind of request: the name of an operation, `upgrade`, or `head` if the request head could not be parsed.
     pub what: &'static str,
-    /// Name in policies: an operation's name, `ConnectAsMaster` or `ConnectAsViewer`.
+    /// Name of the action in policies: an operation's name, `ConnectAsMaster` or `ConnectAsViewer`.
     pub action: Option<&'static str>,
-    /// Unverified claims of the request about itself.
+    /// Unverified claims that the request makes about itself.
     pub claims: Claims,
-    /// Number of the injected test fault that caused the refusal; only under `--dev`.
+    /// Number of the injected test fault that caused the refusal; set only under `--dev`.
     pub fault: Option<u64>,
-    /// Policy and statement that refused the request, if a policy did; for a TLS handshake without common parameters,
-    /// the client's offer and what would have matched.
+    /// Policy and statement that denied the request, if a policy did; for a TLS handshake without common parameters,
+    /// what the client offered and what would have matched.
     pub policy: Option<Box<str>>,
-    /// Texts that the signature was computed over, if the signature was checked and did not match.
+    /// Texts over which the signature was computed, if the signature was checked and did not match.
     pub explain: Option<Box<Explain>>,
 }
 
 impl Refused {
-    /// A refusal without a parsed request; only the address is known.
+    /// Creates a refusal of a request that could not be parsed, of which only the address is known.
     #[must_use]
     pub fn unread(
         request_id: &str,
@@ -73,31 +73,31 @@ impl Refused {
     }
 }
 
-/// Unverified claims of a refused request about itself.
+/// Unverified claims that a refused request makes about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claims {
-    /// Name of the channel; the raw text if it is not an ARN.
+    /// Name of the channel, or the raw text if it is not an ARN.
     pub channel: Option<Box<str>>,
-    /// Account in the channel's ARN; the caller's account if only the name is known.
+    /// Account in the channel's ARN, or the caller's account if only the name is known.
     pub channel_account: Option<Account>,
     /// Client id of the viewer.
     pub client_id: Option<Box<str>>,
-    /// Requested session of the temporary credentials: `ROLE/SESSION`, or a federated user's name.
+    /// Requested session name of the temporary credentials: `ROLE/SESSION`, or a federated user's name.
     pub session: Option<Box<str>>,
-    /// Access key id of the signature.
+    /// Access key id used for the signature.
     pub key_id: Option<Box<str>>,
-    /// Signer of the request; without a valid signature, the owner of the access key id.
+    /// Signer of the request; if the signature is invalid, the owner of the access key id.
     pub principal: Option<Box<str>>,
     /// Account of the signer.
     pub account: Option<Box<str>>,
-    /// Source identity: the person or program that the signer's session acts for.
+    /// Source identity: the person or program on whose behalf the signer's session acts.
     pub source_identity: Option<Box<str>>,
-    /// Time of the signature minus the server's clock, in seconds. A presigned URL is signed before use, so a negative
-    /// value may be its age.
+    /// Time of the signature minus the server's clock, in seconds. A presigned URL is used some time after it is
+    /// signed, so a negative value may simply be its age.
     pub clock_skew_s: Option<i64>,
     /// User agent, if only the head of the request was read.
     pub user_agent: Option<Box<str>>,
-    /// Certificate or token that the request presented or that its credentials originate from, and the requested role.
+    /// Certificate or token that the request presented or from which its credentials originate, and the requested role.
     pub sign_in: Option<Box<Presented>>,
 }
 
@@ -105,9 +105,9 @@ pub struct Claims {
 /// subject; the token itself is never logged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Presented {
-    /// SHA-256 of the certificate's DER in hexadecimal, like AWS's `certificateId`.
+    /// SHA-256 of the DER-encoded certificate in hexadecimal, like AWS's `certificateId`.
     pub certificate: Option<Box<str>>,
-    /// Thing name that a device claims.
+    /// Name of the thing that a device claims to be.
     pub thing: Option<Box<str>>,
     /// The issuer of the token, without `https://`.
     pub issuer: Option<Box<str>>,
@@ -118,7 +118,7 @@ pub struct Presented {
 }
 
 impl Presented {
-    /// All known values, each with its name.
+    /// Returns the names and values of the five fields; a value is `None` if it is unknown.
     #[must_use]
     pub fn named(&self) -> [(&'static str, Option<&str>); 5] {
         let Self {
@@ -138,16 +138,16 @@ impl Presented {
     }
 }
 
-/// Texts that a signature was computed over. Secret values are truncated to eight characters.
+/// Texts over which a signature was computed. Secret values are truncated to eight characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explain {
-    /// Canonical request, at most [`EXPLAINED_BYTES_MAX`] bytes. Ends early if a signed header was missing.
+    /// Canonical request, truncated to [`EXPLAINED_BYTES_MAX`] bytes. Incomplete if a signed header was missing.
     pub canonical_request: Box<str>,
-    /// The scope in the string to sign: day, region, service.
+    /// Scope in the string to sign: day, region, service.
     pub scope: Box<str>,
 }
 
-/// Maximum number of characters logged of a text from the wire.
+/// Maximum number of characters logged of each text received from a client.
 pub const NAMED_CHARS_MAX: usize = 256;
 
 /// Maximum number of bytes logged of a canonical request or a scope.
@@ -161,21 +161,21 @@ pub const EXPLAINED_BYTES_MAX: usize = 2048;
 // a few, so that each manual try is visible. Suppressed refusals are counted in their group, and the counts are logged
 // once the window is over. Groups beyond a network's share are counted as others.
 
-/// Subject of a refusal, if the request names one.
+/// Subject of a refusal: what the request concerned, if known.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject<'a> {
-    /// A channel by its account, if that is known, and its name.
+    /// A channel, by its account (if known) and name.
     Channel(Option<Account>, Cow<'a, str>),
-    /// The access key of a request without a channel, by its id of at most [`KEY_ID_BYTES_MAX`] bytes.
+    /// The access key of a request without a channel, by its id, which has at most [`KEY_ID_BYTES_MAX`] bytes.
     Key(Cow<'a, str>),
-    /// No subject, or refusals of several subjects counted together.
+    /// None, or several subjects whose refusals are counted together.
     Other,
 }
 
-/// Address, check and subject of a refusal, which determine its share of the log.
+/// Address, check and subject of a refusal, which determine whether the refusal is logged.
 #[derive(Clone, Debug)]
 pub struct LogShare<'a> {
-    /// Address of the requester.
+    /// Address of the client.
     pub remote: IpAddr,
     /// The check that failed.
     pub check: Check,
@@ -183,19 +183,19 @@ pub struct LogShare<'a> {
     pub subject: Subject<'a>,
 }
 
-/// Number of suppressed refusals with one check and subject.
+/// Number of suppressed refusals with the same check and subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusalCount {
     /// The check; `None` if several groups were counted together.
     pub check: Option<Check>,
-    /// Subject.
+    /// The subject of the requests.
     pub subject: Subject<'static>,
-    /// Number of refusals.
+    /// Number of suppressed refusals.
     pub refusals: u64,
 }
 
-/// Budget of logged refusals of one shard within a window: the first of up to [`REFUSAL_GROUPS_MAX`] groups, and
-/// [`REFUSALS_REPEATED_MAX`] repeats.
+/// Budget for the refusals that one shard logs within a window: the first of each group, for up to
+/// [`REFUSAL_GROUPS_MAX`] groups, and [`REFUSALS_REPEATED_MAX`] repeats.
 #[derive(Debug, Default)]
 pub(crate) struct Budget {
     window: u64,
@@ -208,7 +208,7 @@ pub(crate) struct Budget {
     untold: u64,
 }
 
-/// Refusals of one network, at most [`REFUSAL_GROUPS_PER_NETWORK`] groups.
+/// Refusals from one network, in at most [`REFUSAL_GROUPS_PER_NETWORK`] groups.
 #[derive(Debug, Default)]
 struct Network {
     groups: Vec<RefusalGroup>,
@@ -219,13 +219,13 @@ struct Network {
 struct RefusalGroup {
     check: Check,
     subject: Subject<'static>,
-    /// Number of suppressed refusals.
+    /// Number of suppressed refusals from this network.
     untold: u64,
 }
 
 impl<'a> Subject<'a> {
-    /// Subject of a request for this channel of an account, signed with this key, whether valid or not. Texts that are
-    /// not valid names are ignored.
+    /// Returns the subject of a request for this account's channel that was signed, validly or not, with this key.
+    /// Texts that are not valid names are ignored.
     #[must_use]
     pub fn of(account: Option<Account>, channel: Option<&'a str>, key_id: Option<&'a str>) -> Self {
         let channel = channel.filter(|name| ChannelName::parse(name).is_ok());
@@ -247,7 +247,7 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// Whether a refusal by this check concerns an unknown name.
+    /// Whether a refusal by this check means that the name is unknown.
     #[must_use]
     pub fn is_absent(&self, check: Check) -> bool {
         let absent_channel = matches!(check, Check::ChannelAbsent | Check::AccountHidden);
@@ -257,7 +257,8 @@ impl<'a> Subject<'a> {
 }
 
 impl Budget {
-    /// Numbers of refusals suppressed in the last window, if any; returned once.
+    /// Returns the number of refusals suppressed in the last window, in total and by group; each result is returned
+    /// only once. `None` if there were none.
     pub(crate) fn counts_until(&mut self, now: Now) -> Option<(u64, Box<[RefusalCount]>)> {
         let window = now.0 / REFUSAL_WINDOW_MS;
         if window == self.window {
@@ -286,12 +287,12 @@ impl Budget {
         (over.untold > 0).then_some((over.untold, counts))
     }
 
-    /// End of the window, if it has suppressed any refusal.
+    /// End of the current window, if any refusals have been suppressed in it.
     pub(crate) fn next_due(&self) -> Option<Now> {
         (self.untold > 0).then_some(Now((self.window + 1) * REFUSAL_WINDOW_MS))
     }
 
-    /// Whether one more refusal may be logged; counts it if not.
+    /// Whether one more refusal may be logged; if not, the refusal is counted as suppressed.
     pub(crate) fn lets(&mut self, share: LogShare<'_>) -> bool {
         let noted = self.has_place(share);
         self.untold += u64::from(!noted);

@@ -10,46 +10,48 @@ use codec::control::{Call, Operation, Protocol};
 use codec::{http::HeadScanner, identifiers::ChannelArn, signal::Role};
 use std::sync::Arc;
 
-/// HTTP state of one connection. Bytes are buffered only while a head or body is incomplete or a call is in progress.
+/// HTTP state of one connection. Bytes are buffered only while a request head or body is incomplete or a call is in
+/// progress.
 #[derive(Debug)]
 pub(crate) struct Http {
     /// The event that the connection waits for.
     pub stage: HttpStage,
-    /// Received but unconsumed bytes; begins with the awaited head or body.
+    /// Bytes that were received but not consumed; begins with the awaited head or body.
     pub buffer: Vec<u8>,
     /// Incremental scanner of the awaited head.
     pub scanner: HeadScanner,
-    /// Deadline of the awaited event.
+    /// Deadline for the awaited event.
     pub deadline: Now,
-    /// When the peer must have read a byte of the queued responses; [`NEVER`] if there are none.
+    /// When the peer must have read at least one byte of the queued responses; [`NEVER`] if none are queued.
     pub answer_due: Now,
     /// Number of the call in progress, or of the next one.
     pub serial: u32,
-    /// Whether at least one request was answered, in which case silence ends keep-alive and is not an error.
+    /// Whether at least one request has been answered, in which case a silent peer ends keep-alive rather than causing
+    /// an error.
     pub served: bool,
-    /// Whether part of the awaited head was received, in which case the rest has a deadline.
+    /// Whether part of the awaited head has been received, in which case the rest has a deadline.
     pub begun: bool,
-    /// Whether the request in progress is a HEAD, whose response has no body.
+    /// Whether the request in progress is a HEAD request, whose response has no body.
     pub bodiless: bool,
-    /// Whether the connection is queued because its requests wait for a turn.
+    /// Whether the connection is queued because its requests are waiting for a turn.
     pub queued: bool,
     /// Whether the peer has closed its sending side (EOF); the connection ends with the last response.
     pub ended: bool,
-    /// Whether the peer's EOF follows the received bytes, possibly after more bytes; such a peer is not waiting for a
-    /// WebSocket.
+    /// Whether the peer's EOF follows the received bytes, possibly with more bytes in between; such a peer is not
+    /// waiting for a WebSocket.
     pub ends_behind: bool,
-    /// Whether the session is a single call from another node and ends with its answer.
+    /// Whether the session serves a single call from another node and ends with the response.
     pub one_call: bool,
 }
 
-/// Event that an HTTP connection waits for.
+/// The event that an HTTP connection waits for.
 #[derive(Debug)]
 #[expect(
     clippy::enum_variant_names,
     reason = "states are named for what they await"
 )]
 pub(crate) enum HttpStage {
-    /// End of the TLS handshake.
+    /// Completion of the TLS handshake.
     AwaitTls,
     /// Request head.
     AwaitHead,
@@ -59,46 +61,46 @@ pub(crate) enum HttpStage {
     AwaitReply(PendingCall, Expected),
     /// A caller for the waiting device.
     AwaitWake(Box<AwaitedWake>),
-    /// The edge must move the connection to its channel's home, with the bytes received after the head.
+    /// The edge must move the connection, with the bytes received after the head, to its channel's home shard.
     AwaitHandover(Box<Admission>, Vec<u8>),
     /// The edge must forward the connection to the node that owns the channel.
     AwaitLink(Box<Onward>),
     /// The edge must pass the connection to the side thread, with the request as received.
     AwaitAdmin(Vec<u8>),
-    /// A node that owns the channel; none does at present.
+    /// A node that owns the channel; no node does at present.
     AwaitOwner(Box<Onward>),
 }
 
-/// A request to be answered by another node.
+/// A request to be forwarded to another node.
 #[derive(Debug)]
 pub struct Onward {
     /// Purpose of the request.
     pub purpose: Purpose,
-    /// Identity of the channel.
+    /// Identity of the request's channel.
     pub identity: Identity,
-    /// Destination as a stream of a link.
+    /// Destination, if the request can be forwarded as a stream of a link.
     pub home: Option<StreamHome>,
-    /// Deadline for finding a node that responds; set at the first attempt.
+    /// Deadline for finding a node that responds; set when forwarding is first attempted.
     pub until: Option<Now>,
     /// The channel's name.
     pub channel: Box<str>,
     /// Client id of a connecting viewer.
     pub client_id: Option<Box<str>>,
-    /// The caller.
+    /// The caller that sent the request.
     pub caller: Caller,
-    /// The request as received, and any bytes after it.
+    /// The request as received, followed by any bytes after it.
     pub bytes: Vec<u8>,
-    /// Length of the request alone, if it is a call.
+    /// Length of the request alone, if the request is a call.
     pub call: Option<usize>,
-    /// Maximum size of a TLS record sent to the client.
+    /// Maximum size of TLS records sent to the client.
     pub record_bytes: usize,
-    /// Node that could not be reached, and when it is retried if it still owns the channel.
+    /// Node that could not be reached, and when to retry it if it still owns the channel.
     pub(crate) failed: Option<(NodeId, Now)>,
-    /// Counts the request among those that another node has yet to answer.
+    /// Counts this request among those that other nodes have yet to answer.
     pub counted: OnwardCount,
 }
 
-/// Number of requests that other nodes have yet to answer; each request holds a clone. One counter per shard.
+/// Number of requests that other nodes have yet to answer, counted per shard; each such request holds a clone.
 #[derive(Clone, Debug, Default)]
 pub struct OnwardCount(Arc<()>);
 
@@ -109,21 +111,21 @@ impl OnwardCount {
     }
 }
 
-/// A device waiting at its channel's home for a caller.
+/// A device that is waiting for a caller at its channel's home shard.
 #[derive(Debug)]
 pub(crate) struct AwaitedWake {
-    /// Channel of the device.
+    /// Channel that the device waits on.
     pub channel: ChannelKey,
-    /// Caller of the device, rechecked while it waits.
+    /// Caller that the device authenticated as; rechecked while the device waits.
     pub caller: Option<HeldCaller>,
-    /// Remaining wait of the device, in milliseconds, while the connection's deadline is the next check of its caller;
-    /// otherwise 0.
+    /// Remaining time that the device waits, in milliseconds, while the connection's deadline is that of the next check
+    /// of its caller; otherwise 0.
     pub left_ms: u32,
-    /// Whether the connection closes after the response.
+    /// Whether to close the connection after the response.
     pub close: bool,
 }
 
-/// A valid upgrade request or a device's wait that the channel's home has yet to admit.
+/// A valid upgrade request, or a device's request to wait, that the channel's home shard has yet to admit.
 #[derive(Debug)]
 pub struct Admission {
     /// The channel as named in the request.
@@ -132,9 +134,9 @@ pub struct Admission {
     pub client_id: Option<Box<str>>,
     /// How the role was determined.
     pub role_by: RoleBy,
-    /// The connecting caller.
+    /// The caller that is connecting.
     pub caller: Caller,
-    /// Request to the channel's home.
+    /// Request of the connection to the channel's home shard.
     pub asks: Asks,
 }
 
@@ -148,8 +150,8 @@ impl Admission {
         }
     }
 
-    /// Policy and statement that refuse the caller, for operators; includes why it counts as a viewer where that may be
-    /// surprising.
+    /// Policy and statement that deny the caller, for operators. If the caller counts as a viewer for a reason that may
+    /// be surprising, includes the reason.
     pub(crate) fn ground_of(&self, ruling: &Ruling) -> Option<Box<str>> {
         let ground = self.caller.ground_of(ruling)?;
         if self.role_by == RoleBy::LastRequest && self.client_id.is_some() {
@@ -159,17 +161,18 @@ impl Admission {
     }
 }
 
-/// Hint for a viewer whose client id is that of a master.
+/// Hint for a viewer whose client id is `MASTER`.
 const NAMED_MASTER: &str = "X-Amz-ClientId=MASTER is a viewer's here: the URL was not signed with the path /master of \
                             its endpoint, and the caller's last GetSignalingChannelEndpoint did not name Role MASTER";
 
 impl Admission {
-    /// Whether nothing specifies the role: no client id, at an endpoint that serves both.
+    /// Whether nothing specifies the role: the request has no client id, and the endpoint serves both roles.
     pub(crate) fn is_unnamed(&self) -> bool {
         self.client_id.is_none() && self.role_by == RoleBy::ClientId
     }
 
-    /// Whether the client may be a viewer that omitted its client id, which only the channel's home can tell.
+    /// Whether the client may be a viewer that omitted its client id, which only the channel's home shard can
+    /// determine.
     pub(crate) fn may_lack_client_id(&self) -> bool {
         let is_web_socket = matches!(self.asks, Asks::WebSocket { .. });
         is_web_socket && self.client_id.is_none() && self.role_by != RoleBy::Endpoint
@@ -179,12 +182,12 @@ impl Admission {
 /// How the role of a connection, master or viewer, was determined; see codec/PROTOCOL.md, CON-2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RoleBy {
-    /// Presence of a client id in the URL.
+    /// By the presence of a client id in the URL.
     ClientId,
-    /// Signed host or path of the endpoint.
+    /// By the signed host or path of the endpoint.
     Endpoint,
-    /// Endpoint that the caller last requested, known at the channel's home; used if the client id is `MASTER`, or is
-    /// missing and the caller may not be the master.
+    /// By the endpoint that the caller last requested, which the channel's home shard knows; used if the client id is
+    /// `MASTER`, or if it is missing and the caller may not be the master.
     LastRequest,
 }
 
@@ -203,41 +206,41 @@ impl RoleBy {
     }
 }
 
-/// Request of a connection to its channel's home.
+/// Request from a connection to its channel's home shard.
 #[derive(Clone, Copy, Debug)]
 pub enum Asks {
     /// A WebSocket upgrade.
     WebSocket {
-        /// Accept key of the handshake.
+        /// Value of the `Sec-WebSocket-Accept` header for the handshake.
         accept: [u8; 28],
-        /// Client program. The subprotocol `wss` is echoed if it was offered.
+        /// Client program. The subprotocol `wss` is accepted if it was offered.
         program: Program,
     },
-    /// A response as soon as someone waits for the channel's master.
+    /// A device's request to receive a response as soon as a client waits for the channel's master.
     Wake {
-        /// Maximum wait, in milliseconds.
+        /// Maximum time to wait, in milliseconds.
         wait_ms: u64,
-        /// Whether the connection closes after the response.
+        /// Whether to close the connection after the response.
         close: bool,
     },
 }
 
-/// Parts of a request head kept until the body arrives.
+/// Parts of a request head that are kept until the body arrives.
 #[derive(Debug)]
 pub(crate) struct PendingBody {
-    /// Service of the call.
+    /// Service that is called.
     pub target: Target,
-    /// The `Host` field as sent.
+    /// Value of the `Host` header as sent.
     pub host: Box<str>,
-    /// Whether the connection closes after the response.
+    /// Whether to close the connection after the response.
     pub close: bool,
-    /// The body's length.
+    /// Length of the body, in bytes.
     pub length: usize,
-    /// Program of the caller.
+    /// Client program of the caller.
     pub program: Program,
-    /// The complete head, if the signature covers both head and body.
+    /// The complete head, if the signature covers both the head and the body.
     pub head: Option<Box<[u8]>>,
-    /// Head of a player's request, once its token has been checked.
+    /// Head of a player's request, if its token has been checked.
     pub player: Option<Box<PlayerHead>>,
 }
 
@@ -246,25 +249,25 @@ pub(crate) struct PendingBody {
 pub(crate) struct PlayerHead {
     /// Name of the channel.
     pub channel: Box<str>,
-    /// Client id named by the token, or `whep`.
+    /// Client id in the token, or `whep`.
     pub client_id: Box<str>,
-    /// The caller.
+    /// The caller identified by the token.
     pub caller: Caller,
 }
 
-/// Service of a call.
+/// Service that is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
-    /// An operation named by the request path.
+    /// An API operation, determined by the request path.
     Api(Operation),
-    /// The security token service, at `/`.
+    /// The Security Token Service, at `/`.
     Sts,
-    /// A channel's camera, called by a player.
+    /// A channel's camera, called by a player through WHEP.
     Whep,
 }
 
 impl Target {
-    /// Purpose under which the response is counted before the body is read.
+    /// Purpose under which the response is counted until the body has been read.
     pub(crate) fn purpose(self) -> Purpose {
         match self {
             Self::Api(operation) => Purpose::Api(operation),
@@ -274,49 +277,49 @@ impl Target {
     }
 }
 
-/// Parts of a call kept until its answer arrives.
+/// Parts of a call that are kept until its answer arrives.
 #[derive(Debug)]
 pub(crate) struct PendingCall {
-    /// Operation named by the request path.
+    /// Operation determined by the request path.
     pub operation: Operation,
-    /// `Host` as sent, which discovery returns.
+    /// Value of the `Host` header as sent, which discovery returns to the client.
     pub host: Box<str>,
-    /// Whether the connection closes after the response.
+    /// Whether to close the connection after the response.
     pub close: bool,
-    /// The caller.
+    /// The caller that sent the request.
     pub caller: Caller,
-    /// Program of the caller.
+    /// Client program of the caller.
     pub program: Program,
-    /// Client id in the call, if policies are evaluated again with the channel's tags.
+    /// Client id in the call, needed if policies are evaluated again with the channel's tags.
     pub client_id: Option<Box<str>>,
     /// Name of the call's channel, logged if the call is refused.
     pub channel: Option<Box<str>>,
-    /// Subject of the audit entry: a channel's ARN, or the name of one to be created.
+    /// Subject of the audit entry: a channel's ARN, or the name of a channel to be created.
     pub subject: Option<Box<str>>,
-    /// Whether the log has reserved space for the audit entry.
+    /// Whether space for the audit entry has been reserved in the log.
     pub place_kept: bool,
-    /// Holdings of the caller's account on other nodes, once these were queried.
+    /// Number of channels and bytes of the caller's account on other nodes, once those nodes have been queried.
     pub elsewhere: Holding,
 }
 
 impl PendingCall {
-    /// Account whose limits and shares the call counts against.
+    /// Account against whose limits and shares the call counts.
     #[must_use]
     pub(crate) fn account(&self) -> Account {
         Account::of_digits(self.caller.account())
     }
 }
 
-/// A player's offer waiting for its answer.
+/// A player's offer that is waiting for its answer.
 #[derive(Debug)]
 pub(crate) struct PlayerOffer {
-    /// When the offer was read.
+    /// When the offer was received.
     pub posted: Now,
     /// Id of the player's call.
     pub call: Box<str>,
 }
 
-/// Response to build from a home shard's reply.
+/// Kind of response to build from a home shard's reply.
 #[derive(Debug)]
 pub(crate) enum Expected {
     /// ARN of the created channel.
@@ -325,31 +328,31 @@ pub(crate) enum Expected {
     Description,
     /// Page of channels.
     Page,
-    /// Empty response: a change was made.
+    /// Empty response: the change was made.
     Done,
     /// Empty response: the channel exists.
     Nothing,
     /// Tags of the channel.
     Tags,
-    /// States that the channel's media is not stored.
+    /// Statement that the channel's media is not stored.
     MediaStorage,
-    /// Refusal of media storage, if the channel exists.
+    /// Refusal of media storage, provided that the channel exists.
     NoMediaStorage,
-    /// Holdings of the account on other nodes, required before this call is made.
+    /// Number of channels and bytes of the account on other nodes, required before this call can be made.
     Holding(Box<Call>),
     /// Endpoints of the channel.
     Endpoints(Vec<Protocol>, Role),
-    /// ICE servers, with credentials for this name.
+    /// ICE servers, with credentials for the given name.
     IceServers(Box<str>),
     /// Answer from this channel's master; the call is withdrawn if its caller disconnects. The flag indicates that
-    /// another shard has accepted the call and waits for the notice of its end. Includes the offer if it is a player's.
+    /// another shard has accepted the call and must be notified when it ends. Contains the offer if it is a player's.
     Answer(Identity, bool, Option<Box<PlayerOffer>>),
     /// Whether a player may use ICE servers.
     PlayerServers,
 }
 
 impl Http {
-    /// State of an accepted connection.
+    /// Creates the state of an accepted connection.
     #[must_use]
     pub(crate) fn new(stage: HttpStage, deadline: Now) -> Self {
         Self {
@@ -383,7 +386,7 @@ impl Http {
         }
     }
 
-    /// Whether received requests have yet to be answered. `answers_wait` is set if they wait for the peer to read
+    /// Whether received requests remain to be answered. `answers_wait` is set if they are waiting for the peer to read
     /// responses.
     #[must_use]
     pub(crate) fn has_more(&self, answers_wait: bool) -> bool {

@@ -1,20 +1,21 @@
-//! Outbox: bytes queued for a socket, with the boundaries of the messages among them.
+//! The outbox: bytes queued for a socket, with the boundaries of the messages that they contain.
 //!
 //! ```text
 //!   0                    start     start+launched                              bytes.len()
 //!   |  written  | control  |  in flight  |        unsent                            |
 //!   |mark | mark|          |  mark  |  mark   | control |  mark  |
 //! ```
-//! Written bytes have been passed to the kernel; bytes in flight have been copied out by the edge (encrypted, or into a
-//! buffer that the kernel reads) but not yet reported. A [`Mark`] delimits one message, so that the unacknowledged
-//! messages are known when the connection ends; a message keeps its bytes until it is acknowledged. Bytes outside marks
-//! are control frames and HTTP responses, which are counted separately so that they never take space from messages.
-//! Invariant: `start + launched ≤ bytes.len()`, marks are in order and do not overlap, the first `written` of them end
-//! at or before `start`; `of_messages` is the number of bytes after `start` within marks.
+//! Written bytes have been passed to the kernel. Bytes in flight have been copied out by the edge (encrypted, or copied
+//! into a buffer that the kernel reads) but not reported as sent yet. A [`Mark`] delimits one message, so that the
+//! unacknowledged messages are known when the connection ends; a message keeps its bytes until it is acknowledged.
+//! Bytes outside marks are control frames and HTTP responses, which are counted separately so that they never take
+//! space from messages. Invariants: `start + launched ≤ bytes.len()`; marks are in order and do not overlap; the first
+//! `written` marks end at or before `start`; `of_messages` is the number of bytes after `start` that lie within marks.
 //!
-//! Acknowledgement is computed from positions in the wire's byte stream: `on_wire` bytes have been passed to the kernel
-//! since the buffer was allocated, less those the kernel still holds unacknowledged. The result is a lower bound:
-//! earlier bytes, TLS overhead, an unreported send and the connection's own FIN can only lower it.
+//! Acknowledgement is computed from positions in the byte stream on the wire: `on_wire` bytes have been passed to the
+//! kernel since the buffer was allocated, less those that the kernel still holds unacknowledged. The result is a lower
+//! bound: earlier bytes, TLS overhead, a send that has not been reported and the connection's own FIN can only lower
+//! it.
 
 use crate::id::SessionKey;
 use crate::limits::{SPARE_OUTBOX_BYTES_MAX, SPARE_OUTBOXES_MAX};
@@ -29,7 +30,7 @@ use std::ops::Range;
 pub(crate) struct Mark {
     /// Offset and length of the message's frame in the buffer, in bytes.
     begin: u32,
-    /// See `begin`.
+    /// When the message's last byte was passed to the kernel, and the number of bytes on the wire by then.
     pub bytes: u32,
     /// Delivery state of the message.
     pub launch: DeliveryMark,
@@ -37,17 +38,17 @@ pub(crate) struct Mark {
     pub written: (Now, u64),
 }
 
-/// Size of a cache line, since a busy connection has several marks.
+/// A mark takes exactly one cache line, since a busy connection has several marks.
 const _: () = assert!(size_of::<Mark>() == 64);
 
-/// An offset in a buffer, or a length; fits because `outbox_bytes` is at most a gigabyte, and at most as much consumed
-/// space precedes it.
+/// Converts an offset in a buffer, or a length; the value fits because `outbox_bytes` is at most a gigabyte and is
+/// preceded by at most as much consumed space.
 fn offset(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 impl Mark {
-    /// Range of the message's frame in the buffer.
+    /// Returns the range of the message's frame in the buffer.
     fn frame(&self) -> Range<usize> {
         self.begin as usize..self.begin as usize + self.bytes as usize
     }
@@ -58,38 +59,40 @@ impl Mark {
 pub(crate) struct DeliveryMark {
     /// Action of the message.
     pub action: Action,
-    /// When the message expires if it returns to the queue.
+    /// When the message expires if it is returned to the queue.
     pub expires: Now,
     /// Number in the channel's order of acceptance.
     pub order: u64,
     /// Length of the sender id at the end of the frame; 0 for messages to viewers.
     pub sender_bytes: u16,
-    /// Whether the message is an Alexa caller's offer, which never returns because its call keeps the frame.
+    /// Whether the message is an Alexa caller's offer, which is never returned to the queue because its call keeps the
+    /// frame.
     pub call: bool,
-    /// Whether the message is counted in the gauge and has an outcome; a redelivered offer is not.
+    /// Whether the message is counted in the gauge and has an outcome, unlike a redelivered offer.
     pub counted: bool,
-    /// Connection of the viewer that sent the message. `None` for a master's message, and for one from another node.
+    /// Connection of the viewer that sent the message; `None` if it came from a master or from another node.
     pub from: Option<SessionKey>,
-    /// Whether the message is the first offer of the connection `from`. An offer from another node also counts as
-    /// first, since it was queued there together with the messages before it.
+    /// Whether the message is the first offer sent by the connection `from`. An offer from another node also counts as
+    /// first, since it was queued there together with the messages that preceded it.
     pub first: bool,
-    /// Whether the message may be a candidate of an unanswered offer; once acknowledged, it is stored with the offer.
+    /// Whether the message may be a candidate of an unanswered offer; if so, it is stored with the offer once it has
+    /// been acknowledged.
     pub follows: bool,
-    /// Time of acceptance ([`crate::time::Moment::micros`]), if the recipient was connected. Queued messages are not
-    /// measured, nor are those accepted at 0.
+    /// Time at which the message was accepted ([`crate::time::Moment::micros`]), if the recipient was connected then.
+    /// `None` for queued messages and for those accepted at time 0, which are not measured.
     pub accepted_us: Option<NonZeroU32>,
 }
 
 /// Number of queued bytes, by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Load {
-    /// Number of bytes of messages.
+    /// Number of bytes that belong to messages.
     pub messages: usize,
-    /// Number of bytes of control frames and HTTP responses.
+    /// Number of bytes that belong to control frames and HTTP responses.
     pub control: usize,
 }
 
-/// Bytes queued for one socket. Allocates nothing while empty.
+/// Bytes queued for one socket. Allocates no memory while empty.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox(Option<Box<Buffer>>);
 
@@ -102,23 +105,25 @@ struct Buffer {
     launched: usize,
     of_messages: usize,
     marks: VecDeque<Mark>,
-    /// Number of marks whose messages were passed to the kernel, and the number of their bytes.
+    /// Number of marks whose messages have been passed to the kernel, and the number of bytes in those messages.
     written: usize,
     written_bytes: usize,
     /// Number of message bytes written since the last query to the kernel.
     unasked: usize,
-    /// Number of bytes on the wire since the buffer was allocated, and of those that were acknowledged.
+    /// Number of bytes passed to the wire since the buffer was allocated, and the number of those that have been
+    /// acknowledged.
     on_wire: u64,
     confirmed: u64,
-    /// End positions of messages that were returned after they were written, and the number of those later found to be
+    /// End positions of written messages that were returned, and the number of them that later turned out to have been
     /// acknowledged.
     returned: VecDeque<u64>,
     repeated: u32,
-    /// Position on the wire at which the peer announced that it sends no more; its program reads nothing after that.
+    /// Position on the wire at which the peer announced that it will send no more; its program reads nothing after that
+    /// position.
     over: Option<u64>,
-    /// Whether messages that the next query finds unacknowledged are evicted in favour of others.
+    /// Whether messages that the next query finds unacknowledged must be evicted in favour of others.
     makes_room: bool,
-    /// Time since which the peer is suspect.
+    /// Time since which the peer has been suspect.
     doubtful_since: Option<Now>,
     /// Last measured round trip, in milliseconds.
     round_trip_ms: u32,
@@ -129,15 +134,15 @@ struct Buffer {
 /// A ping whose pong confirms all messages before it.
 #[derive(Clone, Copy, Debug)]
 struct Proving {
-    /// Payload of the ping.
+    /// Payload of the ping, which identifies its pong.
     counter: [u8; 4],
-    /// Number of marks before the ping.
+    /// Number of marks that precede the ping.
     covers: usize,
     /// When the ping was queued.
     since: Now,
 }
 
-/// Buffers kept for reuse, of at most [`SPARE_OUTBOX_BYTES_MAX`].
+/// Buffers kept for reuse, each of at most [`SPARE_OUTBOX_BYTES_MAX`].
 #[derive(Debug)]
 pub(crate) struct Spares {
     #[expect(
@@ -149,7 +154,7 @@ pub(crate) struct Spares {
 }
 
 impl Spares {
-    /// Creates a pool of at most this many buffers.
+    /// Creates an empty pool that keeps at most this many buffers.
     #[must_use]
     pub(crate) fn of(most: usize) -> Self {
         Self {
@@ -168,25 +173,25 @@ impl Default for Spares {
 /// Offers and candidates of viewers, each with its frame.
 pub(crate) type Offers = Vec<(DeliveryMark, Box<[u8]>)>;
 
-/// A message returned from an outbox, with its mark and its complete frame.
+/// A message returned from an outbox, with its delivery state and its complete frame.
 #[derive(Debug)]
 pub(crate) struct Unsent {
     /// Delivery state of the message.
     pub launch: DeliveryMark,
-    /// Whether the message was passed completely to the kernel but not acknowledged.
+    /// Whether the message was passed completely to the kernel but was not acknowledged.
     pub written: bool,
-    /// The frame, header included.
+    /// The complete frame, including the header.
     pub frame: Box<[u8]>,
 }
 
 impl Outbox {
-    /// Whether the outbox owns nothing: everything was passed to the kernel, and no acknowledgement is awaited.
+    /// Whether the outbox is empty: everything has been passed to the kernel, and no acknowledgement is awaited.
     #[must_use]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 
-    /// Number of bytes not yet passed to the kernel, including those in flight.
+    /// Number of bytes that have not been passed to the kernel, including those in flight.
     #[must_use]
     pub(crate) fn bytes(&self) -> usize {
         self.0
@@ -194,7 +199,7 @@ impl Outbox {
             .map_or(0, |buffer| buffer.bytes.len() - buffer.start)
     }
 
-    /// Number of bytes not yet passed to the kernel, and of unacknowledged messages.
+    /// Number of bytes that have not been passed to the kernel, plus the bytes of unacknowledged messages.
     #[inline]
     #[must_use]
     pub(crate) fn bytes_kept(&self) -> usize {
@@ -202,7 +207,7 @@ impl Outbox {
         buffer.map_or(0, |buffer| buffer.bytes.len() - buffer.spent())
     }
 
-    /// Number of bytes in written but unacknowledged messages.
+    /// Number of bytes of messages that have been written but not acknowledged.
     #[inline]
     #[must_use]
     pub(crate) fn unconfirmed_bytes(&self) -> usize {
@@ -216,7 +221,7 @@ impl Outbox {
         buffer.marks.front().map(|mark| mark.written.0)
     }
 
-    /// Number of bytes not yet passed to the kernel, by kind.
+    /// Number of bytes that have not been passed to the kernel, by kind.
     #[must_use]
     pub(crate) fn load(&self) -> Load {
         self.0.as_ref().map_or_else(Load::default, |buffer| {
@@ -238,35 +243,35 @@ impl Outbox {
             .unwrap_or_default()
     }
 
-    /// Whether bytes were copied out but are not yet reported.
+    /// Whether bytes have been copied out but not reported as sent.
     #[must_use]
     pub(crate) fn in_flight(&self) -> bool {
         (self.0.as_ref()).is_some_and(|buffer| buffer.launched > 0)
     }
 
-    /// Whether a message has not yet been passed completely to the kernel.
+    /// Whether the outbox contains a message that has not been passed completely to the kernel.
     #[must_use]
     pub(crate) fn has_messages(&self) -> bool {
         (self.0.as_ref()).is_some_and(|buffer| buffer.marks.len() > buffer.written)
     }
 
-    /// Whether at least `bytes` of messages were written since the last query, so that the next one is due; reported
-    /// once.
+    /// Whether at least `bytes` of messages have been written since the last query, so that the next query is due;
+    /// reported only once.
     #[inline]
     pub(crate) fn is_to_be_asked(&mut self, bytes: usize) -> bool {
         let buffer = self.0.as_mut().filter(|it| it.unasked >= bytes);
         buffer.map(|buffer| buffer.unasked = 0).is_some()
     }
 
-    /// Marks the messages that the next query finds unacknowledged for eviction.
+    /// Marks messages for eviction if the next query finds them unacknowledged.
     pub(crate) fn make_room(&mut self) {
         if let Some(buffer) = &mut self.0 {
             buffer.makes_room = true;
         }
     }
 
-    /// Drops the written, unacknowledged messages if they are marked for eviction, so that they no longer make the peer
-    /// suspect. Calls `dropped` for each.
+    /// Drops the written, unacknowledged messages if they are marked for eviction; the peer is then no longer suspect
+    /// because of them. Calls `dropped` for each.
     pub(crate) fn take_room(&mut self, spares: &mut Spares, mut dropped: impl FnMut(&Mark)) {
         let Some(buffer) = self.0.as_mut().filter(|buffer| buffer.makes_room) else {
             return;
@@ -281,8 +286,8 @@ impl Outbox {
         self.settle(spares);
     }
 
-    /// Starts confirming the messages in the outbox with a ping after them; returns its payload. `None` if one is
-    /// already in flight, or nothing needs confirmation.
+    /// Queues a ping that confirms the messages before it, and returns its payload. `None` if such a ping is already in
+    /// flight or no message needs confirmation.
     pub(crate) fn begin_proof(&mut self, now: Now) -> Option<[u8; 4]> {
         let buffer = self.0.as_mut().filter(|buffer| buffer.proof.is_none())?;
         let [.., a, b, c, d] = buffer.marks.back()?.launch.order.to_be_bytes();
@@ -301,8 +306,8 @@ impl Outbox {
         self.0.as_ref().is_some_and(|buffer| buffer.proof.is_some())
     }
 
-    /// Handles a pong; returns whether it answers the confirming ping. If so, everything before the ping is
-    /// acknowledged and `confirmed` is called for each message.
+    /// Handles a pong and returns whether it answers the confirming ping. If so, everything before the ping is
+    /// acknowledged, and `confirmed` is called for each message.
     pub(crate) fn proved(
         &mut self,
         spares: &mut Spares,
@@ -328,13 +333,14 @@ impl Outbox {
         true
     }
 
-    /// Time since which the peer is suspect; acknowledging a single byte ends that.
+    /// Time since which the peer has been suspect; the acknowledgement of a single byte clears it.
     #[must_use]
     pub(crate) fn doubtful_since(&self) -> Option<Now> {
         self.0.as_ref()?.doubtful_since
     }
 
-    /// Marks the peer as suspect, unless it already is. Its messages are kept at least until `expires`.
+    /// Marks the peer as suspect since `since`, unless it already is. Messages for the peer are kept at least until
+    /// `expires`.
     pub(crate) fn doubt(&mut self, since: Now, expires: Now) {
         let Some(buffer) = &mut self.0 else { return };
         buffer.doubtful_since.get_or_insert(since);
@@ -343,8 +349,8 @@ impl Outbox {
         }
     }
 
-    /// Written but unacknowledged messages, oldest first, each with its frame. An Alexa caller's offer is omitted,
-    /// since it stays with its call.
+    /// Written but unacknowledged messages, oldest first, each with its frame. An Alexa caller's offer is omitted
+    /// because it is kept by its call.
     pub(crate) fn unconfirmed(&self) -> impl Iterator<Item = (&DeliveryMark, &[u8])> {
         let buffers = self.0.iter();
         buffers.flat_map(|buffer| {
@@ -367,7 +373,8 @@ impl Outbox {
         self.0.as_ref().map_or(0, |buffer| buffer.round_trip_ms)
     }
 
-    /// Number of messages returned after they were written, and of those that the peer turned out to have acknowledged.
+    /// Number of messages that were returned after they had been written, and the number of those that the peer turned
+    /// out to have acknowledged.
     #[must_use]
     pub(crate) fn returned(&self) -> (usize, u32) {
         let buffer = self.0.as_ref();
@@ -377,14 +384,14 @@ impl Outbox {
         })
     }
 
-    /// Whether the peer has stopped sending; see [`Self::peer_is_over`].
+    /// Whether the peer has announced that it will send no more; see [`Self::peer_is_over`].
     #[must_use]
     pub(crate) fn is_over(&self) -> bool {
         self.0.as_ref().is_some_and(|it| it.over.is_some())
     }
 
-    /// Records that the peer has stopped sending, so its program will read neither the unacknowledged bytes nor the
-    /// rest of a partially sent message, which is still sent before the connection's own close frame.
+    /// Records that the peer has announced that it will send no more. Its program then reads neither the unacknowledged
+    /// bytes nor the rest of a partially sent message, which is still sent before the connection's own close frame.
     pub(crate) fn peer_is_over(&mut self) {
         let buffer = self.0.as_mut();
         if let Some(buffer) = buffer.filter(|it| !it.marks.is_empty() || !it.is_forgotten()) {
@@ -392,7 +399,7 @@ impl Outbox {
         }
     }
 
-    /// Appends the output of `write` as control bytes; returns their number.
+    /// Appends the output of `write` as control bytes; returns the number of bytes.
     pub(crate) fn push(&mut self, spares: &mut Spares, write: impl FnOnce(&mut Vec<u8>)) -> usize {
         let buffer = self.buffer(spares);
         let before = buffer.bytes.len();
@@ -421,16 +428,16 @@ impl Outbox {
         end - begin
     }
 
-    /// Records that this many of the unsent bytes were copied out.
+    /// Records that this many of the unsent bytes have been copied out.
     pub(crate) fn launched(&mut self, bytes: usize) {
         if let Some(buffer) = &mut self.0 {
             buffer.launched = (buffer.launched + bytes).min(buffer.bytes.len() - buffer.start);
         }
     }
 
-    /// Records that the oldest `bytes` were passed to the kernel as `on_wire` bytes: the same number, or with TLS the
-    /// size of their records. Calls `written` for each message whose last byte was among them. Returns the number of
-    /// bytes that are no longer queued.
+    /// Records that the oldest `bytes` have been passed to the kernel as `on_wire` bytes: the same number or, with TLS,
+    /// the size of their records. Calls `written` for each message whose last byte was among them. Returns the number
+    /// of bytes that are no longer queued.
     #[inline]
     pub(crate) fn sent(
         &mut self,
@@ -474,8 +481,8 @@ impl Outbox {
         Load { messages, control }
     }
 
-    /// Records that the kernel holds `unacknowledged` bytes, so everything before them is acknowledged. Calls
-    /// `confirmed` for each newly acknowledged message.
+    /// Records that the kernel still holds `unacknowledged` bytes, which means that everything before them has been
+    /// acknowledged. Calls `confirmed` for each newly acknowledged message.
     pub(crate) fn confirm(
         &mut self,
         spares: &mut Spares,
@@ -506,7 +513,7 @@ impl Outbox {
         self.settle(spares);
     }
 
-    /// Takes back the unacknowledged messages written by `by`, in order.
+    /// Takes back the messages that were written by `by` and are unacknowledged, in order.
     pub(crate) fn take_unconfirmed(&mut self, spares: &mut Spares, by: Now) -> Vec<Unsent> {
         let Some(buffer) = &mut self.0 else {
             return Vec::new();
@@ -523,7 +530,8 @@ impl Outbox {
         taken
     }
 
-    /// Takes back the messages of which no byte was sent, in order; control bytes and a partially sent message stay.
+    /// Takes back the messages of which no byte has been sent, in order; control bytes and a partially sent message
+    /// remain.
     pub(crate) fn take_unsent(&mut self, spares: &mut Spares) -> Vec<Unsent> {
         let Some(buffer) = &mut self.0 else {
             return Vec::new();
@@ -572,9 +580,10 @@ impl Outbox {
             .get_or_insert_with(|| spares.buffers.pop().unwrap_or_default())
     }
 
-    /// Frees bytes that are no longer needed (in a large buffer, once they exceed half of it), and the buffer itself
-    /// when it is empty. If messages were returned, their positions are kept until the connection ends, and a ping in
-    /// flight until its pong, since a redelivered message has a ping with the same number.
+    /// Frees bytes that are no longer needed (in a large buffer, once they make up more than half of it), and the
+    /// buffer itself when it is empty. If messages have been returned, their positions are kept until the connection
+    /// ends. A ping in flight is kept until its pong arrives, since a redelivered message has a ping with the same
+    /// number.
     fn settle(&mut self, spares: &mut Spares) {
         let Some(buffer) = &mut self.0 else {
             return;
@@ -612,14 +621,14 @@ impl Outbox {
 }
 
 impl Buffer {
-    /// Length of the prefix that belongs to no unacknowledged message.
+    /// Length of the prefix that contains no part of an unacknowledged message.
     #[inline]
     fn spent(&self) -> usize {
         let first = self.marks.front();
         first.map_or(self.start, |mark| mark.frame().start.min(self.start))
     }
 
-    /// Removes the first written message from the counters, because it was acknowledged or returned.
+    /// Removes the first written message from the counters because it has been acknowledged or returned.
     #[inline]
     fn unwritten(&mut self, mark: &Mark) {
         self.written -= 1;
@@ -629,7 +638,7 @@ impl Buffer {
         }
     }
 
-    /// Whether an empty buffer holds no state that is needed later.
+    /// Whether an empty buffer contains no state that is needed later.
     fn is_forgotten(&self) -> bool {
         let returned = !self.returned.is_empty() || self.repeated > 0;
         !returned && self.over.is_none() && self.proof.is_none()
@@ -649,8 +658,8 @@ impl Buffer {
     }
 }
 
-/// Minimum length of a prefix worth compacting. Small, since a busy connection always has unacknowledged bytes, and the
-/// memory it touches should stay in a core's cache.
+/// Minimum length of a prefix that is worth compacting, in bytes. Small, because a busy connection always has
+/// unacknowledged bytes and the memory that it uses should stay in a core's cache.
 const COMPACT_BYTES: usize = 2 * 1024;
 
 #[cfg(test)]

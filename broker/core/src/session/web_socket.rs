@@ -9,17 +9,17 @@ use codec::ws::{Excess, FrameError, Receiver, Side};
 use std::num::NonZeroU8;
 use std::rc::Rc;
 
-/// Role of a connection on its channel.
+/// Role of a connection in its channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     /// The master.
     Master,
-    /// A viewer, by its client id.
+    /// A viewer, with its client id.
     Viewer(Rc<str>),
 }
 
 impl Role {
-    /// A viewer's client id.
+    /// Client id, if the role is a viewer.
     #[must_use]
     pub(crate) fn client_id(&self) -> Option<&str> {
         match self {
@@ -28,7 +28,7 @@ impl Role {
         }
     }
 
-    /// The role as the codec's type.
+    /// Converts the role to the codec's type.
     #[must_use]
     pub(crate) fn on_wire(&self) -> codec::signal::Role {
         match self {
@@ -38,8 +38,8 @@ impl Role {
     }
 }
 
-/// The viewer at the other end of a message for `role`, or at this one. In a frame for a master the sender's id is
-/// before the closing quote and brace.
+/// Returns the client id of the viewer that sent, or will receive, a message for `role`. In a frame for a master, the
+/// sender's id precedes the closing quote and brace.
 pub(crate) fn viewer_of<'a>(role: &'a Role, frame: &'a [u8], sender_bytes: u16) -> &'a str {
     if let Role::Viewer(id) = role {
         return id;
@@ -52,7 +52,7 @@ pub(crate) fn viewer_of<'a>(role: &'a Role, frame: &'a [u8], sender_bytes: u16) 
         .unwrap_or_default()
 }
 
-/// Statistics of a connection, logged when it ends. Kept from its admission until its descriptor is free.
+/// Statistics of a connection, logged when the connection ends. Kept from admission until the descriptor is free.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tally {
     /// Time of admission.
@@ -61,17 +61,17 @@ pub(crate) struct Tally {
     pub messages_in: u32,
     /// Number of messages delivered completely to the connection; saturates.
     pub messages_out: u32,
-    /// Time from a viewer's admission to its first offer and to its first answer, in milliseconds, saturating;
-    /// [`NOT_YET`] if there was none.
+    /// Times from a viewer's admission to its first offer and to its first answer, in milliseconds, saturating;
+    /// [`NOT_YET`] if there has been none.
     offered_ms: u32,
     answered_ms: u32,
 }
 
-/// Value of a time before the first offer or answer.
+/// Value of a time that is not known yet, before the first offer or answer.
 const NOT_YET: u32 = u32::MAX;
 
 impl Tally {
-    /// Statistics at admission.
+    /// Creates the statistics of a connection at its admission.
     fn of(now: Now) -> Self {
         Self {
             opened: now,
@@ -86,7 +86,7 @@ impl Tally {
         u32::try_from(now.since(self.opened)).map_or(NOT_YET - 1, |ms| ms.min(NOT_YET - 1))
     }
 
-    /// Records an accepted offer of a viewer; returns `true` for the first one.
+    /// Records an accepted offer from a viewer; returns `true` for the first one.
     pub(crate) fn offered(&mut self, now: Now) -> bool {
         let first = self.offered_ms == NOT_YET;
         if first {
@@ -95,13 +95,13 @@ impl Tally {
         first
     }
 
-    /// Time from a viewer's admission to its first offer.
+    /// Time from a viewer's admission to its first offer, in milliseconds.
     #[must_use]
     pub(crate) fn offered_ms(&self) -> Option<u32> {
         Some(self.offered_ms).filter(|ms| *ms != NOT_YET)
     }
 
-    /// Time from a viewer's admission to its first answer.
+    /// Time from a viewer's admission to its first answer, in milliseconds.
     #[must_use]
     pub(crate) fn answered_ms(&self) -> Option<u32> {
         Some(self.answered_ms).filter(|ms| *ms != NOT_YET)
@@ -112,7 +112,7 @@ impl Tally {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct BoundsPlace(pub(crate) u8);
 
-/// Terms fixed when a connection is admitted.
+/// Properties that are fixed when a connection is admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AdmissionTerms {
     /// Whether the client may receive GO_AWAY and RECONNECT_ICE_SERVER; if not, the connection is closed with 1001
@@ -122,7 +122,7 @@ pub(crate) struct AdmissionTerms {
     pub program: Program,
     /// Index of the connection's message limits.
     pub bounds: BoundsPlace,
-    /// When the connection reaches its maximum age; never, if there is none.
+    /// When the connection reaches its maximum age.
     pub ends: Now,
 }
 
@@ -135,21 +135,21 @@ pub(crate) struct WebSocket {
     pub channel: ChannelKey,
     /// Role in which the connection was admitted.
     pub role: Role,
-    /// Caller of a viewer, if it has its own share of the channel's viewer limits.
+    /// Caller of a viewer, if the caller has its own share of the channel's viewer limits.
     pub caller: Option<CallerId>,
-    /// The caller, if its permission is rechecked; after a refusal, the reason for it.
+    /// The caller, if its permission is rechecked; after a recheck has failed, the reason.
     pub held: Held,
     /// Whether a newer connection has superseded this one, which may still send but receives nothing
     /// (codec/PROTOCOL.md, TAKE-2).
     pub superseded: bool,
     /// Token buckets that limit the connection's messages.
     pub rates: MessageRates,
-    /// Reason for the nearest scheduled end.
+    /// Why the connection is scheduled to be closed next.
     leaves: Leaves,
     /// Statistics, logged when the connection ends.
     pub tally: Tally,
-    /// Code of the reason why the connection ended; the first cause wins. Not in the tally, where it would cost each
-    /// connection a word. The receiver holds the lengths of an oversized message.
+    /// Code of the reason why the connection ended; if there are several causes, the first one. Not part of the tally,
+    /// where it would take a word for each connection. The lengths of an oversized message are stored in the receiver.
     reason: Option<NonZeroU8>,
     notices: Notices,
     /// See [`Terms::program`].
@@ -158,53 +158,55 @@ pub(crate) struct WebSocket {
     bounds: BoundsPlace,
     /// See [`Self::is_forbidden`].
     forbidden: bool,
-    /// Number of frames without effect within `idle_second` of the shard's clock. Never returns to 0 after the first
-    /// one.
+    /// Number of frames without effect within `idle_second`, a second of the shard's clock. Never 0 again after the
+    /// first one.
     idle_frames: u8,
     idle_second: u32,
-    /// Milliseconds from the first byte of an incomplete message to `last_frame`; [`NO_MESSAGE`] if there is none.
+    /// Time from the first byte of an incomplete message to `last_frame`, in milliseconds; [`NO_MESSAGE`] if no message
+    /// is incomplete.
     since_begin: u16,
     times: Times,
 }
 
-/// State of GO_AWAY and RECONNECT_ICE_SERVER: see [`Terms::notices`].
+/// State of the notices GO_AWAY and RECONNECT_ICE_SERVER; see [`Terms::notices`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Notices {
     Never,
-    /// Allowed, GO_AWAY not yet sent.
+    /// Notices are allowed, and GO_AWAY has not been sent.
     Open,
-    /// Allowed, GO_AWAY sent.
+    /// Notices are allowed, and GO_AWAY has been sent.
     Told,
 }
 
-/// Reason for a scheduled end.
+/// Reason for a scheduled close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Leaves {
     /// The maximum age is reached.
     OfAge,
-    /// Recalled by an operator, so that the client reconnects.
+    /// An operator has recalled the connection so that its client reconnects.
     Recalled,
-    /// The connection is no longer permitted, unless a permission check allows it before then.
+    /// The connection may no longer be permitted; it is closed unless a permission check allows it before then.
     Asked,
 }
 
-/// Times that determine the deadlines of a WebSocket.
+/// Timestamps that determine the deadlines of a WebSocket.
 #[derive(Debug)]
 struct Times {
     /// See [`Terms::ends`].
     ends: Now,
     last_frame: Now,
-    /// Milliseconds from `last_frame` to a ping that no frame has followed; [`NO_SPAN`] if there is none.
+    /// Time from `last_frame` until a ping was sent that no frame has followed, in milliseconds; [`NO_SPAN`] if there
+    /// is none.
     to_ping: u32,
-    /// When bytes were last passed to the kernel, or a ping was queued: only the low half of the time, which suffices
-    /// since pings are at most a day apart.
+    /// When bytes were last passed to the kernel or a ping was queued. Stores only the low half of the time, which
+    /// suffices because pings are at most a day apart.
     last_sent: u32,
 }
 
-/// Value of `to_ping` while no ping is unanswered.
+/// Value of `to_ping` if no ping is unanswered.
 const NO_SPAN: u32 = u32::MAX;
 
-/// Value of `since_begin` without an incomplete message.
+/// Value of `since_begin` if no message is incomplete.
 const NO_MESSAGE: u16 = u16::MAX;
 
 const _: () = assert!(
@@ -213,7 +215,7 @@ const _: () = assert!(
 );
 
 impl Times {
-    /// When a ping was sent that no frame has followed yet.
+    /// When the unanswered ping was sent; `None` if a frame has been received since the last ping.
     fn pinged(&self) -> Option<Now> {
         let span = Some(self.to_ping).filter(|ms| *ms != NO_SPAN)?;
         Some(self.last_frame.after(span.into()))
@@ -225,29 +227,29 @@ impl Times {
         now.0 as u32
     }
 
-    /// When bytes were last sent; may lie in the future during a clock jump.
+    /// When bytes were last sent; can be in the future during a clock jump.
     fn last_sent(&self, now: Now) -> Now {
         let since = self.last_sent.wrapping_sub(Self::low(now)).cast_signed();
         Now(now.0.saturating_add_signed(since.into()))
     }
 
-    /// Interval of this many milliseconds. Measured intervals are a few minutes; the maximum is 49 days.
+    /// Converts an interval to 32 bits of milliseconds. Measured intervals are a few minutes; the maximum is 49 days.
     fn span(ms: u64) -> u32 {
         u32::try_from(ms).map_or(NO_SPAN - 1, |ms| ms.min(NO_SPAN - 1))
     }
 }
 
-/// Action due on an open WebSocket.
+/// The action that is due on an open WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Due {
     /// Nothing is due before this time.
     At(Now),
     /// The client has been silent for a while, or nothing has been sent to it: send a ping. Middleboxes may drop a
-    /// connection that is silent in either direction.
+    /// connection that carries no data in one direction.
     Ping,
     /// The maximum age is near: send GO_AWAY.
     GoAway,
-    /// Silent for the whole idle timeout: close with 1001.
+    /// No bytes were received within the idle timeout: close with 1001.
     Idle,
     /// A ping timed out because the client does not read or is gone: close with 1001.
     Unanswered,
@@ -258,7 +260,7 @@ pub(crate) enum Due {
 }
 
 impl WebSocket {
-    /// State at admission.
+    /// Creates the state of a connection at its admission.
     #[must_use]
     pub(crate) fn new(channel: ChannelKey, role: Role, terms: AdmissionTerms, now: Now) -> Self {
         Self {
@@ -292,7 +294,7 @@ impl WebSocket {
         }
     }
 
-    /// Why the connection ends, if known.
+    /// Why the connection is ending, if known.
     #[must_use]
     pub(crate) fn reason(&self) -> Option<EndReason> {
         let excess = match self.receiver.error() {
@@ -303,7 +305,7 @@ impl WebSocket {
             .and_then(|code| EndReason::of_code(code, excess))
     }
 
-    /// Sets the reason for the end, unless one is already set.
+    /// Sets the reason why the connection ends, unless a reason is already set.
     pub(crate) fn because(&mut self, reason: EndReason) {
         if self.reason.is_none() {
             self.reason = Some(reason.code());
@@ -327,7 +329,7 @@ impl WebSocket {
         self.bounds
     }
 
-    /// Whether the last check found that the caller may no longer connect.
+    /// Whether the last permission check found that the caller may no longer connect.
     pub(crate) fn is_forbidden(&self) -> bool {
         self.forbidden
     }
@@ -360,18 +362,18 @@ impl WebSocket {
         self.spoke() || self.idle_frames > 0 || ends_it
     }
 
-    /// When bytes were last received.
+    /// When the last bytes were received.
     #[must_use]
     pub(crate) fn last_frame(&self) -> Now {
         self.times.last_frame
     }
 
-    /// Whether the connection is a viewer to which no SDP_ANSWER has been passed.
+    /// Whether the connection is a viewer that has not been sent an SDP_ANSWER.
     pub(crate) fn awaits_answer(&self) -> bool {
         self.tally.answered_ms == NOT_YET && self.role != Role::Master
     }
 
-    /// Records an SDP_ANSWER passed to the connection; for a viewer's first one, returns the time since admission.
+    /// Records an SDP_ANSWER sent to the connection; if it is a viewer's first one, returns the time since admission.
     pub(crate) fn first_answer(&mut self, now: Now) -> Option<u64> {
         self.awaits_answer().then(|| {
             self.tally.answered_ms = self.tally.span(now);
@@ -379,9 +381,9 @@ impl WebSocket {
         })
     }
 
-    /// Records received bytes. `begun` is set if they ended within a message or frame, whose timeout then runs. Returns
-    /// whether a deadline may be earlier than before: that of the incomplete message, or of the next ping after an
-    /// answered one.
+    /// Records that bytes were received. `begun` is set if they ended within a message or frame, whose timeout then
+    /// runs. Returns whether a deadline may now be earlier: that of the incomplete message, or of the next ping if a
+    /// ping was answered.
     pub(crate) fn heard(&mut self, begun: bool, now: Now) -> bool {
         let answered = self.times.to_ping != NO_SPAN;
         let began = self.message_began().unwrap_or(now);
@@ -394,8 +396,8 @@ impl WebSocket {
         answered || begun
     }
 
-    /// Prepares for a clock jump to `until`, during which no peer is read: if the maximum age is reached by then,
-    /// earlier silence does not end the connection first.
+    /// Prepares for a clock jump to `until`, during which peers are not read. If the maximum age is reached by then,
+    /// the connection is not closed beforehand because of earlier silence.
     pub(crate) fn outlive_silence(&mut self, until: Now) {
         let ends = self.times.ends;
         if ends <= until && self.times.last_frame < ends {
@@ -410,7 +412,7 @@ impl WebSocket {
         Some(Now(self.times.last_frame.0.saturating_sub(ms.into())))
     }
 
-    /// Records that bytes or a ping are passed to the kernel.
+    /// Records that bytes or a ping are being passed to the kernel.
     #[inline]
     pub(crate) fn sends(&mut self, now: Now) {
         self.times.last_sent = Times::low(now);
@@ -423,13 +425,13 @@ impl WebSocket {
         self.tally.messages_in = self.tally.messages_in.saturating_add(1);
     }
 
-    /// Records the end of a message, or of a frame outside of one; the next message's timeout starts with its own first
+    /// Records the end of a message, or of a frame outside a message; the next message's timeout starts at its first
     /// byte.
     pub(crate) fn message_ended(&mut self) {
         self.since_begin = NO_MESSAGE;
     }
 
-    /// Counts a frame without effect; returns `false` if there were too many within one second.
+    /// Counts a frame without effect; returns `false` if there have been too many within one second.
     pub(crate) fn count_idle_frame(&mut self, now: Now) -> bool {
         let second = u32::try_from(now.0 / 1000).unwrap_or(u32::MAX);
         if self.idle_second != second {
@@ -439,31 +441,31 @@ impl WebSocket {
         self.idle_frames <= IDLE_FRAMES_PER_SECOND_MAX
     }
 
-    /// Records a sent ping. Also called to restart the timeout of a ping whose answer could not be read yet.
+    /// Records that a ping was sent. Also called to restart the timeout of a ping whose pong could not be read yet.
     pub(crate) fn pinged(&mut self, now: Now) {
         self.times.to_ping = Times::span(now.since(self.times.last_frame));
     }
 
-    /// Records a pong that confirms messages, so its client is alive. Returns whether a ping was unanswered, in which
-    /// case the next deadline may be earlier.
+    /// Records a pong that confirms messages, which shows that the client is alive. Returns whether a ping was
+    /// unanswered, in which case the next deadline may be earlier.
     pub(crate) fn answers(&mut self) -> bool {
         self.idle_frames = self.idle_frames.max(1);
         std::mem::replace(&mut self.times.to_ping, NO_SPAN) != NO_SPAN
     }
 
-    /// When a ping was sent that no frame has followed yet.
+    /// When the unanswered ping was sent; `None` if a frame has been received since the last ping.
     #[must_use]
     pub(crate) fn pinged_at(&self) -> Option<Now> {
         self.times.pinged()
     }
 
-    /// Whether a ping was sent that no frame has followed yet.
+    /// Whether no frame has been received since a ping was sent.
     #[must_use]
     pub(crate) fn awaits_pong(&self) -> bool {
         self.times.pinged().is_some()
     }
 
-    /// Records that GO_AWAY is sent; returns `false` if it was sent before or is not allowed.
+    /// Records that GO_AWAY is being sent; returns `false` if it has already been sent or is not allowed.
     pub(crate) fn tell_to_go(&mut self) -> bool {
         let open = self.notices == Notices::Open;
         if open {
@@ -478,32 +480,33 @@ impl WebSocket {
         self.notices != Notices::Never
     }
 
-    /// Schedules a close at `at` so that the client reconnects; an earlier scheduled end takes precedence.
+    /// Schedules the connection to be closed at `at` so that its client reconnects. An earlier scheduled close takes
+    /// precedence.
     pub(crate) fn recall(&mut self, at: Now) {
         if at < self.times.ends {
             (self.times.ends, self.leaves) = (at, Leaves::Recalled);
         }
     }
 
-    /// Schedules the end at `at` unless a permission check allows the connection by then; an earlier scheduled end
-    /// takes precedence.
+    /// Schedules the connection to be closed at `at` unless a permission check approves it first. An earlier scheduled
+    /// close takes precedence.
     pub(crate) fn ask_by(&mut self, at: Now) {
         if at < self.times.ends {
             (self.times.ends, self.leaves) = (at, Leaves::Asked);
         }
     }
 
-    /// Whether the connection stays open only until a permission check.
+    /// Whether the connection will be closed unless a permission check approves it.
     pub(crate) fn is_asked(&self) -> bool {
         self.leaves == Leaves::Asked
     }
 
-    /// Records that a permission check allowed the connection, until its maximum age.
+    /// Records that a permission check approved the connection, which may stay open until `ends`, its maximum age.
     pub(crate) fn may_stay(&mut self, ends: Now) {
         (self.times.ends, self.leaves) = (ends, Leaves::OfAge);
     }
 
-    /// Reason for the scheduled end.
+    /// Reason for the scheduled close.
     #[must_use]
     pub(crate) fn end(&self) -> EndReason {
         match self.leaves {
@@ -513,25 +516,24 @@ impl WebSocket {
         }
     }
 
-    /// Whether the shard was not running when the answer to a ping was due, so that the answer may be unread in the
-    /// socket.
+    /// Whether the shard was not running when the pong was due, in which case the pong may be unread in the socket.
     #[must_use]
     pub(crate) fn stood_still(&self, timeouts: &Timeouts, now: Now) -> bool {
         let due = self.pong(timeouts);
         due.is_some_and(|due| now.since(due) > STALL_MS)
     }
 
-    /// Deadline for the answer to a ping, if one is awaited.
+    /// Deadline of the awaited pong, if any.
     fn pong(&self, timeouts: &Timeouts) -> Option<Now> {
         let waits = !self.superseded && timeouts.ping_ms > 0 && timeouts.pong_ms > 0;
         let pinged = self.times.pinged().filter(|_| waits)?;
         Some(whole_second(pinged.after(timeouts.pong_ms)))
     }
 
-    /// The most urgent action due at `now`. Superseded connections get neither pings nor GO_AWAY.
+    /// Returns the most urgent action that is due at `now`. Superseded connections receive neither pings nor GO_AWAY.
     ///
-    /// Actions that depend only on silence are aligned to whole seconds, so that one turn serves all clients of a
-    /// second.
+    /// Actions that depend only on silence are aligned to whole seconds, so that one turn handles all clients that are
+    /// due within the same second.
     #[must_use]
     pub(crate) fn due(&self, timeouts: &Timeouts, now: Now) -> Due {
         let age = Some(self.times.ends).filter(|ends| *ends != NEVER);
@@ -568,19 +570,19 @@ impl WebSocket {
     }
 }
 
-/// Rounds up to a whole second of the shard's clock.
+/// Rounds a time up to a whole second of the shard's clock.
 fn whole_second(at: Now) -> Now {
     Now(at.0.div_ceil(1000).saturating_mul(1000))
 }
 
-/// Caller of an open connection, or the reason why it is no longer permitted. Takes 16 bytes.
+/// Caller of an open connection, or the reason why the caller is no longer permitted. Takes 16 bytes.
 #[derive(Debug)]
 pub(crate) enum Held {
-    /// Neither a caller nor a reason; the connection is never checked again.
+    /// Neither a caller nor a reason; the connection is never rechecked.
     Nothing,
-    /// The caller.
+    /// The caller, whose permission is rechecked.
     Caller(HeldCaller),
-    /// Policy and statement that forbid the connection, or the key, role, policy or sign-in that no longer exists.
+    /// Why the caller is no longer permitted.
     Refused(Box<Refused>),
 }
 
@@ -589,7 +591,7 @@ pub(crate) enum Held {
 pub(crate) struct Refused(pub(crate) Box<str>);
 
 impl Held {
-    /// The caller.
+    /// Returns the caller, if the connection has one that is rechecked.
     #[must_use]
     pub(crate) const fn caller(&self) -> Option<&HeldCaller> {
         match self {
@@ -598,7 +600,7 @@ impl Held {
         }
     }
 
-    /// Takes the reason why the connection is no longer permitted.
+    /// Takes the reason why the caller is no longer permitted.
     pub(crate) fn take_refused(&mut self) -> Option<Box<str>> {
         match std::mem::replace(self, Self::Nothing) {
             Self::Refused(refused) => Some(refused.0),
@@ -612,7 +614,7 @@ const _: () = assert!(size_of::<Held>() == 16);
 // Rates of one connection's messages. Source: KVS WebRTC service quotas, "SendSdpOffer", "SendSdpAnswer",
 // "SendIceCandidate".
 
-/// Token buckets of one connection, allocated by its first message, so that a silent one has none.
+/// Token buckets of one connection, allocated when it sends its first message, so that a silent connection has none.
 #[derive(Debug, Default)]
 pub(crate) struct MessageRates(Option<Box<Buckets>>);
 
@@ -624,7 +626,7 @@ struct Buckets {
 }
 
 impl MessageRates {
-    /// Takes a token for one message; returns `false` if there is none.
+    /// Takes a token for one message; returns `false` if none is available.
     pub(crate) fn take(&mut self, action: Action, quotas: &Quotas, now: Now) -> bool {
         if quotas.off {
             return true;

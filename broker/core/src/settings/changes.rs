@@ -1,23 +1,23 @@
-//! Changes to the configuration file of a running process: those applied by a SIGHUP, and those that require a restart.
+//! Changes to the configuration file of a running process: which of them SIGHUP applies, and which require a restart.
 
 use crate::settings::{CLIENTS_MAX, HOOKS_MAX, KEYS, Key, Settings};
 
-/// When a change of a key in the file of a running process takes effect.
+/// When a change to a key in the configuration file takes effect in a running process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Applied {
     /// After a restart.
     AtStart,
     /// After a SIGHUP.
     OnSighup,
-    /// As soon as the file changes, since its table is reloaded automatically.
+    /// As soon as the file changes, because its table is reloaded automatically.
     WhenChanged,
 }
 
-/// Keys whose values differ between two configurations, by path; an entry of `[[hook]]` or a row of `[clients]` by its
-/// name.
+/// Keys whose values differ between two configurations, listed by path; entries of `[[hook]]` and rows of `[clients]`
+/// are listed by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SettingChanges {
-    /// Keys applied by a SIGHUP.
+    /// Keys that SIGHUP applies.
     pub applied: Vec<String>,
     /// Keys that require a restart.
     pub restart: Vec<String>,
@@ -41,7 +41,7 @@ impl SettingChanges {
 }
 
 impl Key {
-    /// When a change of this key takes effect. Keys not listed here require a restart.
+    /// When a change to this key takes effect. Keys that are not listed here require a restart.
     #[must_use]
     pub fn applied(&self) -> Applied {
         match (self.table(), self.path) {
@@ -59,9 +59,10 @@ impl Key {
 }
 
 impl Settings {
-    /// Settings with the keys of `file` that can be applied while running, and the keys that differ.
+    /// Returns the settings updated with those keys of `file` that can be applied while running, and the keys that
+    /// differ.
     ///
-    /// No key can be applied if the profile differs, since it changes the meaning of the numbers.
+    /// If the profile differs, no key can be applied, since the profile changes the meaning of the numbers.
     #[must_use]
     pub fn updated(&self, file: &Self) -> (Self, SettingChanges) {
         let (mut next, mut changes) = (self.clone(), SettingChanges::default());
@@ -104,7 +105,7 @@ impl Settings {
         (next, changes)
     }
 
-    /// Whether messages have the same limits under other settings, both those of a shard and those of client programs.
+    /// Whether the limits on messages are the same as in `other`, both those of a shard and those of client programs.
     #[must_use]
     pub fn bounds_messages_as(&self, other: &Self) -> bool {
         let of = |settings: &Self| {
@@ -118,15 +119,15 @@ impl Settings {
         of(self) == of(other) && self.clients == other.clients
     }
 
-    /// Whether a key has another value in `file`; a temporary data directory has a different name each time and does
-    /// not count.
+    /// Whether a key has a different value in `file`; a temporary data directory, whose name differs on each start, is
+    /// ignored.
     fn differs(&self, key: &Key, file: &Self) -> bool {
         let both_end = self.data_dir_ends && file.data_dir_ends;
         key.differs(self, file) && !(key.path == "data_dir" && both_end)
     }
 }
 
-/// A list of named entries with stable indexes, by which the running process refers to them. A removed entry stays
+/// A list of named entries with stable indexes, by which the running process refers to them. A removed entry is kept
 /// until a restart.
 struct NamedEntries<'l, T> {
     table: &'static str,

@@ -1,5 +1,4 @@
-//! Limits of client programs: the table `[clients]`, by `User-Agent`. See codec/PROTOCOL.md, EVT-5 and
-//! AWAY-3.
+//! Limits for client programs, matched by `User-Agent`: the table `[clients]`. See codec/PROTOCOL.md, EVT-5 and AWAY-3.
 
 use crate::settings::hooks::covers;
 use crate::settings::{GoAway, Settings};
@@ -11,21 +10,22 @@ pub struct Client {
     /// Unique name of the row.
     #[serde(skip)]
     pub name: String,
-    /// `User-Agent` pattern, in which `*` matches any text.
+    /// Pattern for `User-Agent`, in which `*` matches any text.
     pub user_agent: String,
-    /// Maximum frame length that the program accepts, without the header; longer messages are sent in several frames.
+    /// Maximum frame length that the program accepts, in bytes without the header; longer messages are sent in several
+    /// frames.
     pub frame_bytes: Option<usize>,
-    /// Maximum message length that the program accepts; longer ones are refused to their sender.
+    /// Maximum message length that the program accepts, in bytes; senders of longer messages receive an error.
     pub message_bytes: Option<usize>,
     /// Whether the program can handle GO_AWAY and RECONNECT_ICE_SERVER.
     pub go_away: bool,
-    /// Whether a master connects to the same endpoint path that it signs, so that the path may contain the role
+    /// Whether a master connects to the same endpoint path that it signs, in which case the path may contain the role
     /// (CON-2).
     pub role_path: bool,
 }
 
 impl Client {
-    /// Creates the row of a program without limits.
+    /// Creates a row without limits.
     #[must_use]
     pub fn new(name: &str, user_agent: &str) -> Self {
         Self {
@@ -38,7 +38,7 @@ impl Client {
         }
     }
 
-    /// Built-in rows, which configured rows of the same name replace.
+    /// Returns the built-in rows; a configured row replaces the built-in row of the same name.
     #[must_use]
     pub fn built_in() -> Vec<Self> {
         let c_sdk = Self {
@@ -71,8 +71,8 @@ impl Client {
     }
 }
 
-/// Program of a client, known when it connects, packed into a byte: its row, and whether it offered the subprotocol
-/// `wss`.
+/// A client's program, determined when it connects and packed into a byte: the matching row, and whether the client
+/// offered the subprotocol `wss`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Program(u8);
 
@@ -86,20 +86,20 @@ impl Program {
         Self(if offers { self.0 | Self::WSS } else { self.0 })
     }
 
-    /// Whether the connection offered the subprotocol `wss`.
+    /// Whether the client offered the subprotocol `wss`.
     #[must_use]
     pub const fn offers_wss(self) -> bool {
         self.0 & Self::WSS != 0
     }
 
-    /// Whether the program's row limits the frame length, in which case no TLS record contains more than one frame.
+    /// Whether the program's row limits the frame length, in which case each TLS record contains at most one frame.
     #[inline]
     #[must_use]
     pub const fn takes_small_records(self) -> bool {
         self.0 & Self::SMALL != 0
     }
 
-    /// The program of this connection, or that of `other` if it has no row.
+    /// Returns this connection's program, or `other` if it has no matching row.
     #[must_use]
     pub const fn or(self, other: Self) -> Self {
         match self.0 & !Self::WSS {
@@ -108,7 +108,7 @@ impl Program {
         }
     }
 
-    /// Whether the program is unknown, so that no limits apply.
+    /// Whether the program is unknown, in which case no limits apply.
     #[inline]
     #[must_use]
     pub const fn is_unknown(self) -> bool {
@@ -116,20 +116,20 @@ impl Program {
     }
 }
 
-/// Limits of the messages that a program accepts.
+/// Limits on the messages that a program accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reader {
-    /// Maximum frame length, without the header.
+    /// Maximum frame length, in bytes without the header.
     pub frame_bytes: usize,
-    /// Maximum message length.
+    /// Maximum message length, in bytes.
     pub message_bytes: usize,
     /// Whether the program receives GO_AWAY and RECONNECT_ICE_SERVER.
     pub notices: bool,
 }
 
 impl Settings {
-    /// The program with this `User-Agent`, if any: among the rows whose patterns match, the one with the longest
-    /// pattern. A pattern consisting only of stars also matches a missing header.
+    /// Returns the program for a `User-Agent`: the row with the longest pattern among those that match, if any. A
+    /// pattern that consists only of stars also matches a missing header.
     #[must_use]
     pub fn program(&self, user_agent: Option<&str>) -> Program {
         let agent = user_agent.unwrap_or_default().as_bytes();
@@ -150,7 +150,8 @@ impl Settings {
         self.client(program).is_none_or(|row| row.role_path)
     }
 
-    /// Limits of a program: its row tightens `[limits]` and `[signaling]`; the strict profile ignores it.
+    /// Returns the limits of a program: its row tightens `[limits]` and `[signaling]`; the strict profile ignores the
+    /// row.
     #[must_use]
     pub fn reader(&self, program: Program) -> Reader {
         let row = self.client(program).filter(|_| !self.strict());
@@ -173,7 +174,8 @@ impl Settings {
         }
     }
 
-    /// Maximum size of a TLS record sent to a program, in bytes: one frame with its header, if its row limits frames.
+    /// Maximum size of TLS records sent to a program, in bytes; if its row limits the frame length, one frame with its
+    /// header.
     pub(crate) fn record_bytes(&self, program: Program) -> usize {
         let frame = self.reader(program).frame_bytes;
         frame.saturating_add(codec::ws::header_bytes(frame))
@@ -185,12 +187,12 @@ impl Settings {
     }
 }
 
-/// Maximum number of rows of `[clients]`, including built-in ones; fits into six bits.
+/// Maximum number of rows in `[clients]`, including built-in ones; must fit into six bits.
 pub const CLIENTS_MAX: usize = 32;
 const _: () = assert!(CLIENTS_MAX < Program::SMALL as usize);
 
-/// Maximum number of bytes of a `User-Agent` that are compared; a pattern with as many stars takes at most quadratic
-/// time.
+/// Maximum number of `User-Agent` bytes that are matched. This bounds the cost of a pattern full of `*` wildcards,
+/// which takes quadratic time in the worst case.
 const USER_AGENT_BYTES_MAX: usize = 256;
 
 #[cfg(test)]

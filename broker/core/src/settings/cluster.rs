@@ -1,57 +1,60 @@
-//! Settings of this node in a cluster of several nodes that form one service.
+//! Settings of this node as a member of a cluster, that is, several nodes that form one service.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// Settings of a node in a cluster; all unset if the node is the whole service.
+/// Settings of a node in a cluster; all unset if the node runs alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterSettings {
     /// Name of the cluster, the same on every node.
     pub name: Option<String>,
-    /// Name of this node.
+    /// Name of this node in the cluster.
     pub node: Option<String>,
-    /// File with the secret shared by all nodes.
+    /// File that contains the secret shared by all nodes.
     pub secret_file: Option<PathBuf>,
     /// Address at which this node accepts links from other nodes.
     pub listen: Option<SocketAddr>,
-    /// Name or address of this node's host for other nodes, with etcd, if it differs from that of [`Self::listen`].
+    /// With etcd, the name or address by which other nodes reach this node's host, if it differs from that of
+    /// [`Self::listen`].
     pub advertise: Option<String>,
-    /// Port of each shard at the advertised host, once they are bound; empty if all share the port of [`Self::listen`].
+    /// Port of each shard at the advertised host, known once the ports are bound; empty if all shards share the port of
+    /// [`Self::listen`].
     pub ports: Vec<u16>,
     /// File that maps slots to the nodes that own them.
     pub map_file: Option<PathBuf>,
-    /// Whether discovery includes the owner's name in the host.
+    /// Whether discovery returns host names that contain the owner's name.
     pub direct: bool,
-    /// Address to which other nodes send messages for this one, with etcd, if configured; see [`Self::peers`].
+    /// With etcd, the configured address to which other nodes send messages for this one; see [`Self::peers`].
     pub peers: Option<SocketAddr>,
-    /// The etcd cluster in which the nodes agree on the map, as an alternative to `map_file`.
+    /// The etcd cluster through which the nodes agree on the slot map, as an alternative to `map_file`.
     pub etcd: Etcd,
-    /// Size limit of etcd's database in bytes, if its members do not report one.
+    /// Size limit of etcd's database in bytes, used if the members do not report one.
     pub etcd_quota_bytes: usize,
-    /// Time after which this node's registration in etcd expires without a keepalive, in milliseconds: whole seconds.
+    /// Time without a keepalive after which this node's registration in etcd expires, in milliseconds; a whole number
+    /// of seconds.
     pub lease_ms: u64,
 }
 
-/// Members of etcd, and the certificates for connections to them.
+/// Members of the etcd cluster, and the certificates for connections to them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Etcd {
-    /// `http://` or `https://` with a host and an optional port, one for each member; empty without etcd.
+    /// URL of each member, `http://` or `https://` with a host and an optional port; empty if etcd is not used.
     pub endpoints: Vec<String>,
-    /// PEM: certificate authorities of the members' certificates.
+    /// PEM file: certificate authorities for the members' certificates.
     pub ca: Option<PathBuf>,
-    /// PEM: this node's certificate, if etcd requires one.
+    /// PEM file: this node's certificate, if etcd requires one.
     pub cert: Option<PathBuf>,
-    /// PEM: private key of this node's certificate.
+    /// PEM file: private key of this node's certificate.
     pub key: Option<PathBuf>,
-    /// User name, if etcd uses authentication.
+    /// User name, if etcd requires authentication.
     pub user: Option<String>,
-    /// File with the user's password.
+    /// File that contains the user's password.
     pub password_file: Option<PathBuf>,
 }
 
 impl ClusterSettings {
-    /// Address to which other nodes send messages, with etcd: the port after that of [`Self::listen`], unless
-    /// configured otherwise.
+    /// With etcd, the address to which other nodes send messages for this one: unless configured otherwise, the port
+    /// after that of [`Self::listen`].
     #[must_use]
     pub fn peers(&self) -> Option<SocketAddr> {
         let behind = |listen: SocketAddr| match listen.port() {
@@ -61,8 +64,8 @@ impl ClusterSettings {
         self.peers.or_else(|| self.listen.and_then(behind))
     }
 
-    /// Addresses at which the shards listen for links: with etcd, the first at [`Self::listen`] and the others at the
-    /// ports after the one for messages; with a fixed map, which contains a single port, all at [`Self::listen`].
+    /// Addresses at which the shards listen for links. With etcd, the first is [`Self::listen`], and the others are the
+    /// ports after the one for messages; with a fixed map, which contains a single port, all are [`Self::listen`].
     /// `None` if a port number would be too high.
     #[must_use]
     pub fn inner(&self, shards: usize) -> Option<Vec<SocketAddr>> {
@@ -83,7 +86,7 @@ impl ClusterSettings {
         (0..shards).map(one).collect()
     }
 
-    /// Host and port at which other nodes reach this listener.
+    /// Host and port by which other nodes reach this listener.
     #[must_use]
     pub fn advertised(&self, listener: SocketAddr) -> String {
         let Some(host) = &self.advertise else {
@@ -95,7 +98,7 @@ impl ClusterSettings {
         }
     }
 
-    /// Name of this node, if discovery includes it in the host.
+    /// Name of this node, if discovery returns host names that contain it.
     #[must_use]
     pub fn direct_node(&self) -> Option<&str> {
         self.node.as_deref().filter(|_| self.direct)
@@ -157,10 +160,10 @@ impl Etcd {
     }
 }
 
-/// Default of `cluster.etcd_quota_bytes`, the same as etcd's own.
+/// Default of `cluster.etcd_quota_bytes`, equal to etcd's own default.
 const ETCD_QUOTA_BYTES: usize = 2 << 30;
 
-/// Default of `cluster.lease`, which determines how long it takes to detect a lost host.
+/// Default of `cluster.lease` in milliseconds, which determines how long it takes to detect that a host was lost.
 const LEASE_MS: u64 = 5_000;
 
 #[cfg(test)]

@@ -1,14 +1,14 @@
-//! Receivers of channel events: `[[hook]]` and `[presence]`, and the patterns of channel names.
+//! Receivers of channel events: `[[hook]]` and `[presence]`, and the patterns for channel names.
 
 use crate::{record::Tags, settings::Settings};
 use std::path::PathBuf;
 
-/// A receiver of events. Secrets stay in their files.
+/// A receiver of events (webhook). Contains paths of secret files, not the secrets themselves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hook {
     /// Unique name of the hook.
     pub name: String,
-    /// URL that events are posted to. `{channel}` in its path or query is replaced by the channel's name.
+    /// URL to which events are posted. `{channel}` in its path or query is replaced with the channel's name.
     pub url: String,
     /// Whether the hook receives `channel.wake`.
     pub wakes: bool,
@@ -16,15 +16,16 @@ pub struct Hook {
     pub presence: bool,
     /// Whether the hook receives `node.problem`.
     pub problems: bool,
-    /// Pattern of channel names, in which `*` matches any text.
+    /// Pattern for channel names, in which `*` matches any text.
     pub channels: Option<String>,
-    /// Tag that channels must have, as `key=value`.
+    /// Tag that a channel must have to be watched, given as `key=value`.
     pub tag: Option<(String, String)>,
-    /// File with the secret that signs the hook's events; during a rotation, its second line contains the other secret.
+    /// File that contains the secret for signing the hook's events; during a rotation, its second line contains the
+    /// other secret.
     pub secret_file: PathBuf,
     /// Client certificate and key presented to the hook.
     pub client: Option<(PathBuf, PathBuf)>,
-    /// Certificate authorities of the hook's certificate, in place of the system's.
+    /// Certificate authorities for the hook's certificate, instead of the system's.
     pub ca: Option<PathBuf>,
     /// Timeout of a single request, in milliseconds.
     pub timeout_ms: u64,
@@ -34,7 +35,7 @@ pub struct Hook {
     pub include_remote: bool,
     /// Whether events include client ids.
     pub include_client_id: bool,
-    /// Whether plain HTTP may be used to other machines.
+    /// Whether plain HTTP is permitted for a hook on another machine.
     pub allow_plain: bool,
 }
 
@@ -53,7 +54,7 @@ impl Hook {
 }
 
 impl Settings {
-    /// Hooks that watch a channel: bit n is entry n of the list.
+    /// Bitmask of the hooks that watch a channel: bit n is entry n of the list.
     #[must_use]
     pub fn hooks_of(&self, name: &str, tags: &Tags) -> u16 {
         let all = self.hooks.iter().enumerate();
@@ -73,28 +74,28 @@ impl Settings {
 /// Presence settings common to all hooks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PresenceRules {
-    /// Time for which the announcement of a master's departure is delayed, in milliseconds; if it reconnects within
-    /// this time, nothing is announced.
+    /// Time by which the announcement of a master's departure is delayed, in milliseconds; if the master reconnects
+    /// within this time, nothing is announced.
     pub linger_ms: u64,
-    /// Minimum time for which messages for an absent master are kept, in milliseconds, on channels that a hook can
-    /// wake.
+    /// On channels that a hook can wake, minimum time for which messages for an absent master are kept, in
+    /// milliseconds.
     pub wake_ttl_ms: u64,
     /// Whether devices may wait with `GET /wake`.
     pub wake_poll: bool,
-    /// Time after which a master that has not confirmed a message is suspect, in milliseconds; it is then woken as if
-    /// it were absent.
+    /// Time after which a master that has not acknowledged a message becomes suspect, in milliseconds; it is then woken
+    /// as if it were absent.
     pub doubt_ms: u64,
     /// Time after which a suspect master is reported gone, in milliseconds.
     pub gone_ms: u64,
 }
 
-/// Bitmask of the hook at this index.
+/// Bitmask of the hook with this index.
 #[must_use]
 pub const fn mask_of(place: usize) -> u16 {
     if place < HOOKS_MAX { 1 << place } else { 0 }
 }
 
-/// Maximum number of `[[hook]]` entries; a channel has one bit for each.
+/// Maximum number of `[[hook]]` entries; each is one bit in a channel's mask.
 pub const HOOKS_MAX: usize = 16;
 
 // Patterns of names: `*` covers any text, `?` for any one byte. Names are ASCII.
@@ -110,21 +111,21 @@ impl Glob {
         Self(pattern.as_bytes().into())
     }
 
-    /// The literal text, if the pattern matches nothing else.
+    /// Returns the literal text, if the pattern contains no wildcards and matches only that text.
     #[must_use]
     pub fn literal(&self) -> Option<&str> {
         let plain = !self.0.iter().any(|byte| matches!(byte, b'*' | b'?'));
         std::str::from_utf8(&self.0).ok().filter(|_| plain)
     }
 
-    /// Whether the pattern matches all of `text`. The number of steps is at most the product of the lengths.
+    /// Whether the pattern matches all of `text`. The number of steps is at most the product of the two lengths.
     #[must_use]
     pub fn covers(&self, text: &str) -> bool {
         covers(&self.0, text.as_bytes())
     }
 }
 
-/// [`Glob::covers`] for a borrowed pattern.
+/// Implements [`Glob::covers`] for a borrowed pattern.
 pub(crate) fn covers(pattern: &[u8], text: &[u8]) -> bool {
     let (mut at, mut read) = (0, 0);
     // The place of the last star, and the text behind its part so far.

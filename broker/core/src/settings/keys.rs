@@ -10,18 +10,18 @@ use std::path::{Path, PathBuf};
 /// A key of the configuration file. All keys are rows of [`KEYS`](crate::settings::KEYS).
 #[derive(Debug)]
 pub struct Key {
-    /// Path including the table, such as `limits.payload_bytes`.
+    /// Path of the key, including the table, such as `limits.payload_bytes`.
     pub path: &'static str,
-    /// Permitted values, and the field that stores them.
+    /// Permitted values, and the field in which they are stored.
     pub kind: Kind,
-    /// Default, written as for a flag, with entries of a list separated by spaces. `None` if unset, or determined at
-    /// startup.
+    /// Default value in the form that a flag accepts, with list entries separated by spaces. `None` if the key is unset
+    /// by default or its default is determined at startup.
     pub default: Option<&'static str>,
     /// Default under the strict profile, if it differs; takes precedence over that of `--dev`.
     pub strict: Option<&'static str>,
-    /// The default under `--dev`, if it differs.
+    /// Default under `--dev`, if it differs.
     pub dev: Option<&'static str>,
-    /// Explanation in `deploy/broker.toml`, after the range and the defaults that differ.
+    /// Explanation for `deploy/broker.toml`, shown after the range and any differing defaults.
     pub doc: &'static str,
     /// Flag that overrides the key.
     pub flag: Option<Flag>,
@@ -30,15 +30,15 @@ pub struct Key {
 /// A flag of `heliograph serve` that overrides a key.
 #[derive(Debug)]
 pub struct Flag {
-    /// Name with its dashes, such as `--data-dir`.
+    /// Name of the flag, including the dashes, such as `--data-dir`.
     pub name: &'static str,
-    /// Name of the value in the help.
+    /// Name of the value in the help text.
     pub value: &'static str,
     /// Help text, without the default.
     pub help: &'static str,
-    /// Description of the default, for a key without one.
+    /// Description of the default, if the key has no fixed default.
     pub default: &'static str,
-    /// Path of the key whose flag must be given as well.
+    /// Path of the key whose flag must also be given.
     pub requires: Option<&'static str>,
 }
 
@@ -47,58 +47,58 @@ pub struct Flag {
 pub enum Kind {
     /// A count or a size within a range.
     Number(Field<usize>, RangeInclusive<u64>),
-    /// A duration within a range; may be `off` if the range begins at 0.
+    /// A duration within a range, which may be `off` if the range begins at 0.
     Duration(Field<u64>, RangeInclusive<u64>),
     /// `true` or `false`.
     Switch(Field<bool>),
     /// A table with `rate` and `burst`, each up to [`RATE_MAX`].
     Rate(Field<Rate>),
-    /// A text with its own validation rule. Every rule rejects the empty text.
+    /// A string with a separate validation rule. Every rule rejects the empty string.
     Text {
-        /// The text, if set.
+        /// Returns the string, if set.
         get: fn(&Settings) -> Option<String>,
-        /// Parses and stores the text.
+        /// Parses and stores the string.
         set: fn(&mut Settings, &str) -> Checked<()>,
     },
-    /// A list of texts, each with the same validation rule.
+    /// A list of strings, all with the same validation rule.
     List {
-        /// The noun used for the entries in messages, such as "channels".
+        /// The noun for the entries in messages, such as "channels".
         entries: &'static str,
         /// Whether the list may be empty.
         may_be_empty: bool,
-        /// The entries.
+        /// Returns the entries.
         get: fn(&Settings) -> Vec<String>,
-        /// Parses and stores all entries, or none.
+        /// Parses and stores all entries; if one is invalid, stores none.
         set: fn(&mut Settings, &[&str]) -> Checked<()>,
     },
     /// Path of a file or directory.
     Path {
-        /// The path, if set.
+        /// Returns the path, if set.
         get: fn(&Settings) -> Option<&Path>,
         /// Stores the path.
         set: fn(&mut Settings, PathBuf),
     },
     /// File paths, one or more.
     Paths {
-        /// The paths.
+        /// Returns the paths.
         get: fn(&Settings) -> &[PathBuf],
         /// Stores the paths.
         set: fn(&mut Settings, Vec<PathBuf>),
     },
-    /// CPU numbers, as a list or as text such as `0-3,6`.
+    /// CPU numbers, as a list or as a string such as `0-3,6`.
     Cpus {
-        /// The numbers.
+        /// Returns the numbers.
         get: fn(&Settings) -> &[usize],
         /// Stores the numbers.
         set: fn(&mut Settings, Vec<usize>),
     },
 }
 
-/// Value of a key: shown as JSON in `/config`, and as text in the form that a flag accepts.
+/// Value of a key: formatted as JSON in `/config`, and as text in the form that a flag accepts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Value {
-    /// No value, and no default.
+    /// The key has no value and no default.
     Unset,
     /// A count or a size.
     Number(usize),
@@ -106,7 +106,7 @@ pub enum Value {
     Switch(bool),
     /// A rate and its burst.
     Rate(Rate),
-    /// A text, a path or a duration.
+    /// A string, a path or a duration.
     Text(String),
     /// The entries of a list.
     List(Vec<Self>),
@@ -176,7 +176,7 @@ impl Key {
         self
     }
 
-    /// The key with a path such as `limits.payload_bytes`.
+    /// Returns the key with this path, such as `limits.payload_bytes`.
     #[must_use]
     pub fn of(path: &str) -> Option<&'static Self> {
         KEYS.iter().find(|key| key.path == path)
@@ -196,7 +196,7 @@ impl Key {
             .map_or(self.path, |(_, name)| name)
     }
 
-    /// Default under a profile, with or without `--dev`.
+    /// Returns the default under a profile, with or without `--dev`.
     #[must_use]
     pub fn default_of(&self, profile: Profile, dev: bool) -> Option<&'static str> {
         match (self.strict, self.dev) {
@@ -206,10 +206,10 @@ impl Key {
         }
     }
 
-    /// Stores a value given as for a flag: a single text, or the entries of a list.
+    /// Stores a value given in the form that a flag accepts: a single text, or the entries of a list.
     ///
     /// # Errors
-    /// A description of the permitted values; the settings are unchanged.
+    /// A description of the permitted values; the settings are left unchanged.
     pub fn put(&self, settings: &mut Settings, texts: &[&str]) -> Checked<()> {
         let text = texts.last().copied().unwrap_or_default();
         match &self.kind {
@@ -245,7 +245,7 @@ impl Key {
         Ok(())
     }
 
-    /// Value of the key in these settings.
+    /// Returns the key's value in these settings.
     #[must_use]
     pub fn value(&self, settings: &Settings) -> Value {
         let path = |path: &Path| Value::Text(path.display().to_string());

@@ -1,4 +1,4 @@
-//! Limits on sizes and counts, rate limits, timeouts, and one shard's share of each.
+//! Limits on sizes and counts, rate limits, timeouts, and the share of one shard in each.
 
 use crate::limits::{
     CHANGES_PER_SHARD_MAX, CONNECTIONS_PER_WAITING, ENVELOPE_BYTES_MAX, FEWEST_WAITING,
@@ -8,8 +8,8 @@ use crate::quota::Rate;
 use crate::settings::{Profile, Settings};
 use codec::control::Operation;
 
-/// Channels per account under the strict profile, unless configured: twice as many in large regions. Source: KVS WebRTC
-/// service quotas, "CreateSignalingChannel".
+/// Maximum number of channels per account under the strict profile, unless configured: twice as many in large regions.
+/// Source: KVS WebRTC service quotas, "CreateSignalingChannel".
 #[must_use]
 pub fn channels_per_account_strict(region: &str) -> usize {
     match region {
@@ -18,37 +18,39 @@ pub fn channels_per_account_strict(region: &str) -> usize {
     }
 }
 
-/// Limits on sizes and counts. `default()` is all zeros; the configuration's defaults are [`Limits::of`].
+/// Limits on sizes and counts. `default()` sets all to zero; the defaults of the configuration are those of
+/// [`Limits::of`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// Maximum number of viewers connected to one channel at a time. Source: KVS WebRTC service quotas,
+    /// Maximum number of viewers connected to one channel at the same time. Source: KVS WebRTC service quotas,
     /// "ConnectAsViewer".
     pub viewers_per_channel: usize,
     /// Maximum number of channels of one account; 0 means no limit. Source: KVS WebRTC service quotas,
     /// "CreateSignalingChannel".
     pub channels_per_account: usize,
-    /// Maximum memory of the records of one account's channels, in bytes, on all shards and nodes.
+    /// Maximum memory for the records of one account's channels, in bytes, on all shards and nodes together.
     pub record_bytes_per_account: usize,
-    /// Maximum memory of the records of all channels of the process, in bytes.
+    /// Maximum memory for the records of all channels in the process, in bytes.
     pub record_bytes_total: usize,
     /// Maximum length of `messagePayload`, in characters of base64 text.
     pub payload_bytes: usize,
     /// Maximum length of a WebSocket frame and of a message, in bytes.
     pub message_bytes: usize,
-    /// Maximum length of a message, including its envelope, sent to a client that offered the subprotocol `wss`.
+    /// Maximum length of a message, including its envelope, sent to a client that offered the subprotocol `wss`, in
+    /// bytes.
     pub wss_message_bytes: usize,
-    /// Maximum length of an HTTP request head in bytes, including its empty line.
+    /// Maximum length of an HTTP request head in bytes, including the empty line that ends it.
     pub head_bytes: usize,
     /// Maximum number of header lines in a request head.
     pub header_lines: usize,
     /// Maximum length of an HTTP request body, in bytes.
     pub body_bytes: usize,
-    /// Maximum number of bytes in unfinished requests, waiting requests and unread responses on all HTTP connections of
-    /// the process, and in unfinished messages on its WebSockets. See [`Settings::request_bytes_per_shard`].
+    /// Maximum number of bytes of unfinished requests, waiting requests and unread responses on all HTTP connections of
+    /// the process, and of unfinished messages on its WebSockets. See [`Settings::request_bytes_per_shard`].
     pub request_bytes: usize,
-    /// Maximum number of bytes queued for one connection. At least [`Limits::pending_bytes_per_channel`].
+    /// Maximum number of bytes queued for one connection; at least [`Limits::pending_bytes_per_channel`].
     pub outbox_bytes: usize,
-    /// Maximum number of bytes written to all connections and not acknowledged. See
+    /// Maximum number of bytes that have been written to all connections and not acknowledged. See
     /// [`Settings::unconfirmed_bytes_of_shard`].
     pub unconfirmed_bytes_total: usize,
     /// Maximum number of bytes queued for all connections. See [`Settings::outbox_bytes_of_shard`].
@@ -57,12 +59,13 @@ pub struct Limits {
     pub outbox_bytes_per_shard: usize,
     /// Maximum number of bytes of undelivered messages queued for one channel.
     pub pending_bytes_per_channel: usize,
-    /// Maximum number of bytes of undelivered messages queued. See [`Settings::pending_bytes_of_shard`].
+    /// Maximum number of bytes of undelivered messages queued for all channels. See
+    /// [`Settings::pending_bytes_of_shard`].
     pub pending_bytes_total: usize,
     /// Maximum number of bytes of undelivered messages queued by one shard; 0 means an equal share of the total.
     pub pending_bytes_per_shard: usize,
-    /// Maximum number of client connections of the process. Beyond it, a connection that was not admitted is evicted;
-    /// see `address_shares.rs`. Most of the capacity is available to WebSockets; see `shard/shares.rs` and
+    /// Maximum number of client connections of the process. Beyond this limit, a connection that has not been admitted
+    /// is evicted; see `address_shares.rs`. Most of the capacity is available to WebSockets; see `shard/shares.rs` and
     /// [`Settings::connections_per_shard`].
     pub connections: usize,
     /// Maximum number of TLS handshakes in progress on one shard; see `EdgeSettings::handshakes` of the edge.
@@ -72,7 +75,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Defaults of `profile`.
+    /// Returns the defaults of `profile`.
     #[must_use]
     pub fn of(profile: Profile) -> Self {
         Settings::new(profile, false).limits
@@ -81,48 +84,49 @@ impl Limits {
 
 // Rates of clients, channels and accounts.
 
-/// Rate limits of clients. Source: KVS WebRTC service quotas; the burst is five seconds of the rate. `default()` is all
-/// zeros; the configuration's defaults are those of [`Settings::new`](crate::settings::Settings::new).
+/// Rate limits for clients. Source: KVS WebRTC service quotas; the burst equals five seconds of the rate. `default()`
+/// sets all to zero; the defaults of the configuration are those of [`Settings::new`](crate::settings::Settings::new).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Quotas {
     /// Whether all rate limits are disabled.
     pub off: bool,
-    /// ConnectAsMaster per channel.
+    /// Rate of ConnectAsMaster per channel.
     pub connect_master: Rate,
-    /// ConnectAsViewer per channel.
+    /// Rate of ConnectAsViewer per channel.
     pub connect_viewer: Rate,
-    /// SDP_OFFER per connection, and SDP_ANSWER separately.
+    /// Rate of SDP_OFFER and, separately, of SDP_ANSWER per connection.
     pub sdp: Rate,
-    /// ICE_CANDIDATE per connection.
+    /// Rate of ICE_CANDIDATE per connection.
     pub ice: Rate,
-    /// DescribeSignalingChannel per channel.
+    /// Rate of DescribeSignalingChannel per channel.
     pub describe: Rate,
-    /// SendAlexaOfferToMaster per channel.
+    /// Rate of SendAlexaOfferToMaster per channel.
     pub alexa: Rate,
-    /// GetIceServerConfig per channel.
+    /// Rate of GetIceServerConfig per channel.
     pub ice_server_config: Rate,
-    /// Each operation that changes a channel, and the reading of its tags, per channel.
+    /// Rate per channel of each operation that changes a channel or reads its tags.
     pub change: Rate,
-    /// CreateSignalingChannel per account.
+    /// Rate of CreateSignalingChannel per account.
     pub account_create: Rate,
-    /// DescribeSignalingChannel per account.
+    /// Rate of DescribeSignalingChannel per account.
     pub account_describe: Rate,
-    /// GetSignalingChannelEndpoint per account.
+    /// Rate of GetSignalingChannelEndpoint per account.
     pub account_endpoint: Rate,
-    /// ListSignalingChannels per account.
+    /// Rate of ListSignalingChannels per account.
     pub account_list: Rate,
-    /// Each operation that changes a channel, and the reading of its tags, per account.
+    /// Rate per account of each operation that changes a channel or reads its tags.
     pub account_change: Rate,
-    /// UpdateMediaStorageConfiguration per account.
+    /// Rate of UpdateMediaStorageConfiguration per account.
     pub account_media_storage: Rate,
-    /// SendAlexaOfferToMaster per account.
+    /// Rate of SendAlexaOfferToMaster per account.
     pub account_alexa: Rate,
-    /// STS calls that issue credentials, per account.
+    /// Rate of STS calls that issue credentials, per account.
     pub account_federation: Rate,
 }
 
 impl Quotas {
-    /// Rate limit of an operation per account, with its key; `None` if there is none.
+    /// Returns the rate limit of an operation per account, with its configuration key; `None` if the operation is not
+    /// limited.
     pub(crate) fn account_rate(&self, operation: Operation) -> Option<(&'static str, Rate)> {
         let (key, rate) = match operation {
             Operation::CreateSignalingChannel => ("account_create", self.account_create),
@@ -152,42 +156,45 @@ impl Quotas {
 
 // Spans of time.
 
-/// Timeouts and other durations, in milliseconds. 0 means "off" where a field's description mentions it. `default()` is
-/// all zeros; the configuration's defaults are those of [`Settings::new`](crate::settings::Settings::new).
+/// Timeouts and other durations, in milliseconds. 0 means "off" where the field's description mentions it. `default()`
+/// sets all to zero; the defaults of the configuration are those of [`Settings::new`](crate::settings::Settings::new).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Timeouts {
-    /// Time from accepting the connection (TLS: from the end of its handshake) to the complete request head.
+    /// Maximum time from accepting the connection (with TLS: from the end of its handshake) until the request head is
+    /// complete.
     pub head_ms: u64,
-    /// Time from accepting the connection to the end of its TLS handshake.
+    /// Maximum time from accepting the connection until its TLS handshake is complete.
     pub tls_ms: u64,
-    /// Time from the end of a request head to the end of its body.
+    /// Maximum time from the end of a request head until the body is complete.
     pub body_ms: u64,
-    /// Time without any frame from the client after which its connection is closed. Source: KVS WebRTC service quotas,
+    /// Time after which a connection is closed if its client has sent no frame. Source: KVS WebRTC service quotas,
     /// "idle connection timeout".
     pub idle_ms: u64,
-    /// Maximum age of a WebSocket connection; 0 means off. Source: KVS WebRTC service quotas, "connection duration".
+    /// Maximum age of a WebSocket connection; 0 means no maximum. Source: KVS WebRTC service quotas, "connection
+    /// duration".
     pub connection_age_ms: u64,
     /// Time from GO_AWAY until the server closes the connection. Source: KVS WebRTC service quotas, "GO_AWAY".
     pub go_away_grace_ms: u64,
-    /// Time without data from or to a client after which the server sends a ping, on the next whole second; 0 means
-    /// off.
+    /// Time without data from a client, or to it, after which the server sends a ping, rounded up to a whole second; 0
+    /// means off.
     pub ping_ms: u64,
-    /// Time after a ping at which a connection is closed, on the next whole second, if nothing has been received since;
-    /// 0 means off.
+    /// Time after a ping at which a connection is closed if nothing has been received since, rounded up to a whole
+    /// second; 0 means off.
     pub pong_ms: u64,
-    /// Time after which a connection with unacknowledged bytes is closed (`TCP_USER_TIMEOUT`); 0 means the kernel's
-    /// default.
+    /// Time after which a connection with unacknowledged bytes is closed (`TCP_USER_TIMEOUT`); 0 means the default of
+    /// the kernel.
     pub tcp_user_ms: u64,
-    /// Maximum time between two requests on one HTTP connection.
+    /// Maximum time between two requests on the same HTTP connection.
     pub keep_alive_ms: u64,
     /// Time within which an HTTP peer must read some of the responses queued for it.
     pub answer_ms: u64,
-    /// Time from our close frame, or our FIN, to the peer's.
+    /// Maximum time from the server's close frame, or its FIN, until that of the peer.
     pub close_ms: u64,
-    /// Time from SIGTERM to the end of the process; one second under `--dev`, since nobody wants to wait for an idle
-    /// client.
+    /// Maximum time from SIGTERM until the process exits; one second under `--dev`, where waiting for idle clients
+    /// serves no purpose.
     pub drain_ms: u64,
-    /// Maximum wait of a SendAlexaOfferToMaster call, within its channel's MessageTtlSeconds; 0 means off.
+    /// Maximum time for which a SendAlexaOfferToMaster call waits, in addition to the limit set by its channel's
+    /// MessageTtlSeconds; 0 means no maximum.
     pub alexa_wait_max_ms: u64,
     /// Maximum difference between a signer's clock and the server's.
     pub clock_tolerance_ms: u64,
@@ -196,13 +203,13 @@ pub struct Timeouts {
 // One shard's part of each budget of the process.
 
 impl Settings {
-    /// A single shard's share of [`Limits::connections`](crate::settings::limits::Limits::connections), rounded up.
+    /// Share of one shard in [`Limits::connections`](crate::settings::limits::Limits::connections), rounded up.
     #[must_use]
     pub fn connections_per_shard(&self) -> usize {
         self.limits.connections.div_ceil(self.shards.max(1))
     }
 
-    /// A single shard's share of [`Limits::request_bytes`](crate::settings::limits::Limits::request_bytes), but always
+    /// Share of one shard in [`Limits::request_bytes`](crate::settings::limits::Limits::request_bytes), but at least
     /// enough for the largest request.
     #[must_use]
     pub fn request_bytes_per_shard(&self) -> usize {
@@ -211,8 +218,8 @@ impl Settings {
         part.max(limits.head_bytes + limits.body_bytes)
     }
 
-    /// Maximum number of bytes queued for all connections of one shard: as configured, or its share of the process's
-    /// total, which fits a few of the largest messages on any number of shards.
+    /// Maximum number of bytes queued for all connections of one shard: the configured value, or the shard's share of
+    /// the total, which is enough for a few of the largest messages for any number of shards.
     #[must_use]
     pub fn outbox_bytes_of_shard(&self) -> usize {
         self.part(
@@ -221,7 +228,7 @@ impl Settings {
         )
     }
 
-    /// Maximum number of bytes in one shard's messages that are written but not acknowledged.
+    /// Maximum number of bytes of one shard's messages that have been written but not acknowledged.
     #[must_use]
     pub fn unconfirmed_bytes_of_shard(&self) -> usize {
         self.part(0, self.limits.unconfirmed_bytes_total)
@@ -236,8 +243,8 @@ impl Settings {
         )
     }
 
-    /// Number of notes in one shard's flight recorder, as configured. The default is lower on more than 16 shards, to
-    /// keep the process within its budget.
+    /// Number of notes in one shard's flight recorder, as configured. The default is lower if there are more than 16
+    /// shards, to keep the process within its memory budget.
     #[must_use]
     pub fn recorder_notes_of_shard(&self) -> usize {
         match self.recorder.notes {

@@ -1,15 +1,15 @@
-//! All keys of the configuration, one row each. The file, the flags, the help, `/config` and the test of
-//! `deploy/broker.toml` are derived from this table: a new key needs a row here, a field of
-//! [`Settings`](crate::settings::Settings) and a line in that file.
+//! All configuration keys, one row each. The file, the flags, the help, `/config` and the test of `deploy/broker.toml`
+//! are derived from this table; a new key needs a row here, a field of [`Settings`](crate::settings::Settings) and a
+//! line in that file.
 //!
-//! The entries of `[[ice]]` and `[[hook]]` are not included, since a list of tables has no defaults; the broker's
-//! configuration reads them.
+//! The entries of `[[ice]]` and `[[hook]]` are not included, because a list of tables has no defaults; they are parsed
+//! by the broker's configuration code.
 
 use crate::limits::{RECORDER_NOTES_MOST, SHARDS_MAX};
 use crate::settings::keys::{Field, Flag, Key, Kind};
 use crate::settings::value;
 
-/// Functions that read and write a number or switch.
+/// Creates the functions that read and write a number or a switch.
 macro_rules! field {
     ($($name:ident).+) => {
         Field {
@@ -19,7 +19,7 @@ macro_rules! field {
     };
 }
 
-/// A text that `$parse` converts to the field's type.
+/// A string that `$parse` converts to the field's type.
 macro_rules! text {
     ($($name:ident).+, $parse:expr) => {
         Kind::Text {
@@ -32,7 +32,7 @@ macro_rules! text {
     };
 }
 
-/// A text that `$parse` converts to the type of an optional field.
+/// A string that `$parse` converts to the type of an optional field.
 macro_rules! some_text {
     ($($name:ident).+, $parse:expr) => {
         Kind::Text {
@@ -45,7 +45,7 @@ macro_rules! some_text {
     };
 }
 
-/// A list of texts that `$parse` converts to the entries of the field.
+/// A list of strings that `$parse` converts to the entries of the field.
 macro_rules! list {
     ($entries:literal, $($name:ident).+, $parse:expr, may_be_empty: $empty:literal) => {
         Kind::List {
@@ -63,7 +63,7 @@ macro_rules! list {
     };
 }
 
-/// A text in the table of console accounts, which is absent until one of its keys is set.
+/// A string in the table of console accounts, which does not exist until one of its keys is set.
 macro_rules! oidc {
     ($name:ident, $parse:expr) => {
         Kind::Text {
@@ -90,7 +90,7 @@ macro_rules! path {
     };
 }
 
-/// All keys, in the order in which errors list them; those of a table are adjacent.
+/// All keys, in the order in which errors list them; the keys of a table are adjacent.
 #[rustfmt::skip] // a table, a key per entry
 pub const KEYS: &[Key] = &[
     Key::new("region", text!(region, value::region)).default("us-west-2")

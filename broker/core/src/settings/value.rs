@@ -1,4 +1,4 @@
-//! Parsing of single values, shared by flags and file. Errors describe the permitted values.
+//! Parsing of individual values, shared by the flags and the file. Errors describe the permitted values.
 
 use crate::settings::{Listen, Scheme};
 use codec::signal::Role;
@@ -10,13 +10,13 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use strum::VariantNames;
 
-/// A value, or the rule that it violates, as text to follow `key = value: `.
+/// A parsed value, or the rule that the text violates, worded to follow `key = value: `.
 pub type Checked<T> = Result<T, String>;
 
-/// A text whose length in bytes is one of `lengths` and which contains only permitted bytes.
+/// Checks that the length of a text in bytes is in `lengths` and that it contains only permitted bytes.
 ///
 /// # Errors
-/// `rule`, which describes the permitted values.
+/// `rule`, the description of the permitted values.
 pub fn letters<'t>(
     text: &'t str,
     lengths: RangeInclusive<usize>,
@@ -29,27 +29,28 @@ pub fn letters<'t>(
     Err(rule.into())
 }
 
-/// A word from a closed set, such as `default` or `strict`.
+/// Parses a word from a closed set, such as `default` or `strict`.
 pub fn word<T: FromStr + VariantNames>(text: &str) -> Checked<T> {
     let words = || T::VARIANTS.iter().map(|word| format!("\"{word}\""));
     text.parse()
         .map_err(|_| format!("expected {}", words().collect::<Vec<_>>().join(", ")))
 }
 
-/// The region part of an ARN. Source: API reference, `ChannelARN` (`[a-z0-9-]+`); the length limit is ours.
+/// Parses the region part of an ARN. Source: API reference, `ChannelARN` (`[a-z0-9-]+`); the length limit is specific
+/// to this program.
 pub fn region(text: &str) -> Checked<String> {
     let is_allowed = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
     let rule = "expected 1 to 32 of the characters a-z 0-9 -";
     letters(text, 1..=32, is_allowed, rule).map(str::to_owned)
 }
 
-/// An AWS account.
+/// Parses an AWS account id.
 pub fn account_id(text: &str) -> Checked<String> {
     let is_digit = |byte: u8| byte.is_ascii_digit();
     letters(text, 12..=12, is_digit, "expected 12 digits").map(str::to_owned)
 }
 
-/// A path, or any other text whose only requirement is to be non-empty.
+/// Parses a path, or any other text that only must not be empty.
 pub fn filled(text: &str) -> Checked<String> {
     if text.is_empty() || text.contains('\0') {
         return Err("expected a text that is not empty".into());
@@ -57,26 +58,27 @@ pub fn filled(text: &str) -> Checked<String> {
     Ok(text.into())
 }
 
-/// Name of a token claim.
+/// Parses the name of a token claim.
 pub fn claim(text: &str) -> Checked<String> {
     let rule = "expected 1 to 128 printable ASCII characters without space";
     letters(text, 1..=128, |byte| byte.is_ascii_graphic(), rule).map(str::to_owned)
 }
 
-/// Value of a token claim. Source: STS API Reference, "AssumeRoleWithWebIdentity", `SubjectFromWebIdentityToken`: 255.
+/// Parses the value of a token claim. Source: STS API Reference, "AssumeRoleWithWebIdentity",
+/// `SubjectFromWebIdentityToken`: 255.
 pub fn claim_value(text: &str) -> Checked<String> {
     let rule = "expected 1 to 255 bytes without control characters";
     letters(text, 1..=255, |byte| !byte.is_ascii_control(), rule).map(str::to_owned)
 }
 
-/// A scope of a sign-in. Source: RFC 6749, section 3.3, "Access Token Scope".
+/// Parses a scope requested at sign-in. Source: RFC 6749, section 3.3, "Access Token Scope".
 pub fn scope(text: &str) -> Checked<String> {
     let is_allowed = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
     let rule = "expected 1 to 128 printable ASCII characters without space, \" and \\";
     letters(text, 1..=128, is_allowed, rule).map(str::to_owned)
 }
 
-/// `http://ADDR:PORT` or `https://ADDR:PORT`, with an IP address or `localhost`.
+/// Parses `http://ADDR:PORT` or `https://ADDR:PORT`, with an IP address or `localhost`.
 pub fn listen(text: &str) -> Checked<Listen> {
     let rule = || {
         "expected http://ADDR:PORT or https://ADDR:PORT, such as https://127.0.0.1:8443".to_owned()
@@ -94,7 +96,7 @@ pub fn listen(text: &str) -> Checked<Listen> {
     })
 }
 
-/// `ADDR:PORT` or `off`.
+/// Parses `ADDR:PORT` or `off`.
 pub fn admin(text: &str) -> Checked<Option<SocketAddr>> {
     if text == "off" {
         return Ok(None);
@@ -105,12 +107,12 @@ pub fn admin(text: &str) -> Checked<Option<SocketAddr>> {
     }
 }
 
-/// `ADDR:PORT`.
+/// Parses `ADDR:PORT`.
 pub fn socket(text: &str) -> Checked<SocketAddr> {
     address(text).map_err(|_| "expected ADDR:PORT, such as 10.0.0.1:7443".into())
 }
 
-/// A network, or a single address as a network of its own.
+/// Parses a network, or a single address as a network that contains only this address.
 pub fn network(text: &str) -> Checked<IpNet> {
     let alone = || text.parse::<IpAddr>().ok().map(IpNet::from);
     let network = text.parse::<IpNet>().ok().or_else(alone);
@@ -120,15 +122,15 @@ pub fn network(text: &str) -> Checked<IpNet> {
     })
 }
 
-/// Name of a node or of a cluster; at most as long as a DNS label.
+/// Parses the name of a node or a cluster, which is at most as long as a DNS label.
 pub fn node(text: &str) -> Checked<String> {
     let is_allowed = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-');
     let rule = "expected 1 to 63 of the characters a-z 0-9 . -";
     letters(text, 1..=63, is_allowed, rule).map(str::to_owned)
 }
 
-/// Host at which other nodes reach a node, without a port. IPv6 addresses are written without brackets. Short enough
-/// that, with a port, it fits into the roster.
+/// Parses the host by which other nodes reach a node, without a port. IPv6 addresses are written without brackets.
+/// Limited in length so that the host fits into the roster together with a port.
 pub fn node_host(text: &str) -> Checked<String> {
     let is_fine = match text.parse::<IpAddr>() {
         Ok(address) => !address.is_unspecified(),
@@ -140,7 +142,7 @@ pub fn node_host(text: &str) -> Checked<String> {
     Err("expected a host name or an IP address, without a port, such as n1.internal".into())
 }
 
-/// URL of an etcd member.
+/// Parses the URL of an etcd member.
 pub fn etcd(text: &str) -> Checked<String> {
     endpoint(text, ["https", "http"]).map_err(|_| {
         "expected https://HOST:PORT or http://HOST:PORT, such as https://10.0.0.11:2379".into()
@@ -155,7 +157,8 @@ fn address(text: &str) -> Checked<SocketAddr> {
     text.parse().map_err(|_| String::new())
 }
 
-/// An endpoint as returned to clients: one of the schemes, a host and an optional port, and nothing else.
+/// Parses an endpoint in the form returned to clients: one of the schemes, a host and an optional port, and nothing
+/// else.
 pub fn endpoint(text: &str, schemes: [&str; 2]) -> Checked<String> {
     let rule = || {
         format!(
@@ -171,8 +174,8 @@ pub fn endpoint(text: &str, schemes: [&str; 2]) -> Checked<String> {
     Err(rule())
 }
 
-/// Host and port of `HOST`, `HOST:PORT`, `[IPV6]` or `[IPV6]:PORT`. In addition to host names, `HOST` may contain what
-/// resolvers accept: `_`, and a trailing dot.
+/// Splits `HOST`, `HOST:PORT`, `[IPV6]` or `[IPV6]:PORT` into host and port. In addition to host names, `HOST` may
+/// contain what resolvers accept: `_`, and a trailing dot.
 #[must_use]
 pub fn authority(text: &str) -> Option<(&str, Option<u16>)> {
     let (host, port) = match text.rsplit_once(':') {
@@ -195,13 +198,13 @@ pub fn authority(text: &str) -> Option<(&str, Option<u16>)> {
     is_fine.then_some((host, port))
 }
 
-/// An endpoint returned by discovery, normalised as browsers write hosts, since that is what they send in `Host`
-/// regardless of what a client signs (RFC 3986 section 6.2.2.1).
+/// Parses an endpoint returned by discovery and normalises it as browsers do, because browsers send the normalised host
+/// in `Host` regardless of what the client signs (RFC 3986 section 6.2.2.1).
 pub fn advertised(text: &str, schemes: [&str; 2]) -> Checked<String> {
     endpoint(text, schemes).map(normal)
 }
 
-/// Lower-cases an endpoint and removes the default port of its scheme.
+/// Converts an endpoint to lower case and removes the default port of its scheme.
 fn normal(endpoint: String) -> String {
     let endpoint = endpoint.to_ascii_lowercase();
     let usual = match endpoint.starts_with("https:") || endpoint.starts_with("wss:") {
@@ -211,8 +214,8 @@ fn normal(endpoint: String) -> String {
     usual.unwrap_or(&endpoint).to_owned()
 }
 
-/// Role specified by the path of an endpoint. Clients may append a slash to the path. Viewer endpoints no longer
-/// contain a role, but clients that stored an old endpoint still use it.
+/// Returns the role specified by the path of an endpoint. Clients may append a slash to the path. Viewer endpoints no
+/// longer contain a role, but clients that stored an old endpoint still use it.
 #[must_use]
 pub fn role_of_path(path: &str) -> Option<Role> {
     match path.strip_suffix('/').unwrap_or(path) {
@@ -222,7 +225,8 @@ pub fn role_of_path(path: &str) -> Option<Role> {
     }
 }
 
-/// An endpoint without the path that specifies its role; signed this way, it is valid for either role (CON-2).
+/// Returns an endpoint without the path that specifies a role; a URL signed in this form is valid for either role
+/// (CON-2).
 #[must_use]
 pub fn without_role(endpoint: &str) -> &str {
     let bare = |path| endpoint.strip_suffix(path);
@@ -231,8 +235,8 @@ pub fn without_role(endpoint: &str) -> &str {
         .unwrap_or(endpoint)
 }
 
-/// Origin of a page as browsers write it (RFC 6454 section 6.2), without the scheme's default port. Pages of apps and
-/// extensions use custom schemes, such as `capacitor`; `file://` has no host.
+/// Parses the origin of a page in the form that browsers send (RFC 6454 section 6.2), without the scheme's default
+/// port. Pages of apps and browser extensions use custom schemes, such as `capacitor`; `file://` has no host.
 pub fn dev_origin(text: &str) -> Checked<String> {
     let (scheme, rest) = text.split_once("://").unwrap_or_default();
     let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
@@ -251,14 +255,14 @@ pub fn dev_origin(text: &str) -> Checked<String> {
         .map_err(|rule| format!("{rule}, SCHEME://HOST of an app or extension, file:// or null"))
 }
 
-/// Origin of a web page.
+/// Parses the origin of a web page.
 pub fn origin(text: &str) -> Checked<String> {
     endpoint(text, ["https", "http"])
         .map(normal)
         .map_err(|_| "expected https://HOST or http://HOST, perhaps with :PORT".into())
 }
 
-/// Name or address by which clients reach a server. IPv6 addresses are written without brackets.
+/// Parses the name or address by which clients reach a server. IPv6 addresses are written without brackets.
 pub fn dev_host(text: &str) -> Checked<String> {
     if text.parse::<IpAddr>().is_ok() || is_host(text) {
         return Ok(text.into());
@@ -266,8 +270,8 @@ pub fn dev_host(text: &str) -> Checked<String> {
     Err("expected a host name or an IP address, such as bench.example or 192.0.2.7".into())
 }
 
-/// A domain to which labels are prepended. Source: RFC 1035 section 2.3.4: 253 characters, labels of 63; eleven are
-/// reserved for our label.
+/// Parses a domain to which labels are prepended. Source: RFC 1035 section 2.3.4: 253 characters, labels of 63; eleven
+/// are reserved for the prepended label.
 pub fn domain(text: &str) -> Checked<String> {
     if is_host(text) && text.parse::<Ipv4Addr>().is_err() && text.len() <= 253 - "m-01234567.".len()
     {
@@ -293,9 +297,9 @@ fn is_host(text: &str) -> bool {
     is_fine && (!is_number || text.parse::<Ipv4Addr>().is_ok())
 }
 
-/// A STUN or TURN URL according to RFC 7064 and RFC 7065. Browsers throw on any other URL, even if the list also
-/// contains valid ones, and on transports other than udp and tcp, so that a page gets no connection at all. Source of
-/// the length: C SDK, `MAX_ICE_CONFIG_URI_LEN` 127.
+/// Parses a STUN or TURN URL according to RFC 7064 and RFC 7065. Browsers throw an exception for any other URL, even if
+/// the list also contains valid ones, and for transports other than udp and tcp, which leaves the page without any
+/// connection. Source of the length: C SDK, `MAX_ICE_CONFIG_URI_LEN` 127.
 pub fn ice_url(text: &str) -> Checked<String> {
     if ice_parts(text).is_some() && text.len() <= 127 {
         return Ok(text.into());
@@ -305,8 +309,8 @@ pub fn ice_url(text: &str) -> Checked<String> {
     Err(rule.into())
 }
 
-/// Notice about a STUN or TURN URL that [`ice_url`] accepts but some clients cannot parse. The C SDK takes everything
-/// before the first colon as the host, and port 3478 if there is no colon.
+/// Returns a notice about a STUN or TURN URL that [`ice_url`] accepts but some clients cannot parse. The C SDK treats
+/// everything before the first colon as the host, and uses port 3478 if there is no colon.
 #[must_use]
 pub fn ice_url_notice(text: &str) -> Option<&'static str> {
     match ice_parts(text)? {
@@ -339,8 +343,8 @@ fn ice_parts(text: &str) -> Option<(&str, &str, Option<u16>, Option<&str>)> {
     is_fine.then_some((scheme, host, port, query))
 }
 
-/// A user name or password for a TURN server. Source: GetIceServerConfig, `IceServer`: 1 to 256 characters; must not
-/// need escaping, since the C SDK never unescapes.
+/// Parses a user name or password for a TURN server. Source: GetIceServerConfig, `IceServer`: 1 to 256 characters; must
+/// not need escaping, since the C SDK never unescapes.
 pub fn ice_word(text: &str) -> Checked<String> {
     let rule = "expected 1 to 256 printable ASCII characters without space, \" and \\";
     letters(text, 1..=256, needs_no_escape, rule).map(str::to_owned)
@@ -350,7 +354,7 @@ fn needs_no_escape(byte: u8) -> bool {
     byte.is_ascii_graphic() && byte != b'"' && byte != b'\\'
 }
 
-/// A list of CPUs such as `0-3,6`: at least one, without duplicates.
+/// Parses a list of CPUs such as `0-3,6`: at least one, without duplicates.
 pub fn cpus(text: &str) -> Checked<Vec<usize>> {
     let rule = || "expected a list of CPU numbers and ranges, such as 0-3,6, none twice".to_owned();
     let number = |text: &str| {
@@ -377,10 +381,10 @@ pub fn cpus(text: &str) -> Checked<Vec<usize>> {
     Ok(cpus)
 }
 
-/// Maximum CPU number in a list, the highest that Linux can be built for.
+/// Maximum CPU number in a list: the highest number that Linux can be built to support.
 const CPU_MAX: usize = 8191;
 
-/// An integer within a range.
+/// Parses an integer within a range.
 pub fn number(text: &str, range: &RangeInclusive<u64>) -> Checked<u64> {
     let digits = text.replace('_', "");
     match digits.parse::<u64>() {
@@ -389,7 +393,8 @@ pub fn number(text: &str, range: &RangeInclusive<u64>) -> Checked<u64> {
     }
 }
 
-/// A duration in milliseconds: `250ms`, `20s`, `1m30s`, `1h`; `off` and any zero are 0 if the range begins at 0.
+/// Parses a duration into milliseconds: `250ms`, `20s`, `1m30s`, `1h`; `off` and any zero are parsed as 0 if the range
+/// begins at 0.
 pub fn duration(text: &str, range: RangeInclusive<u64>) -> Checked<u64> {
     let or_off = if range.contains(&0) {
         ", or \"off\""
@@ -435,7 +440,7 @@ fn milliseconds(text: &str) -> Option<u64> {
     (!text.is_empty()).then_some(total)
 }
 
-/// A number of milliseconds, displayed in the largest unit that divides it.
+/// A number of milliseconds, displayed in the largest unit of which it is a multiple.
 #[derive(Clone, Copy, Debug)]
 pub struct ConfigSpan(pub u64);
 

@@ -1,15 +1,16 @@
-//! The WebSockets that a shard has admitted and its clients on links, by the callers that opened them, and which of
-//! them makes room for another.
+//! Tracks a shard's admitted connections (WebSockets and clients on links) by caller, and decides which one to evict to
+//! admit another.
 //!
-//! Some places of a shard are kept for connections whose caller is not known yet ([`admitted_most`]), so that the
-//! request of any newcomer is read. When all others are taken, the account with most makes room for one that would hold
-//! fewer with one more, and in an account the caller with most in the same way. Of that caller it is the newest of the
-//! first [`Standing`] that any has. The first master of an account never makes room: the one that it has had longest as
-//! the current master of a channel, or, when that one ends, the one that some caller of it has had longest.
+//! Some capacity is reserved for connections whose caller is not yet known ([`admitted_most`]), so that any newcomer's
+//! request is read. When the rest is taken, the account with the most connections loses one, provided that it would
+//! still have at least as many as the account being admitted; within an account, the same applies to its callers. The
+//! connection evicted is the newest of the caller's first non-empty [`Standing`]. An account's first master is never
+//! evicted: the connection that has been the current master of a channel for the longest time, or, after it ends, the
+//! longest-serving master of one of the account's callers.
 //!
-//! A connection has its place until its descriptor is free, or until it has made room: then it may end in good order,
-//! but of these there are few ([`leaving_most`]). Each takes 20 bytes here, and each caller some 200. A step takes
-//! logarithmic time in the number of callers.
+//! A connection counts against the limit until its descriptor is freed or it is evicted. An evicted connection may
+//! close gracefully, but only a few may do so at a time ([`leaving_most`]). Each connection takes 20 bytes here, each
+//! caller about 200. Operations take time logarithmic in the number of callers.
 
 use crate::auth::Caller as AuthCaller;
 use crate::id::{Account, Key, SessionKey};
@@ -19,7 +20,7 @@ use crate::time::Now;
 use ahash::RandomState;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// The owner of connections that are counted together: a caller in an account, identified by
+/// The owner of a group of connections that are counted together: a caller in an account, identified by
 /// [`identity`](crate::auth::Caller::identity).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Holder {
@@ -32,7 +33,7 @@ pub(crate) struct Holder {
 pub(crate) enum Member {
     /// A WebSocket of this shard.
     Session(SessionKey),
-    /// A client served by another node, by its number at the edge.
+    /// A client connected through another node, identified by its number at the edge.
     OnLink(u32),
 }
 
@@ -67,11 +68,11 @@ pub(crate) struct Admitted {
     taken: usize,
     hasher: RandomState,
     seats: Seats,
-    /// Callers with connections, indexed by number; `free` lists the unused numbers.
+    /// Callers that have connections, indexed by number; `free` lists the unused numbers.
     callers: Vec<CallerShares>,
     free: Vec<u32>,
     numbers: BTreeMap<Holder, u32>,
-    /// Callers with a channel's current master; `first_masters` holds the first master of each account.
+    /// Callers that hold the current master of a channel; `first_masters` holds the first master of each account.
     masters: BTreeSet<Holder>,
     first_masters: BTreeMap<Account, Member>,
     shares: Shares<Account, Holder>,
@@ -90,7 +91,7 @@ struct CallerShares {
 }
 
 impl Admitted {
-    /// Creates an empty set for a shard with this many connections.
+    /// Creates an empty set for a shard with the given connection limit.
     pub(crate) fn among(connections: usize, hasher: RandomState) -> Self {
         Self {
             most: admitted_most(connections),
@@ -108,8 +109,8 @@ impl Admitted {
         }
     }
 
-    /// The holder charged for a caller's connections to channels of an account. If callers are known, the caller's own
-    /// account is charged.
+    /// Returns the holder to charge for a caller's connections to an account's channels. If callers are authenticated,
+    /// the caller's own account is charged.
     pub(crate) fn holder(&self, caller: &AuthCaller, account: &str) -> Holder {
         let own = caller.is_known().then(|| caller.account());
         Holder {
@@ -118,29 +119,29 @@ impl Admitted {
         }
     }
 
-    /// The connections of each account, by caller.
+    /// Returns the number of connections per account, broken down by caller.
     pub(crate) fn by_account(&self) -> &Shares<Account, Holder> {
         &self.shares
     }
 
-    /// The standing of a connection, if it is counted.
+    /// Returns the standing of a connection, or `None` if it is not counted.
     pub(crate) fn standing(&self, session: SessionKey) -> Option<Standing> {
         let (_, standing) = self.seats.of(session.into())?;
         Some(standing)
     }
 
-    /// Whether another connection of the holder fits, if necessary by eviction.
+    /// Whether the holder may open another connection, evicting one if necessary.
     pub(crate) fn may_enter(&self, holder: Holder) -> bool {
         self.has_place() || self.payer(holder).is_some()
     }
 
-    /// Whether capacity is free.
+    /// Whether there is free capacity.
     pub(crate) fn has_place(&self) -> bool {
         self.taken < self.most
     }
 
-    /// Evicts a connection to admit another one of this holder; `None` when capacity is free, or nothing can be
-    /// evicted.
+    /// Evicts a connection to make room for a new one from this holder. Returns `None` if there is free capacity or
+    /// nothing can be evicted.
     pub(crate) fn make_room(&mut self, holder: Holder) -> Option<Member> {
         if self.has_place() {
             return None;
@@ -150,15 +151,15 @@ impl Admitted {
         Some(victim)
     }
 
-    /// Records that an evicted connection is closing. If more are closing than the limit, returns the oldest one, which
-    /// is no longer awaited.
+    /// Records that an evicted connection is closing. If too many are closing, returns the oldest, which the caller
+    /// must abort.
     pub(crate) fn closes(&mut self, session: SessionKey) -> Option<SessionKey> {
         self.leaving.push_back(session);
         let too_many = self.leaving.len() > self.leaving_most;
         too_many.then(|| self.leaving.pop_front()).flatten()
     }
 
-    /// Admits a connection of this holder.
+    /// Adds a connection of this holder.
     pub(crate) fn enter(&mut self, member: impl Into<Member>, holder: Holder, standing: Standing) {
         let (member, number) = (member.into(), self.number(holder));
         self.taken += 1;
@@ -184,8 +185,8 @@ impl Admitted {
         }
     }
 
-    /// The connection to evict for another one of a holder: from the largest caller, or from the next largest if the
-    /// largest has only the first master of its account. `None` if that caller has too few connections.
+    /// Returns the connection to evict for a holder's new one: from the caller with the most, or from the runner-up if
+    /// that caller has only its account's first master. `None` if the caller has too few connections.
     fn payer(&self, holder: Holder) -> Option<Member> {
         let own = self.caller(holder).map_or(0, |caller| caller.count);
         let payer = self.shares.payer(holder.account, own, 1)?;
@@ -196,10 +197,10 @@ impl Admitted {
         callers.find_map(|(_, caller)| self.first_of(caller))
     }
 
-    /// The viewer to evict from a full channel for another one of a holder: the newest viewer of the caller with the
-    /// most viewers in the channel, if that caller has at least two more than the holder. So a caller with an equal
-    /// share keeps it, and evictions cannot alternate. Linear in the number of viewers, each given with its time of
-    /// admission.
+    /// Returns the viewer to evict from a full channel to admit another one from a holder: the newest viewer of the
+    /// caller that has the most in the channel, provided that caller has at least two more than the holder. Callers
+    /// with an equal share therefore keep it, and evictions cannot alternate. Takes time linear in the number of
+    /// viewers, each given with its admission time.
     pub(crate) fn viewer_that_pays(
         &self,
         holder: Holder,
@@ -226,7 +227,7 @@ impl Admitted {
         self.callers.get(number as usize)
     }
 
-    /// The caller's connection to evict first.
+    /// Returns the caller's connection that is evicted first.
     fn first_of(&self, payer: Holder) -> Option<Member> {
         let first = self.first_masters.get(&payer.account);
         let lists = self.caller(payer)?.lists.iter();
@@ -234,7 +235,7 @@ impl Admitted {
         newest.find(|member| Some(member) != first)
     }
 
-    /// The number assigned to a caller, new or existing.
+    /// Returns a caller's number, assigning one if necessary.
     fn number(&mut self, holder: Holder) -> u32 {
         if let Some(number) = self.numbers.get(&holder) {
             return *number;
@@ -283,7 +284,7 @@ impl Admitted {
         }
     }
 
-    /// Removes a connection from its list; returns its caller's number if the connection was counted.
+    /// Removes a connection from its list; returns its caller's number, or `None` if the connection was not counted.
     fn unlist(&mut self, member: Member) -> Option<u32> {
         let (number, standing) = self.seats.of(member)?;
         let caller = self.callers.get_mut(number as usize)?;
@@ -299,7 +300,7 @@ impl Admitted {
         Some(number)
     }
 
-    /// Selects another first master of an account if this connection was the first.
+    /// Selects a new first master for an account if the former connection was the first.
     fn appoint(&mut self, account: Account, former: Member) {
         if self.first_masters.get(&account) != Some(&former) {
             return;
@@ -321,7 +322,7 @@ impl Admitted {
 // The lists go through the slots: what is before and after a connection is in its own place, so that nothing is
 // allocated for a connection, and nothing is moved or searched when one leaves.
 
-/// List nodes of all sessions by index, and of all clients on links by number. Allocated in chunks and never freed.
+/// List nodes of all sessions (by index) and of all clients on links (by number). Allocated in chunks and never freed.
 #[derive(Debug, Default)]
 struct Seats {
     sessions: MemberChunks,
@@ -330,7 +331,7 @@ struct Seats {
 
 type MemberChunks = Vec<Box<[MemberSeat]>>;
 
-/// List node of one connection.
+/// List node of a connection.
 #[derive(Clone, Copy, Debug)]
 struct MemberSeat {
     generation: u32,
@@ -356,10 +357,10 @@ impl List {
     };
 }
 
-/// Value that stands for no node and no caller.
+/// Sentinel for no node or no caller.
 const NOBODY: u32 = u32::MAX;
 
-/// Bit that distinguishes a client on a link from a session index: both kinds of numbers are smaller.
+/// Bit that marks a client on a link, as opposed to a session index; both kinds of numbers are smaller than this.
 const ON_LINK: u32 = 1 << 31;
 
 const CHUNK: usize = 64;
@@ -367,7 +368,7 @@ const CHUNK: usize = 64;
 const _: () = assert!(size_of::<MemberSeat>() == 20);
 
 impl Seats {
-    /// A connection's caller and list, if the connection is counted.
+    /// Returns a connection's caller and standing, or `None` if the connection is not counted.
     pub(crate) fn of(&self, member: Member) -> Option<(u32, Standing)> {
         let (number, generation) = numbers(member);
         let seat = self.seat(number)?;
@@ -375,17 +376,17 @@ impl Seats {
         found.then_some((seat.caller, seat.standing))
     }
 
-    /// The connection added last.
+    /// Returns the most recently added connection.
     pub(crate) fn newest(&self, list: List) -> Option<Member> {
         self.member(list.newest)
     }
 
-    /// The connection added first.
+    /// Returns the connection that was added first.
     pub(crate) fn oldest(&self, list: List) -> Option<Member> {
         self.member(list.oldest)
     }
 
-    /// Appends a connection that is in no list.
+    /// Appends a connection that is not in any list.
     pub(crate) fn push(
         &mut self,
         list: &mut List,
@@ -423,7 +424,7 @@ impl Seats {
         }
     }
 
-    /// Takes a connection out of its list.
+    /// Removes a connection from its list.
     pub(crate) fn take(&mut self, list: &mut List, member: Member) {
         let (number, _) = numbers(member);
         let Some(seat) = self.seat_mut(number) else {
@@ -471,7 +472,7 @@ impl Seats {
     }
 }
 
-/// The index of a connection's list node, and the generation of its key.
+/// Returns the index of a connection's list node and the generation of its key.
 fn numbers(member: Member) -> (u32, u32) {
     match member {
         Member::Session(session) => {

@@ -1,4 +1,5 @@
-//! API calls on the shard of their connection: queries the channel's shard and returns its answer as an HTTP response.
+//! API calls on the shard that accepted the connection: queries the channel's shard and returns its answer as an HTTP
+//! response.
 
 pub(crate) mod answers;
 pub(crate) mod channel_pages;
@@ -26,7 +27,7 @@ use codec::control::{Call, ListSignalingChannels, Selector};
 use codec::{identifiers::ChannelArn, policy::KeyName};
 use responses::{Response, too_busy, unauditable};
 
-/// Begins a call if its caller is authorized, sending its queries to the homes of its channels.
+/// Starts a call, if its caller is authorized, by querying the homes of its channels.
 pub(crate) fn begin(shard: &mut State, mut begun: BegunCall) {
     let (sockets, directory, cx, ..) = shard.parts();
     let BegunCall { key, asked, call } = &mut begun;
@@ -62,7 +63,7 @@ pub(crate) struct BegunCall {
     pub(crate) call: Call,
 }
 
-/// Queries the other nodes for the account's holdings. The call proceeds once they have answered.
+/// Queries the other nodes for the channels the account holds there. The call continues once they have answered.
 fn ask_nodes(
     sockets: &mut Sockets,
     directory: &mut Directory,
@@ -81,7 +82,7 @@ fn ask_nodes(
     }
 }
 
-/// Proceeds with a call that its caller's policies and its account's quota permit.
+/// Continues with a call permitted by its caller's policies and its account's quota.
 fn go_on(sockets: &mut Sockets, directory: &Directory, cx: &mut Context, begun: BegunCall) {
     let BegunCall { key, asked, call } = begun;
     if let Call::List(list) = &call {
@@ -159,7 +160,7 @@ impl Sockets {
         self.awaiting(key)
     }
 
-    /// Drops a call whose caller hung up. Earlier responses are still sent.
+    /// Drops a call whose caller has hung up. Responses to earlier requests are still sent.
     fn drop_call(&mut self, key: SessionKey, at: Moment) {
         if let Some(http) = self.http(key) {
             http.stage = HttpStage::AwaitHead;
@@ -167,13 +168,13 @@ impl Sockets {
         self.close_when_sent(key, at);
     }
 
-    /// Whether this call still awaits its answer.
+    /// Whether this call is still awaiting its answer.
     pub(crate) fn awaits(&mut self, caller: CallRef) -> bool {
         let http = self.http(caller.session);
         http.is_some_and(|http| http.serial == caller.serial && http.awaits_reply())
     }
 
-    /// The shard that answers a query.
+    /// Returns the shard that answers a query.
     fn home_of(&self, ask: &QueryKind) -> ShardId {
         match ask {
             QueryKind::Look(identity, _)
@@ -183,8 +184,8 @@ impl Sockets {
         }
     }
 
-    /// Asks the home of a pending Alexa call to withdraw it because its caller hung up. False if the connection has no
-    /// such call.
+    /// Asks the channel's home to withdraw a pending Alexa call because its caller hung up. Returns `false` if the
+    /// connection has no such call.
     pub(crate) fn hang_up(&mut self, cx: &mut Context, key: SessionKey) -> bool {
         let Some((caller, identity, taken)) = self.give_up_offer(key) else {
             return false;
@@ -206,7 +207,7 @@ impl Sockets {
         }
     }
 
-    /// Answers the caller of a query that a full mailbox refused.
+    /// Answers the caller whose query was rejected because the mailbox was full.
     pub(crate) fn refused(&mut self, cx: &mut Context, letter: Letter) {
         if let Letter::Query(caller, query) = letter {
             self.heard_from(self.home_of(&query.kind), caller);
@@ -214,8 +215,8 @@ impl Sockets {
         }
     }
 
-    /// Acknowledges the end of an Alexa call that was queued on another shard. The answer to a withdrawn call is
-    /// dropped.
+    /// Acknowledges the final answer of an Alexa call that was queued on another shard. If the call was withdrawn, the
+    /// answer is dropped.
     pub(crate) fn offer_answered(
         &mut self,
         cx: &mut Context,
@@ -231,8 +232,8 @@ impl Sockets {
 }
 
 impl Directory {
-    /// The query of a call to its channel's home, and the response expected from it; `None` for lists, which query no
-    /// single channel, and for streams, since no channel has media storage.
+    /// Returns the query to send to the channel's home for a call, and the expected response. `None` for list calls,
+    /// which are not about a single channel, and for streams, since no channel has media storage.
     fn question(&self, caller: &Caller, call: Call) -> Option<(Expected, QueryKind)> {
         let look = |arn: ChannelArn| QueryKind::Look(Identity::of(&arn), Some(arn));
         let select = |channel: Selector| match channel {
@@ -293,7 +294,7 @@ impl Directory {
     }
 }
 
-/// The subject of a call in its audit entry; `None` for calls that change nothing.
+/// Returns the subject of a call for its audit entry, or `None` if the call changes nothing.
 pub(crate) fn audited(call: &Call) -> Option<&str> {
     match call {
         Call::Create(create) => Some(create.name.as_str()),

@@ -1,5 +1,5 @@
-//! Connections before they are WebSockets: bytes → heads and bodies → calls and upgrades, the admission of an upgrade
-//! to its channel, and its transfer to that channel's shard.
+//! Connections before they become WebSockets: parses bytes into heads and bodies, these into calls and upgrades, admits
+//! upgrades to their channels, and moves them to the channels' shards.
 
 pub(crate) mod admission;
 mod public_pages;
@@ -24,24 +24,24 @@ use std::net::SocketAddr;
 /// The result of one parsing step.
 #[derive(Clone, Copy)]
 pub(crate) enum Step {
-    /// More bytes, or the answer to a call, are needed.
+    /// More bytes or the answer to a call are needed.
     Wait,
-    /// Number of bytes consumed; more input may be left to process.
+    /// Number of bytes consumed; unprocessed input may remain.
     Used(usize),
     /// The connection became a WebSocket; its frames begin at this byte offset.
     Frames(usize),
-    /// The connection closes or has left: no more bytes are processed.
+    /// The connection is closing or has moved away: no more bytes are processed.
     Over,
 }
 
-/// Whether the connection closes after the response to a head, whose body, if any, is not read.
+/// Whether the connection closes after the response to this head. If so, the body, if any, is not read.
 pub(crate) fn ends_with(head: &Head<'_>) -> bool {
     let no_body = matches!(head.body(), Ok(Body::None | Body::Length(0)));
     !head.keep_alive() || !no_body
 }
 
 impl Sockets {
-    /// Awaits the first head after the TLS handshake.
+    /// Starts waiting for the first request head after the TLS handshake.
     pub(crate) fn secured(&mut self, key: SessionKey, at: Moment) {
         let deadline = at.now.after(self.settings().timeouts.head_ms);
         let Some(http) = self.http(key) else {
@@ -53,7 +53,7 @@ impl Sockets {
         self.place(key, crate::event::ConnectionRole::Http);
     }
 
-    /// Arms the timeout of an HTTP connection for the next input it awaits.
+    /// Arms an HTTP connection's timeout for its next input.
     pub(crate) fn await_rest(&mut self, key: SessionKey, at: Moment) {
         let head_ms = self.settings().timeouts.head_ms;
         let Some(session) = self.session(key) else {
@@ -85,20 +85,20 @@ impl Sockets {
     }
 }
 
-/// The next part of an HTTP connection's input.
+/// The next part of the input on an HTTP connection.
 pub(crate) enum Part {
     /// Nothing to process.
     None(Step),
-    /// A head of this many bytes.
+    /// A request head of this many bytes.
     Head(usize),
-    /// Bytes that are not a valid head.
+    /// Bytes that are not a valid request head.
     NoHead(HeadError),
-    /// A body of this many bytes.
+    /// A request body of this many bytes.
     Body(usize),
 }
 
 impl Sockets {
-    /// Scans the next part. `waits`: whether the part must be left for a later turn.
+    /// Scans the input for its next part. `waits`: whether the part must be left for a later turn.
     pub(crate) fn next_part(&mut self, key: SessionKey, rest: &[u8], waits: bool) -> Part {
         let limits = self.rules().head;
         let session = self.session(key);
@@ -146,7 +146,7 @@ impl Sockets {
 // Bytes of requests are charged to connections, and the one with most pays: see [`crate::shard::sockets`].
 
 impl Sockets {
-    /// Charges a session for bytes just received. If the total exceeds the limit, frees memory of the sessions that
+    /// Charges a session for the bytes just received. If the total exceeds the limit, frees memory of the sessions that
     /// hold the most.
     pub(crate) fn charge_received(&mut self, cx: &mut Context, key: SessionKey) {
         self.charge(key);
@@ -166,7 +166,7 @@ impl Sockets {
         }
     }
 
-    /// Frees memory of the sessions that hold the most while unsent responses exceed the limit.
+    /// While unsent responses exceed the limit, frees memory of the sessions that hold the most.
     pub(crate) fn hold(&mut self, cx: &mut Context) {
         for _ in 0..PAYERS_PER_INPUT {
             let Some(payer) = self.largest_payer() else {
@@ -176,7 +176,7 @@ impl Sockets {
         }
     }
 
-    /// Frees the memory that a connection holds.
+    /// Frees the memory held by a connection.
     fn make_pay(&mut self, cx: &mut Context, key: SessionKey) {
         self.count_payer();
         let Some(session) = self.session(key) else {
@@ -235,8 +235,8 @@ const FULL: &str = "The server has reached its limit of unfinished requests. Try
 
 // Connections that ended before there was a request: counted and noted like every other refusal.
 
-/// Counts and logs a rejected connection, with its TLS offer if that is the reason; returns the request id of the
-/// response, if there is one.
+/// Counts and logs a rejected connection, including its TLS offer if that was the reason; returns the request id of the
+/// response, if any.
 pub(crate) fn turned_away(
     cx: &mut Context,
     remote: SocketAddr,

@@ -6,7 +6,7 @@ use crate::time::Moment;
 
 /// The context of the current input, passed to nearly every step.
 pub(crate) struct Context {
-    /// The time of the input.
+    /// Time at which the input is processed.
     pub(crate) at: Moment,
     /// Counters, log entries and notes.
     pub(crate) telemetry: Telemetry,

@@ -1,11 +1,11 @@
-//! The interposer of `--dev`: injected faults, copies of messages, findings, and resets.
+//! The interposer of `--dev`: injects faults, copies messages, collects findings, and resets channels.
 //!
-//! A shard with `--dev` has an [`Interposer`] in addition to its parts, others have none. It runs before steps of the
-//! shard, and replaces them where a fault requires: before the admission of a connection ([`admit`]) and a call
-//! ([`answers_call`]), between the routing of a message and its recipient's outbox ([`message_faults::on_message`], by
-//! [`with_care`](crate::shard::road::with_care)), and before deferred work ([`act`]). The step itself is always the
-//! shard's. Work that the interposer defers or holds back is [`Later`](injected::Later); due work is done in each tick
-//! ([`take_due`]).
+//! With `--dev`, a shard has an [`Interposer`] in addition to its parts; otherwise it has none. The interposer runs
+//! before the shard's steps and replaces them where a fault requires it: before a connection ([`admit`]) or call
+//! ([`answers_call`]) is admitted, after a message is routed and before it enters the recipient's outbox
+//! ([`message_faults::on_message`], by [`with_care`](crate::shard::road::with_care)), and before deferred work
+//! ([`act`]). The steps themselves are always the shard's. Work that the interposer defers or holds back is represented
+//! by [`Later`](injected::Later); due work is done in each tick ([`take_due`]).
 
 pub(crate) mod connection_faults;
 mod fault_errors;
@@ -41,7 +41,7 @@ use std::ops::Bound;
 
 // What the interposer does before steps of the shard.
 
-/// Admits a connection to its channel; false when it was refused, or gets no response.
+/// Admits a connection to its channel. Returns `false` if it was refused or gets no response.
 pub(crate) fn admit(shard: &mut State, key: SessionKey, admission: &Admission, by: Holder) -> bool {
     if connection_faults::on_connect(shard, key, admission) {
         return false;
@@ -54,7 +54,7 @@ pub(crate) fn admit(shard: &mut State, key: SessionKey, admission: &Admission, b
     is_admitted
 }
 
-/// Whether a fault handles a call whose signature was checked.
+/// Whether a fault handles a call whose signature has been checked.
 pub(crate) fn answers_call(shard: &mut State, begun: &BegunCall) -> bool {
     let is_dealt_with = connection_faults::on_call(shard, begun);
     if !is_dealt_with && let Some((own, _, directory, cx)) = shard.interposed() {
@@ -64,7 +64,7 @@ pub(crate) fn answers_call(shard: &mut State, begun: &BegunCall) -> bool {
     is_dealt_with
 }
 
-/// Intercepts deferred work of the shard; returns what the shard must do itself.
+/// Intercepts work deferred by the shard; returns what the shard must still do itself.
 pub(crate) fn act(shard: &mut State, left: Todo) -> Option<Todo> {
     if let Todo::Deliver(channel, role) = left {
         message_faults::deliver_pending(shard, (channel, &role));
@@ -84,14 +84,14 @@ pub(crate) fn act(shard: &mut State, left: Todo) -> Option<Todo> {
     Some(left)
 }
 
-/// Counts the channels created or removed since the last call.
+/// Counts the channels created or removed since the previous call.
 pub(crate) fn count_channels(shard: &mut State) {
     if let Some((own, _, directory, cx)) = shard.interposed() {
         own.observe(|it| it.count_channels(directory, cx.at));
     }
 }
 
-/// Answers and counts a query about a channel, and copies its offer if it contains one that is accepted.
+/// Answers and counts a query about a channel, and copies the offer in it if the offer is accepted.
 fn answer(shard: &mut State, caller: CallRef, query: Query) {
     if !home::allows(&mut shard.directory, &mut shard.cx, caller, &query) {
         return;
@@ -107,7 +107,7 @@ fn answer(shard: &mut State, caller: CallRef, query: Query) {
     }
 }
 
-/// Does work that the interposer deferred.
+/// Performs work that the interposer deferred.
 pub(crate) fn go_on(shard: &mut State, later: Later) {
     let (sockets, _, cx, ..) = shard.parts();
     match later {
@@ -128,7 +128,7 @@ pub(crate) fn go_on(shard: &mut State, later: Later) {
     }
 }
 
-/// Notes an admitted connection, and applies session faults to it.
+/// Observes an admitted connection and applies session faults to it.
 fn joined(shard: &mut State, key: SessionKey) {
     let Some((own, sockets, directory, cx)) = shard.interposed() else {
         return;
@@ -140,13 +140,13 @@ fn joined(shard: &mut State, key: SessionKey) {
     }
 }
 
-/// The next item that faults held back and that is now due.
+/// Takes the next item that was held back by a fault and is now due.
 pub(crate) fn take_due(shard: &mut State) -> Option<Later> {
     let (own, _, _, cx) = shard.interposed()?;
     own.faults.held.take_due(cx.at.now)
 }
 
-/// Resumes sending to connections that a fault muted until now.
+/// Resumes sending to connections whose mute has expired.
 pub(crate) fn unmute_due(shard: &mut State) {
     if let Some((own, sockets, _, cx)) = shard.interposed() {
         connection_faults::unmute_due(own, sockets, cx.at);
@@ -155,7 +155,7 @@ pub(crate) fn unmute_due(shard: &mut State) {
 
 // What operators ask of the interposer.
 
-/// The findings: requests that the strict profile would have refused.
+/// Returns the findings: requests that the strict profile would have refused.
 pub(crate) fn findings(shard: &State) -> Vec<StrictFinding> {
     let parity = shard
         .interposer
@@ -164,7 +164,7 @@ pub(crate) fn findings(shard: &State) -> Vec<StrictFinding> {
     parity.map(Parity::findings).unwrap_or_default()
 }
 
-/// Adds a fault. True if it is a session fault, which applies to open sessions.
+/// Adds a fault. Returns `true` if it is a session fault, which also applies to sessions already open.
 pub(crate) fn add_fault(shard: &mut State, rule: SharedRule) -> bool {
     let Some((own, _, _, cx)) = shard.interposed() else {
         return false;
@@ -182,7 +182,7 @@ pub(crate) fn add_fault(shard: &mut State, rule: SharedRule) -> bool {
 pub struct Reset {
     /// Prefix of the channel names.
     pub prefix: Box<str>,
-    /// Only these channels, left over by an earlier step; `None` in the first step.
+    /// If set, only these channels, left over from an earlier step; `None` in the first step.
     pub only: Option<Vec<Identity>>,
 }
 
@@ -193,14 +193,14 @@ pub struct ResetStep {
     pub connections: u64,
     /// Number of channels being deleted.
     pub channels: u64,
-    /// Channels left for the next step: changes to them were in progress, or the step's limit was reached.
+    /// Channels left for the next step, because changes to them were in progress or the step's limit was reached.
     pub left: Vec<Identity>,
-    /// Number of channels whose deletion is not durable yet.
+    /// Number of channels whose deletion is not yet durable.
     pub deleting: u64,
 }
 
 impl Reset {
-    /// The channels to reset.
+    /// Returns the channels to reset.
     pub(crate) fn channels(&mut self, directory: &Directory) -> Vec<Identity> {
         self.only.take().unwrap_or_else(|| {
             let all = directory.names_from(Bound::Unbounded);
@@ -209,7 +209,7 @@ impl Reset {
         })
     }
 
-    /// First step of a reset: resets everything except individual channels.
+    /// Performs the first step of a reset: resets everything except individual channels.
     pub(crate) fn begin(&self, own: &mut Interposer, sockets: &mut Sockets, cx: &mut Context) {
         if self.only.is_none() && self.prefix.is_empty() {
             end_mute_requests(own, sockets, cx);
@@ -217,7 +217,7 @@ impl Reset {
         own.observe(|it| it.forget(&self.prefix));
     }
 
-    /// Number of channels to reset whose deletion is not durable yet.
+    /// Returns the number of channels being reset whose deletion is not yet durable.
     pub(crate) fn deleting(&self, directory: &Directory) -> u64 {
         let deleting = directory.names_from(Bound::Unbounded);
         let deleting = deleting.filter(|(arn, key)| {
@@ -230,7 +230,7 @@ impl Reset {
 }
 
 impl ResetStep {
-    /// Ends a channel, unless the step has reached its limit.
+    /// Deletes a channel, unless the step has reached its limit.
     pub(crate) fn end(&mut self, shard: &mut State, identity: Identity) -> Option<ChannelKey> {
         if self.channels >= RESET_CHANNELS_PER_STEP {
             self.left.push(identity);
@@ -255,7 +255,7 @@ impl ResetStep {
     }
 }
 
-/// Ends requests that a fault keeps without a response.
+/// Ends requests that a fault has left unanswered.
 fn end_mute_requests(own: &mut Interposer, sockets: &mut Sockets, cx: &mut Context) {
     let mut mute = Vec::new();
     for slot in 0..sockets.places() {

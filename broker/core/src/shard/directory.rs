@@ -1,8 +1,8 @@
-//! The channels homed here, by key, name and account; their pending messages, and the changes made to them.
+//! The channels homed on this shard, by key, name and account; their pending messages; and changes to them.
 //!
-//! Invariants (`invariants`): each channel of the table has its name in `names` and is counted in `holdings`; a channel
-//! has at most one change in progress, and is only created or deleted by it; `kept` and `waits` count exactly what the
-//! channels hold; a slot lists its channels.
+//! Invariants (`invariants`): each channel in the table has its name in `names` and is counted in `holdings`; a channel
+//! has at most one change in progress, and is created or deleted only by such a change; `kept` and `waits` count
+//! exactly what the channels hold; each slot lists its channels.
 
 mod accounts;
 mod changes;
@@ -34,24 +34,24 @@ use waiting_callers::{Lists, PageTurn, Polls, WaitingCalls};
 /// The channels of a shard.
 pub(crate) struct Directory {
     settings: Arc<Settings>,
-    /// The id of this shard, and the placement of channels.
+    /// The id of this shard, from which the placement of channels is derived.
     shard: ShardId,
     placement: Placement,
     hasher: RandomState,
     channels: Table<ChannelKey, Channel>,
-    /// Channels sorted by identity, for operators' pages. A hash map would need a second index; a lookup on connect
-    /// costs some 20 comparisons at a million channels.
+    /// Channels sorted by identity, for operators' pages. A hash map would need a second index; with a million
+    /// channels, the lookup on connect takes about 20 comparisons.
     names: BTreeMap<NamedRecord, ChannelKey>,
-    /// Records of all shards of the process.
+    /// Records of all shards in the process.
     catalog: Arc<dyn SharedCatalog>,
-    /// Number of channels and bytes of each account in each region, on this shard.
+    /// Number of channels and record bytes per account and region on this shard.
     holdings: Holdings,
-    /// Accounts and names of channels that ended before their connections, for the connections' log lines, and the
+    /// Accounts and names of channels that ended before their connections, for those connections' log lines, and the
     /// number of connections left.
     former: BTreeMap<ChannelKey, (Account, Box<str>, u32)>,
     changes: Changes,
     kept: PendingBudget,
-    /// Bytes of unanswered offers, limited to a part of the pending bytes.
+    /// Bytes of unanswered offers, limited to a fraction of the pending bytes.
     offers: OfferBudget,
     /// Alexa calls pending on this shard.
     waits: WaitingCalls,
@@ -59,26 +59,26 @@ pub(crate) struct Directory {
     polls: Polls,
     pages: PageTurn,
     lists: Lists,
-    /// Channels on which a connection lost its slot; entries whose connections have left are dropped when they are
-    /// read.
+    /// Channels on which a connection has lost its slot. Entries whose connections have closed are dropped when they
+    /// are read.
     displaced: BTreeSet<ChannelKey>,
     /// Presence changes not yet reported to watchers of channels.
     news: News,
-    /// The presence epoch of channels without a slot.
+    /// Presence epoch of channels that have no slot.
     epoch: u64,
-    /// The hooks that wake masters, as a bit set.
+    /// Bit set of the hooks that wake masters.
     waking: u16,
-    /// Table position of the next channel whose hooks are looked up after the hooks changed.
+    /// Table position of the next channel whose hooks must be looked up after the hooks have changed.
     rewatch: Option<usize>,
     /// The slots of this shard, if slots move between nodes.
     slots: Option<Box<DirectorySlots>>,
 }
 
-/// The parts of a shard's start that concern its channels.
+/// The parts of a shard's initial state that concern its channels.
 pub(crate) struct DirectoryStart {
     pub(crate) store: Box<dyn Store>,
     pub(crate) catalog: Arc<dyn SharedCatalog>,
-    /// The creation time of the newest channel of a previous process.
+    /// Creation time of a previous process's newest channel.
     pub(crate) newest: Wall,
     /// Maximum number of pending Alexa calls.
     pub(crate) waiting_calls: usize,
@@ -86,14 +86,14 @@ pub(crate) struct DirectoryStart {
     pub(crate) wake_polls: usize,
     /// The slots of the shard, if slots move between nodes.
     pub(crate) slots: Option<Box<DirectorySlots>>,
-    /// Readers of the presence of watched channels.
+    /// Receives the presence of watched channels.
     pub(crate) audience: Box<dyn Audience>,
-    /// The presence epoch of channels without a slot.
+    /// Presence epoch of channels that have no slot.
     pub(crate) epoch: u64,
 }
 
 impl Directory {
-    /// Creates a directory without channels.
+    /// Creates a directory with no channels.
     pub(crate) fn new(
         settings: Arc<Settings>,
         (shard, placement): (ShardId, Placement),
@@ -140,8 +140,8 @@ impl Directory {
         }
     }
 
-    /// Loads the records of a previous process into the empty tables; their names must be unique. Records that do not
-    /// fit are left out.
+    /// Loads the records of a previous process, whose names must be unique, into the empty tables. Records that do not
+    /// fit are skipped.
     pub(crate) fn load(&mut self, records: Records) {
         let put = |record| self.put_channel(record, Life::Active);
         // At once: a map that grows name by name is half empty where the names come in order.
@@ -167,7 +167,7 @@ impl Directory {
     }
 }
 
-/// The pending bytes of each account and channel, and their limit.
+/// The pending bytes of each account and channel, and the limit on their total.
 #[derive(Debug)]
 struct PendingBudget {
     shares: Shares,
@@ -184,7 +184,7 @@ impl PendingBudget {
     }
 }
 
-/// The bytes of unanswered offers.
+/// The bytes of unanswered offers, and the limit on their total.
 #[derive(Debug)]
 struct OfferBudget {
     shares: Shares,
@@ -193,13 +193,13 @@ struct OfferBudget {
 }
 
 impl OfferBudget {
-    /// Changes the bytes of a channel from `before` to `after`.
+    /// Updates the bytes of a channel from `before` to `after`.
     fn change(&mut self, account: Account, channel: ChannelKey, before: usize, after: usize) {
         self.shares.change(account, channel, before, after);
         self.bytes = (self.bytes + after) - before;
     }
 
-    /// The channel that must evict offers, if the limit is exceeded.
+    /// Returns the channel that must evict an offer if the limit is exceeded.
     fn payer(&self) -> Option<ChannelKey> {
         self.shares.largest().filter(|_| self.bytes > self.most)
     }
@@ -207,15 +207,15 @@ impl OfferBudget {
 
 // The changes of channels that are under way.
 
-/// A change submitted to the store, and the caller that waits for its result.
+/// A change submitted to the store, and the caller waiting for its result.
 #[derive(Debug)]
 pub(crate) struct ChangeUnderWay {
-    /// The caller that gets the result; `None` for a channel created by a connect.
+    /// The caller waiting for the result; `None` for a channel created by a connect.
     pub(crate) caller: Option<CallRef>,
-    /// The account charged for the change, if any: the caller's, or the channel's.
+    /// The account charged for the change, if any: either the caller's or the channel's.
     pub(crate) account: Option<Account>,
     pub(crate) step: ChangeStep,
-    /// Later changes of the same channel, each charged separately.
+    /// Subsequent changes to the same channel, each charged separately.
     pub(crate) waiting: WaitingQueries,
 }
 
@@ -227,16 +227,16 @@ pub(crate) enum ChangeStep {
     Delete,
 }
 
-/// The changes in progress: at most one for each channel.
+/// The changes in progress: at most one per channel.
 struct Changes {
     pub(crate) store: Box<dyn Store>,
-    /// Changes whose result the store has not reported yet.
+    /// Changes whose result the store has not yet reported.
     pub(crate) under_way: HashMap<ChannelKey, ChangeUnderWay, RandomState>,
     /// Capacity used by changes in progress and those queued after them, by account.
     pub(crate) places: Places<Account>,
-    /// Number of channels whose deletion is not durable yet.
+    /// Number of channels whose deletion is not yet durable.
     pub(crate) deleting: u64,
-    /// Creation time of the newest channel: a recreated channel always differs from the earlier one of its name.
+    /// Creation time of the newest channel, which ensures that a recreated channel differs from its predecessor.
     last_created: Wall,
 }
 
@@ -252,7 +252,7 @@ impl Changes {
     }
 }
 
-/// A change to be submitted, with its channel.
+/// A change to be submitted to the store, and its channel.
 pub(crate) type BegunChange = (ChannelKey, ChangeStep);
 
 /// Why a change cannot be queued after the one in progress.
@@ -260,14 +260,14 @@ pub(crate) type BegunChange = (ChannelKey, ChangeStep);
 enum NoWait {
     /// The channel's queue of changes is full.
     Channel,
-    /// The account has no capacity left.
+    /// The account's capacity for changes is exhausted.
     Account,
 }
 
 // The invariant of the directory, which debug builds check after every input.
 
-/// Maximum number of channels for which each channel is checked after every input. In a larger directory, found only in
-/// tests of large tables, only the totals are compared.
+/// Maximum number of channels up to which every channel is checked after each input. In larger directories, which occur
+/// only in tests of large tables, only the totals are checked.
 const LOOKED_AT_MAX: usize = 64;
 
 impl Directory {
@@ -284,7 +284,7 @@ impl Directory {
         }
     }
 
-    /// Checks that each change in progress has a channel and that its capacity is accounted for.
+    /// Checks that each change in progress belongs to a channel and that its capacity is accounted for.
     fn check_changes(&self) {
         let all = &self.changes.under_way;
         let deletes = all
@@ -356,7 +356,7 @@ impl Directory {
         );
     }
 
-    /// Number of channels of an account, and the bytes of their records.
+    /// Returns the number of channels of an account, and the bytes of their records.
     fn sum_of(&self, tenant: &str) -> Holding {
         let of = |name: &NamedRecord| name.0.arn.identity().starts_with(tenant);
         let own = self.names.iter().filter(|(name, _)| of(name));
@@ -372,7 +372,7 @@ impl Directory {
         holdings.fold(Holding::default(), Holding::and)
     }
 
-    /// Checks that the state of a channel matches the change in progress.
+    /// Checks that a channel's state matches its change in progress.
     fn check_life(&self, identity: &str, key: ChannelKey, channel: &Channel) {
         let step = self.step(key);
         let deletes = matches!(step, Some(ChangeStep::Delete));

@@ -1,4 +1,4 @@
-//! The closing of connections, the deadlines that cause it, and the shutdown of the process.
+//! Closing connections, the deadlines that cause it, and shutting down the process.
 
 use crate::event::{ConnectionRole, Purpose};
 use crate::id::{Account, ChannelKey, SessionKey};
@@ -21,13 +21,13 @@ use codec::ws::{self, Opcode};
 // left to the shard ([`Todo`]).
 
 impl Sockets {
-    /// Begins the close handshake of an open WebSocket: sends a close frame, then awaits the peer's echo.
+    /// Starts the closing handshake of an open WebSocket: sends a close frame, then waits for the peer's echo.
     pub(crate) fn close(&mut self, cx: &mut Context, key: SessionKey, reason: EndReason) {
         let (code, text) = reason.close();
         self.close_with(cx, key, (reason, code, text));
     }
 
-    /// Closes a connection with this code and reason.
+    /// Closes a connection with this code and reason phrase.
     pub(crate) fn close_with(
         &mut self,
         cx: &mut Context,
@@ -45,8 +45,8 @@ impl Sockets {
         self.await_close_echo(key, deadline);
     }
 
-    /// Disconnects a recipient that does not read: code 1008, although it may never see it. Its undelivered messages
-    /// are returned.
+    /// Disconnects a recipient that does not read, with code 1008, although the recipient may never see it. Undelivered
+    /// messages are returned.
     pub(crate) fn cut_slow(&mut self, cx: &mut Context, key: SessionKey) {
         if self.web_socket(key).is_some() {
             self.close(cx, key, EndReason::SlowConsumer);
@@ -54,14 +54,15 @@ impl Sockets {
         }
     }
 
-    /// Closes the connection once the edge has sent the queued bytes. A WebSocket that has not left its channel leaves
-    /// it now.
+    /// Closes the connection once the edge has sent the queued bytes. A WebSocket that is still in its channel is
+    /// removed from it now.
     pub(crate) fn finish(&mut self, cx: &mut Context, key: SessionKey) {
         self.depart(cx, key);
         self.close_when_sent(key, cx.at);
     }
 
-    /// Closes a connection that is not in a channel and awaits no answer to a call.
+    /// Once queued bytes are sent, closes a connection that is not in a channel and is not waiting for the answer to a
+    /// call.
     pub(crate) fn close_when_sent(&mut self, key: SessionKey, at: Moment) {
         let deadline = self.waits_from(at).after(self.settings().timeouts.close_ms);
         let session = self.session(key);
@@ -74,7 +75,7 @@ impl Sockets {
         }
     }
 
-    /// Aborts the connection immediately; has no effect if already aborted.
+    /// Aborts the connection immediately; no effect if it is already aborted.
     pub(crate) fn abort(&mut self, cx: &mut Context, key: SessionKey) {
         let state = self.session(key).map(|session| &session.state);
         if matches!(state, Some(SessionState::AwaitGone(ending)) if ending.deadline == NEVER) {
@@ -109,8 +110,8 @@ impl Sockets {
         self.take_leave(cx, key);
     }
 
-    /// Handles EOF on an HTTP connection: it closes after the last response, or immediately if it waits for the answer
-    /// of an Alexa call or as a device that polls.
+    /// Handles EOF on an HTTP connection: closes it after the last response, or immediately if it is waiting for the
+    /// answer to an Alexa call or is a polling device.
     fn sends_no_more(&mut self, cx: &mut Context, key: SessionKey, answers_wait: bool) {
         let Some(http) = self.http(key) else {
             return;
@@ -125,8 +126,8 @@ impl Sockets {
         }
     }
 
-    /// Handles a connection closed by the edge. `unacknowledged`: number of bytes that its peer had not acknowledged
-    /// when it was closed.
+    /// Handles a connection that the edge has closed. `unacknowledged`: number of bytes that the peer had not
+    /// acknowledged by then.
     pub(crate) fn gone(&mut self, cx: &mut Context, (key, unacknowledged): (SessionKey, u32)) {
         if self.session(key).is_some_and(|it| !it.outbox.is_empty()) {
             self.confirm_by_tcp(cx, key, unacknowledged);
@@ -160,7 +161,7 @@ impl Sockets {
         })));
     }
 
-    /// Silences the older connection of a slot; its unsent messages go to the newer one.
+    /// Stops sending to the older connection of a slot; its unsent messages go to the newer one.
     pub(crate) fn supersede(&mut self, cx: &mut Context, older: SessionKey) {
         self.place(older, ConnectionRole::Superseded);
         self.becomes(older, Standing::Superseded);
@@ -181,7 +182,7 @@ impl Sockets {
         self.ask(cx, older, cx.at.now);
     }
 
-    /// Restores the slot that a connection had lost; false when the connection is closing.
+    /// Restores the slot that a connection had lost. Returns `false` if the connection is closing.
     pub(crate) fn takes_place_again(&mut self, session: SessionKey, at: Moment) -> bool {
         let Some(web_socket) = self.web_socket(session) else {
             return false;
@@ -208,7 +209,7 @@ impl Sockets {
         self.note_unanswered(cx, key);
     }
 
-    /// Removes an open WebSocket from its channel; it is offline from now on.
+    /// Removes an open WebSocket from its channel; from then on, it is offline.
     fn leave(&mut self, cx: &mut Context, key: SessionKey) {
         self.stops_being_behind(key);
         let Some(session) = self.session(key) else {
@@ -240,7 +241,7 @@ impl Sockets {
         self.forget_closing(is_viewer, key);
     }
 
-    /// Takes back the messages of a connection that no longer holds its slot, except those partly sent.
+    /// Takes back the messages of a connection that no longer holds its slot, except any that are partly sent.
     fn take_back(&mut self, cx: &mut Context, key: SessionKey) -> Returned {
         let until = self
             .waits_from(cx.at)
@@ -256,8 +257,8 @@ impl Sockets {
         }
     }
 
-    /// Close reason of a connection that the edge disconnects by itself: the process is shutting down, or the socket
-    /// failed.
+    /// Returns the close reason for a connection that the edge disconnects on its own: the process is shutting down, or
+    /// the socket failed.
     fn cut_off_reason(&self) -> EndReason {
         if self.drains() {
             EndReason::Drain
@@ -270,7 +271,7 @@ impl Sockets {
 // Connections that do not take what waits for them: see [`crate::shard::sockets`].
 
 impl Sockets {
-    /// Handles a full socket: the connection has fallen behind.
+    /// Handles a full send buffer by marking the connection as having fallen behind.
     pub(crate) fn falls_behind(&mut self, directory: &Directory, key: SessionKey) {
         let session = self.session(key);
         let channel = session.and_then(Session::channel);
@@ -279,7 +280,8 @@ impl Sockets {
         self.begin_behind(key, account);
     }
 
-    /// Closes the slowest connection if all those that have fallen behind hold too many bytes; false otherwise.
+    /// Closes the slowest connection if the connections that have fallen behind hold too many bytes in total. Returns
+    /// whether one was closed.
     pub(crate) fn shed(&mut self, cx: &mut Context) -> bool {
         let slowest = self.slowest().filter(|_| self.too_far_behind());
         if let Some(slowest) = slowest {
@@ -288,8 +290,8 @@ impl Sockets {
         slowest.is_some()
     }
 
-    /// Marks a connection as cut off for not reading: its close frame and the partly sent message wait for the peer to
-    /// read. If all such connections together hold too many bytes, it is aborted.
+    /// Marks a connection as cut off for not reading: its close frame and any partly sent message wait until the peer
+    /// reads. Aborts the connection if all such connections together hold too many bytes.
     fn cut_off(&mut self, cx: &mut Context, key: SessionKey) {
         if self.note_cut(key) {
             self.abort(cx, key);
@@ -299,7 +301,7 @@ impl Sockets {
 
 // Deadlines that have passed: overdue heads, silent and old connections, expired messages and calls.
 
-/// Interval in milliseconds between checks of a stalled connection, which has no other deadline.
+/// Interval in milliseconds at which a stalled connection with no other deadline is checked.
 const STILL_LOOK_MS: u64 = 1000;
 
 pub(crate) fn session_due(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) {
@@ -321,7 +323,7 @@ pub(crate) fn session_due(sockets: &mut Sockets, cx: &mut Context, key: SessionK
     }
 }
 
-/// Times out a head or body: responds 408 if part of it has arrived, otherwise only closes the connection.
+/// Times out a request head or body: responds with 408 if part of it has arrived, otherwise just closes the connection.
 fn request_overdue(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) {
     let Some(http) = sockets.http(key) else {
         return;
@@ -355,7 +357,7 @@ fn request_overdue(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) {
     }
 }
 
-/// Times out a call: its caller gets 503, and a later answer is dropped.
+/// Times out a call: its caller receives 503, and a late answer is dropped.
 fn reply_overdue(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) {
     sockets.hang_up(cx, key);
     sockets.note_unanswered(cx, key);
@@ -364,7 +366,7 @@ fn reply_overdue(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) {
     }
 }
 
-/// The error for a call that timed out.
+/// Returns the error for a call that timed out.
 pub(crate) fn overdue() -> Refusal {
     let message = "The call took too long. Whether it changed anything is not known.";
     Refusal::unavailable(Check::ReplyTimeout, message)
@@ -415,7 +417,7 @@ fn open_due(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) {
 }
 
 impl Directory {
-    /// Handles the deadlines of a channel: expires its pending messages and calls, and ends connections that are due.
+    /// Handles the deadlines of a channel: expires its pending messages and calls, and closes connections that are due.
     pub(crate) fn channel_due(&mut self, cx: &mut Context, key: ChannelKey) {
         if self.channel(key).is_none() {
             return;
@@ -443,7 +445,7 @@ impl Directory {
 }
 
 impl Sockets {
-    /// Sends GO_AWAY to a client, at most once, if the client supports it.
+    /// Sends GO_AWAY to a client that supports it, at most once.
     pub(crate) fn go_away(&mut self, cx: &mut Context, key: SessionKey) {
         let Some(web_socket) = self.web_socket(key) else {
             return;
@@ -456,7 +458,7 @@ impl Sockets {
         }
     }
 
-    /// Whether the edge should pause reading from a session's socket, read once, or read many times.
+    /// Returns whether the edge should pause reading from a session's socket, read once, or read repeatedly.
     pub(crate) fn intake_of(&self, key: SessionKey) -> Intake {
         let Some(session) = self.session(key).filter(|it| !it.asking.is_half_open()) else {
             return Intake::Paused;
@@ -499,14 +501,14 @@ impl Sockets {
 // A walk goes over the table's slots in proportion to the time that has passed; one step takes a bounded number, and
 // the rest at once in the next turn. Empty (no WebSocket, no waiting call, no change under way) is the end at once.
 
-/// Begins the shutdown: from now on no connection or call is accepted.
+/// Starts the shutdown: from then on, no connection or call is accepted.
 pub(crate) fn begin_drain(sockets: &mut Sockets, cx: &mut Context, within_ms: u64) {
     if sockets.begin_drain(within_ms, cx.at.now) {
         sockets.step_drain(cx);
     }
 }
 
-/// Refuses a request and closes its connection while the process is shutting down; false when it is not.
+/// Refuses a request and closes its connection if the process is shutting down; otherwise returns `false`.
 pub(crate) fn refuses_in_drain(
     sockets: &mut Sockets,
     cx: &mut Context,

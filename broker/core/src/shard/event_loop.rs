@@ -1,8 +1,7 @@
-//! The shard's loops over received frames and requests and over due work, and the handling of messages from other
-//! shards.
+//! The shard's loops, which process received frames, requests and due work; also handles messages from other shards.
 //!
-//! Each item is a separate step: its deferred work ([`Todo`](crate::shard::todo::Todo)) is done before the next one
-//! begins, so that a later item sees the changes of an earlier one. Only these methods, those of `shard.rs`,
+//! Each item is a separate step whose deferred work ([`Todo`](crate::shard::todo::Todo)) is done before the next item
+//! begins, so that each item sees the changes made by earlier ones. Only these methods, those in `shard.rs`,
 //! `todo_dispatch.rs` and `operator_requests.rs`, and those of the interposer (`dev/`) have access to all parts.
 
 use crate::limits::{
@@ -43,7 +42,7 @@ impl Shard {
         }
     }
 
-    /// Work done since the start, in work units.
+    /// Returns the work done since startup, in work units.
     pub(crate) fn work_done(&self) -> u64 {
         self.state.cx.telemetry.work()
             + self.state.sockets.requests_taken() * work_units::REQUEST
@@ -51,11 +50,11 @@ impl Shard {
             + self.state.directory.records_read() * work_units::RECORD
     }
 
-    /// Handles bytes of an open WebSocket: every complete frame is forwarded, all frames of one receive at once. False
-    /// when the session is not an open WebSocket.
+    /// Handles bytes received on an open WebSocket, forwarding all complete frames. Returns `false` if the session is
+    /// not an open WebSocket.
     ///
-    /// The receiver is taken out of its session during the call, and the parser out of the shard's scratch memory, so
-    /// that their borrows from `bytes` are independent of everything that a message may change.
+    /// During the call, the receiver is taken out of its session, and the parser out of the shard's scratch memory, so
+    /// that their borrows of `bytes` are independent of everything that a message may change.
     pub(crate) fn receive_frames(&mut self, from: SessionKey, bytes: &mut [u8]) -> bool {
         let lent = self.state.sockets.lend(from, self.state.cx.at);
         let Some((mut receiver, mut reader)) = lent else {
@@ -111,7 +110,7 @@ impl Shard {
         true
     }
 
-    /// Handles bytes of an HTTP connection, or continues with its buffered bytes.
+    /// Handles bytes received on an HTTP connection, or continues with its buffered bytes.
     pub(crate) fn receive_requests(&mut self, key: SessionKey, bytes: &mut [u8]) {
         let done = self.work_done();
         let allowed = self.state.sockets.begin_visit(done, self.state.cx.at);
@@ -119,8 +118,8 @@ impl Shard {
         self.state.sockets.end_visit(allowed - left);
     }
 
-    /// Parses requests in place; only incomplete ones, or those that must wait, are copied. Answers at most `visit`
-    /// heads and bodies; returns how many more may be answered.
+    /// Parses requests in place, copying only those that are incomplete or must wait. Answers at most `visit` heads and
+    /// bodies; returns how many more may be answered.
     fn take_requests(&mut self, key: SessionKey, bytes: &mut [u8], mut visit: u32) -> u32 {
         let Some(http) = self.state.sockets.http(key) else {
             return visit;
@@ -172,7 +171,7 @@ impl Shard {
         }
     }
 
-    /// Handles the next head or body, if it is complete and may be handled now.
+    /// Handles the next head or body, if it is complete and need not wait.
     fn request(&mut self, key: SessionKey, rest: &mut [u8], visit: &mut u32) -> Step {
         let waits = *visit == 0 || self.state.sockets.turn_is_over(self.work_done());
         let part = self.state.sockets.next_part(key, rest, waits);
@@ -230,7 +229,7 @@ impl Shard {
         }
     }
 
-    /// Handles a complete body.
+    /// Handles a complete request body.
     fn request_body(&mut self, key: SessionKey, body: &mut [u8]) {
         if self.state.interposer.is_some() {
             observations::on_body(&mut self.state, key, body);
@@ -254,8 +253,8 @@ impl Shard {
         }
     }
 
-    /// Begins the next request that waited for an earlier call's answer, or for its peer to read responses. False when
-    /// there is none.
+    /// Starts the next request that has been waiting for an earlier call's answer, or for its peer to read responses.
+    /// Returns `false` if there is none.
     pub(crate) fn receive_answered(&mut self) -> bool {
         let Some(session) = self.state.sockets.next_going_on() else {
             return false;
@@ -264,8 +263,8 @@ impl Shard {
         true
     }
 
-    /// Continues with connections whose requests wait, each at most once. Each visit counts as at least one request,
-    /// since checking an incomplete request is work too.
+    /// Continues with connections that have waiting requests, each at most once. Each visit counts as at least one
+    /// request, since checking an incomplete request also takes work.
     fn answer_waiting(&mut self) {
         let mut left = WAITING_REQUESTS_PER_TICK;
         let done = self.work_done();
@@ -336,7 +335,7 @@ impl Shard {
 // The steps before which the interposer of `--dev` stands, where a shard has one.
 
 impl Shard {
-    /// Admits a connection to its channel on its home; false when it was refused, or gets no response.
+    /// Admits a connection to its channel on the channel's home. Returns `false` if it was refused or gets no response.
     pub(crate) fn admit(&mut self, key: SessionKey, mut admission: Admission) -> bool {
         self.state.directory.complete(&mut admission);
         let Some(holder) = admission::holder(&mut self.state, key, &admission) else {
@@ -355,7 +354,7 @@ impl Shard {
         true
     }
 
-    /// Begins a call whose signature was checked, unless another node owns its channel.
+    /// Starts a call whose signature has been checked, unless another node owns its channel.
     fn begin_call(&mut self, mut begun: BegunCall, whole: Option<Vec<u8>>) {
         if let Some(whole) = whole
             && !onward::call_is_here(&mut self.state, &begun, whole)
@@ -368,7 +367,7 @@ impl Shard {
         }
     }
 
-    /// Does the work that a step deferred, and the work that results from it.
+    /// Does the work that a step deferred, and any further work that results.
     #[inline]
     pub(crate) fn settle(&mut self) {
         if !self.state.cx.todo.is_empty() {
@@ -400,7 +399,7 @@ impl Shard {
         dev::count_channels(&mut self.state);
     }
 
-    /// Releases a bounded number of items that faults held back until now.
+    /// Releases items held back by faults that are now due, up to a limit.
     fn interposer_due(&mut self) {
         for _ in 0..FAULTS_DUE_PER_TICK {
             let Some(later) = dev::take_due(&mut self.state) else {
@@ -416,7 +415,7 @@ impl Shard {
 // Due work: deadlines, what faults held back, pages, slots that come and go, clients on links, the drain, and requests
 // that wait.
 
-/// Maximum number of entries handled per tick; any others are due in the next turn, which follows immediately.
+/// Maximum number of due entries handled per tick; the rest are handled in the next turn, which follows immediately.
 const DUE_PER_TICK: usize = 512;
 
 impl Shard {
@@ -465,8 +464,8 @@ impl Shard {
         self.answer_waiting();
     }
 
-    /// Does the work due for slots: processes some orders and merged answers, closes connections of an isolated node,
-    /// and packs messages.
+    /// Does the work due for slots: processes some of the orders and merged answers, closes connections if the node is
+    /// isolated, and packs messages.
     fn work_on_slots(&mut self) {
         if self.state.directory.slots().is_none() {
             return;
@@ -513,7 +512,7 @@ impl Shard {
         }
     }
 
-    /// Closes further connections, up to the limit of this turn.
+    /// Closes further connections of an isolated node, up to the limit per turn.
     fn close_on(&mut self) {
         self.state.sockets.begin_closing(self.state.cx.at);
         while let Some((session, reason)) = self.state.sockets.next_to_close(self.state.cx.at) {
@@ -523,7 +522,7 @@ impl Shard {
         }
     }
 
-    /// Begins the next queued list if the turn's budget permits; its deferred work is done before the next list begins.
+    /// Starts the next queued list if the turn's budget permits; its deferred work is done before the next list starts.
     pub(crate) fn begin_list(&mut self) {
         let (sockets, directory, cx, ..) = self.state.parts();
         if directory.page_turn().has_room(cx.at) {

@@ -1,7 +1,7 @@
 //! Facts about a refused request: its parameters, its signer, its time, and the texts that its signature was checked
 //! against.
 //!
-//! Evidence is built only if the refusal is logged, and requests that are served copy nothing for it.
+//! Evidence is built only if the refusal is logged; requests that are served copy nothing for it.
 
 use crate::auth::{Authenticator, Caller, SignIn, certificate_id};
 use crate::event::Purpose;
@@ -23,35 +23,35 @@ pub(crate) struct Evidence<'a> {
     pub(crate) purpose: Purpose,
     /// Whether the connection closes after the response.
     pub(crate) close: bool,
-    /// The request id of the response, if an audit entry contains it.
+    /// The request id of the response, if an audit entry needs it.
     pub(crate) id: Option<&'a str>,
     /// The channel's name, if it was parsed.
     pub(crate) channel: Option<&'a str>,
     pub(crate) channel_account: Option<Account>,
     /// The viewer's client id, if it was parsed.
     pub(crate) client_id: Option<&'a str>,
-    /// The requested session of temporary credentials.
+    /// The requested session name for temporary credentials.
     pub(crate) session: Option<&'a str>,
     /// The ARN of the requested role.
     pub(crate) role: Option<&'a str>,
-    /// The certificate and thing, or the token, of a sign-in whose identity is unverified.
+    /// The certificate and thing, or the token, presented in a sign-in whose identity has not been verified.
     pub(crate) shown: Shown<'a>,
     /// The caller, if the signature was valid.
     pub(crate) caller: Option<&'a Caller>,
-    /// The request's head, while it is available.
+    /// The request head, while it is available.
     pub(crate) head: Option<&'a Head<'a>>,
-    /// The number of the injected fault that refuses the request.
+    /// The number of the injected fault that caused the refusal.
     pub(crate) fault: Option<u64>,
-    /// The texts that an invalid signature was compared with.
+    /// The texts that an invalid signature was checked against.
     pub(crate) signature: Option<SignatureEvidence<'a>>,
 }
 
-/// The proof of identity as presented.
+/// The proof of identity as presented, verified or not.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Shown<'a> {
     /// Fingerprint of the certificate.
     pub(crate) certificate: Option<&'a [u8; 32]>,
-    /// Name of the thing in the request.
+    /// Thing name in the request.
     pub(crate) thing: Option<&'a str>,
     /// Issuer of the token.
     pub(crate) issuer: Option<&'a str>,
@@ -60,7 +60,7 @@ pub(crate) struct Shown<'a> {
 }
 
 impl<'a> Shown<'a> {
-    /// The proof of a caller that signed in, or whose session derives from a sign-in.
+    /// Returns the proof presented by a caller that signed in, or whose session derives from a sign-in.
     fn of(caller: &'a Caller) -> Option<Self> {
         Some(match caller.sign_in()? {
             SignIn::Thing(identity) => Self {
@@ -76,7 +76,7 @@ impl<'a> Shown<'a> {
         })
     }
 
-    /// The proof in the form used in log entries.
+    /// Converts the proof to the form used in log entries.
     fn presented(self) -> Presented {
         let text = |text: Option<&str>| text.map(named);
         Presented {
@@ -89,7 +89,7 @@ impl<'a> Shown<'a> {
     }
 }
 
-/// A caller in the form used in audit entries; `None` if requests are not signed.
+/// Converts a caller to the form used in audit entries; `None` if requests are not signed.
 pub(crate) fn audit_caller(caller: &Caller) -> Option<Box<AuditCaller>> {
     caller.is_known().then(|| {
         Box::new(AuditCaller {
@@ -102,7 +102,7 @@ pub(crate) fn audit_caller(caller: &Caller) -> Option<Box<AuditCaller>> {
     })
 }
 
-/// The texts and keys that a signature was checked with.
+/// The texts and keys that a signature was checked against.
 #[derive(Clone, Copy)]
 pub(crate) struct SignatureEvidence<'a> {
     pub(crate) authenticator: &'a Authenticator,
@@ -111,7 +111,7 @@ pub(crate) struct SignatureEvidence<'a> {
     pub(crate) string_to_sign: &'a [u8],
 }
 
-/// The unverified claims of a request's head.
+/// The unverified claims in a request's head.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Claimed<'a> {
     pub(crate) channel: Option<Cow<'a, str>>,
@@ -123,7 +123,7 @@ pub(crate) struct Claimed<'a> {
 }
 
 impl<'a> Evidence<'a> {
-    /// Evidence for the last request of its connection, without any facts about the request.
+    /// Creates evidence for the last request on its connection, with nothing known about the request.
     pub(crate) fn of(purpose: Purpose) -> Self {
         Self {
             purpose,
@@ -142,7 +142,7 @@ impl<'a> Evidence<'a> {
         }
     }
 
-    /// Evidence for a request of which only the head was read.
+    /// Creates evidence for a request of which only the head was read.
     pub(crate) fn of_head(purpose: Purpose, head: &'a Head<'a>) -> Self {
         Self {
             head: Some(head),
@@ -150,7 +150,7 @@ impl<'a> Evidence<'a> {
         }
     }
 
-    /// Evidence for a parsed upgrade.
+    /// Creates evidence for a parsed upgrade.
     pub(crate) fn of_admission(admission: &'a Admission) -> Self {
         Self {
             channel: Some(admission.arn.name()),
@@ -161,7 +161,7 @@ impl<'a> Evidence<'a> {
         }
     }
 
-    /// Evidence for a parsed call.
+    /// Creates evidence for a parsed call.
     pub(crate) fn of_call(call: &'a PendingCall) -> Self {
         Self {
             close: call.close,
@@ -171,7 +171,7 @@ impl<'a> Evidence<'a> {
         }
     }
 
-    /// The claims of the head, replaced by verified facts where known.
+    /// Returns the claims in the head, replaced by verified facts where these are known.
     pub(crate) fn claimed(&self) -> Claimed<'a> {
         let mut claimed = self.head.map(Claimed::of).unwrap_or_default();
         if let Some(channel) = self.channel {
@@ -189,14 +189,14 @@ impl<'a> Evidence<'a> {
         claimed
     }
 
-    /// The account and source identity of the signer.
+    /// Returns the signer's account and source identity.
     pub(crate) fn signer(&self) -> (Option<&'a str>, Option<&'a str>) {
         let known = self.caller.filter(|caller| caller.is_known());
         let source_identity = known.and_then(Caller::source_identity);
         (known.map(Caller::account), source_identity)
     }
 
-    /// The principal that signed the request, or that owns the key in it.
+    /// Returns the principal that signed the request, or that owns the key named in it.
     pub(crate) fn principal(&self, key_id: Option<&str>) -> Option<&'a str> {
         let known = self.caller.filter(|caller| caller.is_known());
         let named = || {
@@ -206,7 +206,7 @@ impl<'a> Evidence<'a> {
         known.map(Caller::name).or_else(named)
     }
 
-    /// The proof of the caller's identity, verified or not, and the requested role.
+    /// Returns the proof of the caller's identity, verified or not, and the requested role.
     pub(crate) fn presented(&self) -> Option<Box<Presented>> {
         let shown = self.caller.and_then(Shown::of).unwrap_or(self.shown);
         let presented = Presented {
@@ -216,8 +216,8 @@ impl<'a> Evidence<'a> {
         (presented != Presented::default()).then(|| Box::new(presented))
     }
 
-    /// The part of a request that the signer signed differently, for a request with an invalid signature. The search
-    /// does not depend on whether the key is known.
+    /// Determines which part of a request with an invalid signature was signed differently. The search does not depend
+    /// on whether the key is known.
     pub(crate) fn signed_as(&self, settings: &Settings) -> Option<Box<str>> {
         let authenticator = self.signature?.authenticator;
         let forwarded = self.head.and_then(|head| head.header("x-forwarded-host"));
@@ -229,7 +229,7 @@ impl<'a> Evidence<'a> {
         Some(limited(&signed.to_string()).into())
     }
 
-    /// The texts that the signature was compared with, as logged.
+    /// Returns the texts that the signature was checked against, in the form used in log entries.
     pub(crate) fn explain(&self) -> Option<Box<Explain>> {
         let signature = self.signature?;
         if signature.canonical_request.is_empty() {
@@ -286,14 +286,14 @@ fn before_slash(text: Cow<'_, str>) -> Cow<'_, str> {
     }
 }
 
-/// The first characters of a received text.
+/// Returns the first characters of a received text.
 pub(crate) fn named(text: &str) -> Box<str> {
     let end = text.char_indices().nth(NAMED_CHARS_MAX);
     let end = end.map_or(text.len(), |(at, _)| at);
     text.get(..end).unwrap_or_default().into()
 }
 
-/// A canonical request as shown to operators: secrets are truncated first, then the whole text.
+/// Formats a canonical request for operators, truncating first its secrets, then the whole text.
 fn shown(canonical_request: &[u8]) -> Box<str> {
     let text = String::from_utf8_lossy(canonical_request);
     let mut out = String::with_capacity(text.len().min(EXPLAINED_BYTES_MAX));
@@ -315,7 +315,7 @@ fn shown(canonical_request: &[u8]) -> Box<str> {
     limited(&out).into()
 }
 
-/// Appends a name and its value, which is truncated if it is secret.
+/// Appends a name and its value, truncating the value if it is secret.
 fn push_cut(out: &mut String, pair: &str, between: char) {
     let name_and_value = pair.split_once(between);
     let secret = name_and_value.filter(|(name, _)| {
@@ -337,12 +337,12 @@ fn push_cut(out: &mut String, pair: &str, between: char) {
     }
 }
 
-/// Truncates a text to the length that is logged.
+/// Truncates a text to the maximum length that is logged.
 fn limited(text: &str) -> &str {
     beginning(text, EXPLAINED_BYTES_MAX)
 }
 
-/// Parameters and headers whose values are truncated.
+/// Parameters and headers whose values are truncated because they are secret.
 const SECRET: [&str; 6] = [
     "X-Amz-Security-Token",
     "X-Amz-Signature",
@@ -352,10 +352,10 @@ const SECRET: [&str; 6] = [
     "X-Api-Key",
 ];
 
-/// Number of characters shown of a secret: enough to compare, too few to use.
+/// Number of characters of a secret that are shown: enough to compare, too few to use.
 const SECRET_CHARS_SHOWN: usize = 8;
 
-/// Line number of the query in a canonical request, after method and path.
+/// Line number of the query string in a canonical request, after the method and path.
 const QUERY_LINE: usize = 2;
 
 #[cfg(test)]

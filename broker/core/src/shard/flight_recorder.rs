@@ -1,9 +1,10 @@
-//! The flight recorder: a ring buffer of short notes about events on the shard's channels; the oldest are overwritten.
+//! The flight recorder: a ring buffer of short notes about events on the shard's channels; the oldest notes are
+//! overwritten.
 //!
-//! A note is four words, taken from values that the step already has in registers: no clock is read, nothing is
-//! allocated, and message contents have no influence. The identity of a connection is resolved when notes are read
-//! ([`crate::shard::trace`]): open connections have their sessions, and each one that left has notes with its name and
-//! address. So the ring needs no other memory, and data about a connection is kept only as long as its notes.
+//! A note consists of four words taken from values that the step already has in registers: no clock is read, nothing is
+//! allocated, and message contents play no part. Connections are identified when notes are read
+//! ([`crate::shard::trace`]): an open connection by its session, one that has left by the notes with its name and
+//! address. The ring therefore needs no other memory, and data about a connection is kept only as long as its notes.
 
 use crate::channel::Towards;
 use crate::channel::pending::Message;
@@ -20,19 +21,19 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU8;
 use std::ops::Range;
 
-/// The ring buffer of one shard.
+/// The ring buffer of a shard.
 pub(crate) struct Recorder {
-    /// Buffer of the configured size, a power of two; empty when nothing is recorded.
+    /// Buffer of the configured size, a power of two; empty if recording is off.
     notes: Box<[Words]>,
-    /// Number of notes written since the start: the serial number of the next one.
+    /// Number of notes written since startup, which is the serial number of the next one.
     written: u64,
-    /// Serial number of the first note not erased because of its age.
+    /// Serial number of the oldest note not yet erased because of its age.
     kept_from: u64,
     hasher: RandomState,
 }
 
 impl Recorder {
-    /// Creates a ring of this many notes: 0 or a power of two. Memory is committed as notes are written.
+    /// Creates a ring for this many notes: 0 or a power of two. Memory is committed only as notes are written.
     pub(crate) fn new(notes: usize, hasher: RandomState) -> Self {
         debug_assert!(notes == 0 || notes.is_power_of_two());
         Self {
@@ -63,8 +64,8 @@ impl Recorder {
         ]);
     }
 
-    /// Notes a message that was received but not forwarded to a connection. `viewer` is the viewer addressed by a
-    /// master.
+    /// Notes a message that was received but not forwarded to a connection. `viewer`: the viewer that a master
+    /// addressed.
     pub(crate) fn came(
         &mut self,
         at: Moment,
@@ -76,7 +77,7 @@ impl Recorder {
         self.came_against(at, channel, passed, from, (viewer, 0));
     }
 
-    /// Notes a message longer than `most`, whose viewer is unknown.
+    /// Notes a message longer than `most` bytes, whose viewer is unknown.
     pub(crate) fn came_against(
         &mut self,
         at: Moment,
@@ -96,8 +97,8 @@ impl Recorder {
         ]);
     }
 
-    /// Notes a later event of a message, from or for `viewer`; `session` is the connection that received it, or had it
-    /// queued.
+    /// Notes a later event in the life of a message from or to `viewer`; `session` is the connection that received it
+    /// or whose outbox held it.
     pub(crate) fn went(
         &mut self,
         at: Moment,
@@ -116,7 +117,7 @@ impl Recorder {
         ]);
     }
 
-    /// Notes a player's call with the id that masters reply to.
+    /// Notes a player's call, with the id that the master addresses its reply to.
     pub(crate) fn called(&mut self, at: Moment, channel: ChannelKey, bytes: usize, id: &str) {
         let passed = NotedMessage {
             action: Some(Action::SdpOffer),
@@ -185,8 +186,8 @@ impl Recorder {
         ]);
     }
 
-    /// Notes a connection that lost its slot to another, which may be a master only by default because nothing named
-    /// its role.
+    /// Notes that a connection lost its slot to another, which may be a master only by default because its request
+    /// named no role.
     pub(crate) fn superseded(
         &mut self,
         at: Moment,
@@ -212,7 +213,7 @@ impl Recorder {
         ]);
     }
 
-    /// The channel was found for a call of the API that precedes a connection. Others are not noted.
+    /// Notes that an API call preceding a connection found its channel. Other calls are not noted.
     pub(crate) fn api_call(&mut self, at: Moment, channel: ChannelKey, call: &NotedCall<'_>) {
         let operation = NOTED_CALLS.iter().position(|it| *it == call.operation);
         let Some(operation) = operation.and_then(|place| u8::try_from(place).ok()) else {
@@ -231,27 +232,27 @@ impl Recorder {
         ]);
     }
 
-    /// The mark that replaces an address in notes of calls.
+    /// Returns the hash that replaces an address in notes of calls.
     pub(crate) fn address_mark(&self, address: IpAddr) -> u64 {
         self.hasher.hash_one(address.to_canonical()) >> 16
     }
 
-    /// The hash that replaces a client id in notes, 48 bits long.
+    /// Returns the 48-bit hash that replaces a client id in notes.
     pub(crate) fn mark(&self, client_id: &str) -> u64 {
         self.hasher.hash_one(client_id) >> 16
     }
 
-    /// Whether anything is recorded.
+    /// Whether recording is on.
     pub(crate) fn is_on(&self) -> bool {
         !self.notes.is_empty()
     }
 
-    /// Serial number of the next note.
+    /// Returns the serial number of the next note.
     pub(crate) fn written(&self) -> u64 {
         self.written
     }
 
-    /// Serial number of the oldest note available.
+    /// Returns the serial number of the oldest available note.
     pub(crate) fn oldest(&self) -> u64 {
         let overwritten = self.written.saturating_sub(self.notes.len() as u64);
         overwritten.max(self.kept_from)
@@ -267,20 +268,20 @@ impl Recorder {
         }
     }
 
-    /// Erases all notes before this serial number permanently.
+    /// Permanently erases all notes before this serial number.
     pub(crate) fn erase_before(&mut self, serial: u64) {
         self.erase(0..serial);
         self.kept_from = self.kept_from.max(serial.min(self.written));
     }
 
-    /// The note with this serial number, unless it was overwritten or not written yet.
+    /// Returns the note with this serial number, unless it has been overwritten or not yet written.
     pub(crate) fn get(&self, serial: u64) -> Option<Words> {
         let there = serial >= self.oldest() && serial < self.written;
         let note = self.notes.get(self.place(serial));
         note.filter(|_| there).copied()
     }
 
-    /// Writes a client id into as many notes as needed; returns the id's length in bytes.
+    /// Writes a client id, using as many notes as needed; returns its length in bytes.
     fn put_name(&mut self, channel: ChannelKey, id: &str) -> u64 {
         for piece in id.as_bytes().chunks(NAME_BYTES) {
             let mut words = [0; 3];
@@ -318,7 +319,7 @@ impl Recorder {
     }
 }
 
-/// A leaving connection.
+/// A connection that is leaving its channel.
 pub(crate) struct NotedLeaver<'a> {
     pub(crate) session: SessionKey,
     pub(crate) role: &'a Role,
@@ -327,17 +328,18 @@ pub(crate) struct NotedLeaver<'a> {
     pub(crate) reason: EndReason,
 }
 
-/// A call of the API that found its channel.
+/// An API call that found its channel.
 pub(crate) struct NotedCall<'a> {
     pub(crate) operation: Operation,
-    /// The role that it names.
+    /// The role named in the call.
     pub(crate) role: Option<SignalRole>,
     pub(crate) remote: IpAddr,
-    /// The client id that it names.
+    /// The client id named in the call.
     pub(crate) client_id: Option<&'a str>,
 }
 
-/// The time of a turn in microseconds since the start. The microsecond clock wraps, the millisecond clock does not.
+/// Returns the time of a turn in microseconds since startup. Based on both clocks, since the microsecond clock wraps
+/// and the millisecond clock does not.
 #[inline]
 pub(crate) fn micros(at: Moment) -> u64 {
     let ms = at.now.0.wrapping_mul(1000);
@@ -360,72 +362,74 @@ pub(crate) fn micros(at: Moment) -> u64 {
 // lengths of [`Excess`]. Notes of a name or an address have data in words 0, 2 and 3. They precede the note that they
 // belong to: a reader that goes backwards meets that one first.
 
-/// The words of one note.
+/// The words that make up a note.
 pub(crate) type Words = [u64; 4];
 
 /// The kinds of notes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Tag {
-    /// Bytes of a client id; the detail is their number.
+    /// Part of a client id; the detail is the number of bytes.
     Name = 1,
     /// An address; the detail is its IP version, 4 or 6.
     Address,
-    /// A connection was admitted; the detail is 1 for a viewer, and the source of its role.
+    /// A connection was admitted; the detail contains 1 for a viewer, and how the role was determined.
     Joined,
-    /// A connection left its channel; the detail is the reason, and the length is the time since its admission in ms.
+    /// A connection left its channel; the detail is the reason, and the length field is the time since admission in
+    /// milliseconds.
     Left,
-    /// A connection lost its slot to another one; the detail is 1 if the new connection is a master whose request named
-    /// no role.
+    /// A connection lost its slot to another; the detail is 1 if the new connection is a master whose request named no
+    /// role.
     Superseded,
     /// GO_AWAY was sent.
     ToldToGo,
-    /// A message event; the detail is that of [`NotedMessage`].
+    /// A message event; the detail is described at [`NotedMessage`].
     Message,
-    /// A call of the API; the detail is its place in [`NOTED_CALLS`] and its role. `who` is the mark of its address,
-    /// `whom` that of its client id.
+    /// An API call; the detail is its index in [`NOTED_CALLS`] and its role. `who` is the hash of the address, `whom`
+    /// that of the client id.
     ApiCall,
 }
 
-/// A step in the passage of a message.
+/// An event in the life of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Passage {
     /// Accepted into its recipient's outbox.
     Relayed,
-    /// Accepted and pending, since its recipient is absent.
+    /// Accepted as pending, since its recipient is absent.
     Kept,
-    /// Accepted as the answer of an Alexa call.
+    /// Accepted as the answer to an Alexa call.
     AnsweredCall,
-    /// Accepted after the Alexa call that it answers had ended.
+    /// Accepted as the answer to an Alexa call that had already ended.
     TooLateForCall,
-    /// Late: held back until a newer connection of its sender had sent a message, or until it expired.
+    /// Late: held back until its sender's newer connection had sent a message, or until it expired.
     Late,
     /// Moved from pending into its recipient's outbox.
     Delivered,
-    /// Offer or answer that its recipient's machine has confirmed, noted when that was found.
+    /// Offer or answer that the recipient's host has confirmed, noted when this was discovered.
     Confirmed,
-    /// Returned from an outbox, whose connection ended before the message was sent.
+    /// Returned from the outbox of a connection that ended before the message was sent.
     Returned,
-    /// Sent but not acknowledged by its recipient's host: pending again.
+    /// Sent but not acknowledged by its recipient's host; pending again.
     Unconfirmed,
-    /// Sent to the next master: an offer that the former master received and did not answer, or a candidate for such an
-    /// offer.
+    /// Sent to the next master: an offer that the previous master received but did not answer, or a candidate belonging
+    /// to such an offer.
     Repeated,
     /// Overwritten by a newer message while pending.
     Overwritten,
     /// Expired while pending: no recipient connected in time.
     Expired,
-    /// Evicted while pending, or when returned to pending, for lack of space.
+    /// Evicted for lack of space, either while pending or when it was to become pending again.
     Evicted,
-    /// Withdrawn while pending: its viewer closed its connection, and another viewer of the same caller has connected.
+    /// Withdrawn while pending, because its viewer closed its connection and another viewer of the same caller has
+    /// connected.
     Withdrawn,
-    /// Candidate for an Alexa call, pending or ended: Alexa calls accept none.
+    /// Candidate for an Alexa call, pending or ended. Alexa calls do not accept candidates.
     ForCall,
-    /// Accepted as the offer of a player's call, which no connection sent.
+    /// Accepted as the offer of a player's call, which did not arrive over a WebSocket.
     Called,
     /// Candidate accepted by a player's call.
     Gathered,
-    /// End of a player's call; the length field contains the status of the response.
+    /// End of a player's call; the length field contains the response status.
     CallEnded,
     /// Not accepted.
     Unaccepted(Unaccepted),
@@ -468,18 +472,18 @@ impl Passage {
 /// A message as recorded in a note.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NotedMessage {
-    /// Action; `None` for a malformed message.
+    /// The action, or `None` for a malformed message.
     pub(crate) action: Option<Action>,
     pub(crate) towards: Towards,
     pub(crate) passage: Passage,
-    /// Length of the message's frame towards the recipient, or of the payload if it is overlong.
+    /// Length of the message's frame as sent to the recipient, or of the payload if it is too long.
     pub(crate) bytes: usize,
     /// Number of candidates in a parsed offer or answer; `None` for all other messages.
     pub(crate) candidates: Option<usize>,
 }
 
 impl NotedMessage {
-    /// The passage of a pending message.
+    /// Creates the note of an event concerning a pending message.
     pub(crate) fn of(message: &Message, towards: Towards, passage: Passage) -> Self {
         Self {
             action: Some(message.action),
@@ -492,7 +496,7 @@ impl NotedMessage {
         }
     }
 
-    /// Number of candidates in the description, encoded for a note.
+    /// Returns the number of candidates in the description, encoded for a note.
     #[inline]
     fn looked(&self) -> u64 {
         let count = self.candidates.map_or(0, |count| count.min(LOOKED_MAX) + 1);
@@ -531,12 +535,13 @@ impl NotedMessage {
     }
 }
 
-/// Number of candidates in an offer or answer, from its payload or frame; `None` for a candidate.
+/// Counts the candidates in an offer or answer, given its payload or frame; `None` if the message is a candidate
+/// itself.
 pub(crate) fn look_into(action: Action, text: &[u8]) -> Option<usize> {
     (action != Action::IceCandidate).then(|| base64::candidates(text))
 }
 
-/// The length of a name and the number of candidates, from the first word of a note.
+/// Extracts the length of a name and the number of candidates from the first word of a note.
 pub(crate) fn name_and_candidates(first: u64) -> (u64, Option<u64>) {
     let name = (first & !(u64::MAX << LOOKED_SHIFT)) >> SHIFT;
     (name, (first >> LOOKED_SHIFT).checked_sub(1))
@@ -547,20 +552,20 @@ pub(crate) fn tag(tag: Tag, detail: u8) -> u64 {
     (tag as u64) << SHIFT | u64::from(detail) << 56
 }
 
-/// Splits a 32-bit length into the upper 16 bits of two words.
+/// Splits a 32-bit length into two parts for the upper 16 bits of two words.
 #[inline]
 fn halves(length: usize) -> [u64; 2] {
     let length = (length as u64).min(u64::from(u32::MAX));
     [length << SHIFT, length >> 16 << SHIFT]
 }
 
-/// The actual and maximum length of an oversized message, 24 bits each; 0 for any other reason.
+/// Packs the actual and maximum length of an oversized message, 24 bits each; 0 for any other close reason.
 pub(crate) fn lengths(reason: EndReason) -> u64 {
     let excess = reason.excess();
     u64::from(excess.bytes()) | u64::from(excess.most()) << 24
 }
 
-/// The close reason with this code and these lengths.
+/// Returns the close reason encoded by `code` and the packed `lengths`, or `None` if `code` is unknown.
 pub(crate) fn reason(code: u8, lengths: u64) -> Option<EndReason> {
     let length = |bits: u64| bits & Excess::GREATEST as u64;
     let excess = Excess::new(length(lengths), length(lengths >> 24));
@@ -570,29 +575,29 @@ pub(crate) fn reason(code: u8, lengths: u64) -> Option<EndReason> {
 /// Position of the upper 16 bits of a word.
 pub(crate) const SHIFT: u32 = 48;
 
-/// Position of the number of candidates in the first word, after the 9 bits of a name length.
+/// Position of the candidate count in the first word, after the 9 bits of a name's length.
 const LOOKED_SHIFT: u32 = SHIFT + 9;
 
-/// Largest number of candidates that a note can hold; larger numbers are clamped.
+/// Largest number of candidates that a note can represent; larger numbers are clamped.
 const LOOKED_MAX: usize = (1 << (64 - LOOKED_SHIFT)) - 2;
 
 /// Mask of the lower bits of a word.
 pub(crate) const LOW: u64 = (1 << SHIFT) - 1;
 
-/// Value that stands for no connection.
+/// Sentinel for no connection.
 pub(crate) const NOBODY: u64 = LOW;
 
-/// Number of bytes of a client id in one note.
+/// Number of client id bytes that fit in one note.
 pub(crate) const NAME_BYTES: usize = 24;
 
-/// Calls of the API that are noted: those that clients make before they connect.
+/// API calls that are noted: those that clients make before they connect.
 pub(crate) const NOTED_CALLS: [Operation; 3] = [
     Operation::DescribeSignalingChannel,
     Operation::GetSignalingChannelEndpoint,
     Operation::GetIceServerConfig,
 ];
 
-/// All passages, sorted by number.
+/// All events in the life of a message, sorted by number.
 const PASSAGES: [Passage; 18] = [
     Passage::Relayed,
     Passage::Kept,

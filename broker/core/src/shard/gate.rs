@@ -1,5 +1,5 @@
-//! Authentication of requests on the shard that accepted their connection, issue of temporary credentials, and progress
-//! of a recheck of open connections.
+//! Authenticates requests on the shard that accepted their connection, issues temporary credentials, and tracks the
+//! recheck of open connections.
 
 use crate::address_shares;
 use crate::auth::grant_rates::GrantRates;
@@ -21,25 +21,25 @@ use codec::policy::KeyName;
 use codec::sigv4::{self, Service};
 use std::sync::Arc;
 
-/// Authentication state of a shard: signatures, session keys, provider keys, rates.
+/// Authentication state of a shard: signature checks, session keys, provider keys and rate limits.
 ///
-/// Invariant: temporary credentials sealed here can be opened with the same keys.
+/// Invariant: temporary credentials sealed on this shard can be opened with the same keys.
 pub(crate) struct Gate {
     /// Signature checks; `None` if they are off.
     authenticator: Option<Authenticator>,
-    /// The caller when signatures are not checked.
+    /// The caller used when signatures are not checked.
     anyone: Caller,
-    /// Limits of a request head.
+    /// Limits on the size of a request head.
     head: HeadLimits,
     /// Keys that seal temporary credentials.
     session_keys: Arc<SessionKeys>,
-    /// Nonces of session keys.
+    /// Nonces used with the session keys.
     nonces: Nonces,
     /// The sessions of open connections.
     sessions: SharedSessions,
-    /// Recheck of open connections after a reload of the credentials.
+    /// Progress of rechecking open connections after a reload of the credentials.
     walk: Option<Walk>,
-    /// Keys fetched from the providers.
+    /// Keys fetched from the OpenID providers.
     keyring: Arc<Keyring>,
     /// Rates of unsigned sign-ins, by address.
     sign_ins: KeyedRates<address_shares::Origin>,
@@ -48,7 +48,7 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    /// Creates a gate with these keys. `account` is the account of callers whose signature is not checked.
+    /// Creates a gate with these keys. `account`: the account of callers whose signatures are not checked.
     pub(crate) fn new(keys: StartKeys, account: &str, head: HeadLimits) -> Self {
         let StartKeys {
             authenticator,
@@ -74,12 +74,12 @@ impl Gate {
         self.authenticator.is_some()
     }
 
-    /// Parses the head of a request from its stored text.
+    /// Parses a request head again from its stored text.
     pub(crate) fn reread<'h>(&self, text: &'h [u8]) -> Option<Head<'h>> {
         Head::parse(text, &self.head).ok()
     }
 
-    /// Refuses requests that no key and no body could make valid, before their body is read.
+    /// Refuses a request before its body is read, if neither the key nor the body could make it valid.
     pub(crate) fn precheck(
         &mut self,
         head: &Head<'_>,
@@ -92,7 +92,8 @@ impl Gate {
         }
     }
 
-    /// Signer of a request; anyone if signatures are not checked. `head` is the text of a parsed head.
+    /// Returns the signer of a request, or the anonymous caller if signatures are not checked. `head`: the text of a
+    /// parsed head.
     pub(crate) fn authenticate(
         &mut self,
         head: Option<&[u8]>,
@@ -109,7 +110,7 @@ impl Gate {
         Ok(with_origin(caller, &head, peer, at))
     }
 
-    /// Signer of a player's token, which covers no body.
+    /// Returns the signer of a player's token, which does not cover a body.
     pub(crate) fn authenticate_player(
         &mut self,
         head: &Head<'_>,
@@ -123,7 +124,7 @@ impl Gate {
         Ok(with_origin(caller, head, peer, at))
     }
 
-    /// Signer of an upgrade, which has no body, and the signed path.
+    /// Returns the signer of an upgrade, which has no body, and the signed path.
     pub(crate) fn authenticate_upgrade<'a>(
         &'a mut self,
         head: &'a Head<'a>,
@@ -140,15 +141,15 @@ impl Gate {
     }
 }
 
-/// Reason for operators why a caller's calls are refused without being parsed.
+/// Explanation for operators of why a caller's calls are refused without being parsed.
 const REFUSED_TOO_OFTEN: &str = "calls of this caller for temporary credentials were refused too often: find out \
                                  why, and let it stop or pause";
 
 impl Gate {
-    /// Issues temporary credentials to an authenticated caller. They expire with the root principal at the latest.
+    /// Issues temporary credentials to an authenticated caller, expiring no later than the root principal.
     ///
     /// # Errors
-    /// See [`SealError`].
+    /// Fails as described in [`SealError`].
     pub(crate) fn issue(
         &mut self,
         caller: &Caller,
@@ -177,26 +178,26 @@ impl Gate {
         self.session_keys.seal(&nonce, &grant, secret)
     }
 
-    /// Principals and roles; `None` without signature checks.
+    /// Returns the principals and roles; `None` without signature checks.
     pub(crate) fn credentials(&self) -> Option<&Credentials> {
         self.authenticator.as_ref().map(Authenticator::credentials)
     }
 
-    /// Whether an unsigned form of this length is accepted: it may be a sign-in with a provider's token.
+    /// Whether an unsigned form of this length is accepted, since it may be a sign-in with a provider's token.
     pub(crate) fn takes_unsigned(&self, length: usize) -> bool {
         self.authenticator.is_some() && length <= UNSIGNED_FORM_BYTES_MAX
     }
 
-    /// Counts an unsigned sign-in from an address; false if its rate is exceeded.
+    /// Counts an unsigned sign-in from an address. Returns `false` if the address exceeds its rate limit.
     pub(crate) fn may_sign_in(&mut self, peer: Peer, at: Moment) -> bool {
         let origin = address_shares::Origin::of(peer.remote.ip());
         self.sign_ins.take(origin, at.now)
     }
 
-    /// Verifies a provider's token, unless signature checks are off.
+    /// Verifies a provider's token; skipped if signature checks are off.
     ///
     /// # Errors
-    /// See [`TokenFault`].
+    /// Fails as described in [`TokenFault`].
     pub(crate) fn identify(
         &self,
         token: &Unverified<'_>,
@@ -223,10 +224,11 @@ impl Gate {
         Ok(caller.from_origin(Origin::of(peer, now_s)))
     }
 
-    /// Checks the rate of the caller's account, and that of the caller's refused calls. `hash`: the caller's hash.
+    /// Checks the rate limit of the caller's account, and that of the caller's refused calls. `hash`: the caller's
+    /// hash.
     ///
     /// # Errors
-    /// Returns a reason for operators; empty if the account exceeds its rate.
+    /// Returns a reason for operators, which is empty if the account exceeds its rate limit.
     pub(crate) fn may_grant(
         &self,
         caller: &Caller,
@@ -249,7 +251,7 @@ impl Gate {
         }
     }
 
-    /// Counts a refused call for credentials.
+    /// Counts a refused call for temporary credentials.
     pub(crate) fn count_refused_grant(&mut self, hash: u64, at: Moment) {
         self.refused_grants.take(hash, at.now);
     }
@@ -258,13 +260,13 @@ impl Gate {
         self.credentials()?.grant_rates(caller.account())
     }
 
-    /// Number of bytes hashed to check signatures.
+    /// Returns the number of bytes hashed to check signatures.
     pub(crate) fn hashed_bytes(&self) -> u64 {
         let authenticator = self.authenticator.as_ref();
         authenticator.map_or(0, Authenticator::hashed_bytes)
     }
 
-    /// Evidence of the last request whose signature was refused.
+    /// Creates evidence for the last request whose signature was refused.
     pub(crate) fn evidence<'a>(&'a self, of: Purpose, head: Option<&'a Head<'a>>) -> Evidence<'a> {
         let signature = self.authenticator.as_ref().map(|authenticator| {
             let (canonical_request, string_to_sign) = authenticator.compared();
@@ -281,7 +283,8 @@ impl Gate {
         }
     }
 
-    /// Replaces the credentials; false if signatures are not checked. `asks_again`: open connections are rechecked.
+    /// Replaces the credentials. Returns `false` if signatures are not checked. `asks_again`: whether open connections
+    /// are rechecked.
     pub(crate) fn replace_credentials(
         &mut self,
         credentials: Arc<Credentials>,
@@ -297,7 +300,7 @@ impl Gate {
         true
     }
 
-    /// Credentials in force, for a recheck of callers; `None` if signatures are not checked.
+    /// Returns the credentials in force, for rechecking callers; `None` if signatures are not checked.
     pub(crate) fn in_force(&mut self, at: Moment) -> Option<InForce<'_>> {
         let authenticator = self.authenticator.as_ref()?;
         Some(InForce {
@@ -308,17 +311,17 @@ impl Gate {
         })
     }
 
-    /// The recheck in progress.
+    /// Returns the recheck in progress, if any.
     pub(crate) fn walk(&mut self) -> Option<&mut Walk> {
         self.walk.as_mut()
     }
 
-    /// Time of the recheck's next step.
+    /// Returns when the next step of the recheck is due.
     pub(crate) fn next_walk(&self) -> Option<Now> {
         self.walk.as_ref().and_then(Walk::next_due)
     }
 
-    /// Replaces the keys of providers.
+    /// Replaces the OpenID providers' keys.
     pub(crate) fn replace_keyring(&mut self, keyring: Arc<Keyring>) {
         self.keyring = keyring;
     }
@@ -336,7 +339,7 @@ impl Gate {
     }
 }
 
-/// The caller with the origin of its request. Headers are copied for callers whose policies test them.
+/// Adds the request's origin to its caller. Headers are copied only if the caller's policies test them.
 fn with_origin(caller: Caller, head: &Head<'_>, peer: Peer, at: Moment) -> Caller {
     let names_headers = caller.reads(KeyName::UserAgent) || caller.reads(KeyName::Referer);
     let headers = names_headers.then(|| {
@@ -367,29 +370,29 @@ fn service(target: Target) -> Service {
 // ```
 // A connection that has such an end is asked once more when that comes, by the credentials of then.
 
-/// Recheck of all open connections.
+/// A recheck of all open connections.
 #[derive(Debug)]
 pub(crate) struct Walk {
     began: Now,
     pub(crate) stage: WalkStage,
 }
 
-/// Stages of a recheck.
+/// The stages of a recheck.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum WalkStage {
-    /// Checks each connection from this index on; carries the sums so far.
+    /// Checking each connection from this index on; contains the sums so far.
     Counting(usize, RecheckSum),
-    /// Awaits the other shards, or new credentials, at least until this time; the flag tells whether the sums are
-    /// known.
+    /// Waiting for the other shards or new credentials, at least until this time; the flag indicates whether the sums
+    /// are known.
     Summing(Now, bool),
-    /// Schedules the end of refused sessions from this index on, before this time.
+    /// Scheduling refused sessions from this index on to be closed before this time.
     Marking(usize, Now),
     /// Finished.
     Over,
 }
 
 impl Walk {
-    /// Begins a recheck at the first connection.
+    /// Creates a recheck that starts at the first connection.
     pub(crate) fn begin(began: Now) -> Self {
         let none = RecheckSum {
             connections: 0,
@@ -401,7 +404,7 @@ impl Walk {
         }
     }
 
-    /// Time of the recheck's next step.
+    /// Returns when the next step of the recheck is due.
     pub(crate) fn next_due(&self) -> Option<Now> {
         match self.stage {
             WalkStage::Counting(..) | WalkStage::Marking(..) => Some(Now(0)),
@@ -415,12 +418,12 @@ impl Walk {
         self.stage = WalkStage::Summing(now.after(RECHECK_LOOK_MS), false);
     }
 
-    /// Waits for new credentials, because more than half of the connections are refused.
+    /// Waits for new credentials because more than half of the connections would be refused.
     pub(crate) fn waits(&mut self) {
         self.stage = WalkStage::Summing(self.began.after(RECHECK_WAIT_MS), true);
     }
 
-    /// Schedules the end of refused sessions. `waited`: whether the recheck has waited for new credentials.
+    /// Starts scheduling refused sessions to be closed. `waited`: whether the recheck has waited for new credentials.
     pub(crate) fn marks(&mut self, waited: bool) {
         let from = if waited { RECHECK_WAIT_MS } else { 0 };
         let by = self.began.after(from + RECHECK_CLOSE_MS);

@@ -1,11 +1,11 @@
-//! Requests for channels of other nodes: finding the owner, forwarding the request, and the response when the owner
-//! fails to answer.
+//! Handles requests for channels of other nodes: finds the owner, forwards the request, and responds if the owner fails
+//! to answer.
 //!
 //! The node that accepts a connection verifies the signature, because a call by name refers to a channel of the
-//! caller's account, and because unauthenticated clients must not cause connections between nodes. Everything else is
-//! decided by the owner, which gets the request as received. A request forwarded by another node is never forwarded
-//! again, so no request loops. Only one request is forwarded, and its response ends the session (`calls/responses.rs`):
-//! the next one is handled by the node that the client is connected to.
+//! caller's account, and because unauthenticated clients must not cause connections between nodes. All other decisions
+//! are made by the owner, which receives the request as is. To prevent loops, a request forwarded by another node is
+//! never forwarded again. Only one request is forwarded, and its response ends the session (`calls/responses.rs`): the
+//! next request is handled by the node to which the client is connected.
 
 use crate::cluster::leads::Lead;
 use crate::event::{Purpose, UpgradeRole};
@@ -25,7 +25,7 @@ use codec::control::{Call, Operation};
 use codec::http::{HeadScanner, ends_connection};
 use codec::link::Kind;
 
-/// An upgrade for another node; `bytes`: its head and the bytes after it.
+/// Prepares an upgrade for forwarding to another node; `bytes`: its head and the bytes after it.
 pub(crate) fn of_upgrade(
     sockets: &Sockets,
     admission: Admission,
@@ -50,7 +50,7 @@ pub(crate) fn of_upgrade(
     }
 }
 
-/// Whether this node answers a call; if not, the call is forwarded or refused. `whole`: the request as received.
+/// Whether this node answers a call; otherwise, the call is forwarded or refused. `whole`: the request as received.
 pub(crate) fn call_is_here(shard: &mut State, begun: &BegunCall, whole: Vec<u8>) -> bool {
     let (sockets, directory, cx, _) = shard.parts();
     let BegunCall { key, asked, call } = begun;
@@ -85,7 +85,7 @@ pub(crate) fn call_is_here(shard: &mut State, begun: &BegunCall, whole: Vec<u8>)
     false
 }
 
-/// Whether a player's channel is on this node; if not, the request is forwarded or refused.
+/// Whether a player's channel is on this node; otherwise, the request is forwarded or refused.
 pub(crate) fn player_is_here(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -105,7 +105,7 @@ pub(crate) fn player_is_here(
     is_here
 }
 
-/// A call for another node; `whole`: the request as received.
+/// Prepares a call for forwarding to another node; `whole`: the request as received.
 fn of_call(
     sockets: &Sockets,
     purpose: Purpose,
@@ -129,9 +129,9 @@ fn of_call(
     }
 }
 
-/// Forwards a request to the node that owns its channel. Where owners change, a request without an owner waits for one,
-/// as does a forwarded request if the two nodes disagree about the owner, since one of them is stale. Otherwise the
-/// request is refused.
+/// Forwards a request to the node that owns its channel. If owners can change, a request without an owner waits for
+/// one, as does a forwarded request if the two nodes disagree about the owner, since one of them is stale. Otherwise,
+/// the request is refused.
 pub(crate) fn pass_on(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -154,9 +154,9 @@ pub(crate) fn pass_on(
     }
 }
 
-/// Whether to close a forwarded upgrade without a response because its slot moved from here to another node, which the
-/// forwarding node then contacts. An upgrade whose slot has not arrived yet waits, as does a call, which must not be
-/// repeated.
+/// Whether to close a forwarded upgrade without a response because its slot has moved from here to another node, which
+/// the forwarding node then contacts. An upgrade whose slot has not arrived yet waits, as does a call, which must not
+/// be repeated.
 fn is_of_next_owner(sockets: &Sockets, home: Home, onward: &Onward) -> bool {
     let map = sockets.placement().cluster();
     let slot = sockets.placement().slot(&onward.identity);
@@ -164,12 +164,12 @@ fn is_of_next_owner(sockets: &Sockets, home: Home, onward: &Onward) -> bool {
     matches!(home, Home::There(_)) && has_left && is_upgrade(onward)
 }
 
-/// Whether a request opens a WebSocket or is a device's poll, and may be repeated.
+/// Whether a request opens a WebSocket or is a device's poll, and may therefore be repeated.
 fn is_upgrade(onward: &Onward) -> bool {
     !matches!(onward.purpose, Purpose::Api(_) | Purpose::Whep)
 }
 
-/// The refusal of a request that cannot be forwarded.
+/// Returns the error for a request that cannot be forwarded.
 fn without_owner(home: Home) -> Refusal {
     match home {
         Home::There(_) => Refusal::unavailable(Check::OwnerElsewhere, ELSEWHERE),
@@ -177,8 +177,8 @@ fn without_owner(home: Home) -> Refusal {
     }
 }
 
-/// Lets a request wait for a reachable owner of its channel. If owners do not change, its time is up, or too many
-/// requests wait, it is refused with `refusal`. During shutdown every request is refused.
+/// Lets a request wait until its channel has a reachable owner. If owners do not change, the request's time is up, or
+/// too many requests are waiting, it is refused with `refusal`. During shutdown, every request is refused.
 fn wait_for_owner(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -205,7 +205,7 @@ fn wait_for_owner(
     sockets.arm(key, next);
 }
 
-/// Looks up the owner that a request waits for.
+/// Looks up again the owner that a request is waiting for.
 pub(crate) fn look_again(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) {
     sockets.ends_waiting(key);
     let is_inner = sockets.is_inner(key);
@@ -237,7 +237,7 @@ pub(crate) fn look_again(sockets: &mut Sockets, cx: &mut Context, key: SessionKe
     sockets.charge(key);
 }
 
-/// Processes a request again as if newly received, because its channel is here now.
+/// Processes a request again as if it had just been received, because its channel is now on this node.
 fn ask_again(sockets: &mut Sockets, key: SessionKey, mut bytes: Vec<u8>) {
     if let Some(http) = sockets.http(key) {
         bytes.append(&mut http.buffer); // pipelined behind the request
@@ -248,8 +248,8 @@ fn ask_again(sockets: &mut Sockets, key: SessionKey, mut bytes: Vec<u8>) {
     sockets.wait_for_turn(key);
 }
 
-/// Announces that a connection moves to another node; its release follows once earlier responses are sent. If there is
-/// no capacity for the connection and nothing can be evicted, its request is refused instead.
+/// Announces that a connection will move to another node; it is released once earlier responses have been sent. If
+/// there is no capacity for the connection and nothing can be evicted, its request is refused instead.
 fn announce(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -275,7 +275,7 @@ fn announce(
     sockets.arm(key, deadline);
 }
 
-/// The bytes forwarded to the other node or the side thread.
+/// Returns the bytes to forward to the other node or the side thread.
 pub(crate) fn passed_on(parcel: &mut Parcel) -> Option<PassedOn> {
     let mut sent = PassedOn {
         peer: parcel.client(),
@@ -307,8 +307,8 @@ pub(crate) fn passed_on(parcel: &mut Parcel) -> Option<PassedOn> {
     Some(sent)
 }
 
-/// Takes capacity for a client on a link, if it is free or another client can be evicted. No WebSocket opens during
-/// shutdown.
+/// Takes capacity for a client on a link, if there is any or another client can be evicted. No WebSockets are opened
+/// during shutdown.
 pub(crate) fn enters(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -342,7 +342,7 @@ pub(crate) fn enters(
     enters
 }
 
-/// Sends the client the other node's response to a call, and continues with the requests pipelined after it.
+/// Sends the other node's response to the client, and continues with the requests pipelined after the call.
 pub(crate) fn answered(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -360,8 +360,8 @@ pub(crate) fn answered(
     key
 }
 
-/// Handles a failure of the other node, which is logged. The client waits for another node if no part of its request
-/// was sent, or only repeatable parts, in which case `unsent` contains the request; otherwise it gets 503.
+/// Handles and logs a failure of the other node. If no part of the request was sent, or only repeatable parts, `unsent`
+/// contains the request and the client waits for another node; otherwise, the client receives 503.
 pub(crate) fn bounce(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -417,7 +417,7 @@ fn refuse(sockets: &mut Sockets, cx: &mut Context, key: SessionKey, of: &Onward,
     responses::refuse(sockets, cx, key, &evidence, why);
 }
 
-/// Slot and account for a client forwarded as a stream of a link; `None` outside a cluster.
+/// Returns the slot and account for a client forwarded as a stream of a link; `None` outside a cluster.
 fn stream_home(sockets: &Sockets, identity: &Identity) -> Option<StreamHome> {
     let placement = sockets.placement();
     Some(StreamHome {
@@ -426,7 +426,7 @@ fn stream_home(sockets: &Sockets, identity: &Identity) -> Option<StreamHome> {
     })
 }
 
-/// The holder charged for a client on a link.
+/// Returns the holder charged for a client on a link.
 fn holder(sockets: &Sockets, onward: &Onward) -> Holder {
     sockets.holder_of(&onward.caller, onward.identity.account())
 }

@@ -1,4 +1,4 @@
-//! Operator queries to a shard and its replies: channels and connections, their history, and imported channels.
+//! Operator queries to a shard, and its replies: channels and connections, their history, and channel imports.
 
 use crate::channel::{Channel, Life, Towards};
 use crate::id::{ChannelKey, Identity, SessionKey};
@@ -28,7 +28,7 @@ use std::sync::Arc;
 /// An operator's query.
 #[derive(Clone, Debug)]
 pub enum Question {
-    /// Channels sorted by name, channels with equal names by identity.
+    /// Lists channels sorted by name; channels with the same name are sorted by identity.
     Page {
         /// Prefix of the channel names.
         prefix: Box<str>,
@@ -36,55 +36,54 @@ pub enum Question {
         after: Option<Identity>,
         /// Maximum number of channels; capped at [`LIST_PAGE_MAX`](crate::limits::LIST_PAGE_MAX).
         limit: usize,
-        /// A client id: [`ChannelLine::has_viewer`] tells which channels have this viewer.
+        /// A client id; [`ChannelLine::has_viewer`] indicates which channels have this viewer.
         viewer: Option<Box<str>>,
         /// Whether to return [`ChannelLine::presence`].
         presence: bool,
     },
-    /// Details of one channel.
+    /// Returns details of one channel.
     Channel(Identity),
-    /// Events of a channel, newest first.
+    /// Lists the events of a channel, newest first.
     Trace {
         /// The channel to trace.
         identity: Identity,
-        /// Where this step begins, as returned by the previous one; `None` for the first.
+        /// Where to continue, as returned by the previous step; `None` in the first step.
         from: Option<TracePlace>,
         /// Maximum number of events.
         limit: usize,
     },
-    /// Finds the channel and client of this connection; the second value is where this step begins, if it is not the
-    /// first.
+    /// Finds the channel and client of a connection; the second value is where to continue, `None` in the first step.
     Session(SessionKey, Option<NonZeroU64>),
-    /// Sends RECONNECT_ICE_SERVER to every current connection, or to those of one channel; connections that do not
+    /// Sends RECONNECT_ICE_SERVER to all current connections, or to those of one channel; connections that do not
     /// support it are closed.
     ReconnectIce {
-        /// The channel; `None` for all.
+        /// The channel; `None` for all channels.
         channel: Option<Identity>,
-        /// Table position at which this step begins; the reply contains that of the next one.
+        /// Table position at which to continue; the reply contains the position for the next step.
         from: usize,
     },
     /// Closes connections of one channel, including superseded ones.
     Disconnect {
         /// The channel whose connections are closed.
         channel: Identity,
-        /// Which of its connections to close.
+        /// Which connections to close.
         which: Connections,
     },
-    /// Imports channels: each shard reserves the free names of which it is the home.
+    /// Imports channels: each shard reserves those of the names that are free and homed on it.
     Import(Arc<[Record]>),
     /// Releases names reserved for an import.
     ImportWithdrawn(Arc<[Record]>),
     /// Lists connections that lost their slot to a newer one and are still open.
     Displaced,
-    /// Returns the usage of each account, beginning at this table position, as returned by the previous step.
+    /// Returns the usage of each account, starting at this table position, as returned by the previous step.
     Usage(usize),
     /// Adds a fault for a test (`--dev`).
     AddFault(SharedRule),
-    /// Ends everything that a test created (`--dev`); does nothing otherwise.
+    /// Removes everything that a test has created (`--dev`); otherwise, has no effect.
     Reset(Reset),
     /// Lists findings: requests that the strict profile would have refused (`--dev`).
     Parity,
-    /// Erases notes of the recorder; the second value is where this step begins, if it is not the first.
+    /// Erases the flight recorder's notes; the second value is where to continue, `None` in the first step.
     Forget(Forget, Option<NonZeroU64>),
 }
 
@@ -104,23 +103,23 @@ pub enum Connections {
 /// The reply to a [`Question`].
 #[derive(Clone, Debug)]
 pub enum Reply {
-    /// Sorted channels, and whether more follow.
+    /// The channels, sorted, and whether there are more.
     Page(Vec<ChannelLine>, bool),
-    /// The channel, if it is homed here.
+    /// The channel, if it is homed on this shard.
     Channel(Option<Box<ChannelView>>),
-    /// A step of a channel's trace, if the channel is homed here.
+    /// A step of a channel's trace, if the channel is homed on this shard.
     Trace(Option<Box<TraceStep>>),
-    /// A step of a search for a connection.
+    /// A step in the search for a connection.
     Session(Box<SessionStep>),
-    /// Number of connections notified in this step, and where the next step begins, if any.
+    /// Number of connections notified in this step, and where to continue, if not finished.
     Reconnected(u64, Option<usize>),
-    /// Number of connections being closed, or `None` when the channel is not homed here.
+    /// Number of connections being closed, or `None` if the channel is not homed on this shard.
     Disconnected(Option<u64>),
     /// The shard's part of an import.
     Import(Box<ImportPart>),
     /// Displaced connections, grouped by channel; at most [`DISPLACED_TOLD_MAX`].
     Displaced(Vec<DisplacedLine>),
-    /// The accounts' usage found in this step, and where the next step begins, if any.
+    /// The usage of the accounts found in this step, and where to continue, if not finished.
     Usage(Box<UsageTable>, Option<usize>),
     /// Success without a result.
     Done,
@@ -128,11 +127,11 @@ pub enum Reply {
     Reset(ResetStep),
     /// The findings.
     Findings(Vec<StrictFinding>),
-    /// Number of events erased in this step, and where the next step begins, if any.
+    /// Number of events erased in this step, and where to continue, if not finished.
     Forgotten(u64, Option<NonZeroU64>),
 }
 
-/// Erases the recorder's notes that `meant` selects, a bounded number per step.
+/// Erases the flight recorder's notes selected by `meant`, a bounded number per step.
 pub(crate) fn forget(cx: &mut Context, meant: &Forget, before: Option<NonZeroU64>) -> Reply {
     let (erased, next) = trace::forget(cx.telemetry.note(), meant, before, cx.at);
     Reply::Forgotten(erased, next)
@@ -150,7 +149,7 @@ impl Sockets {
         Reply::Reconnected(notified.count() as u64, None)
     }
 
-    /// Notifies the connections from this table position on, limited per step.
+    /// Notifies the connections starting at this table position, up to a limit per step.
     pub(crate) fn reconnect_some(&mut self, cx: &mut Context, from: usize) -> Reply {
         let slots = self.places();
         let end = from.saturating_add(INSPECTED_SLOTS_PER_STEP).min(slots);
@@ -163,11 +162,11 @@ impl Sockets {
         Reply::Reconnected(notified as u64, (next < slots).then_some(next))
     }
 
-    /// Notifies one connection, or closes it so that it reconnects; false when the connection is not current or does
-    /// not read.
+    /// Notifies a connection, or closes it so that it reconnects. Returns `false` if the connection is superseded or
+    /// does not read.
     ///
-    /// Each reconnect costs up to four calls and an upgrade, so connections are closed one at a time, at intervals of
-    /// [`RECALL_STEP_MS`](crate::limits::RECALL_STEP_MS).
+    /// Each reconnect costs up to four calls and an upgrade, so connections are closed one at a time,
+    /// [`RECALL_STEP_MS`](crate::limits::RECALL_STEP_MS) apart.
     pub(crate) fn reconnect(&mut self, cx: &mut Context, key: SessionKey) -> bool {
         let has_room = self.has_control_room(cx, key);
         let Some(web_socket) = self.web_socket(key).filter(|it| !it.superseded) else {
@@ -189,7 +188,8 @@ impl Sockets {
 }
 
 impl Directory {
-    /// The connections of a channel, including superseded ones; `None` when the channel is not homed here.
+    /// Returns the connections of a channel, including superseded ones; `None` if the channel is not homed on this
+    /// shard.
     pub(crate) fn members_of(&self, identity: &Identity) -> Option<Vec<SessionKey>> {
         Some(self.members(self.key_of(identity)?))
     }
@@ -216,7 +216,7 @@ pub(crate) fn disconnect(shard: &mut State, of: &Identity, which: &Connections) 
     Some(closed)
 }
 
-/// A channel in a page.
+/// A channel in a page of channels.
 #[derive(Clone, Debug)]
 pub struct ChannelLine {
     /// Identity of the channel.
@@ -231,9 +231,9 @@ pub struct ChannelLine {
     pub pending: usize,
     /// Whether the requested viewer is connected.
     pub has_viewer: bool,
-    /// The presence, if requested and a client is connected or waiting.
+    /// The channel's presence, if requested and if a client is connected or waiting.
     pub presence: Option<Box<Presence>>,
-    /// Name and key of the connected master's principal, if presence was requested and the master has one.
+    /// Name and key of the connected master's principal, if presence was requested and the master has a principal.
     pub credential: Option<(Box<str>, Box<str>)>,
 }
 
@@ -242,24 +242,24 @@ pub struct ChannelLine {
 pub struct ChannelView {
     /// Record of the channel.
     pub record: Arc<Record>,
-    /// Master, if connected.
+    /// The master, if connected.
     pub master: Option<PeerView>,
-    /// Viewers sorted by client id.
+    /// The viewers, sorted by client id.
     pub viewers: Vec<PeerView>,
-    /// The messages pending for absent peers, in order of acceptance.
+    /// The messages pending for absent peers, in the order in which they were accepted.
     pub pending: Vec<PendingView>,
     /// Number of superseded connections.
     pub superseded: usize,
     /// Number of unanswered Alexa calls.
     pub waiting_calls: usize,
-    /// Presence of the channel; `None` while the channel's slot moves.
+    /// The channel's presence; `None` while its slot is moving.
     pub presence: Option<Presence>,
 }
 
-/// A connection of a channel.
+/// A view of one peer connected to a channel.
 #[derive(Clone, Debug)]
 pub struct PeerView {
-    /// A viewer's client id.
+    /// The client id of a viewer.
     pub client_id: Option<Box<str>>,
     /// When the connection was admitted.
     pub connected_at: Wall,
@@ -267,15 +267,15 @@ pub struct PeerView {
     pub remote: SocketAddr,
     /// Whether the connection uses TLS.
     pub tls: bool,
-    /// Number of messages received from the peer, including refused ones.
+    /// Number of messages received from the peer, including those refused.
     pub messages_in: u32,
-    /// Number of messages completely sent to the peer.
+    /// Number of messages sent to the peer in full.
     pub messages_out: u32,
     /// Milliseconds since the last bytes were received from the peer.
     pub last_frame_age_ms: u64,
     /// Number of bytes queued for the socket.
     pub outbox_bytes: usize,
-    /// Bytes of messages sent to the peer but not confirmed by it.
+    /// Number of message bytes sent to the peer but not yet confirmed.
     pub unconfirmed_bytes: usize,
 }
 
@@ -284,19 +284,20 @@ pub struct PeerView {
 pub struct PendingView {
     /// Direction of the message.
     pub towards: Towards,
-    /// The viewer at the message's other end.
+    /// The viewer that the message is from or to.
     pub viewer: Box<str>,
     /// The action.
     pub action: Action,
     /// Length of the message's frame.
     pub bytes: usize,
-    /// Milliseconds since the message was accepted, if the channel's MessageTtlSeconds has not changed since.
+    /// Milliseconds since the message was accepted, assuming that the channel's MessageTtlSeconds has not changed
+    /// since.
     pub age_ms: u64,
 }
 
 impl Directory {
-    /// The first `limit` channels after `after`. The lists of names, each sorted within one account and region, are
-    /// merged.
+    /// Returns the first `limit` channels after `after`, by merging the name lists, each of which is sorted within one
+    /// account and region.
     pub(crate) fn inspect_page(
         &mut self,
         prefix: &str,
@@ -351,7 +352,7 @@ impl Directory {
     }
 }
 
-/// Adds connected and waiting clients to those channels of a page that have any.
+/// Adds the connected and waiting clients to those channels of a page that have any.
 pub(crate) fn read_presence(shard: &mut State, lines: &mut [ChannelLine]) {
     for line in lines {
         let directory = &shard.directory;
@@ -374,7 +375,7 @@ pub(crate) fn read_presence(shard: &mut State, lines: &mut [ChannelLine]) {
     }
 }
 
-/// Details of a channel; `None` while it is still being created.
+/// Returns the details of a channel; `None` while the channel is still being created.
 pub(crate) fn view(shard: &mut State, key: ChannelKey) -> Option<ChannelView> {
     let presence = operator_requests::watched_presence(shard, key);
     let (sockets, directory, cx, _) = shard.parts();
@@ -425,7 +426,7 @@ pub(crate) fn view(shard: &mut State, key: ChannelKey) -> Option<ChannelView> {
     Some(view)
 }
 
-/// Where a page begins in the list of one account and region.
+/// Returns where a page starts in the list of one account and region.
 fn start(group: &str, prefix: &str, after: Option<&Identity>) -> Bound<Identity> {
     let Some(after) = after.filter(|after| after.name() >= prefix) else {
         return Bound::Included(Identity::from_text(&format!("{group}{prefix}")));
@@ -438,14 +439,14 @@ fn start(group: &str, prefix: &str, after: Option<&Identity>) -> Bound<Identity>
     }
 }
 
-/// A connection that lost its slot to a newer one and is still open: it may send, but receives nothing.
+/// A connection that lost its slot to a newer one but is still open: it may send, but receives nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DisplacedLine {
     /// The connection.
     pub session: SessionKey,
     /// The channel's ARN.
     pub arn: ChannelArn,
-    /// The client id of a viewer.
+    /// The client id, if a viewer.
     pub client_id: Option<Box<str>>,
     /// Address of the connection's peer.
     pub remote: SocketAddr,
@@ -457,7 +458,7 @@ pub struct DisplacedLine {
     pub sends: bool,
 }
 
-/// Connections that lost their slot at least [`DISPLACED_MS`] ago.
+/// Lists the connections that lost their slot at least [`DISPLACED_MS`] ago.
 pub(crate) fn displaced(sockets: &Sockets, directory: &mut Directory, at: Moment) -> Reply {
     let mut lines = Vec::new();
     for channel in directory.displaced() {
@@ -487,7 +488,7 @@ pub(crate) fn displaced(sockets: &Sockets, directory: &mut Directory, at: Moment
     Reply::Displaced(lines)
 }
 
-/// Details of a connection; `None` if it was superseded or is closing.
+/// Returns the details of a connection; `None` if it is superseded or closing.
 fn peer_view(session: &Session, at: Moment) -> Option<PeerView> {
     let web_socket = session.open().filter(|web_socket| !web_socket.superseded)?;
     let age_ms = at.now.since(web_socket.opened());
@@ -507,16 +508,16 @@ fn peer_view(session: &Session, at: Moment) -> Option<PeerView> {
 // The channel and client of a connection's number, for operators: of open connections by their sessions, of those that
 // left by the recorder's notes, a bounded number in each step.
 
-/// A step of a search for a connection.
+/// A step in the search for a connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SessionStep {
-    /// The channel, if it still exists, and the client id of a viewer.
+    /// The channel, if it still exists, and the client id if the connection is a viewer's.
     pub found: Option<(Identity, Option<Box<str>>)>,
-    /// The note before which the next step continues, if any are left.
+    /// The note before which the next step continues, if any notes are left.
     pub next: Option<NonZeroU64>,
 }
 
-/// Searches one step's notes; the open connections first.
+/// Searches the open connections, then the notes of one step.
 pub(crate) fn look_up(shard: &State, of: SessionKey, before: Option<NonZeroU64>) -> SessionStep {
     let (sockets, directory) = (&shard.sockets, &shard.directory);
     let recorder = shard.cx.telemetry.recorder();
@@ -547,18 +548,19 @@ fn found(directory: &Directory, channel: ChannelKey, client_id: Option<Box<str>>
 // Channels that an operator brings while the process runs: each shard keeps the names of its own, the store commits
 // all of them at once, and its report makes them ([`Directory::committed`]).
 
-/// A shard's part of an import: the channels of which it is the home.
+/// A shard's part of an import: the channels homed on it.
 #[derive(Clone, Debug, Default)]
 pub struct ImportPart {
-    /// Names reserved until the store reports their creation: positions in the list, and the keys for the report.
+    /// Names reserved until the store reports that the channels were created, each as its position in the list and the
+    /// channel key for the report.
     pub kept: Vec<(usize, ChannelKey)>,
-    /// Existing channels with a name in the list.
+    /// Existing channels whose names are in the list.
     pub there: Vec<Arc<Record>>,
-    /// Channels that cannot be created now: positions in the list, and the reason.
+    /// Channels that cannot be created now, each as its position in the list and the reason.
     pub faults: Vec<(usize, &'static str)>,
 }
 
-/// Reserves the free names of a list whose home is this shard.
+/// Reserves those names of a list that are free and homed on this shard.
 pub(crate) fn begin_import(shard: &mut State, records: &[Record]) -> Reply {
     let (sockets, directory, cx, _) = shard.parts();
     let mut part = ImportPart::default();
@@ -594,7 +596,7 @@ pub(crate) fn withdraw_import(shard: &mut State, records: &[Record]) -> Reply {
 }
 
 impl Directory {
-    /// Adds an operator's channel to the tables, to be created when the store reports it.
+    /// Adds a channel imported by an operator to the tables; it counts as created once the store reports it.
     fn keep_name(&mut self, record: &Record, at: Moment) -> Result<ChannelKey, &'static str> {
         let kind = ErrorKind::ServiceUnavailable;
         self.reserve(

@@ -1,4 +1,4 @@
-//! Operator queries that need all parts of a shard, and the presence of watched channels, reported after each input.
+//! Operator queries that need all parts of a shard, and presence reports for watched channels after each input.
 
 use crate::channel::{Channel, Live};
 use crate::id::{Account, CallerId, ChannelKey, Identity, SessionKey};
@@ -20,7 +20,7 @@ use crate::time::{Moment, Now, Wall};
 use codec::signal::Action;
 
 impl Shard {
-    /// Answers an operator's query, or performs one step of the requested operation.
+    /// Answers an operator's query or performs one step of the requested operation.
     pub(crate) fn answer_operator(&mut self, question: Question) -> Reply {
         let (sockets, directory, cx, ..) = self.state.parts();
         match question {
@@ -86,7 +86,7 @@ impl Shard {
 // What operators ask of the interposer.
 
 impl Shard {
-    /// Adds a fault; a session fault is applied to open sessions.
+    /// Adds a fault. A session fault is also applied to sessions already open.
     fn add_fault(&mut self, rule: SharedRule) -> Reply {
         let is_of_sessions = dev::add_fault(&mut self.state, rule);
         let places = self.state.sockets.places();
@@ -122,9 +122,9 @@ impl Shard {
 
 // The use of accounts, for `GET /usage` and the metrics.
 
-/// Answers one step of a query for the use of all accounts: message counts of the connections from this table position
-/// on; the first step also returns all other figures. A connection that closes between two steps is missing until the
-/// next query.
+/// Answers one step of a query for the usage of all accounts: message counts of the connections starting at this table
+/// position; the first step also returns all other figures. A connection that closes between two steps is not counted
+/// until the next query.
 fn usage(sockets: &Sockets, directory: &Directory, cx: &Context, from: usize) -> Reply {
     let mut table = UsageTable::default();
     if from == 0 {
@@ -148,7 +148,7 @@ fn usage(sockets: &Sockets, directory: &Directory, cx: &Context, from: usize) ->
     Reply::Usage(Box::new(table), (end < slots).then_some(end))
 }
 
-/// The gauges of the first [`USAGE_SERIES_MAX`] of `accounts`, and the total of all other accounts.
+/// Returns the gauges of the first [`USAGE_SERIES_MAX`] of `accounts`, and the total of all others.
 pub(crate) fn usage_gauges(shard: &State, accounts: impl Iterator<Item = Account>) -> UsageTable {
     let (admitted, queued) = (shard.sockets.admitted(), shard.directory.queued());
     let mut table = UsageTable::default();
@@ -200,7 +200,8 @@ impl Shard {
     }
 }
 
-/// The current presence of a channel, without a cause. Its sequence is greater than that of every earlier state.
+/// Returns the current presence of a channel, without a cause. Its sequence number is greater than that of every
+/// earlier state.
 pub(crate) fn watched_presence(shard: &mut State, key: ChannelKey) -> Option<Presence> {
     let sequence = shard.directory.news_mut().next_sequence();
     let presence = presence(shard, key, PresenceCause::Watched)?;
@@ -210,7 +211,7 @@ pub(crate) fn watched_presence(shard: &mut State, key: ChannelKey) -> Option<Pre
     })
 }
 
-/// The presence of a channel; `None` when there is nothing to report.
+/// Returns the presence of a channel; `None` if there is nothing to report.
 fn presence(shard: &State, key: ChannelKey, cause: PresenceCause) -> Option<Presence> {
     let State {
         sockets,
@@ -278,8 +279,8 @@ impl Waits<'_> {
     }
 }
 
-/// Selects the waiting viewers to report, oldest first. If they exceed the limit, the newest of each caller are
-/// selected first, then the oldest, so that no caller can hide another one's wait.
+/// Selects the waiting viewers to report, oldest first. If there are too many, each caller's newest is selected first,
+/// then the oldest of the rest, so that no caller can hide those of another.
 fn told(mut all: Vec<Waits<'_>>) -> Vec<Waits<'_>> {
     all.sort_by_key(|one| one.since);
     if all.len() > WAITERS_TOLD_MAX {
@@ -300,7 +301,7 @@ fn told(mut all: Vec<Waits<'_>>) -> Vec<Waits<'_>> {
     all
 }
 
-/// Viewers waiting for a master.
+/// Lists the viewers waiting for a master.
 fn waiting<'a>(
     (live, doubtful): (&'a Live, Option<&'a Session>),
     channel: &Channel,

@@ -1,5 +1,4 @@
-//! Open connections are authorized again when the credentials or the tags of their channel change. See
-//! codec/PROTOCOL.md, CON.
+//! Reauthorizes open connections when the credentials or their channel's tags change. See codec/PROTOCOL.md, CON.
 
 use crate::auth::{Caller, HeldCaller, Origin, PolicyQuestion, RecheckSum, ResourceTags};
 use crate::limits::{INSPECTED_SLOTS_PER_STEP, RECHECK_CLOSE_MS, RECHECKS_PER_TURN};
@@ -13,8 +12,8 @@ use crate::work_units;
 use crate::{id::SessionKey, journal::Forbidden, machine::Peer, record::Record, session::Session};
 use codec::policy::KeyName;
 
-/// Stores the caller of a newly admitted connection. True if the connection, admitted under earlier credentials while
-/// moving between two shards, is no longer authorized.
+/// Stores the caller of a newly admitted connection. Returns `true` if the connection, admitted under earlier
+/// credentials while moving between two shards, is no longer authorized.
 pub(crate) fn hold(shard: &mut State, key: SessionKey, caller: &Caller) -> bool {
     let (sockets, _, cx, gate) = shard.parts();
     if !sockets.settings().auth_recheck {
@@ -36,7 +35,7 @@ pub(crate) fn hold(shard: &mut State, key: SessionKey, caller: &Caller) -> bool 
     is_recent && refuses(shard, key)
 }
 
-/// Checks whether an open connection is still authorized. If not, the reason is recorded, and the connection must be
+/// Checks whether an open connection is still authorized. If not, records the reason; the connection must then be
 /// closed.
 pub(crate) fn refuses(shard: &mut State, key: SessionKey) -> bool {
     let answer = ask(shard, key);
@@ -62,8 +61,8 @@ pub(crate) fn refuses(shard: &mut State, key: SessionKey) -> bool {
     false
 }
 
-/// The caller of an open connection under the credentials in force, or why it is no longer authorized. `None` for a
-/// connection without a caller, or without an open WebSocket.
+/// Returns the caller of an open connection under the credentials in force, or the reason why it is no longer
+/// authorized. `None` for a connection without a caller or an open WebSocket.
 fn ask(shard: &mut State, key: SessionKey) -> Option<Result<HeldCaller, Refused>> {
     let (sockets, directory, cx, gate) = shard.parts();
     let session = sockets.session(key)?;
@@ -81,15 +80,15 @@ fn ask(shard: &mut State, key: SessionKey) -> Option<Result<HeldCaller, Refused>
 /// The caller of an authorized request that is still in progress.
 pub(crate) struct AllowedCaller<'a> {
     pub(crate) held: &'a HeldCaller,
-    /// Client id of a viewer; `None` for the master and its device.
+    /// Client id of a viewer; `None` for a master or a master's device.
     pub(crate) client_id: Option<&'a str>,
     /// Time of the request.
     pub(crate) since: Now,
     pub(crate) peer: Peer,
 }
 
-/// The caller under the credentials in force, or why it may no longer connect to the channel. `None` if no signatures
-/// are required.
+/// Returns the caller under the credentials in force, or the reason why it may no longer connect to the channel. `None`
+/// if signatures are not required.
 pub(crate) fn judge(
     asked: &AllowedCaller<'_>,
     record: &Record,
@@ -120,8 +119,8 @@ pub(crate) fn judge(
     caller.held().map(Ok)
 }
 
-/// Rechecks the connections of a channel whose tags changed, if their callers' policies read tags, spread over the
-/// permitted time.
+/// Schedules a recheck, spread over the permitted time, of a channel's connections after its tags have changed, if
+/// their callers' policies test tags.
 pub(crate) fn tags_changed(sockets: &mut Sockets, members: Vec<SessionKey>, at: Moment) {
     for key in members {
         let held = sockets.web_socket(key).map(|it| &it.held);
@@ -132,7 +131,7 @@ pub(crate) fn tags_changed(sockets: &mut Sockets, members: Vec<SessionKey>, at: 
     }
 }
 
-/// Continues the recheck of all open connections, if it is due.
+/// Continues the recheck of all open connections if it is due.
 pub(crate) fn step(shard: &mut State) {
     let (sockets, _, cx, gate) = shard.parts();
     let due = gate.next_walk().filter(|due| *due <= cx.at.now);
@@ -145,8 +144,8 @@ pub(crate) fn step(shard: &mut State) {
     }
 }
 
-/// Checks the next connections, at most [`RECHECKS_PER_TURN`], and fewer where policies are slow. After the last one
-/// the sums of this shard are known.
+/// Checks the next connections, at most [`RECHECKS_PER_TURN`], fewer if policies are slow to evaluate. The shard's sums
+/// are complete after the last connection.
 fn count(shard: &mut State, from: usize, mut sum: RecheckSum) {
     let (mut place, mut asked, before) = (from, 0, shard.cx.telemetry.work());
     let last = shard.sockets.places();
@@ -193,7 +192,7 @@ fn count(shard: &mut State, from: usize, mut sum: RecheckSum) {
     }
 }
 
-/// Checks whether all shards have finished counting, and how many connections are refused.
+/// Checks whether all shards have finished counting and how many connections would be refused.
 fn add_up(sockets: &Sockets, gate: &mut Gate, is_known: bool, at: Moment) {
     let shards = sockets.placement().shards().into();
     let recheck = gate.credentials().map(|all| all.recheck());
@@ -212,7 +211,7 @@ fn add_up(sockets: &Sockets, gate: &mut Gate, is_known: bool, at: Moment) {
     }
 }
 
-/// Schedules the end of refused connections, spread over the remaining time.
+/// Schedules refused connections to be closed, spread over the remaining time.
 fn mark(sockets: &mut Sockets, gate: &mut Gate, (from, by): (usize, Now), at: Moment) {
     let last = sockets.places();
     let to = last.min(from + INSPECTED_SLOTS_PER_STEP);
@@ -235,7 +234,7 @@ fn mark(sockets: &mut Sockets, gate: &mut Gate, (from, by): (usize, Now), at: Mo
     }
 }
 
-/// Schedules a connection's next check before `by`, spread evenly among the checks of other connections.
+/// Schedules a connection's next check before `by`, spread evenly with the checks of other connections.
 fn ends_by(sockets: &mut Sockets, key: SessionKey, by: Now, at: Moment) {
     let end = sockets.spread_until(by, at.now);
     if let Some(web_socket) = sockets.web_socket(key) {
@@ -244,7 +243,7 @@ fn ends_by(sockets: &mut Sockets, key: SessionKey, by: Now, at: Moment) {
     }
 }
 
-/// Close reason when the principal now belongs to another account.
+/// Close reason for a connection whose principal now belongs to another account.
 const HIDDEN: &str = "its caller is of another account or region than the channel";
 
 #[cfg(test)]

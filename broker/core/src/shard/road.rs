@@ -1,4 +1,4 @@
-//! The road of a message: frame → message → route → outbox ([`pass`]), and the bookkeeping once the socket has accepted
+//! The path of a message: frame → message → route → outbox ([`pass`]), and the bookkeeping once the socket has accepted
 //! the bytes ([`Sockets::sent`]).
 //!
 //! ```text
@@ -12,12 +12,12 @@
 //!  left to the shard: the end of a connection, a message that waits for one, a channel's deadline, the answer of a
 //!                     call, offers of calls, a slot that is released
 //! ```
-//! A step closes a connection only by changing that connection's own state, which is closing from then on. The
-//! consequences for its channel are deferred to the shard, which handles them before the next frame. A message whose
-//! recipient was closed to make room waits until that is done, as a copy ([`Deferred`](crate::shard::todo::Deferred)).
+//! A step closes a connection only by marking it as closing. The consequences for its channel are deferred to the
+//! shard, which handles them before the next frame. A message whose recipient was closed to free memory is kept as a
+//! copy ([`Deferred`](crate::shard::todo::Deferred)) until that is done.
 //!
-//! The steps are inlined into the road: each has a single caller, and returns more than fits into registers. As
-//! function calls they would take a fifth of the time that a small message needs.
+//! The steps are inlined because each has a single caller and returns more than fits into registers. Function calls
+//! would add about a fifth to the cost of a small message.
 
 pub(crate) mod confirmation;
 pub(crate) mod delivery;
@@ -39,7 +39,7 @@ use codec::ws::{self, Item, Kind, Opcode};
 use delivery::Unadmitted;
 use in_flight::Sender;
 
-/// Processes one frame. Work that it defers to the shard is done before the next frame.
+/// Processes one frame. Work deferred to the shard is done before the next frame.
 ///
 /// # Errors
 /// [`Aside`]: the frame is no message to pass on, or its sender has no open WebSocket any more.
@@ -75,7 +75,7 @@ pub(crate) fn refuse(shard: &mut State, from: SessionKey, fault: &Fault<'_>) -> 
     idle_frame(sockets, cx, from)
 }
 
-/// Refuses a message whose sender exceeds its rate.
+/// Refuses a message whose sender exceeds its rate limit.
 #[cold]
 pub(crate) fn throttle(shard: &mut State, sender: &Sender, request: &Request<'_>) -> Aside {
     let (sockets, _, cx, _) = shard.parts();
@@ -84,8 +84,8 @@ pub(crate) fn throttle(shard: &mut State, sender: &Sender, request: &Request<'_>
 }
 
 impl Sockets {
-    /// Handles the transfer of a session's oldest `bytes` to the kernel, as `on_wire` bytes: messages whose last byte
-    /// is among them count as written.
+    /// Handles the transfer of a session's oldest `bytes` to the kernel, as `on_wire` bytes on the wire. Messages whose
+    /// last byte is among them count as written.
     pub(crate) fn sent(
         &mut self,
         cx: &mut Context,
@@ -121,14 +121,14 @@ impl Sockets {
 pub(crate) enum Aside {
     /// The frame was handled; continue with the next one.
     Handled,
-    /// No more frames of the connection are processed: its remaining bytes are discarded.
+    /// No more frames of the connection are processed; its remaining bytes are discarded.
     Ended,
 }
 
 /// Returns the text of a frame. Control frames, binary messages and empty texts are handled here.
 ///
 /// # Errors
-/// [`Aside`] for control frames, binary messages and empty texts.
+/// Returns an [`Aside`] for control frames, binary messages and empty texts.
 #[inline(always)]
 pub(crate) fn text<'a>(
     sockets: &mut Sockets,
@@ -198,8 +198,8 @@ pub(crate) fn text<'a>(
 }
 
 impl Sockets {
-    /// Whether to process the frames that follow a forwarded one: forwarding may have closed its sender, which always
-    /// defers work to the shard.
+    /// Whether to process the frames after a forwarded one: forwarding may have closed its sender, which always defers
+    /// work to the shard.
     #[inline]
     pub(crate) fn still_open(&self, key: SessionKey) -> Result<(), Aside> {
         let session = self.session(key);
@@ -210,7 +210,7 @@ impl Sockets {
         }
     }
 
-    /// Handles the end of a frame without a message: the time limit of a message that it interrupted restarts.
+    /// Handles the end of a frame without a message: restarts the time limit of the message that the frame interrupted.
     #[inline]
     pub(crate) fn frame_ended(&mut self, key: SessionKey) {
         if let Some(web_socket) = self.web_socket(key) {
@@ -219,7 +219,7 @@ impl Sockets {
     }
 }
 
-/// Counts a frame without a message: it costs as much as one with a message, so few are allowed.
+/// Counts a frame without a message. Such frames cost as much as messages, so few are allowed.
 #[cold]
 fn idle_frame(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) -> Aside {
     let Some(web_socket) = sockets.web_socket(key) else {
@@ -232,7 +232,8 @@ fn idle_frame(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) -> Aside
     Aside::Ended
 }
 
-/// Handles bytes received after our close frame: all are discarded except the peer's close frame, which ends the wait.
+/// Handles bytes received after our close frame, discarding everything except the peer's close frame, which ends the
+/// wait.
 pub(crate) fn receive_close_echo(
     sockets: &mut Sockets,
     cx: &mut Context,

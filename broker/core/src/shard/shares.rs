@@ -1,15 +1,15 @@
-//! Fair shares of accounts, channels and callers in the budgets of a shard: bytes, queries, table capacity.
+//! Fair sharing of a shard's budgets (bytes, queries, table capacity) between accounts, channels and callers.
 //!
-//! Accounts share the budget, and the channels of an account share its part. No account has a fixed part while capacity
-//! is free. At the limit, the largest account yields, and within it the largest channel: so an account that holds less
-//! than an equal part of the budget, and a channel that holds less than an equal part of its account's, always finds
-//! capacity.
+//! Accounts share the budget, and an account's channels share its part. No account has a fixed part while there is free
+//! capacity. At the limit, the largest account gives way, and within it the largest channel. An account that holds less
+//! than an equal part of the budget therefore always finds capacity, as does a channel that holds less than an equal
+//! part of its account's.
 
 use crate::id::{Account, CallRef, ChannelKey};
 use crate::limits::{calls_per_pair, changes_per_pair};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The bytes of one budget by account and channel, or by other keys in their place (`A`, `C`). Empty holders are
+/// The bytes of one budget by account and channel, or by other keys used instead (`A`, `C`). Holders with no bytes are
 /// removed.
 #[derive(Debug)]
 pub struct Shares<A = Account, C = ChannelKey> {
@@ -17,7 +17,7 @@ pub struct Shares<A = Account, C = ChannelKey> {
     order: BTreeSet<(usize, A)>,
 }
 
-/// The channels of one account that hold bytes.
+/// Channels of an account that hold bytes.
 #[derive(Debug)]
 struct AccountHolders<C> {
     bytes: usize,
@@ -43,7 +43,7 @@ impl<C> Default for AccountHolders<C> {
 }
 
 impl<A: Copy + Ord, C: Clone + Ord> Shares<A, C> {
-    /// Changes a channel's bytes from `before` to `after`.
+    /// Updates a channel's bytes from `before` to `after`.
     pub fn change(&mut self, account: A, channel: C, before: usize, after: usize) {
         if before == after {
             return;
@@ -64,16 +64,16 @@ impl<A: Copy + Ord, C: Clone + Ord> Shares<A, C> {
         }
     }
 
-    /// The channel with the most bytes in the account with the most bytes.
+    /// Returns the channel with the most bytes in the account with the most bytes.
     #[must_use]
     pub fn largest(&self) -> Option<C> {
         let (_, account) = self.order.last()?;
         self.largest_of(*account).map(|(_, channel)| channel)
     }
 
-    /// The channel to evict from for `more` bytes of a channel that holds `own`: in an account that would still hold
-    /// more than this one, otherwise a larger channel of the same account. `None` if there is none, since this channel
-    /// then already has its share.
+    /// Returns the channel to evict from to make room for `more` bytes on a channel that holds `own`: one in an account
+    /// that would still hold more than this one, otherwise a larger channel of the same account. `None` if there is
+    /// none, in which case this channel already has its share.
     #[must_use]
     pub fn payer(&self, account: A, own: usize, more: usize) -> Option<C> {
         let held = self.held(account);
@@ -85,13 +85,13 @@ impl<A: Copy + Ord, C: Clone + Ord> Shares<A, C> {
         (most > own + more).then_some(channel)
     }
 
-    /// Number of bytes of an account.
+    /// Returns the number of bytes held by an account.
     #[must_use]
     pub fn held(&self, account: A) -> usize {
         self.accounts.get(&account).map_or(0, |own| own.bytes)
     }
 
-    /// The accounts with their bytes, largest first.
+    /// Returns the accounts and their bytes, largest first.
     pub fn accounts(&self) -> impl Iterator<Item = (A, usize)> {
         self.order
             .iter()
@@ -99,13 +99,13 @@ impl<A: Copy + Ord, C: Clone + Ord> Shares<A, C> {
             .map(|(bytes, account)| (*account, *bytes))
     }
 
-    /// The channels of an account with their bytes, largest first.
+    /// Returns the channels of an account and their bytes, largest first.
     pub fn of(&self, account: A) -> impl Iterator<Item = (usize, C)> {
         let holders = self.accounts.get(&account).into_iter();
         holders.flat_map(|holders| holders.order.iter().rev().cloned())
     }
 
-    /// Total bytes of all channels.
+    /// Returns the total bytes of all channels.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.accounts.values().map(|holders| holders.bytes).sum()
@@ -125,7 +125,7 @@ pub(crate) struct ShareQuestions {
 }
 
 impl ShareQuestions {
-    /// Creates an empty set for this many shards.
+    /// Creates an empty set for this number of shards.
     pub(crate) fn among(shards: usize) -> Self {
         Self {
             all: Places::of(calls_per_pair(shards)),
@@ -133,7 +133,7 @@ impl ShareQuestions {
         }
     }
 
-    /// Reserves capacity for another query. False when the account has used its share.
+    /// Reserves capacity for another query. Returns `false` if the account has used up its share.
     pub(crate) fn begin(&mut self, caller: CallRef) -> bool {
         let account = caller.account;
         if caller.change && !self.changes.take(account) {
@@ -146,7 +146,7 @@ impl ShareQuestions {
         may
     }
 
-    /// Removes a query that was answered, or refused by a full mailbox.
+    /// Removes a query that was answered or that a full mailbox refused.
     pub(crate) fn end(&mut self, caller: CallRef) {
         self.all.give_back(caller.account);
         if caller.change {
@@ -167,7 +167,7 @@ impl ShareQuestions {
 // than are free takes none of them: where `n` accounts take what they can, each comes to an equal part of `n + 1`, and
 // the last part stays free for the next account.
 
-/// Units of capacity in use, by account or another key in its place. Holders without units have no entry.
+/// Units of capacity in use, by account or another key used instead. Holders with no units have no entry.
 #[derive(Debug)]
 pub(crate) struct Places<A> {
     most: usize,
@@ -176,7 +176,7 @@ pub(crate) struct Places<A> {
 }
 
 impl<A: Copy + Ord> Places<A> {
-    /// Creates a set with this capacity, all free.
+    /// Creates a set with the given capacity, all of it free.
     pub(crate) fn of(most: usize) -> Self {
         Self {
             most,
@@ -185,7 +185,7 @@ impl<A: Copy + Ord> Places<A> {
         }
     }
 
-    /// Takes one unit of capacity. False when the holder already has at least as many units as are free.
+    /// Takes one unit of capacity. Returns `false` if the holder already has at least as many units as are free.
     pub(crate) fn take(&mut self, holder: A) -> bool {
         let held = self.holders.entry(holder).or_default();
         let may = *held < self.most - self.taken;
@@ -198,7 +198,7 @@ impl<A: Copy + Ord> Places<A> {
         may
     }
 
-    /// Returns one unit of capacity. No effect when the holder has none.
+    /// Returns one unit of capacity. No effect if the holder has none.
     pub(crate) fn give_back(&mut self, holder: A) {
         if let Some(held) = self.holders.get_mut(&holder) {
             *held -= 1;
@@ -209,7 +209,7 @@ impl<A: Copy + Ord> Places<A> {
         }
     }
 
-    /// Number of units taken.
+    /// Returns the number of units taken.
     pub(crate) fn taken(&self) -> usize {
         self.taken
     }

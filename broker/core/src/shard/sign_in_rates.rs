@@ -1,4 +1,4 @@
-//! Rates of unsigned sign-ins by address, and of refused calls for temporary credentials by caller.
+//! Rate limits on unsigned sign-ins, by address, and on refused calls for temporary credentials, by caller.
 
 use crate::limits::{
     GRANTS_REFUSED_BURST, GRANTS_REFUSED_PER_SECOND, REFUSED_CALLERS_MAX, SIGN_IN_ADDRESSES_MAX,
@@ -8,21 +8,21 @@ use crate::quota::{Bucket, Rate};
 use crate::{address_shares::Origin, time::Now};
 use std::collections::BTreeMap;
 
-/// Rate limits per key, with a bounded number of buckets. One per shard.
+/// Rate limits by key, with a bounded number of buckets. Each shard has its own.
 #[derive(Debug)]
 pub(crate) struct KeyedRates<K> {
     rate: Rate,
     /// Maximum number of buckets.
     most: usize,
     buckets: BTreeMap<K, Bucket>,
-    /// Bucket shared by all keys that have no separate bucket.
+    /// Bucket shared by all keys that do not have their own.
     others: Bucket,
-    /// Time at which full buckets were last removed.
+    /// When full buckets were last removed.
     swept: Now,
 }
 
 impl KeyedRates<Origin> {
-    /// Rates of unsigned sign-ins.
+    /// Creates the rate limits for unsigned sign-ins.
     pub(crate) fn of_sign_ins() -> Self {
         let (rate, burst) = (SIGN_INS_PER_SECOND, SIGN_INS_BURST);
         Self::new(Rate { rate, burst }, SIGN_IN_ADDRESSES_MAX)
@@ -30,7 +30,7 @@ impl KeyedRates<Origin> {
 }
 
 impl KeyedRates<u64> {
-    /// Rates of refused calls for temporary credentials, by the hash of a caller.
+    /// Creates the rate limits for refused calls for temporary credentials, keyed by the caller's hash.
     pub(crate) fn of_refused_grants() -> Self {
         let (rate, burst) = (GRANTS_REFUSED_PER_SECOND, GRANTS_REFUSED_BURST);
         Self::new(Rate { rate, burst }, REFUSED_CALLERS_MAX)
@@ -57,7 +57,7 @@ impl<K: Ord> KeyedRates<K> {
         bucket.has(self.rate, now)
     }
 
-    /// Takes a token; false when the rate is exceeded.
+    /// Takes a token. Returns `false` if the rate limit is exceeded.
     pub(crate) fn take(&mut self, key: K, now: Now) -> bool {
         let rate = self.rate;
         let is_full = self.buckets.len() == self.most;
@@ -76,7 +76,7 @@ impl<K: Ord> KeyedRates<K> {
     }
 }
 
-/// Interval between removals of full buckets, each of which takes some hundred microseconds.
+/// Interval between removals of full buckets, in milliseconds. Each removal takes a few hundred microseconds.
 const SWEEP_EVERY_MS: u64 = 1000;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The slots in which this shard serves its channels, if slots move between nodes: which are served, the channels in
-//! each, and the work due for them.
+//! The slots in which this shard serves channels, if slots move between nodes: which slots are served, their channels,
+//! and the work due for them.
 //!
 //! ```text
 //!             Serve: channels come, with messages of a parcel        Pause: connections are closed
@@ -10,8 +10,8 @@
 //!     └───────────────────────────────────────────────────────────────────────────────────────────────────┘
 //!                                                     Release
 //! ```
-//! A slot's messages are *packed* when none of its connections has an incomplete or unconfirmed message. Messages that
-//! a peer has not received are pending again at that point, and move too.
+//! A slot's messages are *packed* once none of its connections has an incomplete or unconfirmed message. Messages that
+//! a peer has not received are pending again by then, and move too.
 
 use crate::channel::members::Members;
 use crate::channel::pending::{KeyName, Message};
@@ -40,7 +40,7 @@ use std::sync::Arc;
 // Slots that come, stay and go: what becomes of their channels, connections and kept messages.
 
 impl Directory {
-    /// Executes a slot order.
+    /// Carries out a slot order.
     pub(crate) fn obey(&mut self, cx: &mut Context, order: ShardOrder) {
         let ShardOrder {
             order,
@@ -133,7 +133,8 @@ impl Directory {
         }
     }
 
-    /// Closes a slot's connections; its messages are packed once none of them has an incomplete message.
+    /// Closes a slot's connections; the slot's messages are packed once none of the connections has an incomplete
+    /// message.
     fn pack_when_still(
         &mut self,
         cx: &mut Context,
@@ -155,8 +156,8 @@ impl Directory {
             .each(Each::Still(slots.channels(held.slot).into_iter()));
     }
 
-    /// Ends the calls and connections of a channel whose slot may move, the master's first, so that reconnecting
-    /// viewers find it.
+    /// Ends the calls and connections of a channel whose slot may move. The master's connection is closed first, so
+    /// that reconnecting viewers find it.
     pub(crate) fn still_channel(&mut self, cx: &mut Context, key: ChannelKey) {
         self.fail_calls(cx, key, &nobody());
         let live = self.channel(key).and_then(Channel::live);
@@ -167,7 +168,7 @@ impl Directory {
         cx.todo.each(Each::close(all.collect(), EndReason::Drain));
     }
 
-    /// Packs the messages of a slot whose connections have completed their messages.
+    /// Packs the messages of a slot once its connections have completed their messages.
     pub(crate) fn look_at_packing(&mut self, cx: &mut Context, mut packing: SlotPacking) {
         let busy = self.busy(packing.held.slot);
         let is_late = cx.at.now >= packing.until;
@@ -195,14 +196,14 @@ impl Directory {
         }
     }
 
-    /// The connections of a slot with incomplete or unconfirmed messages, and those that have yet to be closed.
+    /// Returns the connections of a slot that have incomplete or unconfirmed messages or have yet to be closed.
     fn busy(&self, slot: Slot) -> Vec<SessionKey> {
         let members = self.members_of_slot(slot);
         let busy = members.flat_map(|members| members.holders().chain(members.all()));
         busy.collect()
     }
 
-    /// The connections of a slot with incomplete or unconfirmed messages.
+    /// Returns the connections of a slot that have incomplete or unconfirmed messages.
     fn holders(&self, slot: Slot) -> Vec<SessionKey> {
         let members = self.members_of_slot(slot);
         members.flat_map(Members::holders).collect()
@@ -215,8 +216,8 @@ impl Directory {
         live.map(|live| &live.members)
     }
 
-    /// Drops the channels of a slot with their connections, calls, changes in progress and pending messages. False when
-    /// the slot has no channels.
+    /// Drops a slot's channels, along with their connections, calls, changes in progress and pending messages. Returns
+    /// `false` if the slot has no channels.
     fn drop_slot(&mut self, cx: &mut Context, slot: Slot) -> bool {
         let Some(slots) = self.slots_mut() else {
             return false;
@@ -229,7 +230,7 @@ impl Directory {
         has_channels
     }
 
-    /// Drops a channel because its slot moves.
+    /// Drops a channel because its slot is moving.
     pub(crate) fn drop_channel(&mut self, cx: &mut Context, key: ChannelKey) {
         if let Some(changing) = self.take_change(key) {
             self.answer_change(cx, key, changing);
@@ -238,7 +239,7 @@ impl Directory {
         self.end_channel(cx, key, &end);
     }
 
-    /// Answers the callers of a change whose outcome this shard can no longer learn.
+    /// Answers the callers of a change whose outcome can no longer be determined by this shard.
     fn answer_change(&mut self, cx: &mut Context, key: ChannelKey, changing: ChangeUnderWay) {
         let ChangeUnderWay {
             caller,
@@ -268,7 +269,7 @@ impl Directory {
     }
 }
 
-/// Defers the unpacking of a parcel's messages into their slot.
+/// Defers unpacking a parcel's messages into their slot.
 fn unpack(cx: &mut Context, held: Held, messages: Option<Arc<[u8]>>) {
     if let Some(messages) = messages {
         cx.todo.push(Todo::Unpack(held.slot, messages, 0));
@@ -285,7 +286,7 @@ const MOVED: &str =
 // giver counts as withdrawn, the receiver counts as received. The message between nodes that brings a parcel says
 // which form this is.
 
-/// The messages of this shard's channels in a slot. They are also kept here until the new owner of the slot is known.
+/// Packs the messages of this shard's channels in a slot. They are also kept here until the slot's new owner is known.
 pub(crate) fn pack(directory: &Directory, slot: Slot, at: Moment) -> Vec<u8> {
     let mut out = Vec::new();
     let Some(slots) = directory.slots() else {
@@ -322,8 +323,9 @@ pub(crate) fn pack(directory: &Directory, slot: Slot, at: Moment) -> Vec<u8> {
 }
 
 impl Directory {
-    /// Unpacks the message at this byte offset of a parcel, if its channel is on this shard: it becomes pending, and is
-    /// delivered if its recipient is connected. The following messages are unpacked after that.
+    /// Unpacks the message at this byte offset of a parcel, if its channel is on this shard: the message becomes
+    /// pending, and is delivered if its recipient is connected. Unpacking of the subsequent messages is deferred until
+    /// then.
     pub(crate) fn unpack(
         &mut self,
         cx: &mut Context,
@@ -377,7 +379,7 @@ impl Directory {
     }
 }
 
-/// A message of a parcel. Its size is bounded by the parcel's length.
+/// A message in a parcel. Its size is bounded by the parcel's length.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct PackedMessage<'b> {
     towards: Towards,

@@ -1,14 +1,13 @@
-//! The connections: their sessions, the bytes queued for their sockets, their deadlines, and their queries to other
-//! shards.
+//! Connections: their sessions, the bytes queued for their sockets, their deadlines, and their queries to other shards.
 //!
 //! Invariants (in `sockets/sessions.rs`; checked between inputs in debug builds): a wheel entry belongs to an existing
-//! session or channel; the gauges count exactly the sessions of the table; a session is charged for the bytes that it
-//! holds; connections that have fallen behind are in the backlog with their queued bytes; whatever waits for a turn, an
-//! owner or another shard is listed or counted once; a client on a link is listed by its owner, or is due to be closed.
+//! session or channel; the gauges count exactly the sessions in the table; a session is charged for the bytes it holds;
+//! connections that have fallen behind are in the backlog with their queued bytes; anything waiting for a turn, an
+//! owner or another shard is listed or counted once; a client on a link is listed by its owner or is due to be closed.
 //!
-//! Only this file and `sockets/` change the tables. Steps call the operations of [`Sockets`], which keep the tables
-//! consistent, and read sessions; they change only the protocol state of an HTTP connection or an open WebSocket
-//! directly ([`Sockets::http`], [`Sockets::web_socket`]), followed by [`Sockets::charge`] where bytes are stored or
+//! Only this file and `sockets/` modify the tables. Steps call the methods of [`Sockets`], which keep the tables
+//! consistent, and read sessions. Directly, they modify only the protocol state of an HTTP connection or an open
+//! WebSocket ([`Sockets::http`], [`Sockets::web_socket`]), and then call [`Sockets::charge`] if bytes were stored or
 //! freed.
 
 mod backlog;
@@ -49,12 +48,12 @@ pub(crate) struct Sockets {
     rules: Bounds,
     messages: AllMessageBounds,
     sessions: Table<SessionKey, Session>,
-    /// Outputs for the edge, newest last. Not a `VecDeque`: its push is not inlined, so that outputs would be read back
-    /// from memory, stalling the core until the store completes.
+    /// Outputs for the edge, newest last. Not a `VecDeque`, whose push is not inlined: outputs would be read back from
+    /// memory, stalling the core until the store completes.
     outputs: Vec<Output<Letter>>,
-    /// Outputs that the edge is currently taking, oldest last.
+    /// Outputs that the edge is taking, oldest last.
     leaving: Vec<Output<Letter>>,
-    /// Deadlines of sessions and channels, in one wheel, so that they are handled in order.
+    /// Deadlines of sessions and channels, in a single wheel so that they are handled in order.
     wheel: Wheel<Timer>,
     scratch: Scratch,
     /// Connections that have fallen behind.
@@ -64,59 +63,60 @@ pub(crate) struct Sockets {
     shards: ShardLinks,
     ends: DueEnds,
     census: Census,
-    /// Admission of WebSockets and clients on links.
+    /// WebSockets and clients on links that have been admitted.
     admitted: Admitted,
     leads: Leads,
-    /// The end of the last clock jump ([`crate::clock_jump`]).
+    /// End of the last clock jump ([`crate::clock_jump`]).
     leap: Now,
     standstill: Standstill,
 }
 
-/// Memory reused between inputs.
+/// Memory that is reused between inputs.
 struct Scratch {
     spares: Spares,
-    /// The shard's parser; `None` while borrowed to process bytes of a WebSocket. Boxed because it is moved each time.
+    /// The shard's parser; `None` while it is borrowed to process a WebSocket's bytes. Boxed because it is moved each
+    /// time.
     parser: Option<Box<codec::signal::Parser>>,
 }
 
 /// Unanswered requests on HTTP connections.
 #[derive(Default)]
 struct Requests {
-    /// Bytes of unanswered requests held by connections.
+    /// Bytes of unanswered requests, held by connections.
     held: RequestBytes,
     turns: WorkTurns,
-    /// Sessions that wait for an owner of their channel, or that were answered while waiting and are leaving: at most
-    /// [`OWNER_WAITERS_MAX`](crate::limits::OWNER_WAITERS_MAX).
+    /// Sessions that are waiting for their channel to have an owner, or that were answered while waiting and are now
+    /// closing: at most [`OWNER_WAITERS_MAX`](crate::limits::OWNER_WAITERS_MAX).
     without_owner: BTreeSet<SessionKey>,
-    /// Number of sessions whose request another node has yet to answer.
+    /// Number of sessions with a request that another node has yet to answer.
     onward: OnwardCount,
     /// Whether the first endpoint request through an unconfigured proxy has yet to be logged.
     unadvertised: bool,
-    /// Server names and certificates of connections to the credentials provider, with their start; no other
-    /// connections.
+    /// Server names and certificates of connections to the credentials provider, and when each connection began; no
+    /// other connections are included.
     shown: BTreeMap<SessionKey, (Arc<Shown>, Now)>,
 }
 
-/// The id of this shard, and the queries of its connections to other shards.
+/// The id of this shard, and its connections' queries to other shards.
 struct ShardLinks {
     id: ShardId,
     placement: Placement,
-    /// Whether the process is ready for clients.
+    /// Whether the process is ready to serve clients.
     readiness: Readiness,
-    /// Queries in flight to each other shard.
+    /// Queries in flight to each of the other shards.
     asking: Vec<ShareQuestions>,
-    /// Number of local connections whose Alexa call is pending on another shard.
+    /// Number of connections on this shard whose Alexa call is pending on another.
     offers_out: usize,
 }
 
-/// Schedule of connections that the shard itself closes.
+/// Schedule of connections that the shard itself is going to close.
 struct DueEnds {
     drain: Option<Drain>,
-    /// Position of the last connection closed without notice in the spread of closes, as a fraction of 2³².
+    /// Position of the last connection closed without notice within the spread of closes, as a fraction of 2³².
     spread: u32,
-    /// Connections whose closing exceeded the limit of a turn.
+    /// Connections that could not be closed yet because of the limit per turn.
     closings: Closings,
-    /// When the connection last recalled by an operator closes; the next recalled one closes after an interval.
+    /// When the last connection recalled by an operator is closed; the next one follows after an interval.
     recalled: Now,
 }
 
@@ -125,16 +125,16 @@ struct DueEnds {
 pub(crate) struct Standstill {
     pub(crate) since: Now,
     pub(crate) until: Now,
-    /// Deadline by which all bytes received during the period are read.
+    /// When all bytes received during the period will have been read.
     pub(crate) read_by: Now,
 }
 
-/// Number of connections of each kind.
+/// Number of connections by kind.
 #[derive(Default)]
 struct Census {
     /// Number of sessions by [`ConnectionRole`](crate::event::ConnectionRole).
     places: [u64; CONNECTION_ROLES],
-    /// Number of connections admitted as WebSockets and not gone.
+    /// Number of connections that were admitted as WebSockets and still exist.
     web_sockets: usize,
 }
 
@@ -193,47 +193,47 @@ impl Sockets {
         &self.settings
     }
 
-    /// The configured limits in the codec's form.
+    /// Returns the configured limits in the form used by the codec.
     #[inline]
     pub(crate) fn rules(&self) -> &Bounds {
         &self.rules
     }
 
-    /// The limits of messages.
+    /// Returns the limits on messages.
     #[inline]
     pub(crate) fn message_bounds(&self) -> &AllMessageBounds {
         &self.messages
     }
 
-    /// Replaces the settings. Connections keep the message limits they were admitted with.
+    /// Replaces the settings. Connections keep the message limits with which they were admitted.
     pub(crate) fn adopt(&mut self, settings: Arc<Settings>) {
         self.rules = Bounds::of(&settings);
         self.messages.replace(&settings);
         self.settings = settings;
     }
 
-    /// The id of this shard.
+    /// Returns this shard's id.
     pub(crate) fn shard(&self) -> ShardId {
         self.shards.id
     }
 
-    /// The placement of channels on nodes and shards.
+    /// Returns the placement of channels on nodes and shards.
     pub(crate) fn placement(&self) -> &Placement {
         &self.shards.placement
     }
 
-    /// Whether the process is ready for clients.
+    /// Returns the readiness of the process to serve clients.
     pub(crate) fn readiness(&self) -> &Readiness {
         &self.shards.readiness
     }
 
-    /// Start of a wait for a peer: not before the end of a clock jump, during which no peer is read.
+    /// Returns when waiting for a peer begins: not before the end of a clock jump, during which no peer is read.
     #[inline]
     pub(crate) fn waits_from(&self, at: Moment) -> Now {
         at.now.max(self.leap)
     }
 
-    /// Records a period in which the shard did not run.
+    /// Records a period during which the shard did not run.
     pub(crate) fn stood_still(&mut self, since: Now, until: Now) {
         self.standstill = Standstill {
             since,
@@ -242,7 +242,7 @@ impl Sockets {
         };
     }
 
-    /// The last period during which the shard did not run.
+    /// Returns the last period during which the shard did not run.
     pub(crate) fn standstill(&self) -> Standstill {
         self.standstill
     }
@@ -255,11 +255,11 @@ impl Sockets {
 
 // The entries of the wheel.
 
-/// A wheel entry: the key of a session or a channel, packed into one word.
+/// A wheel entry: the key of a session or channel, packed into one word.
 #[derive(Clone, Copy, Debug)]
 struct Timer(u64);
 
-/// The owner of an entry.
+/// The session or channel that an entry belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Owner {
     Session(SessionKey),
@@ -290,29 +290,30 @@ const OF_CHANNEL: u64 = 1 << 48;
 // Which requests are answered now and which wait: a bounded number per connection at once, and of all connections at
 // one moment. Those that wait are answered in the order of their connections' arrival, by ticks that are due at once.
 
-/// The remaining work budget of a turn, and the connections that wait for the next turn. One per shard.
+/// The remaining work budget of a turn, and the connections waiting for the next turn. Each shard has its own.
 #[derive(Debug, Default)]
 struct WorkTurns {
-    /// The time of the turn, the same for all its inputs.
+    /// The time of the turn, shared by all its inputs.
     at: Moment,
-    /// Number of heads and bodies answered on arrival in this turn.
+    /// Number of heads and bodies that were answered on arrival in this turn.
     pub(crate) fresh: u32,
-    /// Amount of work after which requests arriving in this turn must wait.
+    /// Amount of work after which newly arriving requests must wait.
     fresh_until: u64,
-    /// Amount of work after which the requests now being processed must wait.
+    /// Amount of work after which the requests currently being processed must wait.
     until: u64,
-    /// Number of heads and bodies answered since the start.
+    /// Number of heads and bodies answered since startup.
     taken: u64,
-    /// Connections with buffered bytes that may contain complete requests, without duplicates; some may be gone.
+    /// Connections with buffered bytes that may contain complete requests, without duplicates; some of the connections
+    /// may be gone.
     pub(crate) waiting: VecDeque<SessionKey>,
-    /// Connections whose call was answered, or whose responses were read by the peer: their next request is due. Empty
-    /// between inputs.
+    /// Connections whose call has been answered or whose peer has read its responses, so that their next request is
+    /// due. Empty between inputs.
     pub(crate) answered: VecDeque<SessionKey>,
 }
 
 impl WorkTurns {
-    /// Number of a connection's heads and bodies that may be answered on arrival. `done`: the work that the shard has
-    /// done.
+    /// Returns how many of a connection's heads and bodies may be answered on arrival. `done`: the work done by the
+    /// shard so far.
     pub(crate) fn visit(&mut self, done: u64, at: Moment) -> u32 {
         if self.at != at {
             (self.at, self.fresh, self.fresh_until) = (at, 0, done + work_units::RECEIVES);
@@ -321,32 +322,32 @@ impl WorkTurns {
         REQUESTS_PER_VISIT.min(FRESH_REQUESTS_PER_TURN.saturating_sub(self.fresh))
     }
 
-    /// Begins to answer waiting requests. `done`: the work that the shard has done.
+    /// Starts answering waiting requests. `done`: the work done by the shard so far.
     pub(crate) fn begin_tick(&mut self, done: u64) {
         self.until = done + work_units::TICK;
     }
 
-    /// Number of waiting connections.
+    /// Returns the number of waiting connections.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.len()
     }
 
-    /// Removes the connection that has waited longest.
+    /// Removes the connection that has been waiting longest.
     pub(crate) fn next_waiting(&mut self) -> Option<SessionKey> {
         self.waiting.pop_front()
     }
 
-    /// Number of heads and bodies answered since the start.
+    /// Returns the number of heads and bodies answered since startup.
     pub(crate) fn taken(&self) -> u64 {
         self.taken
     }
 
-    /// Whether the next request must wait, given the work that the shard has done.
+    /// Whether the next request must wait, given the work done by the shard so far.
     pub(crate) fn is_over(&self, done: u64) -> bool {
         done >= self.until
     }
 
-    /// Counts an answered head or body.
+    /// Counts a head or body that was answered.
     pub(crate) fn take(&mut self) {
         self.taken += 1;
     }
@@ -359,21 +360,21 @@ impl WorkTurns {
 // connections the one that holds most: with a 503 where a request is awaited, with its end otherwise. So an address
 // that holds less than an equal part of the budget is served, whatever others hold.
 
-/// Bytes held by connections, by address and connection.
+/// Bytes of requests held by connections, by address and connection.
 #[derive(Debug, Default)]
 struct RequestBytes {
     /// Bytes by client address.
     pub(crate) shares: Shares<Origin, SessionKey>,
     /// Total number of bytes.
     pub(crate) bytes: usize,
-    /// Bytes by connection, without connections that hold none.
+    /// Bytes by connection, not including connections that hold none.
     charges: BTreeMap<SessionKey, usize>,
-    /// Number of connections refused or closed to free memory for others' requests.
+    /// Number of connections refused or closed to free memory for other connections' requests.
     pub(crate) refused: u64,
 }
 
 impl RequestBytes {
-    /// Checks that the total and the shares match the charges. Returns the number of charges.
+    /// Checks that the total and the shares match the charges, and returns the number of charges.
     ///
     /// # Panics
     /// Panics if the total or the shares do not match.
@@ -400,7 +401,7 @@ pub(crate) struct Drain {
     over: bool,
 }
 
-/// Step of a drain: the table positions of the sessions it acts on, at most [`CLOSES_PER_TURN`] of each kind.
+/// A step of a drain: the table positions of the sessions it acts on, at most [`CLOSES_PER_TURN`] of each kind.
 #[derive(Debug)]
 pub(crate) struct DrainStep {
     /// Table positions of the sessions to send GO_AWAY to.
@@ -424,12 +425,12 @@ impl Drain {
         }
     }
 
-    /// When the next step is due.
+    /// Returns when the next step is due.
     pub(crate) fn next(&self) -> Option<Now> {
         (!self.over).then_some(self.next)
     }
 
-    /// The next step, if due, of a walk over this many table positions.
+    /// Returns the next step, if due, of a walk over this many table positions.
     pub(crate) fn step(&mut self, places: usize, now: Now) -> Option<DrainStep> {
         if self.over || self.next > now {
             return None;
@@ -455,14 +456,14 @@ impl Drain {
         Some(step)
     }
 
-    /// Ends the drain when its time is up, or earlier if `empty`. Returns true once.
+    /// Ends the drain when its time is up, or earlier if `empty`. Returns `true` exactly once.
     pub(crate) fn end(&mut self, empty: bool, now: Now) -> bool {
         let ends = !self.over && (empty || now >= self.ends);
         self.over |= ends;
         ends
     }
 
-    /// Number of `places` that a walk between two `quarters` of the span should have visited by `now`.
+    /// Returns how many of `places` a walk between two `quarters` of the drain's duration should have visited by `now`.
     fn share(&self, places: usize, quarters: (u64, u64), now: Now) -> usize {
         let span = self.ends.since(self.began).max(1);
         let (begin, end) = (span * quarters.0 / 4, (span * quarters.1 / 4).max(1));
@@ -471,25 +472,25 @@ impl Drain {
     }
 }
 
-/// Connections to be closed in the following turns, at most all open WebSockets, and the number that the current turn
-/// has closed.
+/// Connections to be closed in subsequent turns, at most all open WebSockets, and the number closed in the current
+/// turn.
 #[derive(Debug, Default)]
 struct Closings {
-    /// The time of the turn, the same for all its inputs.
+    /// The time of the turn, shared by all its inputs.
     at: Moment,
     /// Number of connections closed in the turn.
     closed: usize,
-    /// Open WebSockets with their close reason, masters first, so that reconnecting viewers find them.
+    /// Open WebSockets and their close reasons, masters first, so that reconnecting viewers find them.
     waiting: BTreeMap<(bool, SessionKey), EndReason>,
 }
 
 impl Closings {
-    /// Begins a turn.
+    /// Starts a new turn.
     fn begin_turn(&mut self, at: Moment) {
         (self.at, self.closed) = (at, 0);
     }
 
-    /// Whether the budget of the turn at `at` permits another close.
+    /// Whether another connection may be closed within the budget of the turn at `at`.
     pub(crate) fn has_room(&mut self, at: Moment) -> bool {
         if self.at != at {
             self.begin_turn(at);
@@ -497,17 +498,17 @@ impl Closings {
         self.closed < CLOSES_PER_TURN
     }
 
-    /// Counts a close in this turn.
+    /// Counts a connection closed in this turn.
     pub(crate) fn count(&mut self) {
         self.closed += 1;
     }
 
-    /// Queues a viewer's or a master's connection for closing, unless it is queued already.
+    /// Queues a viewer's or a master's connection for closing, unless it is already queued.
     pub(crate) fn wait(&mut self, is_viewer: bool, session: SessionKey, reason: EndReason) {
         self.waiting.entry((is_viewer, session)).or_insert(reason);
     }
 
-    /// Removes a connection that is no longer open.
+    /// Removes a connection that is no longer open from the queue.
     pub(crate) fn forget(&mut self, is_viewer: bool, session: SessionKey) {
         self.waiting.remove(&(is_viewer, session));
     }
@@ -517,7 +518,7 @@ impl Closings {
         !self.waiting.is_empty()
     }
 
-    /// The next connection to close, if the budget of the turn at `at` permits.
+    /// Returns the next connection to close, if the budget of the turn at `at` permits.
     pub(crate) fn next(&mut self, at: Moment) -> Option<(SessionKey, EndReason)> {
         if !self.has_room(at) {
             return None;
@@ -527,11 +528,11 @@ impl Closings {
         Some((session, reason))
     }
 
-    /// Queued sessions, and whether each is a viewer's.
+    /// Returns the queued sessions, and whether each is a viewer's.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = (bool, SessionKey)> {
         self.waiting.keys().copied()
     }
 }
 
-/// Time in milliseconds for the answers of pending calls to reach their callers.
+/// Time allowed for the answers of pending calls to reach their callers, in milliseconds.
 const LAST_CALL_MS: u64 = 500;

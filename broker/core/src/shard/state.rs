@@ -6,8 +6,8 @@ use crate::shard::directory::Directory;
 use crate::shard::gate::Gate;
 use crate::shard::sockets::Sockets;
 
-/// The state of a shard. A step that changes one or two parts borrows only these; a step that may change any borrows
-/// all.
+/// The state of a shard. A step that modifies one or two parts borrows only those; a step that may modify any part
+/// borrows them all.
 pub(crate) struct State {
     pub(crate) sockets: Sockets,
     pub(crate) directory: Directory,
@@ -18,7 +18,7 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// The parts, borrowed separately.
+    /// Returns the parts as separate borrows.
     #[inline(always)]
     pub(crate) fn parts(&mut self) -> (&mut Sockets, &mut Directory, &mut Context, &mut Gate) {
         (
@@ -29,7 +29,7 @@ impl State {
         )
     }
 
-    /// The interposer, and the parts that it observes.
+    /// Returns the interposer and the parts that it observes.
     pub(crate) fn interposed(
         &mut self,
     ) -> Option<(&mut Interposer, &mut Sockets, &mut Directory, &mut Context)> {

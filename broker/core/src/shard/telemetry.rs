@@ -1,5 +1,5 @@
-//! Counters and notes: the ledger of messages, log entries, durations, and the random ids shared by log entries and
-//! responses.
+//! Counters and notes: message accounting, log entries, durations, and the random ids that log entries and responses
+//! share.
 
 use crate::event::{
     AuthFailure, CONNECTION_ROLES, Counters, Exemplar, Exemplars, Histogram, Kind, Outcome,
@@ -16,24 +16,24 @@ use crate::work_units;
 use crate::{check::Check, record::Version};
 use codec::{signal::Role, whep::CALL_ID_BYTES};
 
-/// The telemetry of a shard. The shard's behaviour depends on nothing in it except gauges of bytes and the reserved
-/// audit entries.
+/// The telemetry of a shard. Apart from the byte gauges and the reserved audit entries, nothing here affects the
+/// shard's behaviour.
 ///
-/// Invariant: no message is lost or counted twice, and no gauge counts messages without their bytes.
+/// Invariant: no message is lost or counted twice, and gauges never count messages without their bytes.
 pub(crate) struct Telemetry {
     counters: Counters,
     journal: LimitedJournal,
-    /// Events of channels, for operators. Kept here because every step already has the telemetry.
+    /// Events of channels, for operators. Part of the telemetry because every step has access to that.
     recorder: Recorder,
-    /// Slow session set-ups.
+    /// Slow session setups.
     slow_setups: Exemplars,
-    /// Messages delivered in this turn whose latency has yet to be recorded.
+    /// Messages delivered in this turn whose latency has not been recorded yet.
     delivery_times: DeliveryTimes,
-    /// Number of frames received since the start.
+    /// Number of frames received since startup.
     frames: u64,
-    /// Counters by account; gauges are computed on request.
+    /// Counters by account; gauges are computed when requested.
     usage: UsageTable,
-    /// Generates the request ids of responses that are not refusals, and the versions of channels.
+    /// Generates the request ids of responses other than refusals, and the versions of channels.
     random: fastrand::Rng,
     refusal_ids: RefusalIds,
 }
@@ -58,13 +58,13 @@ impl Telemetry {
         }
     }
 
-    /// A new request id: a version 4 UUID from the shard's generator.
+    /// Generates a request id: a version 4 UUID from the shard's generator.
     pub(crate) fn request_id(&mut self) -> String {
         let bits = self.random.u128(..);
         printed(bits & !(0xf << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62)
     }
 
-    /// The request id of a refusal, which encodes the reason: see [`crate::refusal_id`].
+    /// Generates the request id of a refusal, which encodes the reason: see [`crate::refusal_id`].
     pub(crate) fn refusal_id(
         &mut self,
         check: Check,
@@ -75,43 +75,43 @@ impl Telemetry {
         printed(self.refusal_ids.next(check, purpose, status, at))
     }
 
-    /// A new version of a channel's record, from the shard's generator.
+    /// Generates a new version for a channel's record.
     pub(crate) fn version(&mut self) -> Version {
         Version::draw(&mut self.random)
     }
 }
 
 impl Telemetry {
-    /// The journal of this shard.
+    /// Returns this shard's journal.
     pub(crate) fn journal(&mut self) -> &mut LimitedJournal {
         &mut self.journal
     }
 
-    /// When the journal next has to write an entry by itself.
+    /// Returns when the journal next has to write an entry on its own.
     pub(crate) fn next_due(&self) -> Option<Now> {
         self.journal.next_due()
     }
 
-    /// The recorder, for writing a note.
+    /// Returns the flight recorder, for writing a note.
     #[inline]
     pub(crate) fn note(&mut self) -> &mut Recorder {
         &mut self.recorder
     }
 
-    /// The recorder, for reading its notes.
+    /// Returns the flight recorder, for reading its notes.
     pub(crate) fn recorder(&self) -> &Recorder {
         &self.recorder
     }
 }
 
 impl Telemetry {
-    /// Records the latency of a turn's deliveries once all its sends are complete, at `at`.
+    /// Records the latency of a turn's deliveries after all of its sends have completed, at `at`.
     pub(crate) fn flushed(&mut self, at: Moment) {
         self.delivery_times
             .record_all(at, &mut self.counters.delivery);
     }
 
-    /// All counters.
+    /// Returns all counters.
     pub(crate) fn counters(&self) -> Counters {
         Counters {
             log_suppressed: self.journal.suppressed(),
@@ -120,7 +120,7 @@ impl Telemetry {
         }
     }
 
-    /// Slow session set-ups, the last of each bucket.
+    /// Returns the slow session setups, the most recent in each bucket.
     pub(crate) fn slow_setups(&self) -> Exemplars {
         self.slow_setups
     }
@@ -184,7 +184,7 @@ impl Telemetry {
         self.counters.unaccepted(kind, reason);
     }
 
-    /// Counts messages that become pending: for an absent recipient, held by a fault, or as the offer of a pending
+    /// Counts messages that become pending: for an absent recipient, held back by a fault, or as the offer of a pending
     /// call.
     pub(crate) fn count_kept(&mut self, messages: usize) {
         self.counters.pending_messages += messages as u64;
@@ -201,14 +201,15 @@ impl Telemetry {
         self.count_ended(kind, outcome);
     }
 
-    /// Counts a message that occupies `bytes` in an outbox.
+    /// Counts a message that takes up `bytes` in an outbox.
     #[inline]
     pub(crate) fn count_queued(&mut self, bytes: usize) {
         self.counters.outbox_messages += 1;
         self.counters.outbox_bytes += bytes as u64;
     }
 
-    /// Counts a copy of a message that occupies `bytes` in an outbox. The message itself has its own outcome.
+    /// Counts a copy of a message that takes up `bytes` in an outbox. The outcome of the message itself is counted
+    /// separately.
     pub(crate) fn count_copy_queued(&mut self, bytes: usize) {
         self.counters.outbox_bytes += bytes as u64;
     }
@@ -218,8 +219,9 @@ impl Telemetry {
         self.counters.outbox_messages -= 1;
     }
 
-    /// Counts a message, a frame of `bytes`, whose last byte was sent to the kernel. Its bytes are subtracted by
-    /// [`Telemetry::unload`]. The offer of an Alexa call counts as delivered: the call keeps it for the next master.
+    /// Counts a message whose last byte was sent to the kernel; `bytes`: its frame's size. Its bytes are subtracted by
+    /// [`Telemetry::unload`]. The offer of an Alexa call counts as delivered, since the call keeps it for the next
+    /// master.
     #[inline]
     pub(crate) fn count_written(&mut self, launch: &mut DeliveryMark, bytes: usize, at: Moment) {
         if launch.counted {
@@ -245,7 +247,7 @@ impl Telemetry {
         self.count_proved(launch, Outcome::Delivered);
     }
 
-    /// Counts a message that was confirmed, or given up without proof.
+    /// Counts a message that was confirmed, or that was abandoned without confirmation.
     #[inline]
     pub(crate) fn count_proved(&mut self, launch: &DeliveryMark, outcome: Outcome) {
         if launch.counted {
@@ -260,7 +262,7 @@ impl Telemetry {
         self.counters.returned += 1;
     }
 
-    /// Counts messages that were confirmed after they had been taken back.
+    /// Counts messages that were confirmed only after they had been taken back.
     pub(crate) fn count_repeated(&mut self, messages: u32) {
         self.counters.repeated += u64::from(messages);
     }
@@ -293,7 +295,7 @@ impl Telemetry {
         *bytes = (*bytes + after as u64).saturating_sub(before as u64);
     }
 
-    /// Counts bytes other than messages (a response, a pong, a close frame) in an outbox.
+    /// Counts bytes in an outbox other than messages (a response, a pong, a close frame).
     #[inline]
     pub(crate) fn count_control_queued(&mut self, bytes: usize) {
         self.counters.control_bytes += bytes as u64;
@@ -307,23 +309,23 @@ impl Telemetry {
         counters.control_bytes = counters.control_bytes.saturating_sub(load.control as u64);
     }
 
-    /// Bytes of all pending messages.
+    /// Returns the number of bytes of all pending messages.
     pub(crate) fn pending_bytes(&self) -> u64 {
         self.counters.pending_bytes
     }
 
-    /// Bytes of messages in outboxes.
+    /// Returns the number of message bytes in outboxes.
     #[inline]
     pub(crate) fn outbox_bytes(&self) -> u64 {
         self.counters.outbox_bytes
     }
 
-    /// Bytes in outboxes that do not belong to messages.
+    /// Returns the number of bytes in outboxes that do not belong to messages.
     pub(crate) fn control_bytes(&self) -> u64 {
         self.counters.control_bytes
     }
 
-    /// Whether no bytes are queued in an outbox and no Alexa call is pending.
+    /// Whether no outbox contains any bytes and no Alexa call is pending.
     pub(crate) fn is_quiet(&self) -> bool {
         self.counters.waiting_calls == 0
             && self.counters.outbox_bytes == 0
@@ -355,13 +357,13 @@ impl Telemetry {
         }
     }
 
-    /// A new id for a player's call, from the shard's generator: letters and digits.
+    /// Generates an id for a player's call, made up of letters and digits.
     pub(crate) fn call_id(&mut self) -> String {
         let letters = std::iter::repeat_with(|| self.random.alphanumeric());
         letters.take(CALL_ID_BYTES).collect()
     }
 
-    /// Counts an account's answered call.
+    /// Counts a call of an account that was answered.
     pub(crate) fn count_call(&mut self, account: Account) {
         self.usage.of(Some(account)).calls += 1;
     }
@@ -371,7 +373,7 @@ impl Telemetry {
         self.usage.of(account).refusals += 1;
     }
 
-    /// The counters by account.
+    /// Returns the counters by account.
     pub(crate) fn usage(&self) -> &UsageTable {
         &self.usage
     }
@@ -386,19 +388,19 @@ impl Telemetry {
         self.counters.auth_failure(failure);
     }
 
-    /// Adds the number of steps that a policy evaluation took.
+    /// Adds the number of steps taken by a policy evaluation.
     pub(crate) fn count_policy_steps(&mut self, steps: u64) {
         self.counters.policy_steps += steps;
     }
 
-    /// Counts the end of a WebSocket connection to a channel of an account.
+    /// Counts the end of a WebSocket connection to an account's channel.
     pub(crate) fn count_connection_end(&mut self, account: Option<Account>, end: &ConnectionEnd) {
         self.usage.of(account).messages += u64::from(end.messages_in);
         self.counters.connection_end(end.reason);
         self.counters.sessions.ended(end);
     }
 
-    /// Counts a connection with this role that a newer one replaced.
+    /// Counts a connection with this role that was replaced by a newer one.
     pub(crate) fn count_superseded(&mut self, role: Role) {
         self.counters.sessions.superseded(role);
     }
@@ -409,7 +411,7 @@ impl Telemetry {
         self.frames += 1;
     }
 
-    /// Work for frames and policies since the start, in work units.
+    /// Returns the work done for frames and policies since startup, in work units.
     pub(crate) fn work(&self) -> u64 {
         self.frames * work_units::FRAME + self.counters.policy_steps * work_units::POLICY_STEP
     }
@@ -421,13 +423,13 @@ impl Telemetry {
 // turn. The first of a turn's sends is reported as late as the last. A message that was kept is not measured: the
 // absence of its recipient says nothing about the broker.
 
-/// Deliveries of one turn, grouped by acceptance time, as (time, count) pairs.
+/// Deliveries of one turn, grouped by acceptance time: (time, count) pairs.
 #[derive(Debug, Default)]
 struct DeliveryTimes(Vec<(u32, u64)>);
 
 impl DeliveryTimes {
-    /// Records the delivery of a message accepted at `accepted_us`. When the buffer is full, `at` is used as the
-    /// delivery time of all buffered messages.
+    /// Records the delivery of a message accepted at `accepted_us`. If the buffer is full, `at` is used as the delivery
+    /// time of all buffered messages.
     #[inline]
     pub(crate) fn record(&mut self, accepted_us: u32, at: Moment, into: &mut Histogram) {
         match self.0.last_mut() {
@@ -441,7 +443,7 @@ impl DeliveryTimes {
         }
     }
 
-    /// Records the buffered deliveries, all sent by `at`.
+    /// Records the buffered deliveries, all of which were sent by `at`.
     fn record_all(&mut self, at: Moment, into: &mut Histogram) {
         for (accepted_us, messages) in self.0.drain(..) {
             into.observe(u64::from(at.micros.wrapping_sub(accepted_us)), messages);
@@ -449,46 +451,45 @@ impl DeliveryTimes {
     }
 }
 
-/// Maximum number of distinct acceptance times among the deliveries of one turn: each costs 16 bytes of a permanent
-/// buffer.
+/// Maximum number of distinct acceptance times among a turn's deliveries; each takes up 16 bytes of a permanent buffer.
 const MOMENTS_MAX: usize = 64;
 
 // A copy of one shard's counters and gauges between two turns, and how shards add up.
 
-/// The metrics of one shard, which a scrape adds to those of all other shards.
+/// The metrics of one shard; a scrape returns the sum over all shards.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// Number of connections by [`ConnectionRole`](crate::event::ConnectionRole).
     pub connections: [u64; CONNECTION_ROLES],
     /// Number of channels, including those being created or deleted.
     pub channels: u64,
-    /// Number of channels whose deletion is not durable yet.
+    /// Number of channels whose deletion is not yet durable.
     pub deleting: u64,
-    /// Bytes of the channels' records: see `limits.record_bytes_total`.
+    /// Total bytes of the channels' records: see `limits.record_bytes_total`.
     pub record_bytes: u64,
-    /// Number of timer wheel entries: at most the number of sessions and channels together.
+    /// Number of timer wheel entries, at most the number of sessions and channels combined.
     pub timers: u64,
-    /// Number of channel records read for pages of ListSignalingChannels and of the inspector.
+    /// Number of channel records read for pages of ListSignalingChannels and the inspector.
     pub records_read: u64,
-    /// Number of queued Alexa calls of other shards whose end has not been acknowledged.
+    /// Number of Alexa calls queued by other shards whose end has not been acknowledged.
     pub call_places: u64,
     /// Number of devices waiting on the shard's channels.
     pub waiting_devices: u64,
-    /// Number of connections doubted because a message has been unconfirmed for too long.
+    /// Number of connections considered doubtful because a message has been unconfirmed for too long.
     pub doubtful: u64,
-    /// Number of requests that wait for an owner of their channel.
+    /// Number of requests waiting for an owner of their channel.
     pub parked: u64,
-    /// Bytes of requests and unread responses held by HTTP connections: see `limits.request_bytes`.
+    /// Bytes of requests and unread responses on HTTP connections: see `limits.request_bytes`.
     pub request_bytes: u64,
     /// Number of HTTP connections refused or closed because they held the most request bytes.
     pub requests_refused: u64,
-    /// Start of the recorder's notes, in microseconds since the start; `None` when nothing is recorded, and in the sum
-    /// of shards.
+    /// Time of the oldest note in the flight recorder, in microseconds since startup; `None` if recording is off, and
+    /// in the sum over shards.
     pub recorded_since_us: Option<u64>,
-    /// Slow session set-ups; empty in the sum of shards, since their numbers are specific to a shard.
+    /// Slow session setups; empty in the sum over shards, since session numbers are specific to a shard.
     pub slow_setups: Exemplars,
-    /// Gauges for each account of the credentials file, and for all other accounts together; empty if no signature is
-    /// required.
+    /// Gauges for each account in the credentials file, and for all other accounts combined; empty if signatures are
+    /// not required.
     pub accounts: UsageTable,
     /// All counters.
     pub counters: Counters,

@@ -1,13 +1,13 @@
-//! Deferred work of an input.
+//! The work deferred while processing an input.
 //!
-//! A step changes the parts that it takes. Work for other parts is deferred here: a WebSocket left its channel, a call
-//! was answered, or a channel's next deadline changed. Only the shard performs it (`todo_dispatch`), before the next
-//! step.
+//! A step modifies the parts that it borrows. Work for other parts is deferred here: a WebSocket left its channel, a
+//! call was answered, or a channel's next deadline changed. Only the shard performs it (`todo_dispatch`), before the
+//! next step.
 //!
-//! The list is a reused queue of small values; large ones are boxed. It stays empty for a relayed message. It is empty
-//! when a step begins, and never longer than [`STEPS_LEFT_MAX`], which debug builds check: work on many connections or
-//! channels is a single entry ([`Each`]), processed one item at a time. Connections that exceed one turn's limit are
-//! queued in the [`Sockets`](crate::shard::sockets::Sockets) until the next turn.
+//! The list is a reused queue of small values; large ones are boxed. Forwarding a message adds nothing to it. The list
+//! is empty when a step begins, and never longer than [`STEPS_LEFT_MAX`], which debug builds check: work on many
+//! connections or channels is a single entry ([`Each`]), processed one item at a time. Connections beyond the limit per
+//! turn are queued in the [`Sockets`](crate::shard::sockets::Sockets) until the next turn.
 
 use crate::channel::{Channel, Route, Towards};
 use crate::id::{CallRef, ChannelKey, Identity, SessionKey, Slot};
@@ -28,81 +28,81 @@ use std::vec::IntoIter;
 /// Work that a step defers to the shard.
 #[derive(Debug)]
 pub(crate) enum Todo {
-    /// A call's query for a channel of this shard: handled like one from another shard.
+    /// A call's query about a channel of this shard, handled like a query from another shard.
     Query(CallRef, Box<Query>),
     /// A list requested by a caller of this shard.
     List(CallRef, Box<PageQuestion>),
-    /// Begins queued lists, within the turn's budget.
+    /// Starts queued lists, within the turn's budget.
     BeginLists,
-    /// Sends the answer of a call to its caller's shard.
+    /// Sends a call's answer to the caller's shard.
     Answer(CallRef, Box<Answer>),
-    /// Removes the device that waited on this channel with this connection.
+    /// Removes the device that was waiting on this channel over this connection.
     PollOver(ChannelKey, SessionKey),
-    /// Sends the final answer of a pending Alexa call to its caller's shard.
+    /// Sends the final answer of a pending Alexa call to the caller's shard.
     OfferAnswer(CallRef, Box<Answer>),
-    /// Answers every pending Alexa call, because the process is shutting down.
+    /// Answers all pending Alexa calls, because the process is shutting down.
     FailCalls,
-    /// An Alexa call of another shard is now pending here.
+    /// An Alexa call from another shard is now pending on this one.
     OfferTaken(CallRef),
-    /// A call of this shard timed out.
+    /// A call on this shard timed out.
     Overdue(CallRef),
-    /// The caller of an Alexa call that is pending on this channel of this shard hung up.
+    /// The caller hung up on an Alexa call that is pending on this shard's channel.
     HungUp(CallRef, Box<Identity>),
     /// Closes an open WebSocket for this reason.
     Close(SessionKey, EndReason),
-    /// Closes an open WebSocket whose caller is no longer authorized, unless a new check permits it; likewise ends a
-    /// device's wait.
+    /// Closes an open WebSocket whose caller is no longer authorized, or ends such a device's wait, unless a new check
+    /// permits it.
     AskAgain(SessionKey),
-    /// A channel's tags changed: its connections whose policies read tags are rechecked, as is its waiting device.
+    /// A channel's tags changed: rechecks its waiting device, and its connections whose policies test tags.
     TagsChanged(ChannelKey),
-    /// An operation on many connections, calls or channels, one at a time.
+    /// An operation on many connections, calls or channels, performed one at a time.
     Each(Box<Each>),
     /// Logs a message that was not accepted.
     Unaccepted(Box<Declined>),
-    /// A WebSocket has left its channel, or lost its slot there.
+    /// A WebSocket has left its channel or lost its slot.
     Left(Box<Left>),
-    /// The connection of a WebSocket is gone.
+    /// A WebSocket's connection is gone.
     Gone(Box<Gone>),
-    /// The last bytes of these offers, given by their position in the order of acceptance, were sent to this
+    /// The last bytes of these offers, identified by their position in the order of acceptance, were sent to this
     /// connection.
     OffersDelivered(SessionKey, Vec<u64>),
-    /// Sends the master of a channel the offers of pending calls that it has not received.
+    /// Sends a channel's master the offers of pending calls that it has not yet received.
     GiveOffers(ChannelKey),
-    /// A connection that lost its slot has completed its partly sent message.
+    /// A connection that lost its slot has finished sending its partly sent message.
     Released(SessionKey),
-    /// Gives up unconfirmed messages of the largest account, because the limit is exceeded.
+    /// Abandons unconfirmed messages of the account with the most, because the limit is exceeded.
     MakeProofRoom,
-    /// Queries what the peer of this connection has acknowledged.
+    /// Queries what this connection's peer has acknowledged.
     Ask(SessionKey),
-    /// A master of this channel has confirmed, on this connection, the offers with these positions and frames.
+    /// A master of this channel has confirmed these offers, with their positions and frames, on this connection.
     OffersConfirmed(ChannelKey, SessionKey, Offers),
-    /// Repeats due offers that a former master did not answer.
+    /// Repeats the due offers that a former master did not answer.
     RepeatOffers(ChannelKey),
     /// The peer of this connection has shown signs of life.
     Confirmed(SessionKey),
-    /// The acknowledged bytes of this connection's peer are known.
+    /// The bytes acknowledged by this connection's peer are known.
     Told(SessionKey),
-    /// Resumes the delivery of a message on this route, after connections were closed for it.
+    /// Continues delivering a message on this route, after connections were closed for it.
     HandOn(Box<Deferred>, Route),
-    /// Delivers the pending messages of a role to its current connection.
+    /// Delivers a role's pending messages to its current connection.
     Deliver(ChannelKey, Role),
-    /// Rearms the timer of a channel, whose next deadline may have changed.
+    /// Rearms a channel's timer, because its next deadline may have changed.
     Arm(ChannelKey),
     /// A channel was removed from the tables.
     ChannelWent(Box<(ChannelKey, Channel)>),
-    /// The result of a change, which the store reported immediately.
+    /// The result of a change that the store reported immediately.
     Committed(ChannelKey, Result<(), StoreError>),
-    /// Processes changes of a channel that were queued after the previous one.
+    /// Processes changes to a channel that were queued after the previous one.
     ServeWaiting(ChannelKey, Box<WaitingQueries>),
-    /// Executes a slot order after the slot's former channels are gone.
+    /// Carries out a slot order once the slot's former channels are gone.
     Obey(Box<ShardOrder>),
-    /// Unpacks the messages of a parcel from this byte offset on into a slot.
+    /// Unpacks a parcel's messages, starting at this byte offset, into a slot.
     Unpack(Slot, Arc<[u8]>, usize),
     /// Work deferred by the interposer of `--dev`.
     Interposed(Box<Later>),
 }
 
-/// A WebSocket that has left its channel, or lost its slot there.
+/// A WebSocket that has left its channel or lost its slot.
 #[derive(Debug)]
 pub(crate) struct Left {
     /// The connection.
@@ -111,16 +111,16 @@ pub(crate) struct Left {
     pub(crate) channel: ChannelKey,
     /// Role in the channel.
     pub(crate) role: Role,
-    /// Details of the end, if the connection is no longer a member; a superseded connection remains a member, but is
-    /// silent.
+    /// Details of the departure, if the connection is no longer a member; a superseded connection remains a member but
+    /// receives nothing.
     pub(crate) end: Option<MemberEnd>,
-    /// Time from which waits for the connection's peer are measured.
+    /// When waiting for the connection's peer begins.
     pub(crate) from: Now,
-    /// Messages not sent to the connection; `None` if they were taken back earlier.
+    /// Messages that were not sent to the connection; `None` if they were taken back earlier.
     pub(crate) returned: Option<Returned>,
 }
 
-/// The end of a channel member, for the recorder.
+/// The departure of a channel member, for the flight recorder.
 #[derive(Debug)]
 pub(crate) struct MemberEnd {
     /// Address of the peer.
@@ -131,18 +131,18 @@ pub(crate) struct MemberEnd {
     pub(crate) spoke: bool,
     /// Whether the client has sent any frame.
     pub(crate) heard: bool,
-    /// Why the connection ends.
+    /// Why the connection is ending.
     pub(crate) reason: EndReason,
 }
 
-/// Messages returned from a connection.
+/// Messages taken back from a connection.
 #[derive(Debug, Default)]
 pub(crate) struct Returned {
-    /// Messages of which no byte was sent.
+    /// Messages of which no bytes were sent.
     pub(crate) unsent: Vec<Unsent>,
     /// Deadline for completing a partly sent message, if there is one.
     pub(crate) begun: Option<Now>,
-    /// Whether unconfirmed messages remain.
+    /// Whether there are still unconfirmed messages.
     pub(crate) unconfirmed: bool,
 }
 
@@ -159,15 +159,15 @@ pub(crate) struct Gone {
     pub(crate) peer: Peer,
     /// Statistics of the connection for the log entry.
     pub(crate) tally: Option<Tally>,
-    /// When the last bytes were received, if the connection was open until now.
+    /// When the last bytes were received, if the connection was still open.
     pub(crate) last_frame: Option<Now>,
     /// Why the connection ended.
     pub(crate) reason: EndReason,
-    /// The policy that refuses a connection which is no longer authorized.
+    /// The policy that denies access to a connection that is no longer authorized.
     pub(crate) refused_by: Option<Box<str>>,
-    /// Messages that were not sent, or not confirmed.
+    /// Messages that were not sent or not confirmed.
     pub(crate) unsent: Vec<Unsent>,
-    /// Number of sent messages that were taken back, now or earlier.
+    /// Number of sent messages that have been taken back, now or earlier.
     pub(crate) returned: u32,
 }
 
@@ -179,33 +179,32 @@ pub(crate) struct Declined {
     pub(crate) kind: Kind,
     pub(crate) towards: Towards,
     pub(crate) reason: Unaccepted,
-    /// Length of the message's frame towards the recipient; for an overlong message, length of the payload or text.
+    /// Length of the message's frame as sent to the recipient, or of the payload or text if the message is too long.
     pub(crate) bytes: usize,
-    /// Maximum length if the message is too long; otherwise 0.
+    /// Maximum length, if the message is too long; otherwise 0.
     pub(crate) most: usize,
 }
 
-/// A message whose delivery continues after the step, because connections were closed for it.
+/// A message whose delivery continues after the current step, because connections were closed for it.
 #[derive(Debug)]
 pub(crate) struct Deferred {
     /// The connection that sent the message.
     pub(crate) from: SessionKey,
     /// The channel of the message.
     pub(crate) channel: ChannelKey,
-    /// The viewer that sent the message; `None` for the master.
+    /// The viewer that sent the message; `None` for a master.
     pub(crate) sender: Option<Box<str>>,
     /// See [`DeliveryMark`].
     pub(crate) launch: DeliveryMark,
-    /// Payload, base64-encoded.
+    /// The payload, base64-encoded.
     pub(crate) payload: Box<[u8]>,
-    /// The viewer that the message is for; empty for the master.
+    /// The viewer that the message is addressed to; empty for the master.
     pub(crate) recipient: Box<str>,
     /// The sender's id for the message.
     pub(crate) correlation_id: Option<Box<str>>,
 }
 
-/// The work that steps deferred, oldest first, and the answers that wait for the end of the input. Empty between
-/// inputs.
+/// The work deferred by steps, oldest first, and the answers to process at the end of the input. Empty between inputs.
 #[derive(Debug, Default)]
 pub(crate) struct TodoList {
     steps: VecDeque<Todo>,
@@ -218,19 +217,19 @@ impl TodoList {
         self.steps.push_back(todo);
     }
 
-    /// Sends an answer to its caller.
+    /// Sends an answer to the caller.
     pub(crate) fn answer(&mut self, caller: CallRef, answer: impl Into<Answer>) {
         self.push(Todo::Answer(caller, Box::new(answer.into())));
     }
 
-    /// Defers an operation on several items, performed one at a time.
+    /// Defers an operation on several items, to be performed one at a time.
     pub(crate) fn each(&mut self, each: Each) {
         if !each.is_empty() {
             self.push(Todo::Each(Box::new(each)));
         }
     }
 
-    /// Records that the last byte of a call's offer was sent to this connection: one entry for all offers of a send.
+    /// Records that the last byte of a call's offer was sent to this connection. All offers of one send share an entry.
     pub(crate) fn offer_delivered(&mut self, master: SessionKey, order: u64) {
         if let Some(Todo::OffersDelivered(same, orders)) = self.steps.back_mut()
             && *same == master
@@ -241,47 +240,48 @@ impl TodoList {
         }
     }
 
-    /// Queues an answer whose caller is connected to this shard: it is processed at the end of the input, before the
-    /// requests pipelined after the call.
+    /// Queues an answer whose caller is connected to this shard. The answer is processed at the end of the input,
+    /// before any requests pipelined after the call.
     pub(crate) fn take_later(&mut self, caller: CallRef, answer: Box<Answer>) {
         self.answers.push_back((caller, answer));
     }
 
-    /// The next answer for a caller of this shard.
+    /// Takes the next answer for a caller on this shard.
     pub(crate) fn pop_answer(&mut self) -> Option<(CallRef, Box<Answer>)> {
         self.answers.pop_front()
     }
 
-    /// The next item of work.
+    /// Takes the next item of work.
     pub(crate) fn pop(&mut self) -> Option<Todo> {
         self.invariants();
         self.steps.pop_front()
     }
 
-    /// Whether no work is left before the next step.
+    /// Whether there is no more work before the next step.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }
 
-    /// Whether no work is left before the next input, including answers.
+    /// Whether there is no more work before the next input, including answers.
     #[inline]
     pub(crate) fn is_done(&self) -> bool {
         self.steps.is_empty() && self.answers.is_empty()
     }
 
-    /// Number of queued items.
+    /// Returns the number of queued items.
     pub(crate) fn len(&self) -> usize {
         self.steps.len()
     }
 
-    /// Moves the items queued after the first `before` ones to the front, since they belong to the item just processed.
+    /// Moves the items queued after the first `before` items to the front, since they result from the item just
+    /// processed.
     pub(crate) fn newest_first(&mut self, before: usize) {
         let newest = self.steps.len().saturating_sub(before);
         self.steps.rotate_right(newest);
     }
 
-    /// Checks that no step has deferred more than the limit.
+    /// Checks that no step has deferred more items than the limit.
     #[inline]
     fn invariants(&self) {
         let (steps, answers) = (self.steps.len(), self.answers.len());
@@ -292,7 +292,7 @@ impl TodoList {
         debug_assert!(answers <= ANSWERS_PER_INPUT_MAX, "{answers} answers wait");
     }
 
-    /// Releases memory after many answers.
+    /// Releases memory after a large number of answers.
     pub(crate) fn shrink(&mut self) {
         if self.answers.capacity() > STEPS_LEFT_MAX {
             self.answers.shrink_to(STEPS_LEFT_MAX);
@@ -304,21 +304,20 @@ const _: () = assert!(size_of::<Todo>() <= 48);
 
 // Many connections, calls or channels to which the same is done.
 
-/// An operation performed on many items, one at a time: work deferred by one item precedes the next item.
+/// An operation on many items, performed one at a time. Work deferred for one item is done before the next item.
 #[derive(Debug)]
 pub(crate) enum Each {
-    /// Closes open WebSockets for this reason: as many as one turn permits, and the remaining ones in the following
-    /// turns.
+    /// Closes open WebSockets for this reason: as many as permitted in one turn, and the rest in subsequent turns.
     Close(IntoIter<SessionKey>, EndReason),
-    /// Aborts connections, for this reason unless they already have one.
+    /// Aborts connections, for this reason unless one is already set.
     Abort(IntoIter<SessionKey>, Option<EndReason>),
     /// Queries what the peers of these connections have acknowledged.
     Ask(IntoIter<SessionKey>),
-    /// Answers the pending calls of these channels, because the process is shutting down.
+    /// Answers the pending calls of these channels because the process is shutting down.
     FailCalls(IntoIter<ChannelKey>),
-    /// Ends the calls and connections of these channels, because their slot may move.
+    /// Ends the calls and connections of these channels because their slot may move.
     Still(IntoIter<ChannelKey>),
-    /// Drops channels whose slot moves.
+    /// Drops these channels because their slot is moving.
     Drop(IntoIter<ChannelKey>),
 }
 
@@ -328,12 +327,12 @@ impl Each {
         Self::Close(sessions.into_iter(), reason)
     }
 
-    /// Aborts connections, for this reason unless they already have one.
+    /// Aborts connections, for this reason unless one is already set.
     pub(crate) fn abort(sessions: Vec<SessionKey>, reason: Option<EndReason>) -> Self {
         Self::Abort(sessions.into_iter(), reason)
     }
 
-    /// Whether no item is left.
+    /// Whether there are no more items.
     pub(crate) fn is_empty(&self) -> bool {
         match self {
             Self::Close(sessions, _) | Self::Abort(sessions, _) | Self::Ask(sessions) => {

@@ -1,4 +1,4 @@
-//! The dispatch of deferred work, in a single `match`.
+//! Dispatches deferred work, in a single `match`.
 
 use crate::id::{CallRef, ChannelKey, SessionKey, ShardId};
 use crate::shard::calls::letters::{Answer, Letter, WaitingQueries};
@@ -12,10 +12,10 @@ use crate::shard::{Shard, dev, disconnect, recheck};
 use crate::{journal::EndReason, session::Session};
 
 impl Shard {
-    /// Performs deferred work, including what results from it; then delivers answers to their callers, and begins the
-    /// requests that waited for them.
+    /// Performs deferred work, including any that results from it, then delivers answers to their callers and starts
+    /// the requests that were waiting for them.
     ///
-    /// A relayed message defers nothing, so that only a few checks remain, inlined into its path.
+    /// Forwarding a message defers nothing, so that only a few checks remain, which are inlined into its path.
     #[inline(always)]
     pub(crate) fn work_off(&mut self) {
         let nothing = self.state.cx.todo.is_done()
@@ -107,7 +107,7 @@ impl Shard {
         }
     }
 
-    /// Notifies the caller's shard that its Alexa call is pending on this shard.
+    /// Notifies the caller's shard that its Alexa call is pending on this one.
     fn offer_taken(&mut self, caller: CallRef) {
         let (sockets, directory, ..) = self.state.parts();
         let letter = Letter::CallTaken(directory.shard(), caller);
@@ -122,8 +122,8 @@ impl Shard {
         }
     }
 
-    /// Routes an answer to its caller: directly if the caller is on this shard, otherwise as the message that `letter`
-    /// creates.
+    /// Routes an answer to its caller: directly if the caller is on this shard, otherwise as the message created by
+    /// `letter`.
     fn answer(
         &mut self,
         caller: CallRef,
@@ -149,7 +149,7 @@ impl Shard {
         }
     }
 
-    /// Performs an operation on its next item; the remaining items follow afterwards.
+    /// Performs an operation on its next item; the remaining items follow later.
     fn next_of(&mut self, mut each: Box<Each>) {
         let (sockets, directory, cx, ..) = self.state.parts();
         match &mut *each {
@@ -195,14 +195,15 @@ impl Shard {
         }
     }
 
-    /// Rechecks a channel's connections and waiting device after its tags changed.
+    /// Rechecks a channel's connections and waiting device after its tags have changed.
     fn tags_changed(&mut self, channel: ChannelKey) {
         let (sockets, directory, cx, _) = self.state.parts();
         recheck::tags_changed(sockets, directory.members(channel), cx.at);
         wake::rules_changed(sockets, directory.polls().of(channel).into_iter(), cx.at);
     }
 
-    /// Closes an open WebSocket or ends a device's wait that is no longer authorized, unless a new check permits it.
+    /// Closes an open WebSocket, or ends a device's wait, whose caller is no longer authorized, unless a new check
+    /// permits it.
     fn ask_again(&mut self, session: SessionKey) {
         let forbids = recheck::refuses(&mut self.state, session);
         let (sockets, directory, cx, gate) = self.state.parts();
@@ -213,8 +214,8 @@ impl Shard {
         }
     }
 
-    /// Handles a WebSocket that has left its channel, or lost its slot there. The connection that it superseded may
-    /// regain the slot.
+    /// Handles a WebSocket that has left its channel or lost its slot. The connection that it had superseded may regain
+    /// the slot.
     fn left(&mut self, left: Left) {
         let (sockets, directory, cx, ..) = self.state.parts();
         if let Some(returning) = directory.left(cx, &left)
@@ -240,7 +241,7 @@ impl Shard {
         self.state.directory.rest(left.channel);
     }
 
-    /// Handles a WebSocket whose connection is gone.
+    /// Handles a WebSocket connection that is gone.
     fn gone(&mut self, mut gone: Gone) {
         let State { directory, cx, .. } = &mut self.state;
         directory.gone(cx, &mut gone);
@@ -259,7 +260,7 @@ impl Shard {
         self.state.directory.connection_went(channel);
     }
 
-    /// Handles a connection that lost its slot and has completed its partly sent message.
+    /// Handles a connection that lost its slot and has finished sending its partly sent message.
     fn released(&mut self, by: SessionKey) {
         let (sockets, directory, cx, ..) = self.state.parts();
         let Some(session) = sockets.session(by) else {
@@ -277,7 +278,7 @@ impl Shard {
         }
     }
 
-    /// Begins the next change that was queued after the previous one.
+    /// Starts the next change that was queued after the previous one.
     fn serve_waiting(&mut self, channel: ChannelKey, mut waiting: Box<WaitingQueries>) {
         if let Some((caller, query)) = self.state.directory.next_waiting(&mut waiting) {
             home::serve(&mut self.state, caller, *query);

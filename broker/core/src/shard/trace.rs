@@ -1,8 +1,8 @@
-//! The recorder's notes of one channel, for operators: read backwards, a bounded number of notes per step.
+//! The flight recorder's notes on one channel, for operators. Notes are read backwards, a bounded number per step.
 //!
-//! A step returns events, newest first, and where the next step begins. Names of connections that left are stored with
-//! the note of their departure, which is the first note about them when reading backwards; connected peers are listed
-//! by the first step.
+//! A step returns events, newest first, and where the next step continues. The name of a connection that has left is
+//! stored with the note of its departure, which is the first note about it when reading backwards; connected peers are
+//! listed by the first step.
 
 use crate::channel::{AwaitedMaster, Channel, Life, Towards};
 use crate::id::{ChannelKey, Identity, SessionKey};
@@ -20,10 +20,10 @@ use codec::signal::{Action, Role};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU64;
 
-/// Where a step begins.
+/// Where a step continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TracePlace {
-    /// The channel, as resolved by the first step: a channel recreated later under its name is a different one.
+    /// The channel, as resolved by the first step: a channel recreated later with the same name is a different one.
     channel: ChannelKey,
     /// The serial number after the first note to read. Kept separately so that the enum of queries does not grow, since
     /// it determines the size of every message between shards.
@@ -33,18 +33,18 @@ pub struct TracePlace {
 /// A step of a trace.
 #[derive(Clone, Debug)]
 pub struct TraceStep {
-    /// Time of reading: wall clock time, and microseconds since the start.
+    /// Time of reading: wall clock time, and microseconds since startup.
     pub read: (Wall, u64),
-    /// Start of the available notes, in microseconds since the start; `None` when nothing is recorded.
+    /// Time of the oldest available note, in microseconds since startup; `None` if recording is off.
     pub since_us: Option<u64>,
-    /// Time in milliseconds that a master must be open before it gets the offers that a former one received and did not
-    /// answer; `None` if offers are not repeated.
+    /// Time in milliseconds for which a master must be open before it is sent the offers that a former master received
+    /// but did not answer; `None` if offers are not repeated.
     pub repeats_after_ms: Option<u64>,
-    /// The connected peers, including superseded connections; only in the first step.
+    /// The connected peers, including superseded connections; set only by the first step.
     pub connected: Vec<TracePeer>,
     /// The events, newest first.
     pub events: Vec<TraceEvent>,
-    /// Where the next step begins, if there is more to read.
+    /// Where the next step continues, if there is more to read.
     pub next: Option<TracePlace>,
 }
 
@@ -53,31 +53,31 @@ pub struct TraceStep {
 pub struct TracePeer {
     /// The connection's key.
     pub session: SessionKey,
-    /// A viewer's client id; `None` for a master.
+    /// The client id of a viewer; `None` for a master.
     pub client_id: Option<Box<str>>,
-    /// The hash that replaces the client id where no connection is named: see [`TraceKind::Message`].
+    /// The hash that replaces the client id in events that do not identify a connection: see [`TraceKind::Message`].
     pub mark: Option<u64>,
     /// The peer's address.
     pub remote: SocketAddr,
-    /// The mark that replaces it in [`TraceKind::ApiCall`].
+    /// The hash that replaces the address in [`TraceKind::ApiCall`].
     pub address: u64,
-    /// When the connection was admitted, in microseconds since the start, with millisecond precision.
+    /// When the connection was admitted, in microseconds since startup, with millisecond precision.
     pub opened_us: u64,
     /// Whether a message sent long ago is still unconfirmed; unknown for a closed connection.
     pub unconfirmed: bool,
-    /// Whether delivery is proved by TCP, that is by the host that terminates the connection. Unknown for a closed
+    /// Whether delivery is confirmed by TCP, that is, by the host that terminates the connection. Unknown for a closed
     /// connection.
     pub by_tcp: bool,
-    /// For a viewer with an offer that a master received and did not answer: the master to which the offer is repeated.
+    /// For a viewer with an offer that a master received but did not answer, the master to which the offer is repeated.
     pub offer: Option<AwaitedMaster>,
 }
 
 /// An event in a trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceEvent {
-    /// Serial number of the event's note on this shard: unique, and increasing in the order of events.
+    /// Serial number of the event's note on this shard; unique and increasing in the order of events.
     pub serial: u64,
-    /// Time of the event, in microseconds since the start.
+    /// Time of the event, in microseconds since startup.
     pub at_us: u64,
     /// The kind of event.
     pub kind: TraceKind,
@@ -86,71 +86,72 @@ pub struct TraceEvent {
 /// The kinds of events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TraceKind {
-    /// A connection was admitted; the last value is the source of its role.
+    /// A connection was admitted; the last value indicates how its role was determined.
     Joined(SessionKey, Role, RoleBy),
-    /// A connection left the channel, with its peer's details.
+    /// A connection left the channel; contains the peer's details.
     Left(Box<TracePeer>, Option<EndReason>),
-    /// A connection lost its slot to the second one; the flag is true if the second one's request named no role.
+    /// The first connection lost its slot to the second; the flag is true if the second one's request named no role.
     Superseded(SessionKey, SessionKey, bool),
     /// GO_AWAY was sent to the connection.
     ToldToGo(SessionKey),
-    /// A call of the API was answered, of no connection yet.
+    /// An API call that precedes a connection was answered.
     ApiCall {
-        /// The operation: one that clients call before they connect.
+        /// The operation: one of those that clients call before they connect.
         operation: Operation,
-        /// The role that it names.
+        /// The role named in the call.
         role: Option<Role>,
-        /// The mark of its caller's address.
+        /// The hash of the caller's address.
         address: u64,
-        /// The mark of the client id that it names.
+        /// The hash of the client id named in the call.
         client: Option<u64>,
     },
     /// A message event.
     Message {
-        /// Action; `None` for a malformed message.
+        /// The action, or `None` for a malformed message.
         action: Option<Action>,
         /// Direction of the message.
         towards: Towards,
-        /// Passage of the message at this event.
+        /// Event in the life of the message.
         passage: Passage,
-        /// Length of the message's frame towards the recipient; 0 if there is none. For an overlong payload, length of
-        /// the payload.
+        /// Length of the message's frame as sent to the recipient, or 0 if there is none. If the payload is too long,
+        /// its length.
         bytes: usize,
         /// Maximum payload length if the payload is too long; otherwise 0.
         most: usize,
         /// Number of candidates in an offer or answer, if it was parsed.
         candidates: Option<usize>,
-        /// The connection that sent the message, for an incoming one.
+        /// The connection that sent an incoming message.
         from: Option<SessionKey>,
-        /// The connection that received the message, or had it queued.
+        /// The connection that received the message or whose outbox held it.
         to: Option<SessionKey>,
-        /// Hash of the client id at the other end, if no connection of that viewer is named.
+        /// Hash of the client id of the viewer that the message is from or to, if no connection of that viewer is
+        /// given.
         mark: Option<u64>,
-        /// The client id addressed by a master.
+        /// The client id that a master addressed.
         viewer: Option<Box<str>>,
     },
 }
 
-/// Selects a part of a channel's notes.
+/// Selects the part of a channel's notes to read.
 pub(crate) struct TraceQuestion {
     pub(crate) identity: Identity,
-    /// Where an earlier step ended; `None` for the newest notes.
+    /// Where an earlier step ended, or `None` to start with the newest notes.
     pub(crate) from: Option<TracePlace>,
-    /// Maximum number of notes that one step reads.
+    /// Maximum number of notes read in one step.
     pub(crate) limit: usize,
 }
 
 /// Selects the notes to erase.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Forget {
-    /// Notes of connections with this client id or address, and of messages for this client id.
+    /// Notes on connections with this client id or address, and on messages for this client id.
     Named(Box<str>),
-    /// Notes from before this time.
+    /// Notes older than this time.
     Before(Wall),
 }
 
-/// Erases the selected notes in one step; for a name, backwards from a position. Returns the number of events erased,
-/// and where the next step begins, if any notes are left to check.
+/// Erases the selected notes, one step at a time; when selecting by name, continues backwards from a position. Returns
+/// the number of events erased, and where the next step continues, if there are notes left to check.
 pub(crate) fn forget(
     recorder: &mut Recorder,
     forget: &Forget,
@@ -188,7 +189,7 @@ pub(crate) fn forget(
     (erased, NonZeroU64::new(serial))
 }
 
-/// Erases notes from before this time. A note without a time belongs to the next note that has one.
+/// Erases notes older than this time. A note without a time belongs to the next note that has one.
 fn forget_old(recorder: &mut Recorder, least_us: u64) -> (u64, Option<NonZeroU64>) {
     let (mut erased, first) = (0, recorder.oldest());
     let mut kept_from = first;
@@ -239,7 +240,7 @@ fn is_about(recorder: &Recorder, kind: &TraceKind, text: &str) -> bool {
     }
 }
 
-/// Reads one step of a channel's notes; `None` when the channel is not homed here.
+/// Reads a channel's notes for one step; `None` if the channel is not homed on this shard.
 pub(crate) fn step(shard: &State, wanted: &TraceQuestion) -> Option<TraceStep> {
     let State {
         sockets,
@@ -281,8 +282,8 @@ pub(crate) fn step(shard: &State, wanted: &TraceQuestion) -> Option<TraceStep> {
     })
 }
 
-/// Start of the available notes: the process start, until the first note is overwritten; `None` when nothing is
-/// recorded.
+/// Returns the time of the oldest available note, which is process startup until the first note is overwritten; `None`
+/// if recording is off.
 pub(crate) fn since(recorder: &Recorder) -> Option<u64> {
     let oldest = recorder.oldest();
     if !recorder.is_on() || oldest == 0 {
@@ -294,8 +295,8 @@ pub(crate) fn since(recorder: &Recorder) -> Option<u64> {
     Some(timed.next().map_or(0, |[first, ..]| first & LOW))
 }
 
-/// The channel and client id of a connection that left, if that is found within one step's notes before a position;
-/// otherwise where the step ended.
+/// Looks for the channel and client id of a connection that has left, among one step's notes before a position. If they
+/// are not found, returns where the step ended.
 pub(crate) fn left(
     recorder: &Recorder,
     session: SessionKey,
@@ -322,8 +323,8 @@ pub(crate) fn left(
     Err(serial)
 }
 
-/// Time in milliseconds after which a message no longer counts as in transit: its acknowledgement has been queried once
-/// by then.
+/// Time in milliseconds after which a message no longer counts as in transit. By then, its acknowledgement has been
+/// queried once.
 const UNCONFIRMED_MS: u64 = 2 * ASK_AFTER_MS;
 
 fn connected(shard: &State, channel: &Channel) -> Vec<TracePeer> {
@@ -352,7 +353,7 @@ fn connected(shard: &State, channel: &Channel) -> Vec<TracePeer> {
     peers.collect()
 }
 
-/// Up to `limit` events from a position on, and where the step ended.
+/// Returns up to `limit` events before a position, and where the step ended.
 fn notes(recorder: &Recorder, key: ChannelKey, before: u64, most: usize) -> (Vec<TraceEvent>, u64) {
     let mut events = Vec::new();
     let mut serial = before;
@@ -380,7 +381,7 @@ fn notes(recorder: &Recorder, key: ChannelKey, before: u64, most: usize) -> (Vec
     (events, serial)
 }
 
-/// The event of a note; `None` for a note that belongs to another.
+/// Decodes the event of a note; `None` for a note that belongs to another.
 fn event(recorder: &Recorder, serial: u64, note: Words) -> Option<TraceKind> {
     let [first, channel, who, whom] = note;
     let [_, detail] = upper(channel);
@@ -449,7 +450,7 @@ fn event(recorder: &Recorder, serial: u64, note: Words) -> Option<TraceKind> {
     })
 }
 
-/// Whether a message with this passage came from a connection and was forwarded to no other.
+/// Whether a message with this passage came from a connection but was not forwarded to another one.
 fn came(passage: Passage) -> bool {
     matches!(
         passage,
@@ -464,7 +465,7 @@ fn came(passage: Passage) -> bool {
     )
 }
 
-/// See [`Tag::ApiCall`].
+/// Decodes a [`Tag::ApiCall`] note.
 fn api_call(detail: u8, address: u64, client: u64) -> Option<TraceKind> {
     Some(TraceKind::ApiCall {
         operation: *NOTED_CALLS.get(usize::from(detail & 3))?,
@@ -478,7 +479,7 @@ fn api_call(detail: u8, address: u64, client: u64) -> Option<TraceKind> {
     })
 }
 
-/// See [`Tag::Joined`].
+/// Decodes a [`Tag::Joined`] note.
 fn joined(session: SessionKey, detail: u8) -> Option<TraceKind> {
     let by = RoleBy::ALL.get(usize::from(detail >> 1))?;
     let role = match detail & 1 {
@@ -488,7 +489,7 @@ fn joined(session: SessionKey, detail: u8) -> Option<TraceKind> {
     Some(TraceKind::Joined(session, role, *by))
 }
 
-/// The name in the notes before a serial number; `None` when part of it was overwritten.
+/// Reads the name from the notes before a serial number; `None` if part of it has been overwritten.
 fn name(recorder: &Recorder, before: u64, bytes: usize) -> Option<Box<str>> {
     let first = before.checked_sub(bytes.div_ceil(NAME_BYTES) as u64)?;
     let mut text = Vec::with_capacity(bytes);
@@ -515,7 +516,7 @@ fn address([first, channel, low, high]: Words) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, u16::try_from(first).ok()?))
 }
 
-/// The tag and detail in a note's channel word.
+/// Extracts the tag and detail from a note's channel word.
 fn upper(channel: u64) -> [u8; 2] {
     let [.., tag, detail] = channel.to_le_bytes();
     [tag, detail]

@@ -1,34 +1,34 @@
-//! The usage of each account: connections, calls, messages, refusals, and pending bytes.
+//! Usage per account: connections, calls, messages, refusals, and pending bytes.
 //!
-//! Calls and refusals are counted when they are answered, messages of a connection when it ends, since the account is
-//! available at that point. Message counts of open connections stay with the connections, and are summed on request, in
-//! steps. So the path of a message needs no account.
+//! Calls and refusals are counted when they are answered, and a connection's messages when it ends, since the account
+//! is known at that point. Message counts of open connections are kept with the connections and added up on request, in
+//! steps, so that forwarding a message does not need the account.
 
 use crate::id::Account;
 use crate::limits::USAGE_ACCOUNTS_MAX;
 use std::collections::BTreeMap;
 
-/// The usage of one account. Everything except the gauges is counted from the start of the process.
+/// The usage of one account. All values except gauges are counted from process startup.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Gauge: admitted WebSocket connections.
+    /// Gauge: number of admitted WebSocket connections.
     pub connections: u64,
-    /// Number of answered calls, including refused ones.
+    /// Number of calls answered, including those refused.
     pub calls: u64,
-    /// Number of messages sent by the account's connections, including refused ones.
+    /// Number of messages sent by the account's connections, including those refused.
     pub messages: u64,
-    /// Number of refused requests whose caller is known.
+    /// Number of refused requests whose caller was known.
     pub refusals: u64,
-    /// Gauge: bytes of messages pending for absent recipients.
+    /// Gauge: number of bytes of messages pending for absent recipients.
     pub queued_bytes: u64,
 }
 
-/// Usage by account; `None` stands for callers without a known account, and for accounts beyond the table's capacity.
+/// Usage by account; `None` stands for callers without a known account and for accounts beyond the table's capacity.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UsageTable(BTreeMap<Option<Account>, Usage>);
 
 impl UsageTable {
-    /// The usage of an account, mutable.
+    /// Returns the usage of an account mutably.
     pub fn of(&mut self, account: Option<Account>) -> &mut Usage {
         let is_listed = self.0.len() < USAGE_ACCOUNTS_MAX || self.0.contains_key(&account);
         self.0.entry(account.filter(|_| is_listed)).or_default()
@@ -46,7 +46,7 @@ impl UsageTable {
         }
     }
 
-    /// The usage of each account, sorted by account; the entry without an account comes first.
+    /// Returns the usage per account, sorted by account; the entry without an account comes first.
     pub fn rows(&self) -> impl Iterator<Item = (Option<Account>, Usage)> {
         self.0.iter().map(|(account, usage)| (*account, *usage))
     }

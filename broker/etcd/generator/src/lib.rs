@@ -1,1 +1,1 @@
-//! Separate crate, so that the generator is built only for its one test, `tests/generated.rs`.
+//! A separate crate, so that the generator is built only for its test, `tests/generated.rs`.

@@ -1,5 +1,5 @@
-//! A connection of the node to etcd, of which there are two: connection attempts, and reporting of faults. Also faults
-//! of messages from other nodes.
+//! A connection from the node to etcd (there are two): opening it, and reporting its faults. Also reports faults in
+//! messages from other nodes.
 
 use crate::driver::event::{Event, TaskEvents, TaskOutcome, Which};
 use crate::limits::{NOTE_EVERY, RETRY, RETRY_MAX};
@@ -20,9 +20,9 @@ use tracing::{info, warn};
 pub(crate) struct EtcdConnection {
     which: Which,
     options: Arc<Options>,
-    /// The current member, or the next to try.
+    /// The current member, or the next one to try.
     member: usize,
-    /// Number of the connection, which identifies events of earlier ones.
+    /// Number of the connection, by which events of earlier connections are recognised.
     generation: u32,
     state: State,
     /// Number of consecutive failed attempts.
@@ -39,7 +39,7 @@ enum State {
 }
 
 impl EtcdConnection {
-    /// Creates an unconnected state; `first` is the member to try first.
+    /// Creates the state without a connection; `first` is the member to try first.
     pub(crate) fn new(
         which: Which,
         options: Arc<Options>,
@@ -63,7 +63,7 @@ impl EtcdConnection {
         }
     }
 
-    /// The open connection with its number, if any.
+    /// Returns the open connection and its number, if any.
     pub(crate) fn up(&self) -> Option<(u32, &Lines)> {
         match &self.state {
             State::Up(lines) => Some((self.generation, lines)),
@@ -71,23 +71,23 @@ impl EtcdConnection {
         }
     }
 
-    /// The configured members.
+    /// Returns the configured options.
     pub(crate) fn options(&self) -> &Arc<Options> {
         &self.options
     }
 
-    /// Endpoint of the current member, or of the one being tried.
+    /// Returns the endpoint of the current member, or of the one being tried.
     pub(crate) fn endpoint(&self) -> Box<str> {
         let endpoint = self.options.endpoints.get(self.member);
         endpoint.cloned().unwrap_or_default()
     }
 
-    /// Spawner of tasks whose calls use the connection.
+    /// Returns the spawner of tasks that make calls on this connection.
     pub(crate) fn events(&self) -> &TaskEvents {
         &self.events
     }
 
-    /// Runs a transaction, and reports its outcome with the connection's number. No effect without a connection.
+    /// Runs a transaction and reports its outcome along with the connection's number. No effect without a connection.
     pub(crate) fn transact(
         &self,
         transaction: TxnRequest,
@@ -116,7 +116,7 @@ impl EtcdConnection {
         });
     }
 
-    /// Handles the end of a connection attempt. Returns whether there is a connection.
+    /// Handles the result of a connection attempt. Returns whether a connection was established.
     pub(crate) fn connected(&mut self, generation: u32, result: Result<Lines, Box<str>>) -> bool {
         if generation == self.generation {
             match result {
@@ -134,8 +134,8 @@ impl EtcdConnection {
         }
     }
 
-    /// Handles a failed call. Returns `true` if the connection is abandoned because of it, but not if etcd refused the
-    /// call or the connection was abandoned already.
+    /// Handles a failed call. Returns `true` if the connection is abandoned because of it; `false` if etcd refused the
+    /// call or the connection had already been abandoned.
     pub(crate) fn failed(&mut self, generation: u32, failure: &CallFailure) -> bool {
         if let CallFailure::Refused(_) = failure {
             self.trouble.begins(&failure.to_string());
@@ -175,7 +175,7 @@ impl EtcdConnection {
         self.trouble.ends();
     }
 
-    /// The current fault, if any.
+    /// Returns the current fault, if any.
     pub(crate) fn trouble(&self) -> Option<&str> {
         self.trouble.current()
     }
@@ -190,12 +190,12 @@ struct ConnectionTrouble {
     /// Purpose of the connection, for the log.
     of: &'static str,
     current: Option<Box<str>>,
-    /// Faults already logged; each is logged once until all are resolved.
+    /// Faults already logged. Each is logged only once until all are resolved.
     logged: Vec<Box<str>>,
 }
 
 impl ConnectionTrouble {
-    /// Creates a state without faults.
+    /// Creates the state with no faults.
     pub(crate) fn new(of: &'static str) -> Self {
         Self {
             of,
@@ -204,12 +204,12 @@ impl ConnectionTrouble {
         }
     }
 
-    /// The current fault, if any.
+    /// Returns the current fault, if any.
     pub(crate) fn current(&self) -> Option<&str> {
         self.current.as_deref()
     }
 
-    /// Records a fault, and logs it unless it was logged since the last recovery.
+    /// Records a fault, and logs it unless it has already been logged since the last recovery.
     fn begins(&mut self, why: &str) {
         self.current = Some(why.into());
         let is_logged = self.logged.iter().any(|logged| **logged == *why);
@@ -233,7 +233,7 @@ impl ConnectionTrouble {
 pub(crate) struct Strange(BTreeMap<NodeId, Now>);
 
 impl Strange {
-    /// Records an unreadable message from this node; logged at most once per [`NOTE_EVERY`].
+    /// Records an unreadable message from this node, logging at most one per [`NOTE_EVERY`].
     pub(crate) fn note(&mut self, node: NodeId, name: &Name, why: UnreadableMessage) {
         let now = now();
         let is_recent = |at: &Now| Duration::from_millis(now.since(*at)) < NOTE_EVERY;
@@ -247,7 +247,7 @@ impl Strange {
     }
 }
 
-/// Maximum number of different faults logged until all are resolved; several for each etcd member.
+/// Maximum number of different faults logged until all are resolved; enough for several per etcd member.
 const LINES_MAX: usize = 16;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Connection for the registration's lease, the watch and slots. Also used for the meta key, the usage of etcd, and
+//! Connection for the registration's lease, the watch and slots. Also used for the meta key, etcd's database usage, and
 //! reports on operators' orders.
 
 use crate::driver::event::{Event, TaskOutcome};
@@ -32,12 +32,12 @@ pub(crate) struct Control {
     lease_s: i64,
     lease: Option<EtcdStream<LeaseId>>,
     watch: Option<EtcdStream<WatchId>>,
-    /// Number of single calls in flight.
+    /// Number of unary calls in flight.
     under_way: usize,
     took: Duration,
 }
 
-/// etcd does not belong to the node's cluster: it has a different history.
+/// The etcd does not belong to the node's cluster, since it has a different history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OtherCluster;
 
@@ -54,27 +54,27 @@ impl Control {
         }
     }
 
-    /// The connection, for calls whose answers the core does not need.
+    /// Returns the connection, for calls whose answers are not passed to the core.
     pub(crate) fn connection(&self) -> &EtcdConnection {
         &self.connection
     }
 
-    /// Whether no single call is in flight.
+    /// Whether no unary call is in flight.
     pub(crate) fn is_idle(&self) -> bool {
         self.under_way == 0
     }
 
-    /// Time that etcd took to answer the latest keepalive.
+    /// Returns how long etcd took to answer the most recent keepalive.
     pub(crate) fn took(&self) -> Duration {
         self.took
     }
 
-    /// Id of the cluster, if known.
+    /// Returns the cluster's id, if known.
     pub(crate) fn cluster_id(&self) -> Option<Box<str>> {
         self.meta.id()
     }
 
-    /// Key of the hash that maps a channel to its slot; `None` until the meta key has been read.
+    /// Returns the key of the hash that maps channels to slots; `None` until the meta key has been read.
     pub(crate) fn slot_key(&self) -> Option<[u8; 16]> {
         self.meta.slot_key()
     }
@@ -84,7 +84,7 @@ impl Control {
         self.connection.connect();
     }
 
-    /// Handles the end of a connection attempt.
+    /// Handles the result of a connection attempt.
     pub(crate) fn connected(&mut self, generation: u32, result: Result<Lines, Box<str>>) {
         self.connection.connected(generation, result);
     }
@@ -136,7 +136,7 @@ impl Control {
         });
     }
 
-    /// Reads the meta key, or writes it if it is absent and this node may.
+    /// Reads the meta key; if it is absent, writes it, provided that this node is allowed to.
     pub(crate) fn ask_meta(&mut self, keys: &Keys) {
         if !self.meta.is_due() {
             return;
@@ -151,7 +151,8 @@ impl Control {
     /// Handles the result of reading or writing the meta key.
     ///
     /// # Errors
-    /// If the key is absent or belongs to another cluster, although the data directory already has a cluster.
+    /// Returns an error if the key is absent or belongs to another cluster, although the data directory records a
+    /// cluster.
     pub(crate) fn meta_told(
         &mut self,
         generation: u32,
@@ -219,7 +220,8 @@ impl Control {
         self.watch = Some(EtcdStream::open(watch, follow));
     }
 
-    /// Handles a granted lease. A longer lease than requested is not an error, but delays the detection of lost nodes.
+    /// Handles a granted lease. A longer duration than requested is not an error, but delays the detection of lost
+    /// nodes.
     fn granted(&self, lease: LeaseId, granted_s: i64) -> Reply {
         if granted_s != self.lease_s {
             let asked_s = self.lease_s;
@@ -231,7 +233,7 @@ impl Control {
         Reply::Granted(lease, seconds.saturating_mul(1_000))
     }
 
-    /// Handles the answer to a call, or its failure.
+    /// Handles the answer to a call, or the call's failure.
     pub(crate) fn told(
         &mut self,
         generation: u32,
@@ -271,7 +273,7 @@ impl Control {
         }
     }
 
-    /// Handles the answer to a keepalive, or the end of the lease's stream.
+    /// Handles the answer to a keepalive, or the end of the keepalive stream.
     pub(crate) fn renewed(
         &mut self,
         generation: u32,
@@ -303,7 +305,7 @@ impl Control {
         }
     }
 
-    /// Handles an answer of the watch, or its end.
+    /// Handles a response from the watch, or the end of the watch.
     pub(crate) fn watched(
         &mut self,
         generation: u32,
@@ -365,7 +367,7 @@ impl Control {
             || watch.is_some_and(|stream| stream.is_silent(now))
     }
 
-    /// Abandons the connection, unless it was abandoned already.
+    /// Abandons the connection, unless it has already been abandoned.
     fn failed(&mut self, generation: u32, failure: &CallFailure, inputs: &mut Inputs) {
         if self.connection.failed(generation, failure) {
             self.lease = None;
@@ -375,7 +377,7 @@ impl Control {
     }
 }
 
-/// Reports to the core on the next tick that the call was not sent.
+/// Reports to the core, on the next tick, that the call was not sent.
 fn refuse(id: CallId, call: &Call, inputs: &mut Inputs) {
     match call {
         Call::Watch { watch, .. } => inputs.delay(NodeInput::WatchEnded(*watch)),
@@ -386,7 +388,7 @@ fn refuse(id: CallId, call: &Call, inputs: &mut Inputs) {
     }
 }
 
-/// Converts the response of a transaction to the core's reply.
+/// Converts a transaction's response to the core's reply.
 fn reply_of(outcome: &TxnResponse, translator: &mut Translator) -> Result<Reply, Unreadable> {
     let header = outcome.header.as_ref();
     let (revision, etcd) = header_of(header);
@@ -413,9 +415,9 @@ const OTHER_CLUSTER: &str = "this etcd was emptied, or its cluster is not the on
 /// State of the meta key.
 #[derive(Debug)]
 pub(crate) struct Meta {
-    /// Id of the cluster stored in the data directory.
+    /// Id of the cluster, as recorded in the data directory.
     expected: Option<Box<str>>,
-    /// Whether the data directory has seen etcd before.
+    /// Whether the node has seen etcd before, according to the data directory.
     is_known: bool,
     found: Option<MetaValue>,
     is_asked: bool,
@@ -426,7 +428,7 @@ pub(crate) struct Meta {
 pub(crate) enum MetaError {
     /// The key is absent or belongs to another cluster, and this node has seen etcd before.
     OtherCluster,
-    /// The key is unreadable or belongs to another version; contains the reason.
+    /// The key is unreadable or was written by another version; contains the reason.
     Unusable(String),
 }
 
@@ -440,18 +442,18 @@ impl Meta {
         }
     }
 
-    /// Id of the cluster, if known.
+    /// Returns the cluster's id, if known.
     pub(crate) fn id(&self) -> Option<Box<str>> {
         let found = self.found.as_ref().map(|meta| meta.id.clone());
         found.or_else(|| self.expected.clone())
     }
 
-    /// Whether the key was found, so that further requests may be sent to etcd.
+    /// Whether the key was found, so that other requests may be sent to etcd.
     fn is_found(&self) -> bool {
         self.found.is_some()
     }
 
-    /// Key of the hash that maps a channel to its slot.
+    /// Returns the key of the hash that maps channels to slots.
     pub(crate) fn slot_key(&self) -> Option<[u8; 16]> {
         self.found.as_ref().and_then(MetaValue::slot_key)
     }
@@ -461,8 +463,8 @@ impl Meta {
         !self.is_found() && !self.is_asked
     }
 
-    /// Transaction that reads the key, or writes it if it is absent and this node may; `None` if no random bytes are
-    /// available. The caller must eventually call [`Self::answered`].
+    /// Creates the transaction that reads the key or, if it is absent and this node is allowed to, writes it; `None` if
+    /// no random bytes are available. The caller must eventually call [`Self::answered`].
     pub(crate) fn request(&mut self, keys: &Keys) -> Option<TxnRequest> {
         let key = keys.meta();
         let read = RequestOp::read(RangeRequest::key(key.as_str()));
@@ -485,7 +487,8 @@ impl Meta {
         self.is_asked = false;
     }
 
-    /// Records the key as read, `None` if it is absent. Returns its value if it belongs to this node's cluster.
+    /// Records the key's value as read, or `None` if it is absent. Returns the value if it belongs to this node's
+    /// cluster.
     pub(crate) fn learn(
         &mut self,
         found: Option<MetaValue>,
@@ -523,7 +526,7 @@ pub(crate) struct EtcdStream<Id> {
 }
 
 impl<Id: PartialEq> EtcdStream<Id> {
-    /// Spawns the task of a stream, which receives its requests.
+    /// Spawns the task for a stream and passes it the stream's requests.
     pub(crate) fn open<T: Future<Output = ()> + 'static>(
         id: Id,
         task: impl FnOnce(mpsc::Receiver<()>) -> T,
@@ -537,7 +540,7 @@ impl<Id: PartialEq> EtcdStream<Id> {
         }
     }
 
-    /// Whether this is the stream with the id.
+    /// Whether this stream has the given id.
     fn is_of(&self, id: &Id) -> bool {
         self.id == *id
     }
@@ -546,14 +549,14 @@ impl<Id: PartialEq> EtcdStream<Id> {
         self.id
     }
 
-    /// Sends another request. An answer is attributed to the oldest request, since answers may be skipped.
+    /// Sends another request. An answer counts for the oldest outstanding request, since answers may be skipped.
     pub(crate) fn ask(&mut self, call: CallId) {
         if self.requests.try_send(()).is_ok() {
             self.note(call);
         }
     }
 
-    /// Records a request made by opening the stream.
+    /// Records the request that was made by opening the stream.
     pub(crate) fn note(&mut self, call: CallId) {
         self.asked.push_back((call, Instant::now()));
     }
@@ -565,13 +568,12 @@ impl<Id: PartialEq> EtcdStream<Id> {
             .is_some_and(|(_, asked)| now.duration_since(*asked) >= SILENT)
     }
 
-    /// Time since the oldest unanswered request.
+    /// Returns the time since the oldest unanswered request.
     fn waits_for(&self) -> Option<Duration> {
         self.asked.front().map(|(_, asked)| asked.elapsed())
     }
 
-    /// Takes the request that an answer belongs to. Later requests are dropped, since they may have been answered
-    /// together.
+    /// Takes the request that an answer belongs to. Later requests are dropped, since the same answer may cover them.
     pub(crate) fn answered(&mut self) -> Option<CallId> {
         let call = self.asked.pop_front().map(|(call, _)| call);
         self.asked.clear();

@@ -1,8 +1,8 @@
-//! The core of this node and its queued inputs.
+//! The node's core, and its queued inputs.
 //!
-//! Processes one input, then all its outputs, then the next input, as the core's simulation does. Immediate effects of
-//! the outputs are queued after them; refusals by etcd are reported on the next tick, so that nothing is retried in a
-//! loop.
+//! Processes one input, then all of its outputs, then the next input, as the simulation of the core does. Inputs that
+//! result immediately from outputs are queued after them; refusals by etcd are reported on the next tick, so that
+//! nothing is retried in a tight loop.
 
 use crate::{names::Names, system::now};
 use broker_core::cluster::message::{Ending, NodeInput, NodeOutput};
@@ -10,7 +10,7 @@ use broker_core::cluster::types::Owner;
 use broker_core::cluster::{Cluster, Config};
 use std::collections::VecDeque;
 
-/// The cluster's state machine, its inputs, and the reason for its end.
+/// The cluster's state machine, its inputs, and the reason why it ended.
 #[derive(Debug)]
 pub(crate) struct Core {
     cluster: Cluster,
@@ -25,7 +25,7 @@ pub(crate) struct Core {
 #[derive(Debug, Default)]
 pub(crate) struct Inputs {
     queue: VecDeque<NodeInput>,
-    /// Inputs to queue on the next tick.
+    /// Inputs to be queued on the next tick.
     delayed: Vec<NodeInput>,
     stuck: bool,
 }
@@ -41,12 +41,12 @@ impl Core {
         }
     }
 
-    /// The cluster's state machine, read-only.
+    /// Returns the cluster's state machine, read-only.
     pub(crate) fn cluster(&self) -> &Cluster {
         &self.cluster
     }
 
-    /// The process as an owner of slots: node and incarnation.
+    /// Returns this process as an owner of slots: its node and incarnation.
     pub(crate) fn me(&self) -> Owner {
         self.settings.me
     }
@@ -55,7 +55,8 @@ impl Core {
         &mut self.inputs
     }
 
-    /// Passes the nodes' cluster-wide keys to the state machine, which knows nodes by numbers local to this process.
+    /// Passes the nodes' cluster-wide keys to the state machine, which identifies nodes by numbers local to this
+    /// process.
     pub(crate) fn give_keys(&mut self, names: &Names) {
         for (node, name) in names.all().skip(self.named) {
             self.cluster.set_key(node, name.key());
@@ -73,13 +74,13 @@ impl Core {
         true
     }
 
-    /// The next output of the last input.
+    /// Returns the next output of the last input.
     pub(crate) fn poll_output(&mut self) -> Option<NodeOutput> {
         self.cluster.poll_output()
     }
 
-    /// Starts over because etcd has a different history, as if it showed a lower revision. The node has neither
-    /// registered nor served yet, so its state machine is recreated.
+    /// Starts over because etcd has a different history, which the core treats like a lower revision. The node has
+    /// neither registered nor served yet, so its state machine is recreated.
     pub(crate) fn start_with_other_history(&mut self) {
         let mut memory = self.cluster.memory();
         memory.other_history = true;
@@ -87,12 +88,12 @@ impl Core {
         self.cluster = Cluster::new(&self.settings, now());
     }
 
-    /// Ends the node for this reason.
+    /// Ends the node for the given reason.
     pub(crate) fn end(&mut self, ending: Ending) {
         self.ending = Some(ending);
     }
 
-    /// Why the node ends, once it does.
+    /// Returns the reason why the node is ending, if it is.
     pub(crate) fn ending(&self) -> Option<Ending> {
         self.ending
     }
@@ -103,12 +104,12 @@ impl Inputs {
         self.queue.push_back(input);
     }
 
-    /// Queues an input on the next tick.
+    /// Queues an input for the next tick.
     pub(crate) fn delay(&mut self, input: NodeInput) {
         self.delayed.push(input);
     }
 
-    /// Sets whether a shard hangs, which each tick reports.
+    /// Sets whether a shard is unresponsive, which each tick reports.
     pub(crate) fn set_stuck(&mut self, stuck: bool) {
         self.stuck = stuck;
     }

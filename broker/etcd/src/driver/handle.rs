@@ -1,4 +1,4 @@
-//! The process's handle of the node, and starting the node on a thread of its own.
+//! The process's handle to the node, and starting the node on its own thread.
 
 use crate::directory::{Directory, DirectoryError};
 use crate::driver::event::{Event, TaskEvents};
@@ -17,18 +17,18 @@ use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-/// Why a node does not start.
+/// Why a node could not be started.
 #[derive(Debug)]
 pub enum StartError {
-    /// The name of the cluster or of the node is invalid.
+    /// The name of the cluster or the node is invalid.
     Name(&'static str),
-    /// No member of etcd is configured.
+    /// No etcd endpoint is configured.
     NoEndpoint,
     /// The data directory cannot be used.
     Directory(DirectoryError),
-    /// The system provides no random bytes.
+    /// The system did not provide random bytes.
     Random,
-    /// The system provides no thread, or no descriptors for the runtime.
+    /// The system could not create the thread, or the descriptors for the runtime.
     System(io::Error),
 }
 
@@ -67,7 +67,7 @@ pub(crate) enum NodeCommand {
     Inspect(SyncSender<Inspection>),
 }
 
-/// A running node. Dropping it ends the node as if its process had been killed; [`Self::drain`] shuts it down
+/// Handle to a running node. Dropping it ends the node as if the process had been killed; [`Self::drain`] shuts it down
 /// gracefully.
 #[derive(Debug)]
 pub struct Handle {
@@ -77,45 +77,45 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Hands over all slots to other nodes, then ends; [`crate::Service::exit`] is the last call. Returns `false` under
-    /// the same conditions as [`Commands`].
+    /// Hands over all slots to other nodes, then ends the node; [`crate::Service::exit`] is the last call it makes.
+    /// Returns `false` under the same conditions as [`Commands`].
     pub fn drain(&self) -> bool {
         self.commands().send(NodeCommand::Drain)
     }
 
-    /// Sets whether a shard hangs, in which case the node neither renews its registration nor answers. Returns `false`
-    /// under the same conditions as [`Commands`].
+    /// Sets whether a shard is unresponsive. While one is, the node neither renews its registration nor answers.
+    /// Returns `false` under the same conditions as [`Commands`].
     pub fn stuck(&self, stuck: bool) -> bool {
         self.commands().send(NodeCommand::Stuck(stuck))
     }
 
-    /// The registry store of one shard.
+    /// Returns the registry store of one shard.
     #[must_use]
     pub fn store(&self, shard: ShardId) -> EtcdStore {
         EtcdStore::new(shard, self.changes.clone())
     }
 
-    /// A sender of commands to the node, usable from any thread.
+    /// Returns a sender of commands to the node, usable from any thread.
     #[must_use]
     pub fn commands(&self) -> Commands {
         Commands(self.commands.as_ref().map(mpsc::Sender::downgrade))
     }
 }
 
-/// Sends commands to the node without keeping it alive. Methods return `false` if the command was not accepted because
-/// the queue is full or the node has ended.
+/// Sends commands to the node without keeping it alive. The methods return `false` if the command was not accepted
+/// because the queue is full or the node has ended.
 #[derive(Clone, Debug)]
 pub struct Commands(Option<mpsc::WeakSender<NodeCommand>>);
 
 impl Commands {
-    /// Hands over slots in excess of an equal share to other nodes.
+    /// Hands over slots in excess of this node's equal share to other nodes.
     #[must_use]
     pub fn rebalance(&self) -> bool {
         self.send(NodeCommand::Rebalance)
     }
 
-    /// The state of the node; `None` if it has ended. Waits for the node's thread, for at most [`INSPECT`], but never
-    /// for a shard's.
+    /// Returns the node's state; `None` if it has ended. Blocks for at most [`INSPECT`] until the node's thread
+    /// responds; never waits for a shard.
     #[must_use]
     pub fn inspect(&self) -> Option<Inspection> {
         let (reply, answer) = sync_channel(1);
@@ -123,20 +123,20 @@ impl Commands {
         is_asked.then(|| answer.recv_timeout(INSPECT).ok())?
     }
 
-    /// Sends the messages of a parcel requested by [`crate::Service::send`]. If they are not accepted, the core offers
-    /// another parcel later.
+    /// Sends the messages of a parcel that was requested by [`crate::Service::send`]. If they are not accepted, the
+    /// core offers another parcel later.
     pub fn parcel(&self, to: Name, parcel: Parcel, bytes: Vec<u8>) -> bool {
         self.send(NodeCommand::Parcel(to, parcel, bytes))
     }
 
-    /// Sends a query to the process of a node, which receives it in [`crate::Service::inquired`]. Undeliverable queries
-    /// are lost.
+    /// Sends a query to another node's process, which receives it through [`crate::Service::inquired`]. Undeliverable
+    /// queries are lost.
     #[must_use]
     pub fn inquire(&self, of: Name, number: u64, inquiry: Vec<u8>) -> bool {
         self.send(NodeCommand::Inquiry(of, number, inquiry))
     }
 
-    /// Sends the reply to a node's query, which receives it in [`crate::Service::replied`].
+    /// Sends the reply to another node's query, which is received through [`crate::Service::replied`].
     pub fn reply(&self, to: Name, number: u64, reply: Vec<u8>) -> bool {
         self.send(NodeCommand::Reply(to, number, reply))
     }
@@ -162,13 +162,13 @@ impl Drop for Handle {
 pub struct Driver;
 
 impl Driver {
-    /// Starts a node on its own thread. `peers` creates the transport of messages to other nodes, which puts incoming
-    /// messages into the mailbox; it is called on that thread.
+    /// Starts a node on its own thread. `peers` is called on that thread to create the transport for messages to other
+    /// nodes, which puts incoming messages into the mailbox.
     ///
-    /// etcd does not have to be reachable: a node that starts without it serves nothing until it is.
+    /// etcd need not be reachable: a node started without it serves nothing until it is.
     ///
     /// # Errors
-    /// [`StartError`] if the node cannot start.
+    /// Returns a [`StartError`] if the node could not be started.
     pub fn start<S: HostService, P: Peers>(
         config: NodeConfig,
         service: S,

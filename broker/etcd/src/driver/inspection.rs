@@ -1,4 +1,4 @@
-//! State of a node, as shown to operators.
+//! The state of a node, as shown to operators.
 
 use crate::driver::{capacity::Capacity, control::Control, core::Core, records::Records};
 use crate::{config::InnerAddress, names::Name, schema::RegistrationRecord};
@@ -12,31 +12,32 @@ use std::time::Duration;
 /// State of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inspection {
-    /// Why the node serves or does not.
+    /// Why the node is or is not serving.
     pub standing: Standing,
-    /// Whether etcd responded recently; otherwise no slots or records are claimed, handed over or written.
+    /// Whether etcd has responded recently. If not, no slots are claimed or handed over and no records are written.
     pub has_etcd: bool,
-    /// Whether etcd shows a different history than before; it is treated as unreachable until the operator accepts it.
+    /// Whether etcd shows a different history than before. If so, it is treated as unreachable until the operator
+    /// accepts it.
     pub other_history: bool,
     /// Number of slots owned by this process.
     pub owned: usize,
-    /// Number of owned slots whose channels are loaded.
+    /// Number of owned slots whose channels have been loaded.
     pub served: usize,
-    /// Number of changes of owners and epochs observed by the process.
+    /// Number of changes of owners and epochs that the process has observed.
     pub slot_changes: u64,
-    /// Whether no other node answers although others are registered, in which case this node takes none of their slots.
+    /// Whether no other node answers although others are registered. If so, this node takes none of their slots.
     pub is_cut_off: bool,
-    /// Remaining time for which the node may admit clients if nothing answers it any more, in milliseconds.
+    /// Remaining time for which the node may admit clients if it receives no more responses, in milliseconds.
     pub valid_ms: u64,
     /// All known nodes, this one first.
     pub nodes: Vec<NodeState>,
     /// Owner, if any, and epoch of each slot, as known to this node.
     pub slots: Vec<(Option<Name>, Epoch)>,
-    /// Key of the hash that maps a channel to its slot; unknown until etcd has answered for the first time.
+    /// Key of the hash that maps channels to slots; `None` until etcd has responded for the first time.
     pub slot_key: Option<[u8; 16]>,
-    /// The latest fault of etcd, while one persists.
+    /// The most recent fault of etcd, while there is one.
     pub trouble: Option<Box<str>>,
-    /// Time that etcd took to answer the latest keepalive.
+    /// How long etcd took to answer the most recent keepalive.
     pub etcd_took: Duration,
     /// Bytes in use in etcd's database, and its quota, once a member has reported them.
     pub etcd_fill: Option<(u64, u64)>,
@@ -47,17 +48,17 @@ pub struct Inspection {
 pub struct NodeState {
     /// Name of the node.
     pub name: Name,
-    /// Address at which the node is reached, according to the roster.
+    /// Address at which the node can be reached, according to the roster.
     pub inner: Option<InnerAddress>,
-    /// Whether the roster expects the node to run, that is, it was neither drained nor removed.
+    /// Whether the roster expects the node to be running, that is, the node has been neither drained nor removed.
     pub is_here: bool,
-    /// Whether the node's registration is in etcd and valid.
+    /// Whether etcd contains a valid registration of the node.
     pub is_registered: bool,
-    /// Why the node's registration does not count, if it has one that does not.
+    /// Why the node's registration is not accepted; `None` if it is accepted or absent.
     pub stranger: Option<Kinship>,
-    /// The node's registration, whether or not it counts.
+    /// The node's registration, whether or not it is accepted.
     pub registration: Option<RegistrationRecord>,
-    /// Whether the node answered recently.
+    /// Whether the node has answered recently.
     pub is_heard: bool,
 }
 

@@ -1,5 +1,5 @@
-//! Log lines that avoid repetition: what happened to slots and to the registration, and which registered nodes are
-//! strangers or do not respond.
+//! Log entries that avoid repetition: what happened to slots and to this node's registration, and which registered
+//! nodes are strangers or do not respond.
 
 use crate::names::{Name, Names};
 use crate::system::now;
@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 // Lines of each tick about this node: its slots, its registration, and another history of etcd.
 
-/// Events to be logged next, and the state as last logged.
+/// Events to log next, and the state as last logged.
 #[derive(Debug, Default)]
 pub(crate) struct Journal {
     slots: SlotLog,
@@ -29,7 +29,7 @@ impl Journal {
         self.slots.gained(held, gain);
     }
 
-    /// Records an order to the shards, if it means that a slot is served or released.
+    /// Records an order to the shards, if it serves or releases a slot.
     pub(crate) fn order(&mut self, order: SlotOrder, cluster: &Cluster) {
         match order {
             SlotOrder::Serve(held, ..) => self.slots.serves(held),
@@ -48,7 +48,7 @@ impl Journal {
         self.slots.released(held, cause, record, giving);
     }
 
-    /// Logs what happened to slots since the last tick, and to the registration of this node, `me`.
+    /// Logs what has happened to slots since the last tick, and to the registration of this node, `me`.
     pub(crate) fn write(&mut self, cluster: &Cluster, me: NodeId, names: &Names) {
         let name = |node| names.name(node).map(Name::as_str);
         self.slots.write(name);
@@ -87,22 +87,23 @@ impl Journal {
 // The slots of a tick make one line for each transaction, former owner and reason; a transfer is a transaction for
 // each slot, so those of a tick to one node are one line. `deploy/log-schema.json` has the fields.
 
-/// Maximum number of lines per tick that list transactions separately. Beyond it, those of the same owner and reason
-/// share a line: 41 transactions claim all slots, but a node that was away for long may learn of thousands at once.
+/// Maximum number of lines per tick that list transactions separately. Beyond it, transactions with the same owner and
+/// reason share a line: claiming all slots takes 41 transactions, but a node that was away for long may learn of
+/// thousands at once.
 const LINES_MAX: usize = 64;
 
 /// Events of slots since the last log line.
 #[derive(Debug, Default)]
 struct SlotLog(BTreeMap<(SlotEvent, Option<Epoch>), SlotGroup>);
 
-/// An event of a slot.
+/// An event concerning a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum SlotEvent {
     Claimed(Taking),
     Received(Option<NodeId>),
     Served,
     Transferred(Option<NodeId>, Giving),
-    /// Superseded by a newer epoch with this owner.
+    /// Superseded by a newer epoch that has this owner.
     Superseded(Option<NodeId>),
     NotLoaded,
     Ended,
@@ -115,7 +116,7 @@ enum Giving {
     Rebalance,
 }
 
-/// Number of slots and the range of their epochs.
+/// Number of slots, and the range of their epochs.
 #[derive(Clone, Copy, Debug, Default)]
 struct SlotGroup {
     slots: u64,
@@ -134,12 +135,12 @@ impl SlotLog {
         }
     }
 
-    /// Records that a slot is served.
+    /// Records that a slot is being served.
     pub(crate) fn serves(&mut self, held: Held) {
         self.add(SlotEvent::Served, None, held.epoch);
     }
 
-    /// Records that this process released a slot; `record` is the slot's new state.
+    /// Records that this process released a slot; `record` contains the slot's new state.
     fn released(&mut self, held: Held, cause: ReleaseCause, record: SlotRecord, giving: Giving) {
         let owner = record.owner.map(|owner| owner.node);
         match cause {
@@ -158,7 +159,7 @@ impl SlotLog {
         }
     }
 
-    /// Writes the lines to the log.
+    /// Writes the collected lines to the log.
     pub(crate) fn write<'n>(&mut self, name: impl Fn(NodeId) -> Option<&'n str>) {
         for ((what, _), group) in std::mem::take(&mut self.0) {
             write(what, group, |node| node.and_then(&name));
@@ -235,13 +236,13 @@ fn word(reason: ClaimReason) -> &'static str {
 #[derive(Debug, Default)]
 struct Strangers {
     known: Vec<(NodeId, Kinship)>,
-    /// Time since which no other node has answered although others are registered.
+    /// When other nodes stopped answering, if none answers although others are registered.
     cut_off: Option<Now>,
     is_cut_off: bool,
 }
 
 impl Strangers {
-    /// Logs what has changed since the last call.
+    /// Logs what has changed since the previous call.
     pub(crate) fn write(&mut self, cluster: &Cluster, names: &Names, now: Now) {
         let name = |node| names.name(node).map_or("", Name::as_str);
         let strangers: Vec<_> = cluster.strangers().collect();
@@ -298,7 +299,7 @@ fn line(kinship: Kinship) -> String {
     }
 }
 
-/// Time without an answer from any other node after which the node is logged as cut off, in milliseconds; nodes need
+/// Time without an answer from any other node after which this node is logged as cut off, in milliseconds; nodes need
 /// several seconds to find each other.
 const CUT_OFF_MS: u64 = 10_000;
 

@@ -1,4 +1,4 @@
-//! Messages to and from other nodes, and the addresses of their hosts.
+//! Messages to and from other nodes, and the addresses of those nodes' hosts.
 
 use crate::driver::connection::Strange;
 use crate::driver::event::{Event, Resolved, TaskEvents};
@@ -50,7 +50,7 @@ impl<P: Peers> PeerPost<P> {
         self.peers.send(name, &at.unwrap_or_default(), bytes);
     }
 
-    /// Sends a node a message that asks for a single reply.
+    /// Sends a node a message to which it replies once.
     pub(crate) fn ask(&mut self, of: NodeId, message: &Message, translator: &Translator) {
         let (Some(name), Some(address)) = (translator.names.name(of), translator.peers(of)) else {
             return;
@@ -59,14 +59,14 @@ impl<P: Peers> PeerPost<P> {
         self.peers.ask(name, &self.hosts.at(address), bytes);
     }
 
-    /// Sends a message to the node with this name.
+    /// Sends a message to the node with the given name.
     pub(crate) fn send_to(&mut self, to: &Name, message: &Message, translator: &mut Translator) {
         if let Ok(node) = translator.names.number(to) {
             self.send(node, message, translator);
         }
     }
 
-    /// Sends a parcel, in parts if it is too long for one message.
+    /// Sends a parcel, in parts if it is too long for a single message.
     pub(crate) fn send_parcel(
         &mut self,
         to: &Name,
@@ -85,7 +85,8 @@ impl<P: Peers> PeerPost<P> {
         }
     }
 
-    /// Resends lost parts of parcels. Parcels that have made no progress for long are dropped, in both directions.
+    /// Resends parts of parcels that were lost. Drops parcels, sent or received, that have made no progress for too
+    /// long.
     pub(crate) fn send_parts_again(&mut self, translator: &mut Translator) {
         for (to, part) in self.sending.again(now()) {
             self.send_to(&to, &Message::Part(part), translator);
@@ -93,7 +94,7 @@ impl<P: Peers> PeerPost<P> {
         self.receiving.expire(now());
     }
 
-    /// Handles the acknowledgement of a parcel's part by sending the next one, if any.
+    /// Handles the acknowledgement of a part by sending the parcel's next one, if any.
     pub(crate) fn part_taken(
         &mut self,
         (from, name): (NodeId, &Name),
@@ -111,7 +112,7 @@ impl<P: Peers> PeerPost<P> {
         self.sending.forget(id);
     }
 
-    /// Handles a part of a parcel. Returns the parcel's bytes if it was the last.
+    /// Handles a part of a parcel. Returns the parcel's bytes if the part was the last.
     pub(crate) fn part(
         &mut self,
         from: NodeId,
@@ -130,12 +131,12 @@ impl<P: Peers> PeerPost<P> {
         whole
     }
 
-    /// Stops accepting messages; completes when everything sent has been delivered or lost.
+    /// Stops accepting messages. The future completes when all messages sent have been delivered or lost.
     pub(crate) fn finish(&mut self) -> Pin<Box<dyn Future<Output = ()>>> {
         self.peers.finish()
     }
 
-    /// Decodes a message, and returns it with the node's number. An unreadable one is logged.
+    /// Decodes a message and returns it with the node's number. Unreadable messages are logged.
     pub(crate) fn read(
         &mut self,
         from: &Name,
@@ -152,8 +153,8 @@ impl<P: Peers> PeerPost<P> {
         }
     }
 
-    /// Handles a failed connection to a node by looking up the names of its hosts again. Returns the node, unless
-    /// messages go to a name, which may resolve to a host that the node has left.
+    /// Handles a failed connection to a node by looking up its host names again. Returns the node, unless it is
+    /// addressed by name, in which case the name may still resolve to a host that the node has left.
     pub(crate) fn unreached(&mut self, name: &Name, translator: &mut Translator) -> Option<NodeId> {
         let node = translator.names.number(name).ok()?;
         let inner = translator.inner(node).map(|inner| &*inner.address);
@@ -163,12 +164,12 @@ impl<P: Peers> PeerPost<P> {
         is_no_name(translator.peers(node)?).then_some(node)
     }
 
-    /// Addresses of a host and port; empty if the name has not been resolved yet.
+    /// Returns the addresses for a host and port; empty if the name has not been resolved yet.
     pub(crate) fn addresses(&self, of: &str) -> Vec<SocketAddr> {
         self.hosts.at(of)
     }
 
-    /// Updates the hosts from the roster. Returns whether the address of a node has changed since the last call.
+    /// Updates the hosts from the roster. Returns whether the address of any node has changed since the previous call.
     pub(crate) fn follow(&mut self, translator: &mut Translator) -> bool {
         let has_moved = translator.take_moved();
         if has_moved {
@@ -177,7 +178,7 @@ impl<P: Peers> PeerPost<P> {
         self.hosts.take_changed() || has_moved
     }
 
-    /// Starts the lookups that are due, on threads of the runtime.
+    /// Starts lookups that are due, each on a thread of the runtime.
     pub(crate) fn look_up(&mut self) {
         for name in self.hosts.due(now()) {
             self.events.spawn(async move {
@@ -189,7 +190,7 @@ impl<P: Peers> PeerPost<P> {
         }
     }
 
-    /// Handles the end of a lookup.
+    /// Handles the result of a lookup.
     pub(crate) fn looked_up(&mut self, name: &str, found: Resolved) {
         self.hosts.answered(name, found, now());
     }
@@ -205,12 +206,12 @@ impl<P: Peers> PeerPost<P> {
 // Of several addresses shards and messages use one until it fails. A second connection to find the quicker one would
 // be the third of each link.
 
-/// Host names in the roster.
+/// The host names in the roster.
 #[derive(Debug, Default)]
 struct Hosts {
-    /// At most two per node.
+    /// Hosts by name, at most two per node.
     names: BTreeMap<Box<str>, Host>,
-    /// Number of lookups in progress, including those of names no longer used.
+    /// Number of lookups in progress, including those for names that are no longer used.
     under_way: usize,
     /// Whether an address has changed since [`Self::take_changed`].
     changed: bool,
@@ -218,11 +219,11 @@ struct Hosts {
 
 #[derive(Debug, Default)]
 struct Host {
-    /// Addresses from the latest successful lookup.
+    /// Addresses from the most recent successful lookup.
     addresses: Vec<IpAddr>,
     /// Whether a lookup is in progress.
     is_asked: bool,
-    /// When the latest lookup began.
+    /// When the most recent lookup was started.
     asked: Now,
     /// When the next lookup is due.
     due: Now,
@@ -231,7 +232,7 @@ struct Host {
 }
 
 impl Hosts {
-    /// Replaces the known hosts with those of the roster, each given as host and port.
+    /// Replaces the known hosts with those from the roster, each given as host and port.
     fn know<'a>(&mut self, addresses: impl Iterator<Item = &'a str>) {
         let wanted: BTreeSet<&str> = addresses.filter_map(name_of).collect();
         self.names.retain(|name, _| wanted.contains(&**name));
@@ -240,7 +241,7 @@ impl Hosts {
         }
     }
 
-    /// Addresses that a host and port resolve to; empty if the name has not been resolved yet.
+    /// Returns the addresses that a host and port resolve to; empty if the name has not been resolved yet.
     pub(crate) fn at(&self, address: &str) -> Vec<SocketAddr> {
         if let Ok(at) = address.parse() {
             return vec![at];
@@ -256,14 +257,15 @@ impl Hosts {
         found.map(|ip| SocketAddr::new(*ip, port)).collect()
     }
 
-    /// Schedules an early lookup because a node was not reached at this address.
+    /// Schedules an early lookup because a node could not be reached at this address.
     fn doubt(&mut self, address: &str) {
         if let Some(host) = name_of(address).and_then(|name| self.names.get_mut(name)) {
             host.due = host.due.min(host.asked.after(LOOK_UP_AGAIN_MS));
         }
     }
 
-    /// Names to look up now; the caller must eventually call [`Self::answered`] for each of them.
+    /// Returns the names that are due for a lookup; the caller must eventually call [`Self::answered`] for each of
+    /// them.
     pub(crate) fn due(&mut self, now: Now) -> Vec<Box<str>> {
         let mut names = Vec::new();
         for (name, host) in &mut self.names {
@@ -282,7 +284,7 @@ impl Hosts {
         names
     }
 
-    /// Handles the end of a lookup.
+    /// Handles the result of a lookup.
     pub(crate) fn answered(&mut self, name: &str, found: Resolved, now: Now) {
         self.under_way = self.under_way.saturating_sub(1);
         let Some(host) = self.names.get_mut(name).filter(|host| host.is_asked) else {
@@ -300,14 +302,14 @@ impl Hosts {
         }
     }
 
-    /// Whether an address has changed since the last call.
+    /// Whether an address has changed since the previous call.
     fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)
     }
 }
 
 impl Host {
-    /// Stores the resolved addresses. Returns whether the set has changed, ignoring the order, which resolvers vary.
+    /// Stores the resolved addresses. Returns whether the set has changed; the order, which resolvers vary, is ignored.
     fn found(&mut self, name: &str, addresses: Vec<IpAddr>) -> bool {
         let as_set = |addresses: &[IpAddr]| addresses.iter().copied().collect::<BTreeSet<_>>();
         let is_other = as_set(&addresses) != as_set(&self.addresses);
@@ -350,7 +352,7 @@ pub(crate) fn is_none(address: &str) -> bool {
     !is_no_name(address) && name_of(address).is_none()
 }
 
-/// Host name in a host and port, unless the host is an IP address.
+/// Returns the host name in a host and port, unless the host is an IP address.
 fn name_of(address: &str) -> Option<&str> {
     if is_no_name(address) {
         return None;

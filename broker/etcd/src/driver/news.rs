@@ -1,4 +1,4 @@
-//! News of the cluster for the surrounding process: the owners of slots, and the time until which slots may be served.
+//! News of the cluster for the surrounding process: who owns each slot, and until when slots may be served.
 
 use crate::driver::messages::{PeerPost, is_none};
 use crate::names::{Names, shown};
@@ -11,13 +11,13 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use tracing::warn;
 
-/// News published so far. Each method publishes what has changed since its last call.
+/// The news published so far. Each method publishes what has changed since it was last called.
 #[derive(Debug, Default)]
 pub(crate) struct NewsSoFar {
     has_slot_key: bool,
     reached: BTreeMap<NodeId, ReachedAt>,
     owners: Vec<Option<NodeId>>,
-    /// Number of slot changes at which `owners` was computed.
+    /// Number of slot changes when `owners` was last computed.
     changes: u64,
     valid_until: Now,
     knows_absence: bool,
@@ -28,7 +28,7 @@ pub(crate) struct NewsSoFar {
 type ReachedAt = (Box<[SocketAddr]>, Box<[u16]>);
 
 impl NewsSoFar {
-    /// Publishes the key of the hash that maps a channel to its slot, once it is known.
+    /// Publishes the key of the hash that maps channels to slots, once it is known.
     pub(crate) fn slot_key(&mut self, key: Option<[u8; 16]>, service: &mut impl HostService) {
         if let Some(key) = key.filter(|_| !self.has_slot_key) {
             self.has_slot_key = true;
@@ -36,7 +36,7 @@ impl NewsSoFar {
         }
     }
 
-    /// Publishes the addresses of nodes, from the roster and from resolving its names.
+    /// Publishes the addresses of nodes, as listed in the roster and resolved from its names.
     pub(crate) fn addresses<P: Peers>(
         &mut self,
         translator: &mut Translator,
@@ -69,8 +69,8 @@ impl NewsSoFar {
         }
     }
 
-    /// Publishes the owners of slots as relevant to `me`, the number of nodes, whether the absence of a channel can be
-    /// determined, and the time until which slots may be served.
+    /// Publishes the owners of slots from the point of view of `me`, the number of nodes, whether the absence of a
+    /// channel can be established, and the time until which slots may be served.
     pub(crate) fn cluster(
         &mut self,
         cluster: &Cluster,

@@ -1,7 +1,7 @@
-//! The connection for records: loading slots, and changes.
+//! The connection for records: loads of slots, and changes.
 //!
-//! The core decides under which epoch a change may be made: it is given [`Input::Write`], and returns a transaction
-//! that the [`Writer`] combines with others.
+//! The core decides whether a change may be made, and under which epoch: it receives [`Input::Write`] and returns a
+//! transaction, which the [`Writer`] combines with others.
 
 use crate::driver::event::{Event, TaskOutcome};
 use crate::driver::{connection::EtcdConnection, core::Inputs};
@@ -22,25 +22,25 @@ use std::collections::HashMap;
 use tokio::time::Instant;
 use tracing::error;
 
-/// The connection, and the loads and changes on it.
+/// The connection for records, and the loads and changes in progress on it.
 #[derive(Debug)]
 pub(crate) struct Records {
     connection: EtcdConnection,
     loads: Loads,
-    /// Changes submitted to the core for a decision.
+    /// Changes submitted to the core and awaiting its decision.
     asked: HashMap<u32, Submission>,
     next: u32,
     writer: Writer<Ticket>,
 }
 
-/// A load of a slot's records, with the number of its connection.
+/// A load of a slot's records, and the number of the connection used.
 #[derive(Clone, Copy)]
 pub(crate) struct LoadOf {
     pub(crate) generation: u32,
     pub(crate) held: Held,
 }
 
-/// A batch of changes, with the number of its connection.
+/// A batch of changes, and the number of the connection used.
 #[derive(Clone, Copy)]
 pub(crate) struct BatchOf {
     pub(crate) generation: u32,
@@ -63,7 +63,7 @@ impl Records {
         self.writer.has_room()
     }
 
-    /// The current fault of the connection, if any.
+    /// Returns the current fault of the connection, if any.
     pub(crate) fn trouble(&self) -> Option<&str> {
         self.connection.trouble()
     }
@@ -73,7 +73,7 @@ impl Records {
         self.connection.connect();
     }
 
-    /// Handles the end of a connection attempt.
+    /// Handles the result of a connection attempt.
     pub(crate) fn connected(&mut self, generation: u32, result: Result<Lines, Box<str>>) {
         if self.connection.connected(generation, result) {
             // Nothing need be asked over it for hours.
@@ -94,8 +94,8 @@ impl Records {
         tokio::task::spawn_local(calls::load(lines.clone(), range, report));
     }
 
-    /// Submits a shard's change to the core, which decides whether this node may make it. Refused if the key that
-    /// determines its slot is unknown.
+    /// Submits a shard's change to the core, which decides whether this node may make it. The change is refused if the
+    /// key that determines its slot is not known yet.
     pub(crate) fn submit(
         &mut self,
         submission: Submission,
@@ -135,14 +135,14 @@ impl Records {
         }
     }
 
-    /// Refuses a change that the core has rejected because the slot is not served here or etcd does not respond.
+    /// Refuses a change rejected by the core because its slot is not served here or etcd does not respond.
     pub(crate) fn write_refused(&mut self, number: u32, service: &mut impl HostService) {
         if let Some(submission) = self.asked.remove(&number) {
             refuse(&submission, service);
         }
     }
 
-    /// Sends queued batches while there is a connection.
+    /// Sends queued batches if there is a connection.
     pub(crate) fn send(&mut self, translator: &Translator) {
         while self.connection.up().is_some() {
             let Some((lane, request)) = self.writer.next(now()) else {
@@ -163,7 +163,7 @@ impl Records {
         settle(late, None, inputs, service);
     }
 
-    /// Reports the end of every change without an outcome, at shutdown.
+    /// Reports the end of all changes that have no outcome, during shutdown.
     pub(crate) fn end(&mut self, service: &mut impl HostService) {
         let asked = std::mem::take(&mut self.asked).into_values();
         let mut left: Vec<Ticket> = asked.map(|submission| submission.ticket).collect();
@@ -199,7 +199,7 @@ impl Records {
         }
     }
 
-    /// Handles the answer to a batch of changes, or its failure.
+    /// Handles the answer to a batch of changes, or the failure of the batch.
     pub(crate) fn written(
         &mut self,
         batch: BatchOf,
@@ -235,7 +235,8 @@ impl Records {
         }
     }
 
-    /// Handles the result of a batch. Returns the changes it settles, and the id of the etcd that answered.
+    /// Handles the result of a batch. Returns the changes that it settles, and the id of the etcd cluster that
+    /// answered.
     fn settled(
         &mut self,
         generation: u32,
@@ -265,7 +266,7 @@ impl Records {
         }
     }
 
-    /// Abandons the connection, unless it was abandoned already.
+    /// Abandons the connection, unless it has already been abandoned.
     fn failed(&mut self, generation: u32, failure: &CallFailure) {
         if self.connection.failed(generation, failure) {
             self.connection.connect();
@@ -273,7 +274,7 @@ impl Records {
     }
 }
 
-/// Refuses a change that was not made and will not be made.
+/// Refuses a change that was not made and will never be.
 pub(crate) fn refuse(change: &Submission, service: &mut impl HostService) {
     service.written(change.ticket, Err(refused()));
 }
@@ -364,8 +365,8 @@ pub(crate) fn transaction(keys: &Keys, me: &Name, lane: usize, request: &Request
     }
 }
 
-/// Converts etcd's response to the answer for a batch. If the batch was not made, its reads are in the order of
-/// [`transaction`].
+/// Converts etcd's response to the answer for a batch. If the batch was not applied, the response contains its reads in
+/// the order of [`transaction`].
 fn answer_of(outcome: &TxnResponse, request: &Request) -> Answer {
     let (revision, _) = header_of(outcome.header.as_ref());
     let mut rows = outcome.reads().map(<[_]>::first);
@@ -397,17 +398,17 @@ fn answer_of(outcome: &TxnResponse, request: &Request) -> Answer {
 
 // Loads of slots: the rows of etcd as records, and loads that brought rows which are none.
 
-/// Loads that returned unreadable rows.
+/// Loads in which unreadable rows were found.
 #[derive(Debug, Default)]
 struct Loads {
-    /// Number of unreadable rows of each load, and the log line about the first.
+    /// For each load, the number of unreadable rows, and the log text about the first.
     spoilt: HashMap<Held, (u64, String)>,
-    /// When unreadable rows of a slot were last logged.
+    /// When unreadable rows were last logged for each slot.
     noted: HashMap<Slot, Instant>,
 }
 
 impl Loads {
-    /// Decodes the records of a page whose keys begin with `prefix`. Unreadable rows invalidate the load.
+    /// Decodes the records on a page, whose keys begin with `prefix`. Unreadable rows invalidate the load.
     pub(crate) fn page(&mut self, held: Held, prefix: &str, rows: &[KeyValue]) -> Vec<Record> {
         let mut records: Vec<Record> = Vec::with_capacity(rows.len());
         for row in rows {
@@ -426,7 +427,8 @@ impl Loads {
         records
     }
 
-    /// Ends a load and returns whether unreadable rows invalidated it. Logged at intervals, since the load is retried.
+    /// Ends a load and returns whether unreadable rows invalidated it. Logged only at intervals, since the load is
+    /// retried.
     fn is_spoilt(&mut self, held: Held) -> bool {
         let Some((count, first)) = self.spoilt.remove(&held) else {
             return false;

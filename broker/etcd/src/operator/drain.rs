@@ -1,5 +1,5 @@
-//! Drain: a node hands over its slots to the others and shuts down. The order is sent through etcd, so it works from
-//! any machine that reaches etcd and is permitted to everyone who may write to etcd.
+//! Drain: a node hands over its slots to the others and shuts down. Since the order is sent through etcd, it can be
+//! given from any machine that can reach etcd, by anyone who may write to etcd.
 
 use crate::limits::{DRAIN_MAX, LOOK_EVERY, OBEYS_MAX};
 use crate::operator::{CommandError, Picture, Registered, SeenNode, Session, block_on, look, name};
@@ -10,19 +10,20 @@ use tokio::time::{Instant, sleep};
 /// Progress of a drain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DrainProgress {
-    /// Number of slots that the node owns.
+    /// Number of slots that the node still owns.
     pub slots: usize,
-    /// Number of messages on the node that wait for peers, as last reported.
+    /// Number of messages on the node that are waiting for peers, as last reported.
     pub waiting: Option<u64>,
     /// Time since the order was given.
     pub after: Duration,
 }
 
-/// Orders a node to hand over all its slots and shut down, and waits until it has. `progress` is called with changes,
-/// at most once per second. Returns the duration.
+/// Orders a node to hand over all of its slots and shut down, and waits until it has done so. `progress` is called when
+/// something changes, at most once per second. Returns the time taken.
 ///
 /// # Errors
-/// [`CommandError`] if the drain fails. If etcd stops responding, the node continues as after SIGTERM.
+/// Returns a [`CommandError`] if the drain fails. If etcd stops responding, the node continues as it would after
+/// SIGTERM.
 pub fn drain(
     options: &Options,
     cluster: &str,
@@ -38,7 +39,7 @@ pub fn drain(
     })
 }
 
-/// Writes the order, unless something prevents it.
+/// Writes the order, unless there is something that prevents the drain.
 async fn ask(session: &mut Session<'_>, node: &Name) -> Result<(Registered, u64), CommandError> {
     // A node that registers again meanwhile is asked again.
     for _ in 0..ATTEMPTS {
@@ -144,5 +145,5 @@ async fn await_end(
 const SILENT: &str = "it does not answer: it hangs, or is cut off from etcd. It drains once it answers: look at its \
                       log";
 
-/// Number of attempts to send the order to a node, which may register again at the same time.
+/// Maximum number of attempts to send the order to a node, which may be registering again at the same time.
 const ATTEMPTS: usize = 3;

@@ -1,7 +1,7 @@
-//! Status of a single etcd member, as reported by itself.
+//! Status of a single etcd member, as reported by that member.
 //!
-//! Before version 3.6, the quota is available only in the member's metrics, which are served on the client port over
-//! HTTP/1.
+//! Before version 3.6, the quota is available only from the member's metrics, which are served over HTTP/1 on the
+//! client port.
 
 use crate::config::Options;
 use crate::limits::{CALL, METRICS_BYTES_MAX};
@@ -23,31 +23,31 @@ use tonic::codegen::http::Uri;
 pub struct EtcdMember {
     /// URL of the member.
     pub endpoint: Box<str>,
-    /// Status of the member, or why it is unavailable.
+    /// Status of the member, or the reason why it is unavailable.
     pub status: Result<MemberStatus, Box<str>>,
 }
 
-/// Status of a member, as reported by itself.
+/// Status of a member, as reported by that member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberStatus {
     /// Version, such as `3.5.13`.
     pub version: Box<str>,
     /// Id of the etcd cluster that the member belongs to.
     pub etcd: u64,
-    /// Whether the member is the leader.
+    /// Whether this member is the leader.
     pub leads: bool,
-    /// Whether the member knows a leader.
+    /// Whether the member knows of a leader.
     pub has_leader: bool,
     /// Size of the database, in bytes.
     pub size: u64,
-    /// Part of the database in use, in bytes.
+    /// Part of the database that is in use, in bytes.
     pub used: u64,
     /// Quota of the database in bytes, if the member reports one.
     pub quota: Option<u64>,
-    /// Alarms of the member, such as a full quota.
+    /// Active alarms of the member, such as an exceeded quota.
     pub alarms: Vec<Box<str>>,
-    /// Number of seconds by which the member's clock is ahead of this machine's, accurate to about one second, if its
-    /// metrics were queried.
+    /// Number of seconds by which the member's clock is ahead of this machine's, accurate to about one second; set only
+    /// if the member's metrics were queried.
     pub ahead_s: Option<i64>,
 }
 
@@ -92,7 +92,7 @@ pub(crate) async fn told(lines: &Lines) -> Result<MemberStatus, ConnectError> {
     })
 }
 
-/// Quota from a member's metrics; `None` if they do not contain it or cannot be queried this way.
+/// Extracts the quota from a member's metrics; `None` if the metrics do not contain it or cannot be queried.
 pub(crate) async fn quota(options: &Options, endpoint: &str) -> Option<u64> {
     quota_in(&answer_with_metrics(options, endpoint).await?)
 }
@@ -107,7 +107,7 @@ fn quota_in(answer: &str) -> Option<u64> {
     lines.find_map(|line| number(line.strip_prefix("etcd_server_quota_backend_bytes ")?))
 }
 
-/// Clock difference in seconds according to the `Date` header of a response just received.
+/// Returns the clock difference in seconds, based on the `Date` header of a response just received.
 fn ahead_s(answer: &str, now: SystemTime) -> Option<i64> {
     let mut head = answer.lines().take_while(|line| !line.is_empty());
     let date = head.find_map(|line| {
@@ -121,7 +121,7 @@ fn ahead_s(answer: &str, now: SystemTime) -> Option<i64> {
     Some(seconds(parse_http_date(date).ok()?)? - seconds(now)?)
 }
 
-/// An integer as formatted in metrics, such as `8.589934592e+09`.
+/// Parses an integer as formatted in metrics, such as `8.589934592e+09`.
 fn number(text: &str) -> Option<u64> {
     let value: f64 = text.trim().parse().ok()?;
     let fits = (1.0..=9e15).contains(&value) && value.fract() == 0.0;

@@ -1,4 +1,5 @@
-//! Rebalancing: every running node is ordered to hand over the slots in excess of its equal share, until none has more.
+//! Rebalancing: every running node is ordered to hand over slots in excess of its equal share, until no node has any
+//! left to hand over.
 
 use crate::limits::{LOOK_EVERY, REBALANCE_MAX, STILL_MAX};
 use crate::operator::{self, CommandError, Picture, Registered, Session, block_on, name};
@@ -9,12 +10,12 @@ use tokio::time::{Instant, sleep};
 /// Number of slots owned by each running node.
 pub type Parts = BTreeMap<Box<str>, usize>;
 
-/// Orders the nodes to hand slots to each other until every running node has an equal share, give or take one.
-/// `progress` is called with the shares, first the initial ones and then changes, at most once per second. Returns the
-/// final shares, and the reason if they are unequal.
+/// Orders the nodes to hand over slots to each other until every running node has an equal share, give or take one.
+/// `progress` is called with the number of slots of each node, first initially and then when it changes, at most once
+/// per second. Returns the final numbers, and the reason if they are unequal.
 ///
 /// # Errors
-/// [`CommandError`] if the nodes cannot be ordered.
+/// Returns a [`CommandError`] if the orders cannot be sent to the nodes.
 pub fn rebalance(
     options: &Options,
     cluster: &str,

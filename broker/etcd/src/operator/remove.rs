@@ -1,4 +1,4 @@
-//! Removal of a node from the membership, after which it is no longer expected, waited for or counted.
+//! Removal of a node from the cluster, after which it is no longer expected, waited for or counted.
 
 use crate::config::Options;
 use crate::operator::{CommandError, answer, block_on, connect, name};
@@ -8,19 +8,19 @@ use crate::schema::{self, Keys, SlotValue, WatchedSubject};
 /// Slots of a removed node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RemovedSlots {
-    /// No slots: the node left with a drain.
+    /// The node had no slots, since it left with a drain.
     Given,
-    /// Slots left over from a lost host; the other nodes claim them.
+    /// The node's host was lost and slots remain, which the other nodes will claim.
     Lost,
 }
 
-/// Removes a node that is not running, and returns the number of slots it owned.
+/// Removes a node that is not running, and returns the number of slots it still owned.
 ///
-/// The keys of the node's last batches of records are kept: if they were removed, a copy of a batch waiting in a frozen
-/// etcd member could still be applied.
+/// The keys of the node's last batches of records are kept: without them, a copy of a batch waiting in a frozen etcd
+/// member could still be applied.
 ///
 /// # Errors
-/// [`CommandError`] if the node cannot be removed.
+/// Returns a [`CommandError`] if the node cannot be removed.
 pub fn remove(
     options: &Options,
     cluster: &str,

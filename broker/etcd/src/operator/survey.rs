@@ -1,4 +1,4 @@
-//! State of a cluster as stored in etcd: its members, its registered nodes, and the number of slots of each.
+//! State of a cluster as stored in etcd: its members, its registered nodes, and how many slots each of them owns.
 
 use crate::config::{InnerAddress, Options};
 use crate::names::{Name, shown};
@@ -21,21 +21,21 @@ use tokio::task::spawn_local;
 /// A cluster at one revision of etcd.
 #[derive(Clone, Debug, Default)]
 pub struct ClusterSurvey {
-    /// Members of etcd, as configured.
+    /// The etcd members, as configured.
     pub members: Vec<EtcdMember>,
-    /// The revision that the survey shows.
+    /// The revision at which the state was read.
     pub revision: i64,
-    /// Whether etcd has ever removed old revisions.
+    /// Whether etcd has ever compacted old revisions.
     pub is_compacted: bool,
-    /// The cluster's meta key; `None` before its first node or import.
+    /// The cluster's meta key; `None` before its first node has started or records have been imported.
     pub meta: Option<Meta>,
-    /// Nodes that are members, registered, or own slots, by name.
+    /// Nodes that are members, are registered or own slots, keyed by name.
     pub nodes: BTreeMap<Box<str>, NodeStatus>,
-    /// Number of slots released by their last owner.
+    /// Number of slots released by their last owner and not owned since.
     pub vacant: usize,
     /// Number of slots that have never been owned.
     pub unclaimed: usize,
-    /// Keys of this version whose values are unreadable, each with the reason.
+    /// Keys of this version whose values are unreadable, each with the reason why.
     pub unreadable: Vec<String>,
     /// Keys with the cluster's prefix that do not belong to this version, at most [`FOREIGN_KEYS_MAX`] per range.
     pub strangers: Vec<String>,
@@ -53,13 +53,13 @@ pub struct Meta {
 /// State of a node as stored in etcd.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeStatus {
-    /// Address at which other nodes reach the node; `None` if it is not a member.
+    /// Address at which other nodes reach the node; `None` if the node is not a member.
     pub inner: Option<InnerAddress>,
-    /// Whether the node is expected to run, that is, it did not leave with a drain.
+    /// Whether the node is expected to be running, that is, has not left with a drain.
     pub is_here: bool,
-    /// The node's registration, if it has one that counts.
+    /// The node's registration, if it has one that is accepted.
     pub registration: Option<RegistrationRecord>,
-    /// Why the node's registration does not count, if it has one that does not.
+    /// Why the node's registration is not accepted; `None` if it is accepted or absent.
     pub stranger: Option<Kinship>,
     /// Number of slots that the node owns.
     pub slots: usize,
@@ -67,11 +67,11 @@ pub struct NodeStatus {
     pub stale: usize,
 }
 
-/// Reads the state from etcd. A member that does not respond is not an error as long as another does. Without `proofs`,
-/// every registration counts.
+/// Reads the state from etcd. An unresponsive member is not an error as long as another responds. Without `proofs`,
+/// every registration is accepted.
 ///
 /// # Errors
-/// Why the keys cannot be read, in one line.
+/// Returns the reason why the keys cannot be read, in one line.
 pub fn survey(
     options: &Options,
     cluster: &str,

@@ -1,4 +1,4 @@
-//! Completion of an upgrade, after which nodes of the previous inner version can no longer start.
+//! Completing an upgrade, after which nodes of the previous inner version can no longer start.
 
 use crate::operator::{CommandError, NOBODY, Picture, Session, answer, block_on, look, name};
 use crate::rpc::generated::{Compare, RequestOp, TxnRequest};
@@ -9,14 +9,14 @@ use crate::{config::Options, schema};
 pub struct Raised {
     /// Minimum before the upgrade.
     pub from: u32,
-    /// Minimum after the upgrade, which is the version of all nodes.
+    /// Minimum after the upgrade, which is the inner version of all nodes.
     pub to: u32,
 }
 
-/// Raises the minimum inner version of a cluster to the version of all its nodes.
+/// Raises the minimum inner version of a cluster to that of all its nodes.
 ///
 /// # Errors
-/// [`CommandError`] if the version cannot be raised.
+/// Returns a [`CommandError`] if the minimum cannot be raised.
 pub fn finish_upgrade(options: &Options, cluster: &str) -> Result<Raised, CommandError> {
     let cluster = name(cluster)?;
     block_on(async {
@@ -57,7 +57,7 @@ pub fn finish_upgrade(options: &Options, cluster: &str) -> Result<Raised, Comman
     })
 }
 
-/// Inner version shared by all nodes.
+/// Returns the inner version shared by all nodes.
 fn inner_of_all(picture: &Picture) -> Result<u32, CommandError> {
     let mut inner = Vec::new();
     for (name, seen) in &picture.nodes {

@@ -1,5 +1,5 @@
-//! Unary calls to etcd, paged loading of a slot's records, and the classification of failed calls: not sent, refused,
-//! or unknown.
+//! Unary calls to etcd, paged loading of a slot's records, and classification of failed calls: not sent, refused, or
+//! unknown.
 
 use crate::limits::{CALL, LOAD_ROWS};
 use crate::rpc::connection::Lines;
@@ -18,7 +18,7 @@ pub(crate) enum SingleCall {
     Grant(i64),
     /// Revokes a lease.
     Revoke(LeaseId),
-    /// A linearizable read of a range: the first key, and the end, exclusive.
+    /// A linearizable read of a range: the first key, and the exclusive end.
     Read((String, String)),
     /// A transaction.
     Transaction(TxnRequest),
@@ -27,7 +27,7 @@ pub(crate) enum SingleCall {
 /// Response to a call.
 #[derive(Debug)]
 pub(crate) enum EtcdAnswer {
-    /// The granted lease, and its duration without a keepalive, in seconds.
+    /// The granted lease, and the number of seconds for which it lasts without a keepalive.
     Granted(LeaseId, i64),
     Revoked,
     Read(RangeResponse),
@@ -54,7 +54,7 @@ pub(crate) async fn ask(lines: Lines, ask: SingleCall) -> Result<EtcdAnswer, Cal
     })
 }
 
-/// Awaits the response to a call, for at most [`CALL`].
+/// Waits for the response to a call, for at most [`CALL`].
 pub(crate) async fn answer<T>(
     call: impl Future<Output = Result<T, Status>>,
 ) -> Result<T, CallFailure> {
@@ -69,15 +69,16 @@ pub(crate) async fn answer<T>(
 pub(crate) enum CallFailure {
     /// etcd refused the call: nothing was or will be changed.
     Refused(Box<str>),
-    /// Not sent: nothing was or will be changed, because the connection, or the token issued by etcd for the user, had
-    /// already expired. The connection is abandoned; the next one gets its own token.
+    /// The call was not sent: nothing was or will be changed, because the connection or the user's token issued by etcd
+    /// had already expired. The connection is abandoned; the next one gets its own token.
     NotSent(Box<str>),
-    /// Unknown outcome: the call may be carried out, perhaps later. The connection is abandoned.
+    /// The outcome is unknown: the call may have been carried out, or may be carried out later. The connection is
+    /// abandoned.
     Unknown(Box<str>),
 }
 
-/// The connector's error when the channel requests a second connection: the first has ended, and the call that needs
-/// another was not sent. Contains the reason why the first one ended, if known.
+/// The connector's error when the channel requests a second connection: the first one has ended, and the call that
+/// needed another was not sent. Contains the reason why the first one ended, if known.
 #[derive(Clone, Debug)]
 pub(crate) struct Spent(pub(crate) Option<Box<str>>);
 
@@ -94,15 +95,15 @@ impl fmt::Display for Spent {
 impl Error for Spent {}
 
 impl CallFailure {
-    /// The call timed out.
+    /// Creates the failure for a call that timed out.
     pub(crate) fn late() -> Self {
         Self::Unknown("no answer in time".into())
     }
 
     /// Classifies the status of a failed call.
     ///
-    /// Only calls that etcd rejects before proposing a change to its members count as refused. A broken connection, a
-    /// leader change and a timeout within etcd leave the outcome unknown, whatever status code they carry.
+    /// Only calls that etcd rejects before proposing a change to its members are considered refused. A broken
+    /// connection, a leader change or a timeout within etcd leaves the outcome unknown, regardless of the status code.
     pub(crate) fn of(status: &Status) -> Self {
         if let Some(spent) = spent(status) {
             return Self::NotSent(spent.to_string().into());
@@ -144,7 +145,7 @@ impl fmt::Display for CallFailure {
     }
 }
 
-/// An error and its causes, in one line.
+/// Formats an error and its causes in one line.
 pub(crate) fn chain(error: &dyn Error) -> Box<str> {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -155,7 +156,7 @@ pub(crate) fn chain(error: &dyn Error) -> Box<str> {
     text.into()
 }
 
-/// Why the client has no response from etcd: the status, with its root cause.
+/// Explains why the client received no response from etcd: the status, with its root cause.
 fn broken(status: &Status) -> Box<str> {
     let mut cause = status.source();
     while let Some(inner) = cause.and_then(Error::source) {
@@ -167,7 +168,7 @@ fn broken(status: &Status) -> Box<str> {
     }
 }
 
-/// The error of a connection that had ended, if it is among the causes.
+/// Finds the error of a connection that had ended among the causes of an error.
 fn spent<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e Spent> {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -188,18 +189,19 @@ fn spent<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e Spent> {
 /// A page of a load, or the end of the load.
 #[derive(Debug)]
 pub(crate) enum Part {
-    /// Rows of a page, in key order.
+    /// Rows of a page, sorted by key.
     Rows(Vec<KeyValue>),
     /// The load is complete, as of this revision.
     Whole(Revision),
-    /// The load failed; the pages received are not used.
+    /// The load failed; pages already received must not be used.
     Failed(CallFailure),
 }
 
-/// Reads a range page by page; reports each page, then the end.
+/// Reads a range page by page, reporting each page and then the end.
 ///
-/// The first page is linearizable, so it is at least as recent as the epoch under which the slot was claimed; the
-/// others have the same revision, so that a channel removed in the meantime is in all of them or in none.
+/// The first page is linearizable, so it is at least as recent as the epoch under which the slot was claimed. The other
+/// pages are read at the same revision, so that a channel removed in the meantime cannot be missing from only some of
+/// them.
 pub(crate) async fn load(lines: Lines, (first, end): (String, String), report: impl AsyncFn(Part)) {
     let mut next = first.into_bytes();
     let mut revision = None;

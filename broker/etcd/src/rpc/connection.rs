@@ -1,6 +1,7 @@
-//! A connection to one etcd member, and the calls over it.
+//! A connection to one etcd member, and calls over it.
 //!
-//! The driver chooses members: a connection that does not respond is abandoned, with everything in flight on it.
+//! Members are chosen by the driver: a connection that does not respond is abandoned, along with everything in flight
+//! on it.
 
 use crate::config::Options;
 use crate::limits::{
@@ -39,7 +40,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status, Streaming};
 use tonic_prost::ProstCodec;
 
-/// Connects to one member, within [`CONNECT`].
+/// Connects to an etcd member, within [`CONNECT`].
 pub(crate) async fn connect(options: &Options, member: usize) -> Result<Lines, Box<str>> {
     let connected = timeout(CONNECT, connect_to(options, member)).await;
     connected.unwrap_or_else(|_| Err("connect timed out".into()))
@@ -80,9 +81,9 @@ async fn connect_to(options: &Options, member: usize) -> Result<Lines, Box<str>>
     Ok(lines)
 }
 
-/// Opens the TCP connection, with TLS on top of it if configured.
+/// Opens the TCP connection, with TLS if configured.
 ///
-/// Connects only once: if the channel reconnected by itself, a call that was not sent could not be distinguished from
+/// Connects only once: if the channel reconnected on its own, a call that was not sent could not be distinguished from
 /// one whose answer was lost.
 #[derive(Clone)]
 struct Dial {
@@ -91,24 +92,24 @@ struct Dial {
     fault: Fault,
 }
 
-/// Why a connection ended, once it has, such as the alert with which a member rejects the client's certificate, which
-/// arrives after the handshake.
+/// Why a connection ended, once it has. One example is the alert by which a member rejects the client's certificate,
+/// which arrives after the handshake.
 type Fault = Arc<OnceLock<Box<str>>>;
 
-/// A connection that carries HTTP/2: TCP, or TLS over it.
+/// A stream that carries HTTP/2: TCP, or TLS over TCP.
 trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for S {}
 
-/// A connection that records why it ended.
+/// A stream that records why it ended.
 struct Noted {
     stream: Box<dyn ByteStream>,
     fault: Fault,
 }
 
 impl Noted {
-    /// Writes to the stream. After a failure, waits for the peer's last bytes first, since they may contain the reason;
-    /// a socket closed by its peer can still be read at least to its end.
+    /// Writes to the stream. After a failure, first waits for the peer's last bytes, since they may contain the reason;
+    /// a socket closed by the peer can still be read to its end.
     fn write<T>(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -220,14 +221,14 @@ impl Service<Uri> for Dial {
 
 // The calls over one connection to a member of etcd.
 
-/// A connection, and the user that its calls authenticate as. Clones share the connection.
+/// A connection, and the user as whom its calls are authenticated. Clones share the connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Lines {
     channel: InterceptedService<Channel, Headers>,
 }
 
 impl Lines {
-    /// Prepares a connection for calls; for a user (name, password), first requests a token from etcd.
+    /// Prepares a connection for calls. If a user (name and password) is given, requests a token from etcd first.
     pub(crate) async fn open(channel: Channel, user: Option<(&str, &str)>) -> Result<Self, Status> {
         let with = |token| Self {
             channel: InterceptedService::new(channel.clone(), Headers { token }),
@@ -270,7 +271,7 @@ impl Lines {
         self.call("/etcdserverpb.Lease/LeaseRevoke", request).await
     }
 
-    /// Opens a stream of keepalives.
+    /// Opens a keepalive stream.
     pub(crate) async fn keep_alive(
         &self,
         questions: Questions<LeaseKeepAliveRequest>,
@@ -279,7 +280,7 @@ impl Lines {
             .await
     }
 
-    /// Opens a stream of changes.
+    /// Opens a watch stream.
     pub(crate) async fn watch(
         &self,
         questions: Questions<WatchRequest>,
@@ -287,7 +288,7 @@ impl Lines {
         self.stream("/etcdserverpb.Watch/Watch", questions).await
     }
 
-    /// Status of the member, as reported by itself.
+    /// Returns the member's status, as reported by the member.
     pub(crate) async fn status(&self) -> Result<StatusResponse, Status> {
         self.call("/etcdserverpb.Maintenance/Status", StatusRequest {})
             .await
@@ -304,7 +305,7 @@ impl Lines {
         Ok(answer.await?.into_inner())
     }
 
-    /// Makes a call with a stream of requests and a stream of responses.
+    /// Makes a call that streams both requests and responses.
     async fn stream<Q, A>(
         &self,
         path: &'static str,
@@ -328,7 +329,7 @@ impl Lines {
     }
 }
 
-/// Metadata of each call: the user's token, and the requirement that the member knows a leader.
+/// Metadata sent with each call: the user's token, and the requirement that the member has a leader.
 #[derive(Clone)]
 struct Headers {
     token: Option<AsciiMetadataValue>,
@@ -345,7 +346,7 @@ impl Interceptor for Headers {
     }
 }
 
-/// Requests of a stream: the first immediately, then one for each signal received.
+/// Requests on a stream: the first is sent immediately, then one for each signal received.
 pub(crate) struct Questions<R> {
     first: Option<R>,
     each: R,

@@ -1,4 +1,4 @@
-//! Framing of the bytes on a connection, inside TLS.
+//! Framing of the bytes on a connection, within TLS.
 //!
 //! ```text
 //!  hello, of the node that connects, then of the other one:
@@ -6,7 +6,7 @@
 //!  frame, of the node that connects, and of the other one if it was asked:
 //!    length (4, the least significant byte first, 1 to 16 MiB) | a message
 //! ```
-//! The version of this format is part of the protocol name negotiated by TLS ([`link::Purpose`]).
+//! The version of the framing is part of the protocol name that TLS negotiates ([`link::Purpose`]).
 
 use crate::limits::{MESSAGE_BYTES_MAX, NAME_BYTES_MAX, PEER_STALL};
 use crate::names::Name;
@@ -14,12 +14,13 @@ use crate::tcp::shared::within;
 use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// Names the sending node and the node it intends to reach.
+/// Identifies the sending node and the node that it intends to reach.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hello {
     pub(crate) from: Name,
     pub(crate) to: Name,
-    /// Whether the sender only sends one message and awaits one reply, because its name may be another process's.
+    /// Whether the sender will send only one message and wait for one reply, because another process may be using its
+    /// name.
     pub(crate) only_asks: bool,
 }
 
@@ -82,7 +83,7 @@ pub(crate) async fn read_length(
     Ok(Some(length))
 }
 
-/// Reads the message of a frame. Each piece of it must arrive within [`PEER_STALL`].
+/// Reads the message in a frame. Each piece must arrive within [`PEER_STALL`].
 pub(crate) async fn read_message(
     stream: &mut (impl AsyncRead + Unpin),
     length: usize,
@@ -98,7 +99,7 @@ pub(crate) async fn read_message(
     Ok(message)
 }
 
-/// Writes a frame. Each piece of it must be accepted within [`PEER_STALL`].
+/// Writes a frame. Each piece must be accepted within [`PEER_STALL`].
 pub(crate) async fn write(
     stream: &mut (impl AsyncWrite + Unpin),
     message: &[u8],
@@ -113,7 +114,7 @@ pub(crate) async fn write(
     within(PEER_STALL, "it does not read", stream.flush()).await
 }
 
-/// Error for bytes that no node sends.
+/// Creates the error for bytes that no node would send.
 pub(crate) fn garbage(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }

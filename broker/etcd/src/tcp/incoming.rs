@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep};
 use tokio_rustls::server::TlsStream;
 use tracing::warn;
 
-/// Accepts connections until dropped, which ends them.
+/// Accepts connections until the future is dropped, which closes them.
 pub(crate) async fn accept(listener: TcpListener, shared: Rc<NodeShared>) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
@@ -69,7 +69,7 @@ pub(crate) async fn accept(listener: TcpListener, shared: Rc<NodeShared>) {
     }
 }
 
-/// A connection's slot, which is freed when dropped.
+/// A connection's entry in the connection table, freed when dropped.
 struct Place {
     shared: Rc<NodeShared>,
     number: u64,
@@ -129,8 +129,8 @@ async fn serve(shared: Rc<NodeShared>, stream: TcpStream, from: SocketAddr, mut 
     }
 }
 
-/// Completes the handshake with a peer that holds the secret and names itself; this node answers even if the peer
-/// intended to reach another.
+/// Completes the handshake with a peer that knows the secret and has stated its name. This node answers even if the
+/// peer intended to reach another.
 async fn greet(
     shared: &NodeShared,
     stream: TcpStream,
@@ -160,7 +160,7 @@ pub(crate) fn refusal(error: &io::Error) -> Refusal {
     }
 }
 
-/// Puts frames into the mailbox until the connection ends.
+/// Forwards received frames to the mailbox until the connection ends.
 async fn receive(
     shared: &NodeShared,
     stream: &mut TlsStream<TcpStream>,

@@ -1,4 +1,4 @@
-//! Connection to one other node, and its send queue; also queries over a separate connection.
+//! Connection to another node, and its send queue; also queries over a separate connection.
 
 use crate::limits::{
     ASKED_BYTES_MAX, NOTE_EVERY, PEER_CONNECT, PEER_HELLO, PEER_PAUSE, PEER_PAUSE_MAX,
@@ -25,7 +25,8 @@ use tokio::time::{Instant, sleep};
 use tokio_rustls::client::TlsStream;
 use tracing::{info, warn};
 
-/// Send queue of one other node. The connection is opened for the first message, and ends with its owner.
+/// Send queue of another node. The connection is opened when there is a message to send, and closed when this is
+/// dropped.
 pub(crate) struct Outgoing {
     way: Rc<Way>,
     queue: Option<mpsc::Sender<Queued>>,
@@ -34,10 +35,10 @@ pub(crate) struct Outgoing {
     task: Option<JoinHandle<()>>,
 }
 
-/// Addresses at which a node may be reached; shared with the task.
+/// Addresses at which a node may be reachable; shared with the connection's task.
 struct Way {
     addresses: RefCell<Vec<SocketAddr>>,
-    /// The last address tried.
+    /// The address tried most recently.
     used: Cell<Option<SocketAddr>>,
 }
 
@@ -73,13 +74,13 @@ impl Outgoing {
         self.way.addresses.borrow()
     }
 
-    /// Sets the node's addresses. Returns `false` if its connection is to none of them.
+    /// Sets the node's addresses. Returns `false` if the existing connection is to none of them.
     pub(crate) fn may_be_at(&self, at: &[SocketAddr]) -> bool {
         *self.way.addresses.borrow_mut() = at.to_vec();
         self.way.used.get().is_none_or(|used| at.contains(&used))
     }
 
-    /// Queues a message; returns `false` if this queue or the total of all queues is full.
+    /// Enqueues a message. Returns `false` if this queue is full, or all queues together are.
     pub(crate) fn put(&self, message: Vec<u8>, all: &Arc<Semaphore>) -> bool {
         let bytes = u32::try_from(message.len()).unwrap_or(u32::MAX);
         let charge = |room: &Arc<Semaphore>| Arc::clone(room).try_acquire_many_owned(bytes).ok();
@@ -94,7 +95,7 @@ impl Outgoing {
         queue.is_some_and(|queue| queue.try_send(queued).is_ok())
     }
 
-    /// Ends the connection as soon as all queued messages have been sent or lost.
+    /// Closes the connection once all queued messages have been sent or lost.
     pub(crate) fn finish(mut self) -> impl Future<Output = ()> {
         self.queue = None;
         async move {
@@ -118,9 +119,9 @@ struct Line {
     shared: Rc<NodeShared>,
     to: Name,
     way: Rc<Way>,
-    /// Number of consecutive connections that accepted no message.
+    /// Number of consecutive connections on which no message could be sent.
     failures: u32,
-    /// The last line logged about this node, and its time.
+    /// The most recent line logged about this node, and when it was logged.
     noted: Option<(String, Instant)>,
 }
 
@@ -170,14 +171,14 @@ impl Line {
         connect(&self.shared, address, &hello).await
     }
 
-    /// The next address to try; each failure moves on to the next of several.
+    /// Returns the next address to try. If there are several, each failure moves on to the next.
     fn next_address(&self) -> Option<SocketAddr> {
         let addresses = self.way.addresses.borrow();
         let nth = usize::try_from(self.failures).unwrap_or_default();
         addresses.get(nth.checked_rem(addresses.len())?).copied()
     }
 
-    /// The node and its address, for the log.
+    /// Formats the node and its address for the log.
     fn place(&self) -> String {
         let to = &self.to;
         let used = self.way.used.get();
@@ -187,7 +188,7 @@ impl Line {
     /// Sends messages until the queue is closed.
     ///
     /// # Errors
-    /// Why the connection ended early.
+    /// Returns the reason why the connection ended early.
     async fn send(
         &mut self,
         stream: TlsStream<TcpStream>,
@@ -234,7 +235,7 @@ impl Line {
         }
     }
 
-    /// Logs a failure once, and again if it changes or persists.
+    /// Logs a failure once, and again if the failure changes or persists.
     fn failed(&mut self, error: &io::Error) {
         let is_other = error
             .get_ref()
@@ -259,7 +260,7 @@ impl Line {
     }
 }
 
-/// Connects, and verifies that the peer is the intended node.
+/// Connects and verifies that the peer is the intended node.
 pub(crate) async fn connect(
     shared: &NodeShared,
     address: SocketAddr,
@@ -292,7 +293,8 @@ pub(crate) async fn connect(
     within(PEER_HELLO, "no hello within the time limit", greeting).await
 }
 
-/// Server name under which TLS caches tickets; each node has its own configuration, and tickets are not used.
+/// Server name under which TLS would cache session tickets; each node has its own configuration, and tickets are not
+/// used.
 const SERVER: &str = "node";
 
 /// Number of [`NOTE_EVERY`] intervals after which a persistent failure is logged again.
@@ -302,7 +304,7 @@ const _: () = assert!(PEER_PAUSE.as_millis() < Duration::from_secs(1).as_millis(
 
 // One message and the reply to it, over a connection that ends with them.
 
-/// Queries a node at the first of its addresses that responds. The reply is put into the mailbox.
+/// Queries a node at the first of its addresses that responds, and puts the reply into the mailbox.
 pub(crate) async fn ask(shared: Rc<NodeShared>, of: Name, at: Vec<SocketAddr>, message: Vec<u8>) {
     let hello = Hello {
         from: shared.node.clone(),
@@ -324,7 +326,7 @@ pub(crate) async fn ask(shared: Rc<NodeShared>, of: Name, at: Vec<SocketAddr>, m
     }
 }
 
-/// Passes on a query from another node, and sends the reply.
+/// Passes on a query from another node and sends back the reply.
 pub(crate) async fn reply(
     shared: &NodeShared,
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),

@@ -1,4 +1,5 @@
-//! State shared by all connections of a node: its name, TLS, connection table, byte budgets, and log notes.
+//! State shared by all connections of a node: its name, TLS configuration, connection table, byte budgets and log
+//! notes.
 
 use crate::tcp::places::Places;
 use crate::{limits::NOTE_EVERY, names::Name, peers::PeerMailbox};
@@ -23,11 +24,11 @@ pub(crate) struct NodeShared {
     pub(crate) mailbox: PeerMailbox,
     pub(crate) notes: SharedNotes,
     pub(crate) places: RefCell<Places>,
-    /// Number of free bytes for incoming messages.
+    /// Number of bytes still free for incoming messages.
     pub(crate) incoming: Arc<Semaphore>,
 }
 
-/// Limits the time of a future to `span`.
+/// Runs a future with a timeout of `span`.
 pub(crate) async fn within<T>(
     span: Duration,
     what: &'static str,
@@ -41,35 +42,36 @@ pub(crate) async fn within<T>(
 
 // Counts of messages and connections, and lines of the log that are bounded in their rate.
 
-/// Counters of messages between nodes since startup. One per process; written by the driver's thread.
+/// Counters of messages between nodes since startup, one set per process. Updated on the driver's thread.
 #[derive(Debug, Default)]
 pub struct PeerCounts {
     /// Messages passed to the kernel.
     pub sent: AtomicU64,
-    /// Messages received and passed to this node.
+    /// Messages received and forwarded to this node.
     pub received: AtomicU64,
     /// Messages lost while being sent or after arriving.
     pub lost: AtomicU64,
-    /// Connections to this node that were refused: unauthenticated, or with bytes that no node sends.
+    /// Connections to this node that were refused because they were not authenticated or contained bytes that no node
+    /// would send.
     pub refused: AtomicU64,
 }
 
 /// Why a connection to this node was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Refusal {
-    /// The peer has another secret, or belongs to another cluster.
+    /// The peer has a different secret or belongs to another cluster.
     OtherCluster,
-    /// The peer speaks another protocol, or disconnected first.
+    /// The peer speaks another protocol, or disconnected before the handshake was complete.
     NoNode,
     /// The peer did not identify itself in time.
     Silent,
     /// The peer intended to reach another node.
     OtherNode,
-    /// The peer has this node's name.
+    /// The peer states the same name as this node.
     SameName,
     /// There are too many unauthenticated connections, or too many nodes.
     Crowded,
-    /// The bytes after the peer's hello are not frames that a node sends.
+    /// The bytes after the peer's hello are not valid frames.
     Garbage,
 }
 
@@ -89,10 +91,10 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Counters and rate-limited log lines.
+/// Message counters, and rate-limited log lines.
 pub(crate) struct SharedNotes {
     counts: Arc<PeerCounts>,
-    /// When each kind of refusal was last logged, and how many have been suppressed since.
+    /// When each kind of refusal was last logged, and how many have been suppressed since then.
     lines: RefCell<BTreeMap<Refusal, (Instant, u64)>>,
 }
 
@@ -108,7 +110,7 @@ impl SharedNotes {
         &self.counts
     }
 
-    /// Records a refused connection from `from`; logged at most once per [`NOTE_EVERY`] for each reason.
+    /// Records a refused connection from `from`, logging at most one per [`NOTE_EVERY`] for each reason.
     pub(crate) fn refused(&self, from: SocketAddr, why: Refusal) {
         self.counts.refused.fetch_add(1, Ordering::Relaxed);
         let mut lines = self.lines.borrow_mut();
@@ -125,7 +127,7 @@ impl SharedNotes {
         warn!("a connection from {from} is refused: {why}; {left_out} more since the last line");
     }
 
-    /// Reasons for which connections have been refused so far.
+    /// Returns the reasons for which connections have been refused so far.
     #[cfg(test)]
     pub(crate) fn reasons(&self) -> Vec<Refusal> {
         self.lines.borrow().keys().copied().collect()

@@ -1,4 +1,5 @@
-//! Devices of a credentials file: host names that request a certificate, authorities, and the registry.
+//! Devices in a credentials file: the host names for which a certificate is requested, certificate authorities, and the
+//! registry.
 
 use crate::config::credentials::files::Files;
 use crate::config::credentials::roles::{KnownPolicies, policies};
@@ -14,14 +15,14 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use std::io::{BufRead, BufReader};
 use std::sync::Arc;
 
-/// Authorities of all tables, in the types used by the core and by the edge.
+/// The authorities of all tables, in the core's types and in the edge's.
 #[derive(Default)]
 struct Authorities {
     core: Vec<ThingAuthority>,
     edge: Vec<DeviceAuthority>,
 }
 
-/// Reads the table `[things]`, for the core and for the edge. `None` if it does not load.
+/// Reads the table `[things]`, for the core and for the edge. `None` if the table does not load.
 pub(crate) fn things(
     section: &mut TableReader<'_, '_>,
     known: &KnownPolicies,
@@ -84,7 +85,7 @@ pub(crate) fn things(
     Some((things, devices))
 }
 
-/// Reads the authorities of a table.
+/// Reads the authorities listed in a table.
 fn authority(
     section: &mut TableReader<'_, '_>,
     policies: &[Arc<Policy>],
@@ -145,7 +146,7 @@ fn authority(
     }
 }
 
-/// Warnings about valid but suspicious settings of devices.
+/// Returns warnings about valid but suspicious device settings.
 pub(crate) fn remarks(things: &Things, devices: &Devices, now_s: u64) -> Vec<String> {
     let left_over = devices.strangers().map(|issuer| {
         format!(
@@ -231,14 +232,14 @@ fn host(text: &str) -> Checked<Box<str>> {
     Ok(text.to_ascii_lowercase().into())
 }
 
-/// Parses a pattern of thing names.
+/// Parses a pattern for thing names.
 fn pattern(text: &str) -> Checked<Box<str>> {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b":_-*".contains(&byte);
     let rule = "expected a pattern of thing names with *, such as \"plant2-*\"";
     letters(text, 1..=128, is_allowed, rule).map(Box::from)
 }
 
-/// Maximum number of server names; each connection's name is compared with all.
+/// Maximum number of server names; the name in each connection is compared with all of them.
 const HOSTS_MAX: usize = 16;
 
 /// Maximum number of authorities in a file.
@@ -247,10 +248,10 @@ const AUTHORITIES_MAX: usize = 64;
 /// Maximum size of an authorities file, in bytes.
 const PEM_BYTES_MAX: usize = 1 << 20;
 
-/// Maximum size of a revocation list file, in bytes; about a million entries fit.
+/// Maximum size of a revocation list file, in bytes; enough for about a million entries.
 const CRL_BYTES_MAX: usize = 64 << 20;
 
-/// First byte of DER; never occurs at the start of PEM.
+/// First byte of a DER encoding, which never occurs at the start of a PEM file.
 const DER_SEQUENCE: u8 = 0x30;
 
 /// Default grace period for overdue revocation lists, in milliseconds.
@@ -272,7 +273,7 @@ const GRACE_MS_MAX: u64 = 30 * 24 * 60 * 60 * 1000;
 /// Reads a registry of at most `max` lines.
 ///
 /// # Errors
-/// All faults, at most [`FAULTS_MAX`], each with its line.
+/// Returns all faults, at most [`FAULTS_MAX`], each with its line number.
 pub(crate) fn read(
     written: &str,
     known: &KnownPolicies,
@@ -287,7 +288,7 @@ pub(crate) fn read(
     Ok(read)
 }
 
-/// Reads the lines of a registry; error messages refer to it as `path`.
+/// Reads a registry from a reader; error messages refer to it as `path`.
 ///
 /// # Errors
 /// See [`read`].
@@ -334,14 +335,14 @@ pub(crate) fn read_lines(
     Err(faults)
 }
 
-/// Generates the last line of a registry with this text: the number of its lines and its SHA-256.
+/// Generates the last line of a registry with this text, which states its number of lines and its SHA-256.
 pub(crate) fn last_line(text: &str) -> String {
     let digest = digest(&SHA256, text.as_bytes());
     let (lines, digits) = (text.lines().count(), HEXLOWER.encode(digest.as_ref()));
     format!("{LAST_LINE}{lines} sha256={digits}\n")
 }
 
-/// The fault if the last line does not match the preceding lines.
+/// Returns a fault if the last line does not match the lines before it.
 fn miscounted(stated: &[u8], lines: usize, sum: &Sum) -> Option<String> {
     let stated = String::from_utf8_lossy(stated);
     let (count, digits) = match stated.trim().split_once(" sha256=") {
@@ -362,7 +363,7 @@ fn miscounted(stated: &[u8], lines: usize, sum: &Sum) -> Option<String> {
 /// Prefix of a registry's last line.
 const LAST_LINE: &str = "# lines=";
 
-/// Appends the next line, limited in length; `false` at the end of the file.
+/// Appends the next line, up to the maximum length; returns `false` at the end of the file.
 fn next_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> std::io::Result<bool> {
     let mut bounded = std::io::Read::take(reader, LINE_BYTES_MAX + 1);
     if bounded.read_until(b'\n', line)? == 0 {
@@ -430,16 +431,16 @@ fn digits(text: &str) -> Option<[u8; 32]> {
 const FORM: &str = "expected SHA-256 in 64 hexadecimal digits, thing name[, thing type][, inactive][, policy]; without \
                     the digits a thing that is inactive";
 
-/// Beginning of the error message for a registry with too many lines.
+/// Start of the error message for a registry with too many lines.
 const TOO_MANY: &str = "expected at most";
 
-/// Maximum length of a line, in bytes: four times the longest names.
+/// Maximum length of a line in bytes: four times what the longest names need.
 const LINE_BYTES_MAX: u64 = 1024;
 
-/// Maximum number of reported faults in a file.
+/// Maximum number of faults reported for a file.
 const FAULTS_MAX: usize = 20;
 
-/// Default of `max`, in lines; a registry of this size takes 64 MiB plus the names.
+/// Default of `max`, in lines; a registry of this size takes 64 MiB, plus its names.
 const REGISTRY_MAX_DEFAULT: usize = 1_000_000;
 
 /// Largest permitted value of `max`, in lines.

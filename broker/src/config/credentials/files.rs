@@ -1,5 +1,5 @@
-//! Reads the files of the credentials: the main file, policies and secrets. Limits their sizes and checks for overly
-//! permissive modes.
+//! Reads the files that make up the credentials: the main file, policies and secrets. Limits their sizes and checks for
+//! overly permissive file modes.
 //!
 //! Each file is stamped before it is opened, so that no later change is missed, and hashed while it is read, since
 //! nodes compare the SHA-256 of all files.
@@ -18,14 +18,14 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
-/// Files read so far.
+/// The files read so far.
 pub(crate) struct Files {
     main: PathBuf,
     /// Index of each file in `read`.
     known: BTreeMap<PathBuf, usize>,
     /// Files in the order of their first read, without duplicates.
     read: Vec<FileRead>,
-    /// Warnings about files: permissive modes of secrets, unusable keys.
+    /// Warnings about files, such as permissive modes of secrets, and unusable keys.
     pub(crate) warnings: Vec<String>,
 }
 
@@ -38,7 +38,7 @@ struct FileRead {
     sha256: Option<Digest>,
 }
 
-/// A file hashed while it is read in pieces.
+/// A file that is hashed while it is read in pieces.
 pub(crate) struct Hashed {
     file: File,
     sha256: Context,
@@ -75,8 +75,8 @@ impl Files {
         each.map(|file| (file.path.clone(), file.stamp)).unzip()
     }
 
-    /// Digest of the files' SHA-256 in order, so that moving bytes between files changes it. Paths are excluded, since
-    /// nodes may use different folders. `None` if a file was not read to its end.
+    /// Hashes the SHA-256 of each file, in order, so that moving bytes between files changes the result. Paths are
+    /// excluded, since nodes may use different folders. `None` if a file was not read to its end.
     pub(crate) fn sha256(&self) -> Option<[u8; 32]> {
         let mut all = Context::new(&SHA256);
         for file in &self.read {
@@ -92,10 +92,10 @@ impl Files {
         content.map_err(|rule| Fault::of_text(ValuePlace::Default, rule))
     }
 
-    /// Reads a policy or a trust document from a file with a path relative to the credentials file.
+    /// Reads a policy or a trust document from a file whose path is relative to the credentials file.
     ///
     /// # Errors
-    /// All faults of the document, or the reason why it cannot be read.
+    /// Returns all faults in the document, or the reason why it cannot be read.
     pub(crate) fn document<T>(
         &mut self,
         written: &str,
@@ -113,7 +113,7 @@ impl Files {
         parse(&content.content).map_err(|errors| errors.iter().map(told).collect())
     }
 
-    /// Reads a secret from a file with a path relative to the credentials file.
+    /// Reads a secret from a file whose path is relative to the credentials file.
     pub(crate) fn secret(&mut self, written: &str) -> Checked<SecretFile> {
         let path = self.beside(written)?;
         let content = self.secretive(path.clone(), SECRET_BYTES_MAX)?;
@@ -121,7 +121,7 @@ impl Files {
         Ok(SecretFile { content, path })
     }
 
-    /// Reads the keys of a provider from a file with a path relative to the credentials file.
+    /// Reads a provider's keys from a file whose path is relative to the credentials file.
     pub(crate) fn key_set(&mut self, written: &str) -> Checked<KeySet> {
         let path = self.beside(written)?;
         let read = self.text(&path, KEY_SET_BYTES_MAX)?;
@@ -136,7 +136,7 @@ impl Files {
         Ok(keys)
     }
 
-    /// Reads authority certificates in PEM format from a file with a path relative to the credentials file.
+    /// Reads authority certificates in PEM format from a file whose path is relative to the credentials file.
     pub(crate) fn certificates(&mut self, written: &str) -> Checked<Box<[u8]>> {
         let path = self.beside(written)?;
         let read = self.text(&path, CERTIFICATES_BYTES_MAX)?;
@@ -145,7 +145,7 @@ impl Files {
         Ok(pem.into())
     }
 
-    /// Reads the bytes of a file with a path relative to the credentials file.
+    /// Reads the bytes of a file whose path is relative to the credentials file.
     pub(crate) fn bytes(&mut self, written: &str, bytes_max: usize) -> Checked<(Vec<u8>, PathBuf)> {
         let path = self.beside(written)?;
         self.note(&path);
@@ -154,8 +154,8 @@ impl Files {
         Ok((read.content.to_vec(), path))
     }
 
-    /// Opens a file with a path relative to the credentials file, to be read line by line; the caller then calls
-    /// [`Self::closed`].
+    /// Opens a file, whose path is relative to the credentials file, for reading line by line; the caller must then
+    /// call [`Self::closed`].
     pub(crate) fn open(&mut self, written: &str) -> Checked<(Hashed, PathBuf)> {
         let path = self.beside(written)?;
         self.note(&path);
@@ -191,7 +191,7 @@ impl Files {
         Ok(read)
     }
 
-    /// Stamps a file before it is first opened.
+    /// Stamps a file unless it has been opened before.
     fn note(&mut self, path: &Path) {
         if !self.known.contains_key(path) {
             self.known.insert(path.into(), self.read.len());
@@ -242,11 +242,11 @@ fn told(path: &Path, error: ReadError) -> String {
     }
 }
 
-/// Maximum size of a credentials file, in bytes: 1 KiB for each permitted principal.
+/// Maximum size of a credentials file, in bytes: 1 KiB for each of the maximum number of principals.
 const MAIN_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Maximum size of a file with one secret, in bytes.
+/// Maximum size of a file that contains one secret, in bytes.
 const SECRET_BYTES_MAX: usize = 4096;
 
-/// Maximum size of a provider's authorities file, in bytes; each is kept in memory.
+/// Maximum size of a provider's authorities file, in bytes; each file is kept in memory.
 const CERTIFICATES_BYTES_MAX: usize = 64 * 1024;

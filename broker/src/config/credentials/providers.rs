@@ -10,7 +10,8 @@ use broker_core::settings::value::{self, Checked, letters};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Reads the provider with this issuer, whose account defaults to the server's. `None` if it does not load.
+/// Reads the provider with this issuer, whose account defaults to that of the server. `None` if the provider does not
+/// load.
 pub(crate) fn provider(
     section: &mut TableReader<'_, '_>,
     issuer: &str,
@@ -61,7 +62,7 @@ pub(crate) fn provider(
     })
 }
 
-/// Checks the rules across providers, and collects the claims tested by policies and trusts.
+/// Checks the rules across providers, and collects the claims that policies and trusts test.
 pub(crate) fn check(book: &mut CredentialsDraft, findings: &mut Findings) {
     let claims = claims(book);
     let mut issuers = BTreeSet::new();
@@ -94,8 +95,8 @@ pub(crate) fn check(book: &mut CredentialsDraft, findings: &mut Findings) {
     }
 }
 
-/// Warnings about roles and policies that name providers, each with its key. `console`: the provider whose accounts use
-/// the console.
+/// Returns warnings about roles and policies that name providers, each with its key. `console`: provider whose accounts
+/// use the console.
 pub(crate) fn remarks(
     book: &CredentialsDraft,
     console: Option<&str>,
@@ -154,7 +155,7 @@ pub(crate) fn remarks(
     }
 }
 
-/// The provider's ARN, as used in trusts.
+/// Returns the provider's ARN, as used in trusts.
 fn arn_of(provider: &Provider) -> String {
     let Provider {
         account, issuer, ..
@@ -162,7 +163,7 @@ fn arn_of(provider: &Provider) -> String {
     format!("arn:aws:iam::{account}:oidc-provider/{issuer}")
 }
 
-/// All claims named in policies and trusts, in lower case.
+/// Returns all claims named in policies and trusts, in lower case.
 fn claims(book: &CredentialsDraft) -> BTreeSet<String> {
     let policies = book.policies.values().flatten();
     let policies = policies.flat_map(|policy| policy.claims());
@@ -171,7 +172,7 @@ fn claims(book: &CredentialsDraft) -> BTreeSet<String> {
     all.map(|claim| claim.to_ascii_lowercase()).collect()
 }
 
-/// The provider's claims among `claims`, except those present in every token.
+/// Returns the names of the provider's claims among `claims`, except those present in every token.
 fn names_of(provider: &Provider, claims: &BTreeSet<String>) -> Vec<Box<str>> {
     let issuer = provider.issuer.to_ascii_lowercase();
     let names = claims.iter().filter_map(|key| {
@@ -181,7 +182,7 @@ fn names_of(provider: &Provider, claims: &BTreeSet<String>) -> Vec<Box<str>> {
     names.collect()
 }
 
-/// Validates an issuer without `https://`, as in tokens: a host with an optional path.
+/// Validates an issuer, which is written without `https://`: a host with an optional path.
 fn checked_issuer(text: &str) -> Checked<&str> {
     let rule = || {
         format!(
@@ -240,5 +241,5 @@ fn algorithms<'d>(value: &'d Raw<'d>) -> Checked<Algorithms> {
     Algorithms::of_names(names).ok_or_else(rule)
 }
 
-/// Maximum number of hosts, in addition to the issuer's, that may serve a provider's keys.
+/// Maximum number of hosts, in addition to the issuer's own, that may serve a provider's keys.
 const HOSTS_MAX: usize = 8;

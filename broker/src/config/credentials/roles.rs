@@ -1,4 +1,4 @@
-//! Roles of a credentials file, their aliases, and the policies and users referenced by name.
+//! Roles in a credentials file, their aliases, and the policies and users that they reference by name.
 
 use crate::config::credentials::files::{Files, document};
 use crate::config::document::{Raw, TableReader};
@@ -9,7 +9,7 @@ use codec::sigv4::CLOCK_TOLERANCE_S_MAX;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Reads the role with this name, whose account defaults to the server's. `None` if it does not load.
+/// Reads the role with this name, whose account defaults to that of the server. `None` if the role does not load.
 pub(crate) fn role(
     section: &mut TableReader<'_, '_>,
     name: &str,
@@ -46,7 +46,7 @@ pub(crate) fn role(
     })
 }
 
-/// Warnings about a valid but suspicious role. `arns`: ARNs of all principals and roles.
+/// Returns warnings about a valid but suspicious role. `arns`: ARNs of all principals and roles.
 pub(crate) fn remarks(role: &Role, arns: &BTreeSet<String>) -> Vec<String> {
     let mut remarks = Vec::new();
     if role.policies.is_empty() {
@@ -95,7 +95,7 @@ const SESSION_MS_DEFAULT: u64 = 60 * 60 * 1000;
 
 // Role aliases of a credentials file: the names by which devices ask for a role.
 
-/// Reads the role alias with this name. `None` if it does not load.
+/// Reads the role alias with this name. `None` if the alias does not load.
 pub(crate) fn alias(
     section: &mut TableReader<'_, '_>,
     name: &str,
@@ -126,7 +126,7 @@ pub(crate) fn alias(
     })
 }
 
-/// Warning about a valid alias that refuses every caller.
+/// Returns a warning about a valid alias that would refuse every caller.
 pub(crate) fn remark(alias: &RoleAlias, roles: &[Role]) -> Option<String> {
     let role = roles.iter().find(|role| *role.name == *alias.role)?;
     (alias.duration_s > role.max_session_s).then(|| {
@@ -144,8 +144,8 @@ fn alias_name(text: &str) -> Checked<()> {
     letters(text, 1..=128, is_allowed, rule).map(drop)
 }
 
-/// Minimum lifetime of keys, in milliseconds. Source of the three lifetimes: AWS IoT API Reference, `CreateRoleAlias`,
-/// `credentialDurationSeconds`.
+/// Minimum lifetime of keys, in milliseconds. Source of this limit and of the next two: AWS IoT API Reference,
+/// `CreateRoleAlias`, `credentialDurationSeconds`.
 const DURATION_MS_MIN: u64 = 15 * 60 * 1000;
 
 /// Maximum lifetime of keys, in milliseconds.
@@ -156,10 +156,10 @@ const DURATION_MS_DEFAULT: u64 = 60 * 60 * 1000;
 
 // Names within a credentials file: of policies, users and roles.
 
-/// Policies by name; `None` for a policy that does not load, so that references to it do not cause further faults.
+/// Policies by name; `None` for a policy that does not load, so that references to it cause no further faults.
 pub(crate) type KnownPolicies = BTreeMap<String, Option<Arc<Policy>>>;
 
-/// Reads the policies in a list of names, which may be empty.
+/// Reads a list of policy names, which may be empty, and returns these policies.
 pub(crate) fn policies(value: &Raw<'_>, known: &KnownPolicies) -> Checked<Vec<Arc<Policy>>> {
     let rule = || format!("expected a list of up to {POLICIES_PER_PRINCIPAL_MAX} policy names");
     let entries = value.as_array().ok_or_else(rule)?;

@@ -1,4 +1,4 @@
-//! Sessions owned by another node or the side thread: their connections leave the table, and may return.
+//! Sessions owned by another node or by the side thread: their connections leave the table, and may return.
 
 use crate::edge::connection::{Connection, NEVER};
 use crate::edge::io::Io;
@@ -10,7 +10,7 @@ use broker_core::id::SessionKey;
 use broker_core::machine::{FailedPass, Machine, PassedOn};
 use std::os::fd::AsFd;
 
-/// A client whose connection has left the table; nothing of it is armed or in flight.
+/// A client whose connection has left the table, with no operation armed or in flight.
 pub(crate) struct Departed<M: Machine> {
     pub(crate) connection: Connection,
     pub(crate) parcel: M::Parcel,
@@ -19,7 +19,7 @@ pub(crate) struct Departed<M: Machine> {
 }
 
 impl<M: Machine> Sessions<M> {
-    /// Takes a leaving connection out of the table once no operation on it is pending in the kernel. A broken
+    /// Removes a leaving connection from the table once no operation on it is pending in the kernel. A broken
     /// connection is closed instead.
     pub(crate) fn depart(&mut self, session: SessionKey, io: &mut Io) -> Option<Departed<M>> {
         self.watch(session, io);
@@ -63,7 +63,7 @@ impl<M: Machine> Sessions<M> {
         })
     }
 
-    /// Whether all unsent bytes of a connection come from its TLS engine, whose handshake is finished.
+    /// Whether all unsent bytes of a connection come from its TLS engine, whose handshake has finished.
     fn has_words_of_engine_alone(&self, session: SessionKey) -> bool {
         let Some(connection) = self.connections.get(session) else {
             return false;
@@ -74,7 +74,7 @@ impl<M: Machine> Sessions<M> {
     }
 
     /// Passes a connection to the side thread once no operation on it is pending in the kernel. If there is no side
-    /// thread, or it is at capacity, the connection returns to the machine for a response.
+    /// thread, or it is at capacity, the connection is returned to the machine for a response.
     pub(crate) fn visit(&mut self, session: SessionKey, take: Option<&TakeAdmin>, io: &mut Io) {
         let Some(departed) = self.depart(session, io) else {
             return;
@@ -103,8 +103,8 @@ impl<M: Machine> Sessions<M> {
         self.take_back(session, connection, io);
     }
 
-    /// Returns a client whose request the node has not answered: for another owner, with the unsent request, or for a
-    /// response from the machine.
+    /// Returns a client to whose request the node has not responded: either for another owner, with the unsent request,
+    /// or for a response from the machine.
     pub(crate) fn return_client(
         &mut self,
         client: Connection,
@@ -118,7 +118,7 @@ impl<M: Machine> Sessions<M> {
         self.take_back(session, client, io);
     }
 
-    /// Assigns a client's connection to this session.
+    /// Attaches a client's connection to this session again.
     pub(crate) fn take_back(&mut self, session: SessionKey, client: Connection, io: &mut Io) {
         let mut connection = Connection::new(session, client.socket, client.tls);
         connection.ended = client.ended;

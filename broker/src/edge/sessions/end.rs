@@ -1,11 +1,11 @@
-//! The end of a connection on a shard: handed over, closed, or aborted.
+//! The end of a connection on a shard, which is handed over, closed, or aborted.
 //!
-//! A graceful close sends everything, sends TLS close_notify, shuts down the sending side, and waits for the peer's
-//! FIN: bytes that arrived after close(2) would cause a reset, which may discard data the peer has not read. A peer
-//! that has announced in the protocol that it sends nothing more is not awaited, unless the kernel holds many bytes for
-//! it, which would otherwise remain for up to `TCP_USER_TIMEOUT`; at its deadline it is reset. close(2) comes last,
-//! once the kernel has completed everything armed: with a receive still armed it would send no FIN and keep the socket
-//! open.
+//! A graceful close sends all bytes and TLS close_notify, shuts down the sending side, and waits for the peer's FIN:
+//! bytes that arrived after close(2) would cause a reset, which may discard data that the peer has not read. If the
+//! protocol implies that the peer sends nothing more, its FIN is not awaited, unless the kernel holds many
+//! unacknowledged bytes, which would otherwise remain for up to `TCP_USER_TIMEOUT`; in that case, the connection is
+//! reset at its deadline. close(2) comes last, once the kernel has completed everything armed: with a receive still
+//! armed, it would send no FIN and keep the socket open.
 
 use crate::edge::connection::{Connection, Stage, leaves_orphan, reset_at_close};
 use crate::edge::io::Io;
@@ -49,8 +49,8 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Removes a connection from the table once no operation on it is pending in the kernel. Returns it with the bytes
-    /// received meanwhile and the parcel of its session.
+    /// Removes a connection from the table once no operation on it is pending in the kernel. Returns the connection
+    /// with the bytes received in the meantime and its session's parcel.
     pub(crate) fn release(
         &mut self,
         session: SessionKey,
@@ -64,7 +64,7 @@ impl<M: Machine> Sessions<M> {
         Some((connection, unread, self.machine.release(session)))
     }
 
-    /// Adds a connection from another shard, under the key assigned by the machine.
+    /// Adds a connection from another shard under the key assigned by the machine.
     pub(crate) fn arrive(&mut self, session: SessionKey, connection: Travelling, io: &mut Io) {
         let arrived = Connection::new(session, connection.socket, connection.tls);
         self.connections.insert(session, arrived, io);
@@ -102,8 +102,8 @@ impl<M: Machine> Sessions<M> {
         self.watch(session, io);
     }
 
-    /// Reports to the machine that the peer has closed its sending side, or that the connection broke: at most once,
-    /// and not after a release.
+    /// Reports to the machine that the peer has closed its sending side or that the connection broke, at most once and
+    /// not after the session was released.
     pub(crate) fn ended(&mut self, session: SessionKey, io: &mut Io) {
         let Some(connection) = self.connections.get_mut(session) else {
             return;
@@ -129,14 +129,14 @@ impl<M: Machine> Sessions<M> {
         self.connections.touch(session);
     }
 
-    /// Whether a connection has many unacknowledged bytes; closing waits for these, up to the session's deadline.
+    /// Whether many of a connection's bytes are unacknowledged; closing waits for them, up to the session's deadline.
     fn is_unread(&self, session: SessionKey) -> bool {
         let connection = self.connections.get(session);
         self.machine.is_unconfirmed(session)
             && connection.is_some_and(|it| !it.broken && leaves_orphan(&it.socket))
     }
 
-    /// Closes a connection whose peer has acknowledged nearly everything, if nothing else delays it.
+    /// Closes a connection whose peer has acknowledged nearly all bytes, unless something else delays the close.
     pub(crate) fn has_read(&mut self, session: SessionKey, io: &mut Io) {
         let connection = self.connections.get(session);
         if connection.is_some_and(|it| it.stage == Stage::Lingering && it.ended) {
@@ -144,8 +144,8 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Closes the descriptor once no operation on it is pending in the kernel, and reports the session as gone to the
-    /// machine.
+    /// Closes the descriptor once no operation on it is pending in the kernel, and informs the machine that the session
+    /// is gone.
     pub(crate) fn close_descriptor(&mut self, session: SessionKey, io: &mut Io) {
         let connection = self.connections.get(session);
         let Some(connection) = connection.filter(|it| it.at_rest()) else {

@@ -1,8 +1,8 @@
-//! Sending: once per turn for each connection with bytes to send.
+//! Sending, once per turn for each connection with bytes to send.
 //!
-//! Usually a single send(2) transfers everything. When the socket is full, the rest is copied (at most 256 KiB at a
-//! time) into a buffer sent by the ring, and the machine learns that those bytes are in flight. `Sent` is reported when
-//! the kernel has accepted the last byte, with TLS the last byte of their ciphertext.
+//! A single send(2) usually transfers everything. If the socket's buffer is full, the rest is copied (at most 256 KiB
+//! at a time) into a buffer that the ring sends, and the machine is informed that those bytes are in flight. `Sent` is
+//! reported once the kernel has accepted the last byte; with TLS, the last byte of the ciphertext.
 
 use crate::edge::connection::{Connection, Receive, Stage, ring_key, widen};
 use crate::edge::io::{Io, send_at_once};
@@ -16,11 +16,11 @@ use std::os::fd::AsFd;
 /// The result of a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flushed {
-    /// Nothing is unsent or in flight.
+    /// Nothing remains unsent or in flight.
     All,
-    /// The remaining bytes are in flight, or are sent in the next turn.
+    /// The remaining bytes are in flight, or will be sent in the next turn.
     Waiting,
-    /// Nothing can be sent any more.
+    /// The connection is broken, so nothing more can be sent.
     Broken,
 }
 
@@ -124,8 +124,8 @@ impl<M: Machine> Sessions<M> {
         Flushed::Waiting
     }
 
-    /// Passes bytes to the ring, which waits for buffer space; `plain` is the number of the machine's bytes that they
-    /// contain.
+    /// Passes bytes to the ring, which waits for space in the socket's buffer; `plain` is the number of the machine's
+    /// bytes that they contain.
     pub(crate) fn launch(
         &mut self,
         session: SessionKey,
@@ -162,7 +162,7 @@ impl<M: Machine> Sessions<M> {
         self.connections.touch(key);
     }
 
-    /// Handles a broken connection. Bytes that the peer sent earlier are still read; then the machine is informed of
+    /// Handles a broken connection: bytes that the peer sent before are still read, and then the machine is informed of
     /// the end.
     pub(crate) fn sunk(&mut self, session: SessionKey, io: &mut Io) -> Flushed {
         let Some(connection) = self.connections.get_mut(session) else {
@@ -189,8 +189,8 @@ impl<M: Machine> Sessions<M> {
     }
 }
 
-/// Calls send(2) once without blocking; returns the number of bytes accepted by the kernel, or `None` if the socket is
-/// broken.
+/// Calls send(2) once without blocking; returns the number of bytes that the kernel accepted, or `None` if the socket
+/// is broken.
 fn send(connection: &Connection, bytes: &[u8]) -> Option<usize> {
     // The end of the stream follows at once, and shares a packet with what is held back here. Not where the peer's has
     // come: then the descriptor may be closed without another word, and what is held back is dropped if that resets.

@@ -1,4 +1,5 @@
-//! Clients whose channels are on other nodes: moved to a stream of a link, and returned or closed at its end.
+//! Clients whose channels are on other nodes: each is moved to a stream of a link, and returned or closed when the
+//! stream ends.
 
 use crate::edge::connection::{Receive, Stage, has_left, widen};
 use crate::edge::io::Io;
@@ -48,7 +49,7 @@ impl<M: Machine> Sessions<M> {
         self.open_stream(place, io);
     }
 
-    /// Whether another request may wait for a link, possibly evicting a waiting one.
+    /// Whether another request may wait for a link, possibly after evicting one that is already waiting.
     fn waiting_room(&mut self, origin: Origin, bytes: usize, io: &mut Io) -> bool {
         loop {
             let streams = &mut self.streams;
@@ -65,7 +66,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Opens the stream of a client waiting for a link, if the link is available.
+    /// Opens a stream for a client that is waiting for a link, if the link is available.
     pub(crate) fn open_stream(&mut self, place: u32, io: &mut Io) {
         let Some(client) = self.streams.clients.get(place) else {
             return;
@@ -146,7 +147,7 @@ impl<M: Machine> Sessions<M> {
         self.streams.clients.touch(place);
     }
 
-    /// Handles the end of a client's input.
+    /// Handles EOF from a client.
     fn client_ended(&mut self, place: u32, io: &mut Io) {
         let Some((client, link)) = self.streams.client(place) else {
             return;
@@ -177,7 +178,7 @@ impl<M: Machine> Sessions<M> {
         self.streams.clients.touch(place);
     }
 
-    /// Forwards received bytes to a client, and handles its end or its deadline.
+    /// Forwards bytes received for a client to it, and handles its end or its deadline.
     pub(crate) fn serve_client(&mut self, place: u32, io: &mut Io) {
         let Some(client) = self.streams.clients.get_mut(place) else {
             return;
@@ -245,7 +246,8 @@ impl<M: Machine> Sessions<M> {
         self.finish_client(place, finale, io);
     }
 
-    /// Handles the death of a client's link: a client with a response is returned, to be closed later in turn.
+    /// Handles the failure of a client's link. A client whose owner has responded is returned, to be closed later when
+    /// its turn comes.
     pub(crate) fn client_link_died(&mut self, place: u32, end: Ending, io: &mut Io) -> Option<u32> {
         let client = self.streams.clients.get_mut(place)?;
         let waits = client.is_answered() && client.finale.is_none() && !io.stopping;
@@ -266,7 +268,7 @@ impl<M: Machine> Sessions<M> {
         Some(place)
     }
 
-    /// Handles the removal of a client's stream, which discards any bytes for the client.
+    /// Handles the removal of a client's stream, which discards any bytes still buffered for the client.
     pub(crate) fn client_stream_gone(&mut self, place: u32, io: &mut Io) {
         if let Some(client) = self.streams.clients.get_mut(place) {
             client.on = On::None;
@@ -276,7 +278,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Ends a client as specified by `finale`, unless it is already being reset.
+    /// Ends a client as `finale` specifies, unless it is already being reset.
     pub(crate) fn finish_client(&mut self, place: u32, mut finale: Finale, io: &mut Io) {
         let Some((client, link)) = self.streams.client(place) else {
             return;
@@ -317,7 +319,7 @@ impl<M: Machine> Sessions<M> {
         self.streams.clients.touch(place);
     }
 
-    /// Returns a client to the machine, with the response to its call if any, once nothing is armed on it.
+    /// Returns a client to the machine, with any response to its call, once no operation is armed on its connection.
     fn bring_back(&mut self, place: u32, io: &mut Io) {
         let Some(client) = self.remove_client(place, io) else {
             return;
@@ -354,7 +356,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Removes a client, once no operation on its connection is pending in the kernel.
+    /// Removes a client once no operation on its connection is pending in the kernel.
     fn remove_client(&mut self, place: u32, io: &mut Io) -> Option<Client<M>> {
         let streams = &mut self.streams;
         let client = streams.clients.get(place);
@@ -370,8 +372,8 @@ impl<M: Machine> Sessions<M> {
         Some(client)
     }
 
-    /// Detaches a client from its owner, which can no longer serve it. A client without a response returns to the
-    /// machine; a WebSocket is closed, after its last frame if possible.
+    /// Detaches a client from its owner, which can no longer serve it. A client whose owner has not responded returns
+    /// to the machine; a WebSocket is closed, after its last frame if possible.
     pub(crate) fn lose_client(&mut self, place: u32, why: PassFailure, io: &mut Io) {
         if let Some((client, link, id)) = self.streams.spliced(place) {
             client.why.get_or_insert(why);
@@ -390,7 +392,7 @@ impl<M: Machine> Sessions<M> {
         self.finish_client(place, finale, io);
     }
 
-    /// Evicts a client in favour of another connection.
+    /// Evicts a client to admit another connection.
     pub(crate) fn displace_client(&mut self, place: u32, io: &mut Io) {
         io.counts.evicted += 1;
         let client = self.streams.clients.get(place);
@@ -401,8 +403,8 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Ends a client because this node shuts down. A client without a response returns to the machine; others receive
-    /// the remaining bytes of their owner.
+    /// Ends a client because this node is shutting down. A client whose owner has not responded returns to the machine;
+    /// others receive the owner's remaining bytes.
     pub(crate) fn leave_with_client(&mut self, place: u32, io: &mut Io) {
         let Some(client) = self.streams.clients.get_mut(place) else {
             return;

@@ -8,8 +8,8 @@ use broker_core::machine::{Input, Machine, TurnedAway};
 use ring::{Lent, Received};
 
 impl<M: Machine> Sessions<M> {
-    /// Handles the completion of a receive, which remains armed if `more`. Returns the bytes if no connection has this
-    /// session.
+    /// Handles the completion of a receive, which remains armed if `more`. Returns the bytes if no connection belongs
+    /// to this session.
     pub(crate) fn received(
         &mut self,
         session: SessionKey,
@@ -69,7 +69,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Processes bytes of a connection that was handed over, or that could not leave.
+    /// Processes bytes received by a connection before it was handed over, or while it was unable to leave.
     pub(crate) fn resume(&mut self, session: SessionKey, mut unread: Vec<u8>, io: &mut Io) {
         let connection = self.connections.get(session);
         let Some(connection) = connection.filter(|connection| connection.is_open()) else {
@@ -83,7 +83,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Passes the first bytes of a connection to the machine, as sent by its client.
+    /// Passes the first bytes that a connection's client has sent to the machine.
     pub(crate) fn begin(&mut self, session: SessionKey, mut bytes: Vec<u8>, io: &mut Io) {
         if self
             .connections
@@ -98,8 +98,8 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Informs the machine if the sender of a potential WebSocket request has already disconnected after these bytes.
-    /// `ended`: whether that is already known.
+    /// Informs the machine if the client disconnected right after bytes that may be a WebSocket request. `ended`:
+    /// whether this is already known.
     #[inline]
     fn look_behind(&mut self, session: SessionKey, bytes: &[u8], ended: bool) {
         if M::may_begin_web_socket(bytes) {
@@ -153,7 +153,7 @@ impl<M: Machine> Sessions<M> {
         io.ring.give_back(lent);
     }
 
-    /// Passes ciphertext to the engine immediately, unless it belongs to a handshake and this turn's steps are used up.
+    /// Passes ciphertext to the engine immediately, unless it belongs to a handshake and this turn has no steps left.
     fn take_cipher(&mut self, session: SessionKey, lent: Lent, io: &mut Io) {
         let Some(connection) = self.connections.get_mut(session) else {
             return io.ring.give_back(lent);
@@ -166,7 +166,8 @@ impl<M: Machine> Sessions<M> {
         self.decrypted(session, read, io);
     }
 
-    /// Like [`Self::take_cipher`] for owned bytes; if empty, the engine continues with its buffered bytes.
+    /// Like [`Self::take_cipher`], for owned bytes; if they are empty, the engine continues with the bytes in its
+    /// buffer.
     fn decrypt(&mut self, session: SessionKey, bytes: &mut [u8], io: &mut Io) {
         if let Some(tls) = self
             .connections
@@ -178,7 +179,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Passes the results of the engine to the machine, in this order: secured, bytes, end.
+    /// Passes what the engine produced to the machine, in this order: the end of the handshake, bytes, EOF.
     fn decrypted(&mut self, session: SessionKey, read: Read, io: &mut Io) {
         let Some(connection) = self.connections.get_mut(session) else {
             return;

@@ -1,4 +1,4 @@
-//! Operation of links: their connections, received data, and their part of the turn.
+//! Operation of links: their connections, received data, and the steps of a turn that concern them.
 
 use crate::edge::connection::{Receive, has_unread};
 use crate::edge::connections::keep;
@@ -97,7 +97,7 @@ impl<M: Machine> Sessions<M> {
         self.streams.wires.touch(place);
     }
 
-    /// Processes decrypted bytes: hellos after the handshake, then frames.
+    /// Processes decrypted bytes: the hellos that follow the handshake, then frames.
     fn link_decrypted(&mut self, place: u32, read: Read, io: &mut Io) {
         let wire = self.streams.wires.get(place);
         let shakes = wire.is_some_and(|wire| wire.connection.handshaking());
@@ -119,8 +119,8 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Performs a step of a link's handshake: sends the engine's output, followed by the front's hello after the final
-    /// handshake message. Returns `false` if the link must end.
+    /// Performs a step of a link's handshake: sends the engine's output, and after the final handshake message the
+    /// front's hello. Returns `false` if the link must end.
     fn link_shook(&mut self, place: u32, io: &mut Io) -> bool {
         let hello = self.streams.own_hello(place);
         let Some(wire) = self.streams.wires.get_mut(place) else {
@@ -146,20 +146,20 @@ impl<M: Machine> Sessions<M> {
         self.streams.accept(socket, origin, io);
     }
 
-    /// Closes an unauthenticated connection to the inner listener in favour of a newcomer. Returns `false` if none may
-    /// be evicted. Sessions are not affected: their capacity must be checked beforehand.
+    /// Closes an unauthenticated connection to the inner listener to admit another connection. Returns `false` if none
+    /// may be evicted. Does not affect sessions, whose capacity must be checked beforehand.
     pub(crate) fn end_stranger(&mut self, io: &mut Io) -> bool {
         self.machine.has_room() && self.streams.make_room(io)
     }
 
-    /// Adopts a link that another shard has passed on.
+    /// Takes over a link that another shard has passed on.
     pub(crate) fn adopt_link(&mut self, arrived: Travelling, io: &mut Io) {
         if let Some(place) = self.streams.enter(arrived, io) {
             self.greet_link(place, io);
         }
     }
 
-    /// Opens a link whose hello is complete, or hands it over to the shard it is for.
+    /// Opens a link whose hello is complete, or hands it over to the shard named in the hello.
     fn greet_link(&mut self, place: u32, io: &mut Io) {
         let greeting = match self.streams.read_hello(place) {
             Ok(Some(greeting)) => greeting,
@@ -243,7 +243,8 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Handles an event of a client's stream. `lost`: collects clients of a dead link to be closed in turn.
+    /// Handles an event on a client's stream. `lost`: collects the clients of a dead link, which are closed one after
+    /// another.
     fn client_event(&mut self, place: u32, event: Event, lost: Option<&mut Vec<u32>>, io: &mut Io) {
         match event {
             Event::Inbox(..) | Event::Room(_) => self.streams.clients.touch(place),
@@ -294,8 +295,8 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Runs the link part of the turn: transfers bytes of sessions and clients in both directions, then ticks and
-    /// writes each link.
+    /// Runs the steps of a turn that concern links: transfers the bytes of sessions and clients in both directions,
+    /// then ticks and writes each link.
     pub(crate) fn serve_links(&mut self, io: &mut Io) {
         let mut touched = std::mem::take(&mut self.streams.touched_sessions);
         for session in touched.drain(..) {
@@ -363,8 +364,8 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Handles an unresponsive node: unanswered upgrades are taken back, while calls keep their usual time limit before
-    /// they are refused.
+    /// Handles an unresponsive node: its unanswered upgrades are taken back, while calls are refused only after their
+    /// usual time limit.
     fn lose_unanswered(&mut self, place: u32, io: &mut Io) {
         let locals = self
             .streams
@@ -396,7 +397,7 @@ impl<M: Machine> Sessions<M> {
         self.poll_link(place, io);
     }
 
-    /// Discounts a period in which this shard did not run from the timeouts of links.
+    /// Excludes a period in which this shard was not running from the timeouts of links.
     pub(crate) fn links_stood_still(&mut self, span_ms: u64, io: &Io) {
         for place in self.streams.wires.all() {
             if let Some(link) = self.streams.link(place) {
@@ -405,7 +406,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Closes all links and their clients, since the shard is stopping.
+    /// Closes all links and their clients because the shard is stopping.
     pub(crate) fn close_links(&mut self, io: &mut Io) {
         for client in self.streams.clients.all() {
             self.finish_client(client, Finale::Cut { reset: false }, io);

@@ -1,4 +1,4 @@
-//! Connections from proxies: parses their header and continues with the bytes after it.
+//! Connections from proxies: parses the PROXY protocol header and continues with the bytes after it.
 
 use crate::edge::connection::{Connection, Receive, Standing};
 use crate::edge::io::{self, Io, Shaking};
@@ -11,7 +11,7 @@ use ring::Lent;
 use std::net::SocketAddr;
 
 impl<M: Machine> Sessions<M> {
-    /// Adds the connection of a newly opened session of a proxy.
+    /// Adds the connection of a newly opened session that comes from a proxy.
     pub(crate) fn await_header(
         &mut self,
         session: SessionKey,
@@ -25,7 +25,7 @@ impl<M: Machine> Sessions<M> {
         self.drain(io);
     }
 
-    /// Processes bytes of a header, or its end.
+    /// Processes received bytes of a header, or EOF.
     pub(crate) fn take_header(&mut self, session: SessionKey, mut lent: Lent, io: &mut Io) {
         let added = self
             .connections
@@ -53,13 +53,13 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// The address to which a connection is attributed.
+    /// Returns the address to which a connection is attributed.
     pub(crate) fn remote(&self, session: SessionKey) -> Option<SocketAddr> {
         let of_socket = || io::remote(&self.connections.get(session)?.socket);
         self.machine.remote(session).or_else(of_socket)
     }
 
-    /// Continues with the bytes after the header as the connection's first ones, now that its client is known.
+    /// Continues with the bytes after the header as if they were the connection's first, now that its client is known.
     pub(crate) fn named(
         &mut self,
         session: SessionKey,

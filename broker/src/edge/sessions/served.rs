@@ -1,4 +1,4 @@
-//! Sessions without a connection: streams of links, for clients connected to other nodes.
+//! Sessions without a connection of their own: streams on links, for clients connected to other nodes.
 
 use crate::edge::io::Io;
 use crate::edge::sessions::Sessions;
@@ -10,7 +10,7 @@ use broker_core::machine::{Input, Intake, Machine, Peer, TurnedAway};
 use codec::link::{Client, How, Kind};
 
 impl<M: Machine> Sessions<M> {
-    /// Opens the session of another node's client.
+    /// Opens a session for another node's client.
     pub(crate) fn stream_opened(&mut self, link: u32, id: u32, client: &Client, io: &mut Io) {
         let at = io.turn.at();
         let peer = Peer {
@@ -55,7 +55,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Handles an event of a session's stream.
+    /// Handles an event on a session's stream.
     pub(crate) fn session_event(&mut self, session: SessionKey, event: Event, io: &mut Io) {
         match event {
             Event::Inbox(_, bytes) => self.stream_came(session, bytes, io),
@@ -94,8 +94,8 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Confirms the bytes passed to a node that is shutting down: its client still reads them, so they must not be sent
-    /// again on its next connection.
+    /// Confirms bytes passed to a node that is shutting down. The node's client will still read them, so they must not
+    /// be sent again on its next connection.
     fn confirm_to_leaving_node(&mut self, session: SessionKey, io: &mut Io) {
         let link = self.streams.link_of(session);
         if link.is_some_and(|(link, _)| link.is_leaving()) {
@@ -124,7 +124,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Discards the input of a session released by the machine.
+    /// Discards input received for a session that the machine has released.
     fn drop_inbox(&mut self, session: SessionKey) {
         if let Some((link, id)) = self.streams.link_of(session) {
             link.took(id, link.inbox(id).len());
@@ -151,7 +151,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Passes a session's output to its stream, and then its end.
+    /// Passes a session's output to its stream, followed by the end of the session.
     pub(crate) fn serve_session(&mut self, session: SessionKey, io: &mut Io) {
         let Some(served) = self.streams.sessions.get_mut(&session) else {
             return;
@@ -186,8 +186,8 @@ impl<M: Machine> Sessions<M> {
         self.streams.wires.touch(place);
     }
 
-    /// Closes a session's stream on behalf of the machine, after its unsent output. Returns `false` if it is not a
-    /// stream.
+    /// Closes a session's stream at the machine's request, after its unsent output. Returns `false` if the session is
+    /// not on a stream.
     pub(crate) fn close_stream(&mut self, session: SessionKey) -> bool {
         if let Some(served) = self.streams.sessions.get_mut(&session) {
             served.is_closing = true;
@@ -195,7 +195,7 @@ impl<M: Machine> Sessions<M> {
         self.streams.touch_session(session)
     }
 
-    /// Aborts a session's stream on behalf of the machine. Returns `false` if it is not a stream.
+    /// Aborts a session's stream at the machine's request. Returns `false` if the session is not on a stream.
     pub(crate) fn abort_stream(&mut self, session: SessionKey) -> bool {
         let Some(served) = self.streams.sessions.get_mut(&session) else {
             return false;

@@ -1,4 +1,4 @@
-//! The clients of a shard whose channels are on other nodes, at the front of links.
+//! A shard's clients whose channels are on other nodes, at the front of links.
 //!
 //! ```text
 //!  Waiting ──► Link ────────────────────────────────────────► gone
@@ -6,7 +6,7 @@
 //!     └───────────┴► finale: back to the machine, or closed ───┘
 //! ```
 //! A client's connection is in no table. Its bytes are forwarded to its stream, or kept here while the stream is full,
-//! during which nothing more is read. Bytes for the client stay in the link until its socket accepts them.
+//! in which case nothing more is read. Bytes for the client stay in the link until the client's socket accepts them.
 
 use crate::edge::connection::{Connection, NEVER, Receive, Stage};
 use crate::edge::io::Io;
@@ -24,59 +24,60 @@ use codec::link::{Client as Described, How, Kind};
 use codec::ws::close_frame;
 use std::os::fd::AsFd;
 
-/// A client spliced to a stream of a link.
+/// A client that is connected to a stream of a link.
 pub(crate) struct Client<M: Machine> {
     pub(crate) connection: Connection,
-    /// Session of the client, until the owner has responded.
+    /// The client's session, until the owner has responded.
     pub(crate) parcel: Option<M::Parcel>,
     pub(crate) node: NodeId,
     pub(crate) home: StreamHome,
     pub(crate) kind: Kind,
     peer: Peer,
-    /// Maximum size of a TLS record sent to the client.
+    /// Maximum size of the TLS records sent to the client, in bytes.
     record_bytes: usize,
     pub(crate) on: On,
-    /// Bytes received from the client that its stream could not accept yet, and those after a call.
+    /// Bytes received from the client that its stream could not accept yet, or that follow a call.
     pub(crate) unread: Vec<u8>,
-    /// The response to its call, so far.
+    /// The part of the response to the client's call received so far.
     pub(crate) answer: Vec<u8>,
-    /// Reason why it returns to the machine, if caused by this node.
+    /// Reason why the client returns to the machine, if this node caused it.
     pub(crate) why: Option<PassFailure>,
     pub(crate) finale: Option<Finale>,
-    /// Whether this node is shutting down, so that no more client data is forwarded.
+    /// Whether this node is shutting down, in which case no more client data is forwarded.
     pub(crate) is_leaving: bool,
-    /// Whether it is a call on a suspect link: its response has the time limit of a connect.
+    /// Whether the client made a call on a suspect link, whose response must then arrive within the time limit of a
+    /// connect.
     pub(crate) is_doubtful: bool,
-    /// Start of its current stage.
+    /// Time at which the client's current stage began.
     pub(crate) since: Now,
 }
 
-/// Where a client is attached.
+/// The link state of a client.
 pub(crate) enum On {
-    /// Waiting for a link, with its request.
+    /// Waiting for a link; contains the request.
     Waiting(Vec<u8>),
     /// On a link, as one of its streams.
     Link(u32, u32),
-    /// On no link because the stream has ended.
+    /// Not on a link, since the stream has ended.
     None,
 }
 
-/// How a client ends on this node.
+/// How this node ends a client.
 #[derive(Debug)]
 pub(crate) enum Finale {
-    /// The link died: closed later in turn by a close frame with this code, or a reset.
+    /// The link failed: the client is closed when its turn comes, by a close frame with this code or by a reset.
     Lost(Option<u16>),
-    /// Returns to the machine, which responds or tries another owner with these bytes.
+    /// Returns the client to the machine, which responds or tries another owner with these bytes.
     Back(PassFailure, Vec<u8>),
-    /// Sends a close frame with this code after all other bytes, then ends.
+    /// Sends all other bytes and a close frame with this code, then ends.
     Close(u16),
     /// Ends after everything has been sent.
     Finish,
     /// Waits for the client's FIN, after ours has been sent.
     Linger,
-    /// Closes or resets immediately.
+    /// Closes or resets the connection immediately.
     Cut {
-        /// Whether to send RST, since the client has received part of a frame or response.
+        /// Whether to send a RST, because the client has received only part of a frame or response.
         reset: bool,
     },
 }
@@ -88,7 +89,7 @@ impl<M: Machine> AsMut<Connection> for Client<M> {
 }
 
 impl<M: Machine> Client<M> {
-    /// Creates a client that waits for a link to `node` for its request.
+    /// Creates a client whose request waits for a link to `node`.
     pub(crate) fn new(
         connection: Connection,
         parcel: M::Parcel,
@@ -118,7 +119,7 @@ impl<M: Machine> Client<M> {
         }
     }
 
-    /// The client's part of OPEN: kind, address and listener.
+    /// Returns the client's part of OPEN: kind, address and listener.
     pub(crate) fn described(&self) -> Described {
         Described {
             kind: self.kind,
@@ -135,12 +136,12 @@ impl<M: Machine> Client<M> {
         self.parcel.is_none() || !self.answer.is_empty()
     }
 
-    /// Whether it is a call: its response is collected here, and returned to the machine with its client.
+    /// Whether the client made a call, whose response is collected here and returned to the machine with the client.
     pub(crate) fn is_call(&self) -> bool {
         self.kind != Kind::Upgrade
     }
 
-    /// Deadline of the client if nothing happens before.
+    /// Returns the client's deadline if no event occurs before.
     fn limit(&self) -> Now {
         let span = match (&self.finale, &self.on) {
             (Some(Finale::Linger), _) => CLIENT_LINGER_MS,
@@ -170,7 +171,7 @@ impl<M: Machine> Client<M> {
         begun.map_or(NEVER, |begun| begun.after(io.settings.record_ms))
     }
 
-    /// Deadline of the client, or of its TLS record.
+    /// Returns the deadline of the client or of its TLS record, whichever is earlier.
     pub(crate) fn due(&self, io: &Io) -> Now {
         self.limit().min(self.record_due(io))
     }
@@ -197,8 +198,8 @@ impl<M: Machine> Client<M> {
         self.connection.write(key, bytes, self.record_bytes, io)
     }
 
-    /// Sends part of the client's inbox, and pending output of its engine. Returns whether there was anything to send;
-    /// `None` if the connection is broken.
+    /// Sends part of the bytes received for the client, and pending output of its TLS engine. Returns whether there was
+    /// anything to send; `None` if the connection is broken.
     fn send(&mut self, place: u32, link: Option<(&mut Link, u32)>, io: &mut Io) -> Option<bool> {
         let inbox = link.as_ref().map_or(&[][..], |(link, id)| link.inbox(*id));
         let piece = inbox.get(..inbox.len().min(ENCRYPT_BYTES))?;
@@ -227,7 +228,7 @@ impl<M: Machine> Client<M> {
         Some(true)
     }
 
-    /// Collects part of a call's response. Returns `false` if it is too long.
+    /// Collects part of a call's response. Returns `false` if the response is too long.
     fn gather(&mut self, link: &mut Link, id: u32, io: &mut Io) -> bool {
         let inbox = link.inbox(id);
         let length = inbox.len();
@@ -241,8 +242,8 @@ impl<M: Machine> Client<M> {
         self.answer.len() <= CALL_ANSWER_BYTES_MAX
     }
 
-    /// Continues ending a client after all its bytes: the close frame, then the end of TLS. Returns whether the kernel
-    /// has accepted both, or the connection is broken.
+    /// Continues to end a client, once all its bytes were sent: the close frame, then the end of TLS. Returns whether
+    /// the kernel has accepted both, or the connection is broken.
     pub(crate) fn say_end(&mut self, place: u32, io: &mut Io) -> bool {
         if let Some(Finale::Close(code)) = self.finale {
             self.finale = Some(Finale::Finish);
@@ -258,7 +259,7 @@ impl<M: Machine> Client<M> {
         self.say(place, &[], io)
     }
 
-    /// Sends bytes that originate on this node. Returns `false` if some remain unsent, or the connection is broken.
+    /// Sends bytes that originate from this node. Returns `false` if some remain unsent, or the connection is broken.
     fn say(&mut self, place: u32, bytes: &[u8], io: &mut Io) -> bool {
         let said = self.write(place, bytes, io);
         if said.is_none() {
@@ -267,7 +268,7 @@ impl<M: Machine> Client<M> {
         said.is_some_and(|(_, is_whole)| is_whole)
     }
 
-    /// Forwards the client's unread bytes to its stream, as many as the stream accepts, and EOF after all of them.
+    /// Forwards as many of the client's unread bytes to its stream as it accepts, and EOF once all have been forwarded.
     pub(crate) fn give_unread(&mut self, link: &mut Link, id: u32) {
         if !self.is_call() && !self.unread.is_empty() {
             if link.is_unconfirmed(id) {
@@ -285,7 +286,7 @@ impl<M: Machine> Client<M> {
         }
     }
 
-    /// Resets the client's stream, after reporting the bytes not yet acknowledged by the client.
+    /// Resets the client's stream, after reporting the bytes that the client has not yet acknowledged.
     pub(crate) fn reset_stream(&self, link: &mut Link, id: u32) {
         self.answer_kernel(link, id);
         link.end(id, How::Reset);
@@ -302,11 +303,11 @@ impl<M: Machine> Client<M> {
     }
 }
 
-/// A client with its link and the id of its stream, if any.
+/// A client, with its link and the id of its stream, if any.
 type OnLink<'a, M> = (&'a mut Client<M>, Option<(&'a mut Link, u32)>);
 
 impl<M: Machine> Streams<M> {
-    /// The client with its link and the id of its stream, if any.
+    /// Returns a client, with its link and the id of its stream, if any.
     pub(crate) fn client(&mut self, place: u32) -> Option<OnLink<'_, M>> {
         let client = self.clients.get_mut(place)?;
         let link = match client.on {
@@ -319,7 +320,7 @@ impl<M: Machine> Streams<M> {
         Some((client, link))
     }
 
-    /// A client with its stream, marking its link to be served at the end of the turn.
+    /// Returns a client and its stream, and marks its link to be served at the end of the turn.
     pub(crate) fn spliced(&mut self, place: u32) -> Option<(&mut Client<M>, &mut Link, u32)> {
         if let On::Link(link, _) = self.clients.get(place)?.on {
             self.wires.touch(link);
@@ -329,7 +330,7 @@ impl<M: Machine> Streams<M> {
         Some((client, link, id))
     }
 
-    /// Forwards received bytes to a client. Returns `false` if its connection is broken.
+    /// Forwards bytes received for a client to it. Returns `false` if its connection is broken.
     pub(crate) fn flush_client(&mut self, place: u32, io: &mut Io) -> bool {
         if let Some((client, link, id)) = self.spliced(place)
             && client.is_call()
@@ -368,7 +369,7 @@ impl<M: Machine> Streams<M> {
         self.clients.serve_by(place, due);
     }
 
-    /// Takes the request of a client waiting for a link, which stops waiting.
+    /// Takes the request of a client that is waiting for a link, and ends its wait.
     pub(crate) fn take_request(&mut self, place: u32) -> Vec<u8> {
         let Some(client) = self.clients.get_mut(place) else {
             return Vec::new();
@@ -383,7 +384,7 @@ impl<M: Machine> Streams<M> {
         request
     }
 
-    /// Forwards a client's bytes to its stream, as many as it accepts, and stores the remaining ones.
+    /// Forwards as many of a client's bytes to its stream as it accepts, and stores the rest.
     pub(crate) fn push_up(&mut self, place: u32, bytes: &[u8]) {
         let Some((client, link)) = self.client(place) else {
             return;

@@ -1,4 +1,4 @@
-//! A connection of a link, and its stage.
+//! A link's connection, and its stage.
 
 use crate::edge::connection::{Connection, NEVER, Receive};
 use crate::edge::io::Io;
@@ -16,7 +16,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The local side of a stream.
+/// The local end of a stream.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Local {
     /// On a front: a client, by its number.
@@ -29,7 +29,7 @@ pub(crate) enum Local {
 pub(crate) struct Wire {
     pub(crate) connection: Connection,
     pub(crate) stage: Stage,
-    /// On a front: the node and shard that it connects to.
+    /// On a front: the node and the shard to which this connects.
     pub(crate) to: Option<(NodeId, u16)>,
     /// Name of the other node, once its hello has been read.
     pub(crate) peer: Arc<str>,
@@ -43,15 +43,15 @@ impl AsMut<Connection> for Wire {
     }
 }
 
-/// The stage of a link, by what it waits for.
+/// The stage of a link: what it waits for.
 pub(crate) enum Stage {
-    /// Completion of the connect.
+    /// Completion of the connect operation.
     Connecting,
-    /// The peer's hello, with the bytes received so far; preceded by the handshake.
+    /// The handshake, followed by the peer's hello, of which these bytes have been received so far.
     Hello(Vec<u8>),
-    /// Frames.
+    /// Frames are exchanged.
     Open(Box<Link>),
-    /// Final completions.
+    /// The final completions.
     Over,
 }
 
@@ -67,7 +67,7 @@ impl Wire {
         }
     }
 
-    /// The link, once it is open.
+    /// Returns the link, once it is open.
     pub(crate) fn link(&mut self) -> Option<&mut Link> {
         match &mut self.stage {
             Stage::Open(link) => Some(link),
@@ -75,7 +75,7 @@ impl Wire {
         }
     }
 
-    /// Bytes buffered for local sides.
+    /// Returns the number of bytes buffered for the local ends of streams.
     pub(crate) fn held(&self) -> usize {
         match &self.stage {
             Stage::Open(link) => link.held(),
@@ -83,7 +83,7 @@ impl Wire {
         }
     }
 
-    /// Starts the handshake on the established connection. Returns `false` on failure.
+    /// Starts the handshake on the established connection. Returns `false` if that fails.
     pub(crate) fn connected(&mut self, shard: ShardId, links: &Links) -> bool {
         let client = self.to.and_then(|(node, _)| {
             let (config, name) = links.client(shard, node)?;
@@ -118,7 +118,7 @@ impl Wire {
         };
     }
 
-    /// Time by which it must be served next.
+    /// Returns the time by which the connection must be served next.
     pub(crate) fn limit(&self, now: Now) -> Now {
         let span = match &self.stage {
             Stage::Open(link) => return link.due(now).unwrap_or(NEVER),
@@ -129,7 +129,7 @@ impl Wire {
         self.began.after(span)
     }
 
-    /// Whether it timed out before being open.
+    /// Whether the connection timed out before its link was open.
     pub(crate) fn is_late(&self, now: Now) -> bool {
         self.begins() && self.limit(now) <= now
     }
@@ -138,14 +138,15 @@ impl Wire {
         matches!(self.stage, Stage::Connecting | Stage::Hello(_))
     }
 
-    /// Encrypts and sends these bytes, after pending output of the engine. Returns `false` if the connection is broken.
+    /// Encrypts and sends bytes, after pending output of the engine. Returns `false` if the connection is broken.
     pub(crate) fn send(&mut self, place: u32, plain: &[u8], io: &mut Io) -> bool {
         let key = link_key(LinkEnd::Link(place));
         self.connection.write(key, plain, usize::MAX, io).is_some()
     }
 }
 
-/// Enables keepalive, since a dead host is silent, and idle clients send nothing that would reveal it.
+/// Enables keepalive, since a host that fails sends nothing, and idle clients send no data that would reveal the
+/// failure.
 pub(crate) fn keep_alive(socket: &SockRef<'_>) -> io::Result<()> {
     let keepalive = TcpKeepalive::new()
         .with_time(Duration::from_secs(10))
@@ -154,7 +155,7 @@ pub(crate) fn keep_alive(socket: &SockRef<'_>) -> io::Result<()> {
     socket.set_tcp_keepalive(&keepalive)
 }
 
-/// Creates a socket to connect with.
+/// Creates a socket for connecting to another node.
 pub(crate) fn connecting(address: SocketAddr, settings: &EdgeSettings) -> io::Result<OwnedFd> {
     let domain = Domain::for_address(address);
     let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;

@@ -1,14 +1,14 @@
-//! Inquiries to all other nodes, and replies to theirs: pages of channels, the holdings of an account, and pages for
-//! operators.
+//! Inquiries to all other nodes, and replies to theirs: pages of channels, the number of an account's channels, and
+//! pages for operators.
 //!
 //! ```text
 //!  a shard: list ──► begin: the part of its catalog; an inquiry to each node that has a slot
 //!                                                             │
 //!  a shard: Answered ◄── parts of all slots ◄── replies ◄─────┘     another node's inquiry ──► own catalog ──► reply
 //! ```
-//! Runs a thread that blocks on nothing. Each question is a *round*, which ends when all
-//! nodes have replied or it times out. An inquiry without a reply is sent again, except for one with side effects,
-//! which is sent once.
+//! Runs a thread that blocks only while waiting for events. Each question is a *round*, which ends when all nodes have
+//! replied or it times out. An inquiry that gets no reply is sent again, unless it has side effects: such an inquiry is
+//! sent only once.
 
 use crate::edge::turn::shards_now;
 use crate::limits::{ADMIN_BODY_BYTES_MAX, ADMIN_HEAD_BYTES_MAX};
@@ -32,11 +32,11 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
-/// An event for the inquiry thread.
+/// An event for the thread that processes inquiries.
 pub(crate) enum Event {
     /// A call requests a page of channels.
     List(CallRef, PageQuestion),
-    /// A call requests an account's total on other nodes: `region:account:`.
+    /// A call requests the number of an account's channels on other nodes; the account is given as `region:account:`.
     Count(CallRef, Box<str>),
     /// An operator requests a path from the admin listeners of other nodes.
     Get(String, oneshot::Sender<NodeReplies>),
@@ -48,21 +48,21 @@ pub(crate) enum Event {
     Replied(Name, u64, Vec<u8>),
 }
 
-/// Maximum number of events queued for the inquiry thread. Further ones are dropped or refused.
+/// Maximum number of events queued for the inquiry thread. Any others are dropped or refused.
 pub(crate) const EVENTS_MAX: usize = 256;
 
-/// Maximum number of queued requests by other nodes to the admin listener. Further ones get 503.
+/// Maximum number of queued requests from other nodes to the admin listener. Any others get 503.
 pub(crate) const PATHS_MAX: usize = 16;
 
-/// Maximum number of calls waiting for a page to be gathered. Further ones get 503.
+/// Maximum number of calls that wait for the parts of a page to be collected. Any others get 503.
 const PAGES_WAITING_MAX: usize = 128;
 
-/// Maximum number of concurrent requests to other nodes' admin listeners, and of counts. Further requests are refused;
-/// a count then covers only this node.
+/// Maximum number of concurrent requests to other nodes' admin listeners, and of counts. Any others are refused; a
+/// refused count covers only this node.
 const GETS_MAX: usize = 8;
 const COUNTS_MAX: usize = 256;
 
-/// Timeout of a page of channels, a page for operators, or a count.
+/// Timeout for a page of channels, a page for operators, or a count.
 const PAGE_MAX: Duration = Duration::from_secs(3);
 const GET_MAX: Duration = Duration::from_secs(2);
 const COUNT_MAX: Duration = Duration::from_millis(500);
@@ -79,27 +79,27 @@ pub(crate) struct Inquiries {
     admin: mpsc::Sender<AskedPath>,
     rounds: BTreeMap<u64, Round>,
     waiting: VecDeque<Page>,
-    /// Number of the next inquiry. Starts at a random number, so that replies to an earlier process are not accepted.
+    /// Number of the next inquiry. The first number is random, so that replies to an earlier process are not accepted.
     next: u64,
 }
 
-/// A question to other nodes, in progress.
+/// A question to other nodes that is in progress.
 pub(crate) struct Round {
     what: RoundQuestion,
     inquiry: Vec<u8>,
     /// Nodes that have not replied yet.
     missing: Vec<Name>,
     until: Instant,
-    /// Time at which the missing nodes are queried again, or a page is restarted.
+    /// Time at which the nodes that have not replied are queried again, or a page is restarted.
     again: Instant,
 }
 
-/// The question of a round, with its caller and the replies so far.
+/// The question of a round, with its caller and the replies received so far.
 enum RoundQuestion {
     Page(Page),
-    /// The channels of an account counted so far.
+    /// Counts an account's channels; contains the count so far.
     Count(CallRef, Holding),
-    /// Request to admin listeners, with the replies so far.
+    /// A request to admin listeners, with the replies received so far.
     Get(oneshot::Sender<NodeReplies>, Vec<NodeReply>),
 }
 
@@ -122,7 +122,7 @@ impl Inquiries {
         }
     }
 
-    /// Runs until all senders are gone.
+    /// Runs until all senders have been dropped.
     pub(crate) fn run(mut self, events: &Receiver<Event>) {
         loop {
             let event = match self.next_due() {
@@ -160,7 +160,7 @@ impl Inquiries {
         }
     }
 
-    /// Processes what is due, and starts pages as capacity permits.
+    /// Processes everything that is due, and starts pages as capacity permits.
     fn look(&mut self, now: Instant) {
         let due = |round: &Round| round.again.min(round.until) <= now;
         let numbers = self.rounds.iter().filter(|(_, round)| due(round));
@@ -184,8 +184,8 @@ impl Inquiries {
         self.look_at_waiting(now);
     }
 
-    /// Starts a round with these nodes. Inquiries with side effects are sent once: without a reply it is unknown
-    /// whether they were carried out.
+    /// Starts a round with these nodes. Inquiries with side effects are sent only once, since without a reply it is
+    /// unknown whether they were executed.
     fn begin(&mut self, what: RoundQuestion, inquiry: &Inquiry, nodes: Vec<Name>, most: Duration) {
         let now = Instant::now();
         let until = now + most;
@@ -205,7 +205,7 @@ impl Inquiries {
         self.ask(number, round);
     }
 
-    /// Sends the inquiry to nodes that have not replied.
+    /// Sends the inquiry to the nodes that have not replied.
     fn ask(&mut self, number: u64, round: Round) {
         for name in &round.missing {
             // A node that was not asked is asked again.
@@ -216,7 +216,7 @@ impl Inquiries {
         self.go_on(number, round);
     }
 
-    /// The other nodes that own at least one slot.
+    /// Returns the other nodes that own at least one slot.
     fn nodes(&self) -> Vec<Name> {
         let others = self.map.others().into_iter();
         others
@@ -235,7 +235,7 @@ impl Inquiries {
         self.begin(what, &inquiry, nodes, COUNT_MAX);
     }
 
-    /// Queries the admin listeners of these nodes. If the limit is reached, `to` is dropped.
+    /// Queries the admin listeners of the given nodes. If the limit has been reached, drops `to`.
     fn ask_admins(&mut self, inquiry: &Inquiry, of: Vec<Name>, to: oneshot::Sender<NodeReplies>) {
         let gets = self.rounds.values();
         let gets = gets.filter(|round| matches!(round.what, RoundQuestion::Get(..)));
@@ -257,7 +257,7 @@ impl Inquiries {
         self.go_on(number, round);
     }
 
-    /// Ends a round if all nodes have replied.
+    /// Continues a round, or ends it if all nodes have replied.
     fn go_on(&mut self, number: u64, mut round: Round) {
         if round.missing.is_empty() && self.is_whole(&mut round) {
             return self.end(round);
@@ -265,7 +265,7 @@ impl Inquiries {
         self.rounds.insert(number, round);
     }
 
-    /// Ends a round because all nodes have replied or it has timed out.
+    /// Ends a round, because all nodes have replied or because it has timed out.
     fn end(&self, round: Round) {
         match round.what {
             RoundQuestion::Page(page) => self.end_page(page, &round.missing),
@@ -325,7 +325,7 @@ impl Inquiries {
 }
 
 impl RoundQuestion {
-    /// Adds a reply; `false` if it does not match the round's question.
+    /// Adds a reply; returns `false` if it does not match the round's question.
     fn add(&mut self, from: &Name, reply: InquiryReply) -> bool {
         match (self, reply) {
             (Self::Page(page), InquiryReply::Page(part)) => page.add(*part),
@@ -353,10 +353,10 @@ const TOO_LONG: &str = "the answer is too long to be forwarded: ask the node tha
 // Pages of channels. One is whole when for every slot a node has said that it serves it, since the call came; while
 // slots move that is asked for again. What is not whole in time is refused, never shortened.
 
-/// Time after which a page is restarted while a slot moves.
+/// Delay before a page is restarted while a slot moves.
 const MOVED: Duration = Duration::from_millis(100);
 
-/// A page requested by a call.
+/// A page of channels requested by a call.
 pub(crate) struct Page {
     caller: CallRef,
     question: PageQuestion,
@@ -364,12 +364,12 @@ pub(crate) struct Page {
     parts: Vec<PagePart>,
     /// The page, once complete.
     whole: Option<Answer>,
-    /// Owner of the first slot missing from all parts, if known.
+    /// The owner of the first slot that is missing from all parts, if known.
     lacking: Option<NodeId>,
 }
 
 impl Page {
-    /// Adds the part of another node.
+    /// Adds the part from another node.
     pub(crate) fn add(&mut self, part: PagePart) {
         self.parts.push(part);
     }
@@ -427,12 +427,12 @@ impl Inquiries {
         );
     }
 
-    /// The part of a page that this node contributes.
+    /// Returns the part of a page that this node contributes.
     fn own_part(&self, question: &PageQuestion) -> PagePart {
         PagePart::of_node(&self.map, &*self.catalog, question, shards_now())
     }
 
-    /// Whether a page is complete now that all nodes of its round have replied. A page that lacks a slot is restarted
+    /// Whether a page is complete, once all nodes of its round have replied. A page that lacks a slot is restarted
     /// soon.
     pub(crate) fn is_whole(&self, round: &mut Round) -> bool {
         let RoundQuestion::Page(page) = &mut round.what else {
@@ -470,7 +470,7 @@ impl Inquiries {
     }
 }
 
-/// The response if the parts of these nodes are missing.
+/// Returns the response for a page that lacks the parts of these nodes.
 fn incomplete(mut nodes: Vec<&str>) -> Answer {
     nodes.sort_unstable();
     nodes.dedup();
@@ -490,16 +490,16 @@ fn busy() -> Answer {
 
 // Inquiries and replies as bytes. A further kind goes at the end of its `enum`: an earlier version replies nothing.
 
-/// A question or request of another node.
+/// A question or request from another node.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Inquiry {
-    /// Part of a page.
+    /// Requests the node's part of a page.
     Page(PageQuestion),
-    /// The channels of an account: `region:account:`.
+    /// Requests the number of an account's channels; the account is given as `region:account:`.
     Count(Box<str>),
-    /// The response of the admin listener at this path.
+    /// Requests the admin listener's response at this path.
     Get(String),
-    /// A request for the admin listener at a path, executed once.
+    /// A request to the admin listener at this path, executed at most once.
     Post(String, Posted),
 }
 
@@ -508,7 +508,7 @@ impl Inquiry {
         wire::write(self)
     }
 
-    /// Decodes an inquiry; `None` if unknown to this version.
+    /// Decodes an inquiry; `None` if this version does not know it.
     pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
         let mut inquiry = wire::read(bytes, BYTES_MAX)?;
         if let Self::Page(question) = &mut inquiry {
@@ -518,14 +518,14 @@ impl Inquiry {
     }
 }
 
-/// The answer to an inquiry.
+/// The reply to an inquiry.
 #[derive(Debug, Serialize, Deserialize)]
 enum InquiryReply {
     /// Reply to [`Inquiry::Page`].
     Page(Box<PagePart>),
     /// Reply to [`Inquiry::Count`].
     Count(Holding),
-    /// Status and JSON document of an admin listener.
+    /// The status and JSON document returned by an admin listener.
     Admin(u16, Box<str>),
 }
 
@@ -544,11 +544,11 @@ impl InquiryReply {
     }
 }
 
-/// Maximum size of a reply in bytes: that of an operator's page, which is refused by the sender if longer. A page of
-/// channels takes a quarter of it.
+/// Maximum size of a reply in bytes, which is determined by the pages for operators; the sender refuses longer pages. A
+/// page of channels takes a quarter of this.
 const REPLY_BYTES_MAX: usize = 4 << 20;
 
-/// Maximum size of an inquiry in bytes: that of a request to an admin listener.
+/// Maximum size of an inquiry in bytes, which is determined by the requests to admin listeners.
 const BYTES_MAX: usize = ADMIN_HEAD_BYTES_MAX + ADMIN_BODY_BYTES_MAX;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Node of a cluster whose slot owners are recorded in etcd: the thread that follows the cluster, and its interfaces to
-//! the shards.
+//! A node of a cluster that stores the owners of slots in etcd: the thread that follows the cluster, and its interfaces
+//! to the shards.
 //!
 //! ```text
 //!   etcd, other nodes ◄──► thread `cluster` (broker-etcd) ──► Shards ──► Desk ──► Letter::Slots
@@ -44,7 +44,7 @@ use tokio::sync::{mpsc, oneshot};
 /// Number of descriptors needed in addition to those of clients and shards.
 pub(crate) const DESCRIPTORS: usize = broker_etcd::limits::DESCRIPTORS_MAX;
 
-/// The running node. Dropping it has the same effect as killing its process.
+/// The running node. Dropping it has the same effect on the cluster as killing its process.
 pub(crate) struct Node {
     files: EtcdFiles,
     handle: Handle,
@@ -54,11 +54,11 @@ pub(crate) struct Node {
     news: Receiver<NodeNews>,
     /// Statistics of the shards, for reports to operators.
     tallies: Shared<Tallies>,
-    /// The credentials in force, for reports to operators.
+    /// The current credentials, for reports to operators.
     in_force: Arc<OnceLock<InForce>>,
     /// Names of the cluster and of this node.
     names: (String, String),
-    /// Numbers of messages between nodes that were sent, received and lost, and of refused connections.
+    /// Numbers of messages between nodes that were sent, received and lost, and of connections that were refused.
     counts: Arc<PeerCounts>,
     pages: NodePages,
 }
@@ -67,7 +67,7 @@ impl Node {
     /// Starts the node's thread. Does not wait for etcd, but nothing is served until etcd responds.
     ///
     /// # Errors
-    /// [`Failure::Configuration`] if a file is invalid, [`Failure::Fatal`] if the machine prevents the start.
+    /// Returns [`Failure::Configuration`] if a file is invalid, [`Failure::Fatal`] if the machine prevents the start.
     pub(crate) fn start(
         settings: &Settings,
         (data_dir, readiness, epoch): (&DataDir, Readiness, u64),
@@ -144,50 +144,51 @@ impl Node {
         })
     }
 
-    /// The files used to connect to etcd.
+    /// Returns the files used to connect to etcd.
     pub(crate) fn files(&self) -> &EtcdFiles {
         &self.files
     }
 
-    /// The registry's handle for one shard.
+    /// Returns a shard's handle to the registry.
     pub(crate) fn store(&self, shard: ShardId) -> Box<dyn Store> {
         Box::new(self.handle.store(shard))
     }
 
-    /// Catalog of the records of all shards.
+    /// Returns the catalog of the records of all shards.
     pub(crate) fn catalog(&self) -> Arc<ProcessCatalog> {
         Arc::clone(&self.catalog)
     }
 
-    /// A shard's interface to slot orders of the node.
+    /// Returns the interface through which a shard receives the node's slot orders.
     pub(crate) fn orders(&self, shard: ShardId) -> Box<dyn SlotOrders> {
         let desk = Arc::clone(&self.desk);
         Box::new(End { desk, shard })
     }
 
-    /// The reports of the node: a drain request by an operator and, once, its end.
+    /// Returns the receiver of the node's reports: that an operator requested a drain and, once, that the node has
+    /// ended.
     pub(crate) fn news(&self) -> Receiver<NodeNews> {
         self.news.clone()
     }
 
-    /// Updates the shards' tallies, for reports to operators.
+    /// Updates the statistics of the shards, for reports to operators.
     pub(crate) fn note(&self, tallies: Tallies) {
         *self.tallies.lock() = tallies;
     }
 
-    /// Sets the credentials in force, for reports to operators. Called once.
+    /// Sets the receiver of the current credentials, for reports to operators. Called once.
     pub(crate) fn reports_on(&self, in_force: InForce) {
         let _ = self.in_force.set(in_force);
     }
 
-    /// Starts handing all slots over to other nodes, and reports when that is complete. Returns `false` if the node has
-    /// ended.
+    /// Starts handing over all slots to other nodes; the node reports when this is complete. Returns `false` if the
+    /// node has ended.
     pub(crate) fn drain(&self) -> bool {
         self.handle.drain()
     }
 
     /// Sets whether a shard hangs, in which case this node does not renew its registration. Returns `false` if the
-    /// node's thread takes no commands.
+    /// node's thread accepts no commands.
     pub(crate) fn stuck(&self, stuck: bool) -> bool {
         let taken = self.handle.stuck(stuck);
         if !taken {
@@ -198,7 +199,7 @@ impl Node {
         taken
     }
 
-    /// Callbacks with which operators inspect the cluster and rebalance its slots.
+    /// Returns the callbacks with which operators inspect the cluster and rebalance its slots.
     pub(crate) fn page(&self) -> ClusterPage {
         let (inspector, (cluster, node)) = (self.handle.commands(), self.names.clone());
         let (asked, counts) = (inspector.clone(), Arc::clone(&self.counts));
@@ -218,7 +219,7 @@ impl Node {
         }
     }
 
-    /// Pages for operators about all nodes.
+    /// Returns the pages for operators that cover all nodes.
     pub(crate) fn pages(&self) -> NodePages {
         let look = self.page().look;
         let silent = move || {
@@ -232,25 +233,25 @@ impl Node {
         }
     }
 
-    /// Number of slots owned by this node.
+    /// Returns the number of slots that this node owns.
     pub(crate) fn slots(&self) -> usize {
         let own = Some(self.map.own());
         let slots = (0..SLOTS).map(Slot);
         slots.filter(|slot| self.map.owner_of(*slot) == own).count()
     }
 
-    /// Whether clients can be served, either here or through another node.
+    /// Whether clients can be served, either by this node or through another.
     pub(crate) fn is_ready(&self) -> bool {
         self.map.has_owners()
     }
 }
 
-/// The failure for an error that prevents a node from starting.
+/// Creates the failure for an error that prevents a node from starting.
 fn fatal(error: &dyn std::fmt::Display) -> Failure {
     Failure::Fatal(format!("the node cannot join its cluster: {error}"))
 }
 
-/// Listens for messages of other nodes.
+/// Listens for messages from other nodes.
 fn carrier(settings: &Settings, part: &EtcdPart) -> Fallible<PeerListener> {
     let node = Name::new(&part.node).ok_or_else(|| fatal(&"its name is invalid"))?;
     let peers = settings.cluster.peers().ok_or_else(|| {
@@ -264,7 +265,7 @@ fn carrier(settings: &Settings, part: &EtcdPart) -> Fallible<PeerListener> {
     })
 }
 
-/// Starts the thread that sends and answers inquiries.
+/// Starts the thread that sends inquiries and replies to those of other nodes.
 fn inquire(inquiries: Inquiries, asked: Receiver<Event>) -> io::Result<()> {
     let thread = Builder::new().name("inquiries".into());
     thread.spawn(move || inquiries.run(&asked)).map(drop)
@@ -303,13 +304,13 @@ fn pages(
     }
 }
 
-/// A random number for the first inquiry to other nodes.
+/// Returns a random number for the first inquiry to other nodes.
 fn first_number() -> Fallible<u64> {
     let [number, ..] = seeds()?;
     Ok(number)
 }
 
-/// Converts an inspection to the view that the admin listener shows.
+/// Converts the result of an inspection to the view that the admin listener shows.
 pub(crate) fn view(
     (cluster, node): (&str, &str),
     inspection: Inspection,
@@ -376,7 +377,7 @@ fn of_node(node: &NodeState) -> NodeView {
     }
 }
 
-/// The reason why a registration is rejected.
+/// Returns the reason why a registration is rejected.
 fn stranger(kinship: Kinship) -> String {
     match kinship {
         Kinship::Peer => String::new(),

@@ -1,5 +1,5 @@
-//! Interface between the node's thread and the shards: orders about slots for each shard, and reports of shards about
-//! them. Locks are held briefly, and client messages do not pass through here.
+//! The interface between the node's thread and the shards: orders about slots for each shard, and the shards' reports
+//! about them. Locks are held only briefly, and no client messages pass through this interface.
 
 use crate::edge::turn::shards_now;
 use crate::edge::{Links, Post};
@@ -31,50 +31,50 @@ use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
 )]
 type Mutex<T> = std::sync::Mutex<T>;
 
-/// The orders and reports of all shards. One per process.
+/// The orders for all shards and the reports from them. One per process.
 pub(crate) struct Desk {
     map: Arc<SlotMap>,
     mailboxes: Mailboxes,
     queues: Box<[Mutex<ShardOrders>]>,
     own: Mutex<Own>,
     pub(crate) journal: Journal,
-    /// The sender of parcels; set once the node is running.
+    /// The sender for parcels; set once the node is running.
     pub(crate) parcels: OnceLock<Commands>,
-    /// Sender of inquiries to all nodes, for the thread that performs them.
+    /// The sender for inquiries to all nodes, which a separate thread processes.
     inquiries: Sender<Event>,
 }
 
-/// Orders for one shard, at most a few for each slot of this node; and replies to inquiries of its calls.
+/// Orders for one shard, at most a few for each slot of this node, and the replies to inquiries made by its calls.
 #[derive(Default)]
 struct ShardOrders {
     orders: VecDeque<ShardOrder>,
     answers: VecDeque<NodesAnswer>,
-    /// Whether the shard has been notified of orders or a change of the map, or is processing orders one by one.
+    /// Whether the shard has been notified of orders or of a change to the map, or is processing orders one by one.
     is_told: bool,
 }
 
 /// The slots of this node, as seen by its shards.
 struct Own {
     slots: Vec<SlotServing>,
-    /// Messages being packed by shards, by slot; a newer parcel replaces an older one.
+    /// Messages that shards are packing, by slot; a newer parcel replaces an older one.
     packing: HashMap<Slot, Packing>,
 }
 
-/// The shards' progress with a slot.
+/// How far the shards have progressed with a slot.
 #[derive(Clone, Copy)]
 enum SlotServing {
     /// No clients are admitted.
     Not,
-    /// Loading: this many shards have not taken over their channels yet.
+    /// Loading: contains the number of shards that have not taken over their channels yet.
     Begins(Epoch, usize),
-    /// Complete: the map shows the slot as served here.
+    /// Complete: the map states that this node serves the slot.
     All,
 }
 
-/// The messages of one slot being packed.
+/// The messages of one slot while they are being packed.
 struct Packing {
     parcel: ParcelId,
-    /// Number of shards whose part is missing.
+    /// Number of shards that have not contributed their part yet.
     missing: usize,
     bytes: Vec<u8>,
     to: Option<(Name, Parcel)>,
@@ -100,7 +100,7 @@ impl Desk {
         }
     }
 
-    /// Number of shards.
+    /// Returns the number of shards.
     pub(crate) fn shards(&self) -> usize {
         self.queues.len()
     }
@@ -110,7 +110,7 @@ impl Desk {
         self.put(shard, |queue| queue.orders.push_back(order));
     }
 
-    /// Sends an order to every shard, with the messages of a parcel if the order names one.
+    /// Sends an order to every shard, with the messages of a parcel if the order refers to one.
     fn order_all(&self, order: SlotOrder, messages: Option<&Arc<[u8]>>) {
         for shard in 0..self.shards() {
             let messages = messages.cloned();
@@ -122,7 +122,7 @@ impl Desk {
         }
     }
 
-    /// Passes on the combined answer of all nodes to a call's inquiry.
+    /// Returns the combined answer of all nodes to the call that made the inquiry.
     pub(crate) fn answer(&self, (caller, answer): NodesAnswer) {
         self.put(caller.shard.index(), |queue| {
             queue.answers.push_back((caller, answer));
@@ -148,7 +148,7 @@ impl Desk {
         }
     }
 
-    /// Records that the shards are about to load a slot's channels, or to continue serving it.
+    /// Records that the shards are about to load a slot's channels, or to continue serving the slot.
     pub(crate) fn begins(&self, held: Held) {
         let shards = self.shards();
         let mut own = self.own();
@@ -156,7 +156,7 @@ impl Desk {
         own.set(held.slot, SlotServing::Begins(held.epoch, shards));
     }
 
-    /// Stops admission to a slot.
+    /// Stops admitting clients to a slot.
     pub(crate) fn ends(&self, slot: Slot) {
         let mut own = self.own();
         own.set(slot, SlotServing::Not);
@@ -164,7 +164,7 @@ impl Desk {
         self.journal.stops(slot);
     }
 
-    /// Records that the shards are about to pack a slot's messages as this parcel.
+    /// Records that the shards are about to pack a slot's messages into this parcel.
     fn packs(&self, slot: Slot, parcel: ParcelId) {
         let missing = self.shards();
         let (bytes, to) = (Vec::new(), None);
@@ -177,12 +177,12 @@ impl Desk {
         self.own().packing.insert(slot, packing);
     }
 
-    /// Drops a parcel that is no longer needed.
+    /// Discards a parcel that is no longer needed.
     fn forgets_packing(&self, slot: Slot) {
         self.own().packing.remove(&slot);
     }
 
-    /// Sends a parcel to the node `to` as soon as it has been packed.
+    /// Sends a parcel to the node `to` once it has been packed.
     pub(crate) fn sends(&self, to: Name, parcel: Parcel) {
         let mut own = self.own();
         if let Some(packing) = own.packing.get_mut(&parcel.slot)
@@ -193,7 +193,7 @@ impl Desk {
         }
     }
 
-    /// Records the owner of a slot. For slots served by this node, the shards' state takes precedence.
+    /// Records the owner of a slot. For slots that this node serves, the shards' state takes precedence.
     fn owned_by(&self, slot: Slot, owner: Option<NodeId>, is_given: bool) {
         let own = self.own();
         let is_served = matches!(own.slots.get(slot.index()), Some(SlotServing::All));
@@ -243,7 +243,7 @@ impl Own {
     }
 }
 
-/// Interface of one shard.
+/// The interface of one shard.
 pub(crate) struct End {
     pub(crate) desk: Arc<Desk>,
     pub(crate) shard: ShardId,
@@ -315,16 +315,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 // Hands the orders of the node's thread to the shards, and puts what it learns where they read it.
 
-/// A report of the node to the main thread.
+/// A report from the node to the main thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum NodeNews {
     /// An operator requested a graceful shutdown.
     Drain,
-    /// Ended, with the other nodes that caused it, if any.
+    /// The node has ended, with the names of other nodes that caused this, if any.
     Ended(Ending, Vec<String>),
 }
 
-/// Statistics of all shards of this node, up to some seconds old.
+/// Statistics of all shards of this node, up to a few seconds old.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tallies {
     /// Number of messages queued for peers.
@@ -341,11 +341,11 @@ pub(crate) struct ShardsOfNode {
     pub(crate) report: Sender<NodeNews>,
     /// Statistics of the shards, for reports to operators.
     pub(crate) tallies: Shared<Tallies>,
-    /// The credentials in force, once they are known.
+    /// The current credentials, once they are known.
     pub(crate) in_force: Arc<OnceLock<InForce>>,
-    /// The state of the store, as shards read it.
+    /// The state of the store, as seen by the shards.
     pub(crate) readiness: Readiness,
-    /// Channel records of slots being loaded, by shard: limited by the number of slots loaded at a time.
+    /// Channel records of slots that are being loaded, by shard; limited by the number of slots loaded at a time.
     pub(crate) loading: HashMap<Slot, (Held, Vec<Vec<Record>>)>,
     /// Messages of parcels that may still be used.
     pub(crate) kept: HashMap<ParcelId, Arc<[u8]>>,
@@ -353,7 +353,7 @@ pub(crate) struct ShardsOfNode {
 }
 
 impl HostService for ShardsOfNode {
-    /// Sends an order to the shards, with the records and messages it refers to, which are stored here.
+    /// Sends an order to the shards, with the records and messages to which it refers, which are stored here.
     fn order(&mut self, order: SlotOrder) {
         match order {
             SlotOrder::Serve(held, parcel, presence) => self.serve(held, parcel, presence),
@@ -529,7 +529,7 @@ impl ShardsOfNode {
 /// Converts a time of the node's clock, which continues while the machine is suspended, to the shards' clock, which
 /// does not.
 ///
-/// A time in the past becomes 0, not the present, since a turn in progress may have started earlier.
+/// A time in the past becomes 0 rather than the current time, since a turn in progress may have started earlier.
 ///
 /// The shards' clock is read first, so that a pause between the two readings makes the result earlier, never later.
 fn as_shards_count(until: Now) -> Now {
@@ -554,14 +554,14 @@ fn as_shards_count(until: Now) -> Now {
 // Each line is one write to a file that is only appended to: lines of several threads stay whole, and none is lost
 // with the process.
 
-/// Journal of slots, one per process. Does nothing unless `HELIOGRAPH_SLOT_JOURNAL` is set.
+/// A journal of slot events, one per process. Does nothing unless `HELIOGRAPH_SLOT_JOURNAL` is set.
 pub(crate) struct Journal(Option<(File, String)>);
 
 impl Journal {
-    /// Opens the file, if one is configured.
+    /// Opens the journal's file, if one is configured.
     ///
     /// # Errors
-    /// The file cannot be opened.
+    /// Fails if the file cannot be opened.
     pub(crate) fn open(node: &str) -> Fallible<Self> {
         let Some(path) = std::env::var_os(SLOT_JOURNAL) else {
             return Ok(Self(None));
@@ -604,7 +604,7 @@ impl Journal {
     }
 }
 
-/// The clock that continues while the machine is suspended.
+/// Returns the time of the clock that continues while the machine is suspended.
 fn boottime() -> Now {
     let time = clock_gettime(ClockId::Boottime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);

@@ -1,5 +1,5 @@
-//! Accounts that may use the console: read at startup together with the client's secret file, and reloaded when either
-//! changes.
+//! Accounts that may use the console: read at startup together with the file of the client's secret, and reloaded when
+//! either changes.
 
 use crate::config;
 use crate::failure::{Failure, Fallible};
@@ -12,18 +12,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// Accounts in force. One per process with accounts, on the main thread.
+/// The accounts that may use the console. One per process with accounts, on the main thread.
 pub(crate) struct AccountsFile {
     /// The configuration file.
     config: PathBuf,
-    /// The address of the admin listener of this process.
+    /// The address of this process's admin listener.
     listen: Option<SocketAddr>,
-    /// File of the client's secret, as of the last successful read.
+    /// The file that contains the client's secret, according to the last successful read.
     secret: Option<PathBuf>,
     of_side: watch::Sender<Option<Arc<ConsoleAdmission>>>,
 }
 
-/// Passes the permitted accounts to the admin listener; the file must then be watched.
+/// Passes the permitted accounts to the admin listener. The caller must then watch the file.
 ///
 /// # Errors
 /// [`Failure::Configuration`]: the client's secret cannot be read.
@@ -67,7 +67,7 @@ impl Reloadable for AccountsFile {
             .collect()
     }
 
-    /// Sessions of accounts without access end immediately. Without the table no account has access.
+    /// Sessions of accounts that have lost access end immediately. Without the table, no account has access.
     fn reload(&mut self) -> Result<(), String> {
         let oidc =
             config::accounts_of(&self.config, self.listen).map_err(|error| error.to_string())?;

@@ -1,7 +1,7 @@
-//! Certificates of TLS listeners: read at startup, and again on a reload; expiry is logged in advance.
+//! Certificates of TLS listeners, read at startup and again on a reload. Their expiry is logged in advance.
 //!
-//! The RSA development certificate is generated during startup by a low-priority thread; it is applied before clients
-//! can read its authority.
+//! The RSA development certificate is generated during startup by a low-priority thread; the certificate is applied
+//! before clients can read its authority.
 
 use crate::dev_certificate::{self, DevCertificate, RsaWork};
 use crate::failure::{Failure, Fallible};
@@ -18,38 +18,38 @@ use std::time::SystemTime;
 use std::{io, thread};
 use zeroize::Zeroizing;
 
-/// Certificates in force. One per process with a TLS listener, on the main thread.
+/// The certificates in use. One per process with a TLS listener, on the main thread.
 pub(crate) struct Certificate {
     loader: SharedLoader,
     expiries: Vec<Expiry>,
     ends: Vec<(&'static str, u64)>,
-    /// Name, serial number and expiry of each leaf; see [`Presented::leaves`].
+    /// The name, serial number and expiry of each leaf; see [`Presented::leaves`].
     leaves: Vec<[String; 3]>,
-    /// Mailboxes of the shards, which receive each new certificate.
+    /// The shards' mailboxes, to which each new certificate is sent.
     mailboxes: Mailboxes,
 }
 
-/// Loader of the certificates, shared with the thread that generates the RSA development certificate; `None` during
+/// The loader of the certificates, shared with the thread that generates the RSA development certificate; `None` during
 /// shutdown, so that nothing more is written.
 type SharedLoader = Shared<Option<TlsLoader>>;
 
-/// Certificate at startup.
+/// The certificate at startup.
 pub(crate) struct InitialCertificate {
     pub(crate) certificate: Certificate,
-    /// Initial configuration of the shards.
+    /// The shards' initial TLS configuration.
     pub(crate) config: Arc<ServerConfig>,
-    /// Authority that clients must trust, for the development certificate.
+    /// The authority that clients must trust, if a development certificate is used.
     pub(crate) ca: Option<PathBuf>,
-    /// Stamps of its files just before they were read.
+    /// Stamps of the certificate's files, taken just before they were read.
     pub(crate) read: Vec<FileStamp>,
 }
 
 impl Certificate {
-    /// The operator's certificate, else the development one; `None` without a TLS listener. In a cluster, ticket keys
-    /// are derived from `ticket_keys`.
+    /// Loads the operator's certificate, or else the development certificate; `None` without a TLS listener. In a
+    /// cluster, ticket keys are derived from `ticket_keys`.
     ///
     /// # Errors
-    /// [`Failure::Configuration`] if the operator's files are invalid.
+    /// Returns [`Failure::Configuration`] if the operator's files are invalid.
     pub(crate) fn find(
         settings: &Settings,
         data_dir: &DataDir,
@@ -113,7 +113,7 @@ impl Reloadable for Certificate {
         loader.as_ref().map(TlsLoader::paths).unwrap_or_default()
     }
 
-    /// Later connections are presented the new certificate; existing ones keep theirs.
+    /// New connections are presented the new certificate; existing connections are not affected.
     fn reload(&mut self) -> Result<(), String> {
         let presented = match &mut *self.loader.lock() {
             Some(loader) => loader.load(SystemTime::now())?,
@@ -170,11 +170,11 @@ fn make_rsa(rsa: RsaWork, ca: PathBuf, loader: SharedLoader, mailboxes: Mailboxe
         .map_err(|error| Failure::fatal("a thread cannot be started", &error))
 }
 
-/// Niceness of the thread that generates the RSA certificate. On a single processor it gets a tenth of the CPU time
-/// during startup; on a busy one it still finishes within seconds.
+/// Niceness of the thread that generates the RSA certificate. On a machine with one processor, the thread gets a tenth
+/// of the CPU time during startup; on a busy machine, it still finishes within seconds.
 const NICE: i32 = 10;
 
-/// The files that are read, and the development certificate if the files belong to it.
+/// Returns the files that are read, and the development certificate if the files belong to it.
 fn files(settings: &Settings, data_dir: &DataDir) -> Fallible<(TlsFiles, Option<DevCertificate>)> {
     if let Some(files) = &settings.tls {
         return Ok((files.clone(), None));

@@ -1,8 +1,8 @@
-//! The configuration file. A change is validated, and its keys are logged; a SIGHUP applies everything that can be
-//! changed at runtime, all or nothing. Flags given at startup still take precedence.
+//! The configuration file. When it changes, the file is validated and the changed keys are logged; a SIGHUP applies all
+//! changes that are possible at runtime, or none. Flags given at startup still take precedence.
 //!
-//! Shards receive the settings as a single value between two turns; the courier of hooks receives them first, since
-//! shards then report channels according to them.
+//! Shards receive the settings as a single value between two turns. The courier of hooks receives them first, since
+//! shards then report channels according to the new settings.
 
 use crate::config::{self, ServeFlags};
 use crate::edge::Post;
@@ -19,17 +19,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// The configuration file of a process. One per process with such a file, on the main thread.
+/// The configuration file of a process. One per process that has such a file, on the main thread.
 pub(crate) struct ConfigurationFile {
     flags: ServeFlags,
     path: PathBuf,
-    /// The file, and the files of secrets it references.
+    /// The configuration file, and the files of secrets to which it refers.
     files: Vec<PathBuf>,
-    /// The configuration in force according to the file and flags, before adjustments such as chosen ports.
+    /// The current configuration according to the file and the flags, before adjustments such as selected ports.
     in_force: Settings,
-    /// Settings with different message limits, which open connections may still use.
+    /// Settings with different message limits, which open connections may still be using.
     bounds: Vec<Arc<Settings>>,
-    /// Keys applied by the last SIGHUP.
+    /// The keys applied by the last SIGHUP.
     applied: String,
     /// The memory sum at startup, in bytes.
     memory: usize,
@@ -38,17 +38,17 @@ pub(crate) struct ConfigurationFile {
     mailboxes: Mailboxes,
 }
 
-/// A valid file and its consequences.
+/// A valid configuration file, and the consequences of applying it.
 struct Checkup {
     sha256: Box<str>,
     in_force: Settings,
-    /// The settings in force, adjusted by the startup, for example with chosen ports.
+    /// The current settings, as adjusted during startup, for example with selected ports.
     running: Arc<Settings>,
     changes: SettingChanges,
 }
 
 impl ConfigurationFile {
-    /// Watches the file used at startup, if it can be reread. Must be called before the files it references are
+    /// Watches the file used at startup, if it can be reread. Must be called before the files to which it refers are
     /// watched, since a SIGHUP reads those according to the applied settings.
     pub(crate) fn start(
         flags: &ServeFlags,
@@ -133,7 +133,7 @@ impl ConfigurationFile {
         })
     }
 
-    /// Applies the settings that were read.
+    /// Applies the settings that have been read.
     fn apply(&mut self, running: &Arc<Settings>, in_force: Settings) -> Result<(), String> {
         let former = self.status.running().settings();
         let courier = self
@@ -236,7 +236,8 @@ fn needs_restart(changes: &SettingChanges) {
     }
 }
 
-/// The files a configuration is read from; other files it references are reloaded separately, or read at startup.
+/// Returns the files from which a configuration is read; other files to which it refers are reloaded separately, or
+/// read only at startup.
 fn files_of(path: &Path, settings: &Settings) -> Vec<PathBuf> {
     let secrets = settings.ice_files.iter().cloned();
     std::iter::once(path.into()).chain(secrets).collect()

@@ -1,5 +1,5 @@
-//! The credentials file, with the principals that may sign: read at startup, and again when it changes; and the task
-//! that fetches the keys of its OpenID providers.
+//! The credentials file, with the principals that may sign: read at startup, and again when it changes. Also creates
+//! the task that fetches the keys of its OpenID providers.
 
 use crate::config::{Loaded, load_credentials};
 use crate::failure::{Failure, Fallible};
@@ -18,40 +18,41 @@ use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::sync::watch;
 
-/// The credentials file in force. One per process that requires signatures, on the main thread.
+/// The current credentials file. One per process that requires signatures, on the main thread.
 pub(crate) struct CredentialsFile {
     path: PathBuf,
     account_id: String,
     /// The provider whose accounts use the console.
     console: Option<Box<str>>,
-    /// The files read last, the credentials file first.
+    /// The files that were read last, the credentials file first.
     files: Vec<PathBuf>,
     /// The devices that may sign in, for reminders.
     devices: Option<Arc<Devices>>,
-    /// The principals used by shards, and previous ones, which are freed here because that does not stall a shard.
+    /// The principals that the shards use, and previous ones; the latter are freed here because that does not stall a
+    /// shard.
     in_force: Vec<Arc<Credentials>>,
-    /// The principals used by the side thread.
+    /// The principals that the side thread uses.
     of_side: watch::Sender<Arc<Credentials>>,
-    /// Mailboxes of the shards, which receive each new set of principals.
+    /// The shards' mailboxes, to which each new set of principals is sent.
     mailboxes: Mailboxes,
 }
 
-/// Credentials at startup.
+/// The credentials at startup.
 pub(crate) struct InitialCredentials {
     pub(crate) file: CredentialsFile,
-    /// Initial principals of the shards.
+    /// The shards' initial principals.
     pub(crate) credentials: Arc<Credentials>,
-    /// Devices that may sign in initially.
+    /// The devices that may sign in at first.
     pub(crate) devices: Option<Arc<Devices>>,
-    /// Stamps of the files just before they were read.
+    /// Stamps of the files, taken just before they were read.
     pub(crate) read: Vec<FileStamp>,
 }
 
 impl CredentialsFile {
-    /// The principals of the file named in the settings; `None` if signatures are not required.
+    /// Loads the principals in the file named in the settings; `None` if signatures are not required.
     ///
     /// # Errors
-    /// [`Failure::Configuration`] with all faults of the file.
+    /// Returns [`Failure::Configuration`] with all faults in the file.
     pub(crate) fn find(
         settings: &Settings,
         mailboxes: &Mailboxes,
@@ -87,7 +88,7 @@ impl CredentialsFile {
         }))
     }
 
-    /// The principals in force, for threads other than the shards'.
+    /// Returns the current principals, for threads other than the shards'.
     pub(crate) fn in_force(&self) -> InForce {
         self.of_side.subscribe()
     }
@@ -156,7 +157,7 @@ impl Reloadable for CredentialsFile {
         }
     }
 
-    /// Later requests are authorized with the new principals; open connections are kept.
+    /// New requests are authorized with the new principals; open connections are kept.
     fn reload(&mut self) -> Result<(), String> {
         let loaded = self.load()?;
         if let Some(former) = self.in_force.last() {
@@ -178,7 +179,8 @@ impl Reloadable for CredentialsFile {
     }
 }
 
-/// Rejects files that appear emptied or truncated by mistake, if those in force are not.
+/// Rejects files that appear to have been emptied or truncated by mistake, if the current ones are not empty or
+/// truncated.
 fn refuse_emptied(former: &Credentials, new: &Credentials) -> Result<(), String> {
     let is_nobody = |credentials: &Credentials| {
         let has_providers = credentials.providers().next().is_some();
@@ -219,7 +221,8 @@ fn refuse_emptied(former: &Credentials, new: &Credentials) -> Result<(), String>
 
 // The task that fetches keys of OpenID providers, and its way to the shards.
 
-/// Creates the task, to be run on the side thread, and the credentials in force; `None` if signatures are not required.
+/// Creates the task, to be run on the side thread, and the receiver of the current credentials; `None` if signatures
+/// are not required.
 pub(crate) fn fetcher(
     settings: &Settings,
     who: Option<&InitialCredentials>,

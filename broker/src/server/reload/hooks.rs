@@ -1,4 +1,4 @@
-//! The hooks of the configuration: their files, read at start and again when they change, and their courier.
+//! The configured hooks: their files, which are read at startup and again when they change, and their courier.
 
 use crate::failure::{Failure, Fallible};
 use crate::files::FileStamp;
@@ -13,28 +13,28 @@ use broker_core::settings::Settings;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// The hooks at startup; all fields are empty if there are no hooks.
+/// The hooks at startup; all fields are empty if there are none.
 #[derive(Default)]
 pub(crate) struct Started {
     /// The courier, to be run on the side thread.
     pub(crate) courier: Option<Courier>,
     /// The handles to the courier.
     pub(crate) hooks: Option<Hooks>,
-    /// The reloadable files, with their stamps just before they were read.
+    /// The reloadable files, with their stamps taken just before they were read.
     files: Option<(HookFiles, Vec<FileStamp>)>,
 }
 
-/// The files of the hooks in force, on the main thread.
+/// The files of the current hooks, on the main thread.
 struct HookFiles {
     running: Running,
     hooks: Hooks,
 }
 
-/// Reads the files of the configured hooks and creates their courier. The courier and the readers of the admin listener
-/// receive the states of channels.
+/// Reads the files of the configured hooks and creates their courier. The states of channels are sent to the courier
+/// and to the readers on the admin listener.
 ///
 /// # Errors
-/// [`Failure::Configuration`] with all faults of their files.
+/// Returns [`Failure::Configuration`] with all faults in the files.
 pub(crate) fn prepare(
     status: &StatusBoard,
     (epoch, slots): (u64, Option<Arc<SlotMap>>),
@@ -74,7 +74,7 @@ impl Started {
 /// Creates the clients of all hooks from the current files.
 ///
 /// # Errors
-/// All faults of these files, one per line.
+/// Returns all faults in these files, one per line.
 pub(crate) fn clients(settings: &Settings) -> Result<Vec<Client>, String> {
     let told = |HookFault { key, path, rule }| format!("{key} = {}: {rule}", path.display());
     client::clients(settings).map_err(|faults| {
@@ -88,7 +88,7 @@ impl Reloadable for HookFiles {
         "files of hooks"
     }
 
-    /// A receiver that reported itself gone receives events again.
+    /// A receiver that reported that it was gone is sent events again.
     fn acts_unchanged(&self) -> bool {
         true
     }
@@ -97,7 +97,7 @@ impl Reloadable for HookFiles {
         client::files_of(&self.running.settings())
     }
 
-    /// Queued events are kept; a hook that was off is enabled again.
+    /// Queued events are kept; a hook that had been switched off is enabled again.
     fn reload(&mut self) -> Result<(), String> {
         let settings = self.running.settings();
         let clients = clients(&settings)?;

@@ -9,13 +9,13 @@ use broker_core::settings::Settings;
 use std::path::PathBuf;
 use tokio::sync::watch;
 
-/// The tokens in force. One per process with such a file, on the main thread.
+/// The valid tokens. One per process with a token file, on the main thread.
 struct TokenFile {
     path: PathBuf,
     of_side: watch::Sender<Vec<Token>>,
 }
 
-/// Reads the tokens of the configured file, if used, and watches it.
+/// Reads the tokens in the configured file, if used, and watches that file.
 ///
 /// # Errors
 /// [`Failure::Configuration`]: it cannot be read.
@@ -43,7 +43,7 @@ impl Reloadable for TokenFile {
         vec![self.path.clone()]
     }
 
-    /// Later requests require one of the file's tokens; event streams opened with another token end.
+    /// New requests require one of the file's tokens; event streams that were opened with any other token end.
     fn reload(&mut self) -> Result<(), String> {
         let refused = |rule| format!("admin.token_file = {}: {rule}", self.path.display());
         let tokens = files::tokens(&self.path).map_err(refused)?;

@@ -1,4 +1,4 @@
-//! Access checks of requests to the admin listener.
+//! Access checks for requests to the admin listener.
 //!
 //! ```text
 //!  Host          without a token: an address, localhost, or the host of a configured origin (DNS rebinding)
@@ -6,7 +6,7 @@
 //!  Sec-Fetch-*   no request that a page of another site caused, except a visit to a page of ours
 //!  Authorization with a token: the token, except for what is public; else a session of an account (`accounts`)
 //! ```
-//! A request's destination address proves nothing: behind a proxy, all requests come from loopback.
+//! The destination address of a request proves nothing: behind a proxy, all requests come from loopback.
 
 use crate::files::Token;
 use crate::side::admin::http::Fault;
@@ -17,34 +17,34 @@ use broker_core::settings;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// The access rules of one listener.
+/// The access rules of a listener.
 #[derive(Clone, Default)]
 pub(crate) struct Access {
-    /// Tokens, one of which non-public requests must carry.
+    /// Accepted tokens; every non-public request must carry one of them.
     tokens: Option<Tokens>,
     /// Whether `/metrics` is public.
     metrics_open: bool,
-    /// Origins of pages in addition to the listener's own, as browsers see them through a proxy.
+    /// Additional origins of the listener's pages, such as the one that browsers see through a proxy.
     origins: Arc<[String]>,
-    /// Whether people can sign in with accounts.
+    /// Whether user accounts may sign in.
     accounts: bool,
 }
 
-/// Reason why a request is refused.
+/// Reason for which a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AccessRefusal {
-    /// The request was sent by a page of another origin.
+    /// A page of another origin sent the request.
     Origin,
-    /// The host is unknown: possible DNS rebinding.
+    /// The `Host` header names an unknown host: possible DNS rebinding.
     Host,
     /// The token is missing or wrong.
     Token,
-    /// A device on the local network has not redeemed a pairing code.
+    /// The request came from a device on the local network that has not redeemed a pairing code.
     Unpaired,
 }
 
 impl AccessRefusal {
-    /// The status and text of the response for this reason.
+    /// Returns the status and text of the response for this refusal.
     pub(crate) const fn answer(self) -> Fault {
         let (code, text) = match self {
             Self::Origin => (
@@ -70,7 +70,7 @@ impl AccessRefusal {
 }
 
 impl Access {
-    /// Creates the access rules of a listener with these tokens, if any.
+    /// Creates the access rules of a listener with the given tokens, if any.
     pub(crate) fn new(tokens: Option<Tokens>, settings: &settings::Admin) -> Self {
         Self {
             tokens,
@@ -80,12 +80,12 @@ impl Access {
         }
     }
 
-    /// Whether requests need a token.
+    /// Whether requests must carry a token.
     pub(crate) fn wants_token(&self) -> bool {
         self.tokens.is_some()
     }
 
-    /// The token set, together with the token from it that the request carries.
+    /// Returns the token carried by the request, together with the token set that contains it.
     pub(crate) fn borne(&self, headers: &HeaderMap) -> Option<(&Tokens, Token)> {
         let tokens = self.tokens.as_ref()?;
         Some((tokens, tokens.borne(headers)?))
@@ -115,7 +115,7 @@ impl Access {
         }
     }
 
-    /// Whether the request comes from our origin. False only if a browser reports a different origin.
+    /// Whether the request comes from our own origin. False only if the browser reports a different origin.
     fn is_of_our_origin(&self, headers: &HeaderMap) -> bool {
         let mut origins = headers.get_all(header::ORIGIN).iter();
         let origin = match (origins.next(), origins.next()) {
@@ -128,8 +128,8 @@ impl Access {
         origin.strip_prefix(b"http://") == Some(host) || ours.any(|it| it.as_bytes() == origin)
     }
 
-    /// Whether the request names the listener by an address or by a name that the operator configured. A foreign name
-    /// resolving to our address would make its page same-origin with ours; such a page cannot know the token, so a
+    /// Whether the request's `Host` is an address or a name that the operator configured. Otherwise, a foreign name
+    /// that resolves to our address would make its page same-origin with ours. Such a page cannot know the token, so a
     /// request with the token passes.
     fn is_our_name(&self, headers: &HeaderMap) -> bool {
         let Some(host) = the_host(headers).and_then(|host| host.to_str().ok()) else {
@@ -140,13 +140,13 @@ impl Access {
     }
 }
 
-/// The `Host` header, or `None` if there are several: a browser or proxy may have used any of them.
+/// The `Host` header, or `None` if there are several, since a browser or proxy may have used any of them.
 pub(crate) fn the_host(headers: &HeaderMap) -> Option<&HeaderValue> {
     let mut hosts = headers.get_all(header::HOST).iter();
     hosts.next().filter(|_| hosts.next().is_none())
 }
 
-/// Whether a browser reports that a page of another site caused the request; navigation to one of our pages is exempt.
+/// Whether a browser reports that a page of another site caused the request. Navigation to one of our pages is exempt.
 pub(crate) fn is_of_another_site(headers: &HeaderMap, page: bool) -> bool {
     let value = |name| headers.get(name).map_or(&b""[..], |value| value.as_bytes());
     let visit =
@@ -172,22 +172,22 @@ fn is_address(host: &str) -> bool {
     name.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok()
 }
 
-/// Whether a path is that of an HTML page.
+/// Whether the path is that of an HTML page.
 pub(crate) fn is_page(path: &str) -> bool {
     matches!(path, "/" | "/try")
 }
 
-/// Whether a path exposes nothing but a one-word status, or static bytes that are the same for every client.
+/// Whether the path exposes only a one-word status or static bytes that are the same for every client.
 fn is_public(path: &str) -> bool {
     is_page(path) || matches!(path, "/live" | "/ready") || path.starts_with("/assets/")
 }
 
-/// Whether a path belongs to account sign-in.
+/// Whether the path belongs to account sign-in.
 fn is_of_accounts(path: &str) -> bool {
     matches!(path, "/account" | "/account/sign-in" | CALLBACK)
 }
 
-/// The path to which a provider redirects browsers.
+/// Path to which a provider redirects browsers after sign-in.
 pub(crate) const CALLBACK: &str = "/account/callback";
 
 const METRICS: &str = "/metrics";

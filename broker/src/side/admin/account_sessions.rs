@@ -1,4 +1,4 @@
-//! Console sessions and sign-ins in progress, held in memory and keyed by the hash of a random value in the browser's
+//! Console sessions and pending sign-ins, held in memory and keyed by the hash of a random value in the browser's
 //! cookie.
 
 use crate::limits::{
@@ -14,21 +14,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
-/// The account of a request.
+/// The account that sent a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Account {
-    /// Issuer of the provider without `https://`.
+    /// The provider's issuer, without `https://`.
     pub(crate) issuer: Box<str>,
-    /// Subject at the issuer.
+    /// The account's subject at the issuer.
     pub(crate) subject: Box<str>,
     /// Hash of the session's cookie value.
     pub(crate) session: Hash,
-    /// Expiry of the session.
+    /// Time at which the session expires.
     pub(crate) until: Instant,
 }
 
 impl Account {
-    /// Issuer and subject, for the log.
+    /// Returns the issuer and the subject, for the log.
     pub(crate) fn names(&self) -> (&str, &str) {
         (&self.issuer, &self.subject)
     }
@@ -46,8 +46,8 @@ struct Session {
 }
 
 impl Sessions {
-    /// Opens a session at an origin and returns its cookie value. At the limit per account, evicts the account's oldest
-    /// session; at the total limit, the oldest of all.
+    /// Opens a session at an origin and returns its cookie value. At the per-account limit, evicts the account's oldest
+    /// session; at the total limit, evicts the oldest session of all.
     pub(crate) fn open(
         &mut self,
         subject: &str,
@@ -81,7 +81,7 @@ impl Sessions {
         Some((text, account))
     }
 
-    /// Finds the account and admission rule for a session's cookie value at the session's origin.
+    /// Finds the account and admission rule of the session that has this cookie value and origin.
     pub(crate) fn find(
         &self,
         text: &str,
@@ -113,7 +113,7 @@ impl Sessions {
         self.0.retain(|one| one.account.session != account.session);
     }
 
-    /// Ends and returns the sessions that have expired or were admitted by another rule.
+    /// Ends and returns the sessions that have expired or whose admission rule is no longer in force.
     pub(crate) fn sweep(&mut self, basis: Option<Arc<Basis>>, now: Instant) -> Vec<Account> {
         let stays = |one: &Session| now < one.account.until && Some(&one.basis) == basis.as_ref();
         let mut ended = Vec::new();
@@ -137,37 +137,37 @@ impl Drop for Session {
 /// Lifetime of a session: one working day.
 pub(crate) const SESSION_LIFE: Duration = Duration::from_secs(8 * 60 * 60);
 
-/// Rule by which an account was admitted. When the rule changes, the session ends.
+/// Rule by which an account was admitted. A session ends when its rule changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Basis {
     /// The provider's issuer without `https://`.
     pub(crate) issuer: Box<str>,
     /// The console's client id at the provider.
     pub(crate) client_id: Box<str>,
-    /// The claim that admits accounts, with its required value.
+    /// The claim, with its required value, that admits accounts.
     pub(crate) claim: Box<str>,
     pub(crate) value: Box<str>,
 }
 
 // Sign-ins under way: what a browser was sent to its provider with, until it is back.
 
-/// A sign-in in progress.
+/// A pending sign-in.
 pub(crate) struct SignIn {
-    /// The nonce that the id token must repeat.
+    /// Nonce that the id token must contain.
     pub(crate) nonce: Zeroizing<String>,
-    /// The PKCE verifier, which proves to the provider that the code was requested here.
+    /// The PKCE verifier, which proves to the provider that the code was requested by this process.
     pub(crate) verifier: Zeroizing<String>,
-    /// Origin of the browser.
+    /// Origin of the page from which the sign-in was started.
     pub(crate) origin: String,
-    /// The rule in force when the sign-in started.
+    /// The admission rule in force when the sign-in started.
     pub(crate) basis: Arc<Basis>,
 }
 
-/// Sign-ins in progress, oldest first.
+/// Pending sign-ins, oldest first.
 #[derive(Default)]
 pub(crate) struct SignIns(VecDeque<BegunSignIn>);
 
-/// A started sign-in, which keeps its entry until it expires, even after use.
+/// A started sign-in, whose entry is kept until it expires, even after use.
 struct BegunSignIn {
     at: Instant,
     /// Hash of the sign-in's `state` parameter.
@@ -177,7 +177,7 @@ struct BegunSignIn {
 }
 
 impl SignIn {
-    /// Creates a sign-in with fresh secrets; `None` if the system's random generator fails.
+    /// Creates a sign-in with fresh secrets; `None` if the system's random number generator fails.
     pub(crate) fn new(origin: &str, basis: &Arc<Basis>) -> Option<Self> {
         Some(Self {
             nonce: random()?,
@@ -189,8 +189,8 @@ impl SignIn {
 }
 
 impl SignIns {
-    /// Stores the sign-in of an address and returns its state. At the limit, evicts the oldest sign-in of the address
-    /// with the most sign-ins.
+    /// Stores a sign-in started from an address and returns its state. At the limit, evicts the oldest sign-in of the
+    /// address with the most sign-ins.
     pub(crate) fn begin(
         &mut self,
         sign_in: SignIn,
@@ -223,7 +223,7 @@ impl SignIns {
         place.unwrap_or_default()
     }
 
-    /// Removes and returns the sign-in with this state, which can be taken only once.
+    /// Removes and returns the sign-in with this state. Each sign-in can be taken only once.
     pub(crate) fn take(&mut self, state: &str, now: Instant) -> Option<SignIn> {
         let hash = self::hash(state);
         let begun = self.0.iter_mut().find(|begun| begun.state == hash)?;
@@ -232,7 +232,7 @@ impl SignIns {
     }
 }
 
-/// Time limit of a sign-in at the provider.
+/// Time within which a sign-in at the provider must be completed.
 pub(crate) const SIGN_IN_LIFE: Duration = Duration::from_secs(10 * 60);
 
 // Random texts that nobody can guess, and what is kept of them.
@@ -240,21 +240,21 @@ pub(crate) const SIGN_IN_LIFE: Duration = Duration::from_secs(10 * 60);
 /// SHA-256 of a secret; the secret itself is not stored.
 type Hash = [u8; 32];
 
-/// Returns 256 random bits in base64url; `None` if the system's random generator fails.
+/// Returns 256 random bits in base64url; `None` if the system's random number generator fails.
 pub(crate) fn random() -> Option<Zeroizing<String>> {
     let mut bytes = Zeroizing::new([0; 32]);
     rand::fill(&mut *bytes).ok()?;
     Some(Zeroizing::new(BASE64URL_NOPAD.encode(&*bytes)))
 }
 
-/// SHA-256 of a text.
+/// Returns the SHA-256 of a text.
 pub(crate) fn hash(text: &str) -> Hash {
     let mut hash = [0; 32];
     hash.copy_from_slice(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());
     hash
 }
 
-/// The PKCE challenge of a verifier. Source: RFC 7636, section 4.2, `S256`.
+/// Returns the PKCE challenge for a verifier. Source: RFC 7636, section 4.2, `S256`.
 pub(crate) fn challenge(verifier: &str) -> String {
     BASE64URL_NOPAD.encode(&hash(verifier))
 }

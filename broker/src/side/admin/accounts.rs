@@ -1,4 +1,4 @@
-//! People's accounts: users that an OpenID provider admits to the console, in addition to holders of the admin token.
+//! User accounts: people that an OpenID provider admits to the console, in addition to holders of the admin token.
 //!
 //! ```text
 //!  browser ── /account/sign-in ──► SignIns: state, nonce, verifier ── 303, cookie with the state ──► provider's page
@@ -17,7 +17,7 @@
 //!   callback is at an origin that the operator wrote or on loopback, and from there it goes to `/`.
 //!
 //! Sources: OpenID Connect Core 1.0, section 3.1; RFC 7636 (PKCE); RFC 9207 (`iss`); RFC 9700, "Best Current Practice
-//! for OAuth 2.0 Security"; RFC 6265bis, section 4.1.3 (names of cookies).
+//! for OAuth 2.0 Security"; RFC 6265bis, section 4.1.3 (cookie names).
 
 use crate::side::admin::access::AccessRefusal;
 use crate::side::admin::account_sessions::{Account, Basis, Sessions, SignIns};
@@ -37,19 +37,19 @@ use zeroize::Zeroizing;
 pub struct Console {
     /// The admission rule in force.
     pub admission: watch::Receiver<Option<Arc<ConsoleAdmission>>>,
-    /// Whether providers may be on loopback.
+    /// Whether provider URLs may point to loopback.
     pub dev: bool,
 }
 
-/// The configured rule with the client's secret. Replaced on reload.
+/// The configured rule with the client secret. Replaced on reload.
 pub struct ConsoleAdmission {
     /// The rule as configured.
     pub oidc: Oidc,
-    /// Content of the client secret file named by the rule.
+    /// Contents of the client secret file named by the rule.
     pub secret: Option<Zeroizing<String>>,
 }
 
-/// Sign-ins and sessions of the console; clones share them.
+/// Pending sign-ins and sessions of the console; clones share them.
 #[derive(Clone)]
 pub(crate) struct Accounts(pub(crate) Arc<AccountsState>);
 
@@ -71,7 +71,7 @@ pub(crate) struct Terms {
 }
 
 impl Accounts {
-    /// Creates the accounts of a listener that is also reachable at these origins.
+    /// Creates the accounts of a listener that is also reachable at the given origins.
     pub(crate) fn new(
         console: Console,
         credentials: InForce,
@@ -89,10 +89,11 @@ impl Accounts {
         }))
     }
 
-    /// Finds the account of a request. Requests that change something must come from a page of the session's origin.
+    /// Finds the account that sent a request. Requests that change something must come from a page of the session's
+    /// origin.
     ///
     /// # Errors
-    /// Fails if there is no valid session, or the origin differs.
+    /// Fails if there is no valid session or the origin differs.
     pub(crate) fn admit(
         &self,
         method: &Method,
@@ -115,8 +116,8 @@ impl Accounts {
         Ok(account)
     }
 
-    /// Ends sessions that have expired or whose account is no longer admitted, and closes their event streams. Never
-    /// returns.
+    /// Ends sessions that have expired or whose account is no longer admitted, and closes their event streams. Runs
+    /// forever.
     pub(crate) async fn watch(self) {
         let mut admission = self.0.console.admission.clone();
         let mut credentials = self.0.credentials.clone();
@@ -142,7 +143,7 @@ impl Accounts {
         self.0.sessions.lock().hold(account, stream);
     }
 
-    /// The rule in force, if the credentials file contains its provider and the client id is known.
+    /// Returns the rule in force, if the credentials file contains its provider and the client id is known.
     pub(crate) fn terms(&self) -> Option<Terms> {
         let admission = self.0.console.admission.borrow().clone()?;
         let credentials = Arc::clone(&self.0.credentials.borrow());
@@ -163,7 +164,7 @@ impl Accounts {
     }
 }
 
-/// The console's client id at a provider.
+/// Returns the console's client id at a provider.
 pub(crate) fn client_of<'c>(oidc: &'c Oidc, provider: &'c Provider) -> Option<&'c str> {
     match (&oidc.client_id, &*provider.client_ids) {
         (Some(client_id), _) => Some(client_id),
@@ -172,7 +173,7 @@ pub(crate) fn client_of<'c>(oidc: &'c Oidc, provider: &'c Provider) -> Option<&'
     }
 }
 
-/// Whether the browser reports that a page of this origin sent the request.
+/// Whether the browser reports that the request was sent by a page of this origin.
 fn is_from(headers: &HeaderMap, origin: &str) -> bool {
     let mut origins = headers.get_all(header::ORIGIN).iter();
     let sole = origins.next().filter(|_| origins.next().is_none());

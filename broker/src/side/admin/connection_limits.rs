@@ -2,7 +2,7 @@
 //! response bytes.
 //!
 //! At the limit, a connection of the address with the most connections is evicted ([`Crowd`]): its socket is shut down,
-//! so that its task reads EOF or fails to write, and closes the descriptor.
+//! so its task reads EOF or fails to write, and then closes the descriptor.
 
 use crate::side::shared_state::Shared;
 use broker_core::address_shares::{Crowd, Origin};
@@ -36,7 +36,7 @@ impl Line {
     }
 }
 
-/// The slots for admitted connections; clones share them.
+/// Slots of the admitted connections; clones share them.
 #[derive(Clone)]
 pub(crate) struct Inside {
     all: Shared<All>,
@@ -47,7 +47,7 @@ pub(crate) struct Inside {
 #[derive(Default)]
 struct All {
     crowd: Crowd<u64>,
-    /// Connections by number, oldest first. A connection not yet passed to its task has an empty handle.
+    /// Connections by number, oldest first. The handle is empty until the connection has been passed to its task.
     lines: BTreeMap<u64, Line>,
     next: u64,
 }
@@ -59,7 +59,7 @@ pub(crate) struct Place {
 }
 
 impl Inside {
-    /// Creates limits with this many slots.
+    /// Creates limits for this number of slots.
     pub(crate) fn new(places: usize) -> Self {
         Self {
             all: Shared::default(),
@@ -68,8 +68,8 @@ impl Inside {
         }
     }
 
-    /// Reserves a slot for a connection that has not sent anything. At the limit, always evicts a connection: one of
-    /// the address with the most connections, else the oldest of the same address, else the oldest of all.
+    /// Reserves a slot for a connection that has not sent anything yet. At the limit, always evicts a connection: one
+    /// from the address with the most connections, else the oldest from the same address, else the oldest of all.
     pub(crate) fn enter(&self, origin: Origin) -> Place {
         let now = self.now();
         let mut all = self.all.lock();
@@ -125,7 +125,7 @@ impl All {
 }
 
 impl Place {
-    /// Sets the connection that is shut down when this slot is evicted; shuts it down at once if the slot was already
+    /// Sets the connection to shut down when this slot is evicted; shuts it down at once if the slot was already
     /// evicted.
     pub(crate) fn has(&self, line: Line) {
         match self.inside.all.lock().lines.get_mut(&self.number) {
@@ -134,7 +134,7 @@ impl Place {
         }
     }
 
-    /// Records that the connection has sent data; connections that have not are evicted first.
+    /// Records that the connection has sent data; connections that have sent nothing are evicted first.
     pub(crate) fn spoke(&self) {
         self.inside.all.lock().crowd.spoke(self.number);
     }
@@ -151,7 +151,7 @@ impl Drop for Place {
 // Together they are at most as many as allowed: when one more does not fit, the connection whose bytes have waited
 // longest ends. A peer that reads holds its bytes for moments, so it is one that does not.
 
-/// Unread response bytes of all connections; clones share them.
+/// Number of unread response bytes of all connections; clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Unread {
     holders: Shared<Holders>,
@@ -160,7 +160,7 @@ pub(crate) struct Unread {
 
 #[derive(Debug, Default)]
 struct Holders {
-    /// Connections by waiting time, longest first.
+    /// Connections with unread bytes, longest-waiting first.
     by_age: BTreeMap<u64, Holder>,
     bytes: usize,
     next: u64,
@@ -172,7 +172,7 @@ struct Holder {
     bytes: usize,
 }
 
-/// Counts bytes as unread until this is dropped.
+/// Guard that counts bytes as unread until dropped.
 #[derive(Debug)]
 pub(crate) struct Hold {
     of: Unread,
@@ -180,7 +180,8 @@ pub(crate) struct Hold {
 }
 
 impl Unread {
-    /// Creates a limit of this many bytes in total. A single connection may exceed it while no other has unread bytes.
+    /// Creates a limit on the total number of unread bytes. A single connection may exceed it while no other has unread
+    /// bytes.
     pub(crate) fn new(most: usize) -> Self {
         Self {
             holders: Shared::default(),
@@ -188,7 +189,7 @@ impl Unread {
         }
     }
 
-    /// Counts bytes that the peer of this connection has yet to read.
+    /// Counts bytes that the peer of this connection has not yet read.
     pub(crate) fn hold(&self, line: &Line, bytes: usize) -> Hold {
         let mut holders = self.holders.lock();
         let number = holders.next;

@@ -1,14 +1,14 @@
-//! Connections of the admin listener: limited in number and duration, with one request each.
+//! Connections of the admin listener: limited in number and duration, each serving one request.
 //!
-//! Admin connections' descriptors are counted separately from clients', so neither can exhaust the other's. At the
-//! limit, the oldest connection of the address with the most connections is evicted ([`Inside`]): callers without a
-//! token cannot be distinguished, and an operator's request takes milliseconds.
+//! Descriptors of admin connections are counted separately from those of clients, so neither kind can exhaust the
+//! other's. At the limit, the oldest connection from the address with the most connections is evicted ([`Inside`]):
+//! callers without a token cannot be distinguished, and an operator's request takes only milliseconds.
 //!
-//! Devices on the local network (`--lan`) have a separate queue, [`Visits`]: shards pass on their connections, each
+//! Devices on the local network (`--lan`) have a separate queue, [`Visits`]: shards hand over their connections, each
 //! with a slot that is released when the connection closes.
 //!
-//! A connection that becomes an event stream releases its slot and descriptor, since streams have a separate limit. It
-//! remains open while its peer keeps reading.
+//! A connection that becomes an event stream releases its slot and descriptor, since streams have a separate limit. The
+//! stream stays open as long as its peer keeps reading.
 
 use crate::edge::{Secured, TakeAdmin, Visiting};
 use crate::limits::{
@@ -42,7 +42,7 @@ use tokio::sync::mpsc::{Receiver, channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-/// Maximum number of concurrent admin connections for a process with this descriptor limit.
+/// Returns the maximum number of concurrent admin connections for a process with this descriptor limit.
 fn places(open_files: usize) -> usize {
     if open_files < ADMIN_FILES_MIN {
         ADMIN_CONNECTIONS_FEW
@@ -51,8 +51,8 @@ fn places(open_files: usize) -> usize {
     }
 }
 
-/// Number of descriptors for admin connections, for a process with this descriptor limit; includes event streams and,
-/// under `--lan`, the connections of the local network.
+/// Returns the number of descriptors for admin connections in a process with this descriptor limit, including event
+/// streams and, under `--lan`, connections from the local network.
 #[must_use]
 pub fn admin_descriptors(open_files: usize, lan: bool) -> usize {
     let of_lan = if lan {
@@ -67,23 +67,23 @@ pub fn admin_descriptors(open_files: usize, lan: bool) -> usize {
 /// shard, each of which takes one second.
 const LIFE: Duration = Duration::from_secs(30);
 
-/// Number of response bytes that extend a connection's deadline by one second, up to [`LIFE`] from then. The duration
-/// of a backup therefore depends on its size, provided that the client reads it.
+/// Number of response bytes that extend a connection's deadline by one second, up to [`LIFE`] from now. The time
+/// allowed for a backup therefore grows with its size, as long as the client keeps reading.
 const BYTES_PER_SECOND_MIN: u64 = 64 * 1024;
 
-/// Pause in accepting after an error that does not concern a single connection.
+/// Pause in accepting connections after an error that is not specific to one connection.
 const ACCEPT_REST: Duration = Duration::from_secs(1);
 
-/// The source of connections.
+/// A source of connections.
 enum Source {
-    /// The admin listener, whose sockets are treated as one.
+    /// The admin listener, whose sockets are polled as one.
     Listeners {
         sockets: Vec<TcpListener>,
         inside: Inside,
         descriptors: Arc<Semaphore>,
         accepted: u64,
     },
-    /// The shards, which have already reserved slots.
+    /// The shards, which have already reserved a slot for each connection.
     Shards(Visits),
 }
 
@@ -94,10 +94,10 @@ pub(crate) struct Door {
     unread: Unread,
 }
 
-/// An admitted connection.
+/// An accepted connection.
 pub(crate) struct Visitor {
     socket: Arc<TcpStream>,
-    /// TLS engine, if the connection was passed on by a shard.
+    /// The TLS engine, if the connection was handed over by a shard.
     secured: Option<Secured>,
     spoke: bool,
     seat: Seat,
@@ -105,11 +105,11 @@ pub(crate) struct Visitor {
     streams: bool,
     life: Duration,
     end: Pin<Box<Sleep>>,
-    /// Slot and descriptor; `None` for event streams of the admin listener, which have a separate limit.
+    /// The slot and the descriptor permit; `None` for event streams of the admin listener, which have a separate limit.
     held: Option<(Place, OwnedSemaphorePermit)>,
 }
 
-/// A connection as seen by the handlers of its request.
+/// A connection as seen by its request handlers.
 #[derive(Clone, Debug)]
 pub(crate) struct Seat {
     remote: SocketAddr,
@@ -117,12 +117,12 @@ pub(crate) struct Seat {
     line: Line,
     streams: Arc<AtomicBool>,
     unread: Unread,
-    /// Counts the bytes of the response as unread until the connection closes.
+    /// Guard that counts the bytes of the response as unread until the connection closes.
     answer: Shared<Option<Hold>>,
 }
 
 impl Seat {
-    /// The handle of the connection if it is an event stream.
+    /// Returns the handle of the connection if it is an event stream.
     pub(crate) fn stream(&self) -> Option<Line> {
         let streams = self.streams.load(Ordering::Relaxed);
         streams.then(|| self.line.clone())
@@ -133,7 +133,7 @@ impl Seat {
         self.remote
     }
 
-    /// Whether a shard passed the connection on: such a connection uses TLS and is never treated as loopback.
+    /// Whether the connection was handed over by a shard. Such a connection uses TLS and is never treated as loopback.
     pub(crate) fn is_of_lan(&self) -> bool {
         self.of_lan
     }
@@ -237,7 +237,7 @@ impl Door {
     }
 }
 
-/// The next connection of the admin listener.
+/// Returns the next connection of the admin listener.
 async fn next_of(listeners: &[TcpListener], turn: u64) -> (TcpStream, SocketAddr) {
     loop {
         match poll_fn(|context| poll_next(listeners, turn, context)).await {
@@ -249,7 +249,7 @@ async fn next_of(listeners: &[TcpListener], turn: u64) -> (TcpStream, SocketAddr
     }
 }
 
-/// Polls all sockets for a connection, starting with a different one each time.
+/// Polls all sockets for a connection, starting with a different socket each time.
 fn poll_next(
     listeners: &[TcpListener],
     turn: u64,
@@ -265,7 +265,7 @@ fn poll_next(
     Poll::Pending
 }
 
-/// Whether the error concerns only a connection that closed before it was accepted; the next one may succeed.
+/// Whether the error only means that a connection was closed before it was accepted; the next accept may succeed.
 fn is_of_the_peer(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -280,7 +280,7 @@ impl Visitor {
         self.seat.clone()
     }
 
-    /// Fails operations once the connection's deadline has passed.
+    /// Returns an error once the connection's deadline has passed.
     fn in_time(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         if !self.streams && self.seat.streams.load(Ordering::Relaxed) {
             self.streams = true;
@@ -294,7 +294,7 @@ impl Visitor {
         }
     }
 
-    /// Writes as much of a response, or of encrypted data, as the socket accepts.
+    /// Writes as much of a response, plain or encrypted, as the socket accepts.
     fn write(
         &mut self,
         context: &mut Context<'_>,
@@ -324,7 +324,8 @@ impl Visitor {
         }
     }
 
-    /// Extends the deadline in proportion to the response bytes sent; for an event stream, to a full lifetime from now.
+    /// Extends the deadline in proportion to the response bytes sent or, for an event stream, to a full lifetime from
+    /// now.
     fn prolong(&mut self, bytes: usize) {
         if self.streams && bytes > 0 {
             self.end.as_mut().reset(Instant::now() + self.life);
@@ -368,8 +369,8 @@ impl Visitor {
         }
     }
 
-    /// Encrypts some bytes and sends as much as the socket accepts. Unsent encrypted bytes are sent before any new
-    /// ones.
+    /// Encrypts some bytes and sends as many as the socket accepts. Encrypted bytes left over from earlier calls are
+    /// sent first.
     fn write_secured(
         &mut self,
         context: &mut Context<'_>,
@@ -388,7 +389,7 @@ impl Visitor {
         Poll::Ready(Ok(taken))
     }
 
-    /// Sends encrypted data; does nothing on a connection of the admin listener.
+    /// Sends pending encrypted data; does nothing on a connection of the admin listener.
     fn flush_secured(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.in_time(context)?;
         let unsent = |secured: Option<&Secured>| secured.is_some_and(|it| !it.unsent().is_empty());
@@ -404,10 +405,10 @@ impl Visitor {
     }
 }
 
-/// Bytes received at a time.
+/// Maximum number of bytes received at a time.
 const RECEIVED_BYTES: usize = 8 << 10;
 
-/// Bytes encrypted at a time: the maximum of a TLS record.
+/// Maximum number of bytes encrypted at a time: the size limit of a TLS record.
 const PIECE_BYTES: usize = 16 << 10;
 
 impl AsyncRead for Visitor {
@@ -454,7 +455,8 @@ impl AsyncWrite for Visitor {
         this.write(context, |socket, _| socket.try_write_vectored(parts))
     }
 
-    /// Vectored writes avoid copying the body after its head, so that a response is in memory only once.
+    /// Vectored writes send the head and body without copying the body, so that only one copy of a response is in
+    /// memory.
     fn is_write_vectored(&self) -> bool {
         true
     }
@@ -501,7 +503,7 @@ async fn one(visitor: Visitor, routes: Router) {
     let _ = connection.await;
 }
 
-/// Time limit for receiving the request head, from the start of the connection.
+/// Time within which the request head must arrive, measured from the start of the connection.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 
 // Connections that shards pass on: clients of a TLS listener that ask for pages, under `--lan`.
@@ -509,10 +511,10 @@ const HEAD_WITHIN: Duration = Duration::from_secs(10);
 // A shard has read the request, and gives all that it has of the connection. A place is kept for as long as that is
 // served. When none is left, the address with most makes room for others; to that one the shard answers 503.
 
-/// Connections that shards have passed on and that are not yet served.
+/// Connections that shards have handed over and that are not yet being served.
 pub struct Visits(Receiver<Passed>);
 
-/// A connection passed on by a shard.
+/// A connection handed over by a shard.
 struct Passed {
     visiting: Visiting,
     held: Held,
@@ -521,7 +523,7 @@ struct Passed {
 /// A connection slot and a descriptor permit.
 type Held = (Place, OwnedSemaphorePermit);
 
-/// A connection that a shard passed on, with its resources.
+/// A connection handed over by a shard, with its resources.
 pub(crate) struct Visit {
     pub(crate) socket: TcpStream,
     pub(crate) remote: SocketAddr,
@@ -529,7 +531,7 @@ pub(crate) struct Visit {
     pub(crate) held: Held,
 }
 
-/// Creates the function by which shards pass on connections, and the queue of connections to serve.
+/// Creates the function with which shards hand over connections, and the queue of connections to serve.
 #[must_use]
 pub fn visits() -> (TakeAdmin, Visits) {
     let (passed, visits) = channel(LAN_CONNECTIONS_MAX);
@@ -550,7 +552,7 @@ pub fn visits() -> (TakeAdmin, Visits) {
 }
 
 impl Visits {
-    /// Waits for the next connection; `None` when all shards have stopped.
+    /// Waits for the next connection. Returns `None` when all shards have stopped.
     pub(crate) async fn next(&mut self) -> Option<Visit> {
         loop {
             let Passed { visiting, held } = self.0.recv().await?;

@@ -1,4 +1,5 @@
-//! Response formats (JSON documents, refusals, dates and ids), and request parts that several pages read.
+//! Response formats (JSON documents, refusals, dates and ids), and parsers for the request parts that several pages
+//! use.
 
 use axum::Json;
 use axum::http::uri::Authority;
@@ -11,10 +12,10 @@ use std::borrow::Cow;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// A JSON document, or the refusal of the request.
+/// A JSON document, or a refusal of the request.
 pub(crate) type Answer = Result<Json<Value>, Fault>;
 
-/// Refusal of a request: a status, and a text for the operator.
+/// Refusal of a request: a status code, and a text for the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fault(pub(crate) StatusCode, pub(crate) Cow<'static, str>);
 
@@ -23,13 +24,13 @@ impl Fault {
         Self(code, Cow::Borrowed(text))
     }
 
-    /// A 400 response for a malformed request.
+    /// Creates a 400 response for a malformed request.
     pub(crate) const fn bad(text: &'static str) -> Self {
         Self::new(StatusCode::BAD_REQUEST, text)
     }
 }
 
-/// Converts the error text of a request parser into a 400 response.
+/// Converts a request parser's error text into a 400 response.
 impl From<String> for Fault {
     fn from(text: String) -> Self {
         Self(StatusCode::BAD_REQUEST, text.into())
@@ -43,7 +44,7 @@ impl IntoResponse for Fault {
     }
 }
 
-/// The id of the fault with this number, as `/dev/faults` shows it.
+/// Formats the id of a fault as `/dev/faults` shows it.
 pub(crate) fn fault_id(number: u64) -> String {
     format!("f{number}")
 }
@@ -53,16 +54,16 @@ pub(crate) fn rfc3339(at: Wall) -> String {
     codec::calendar::rfc3339(at.0)
 }
 
-/// The response if a shard does not respond.
+/// The response sent when a shard does not respond.
 pub(crate) const SILENT: Fault =
     Fault::new(StatusCode::SERVICE_UNAVAILABLE, "a shard does not answer");
 
-/// The content type of documents and refusals.
+/// Content type of documents and refusals.
 pub(crate) const JSON: &str = "application/json";
 
 // Parts of requests that several pages read.
 
-/// The first parameter with this name, decoded; an empty one counts as absent.
+/// Returns the first parameter with this name, decoded. An empty value counts as absent.
 pub(crate) fn parameter(query: &str, name: &str) -> Result<Option<String>, Fault> {
     let found = pairs(query).find(|(other, _)| *other == name);
     let text = found.map(|(_, text)| decode(text)).transpose();
@@ -78,13 +79,13 @@ pub(crate) fn moment(text: &str) -> Option<Wall> {
     ms.ok().map(Wall)
 }
 
-/// Parses a time parameter of a query: a time in UTC, or a span before now such as `-24h`.
+/// Parses a query's time parameter: a UTC time, or a time span before now such as `-24h`.
 pub(crate) fn time(query: &str, name: &str, now_ms: u64) -> Result<Option<Wall>, Fault> {
     let text = parameter(query, name)?;
     text.map(|text| time_of(name, &text, now_ms)).transpose()
 }
 
-/// Parses the time in a parameter, as [`time`] does.
+/// Parses the value of a time parameter, as [`time`] does.
 pub(crate) fn time_of(name: &str, text: &str, now_ms: u64) -> Result<Wall, Fault> {
     let found = match text.strip_prefix('-') {
         Some(span) => seconds(span).map(|it| Wall(now_ms.saturating_sub(it * 1000))),
@@ -93,7 +94,7 @@ pub(crate) fn time_of(name: &str, text: &str, now_ms: u64) -> Result<Wall, Fault
     found.ok_or_else(|| unusable(name, MOMENT, text))
 }
 
-/// The number of entries that a query asks for, limited to `most`.
+/// Returns the number of entries that a query requests, capped at `most`.
 pub(crate) fn limit(query: &str, default: usize, most: usize) -> Result<usize, Fault> {
     let Some(text) = parameter(query, "limit")? else {
         return Ok(default);
@@ -116,7 +117,7 @@ fn seconds(span: &str) -> Option<u64> {
     Some(u64::from(number) * unit)
 }
 
-/// The refusal of a malformed parameter.
+/// Creates the refusal for a malformed parameter.
 pub(crate) fn unusable(name: &str, expected: &str, found: &str) -> Fault {
     let found: String = found.chars().take(40).collect();
     format!("{name}: expected {expected}; found {found:?}").into()
@@ -125,7 +126,7 @@ pub(crate) fn unusable(name: &str, expected: &str, found: &str) -> Fault {
 const MOMENT: &str =
     "a moment in UTC such as 2026-01-02T03:04:05Z, or a span before now such as -24h (s, m, h, d)";
 
-/// Checks for a JSON content type, which a page of another origin cannot send without a CORS preflight.
+/// Checks that the content type is JSON, which a page of another origin cannot send without a CORS preflight.
 pub(crate) fn is_json(headers: &HeaderMap) -> Result<(), Fault> {
     let kind = headers.get(header::CONTENT_TYPE);
     let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
@@ -139,7 +140,7 @@ pub(crate) fn is_json(headers: &HeaderMap) -> Result<(), Fault> {
     ))
 }
 
-/// The host by which the request names this listener, without the port.
+/// Returns the host name in the request's `Host` header, without the port.
 pub(crate) fn host_name(headers: &HeaderMap) -> &str {
     let host = headers
         .get(header::HOST)

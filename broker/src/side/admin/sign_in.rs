@@ -1,5 +1,5 @@
-//! `/account…`: the current account, the redirect to the provider and back, and sign-out; with the origin, cookies and
-//! notices of sign-in.
+//! `/account…`: the current account, the redirect to the provider and back, and sign-out; also the origins, cookies and
+//! notices used by sign-in.
 
 use crate::edge::turn::calendar;
 use crate::providers::SignInEndpoints;
@@ -25,7 +25,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// The account routes; empty if no accounts are configured.
+/// Returns the account routes; empty if no accounts are configured.
 pub(crate) fn routes(accounts: Option<Accounts>) -> Router {
     let Some(accounts) = accounts else {
         return Router::new();
@@ -38,7 +38,7 @@ pub(crate) fn routes(accounts: Option<Accounts>) -> Router {
         .with_state(accounts)
 }
 
-/// `GET /account`: the provider, and the account of the request's session.
+/// `GET /account`: the provider, and the account to which the request's session belongs.
 async fn account(State(accounts): State<Accounts>, headers: HeaderMap) -> Json<Value> {
     let now = Instant::now();
     let account = accounts.admit(&Method::GET, &headers, now).ok();
@@ -72,7 +72,7 @@ async fn sign_in(
     Ok(redirect(to, [Some(cookie), None]))
 }
 
-/// The provider's authorisation URL, with the parameters of the request up to `state`.
+/// Builds the provider's authorisation URL, with all request parameters up to `state`.
 fn address(
     endpoints: &SignInEndpoints,
     place: &BrowserPlace,
@@ -100,7 +100,7 @@ fn address(
     to
 }
 
-/// `GET /account/callback`: the browser returns from the provider. Uses up the sign-in, whatever the outcome.
+/// `GET /account/callback`: handles the browser's return from the provider. Consumes the sign-in, whatever the outcome.
 async fn callback(
     State(accounts): State<Accounts>,
     ConnectInfo(seat): ConnectInfo<Seat>,
@@ -212,7 +212,7 @@ async fn subject(
 }
 
 impl Accounts {
-    /// The provider's endpoints, if they have been fetched.
+    /// Returns the provider's endpoints, if they have been fetched.
     fn endpoints(&self, terms: &Terms) -> Result<SignInEndpoints, Notice> {
         let known = self.0.known.borrow();
         let found = known.endpoints.get(&terms.basis.issuer).cloned();
@@ -227,7 +227,7 @@ impl Accounts {
         }
     }
 
-    /// The subject of a valid id token.
+    /// Verifies an id token and returns its subject.
     fn verified(&self, terms: &Terms, token: &str, nonce: &str) -> Result<Box<str>, Notice> {
         let (basis, provider) = (&terms.basis, &terms.provider);
         let keyring = Arc::clone(&self.0.known.borrow().keyring);
@@ -263,7 +263,7 @@ impl Accounts {
     }
 }
 
-/// The notice for an account that is not admitted, stating the rule's requirements.
+/// Creates the notice for an account that is not admitted, stating what the rule requires.
 fn stranger(terms: &Terms, subject: &str, text: &str) -> Notice {
     let basis = &terms.basis;
     tracing::warn!(issuer = %basis.issuer, subject = cut(subject), "an account was not admitted to the console");
@@ -273,7 +273,7 @@ fn stranger(terms: &Terms, subject: &str, text: &str) -> Notice {
         .with("wanted", &format!("{} = {}", basis.claim, basis.value))
 }
 
-/// `POST /account/sign-out`: ends the session of the request, and its streams.
+/// `POST /account/sign-out`: ends the request's session and its streams.
 async fn sign_out(
     State(accounts): State<Accounts>,
     ConnectInfo(seat): ConnectInfo<Seat>,
@@ -303,7 +303,7 @@ fn redirect(to: HeaderValue, cookies: [Option<HeaderValue>; 2]) -> Response {
     response
 }
 
-/// A parameter that occurs exactly once, decoded.
+/// Returns a parameter that occurs exactly once, decoded.
 fn only(query: &str, name: &str) -> Option<String> {
     let mut found = pairs(query).filter(|(other, _)| *other == name);
     let (_, text) = found.next().filter(|_| found.next().is_none())?;
@@ -347,17 +347,17 @@ const BUSY: &str = "others are signing in at this moment: begin again in some se
 const SILENT: &str = "the provider has not answered yet: try again in a minute, or use the token";
 const NO_SESSION: Fault = Fault::new(StatusCode::CONFLICT, "nobody is signed in with an account");
 
-/// Maximum length of an authorisation code.
+/// Maximum length of an authorisation code, in bytes.
 const CODE_BYTES_MAX: usize = 4096;
 
 // The page that says why nobody was signed in.
 
-/// The reason why a sign-in failed, in a sentence or two for the user.
+/// The reason for which a sign-in failed, in a sentence or two for the user.
 #[derive(Debug)]
 struct Notice {
     code: StatusCode,
     text: String,
-    /// Names and values of the relevant facts, shown one per line.
+    /// Names and values of relevant details, shown one per line.
     facts: Vec<(&'static str, String)>,
 }
 
@@ -375,7 +375,7 @@ impl Notice {
         self
     }
 
-    /// The text only, for the log.
+    /// Returns only the text, for the log.
     pub(crate) fn text(&self) -> &str {
         &self.text
     }
@@ -394,7 +394,7 @@ impl IntoResponse for Notice {
     }
 }
 
-/// Escapes a text for use as the content of an element.
+/// Escapes text for use as the content of an HTML element.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -418,7 +418,7 @@ const fn is_of_direction(letter: char) -> bool {
     matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Truncates a text from a provider, for the log.
+/// Truncates text received from a provider, for the log.
 pub(crate) fn cut(text: &str) -> &str {
     let end = text.char_indices().nth(TEXT_CHARS_MAX);
     let end = end.map_or(text.len(), |(at, _)| at);
@@ -454,19 +454,19 @@ const PAGE: &str = r#"<!doctype html>
 
 // The place of a browser when it asks: one of the operator's https origins, or loopback.
 
-/// The origin of a request, with the names of its cookies.
+/// Origin of a request, with the names of the cookies used for that origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BrowserPlace {
-    /// The origin as browsers write it in `Origin`.
+    /// The origin in the format of the `Origin` header.
     pub(crate) origin: String,
     /// Whether cookies are sent over TLS only.
     pub(crate) secure: bool,
-    /// The port on loopback, where all ports share cookies.
+    /// The port, if the host is loopback, where all ports share cookies.
     port: u16,
 }
 
 impl BrowserPlace {
-    /// The origin of a request by its `Host`; `None` for one where sign-in is not possible.
+    /// Determines a request's origin from its `Host`; `None` if sign-in is not possible from that origin.
     pub(crate) fn of(headers: &HeaderMap, origins: &[String]) -> Option<Self> {
         let host = the_host(headers)?.to_str().ok()?;
         let is_named = |origin: &&String| origin.strip_prefix("https://") == Some(host);
@@ -488,13 +488,13 @@ impl BrowserPlace {
         })
     }
 
-    /// The URL to which the provider redirects the browser.
+    /// Returns the URL to which the provider redirects the browser.
     fn callback(&self) -> String {
         format!("{}{CALLBACK}", self.origin)
     }
 
-    /// Name of a cookie. Browsers accept a cookie prefixed `__Host-` only from this exact host and over TLS;
-    /// `__Secure-` is the prefix for a cookie limited to one path.
+    /// Returns the name of a cookie. Browsers accept a cookie prefixed `__Host-` only from this exact host and over
+    /// TLS; `__Secure-` is used for a cookie limited to one path.
     pub(crate) fn cookie(&self, of: CookieOf) -> String {
         let (prefix, name) = match of {
             CookieOf::Session => ("__Host-", "heliograph-session"),
@@ -506,7 +506,7 @@ impl BrowserPlace {
         }
     }
 
-    /// The header that sets a cookie; an empty value with a lifetime of 0 removes it.
+    /// Creates the header that sets a cookie. An empty value with a lifetime of 0 removes the cookie.
     fn set(&self, of: CookieOf, value: &str, life_s: u64) -> Option<HeaderValue> {
         let (name, secure) = (self.cookie(of), if self.secure { "; Secure" } else { "" });
         let (path, same_site) = match of {
@@ -528,7 +528,7 @@ impl BrowserPlace {
 pub(crate) enum CookieOf {
     /// A console session.
     Session,
-    /// A sign-in in progress.
+    /// A pending sign-in.
     State,
 }
 
@@ -541,8 +541,8 @@ fn is_loopback(host: &str) -> bool {
 
 // Cookies of requests. Source of all about cookies: RFC 6265bis, sections 4.1 and 4.2.
 
-/// The value of the cookie with this name; `None` if there are two, since one of them may have been set by another
-/// host.
+/// Finds the value of the cookie with this name. `None` if there are two, since one of them may have been set by
+/// another host.
 pub(crate) fn find<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     let lines = headers.get_all(header::COOKIE).iter();
     let texts = lines.filter_map(|line| line.to_str().ok());
@@ -555,7 +555,7 @@ pub(crate) fn find<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     sole.filter(|value| (1..=VALUE_BYTES_MAX).contains(&value.len()))
 }
 
-/// Maximum length of a cookie value that we set.
+/// Maximum length of the cookie values that we set, in bytes.
 const VALUE_BYTES_MAX: usize = 64;
 
 #[cfg(test)]

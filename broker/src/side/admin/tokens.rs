@@ -1,4 +1,4 @@
-//! The tokens of the admin listener: one token from its file, or two during a rotation, and the event streams opened
+//! Tokens of the admin listener: the token in its file, or two tokens during a rotation, and the event streams opened
 //! with each.
 
 use crate::files::Token;
@@ -8,7 +8,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use axum::http::{HeaderMap, HeaderValue, header};
 use tokio::sync::watch;
 
-/// The tokens in force, one of which callers must present; clones share them.
+/// The tokens in force; callers must present one of them. Clones share them.
 #[derive(Clone)]
 pub struct Tokens {
     in_force: watch::Receiver<Vec<Token>>,
@@ -16,7 +16,7 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// Creates a token set that follows the channel's latest value.
+    /// Creates a token set that follows the latest value of the watch channel.
     #[must_use]
     pub fn new(in_force: watch::Receiver<Vec<Token>>) -> Self {
         Self {
@@ -25,7 +25,8 @@ impl Tokens {
         }
     }
 
-    /// The token in `Authorization`, if it is in force. Every token in force is compared, without stopping at a match.
+    /// Returns the token in `Authorization`, if it is in force. Always compares every token in force, without stopping
+    /// at a match.
     pub(crate) fn borne(&self, headers: &HeaderMap) -> Option<Token> {
         let given = headers.get(header::AUTHORIZATION);
         let given = given.map_or(&b""[..], HeaderValue::as_bytes);
@@ -48,7 +49,7 @@ impl Tokens {
         streams.push((token, stream));
     }
 
-    /// Closes the event streams of removed tokens. Returns when the sender of the tokens is dropped.
+    /// Closes the event streams of removed tokens. Returns when the sender of the watch channel is dropped.
     pub(crate) async fn watch(mut self) {
         while self.in_force.changed().await.is_ok() {
             let in_force = self.in_force.borrow_and_update();

@@ -1,4 +1,4 @@
-//! `GET /channels/{name}`: full details of one channel. All text from the wire is escaped by the JSON library.
+//! `GET /channels/{name}`: full details of one channel. The JSON library escapes all text received from clients.
 
 use crate::side::admin::http::{Answer, Fault, SILENT, rfc3339};
 use crate::side::channels::presence::entry;
@@ -21,7 +21,7 @@ pub(crate) async fn one(
     Ok(Json(document_of(&inspector, &identity, &query).await?))
 }
 
-/// Fetches a channel's document from the node that serves it, or the reason why there is none.
+/// Fetches a channel's document from the node that serves the channel, or returns the reason why there is none.
 pub(crate) async fn document(inspector: &Inspector, identity: &Identity) -> Result<Value, Fault> {
     let mut query = String::from("region=");
     encode(&mut query, identity.region());
@@ -40,7 +40,7 @@ async fn document_of(
     inspector.found((&path, query), own).await
 }
 
-/// The document of a channel served by this node.
+/// Returns the document of a channel served by this node.
 pub(crate) async fn own_document(
     inspector: &Inspector,
     identity: &Identity,
@@ -114,5 +114,5 @@ fn seconds(ms: u64) -> f64 {
     ms as f64 / 1000.0
 }
 
-/// Name of the master as the peer of a viewer's messages.
+/// Peer name used for the master in a viewer's messages.
 const MASTER: &str = "MASTER";

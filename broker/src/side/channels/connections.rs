@@ -1,5 +1,5 @@
-//! Operators' actions on a channel's connections, on the node that serves it: closing connections, making clients fetch
-//! ICE servers again, and identifying the client of a connection number.
+//! Operator actions on a channel's connections, on the node that serves the channel: closing connections, making
+//! clients fetch ICE servers again, and identifying the client behind a connection number.
 
 use crate::side::admin::connections::Seat;
 use crate::side::admin::http::{Answer, Fault, SILENT, is_json, parameter};
@@ -34,8 +34,8 @@ pub(crate) async fn disconnect(
     Ok((code, Json(document)))
 }
 
-/// Returns the response of this node, or of the node that serves the channel, which is asked only once whatever it
-/// answers.
+/// Returns this node's response or, if another node serves the channel, the response of that node, which is asked only
+/// once, whatever it answers.
 async fn answer(
     inspector: &Inspector,
     (name, query): (&str, &str),
@@ -53,7 +53,7 @@ async fn answer(
     Ok((StatusCode::OK, document))
 }
 
-/// Path of a channel's page, for requests to another node.
+/// Returns the path of a channel's page, for requests to another node.
 fn path(channel: &Identity) -> String {
     let mut path = format!("/channels/{}/disconnect?region=", channel.name());
     encode(&mut path, channel.region());
@@ -62,7 +62,8 @@ fn path(channel: &Identity) -> String {
     path
 }
 
-/// Closes connections of a channel on behalf of another node. The channel may meanwhile have moved to a third node.
+/// Closes connections of a channel on behalf of another node. The channel may have moved to a third node in the
+/// meantime.
 pub(crate) async fn by_owner(
     inspector: &Inspector,
     nodes: &NodePages,
@@ -138,7 +139,7 @@ const BAD_BODY: Fault = Fault::bad(
 
 // `POST /ice/reconnect`: clients fetch ICE servers again, of one channel or of all.
 
-/// `POST /ice/reconnect[?channel=]`: makes clients fetch ICE servers again, a limited number in each step.
+/// `POST /ice/reconnect[?channel=]`: makes clients fetch ICE servers again, in batches of limited size.
 pub(crate) async fn reconnect(
     State(inspector): State<Inspector>,
     RawQuery(query): RawQuery,
@@ -178,8 +179,8 @@ pub(crate) async fn reconnect(
 
 // `GET /usage`: what each account uses of this node.
 
-/// The connections, calls, messages, refusals and queued bytes per account, sorted, and the total of all other
-/// accounts.
+/// Returns the connections, calls, messages, refusals and queued bytes per account, sorted, and the total for all
+/// remaining accounts.
 pub(crate) async fn usage(State(shards): State<Shards>) -> Answer {
     let (mut sum, mut from) = (UsageTable::default(), Some(0));
     while let Some(first) = from.take() {

@@ -1,4 +1,4 @@
-//! `POST /import[?dry_run=true]`: imports channels while the process runs, atomically in one commit.
+//! `POST /import[?dry_run=true]`: imports channels into the running process, atomically in one commit.
 //!
 //! ```text
 //!  documents ─► checked whole ─► every shard: keep the free names ─► compared with what is there
@@ -23,7 +23,7 @@ use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
-/// Commits the channels of an import to the store in one commit, and waits for it.
+/// Commits the channels of an import to the store in a single commit and waits for it.
 pub type Commit = Arc<dyn Fn(Vec<Creation>) -> Result<(), String> + Send + Sync>;
 
 /// A channel to create: its shard, its key in that shard, and its record.
@@ -36,7 +36,7 @@ struct Imports {
     turn: Arc<Semaphore>,
 }
 
-/// The import route. Without `commit`, the page reports that channels are not stored on this disk.
+/// Returns the import route. Without `commit`, the page reports that channels are not stored on this disk.
 pub(crate) fn routes(commit: Option<Commit>, inspector: Inspector) -> Router {
     let turn = Arc::new(Semaphore::new(1));
     Router::new()
@@ -92,7 +92,7 @@ async fn import(
 }
 
 /// Makes each shard reserve the names of its channels, and compares existing channels with the requested ones. Returns
-/// the channels to create.
+/// the channels that must be created.
 async fn keep(
     inspector: &Inspector,
     records: &Arc<[Record]>,
@@ -124,7 +124,7 @@ async fn keep(
     Ok(kept)
 }
 
-/// Releases the names reserved by shards.
+/// Releases the names that shards have reserved.
 async fn withdraw(inspector: &Inspector, records: &Arc<[Record]>) {
     let question = Question::ImportWithdrawn(Arc::clone(records));
     // A shard that is silent now has this behind the names that it keeps.

@@ -1,5 +1,5 @@
-//! `GET /channels`: a paginated list of the channels of all shards and nodes, sorted by name; and paginated lists in
-//! general. All text from the wire is escaped by the JSON library.
+//! `GET /channels`: a paginated list of the channels of all shards and nodes, sorted by name; also contains the code
+//! common to all paginated lists. The JSON library escapes all text received from clients.
 
 use crate::side::admin::http::{Answer, Fault, SILENT, limit, parameter};
 use crate::side::channels::presence::entry;
@@ -14,7 +14,7 @@ use codec::identifiers::{ChannelArn, ChannelName};
 use serde_json::{Value, json as value};
 
 /// `GET /channels?prefix=&contains=&client=&state=&presence=&limit=&token=&scope=`: channels of all shards, sorted by
-/// name; of all nodes, unless the scope is `node`.
+/// name; channels of all nodes, unless the scope is `node`.
 pub(crate) async fn list(State(inspector): State<Inspector>, RawQuery(query): RawQuery) -> Answer {
     let query = query.unwrap_or_default();
     let limit = page_of(&query)?.limit;
@@ -22,7 +22,7 @@ pub(crate) async fn list(State(inspector): State<Inspector>, RawQuery(query): Ra
     Ok(Json(PAGES.of_all(&inspector, &query, limit, own).await?))
 }
 
-/// The local page of channels.
+/// Returns this node's page of channels.
 pub(crate) async fn own_page(inspector: &Inspector, query: &str) -> Result<Value, Fault> {
     let PageQuery {
         prefix,
@@ -48,7 +48,7 @@ pub(crate) async fn own_page(inspector: &Inspector, query: &str) -> Result<Value
     Ok(page(&lines, (more, presence), inspector.node()))
 }
 
-/// The query parameters of a page request.
+/// Query parameters of a list request.
 #[derive(Debug, PartialEq, Eq)]
 struct PageQuery {
     prefix: String,
@@ -59,7 +59,7 @@ struct PageQuery {
     filter: ChannelFilter,
 }
 
-/// Filter for channels, which must match all given conditions.
+/// Filter for channels, which must meet all given conditions.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct ChannelFilter {
     /// Substring of the name, in lower case; compared case-insensitively.
@@ -77,7 +77,7 @@ enum ChannelState {
     NoMaster,
     /// Messages are pending, or viewers are connected without a master.
     Waiting,
-    /// No master is connected, and a viewer is connected or waiting.
+    /// No master is connected, and a viewer is connected or waiting for one.
     Awaited,
     /// The master is connected but does not acknowledge messages.
     Doubtful,
@@ -127,7 +127,7 @@ fn page_of(query: &str) -> Result<PageQuery, Fault> {
     })
 }
 
-/// The position encoded in a token: the last channel of the previous page.
+/// Decodes a token into a position: the last channel of the previous page.
 fn after(token: &str) -> Option<Identity> {
     let text = base64_simd::URL_SAFE_NO_PAD.decode_to_vec(token).ok()?;
     place_of(std::str::from_utf8(&text).ok()?)
@@ -151,7 +151,7 @@ fn page(
     PAGES.page(channels.collect(), last.map(|(_, line)| &line.identity))
 }
 
-/// The token of a page whose last channel is this one.
+/// Encodes the token of a page whose last channel is the given one.
 fn token(identity: &Identity) -> String {
     base64_simd::URL_SAFE_NO_PAD.encode_to_string(identity.text().as_bytes())
 }
@@ -186,16 +186,16 @@ pub(crate) struct Listing {
     pub(crate) path: &'static str,
     /// Name of the member that contains the entries of a page.
     pub(crate) entries: &'static str,
-    /// Name of the member that contains the token of the next page.
+    /// Name of the member that contains the token for the next page.
     pub(crate) next: &'static str,
     /// JSON pointer to the part of an entry that contains the channel's `name` and `arn`.
     pub(crate) channel: &'static str,
-    /// Encodes a position as a token: the last channel of the previous page.
+    /// Encodes a position, which is the last channel of the previous page, as a token.
     pub(crate) place: fn(&Identity) -> String,
 }
 
 impl Listing {
-    /// The page of all nodes, or only of this node if the query requests that.
+    /// Returns the page of all nodes, or only of this node if the query requests that.
     pub(crate) async fn of_all(
         &self,
         inspector: &Inspector,
@@ -210,12 +210,12 @@ impl Listing {
         Ok(self.merge(own?, others?, limit))
     }
 
-    /// Builds a page from these entries. `last` is the channel of the last entry, or `None` on the last page.
+    /// Builds a page from the given entries. `last` is the channel of the last entry, or `None` on the last page.
     pub(crate) fn page(&self, entries: Vec<Value>, last: Option<&Identity>) -> Value {
         value!({ self.entries: entries, self.next: last.map(self.place) })
     }
 
-    /// Merges the pages of all nodes by name; each node sent up to a full page of channels.
+    /// Merges the pages of all nodes by name; each node has sent up to a full page of channels.
     pub(crate) fn merge(&self, own: Value, others: NodeReplies, limit: usize) -> Value {
         let (others, missing) = others.documents();
         let mut pages = vec![own];
@@ -265,8 +265,8 @@ pub(crate) struct Search<'a> {
     pub(crate) limit: usize,
 }
 
-/// The first matching channels of this node, and whether there are more. A search with a filter scans all channels,
-/// fetching up to a page at a time.
+/// Returns the first matching channels of this node, and whether there are more. A search with a filter scans all
+/// channels, fetching at most a page at a time.
 pub(crate) async fn gather(
     inspector: &Inspector,
     search: Search<'_>,
@@ -297,7 +297,7 @@ pub(crate) async fn gather(
     }
 }
 
-/// Merges the pages of all shards by name, up to `limit` channels; also returns whether there are more.
+/// Merges the pages of all shards by name, up to `limit` channels, and returns whether there are more.
 fn merged(answers: Vec<(ShardId, Reply)>, limit: usize) -> (Vec<(ShardId, ChannelLine)>, bool) {
     let (mut lines, mut more) = (Vec::new(), false);
     for (shard, reply) in answers {
@@ -316,12 +316,12 @@ fn merged(answers: Vec<(ShardId, Reply)>, limit: usize) -> (Vec<(ShardId, Channe
     (lines, more)
 }
 
-/// The limit given in a query.
+/// Returns the limit given in a query.
 pub(crate) fn limit_of(query: &str) -> Result<usize, Fault> {
     limit(query, LIMIT_DEFAULT, LIST_PAGE_MAX)
 }
 
-/// Parses a channel of the form `region:account:name`.
+/// Parses a channel identity of the form `region:account:name`.
 pub(crate) fn place_of(text: &str) -> Option<Identity> {
     let parts: Vec<&str> = text.split(':').collect();
     let named = matches!(parts[..], [_, _, name] if ChannelName::parse(name).is_ok());

@@ -1,5 +1,5 @@
-//! Presence of channels: `GET /presence`, a paginated list by name of the channels with connected or waiting clients;
-//! the format of a presence state; and the queue by which states reach the event streams from the shards.
+//! Presence of channels: `GET /presence`, a paginated list, sorted by name, of the channels with connected or waiting
+//! clients; the format of a presence state; and the queue through which shards send states to the event streams.
 
 use crate::hooks::event::ShownState;
 use crate::limits::STATES_TOLD_WAITING_MAX;
@@ -22,14 +22,14 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::{MissedTickBehavior, interval};
 
-/// The route of the presence page.
+/// Returns the route of the presence page.
 pub(crate) fn routes(inspector: Inspector) -> Router {
     Router::new()
         .route("/presence", get(list))
         .with_state(inspector)
 }
 
-/// `GET /presence?after=&limit=&scope=`: presence on all nodes, unless the scope is `node`.
+/// `GET /presence?after=&limit=&scope=`: presence on all nodes, or only on this node if the scope is `node`.
 async fn list(State(inspector): State<Inspector>, RawQuery(query): RawQuery) -> Answer {
     let query = query.unwrap_or_default();
     let limit = limit_of(&query)?;
@@ -37,7 +37,7 @@ async fn list(State(inspector): State<Inspector>, RawQuery(query): RawQuery) -> 
     Ok(Json(PAGES.of_all(&inspector, &query, limit, own).await?))
 }
 
-/// The local page of presence states.
+/// Returns this node's page of presence states.
 pub(crate) async fn own_page(inspector: &Inspector, query: &str) -> Result<Value, Fault> {
     let after = parameter(query, "after")?;
     let after = after.map(|after| place(inspector, &after).ok_or(BAD_AFTER));
@@ -58,7 +58,8 @@ pub(crate) async fn own_page(inspector: &Inspector, query: &str) -> Result<Value
     Ok(PAGES.page(entries.collect(), last.map(|(_, line)| &line.identity)))
 }
 
-/// The channel after which a page begins: the `next` of the previous page, or a channel name in the configured account.
+/// Parses the channel after which a page begins: the `next` value of the previous page, or a channel name in the
+/// configured account.
 fn place(inspector: &Inspector, after: &str) -> Option<Identity> {
     match ChannelName::parse(after) {
         Ok(_) => Some(inspector.own(after)),
@@ -79,18 +80,18 @@ const BAD_AFTER: Fault =
 
 // A state as it is shown: as `channel.presence` has it, with addresses and client ids, which operators see anyway.
 
-/// Formats a presence state that was queried from a shard.
+/// Formats a presence state returned by a shard in response to a query.
 pub(crate) fn entry(presence: &Presence, node: Option<&str>) -> Value {
     crate::hooks::event::state(node, presence, ShownState::ALL).into()
 }
 
-/// Creates the event for a presence state that a shard reported, including what has changed.
+/// Creates the event for a presence state reported by a shard, including what has changed.
 pub(crate) fn told(presence: &Presence, node: Option<&str>) -> Event {
     let told = crate::hooks::event::changed(node, presence, ShownState::ALL);
     event("presence", &told.into())
 }
 
-/// The members of a state that indicate a change, without its number and times.
+/// Returns the members of a state that indicate a change, that is, all except its number and times.
 pub(crate) fn gist(entry: &Value) -> Value {
     let waiting = entry["waiting"].as_array().into_iter().flatten();
     let waiting = waiting.map(|one| [&one["clientId"], &one["action"]]);
@@ -107,16 +108,16 @@ pub(crate) fn gist(entry: &Value) -> Value {
 
 // The way of states from the shards to those who read them: a bounded queue, used only while somebody does.
 
-/// The receiving end of the queue of presence states, read by the event streams.
+/// The receiving end of the presence queue, read by the event streams.
 #[derive(Debug)]
 pub struct Readers {
     told: mpsc::Receiver<Told>,
     teller: Teller,
-    /// The slots that this node serves, in a cluster.
+    /// Slots that this node serves, in a cluster.
     slots: Option<Arc<SlotMap>>,
 }
 
-/// The sending end of the queue of presence states, used by the shards; clones share the queue.
+/// The sending end of the presence queue, used by the shards; clones share the queue.
 #[derive(Clone, Debug)]
 pub struct Teller {
     tell: mpsc::Sender<Told>,
@@ -124,7 +125,7 @@ pub struct Teller {
 }
 
 impl Readers {
-    /// Creates a queue without readers; `slots` are those of this node, in a cluster.
+    /// Creates a queue without readers; `slots` are the slots of this node, in a cluster.
     #[must_use]
     pub fn new(slots: Option<Arc<SlotMap>>) -> Self {
         let (tell, told) = mpsc::channel(STATES_TOLD_WAITING_MAX);
@@ -142,8 +143,8 @@ impl Readers {
         self.teller.clone()
     }
 
-    /// Forwards the shards' states to the streams for the lifetime of the process. Channels that moved to another node
-    /// with their slots produce no further events, so the streams restart then.
+    /// Forwards states from the shards to the streams for the lifetime of the process. Channels that have moved to
+    /// another node with their slots produce no further events, so the streams then restart.
     pub(crate) async fn feed(self, feed: Arc<Feed>, node: Option<Box<str>>) {
         self.feed_and_look(feed, node, LOOK_EVERY).await;
     }
@@ -180,12 +181,12 @@ fn send(feed: &Feed, presence: &Presence, node: Option<&str>) {
 }
 
 impl Teller {
-    /// Sets whether there are readers. While there are none, reported states are discarded.
+    /// Sets whether there are readers. Without readers, reported states are discarded.
     pub(crate) fn set_read(&self, is_read: bool) {
         self.is_read.store(is_read, Ordering::Relaxed);
     }
 
-    /// The audience of a shard: the readers, and the hooks if there are any.
+    /// Creates the audience of a shard: the readers, and the hooks if there are any.
     #[must_use]
     pub fn of_shard(&self, hooks: Option<Box<dyn Audience>>) -> Box<dyn Audience> {
         Box::new(Ears {
@@ -195,15 +196,15 @@ impl Teller {
     }
 }
 
-/// Combines the readers and the hooks as a shard's audience.
+/// Combines the readers and the hooks into a shard's audience.
 struct Ears {
     readers: Teller,
     hooks: Option<Box<dyn Audience>>,
 }
 
 impl Audience for Ears {
-    /// Forwards the state to the readers and the hooks, or returns it if either queue is full. A listener that receives
-    /// a state twice keeps the newer version.
+    /// Forwards the state to the readers and the hooks, or returns it if either queue is full. A receiver that gets a
+    /// state twice keeps the newer version.
     fn tell(&mut self, told: Told) -> Result<(), Told> {
         let place = match self.readers.tell.try_reserve() {
             Ok(place) if self.is_read() && concerns_readers(&told) => Some(place),
@@ -233,8 +234,8 @@ fn concerns_hooks(told: &Told) -> bool {
     }
 }
 
-/// Whether readers need this report. The end of a hook's watch is reported as an empty presence, which only that hook
-/// needs.
+/// Whether readers need this report. When a hook stops watching a channel, the shard reports an empty presence, which
+/// only the hook needs.
 fn concerns_readers(told: &Told) -> bool {
     match told {
         Told::Presence(presence) => presence.cause != PresenceCause::Unwatched,
@@ -242,7 +243,7 @@ fn concerns_readers(told: &Told) -> bool {
     }
 }
 
-/// Interval between checks of the slots.
+/// Interval between checks for slot changes.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Maximum number of states sent to the streams in one turn.

@@ -70,7 +70,7 @@ const ASSETS: &[Asset] = assets!(
     "views/why.js",
 );
 
-/// An entity tag for each file.
+/// Entity tag of each file.
 static TAGS: LazyLock<Vec<HeaderValue>> = LazyLock::new(|| {
     let tag = |asset: &Asset| {
         let hash = digest::digest(&digest::SHA256, asset.bytes);

@@ -21,38 +21,38 @@ use std::time::{Duration, Instant};
 /// A sample of a shard.
 #[derive(Clone, Debug)]
 pub struct ShardLook {
-    /// The shard.
+    /// The sampled shard.
     pub shard: ShardId,
-    /// The shard's counters, if it has responded.
+    /// The shard's counters, if it responded.
     pub answer: Option<Scraped<Snapshot>>,
-    /// Time for which the shard has failed to respond, if a response is due.
+    /// Time for which the shard has failed to respond, if a response is overdue.
     pub silence: Option<Duration>,
 }
 
-/// Figures of the service at one time. Rates and quantiles cover the time since the previous sample.
+/// Figures of the service at a point in time. Rates and quantiles cover the time since the previous sample.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Point {
-    /// Milliseconds since 1970.
+    /// Time of the sample, in milliseconds since 1970.
     pub(crate) at_ms: u64,
-    /// Number of connections by role. Unresponsive shards count with their last response.
+    /// Number of connections by role. Unresponsive shards are included with the counts of their last response.
     pub(crate) connections: [u64; CONNECTION_ROLES],
     pub(crate) channels: u64,
     pub(crate) pending_messages: u64,
     messages_per_second: f64,
-    /// Durations of connection set-up and of delivery.
+    /// Histograms of connection set-up and delivery durations.
     durations: [Histogram; 2],
-    /// Counts, in the order of [`COUNTS`].
+    /// Counters, in the order of [`COUNTS`].
     counts: [u64; COUNTS.len()],
-    /// Refusals, in the order of [`REFUSED`].
+    /// Number of refusals, in the order of [`REFUSED`].
     refused_of: [u64; REFUSED.len()],
     /// Refusals per second by check, without zero entries.
     pub(crate) refused: BTreeMap<&'static str, f64>,
-    /// Number of accepted and refused sign-ins since the start, by kind, without zero entries.
+    /// Number of accepted and refused sign-ins since startup, by kind, without zero entries.
     pub(crate) sign_ins: BTreeMap<&'static str, [u64; 2]>,
     pub(crate) shards: Vec<ShardPoint>,
 }
 
-/// Figures of one shard.
+/// Figures of a single shard.
 #[derive(Clone, Debug)]
 pub(crate) struct ShardPoint {
     shard: ShardId,
@@ -60,12 +60,12 @@ pub(crate) struct ShardPoint {
     connections: u64,
     outbox_bytes: u64,
     pending_bytes: u64,
-    /// Longest turn since the start, in microseconds.
+    /// Longest turn since startup, in microseconds.
     turn_max_us: u64,
     silence: Option<Duration>,
 }
 
-/// Turns sampled counters into figures.
+/// Computes figures from sampled counters.
 #[derive(Clone, Debug)]
 pub(crate) struct Meter {
     last: Vec<Option<Scraped<Snapshot>>>,
@@ -143,13 +143,13 @@ impl Meter {
     }
 }
 
-/// Number of refusals by check, with the count of the previous sample.
+/// Returns the number of refusals by check, with the number at the previous sample.
 fn refusals(counters: &Counters, before: &Counters) -> impl Iterator<Item = (Check, u64, u64)> {
     let both = counters.refusals.each().zip(before.refusals.each());
     both.map(|((check, count), (_, before))| (check, count, before))
 }
 
-/// The column of a refusal: its index in [`REFUSED`].
+/// Returns the column of a refusal: its index in [`REFUSED`].
 fn group_of(check: Check) -> usize {
     let id = check.id();
     let is_of = |prefixes: &[&str]| prefixes.iter().any(|prefix| id.starts_with(prefix));
@@ -176,7 +176,7 @@ fn group_of(check: Check) -> usize {
 
 type Count = (&'static str, fn(&Counters) -> u64);
 
-/// Columns of the history that contain counts.
+/// History columns that contain counts.
 const COUNTS: [Count; 7] = [
     ("connects", |it| {
         let of_role = it.upgrades.iter();
@@ -211,7 +211,7 @@ fn rate(count: u64, before: u64, span: f64) -> f64 {
     count.saturating_sub(before) as f64 / span
 }
 
-/// The median and 99th percentile in another unit, with three decimals; null if nothing was measured.
+/// Formats the median and the 99th percentile in another unit, with three decimals; null if nothing was measured.
 fn quantiles(of: &Histogram, unit: f64) -> Value {
     let scaled = |part| of.quantile(part).map(|us| rounded(us / unit));
     value!({ "p50": scaled(0.5), "p99": scaled(0.99) })
@@ -270,10 +270,11 @@ impl Point {
     }
 }
 
-/// Aggregates the responses that the main thread collects anyway to monitor the shards into history rows.
+/// Aggregates shard responses into history rows. The main thread collects these responses anyway, to monitor the
+/// shards.
 pub struct History {
     meter: Meter,
-    /// Samples of the shards that responded since the last row.
+    /// Samples from the shards that have responded since the last row.
     looks: Vec<ShardLook>,
     store: HistoryStore,
     pub(crate) hooks: Option<Hooks>,
@@ -282,7 +283,7 @@ pub struct History {
 }
 
 impl History {
-    /// Creates the history of this number of shards, which writes rows to this store.
+    /// Creates the history of the given number of shards, which writes rows to `store`.
     #[must_use]
     pub fn shared(shards: usize, now: Instant, store: HistoryStore) -> Shared<Self> {
         Shared::new(Self::new(shards, now, store))
@@ -303,13 +304,13 @@ impl History {
         }
     }
 
-    /// Includes requests to these hooks in the rows. Returns the history store.
+    /// Includes requests to the given hooks in the rows. Returns the history store.
     pub fn count_hooks(&mut self, hooks: Option<Hooks>) -> HistoryStore {
         self.hooks = hooks;
         self.store()
     }
 
-    /// The history store.
+    /// Returns the history store.
     #[must_use]
     pub fn store(&self) -> HistoryStore {
         self.store.clone()
@@ -322,7 +323,7 @@ impl History {
         }
     }
 
-    /// Ends the current interval if it is over, and aggregates its samples into a row.
+    /// Ends the current interval if it has elapsed, and aggregates its samples into a row.
     pub fn close(&mut self, now: Instant) {
         let span = now.saturating_duration_since(self.meter.looked);
         if span < ROW_EVERY {
@@ -361,13 +362,13 @@ impl History {
         counts.sum()
     }
 
-    /// Number of connections that do not acknowledge messages, at the shards' last count.
+    /// Number of connections whose client does not acknowledge messages, at the shards' last count.
     pub(crate) fn doubtful(&self) -> u64 {
         let last = self.meter.last.iter().flatten();
         last.map(|seen| seen.snapshot.doubtful).sum()
     }
 
-    /// A copy of the meter, against which later samples can be measured.
+    /// Returns a copy of the meter, with which later samples can be compared.
     pub(crate) fn meter(&self) -> Meter {
         self.meter.clone()
     }
@@ -399,7 +400,7 @@ impl Point {
     }
 }
 
-/// Total number of requests to all hooks: delivered and failed.
+/// Returns the total number of delivered and of failed requests to all hooks.
 fn requests(hooks: &Hooks) -> [u64; 2] {
     let mut sums = [0; 2];
     for hook in hooks.report().hooks {
@@ -424,7 +425,7 @@ fn whole(count: u64) -> f64 {
     count as f64
 }
 
-/// Minimum interval between rows: shards are polled every two seconds, by a timer that may be late.
+/// Minimum interval between rows: shards are polled every two seconds by a timer that may fire late.
 const ROW_EVERY: Duration = Duration::from_millis(1900);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Topics of event streams, each with its feed and initial state; watched channels have one feed each.
+//! Topics of event streams, each with its feed and initial state. Each watched channel has its own feed.
 
 use crate::limits::{STREAMS_MAX, WATCHED_CHANNELS_MAX};
 use crate::side::admin::http::Fault;
@@ -17,24 +17,24 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The feeds of all streams.
 pub(crate) struct Hub {
-    /// The bell that every feed rings.
+    /// Wakes the streams; rung by every feed.
     pub(crate) bell: Bell,
     pub(crate) overview: Arc<Feed>,
     log: Arc<LogTail>,
     pub(crate) refusals: Arc<Feed>,
     pub(crate) troubled: Arc<Feed>,
-    /// Feed of notices about the whole process.
+    /// Feed of notices that concern the whole process.
     pub(crate) notices: Arc<Feed>,
-    /// Feed of channel states, as shards report them.
+    /// Feed of the channel states reported by shards.
     pub(crate) presence: Arc<Feed>,
     teller: Teller,
-    /// Channels whose presence is watched by name, with the last state obtained by polling.
+    /// Channels whose presence is watched by name, each with the last state obtained by polling.
     named: Shared<Vec<(Weak<Identity>, Value)>>,
     channels: Shared<BTreeMap<Identity, Watched>>,
     places: Arc<Semaphore>,
 }
 
-/// A channel that is watched, or was within the last second.
+/// A channel that is being watched, or was within the last second.
 struct Watched {
     feed: Arc<Feed>,
     /// The last state sent, without values that change merely because time passes.
@@ -60,7 +60,7 @@ impl Hub {
         }
     }
 
-    /// Ends the current second of rate limits, and makes shards report the presence of all channels only while there
+    /// Ends the current second of the rate limits. Makes shards report the presence of all channels only while there
     /// are readers.
     pub(crate) fn tick(&self, now: Instant) {
         self.log.tick(now);
@@ -68,7 +68,7 @@ impl Hub {
         self.teller.set_read(self.presence.is_watched());
     }
 
-    /// Reserves a stream slot; `None` if all are taken.
+    /// Reserves a stream slot. Returns `None` if all are taken.
     pub(crate) fn place(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.places).try_acquire_owned().ok()
     }
@@ -131,7 +131,7 @@ impl Hub {
         position
     }
 
-    /// The channels whose presence is watched by name.
+    /// Returns the channels whose presence is watched by name.
     pub(crate) fn named(&self) -> Vec<Arc<Identity>> {
         let named = self.named.lock();
         named
@@ -140,7 +140,7 @@ impl Hub {
             .collect()
     }
 
-    /// Publishes the presence of another node's channel if it has changed.
+    /// Publishes the presence of a channel served by another node, if it has changed.
     pub(crate) fn update_presence(&self, channel: &Identity, state: &Value) {
         let mut named = self.named.lock();
         let is_it = |known: &Weak<Identity>| known.upgrade().is_some_and(|it| *it == *channel);
@@ -154,7 +154,7 @@ impl Hub {
         }
     }
 
-    /// The channels that streams watch.
+    /// Returns the channels watched by streams.
     pub(crate) fn watched(&self) -> Vec<Identity> {
         let mut channels = self.channels.lock();
         channels.retain(|_, watched| watched.feed.is_watched());
@@ -175,12 +175,12 @@ impl Hub {
     }
 }
 
-/// Formats the event for a channel's state. Of thousands of viewers, only the first are included.
+/// Formats the event for a channel's state. If there are thousands of viewers, only the first are included.
 fn channel_event(state: Value) -> Event {
     fitting("channel", state, "/channel/viewers", End::First)
 }
 
-/// A copy of a document without ages and the state number, which change even if nothing happens.
+/// Returns a copy of a document without ages and the state number, which change even if nothing happens.
 fn without_ages(document: &Value) -> Value {
     match document {
         Value::Object(members) => {
@@ -196,23 +196,23 @@ fn without_ages(document: &Value) -> Value {
     }
 }
 
-/// Interval at which an otherwise unchanged channel state is resent to update its ages.
+/// Interval at which an unchanged channel state is sent again to update its ages.
 const REFRESH: Duration = Duration::from_secs(10);
 
 // The topics of streams, and a stream's position in each of its own.
 
-/// A topic of event streams.
+/// A topic to which an event stream can subscribe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Topic {
-    /// Figures of the service.
+    /// The service's current figures.
     Overview,
-    /// Lines of the log.
+    /// Log lines.
     Log,
-    /// Refused requests.
+    /// Refused connections and requests.
     Refusals,
     /// Viewers with failed or degraded sessions.
     Troubled,
-    /// A single channel.
+    /// The state of a single channel.
     Channel(Identity),
     /// The presence of all channels of this node.
     Presence,
@@ -226,13 +226,13 @@ pub(crate) enum Topic {
 pub(crate) struct Watch {
     pub(crate) topic: Topic,
     pub(crate) position: Position,
-    /// Whether the initial state was sent.
+    /// Whether the initial state has been sent.
     pub(crate) begun: bool,
 }
 
 // The current state of each topic: a stream begins with it, and starts from it again when it has missed something.
 
-/// The sources of the topics' states; clones share them.
+/// Data sources for the topics' states; clones share them.
 #[derive(Clone)]
 pub(crate) struct Sources {
     pub(crate) hub: Arc<Hub>,
@@ -244,7 +244,7 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    /// Returns the current state of a topic, and moves `position` to the end of the topic's feed.
+    /// Returns the current state of a topic, and moves `position` to the end of its feed.
     pub(crate) async fn state(&self, topic: &Topic, position: &mut Position) -> Option<Event> {
         position.move_to_end();
         Some(match topic {
@@ -287,13 +287,13 @@ impl Sources {
         })
     }
 
-    /// The presence of a channel, from the node that serves it.
+    /// Fetches the presence of a channel from the node that serves it.
     pub(crate) async fn presence_of(&self, channel: &Identity) -> Result<Value, Fault> {
         let mut document = channel::document(&self.inspector, channel).await?;
         Ok(document["presence"].take())
     }
 
-    /// A channel's document under its name, or the reason why there is none.
+    /// Returns a channel's document together with the channel's name, or the reason why there is none.
     pub(crate) async fn channel_state(&self, channel: &Identity) -> Value {
         let mut state = match channel::document(&self.inspector, channel).await {
             Ok(document) => value!({ "channel": document, "error": null }),

@@ -1,10 +1,10 @@
-//! Message copies from the shards for `/dev/messages`: the queue and the stored copies.
+//! Message copies from the shards for `/dev/messages`: the queue of new copies and the store of recent ones.
 //!
 //! ```text
 //!  a shard's Capture ── Captured ──► one bounded queue ──► drained by each request, and by a task ──► NewestCopies
 //! ```
-//! Shards never wait: if the queue is full, copies are counted and dropped. A message is copied before it is sent to
-//! the client, so a request made after the client received the message returns the copy.
+//! Shards never wait: if the queue is full, copies are dropped and counted. A message is copied before it is sent to
+//! the client, so a request made after the client has received the message returns the copy.
 
 use broker_core::shard::{Capture, Captured};
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::{Mutex, Notify};
 
-/// The queue and the stored copies of messages from the shards; clones share them.
+/// The queue and the store of message copies from the shards; clones share them.
 #[derive(Clone)]
 pub struct Captures(Arc<SharedCaptures>);
 
@@ -32,7 +32,7 @@ struct SharedCaptures {
 pub(crate) struct NewestCopies {
     rows: VecDeque<(u64, Captured)>,
     bytes: usize,
-    /// Number of the last copy.
+    /// Sequence number of the last copy.
     last: u64,
 }
 
@@ -57,7 +57,7 @@ impl Captures {
         Box::new(self.clone())
     }
 
-    /// Continuously moves copies from the queue to the store, so that the newest are retained rather than the oldest.
+    /// Continuously moves copies from the queue to the store, so that the newest rather than the oldest are retained.
     pub(crate) async fn keep_all(self) {
         loop {
             let news = self.0.news.notified();
@@ -71,7 +71,7 @@ impl Captures {
         self.0.news.notified()
     }
 
-    /// Calls `use_kept` with the stored copies, including all that have arrived.
+    /// Calls `use_kept` with the stored copies, after moving all queued copies to the store.
     pub(crate) async fn with<T>(&self, use_kept: impl FnOnce(&mut NewestCopies) -> T) -> T {
         let mut kept = self.0.kept.lock().await;
         while let Ok(copy) = self.0.from.try_recv() {
@@ -82,7 +82,7 @@ impl Captures {
         use_kept(&mut kept)
     }
 
-    /// Number of dropped copies, because of too many in a second or a full queue.
+    /// Number of copies dropped because there were too many in a second or the queue was full.
     pub(crate) fn missed(&self) -> u64 {
         self.0.missed.load(Ordering::Relaxed)
     }
@@ -121,13 +121,13 @@ impl NewestCopies {
         }
     }
 
-    /// The copies with numbers above this one, oldest first.
+    /// Returns the copies with higher numbers than the given one, oldest first.
     pub(crate) fn after(&self, number: u64) -> impl Iterator<Item = &(u64, Captured)> {
         let first = self.rows.partition_point(|(other, _)| *other <= number);
         self.rows.range(first..)
     }
 
-    /// Removes matching copies; returns their number.
+    /// Removes matching copies and returns their number.
     pub(crate) fn forget(&mut self, which: impl Fn(&Captured) -> bool) -> usize {
         let before = self.rows.len();
         self.rows.retain(|(_, copy)| !which(copy));
@@ -135,13 +135,13 @@ impl NewestCopies {
         before - self.rows.len()
     }
 
-    /// Number of the last copy made.
+    /// Sequence number of the last copy made.
     pub(crate) fn last(&self) -> u64 {
         self.last
     }
 }
 
-/// The approximate size of a copy in memory, in bytes.
+/// Returns the approximate size of a copy in memory, in bytes.
 fn size(copy: &Captured) -> usize {
     size_of::<Captured>() + copy.channel.len() + copy.viewer.len() + copy.payload.len()
 }
@@ -152,7 +152,7 @@ const QUEUED_MAX: usize = 1024;
 /// Maximum total size of queued copies, in bytes.
 const QUEUED_BYTES_MAX: usize = 16 << 20;
 
-/// Maximum number of stored copies; the oldest are evicted.
+/// Maximum number of stored copies; beyond this, the oldest are evicted.
 const KEPT_MAX: usize = 2000;
 
 /// Maximum total size of stored copies, in bytes.

@@ -1,7 +1,7 @@
 //! `/dev/clock`: advances the clocks of all shards, and skews the calendar in either direction.
 //!
-//! A request changes the total shift stored here, and every shard receives the total rather than the difference, so
-//! that a shard that missed one update is correct after the next.
+//! A request changes the total shift stored here. Every shard receives the total rather than the difference, so a shard
+//! that missed an update is correct again after the next one.
 
 use crate::edge::Shift;
 use crate::side::admin::http::{Answer, SILENT, rfc3339};
@@ -26,14 +26,14 @@ pub type MoveClocks = Box<dyn FnMut(Shift) -> Vec<(ShardId, Option<Moment>)> + S
 /// State of the page; clones share it.
 #[derive(Clone)]
 pub(crate) struct ClockPage {
-    /// The clocks, locked during a move so that moves run one at a time.
+    /// The clocks; locked while they are moved, so that moves run one at a time.
     clocks: Arc<Mutex<Clocks>>,
     elapsed: Arc<Elapsed>,
-    /// Adjusted on each move, since refusal ids contain the time of the shards' calendars.
+    /// Refusals, adjusted on each move because refusal ids contain the time of the shards' calendars.
     refusals: Arc<Refusals>,
 }
 
-/// The time elapsed since the start, as the shards count it.
+/// The time elapsed since startup according to the shards' clocks.
 pub(crate) struct Elapsed {
     began: Instant,
     /// Milliseconds by which the shards' clocks have been advanced.
@@ -63,7 +63,7 @@ impl Clocks {
     }
 }
 
-/// A requested change of the clocks.
+/// A requested change to the clocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Change {
     advance_ms: u64,
@@ -71,7 +71,7 @@ pub(crate) struct Change {
 }
 
 impl Change {
-    /// Removes the skew, so that the calendar agrees with the monotonic clock again.
+    /// A change that removes the skew, so that the calendar agrees with the monotonic clock again.
     pub(crate) const NO_SKEW: Self = Self {
         advance_ms: 0,
         skew_ms: Some(0),
@@ -79,14 +79,14 @@ impl Change {
 }
 
 impl Elapsed {
-    /// The elapsed time in milliseconds.
+    /// Returns the elapsed time in milliseconds.
     pub(crate) fn ms(&self) -> u64 {
         let elapsed = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         elapsed.saturating_add(self.advanced_ms.load(Ordering::Relaxed))
     }
 }
 
-/// The routes of the clock page.
+/// Returns the routes of the clock page.
 pub(crate) fn routes(page: ClockPage) -> Router {
     Router::new()
         .route("/dev/clock", get(show).post(change).delete(reset))
@@ -103,7 +103,7 @@ async fn change(State(page): State<ClockPage>, body: Bytes) -> Answer {
     page.move_clocks(parse(&body)?).await
 }
 
-/// `DELETE /dev/clock`: removes the skew; the advance remains.
+/// `DELETE /dev/clock`: removes the skew; the clocks stay advanced.
 async fn reset(State(page): State<ClockPage>) -> Answer {
     page.move_clocks(Change::NO_SKEW).await
 }
@@ -120,7 +120,7 @@ impl ClockPage {
         }
     }
 
-    /// The elapsed time, for other pages.
+    /// Returns the elapsed time, for other pages.
     pub(crate) fn elapsed(&self) -> Arc<Elapsed> {
         Arc::clone(&self.elapsed)
     }
@@ -134,10 +134,10 @@ impl ClockPage {
         })))
     }
 
-    /// Moves the clocks and returns the new shift and time; the time is `None` if a shard does not respond.
+    /// Shifts the clocks and returns the new shift and time; the time is `None` if a shard does not respond.
     ///
     /// # Errors
-    /// Fails with an error text for the client if the clocks would be too far ahead.
+    /// Fails with an error text for the client if the clocks would be advanced too far.
     pub(crate) async fn shift(&self, change: Change) -> Result<(Shift, Option<Moment>), String> {
         let mut clocks = self.clocks.clone().lock_owned().await;
         clocks.shift = moved(clocks.shift, change)?;
@@ -200,7 +200,7 @@ fn span(ms: i64) -> String {
     }
 }
 
-/// Maximum size of one step in either direction, in milliseconds: a week. Everything with a time limit in a broker,
+/// Maximum size of one step in either direction, in milliseconds: a week. Everything in a broker that has a time limit,
 /// except certificates, expires within a week.
 const ADVANCE_MS_MAX: u64 = 7 * 86_400_000;
 

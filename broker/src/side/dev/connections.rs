@@ -1,6 +1,6 @@
-//! `GET /dev/connections`: lists the connections of channels; can wait for future ones.
+//! `GET /dev/connections`: lists the connections of channels; can wait for connections to appear.
 //!
-//! Shards are polled while a request waits. They do not report joins, so the page costs nothing in production.
+//! Shards are polled while a request waits. Since shards do not report joins, the page costs nothing in production.
 
 use crate::side::admin::http::{Answer, Fault, SILENT, rfc3339};
 use crate::side::channels::list::{Search, gather};
@@ -15,7 +15,7 @@ use serde_json::{Value, json as value};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// Filter of a connection query.
+/// Query parameters of a connection list.
 #[derive(Debug)]
 struct ConnectionQuery {
     channel: Option<Glob>,
@@ -27,7 +27,7 @@ struct ConnectionQuery {
     wait: Duration,
 }
 
-/// Returns the matching connections once there are `min`, or when `wait` has elapsed.
+/// Returns the matching connections once there are at least `min`, or when `wait` has elapsed.
 pub(crate) async fn list(State(inspector): State<Inspector>, RawQuery(query): RawQuery) -> Answer {
     let wanted = parse(query.as_deref())?;
     let until = Instant::now() + wanted.wait;
@@ -40,7 +40,7 @@ pub(crate) async fn list(State(inspector): State<Inspector>, RawQuery(query): Ra
     }
 }
 
-/// The first matching connections.
+/// Returns the first matching connections.
 async fn connections(inspector: &Inspector, wanted: &ConnectionQuery) -> Result<Vec<Value>, Fault> {
     let mut found = Vec::new();
     for identity in channels_in_use(inspector, wanted.channel.as_ref()).await? {
@@ -57,7 +57,7 @@ async fn connections(inspector: &Inspector, wanted: &ConnectionQuery) -> Result<
     Ok(found)
 }
 
-/// Channels with connections whose names match the pattern.
+/// Returns the channels that have connections and whose names match the pattern.
 async fn channels_in_use(
     inspector: &Inspector,
     pattern: Option<&Glob>,
@@ -138,8 +138,8 @@ fn row(channel: &str, peer: &PeerView) -> Value {
 
 const PARAMETERS: [&str; 6] = ["channel", "role", "clientId", "limit", "min", "wait"];
 
-/// Maximum number of connections in a response.
+/// Maximum number of connections listed in a response.
 const LIMIT_MAX: usize = 1000;
 
-/// Interval at which shards are polled while a request waits.
+/// Interval between polls of the shards while a request waits.
 const AGAIN: Duration = Duration::from_millis(20);

@@ -1,7 +1,7 @@
 //! `/dev/faults`: creates, lists and removes faults for tests.
 //!
-//! A rule with its counts is one value shared by all shards. A shard that did not respond when the rule was created
-//! (503) may receive it after it has ended, and then ignores it.
+//! A rule and its counts form a single value shared by all shards. A shard that did not respond when the rule was
+//! created (503) may receive the rule after it has ended, and then ignores it.
 
 use crate::side::admin::http::{Answer, Fault, SILENT, fault_id};
 use crate::side::dev::clock::Elapsed;
@@ -27,22 +27,22 @@ pub(crate) struct FaultPage {
     shards: Shards,
 }
 
-/// The faults that have not been removed.
+/// Faults that have not been removed.
 #[derive(Debug, Default)]
 struct FaultList {
     faults: Vec<Listed>,
-    /// Number of the last fault.
+    /// Number of the most recent fault.
     number: u64,
 }
 
-/// A listed fault.
+/// A fault as listed.
 #[derive(Debug)]
 struct Listed {
     id: String,
-    /// The fault in the form in which it was requested.
+    /// The fault as it was requested.
     asked: Value,
     rule: SharedRule,
-    /// Time at which the fault ends according to [`Elapsed::ms`], if it is limited in time.
+    /// Time at which the fault ends, by [`Elapsed::ms`], if its duration is limited.
     ends_ms: Option<u64>,
 }
 
@@ -55,14 +55,15 @@ impl FaultPage {
         }
     }
 
-    /// Ends the faults whose channel pattern begins with a prefix, or all without one; returns their number.
+    /// Ends the faults whose channel pattern begins with the given prefix, or all faults if it is empty; returns their
+    /// number.
     pub(crate) async fn end(&self, prefix: &str) -> usize {
         let mut list = self.faults.lock().await;
         list.remove(|fault| prefix.is_empty() || fault.is_about(prefix))
     }
 }
 
-/// The routes of the fault pages.
+/// Returns the routes of the fault pages.
 pub(crate) fn routes(page: FaultPage) -> Router {
     Router::new()
         .route("/dev/faults", get(list).post(make).delete(remove_all))
@@ -80,7 +81,7 @@ async fn list(State(page): State<FaultPage>) -> Json<Value> {
     Json(value!({ "faults": faults }))
 }
 
-/// `GET /dev/faults/allowed`: the permitted values of a fault.
+/// `GET /dev/faults/allowed`: the permitted values in a fault.
 async fn allowed() -> Json<Value> {
     Json(fault_rule::document())
 }
@@ -137,7 +138,7 @@ async fn remove(State(page): State<FaultPage>, Path(id): Path<String>) -> Answer
 }
 
 impl FaultList {
-    /// Ends the matching faults and returns their number. Messages delayed by these faults are still delivered when
+    /// Ends the matching faults and returns their number. Messages already delayed by them are still delivered when
     /// due.
     fn remove(&mut self, which: impl Fn(&Listed) -> bool) -> usize {
         let before = self.faults.len();
@@ -158,7 +159,7 @@ impl Listed {
         self.rule.is_spent() || self.ends_ms.is_some_and(|end| end <= now_ms)
     }
 
-    /// Whether the fault's channel pattern begins with this prefix.
+    /// Whether the fault's channel pattern begins with the given prefix.
     fn is_about(&self, prefix: &str) -> bool {
         let channel = self.asked.pointer("/match/channel").and_then(Value::as_str);
         channel.is_some_and(|channel| channel.starts_with(prefix))
@@ -178,7 +179,7 @@ impl Listed {
 const NO_SUCH_FAULT: Fault =
     Fault::new(StatusCode::NOT_FOUND, "no such fault: see GET /dev/faults");
 
-/// Parses the request into the form in which it is listed.
+/// Parses a request into the form in which the fault is listed.
 fn asked(bytes: &[u8]) -> Result<Value, String> {
     serde_json::from_slice(bytes).map_err(|error| format!("the body is not JSON: {error}"))
 }

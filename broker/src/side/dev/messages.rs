@@ -1,4 +1,4 @@
-//! `GET /dev/messages`: the messages sent between clients, decoded and summarised; can wait for future ones.
+//! `GET /dev/messages`: the messages sent between clients, decoded and summarised; can wait for messages to arrive.
 
 use crate::side::admin::http::{Fault, JSON, rfc3339};
 use crate::side::dev::captures::{Captures, NewestCopies};
@@ -17,11 +17,11 @@ use tokio::time::{Instant, timeout_at};
 #[derive(Clone)]
 pub(crate) struct MessagePage {
     pub(crate) captures: Captures,
-    /// Whether shards copy messages.
+    /// Whether message capturing is enabled.
     pub(crate) are_kept: bool,
 }
 
-/// Filter of a message query.
+/// Query parameters of a message list.
 #[derive(Debug)]
 struct MessageQuery {
     channel: Option<Glob>,
@@ -35,7 +35,7 @@ struct MessageQuery {
     wait: Duration,
 }
 
-/// Returns the oldest matching messages after `after`, once there are `min`, or when `wait` has elapsed.
+/// Returns the oldest matching messages after `after` once there are at least `min`, or when `wait` has elapsed.
 pub(crate) async fn list(
     State(page): State<MessagePage>,
     RawQuery(query): RawQuery,
@@ -67,8 +67,8 @@ async fn wait_for(captures: &Captures, wanted: &MessageQuery) -> String {
     }
 }
 
-/// Formats the response once there are `min` messages. Messages are written one by one, since a payload of a few KiB
-/// may take several MiB when parsed.
+/// Formats the response if there are at least `min` messages. Messages are written one by one, since a payload of a few
+/// KiB may take several MiB when parsed.
 fn page(kept: &NewestCopies, wanted: &MessageQuery, min: usize, missed: u64) -> Option<String> {
     let after = kept.after(wanted.after);
     let found = after.filter(|(_, copy)| wanted.covers(copy));
@@ -147,7 +147,7 @@ fn row(seq: u64, copy: &Captured) -> Value {
     })
 }
 
-/// The sender of a message, and its recipient if known.
+/// Returns the sender of a message, and the recipient if known.
 fn ends(copy: &Captured) -> (&str, Option<&str>) {
     match copy.towards {
         Some(Towards::Master) => (&copy.viewer, Some(MASTER)),
@@ -170,13 +170,13 @@ const MASTER: &str = "MASTER";
 
 // Summaries of payloads: the session description or the candidate in one, as it is of use in a test.
 
-/// The payload decoded from base64 and parsed as JSON; `None` if it is not base64-encoded JSON.
+/// Decodes a base64 payload and parses it as JSON; `None` if it is not base64-encoded JSON.
 pub(crate) fn decoded(payload: &str) -> Option<Value> {
     let bytes = base64_simd::STANDARD.decode_to_vec(payload).ok()?;
     serde_json::from_slice(&bytes).ok()
 }
 
-/// Summarises a session description: `{"type","media","iceUfrag","fingerprint","candidates","characters"}`.
+/// Summarises a session description as `{"type","media","iceUfrag","fingerprint","candidates","characters"}`.
 pub(crate) fn description(payload: &Value) -> Option<Value> {
     let sdp = payload.get("sdp")?.as_str()?;
     let attribute = |name: &str| sdp.lines().find_map(|line| line.strip_prefix(name));
@@ -191,7 +191,7 @@ pub(crate) fn description(payload: &Value) -> Option<Value> {
     }))
 }
 
-/// Summarises a candidate: `{"type","protocol"}` (RFC 8839 section 5.1).
+/// Summarises a candidate as `{"type","protocol"}` (RFC 8839 section 5.1).
 fn candidate(payload: &Value) -> Option<Value> {
     let text = payload.get("candidate")?.as_str()?;
     let mut words = text.split(' ');
@@ -200,7 +200,7 @@ fn candidate(payload: &Value) -> Option<Value> {
     Some(value!({ "type": words.next()?, "protocol": protocol }))
 }
 
-/// Describes each section: its kind, first codec and direction.
+/// Describes each media section: its kind, first codec and direction.
 fn media(sdp: &str) -> Vec<String> {
     let mut sections: Vec<Section<'_>> = Vec::new();
     for line in sdp.lines() {
@@ -222,10 +222,10 @@ fn media(sdp: &str) -> Vec<String> {
     sections.iter().map(Section::words).collect()
 }
 
-/// A media section, which begins with `m=`.
+/// A media section of an SDP, which begins with `m=`.
 struct Section<'a> {
     kind: &'a str,
-    /// The section's first format.
+    /// The first format listed in the section.
     format: Option<&'a str>,
     codec: Option<&'a str>,
     direction: Option<&'a str>,
@@ -261,7 +261,7 @@ impl<'a> Section<'a> {
 
 const DIRECTIONS: [&str; 4] = ["sendrecv", "sendonly", "recvonly", "inactive"];
 
-/// Maximum number of sections described.
+/// Maximum number of media sections described.
 const SECTIONS_MAX: usize = 32;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Parses request bodies and parameters for the `/dev` pages. Errors name the key and what is allowed.
+//! Parses request bodies and parameters for the `/dev` pages. Errors name the offending key and what is allowed.
 
 use crate::terminal::nearest;
 use broker_core::settings::value::duration;
@@ -13,16 +13,16 @@ use std::time::Duration;
 /// A JSON object whose keys are removed as they are parsed.
 #[derive(Debug)]
 pub(crate) struct Body {
-    /// Path from the request's body to this object: `do.refuse.`, or empty.
+    /// Path of this object within the request body, such as `do.refuse.`; empty for the body itself.
     path: String,
     members: Map<String, Value>,
 }
 
 impl Body {
-    /// Parses a request body as an object; an empty body is an empty object.
+    /// Parses a request body as an object. An empty body counts as an empty object.
     ///
     /// # Errors
-    /// Error text for the client if it is not a JSON object.
+    /// Fails with an error text for the client if the body is not a JSON object.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, String> {
         if bytes.is_empty() {
             return Ok(Self::of("", Map::new()));
@@ -46,10 +46,10 @@ impl Body {
         self.members.remove(key).filter(|value| !value.is_null())
     }
 
-    /// Removes a text value and parses it.
+    /// Removes a string value and parses it with `read`.
     ///
     /// # Errors
-    /// Fails if the value is not a text, or `read` rejects it with a description of what is allowed.
+    /// Fails if the value is not a string, or `read` rejects it with a description of what is allowed.
     pub(crate) fn text<T>(
         &mut self,
         key: &str,
@@ -68,10 +68,10 @@ impl Body {
         }
     }
 
-    /// Removes a time span, in milliseconds.
+    /// Removes a time span and returns it in milliseconds.
     ///
     /// # Errors
-    /// The value is not a time span, or is out of range.
+    /// Fails if the value is not a time span or is out of range.
     pub(crate) fn span(
         &mut self,
         key: &str,
@@ -80,10 +80,10 @@ impl Body {
         self.text(key, |text| duration(text, range))
     }
 
-    /// Removes an integer.
+    /// Removes an integer and returns it.
     ///
     /// # Errors
-    /// The value is not an integer, or is out of range.
+    /// Fails if the value is not an integer or is out of range.
     pub(crate) fn number(
         &mut self,
         key: &str,
@@ -99,10 +99,10 @@ impl Body {
             .ok_or_else(|| self.fault(key, &value, &rule()))
     }
 
-    /// Removes an object; an absent one counts as empty.
+    /// Removes an object and returns it; an absent one counts as empty.
     ///
     /// # Errors
-    /// The value is not an object.
+    /// Fails if the value is not an object.
     pub(crate) fn object(&mut self, key: &str) -> Result<Self, String> {
         let path = format!("{}{key}.", self.path);
         match self.take(key) {
@@ -112,11 +112,11 @@ impl Body {
         }
     }
 
-    /// Removes a choice: a name, or an object with the name as its only key. The key's value is returned as a body; a
+    /// Removes a choice: a name, or an object whose only key is the name. The key's value is returned as a body; a
     /// value that is not an object is stored under the key "".
     ///
     /// # Errors
-    /// The choice is missing, or there is more than one.
+    /// Fails if the choice is missing or there is more than one.
     pub(crate) fn choice(&mut self, key: &str, allowed: &str) -> Result<(String, Self), String> {
         let one = match self.take(key) {
             None => return Err(format!("{}{key}: missing; expected {allowed}", self.path)),
@@ -142,7 +142,7 @@ impl Body {
     /// Checks that all keys have been removed.
     ///
     /// # Errors
-    /// Fails with the first unknown key and the allowed ones.
+    /// Fails with the first unknown key and the allowed keys.
     pub(crate) fn end(self, allowed: &str) -> Result<(), String> {
         match self.members.keys().next() {
             None => Ok(()),
@@ -157,7 +157,7 @@ impl Body {
         }
     }
 
-    /// The error text for an invalid value.
+    /// Formats the error text for an invalid value.
     pub(crate) fn fault(&self, key: &str, value: &Value, rule: &str) -> String {
         let shown = excerpt(&value.to_string());
         format!("{}{key} = {shown}: {rule}", self.path)
@@ -168,12 +168,12 @@ fn excerpt(text: &str) -> String {
     text.chars().take(EXCERPT_CHARS_MAX).collect()
 }
 
-/// Maximum number of characters of an invalid key or value quoted in the response.
+/// Maximum number of characters of an invalid key or value that are quoted in the response.
 const EXCERPT_CHARS_MAX: usize = 80;
 
 // The parameters of a request for a page of `/dev`. A fault names the parameter and what is allowed.
 
-/// Decoded parameters by name, without duplicates.
+/// Decoded query parameters by name, without duplicates.
 #[derive(Debug)]
 pub(crate) struct Parameters(Vec<(String, String)>);
 
@@ -181,7 +181,7 @@ impl Parameters {
     /// Parses a query that may contain only the allowed parameters.
     ///
     /// # Errors
-    /// Error text for the client if the query is invalid.
+    /// Fails with an error text for the client if the query is invalid.
     pub(crate) fn parse(query: Option<&str>, allowed: &[&str]) -> Result<Self, String> {
         let mut found: Vec<(String, String)> = Vec::new();
         for (name, value) in pairs(query.unwrap_or_default()) {
@@ -203,7 +203,7 @@ impl Parameters {
         Ok(Self(found))
     }
 
-    /// The text of a parameter; an empty one counts as absent.
+    /// Returns the text of a parameter. An empty one counts as absent.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         let found = self.0.iter().find(|(other, _)| other == name);
         found
@@ -219,7 +219,7 @@ impl Parameters {
     /// Parses an integer parameter.
     ///
     /// # Errors
-    /// The value is not an integer, or is out of range.
+    /// Fails if the value is not an integer or is out of range.
     pub(crate) fn number<T: FromStr + PartialOrd + Display>(
         &self,
         name: &str,
@@ -233,10 +233,10 @@ impl Parameters {
         number.map(Some).ok_or_else(rule)
     }
 
-    /// Parses the time to wait: at most [`WAIT_MAX`]; zero by default.
+    /// Parses the time to wait: at most [`WAIT_MAX`], zero by default.
     ///
     /// # Errors
-    /// The value is not a time span, or is too long.
+    /// Fails if the value is not a time span or is too long.
     pub(crate) fn wait(&self) -> Result<Duration, String> {
         let most = u64::try_from(WAIT_MAX.as_millis()).unwrap_or(u64::MAX);
         let ms = self.text("wait").map(|text| duration(text, 0..=most));
@@ -248,7 +248,7 @@ impl Parameters {
 /// Maximum time for which a request may wait: a few seconds less than the connection's deadline.
 const WAIT_MAX: Duration = Duration::from_secs(25);
 
-/// Maximum number of characters of an invalid name quoted in the response.
+/// Maximum number of characters of an invalid name that are quoted in the response.
 const SHOWN_MAX: usize = 80;
 
 // The name that a misspelt one is nearest to.

@@ -1,7 +1,8 @@
-//! Marks of events of the process, and causes that have ended, stored as JSON in slots.
+//! Marks of process events, and causes that have ended, stored as JSON in slots.
 //!
-//! At the limit of marks, the oldest mark is evicted; at that of causes, the oldest cause of the account with the most
-//! causes, so that no account evicts those of others. Age is determined by number, not by time.
+//! At the limit for marks, the oldest mark is evicted. At the limit for causes, the oldest cause of the account with
+//! the most causes is evicted, so that no account can evict the causes of others. Age is determined by sequence number,
+//! not by time.
 
 use crate::limits::{
     HISTORY_CAUSES_MAX, HISTORY_CAUSES_SHOWN_MAX, HISTORY_MARKS_MAX, HISTORY_MARKS_SHOWN_MAX,
@@ -18,23 +19,23 @@ use std::io;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MarkKind {
-    /// The process is fully started.
+    /// The process has started completely.
     Start,
-    /// The process stopped normally, or with an error that it could report.
+    /// The process stopped normally or because of an error that it could report.
     Stop,
-    /// The previous process ended without recording it.
+    /// The previous process ended without recording its end.
     Killed,
-    /// Files were reloaded, or rejected.
+    /// Files were reloaded, or a reload was rejected.
     Reload,
-    /// Draining has begun.
+    /// Draining began.
     Drain,
-    /// Cluster slots were gained or lost.
+    /// The node gained or lost cluster slots.
     Slots,
     /// A shard stopped responding, the clock was set, or the history could not be written.
     Alert,
 }
 
-/// A mark of an event of the process.
+/// A mark of a process event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Mark {
     /// Time of the mark, in milliseconds since 1970.
@@ -43,18 +44,18 @@ pub(crate) struct Mark {
     pub(crate) says: String,
 }
 
-/// A cause of trouble. Replaces an earlier one with the same id.
+/// The cause of a problem. Replaces an earlier one with the same id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cause {
-    /// Stable id, at most about 200 bytes long.
+    /// Stable id, about 200 bytes long at most.
     pub id: String,
-    /// The failed check or the kind of session.
+    /// The failed check, or the kind of the failed session.
     pub check: String,
     /// The entity to which the cause is attributed.
     pub cause: Blamed,
-    /// Account whose share of the file's space the cause uses; `None` if it concerns the process as a whole.
+    /// Account to which the cause's file space is charged; `None` if the cause concerns the process as a whole.
     pub account: Option<String>,
-    /// Title, in one line.
+    /// Title, on one line.
     pub title: String,
     /// Description of the cause.
     pub says: String,
@@ -66,7 +67,7 @@ pub struct Cause {
     pub ended: Option<u64>,
     /// Number of affected channels.
     pub channels: u64,
-    /// Number of events.
+    /// Number of events attributed to the cause.
     pub events: u64,
     /// Severity: `bad` or `warn`.
     pub look: String,
@@ -77,12 +78,12 @@ pub struct Cause {
 pub struct Blamed {
     /// Kind of entity: `key`, `principal`, `authority`, `address`, `file`, `node`, `shard` or `channel`.
     pub by: String,
-    /// Name of the entity.
+    /// Name or id of the entity.
     pub value: String,
 }
 
 impl Mark {
-    /// The texts that may be truncated to make the note fit into its slot.
+    /// Returns the texts that may be truncated to make the note fit into its slot.
     fn texts(&mut self) -> Vec<&mut String> {
         vec![&mut self.says]
     }
@@ -132,20 +133,20 @@ const CAUSES: Region = Region {
 /// Size of the notes file, in bytes.
 pub(crate) const NOTES_BYTES: usize = CAUSES.end();
 
-/// The newest marks in a time span, in chronological order.
+/// Returns the newest marks in a time span, in chronological order.
 pub(crate) fn marks(slots: &Slots, from: u64, to: u64) -> Vec<Mark> {
     let fits = |mark: &Mark| (from..=to).contains(&mark.at).then_some(mark.at);
     newest(slots, &MARKS, HISTORY_MARKS_SHOWN_MAX, fits)
 }
 
-/// The newest causes that overlap a time span, sorted by their first event.
+/// Returns the newest causes that overlap a time span, sorted by the time of their first event.
 pub(crate) fn causes(slots: &Slots, from: u64, to: u64) -> Vec<Cause> {
     let until = |it: &Cause| it.ended.unwrap_or(it.last);
     let fits = |it: &Cause| (it.first <= to && until(it) >= from).then_some(it.first);
     newest(slots, &CAUSES, HISTORY_CAUSES_SHOWN_MAX, fits)
 }
 
-/// The newest notes of a region for which `fits` returns a time, in chronological order.
+/// Returns the newest notes of a region for which `fits` returns a time, in chronological order.
 fn newest<T: for<'b> Deserialize<'b>>(
     slots: &Slots,
     region: &Region,
@@ -172,11 +173,11 @@ fn newest<T: for<'b> Deserialize<'b>>(
 /// State of the notes file, as tracked by the writer thread.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
-    /// Sequence numbers of the last mark and of the last cause.
+    /// Sequence numbers of the last mark and the last cause.
     numbers: [u64; 2],
-    /// The last start or stop mark that the previous process left.
+    /// The last start or stop mark left by the previous process.
     life: Option<Mark>,
-    /// Slot of this process's start mark, which is never evicted because the next process relies on it.
+    /// Slot of this process's start mark, which is never evicted because the next process depends on it.
     start: Option<usize>,
     causes: BTreeMap<usize, Kept>,
 }
@@ -225,7 +226,7 @@ impl Notes {
         notes
     }
 
-    /// Start time of an earlier process that recorded no end.
+    /// Returns the start time of an earlier process that recorded no end.
     pub(crate) fn unended(&self) -> Option<u64> {
         let life = self.life.as_ref()?;
         (life.kind == MarkKind::Start).then_some(life.at)
@@ -257,8 +258,8 @@ impl Notes {
         Ok(())
     }
 
-    /// The slot for a cause: its current slot, else a free one, else that of the oldest cause of the account with the
-    /// most causes.
+    /// Chooses the slot for a cause: its current slot, else a free slot, else that of the oldest cause of the account
+    /// with the most causes.
     fn place(&self, cause: Kept) -> usize {
         let own = self.causes.iter().find(|(_, kept)| kept.id == cause.id);
         if let Some((place, _)) = own {
@@ -279,7 +280,8 @@ impl Notes {
         oldest.map_or(0, |(place, _)| *place)
     }
 
-    /// Erases marks and causes by their time (for a cause, that of its last event) and text; returns their number.
+    /// Erases marks and causes selected by their text and time (for a cause, the time of its last event), and returns
+    /// their number.
     pub(crate) fn forget(&mut self, slots: &Slots, fits: &dyn Fn(u64, &str) -> bool) -> usize {
         let mut erased = 0;
         for region in [MARKS, CAUSES] {
@@ -314,7 +316,7 @@ impl Notes {
     }
 }
 
-/// Formats a note as JSON within a size limit, truncating the longest texts. Returns `None` if it cannot be made to
+/// Formats a note as JSON within a size limit by truncating the longest texts. Returns `None` if it cannot be made to
 /// fit.
 fn fitted<T: Serialize>(
     mut note: T,
@@ -336,7 +338,7 @@ fn fitted<T: Serialize>(
     }
 }
 
-/// Replaces the truncated end of a text.
+/// Marks the end of a truncated text.
 const ELLIPSIS: &str = "…";
 
 fn short(text: &str) -> u64 {

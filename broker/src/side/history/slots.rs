@@ -1,11 +1,11 @@
-//! A file of fixed-size slots, each with a checksum, written in place without waiting for the disk.
+//! A file of fixed-size slots, each with a checksum, written in place without waiting for the disk to sync.
 //!
 //! ```text
 //!  0    head: the name of the format and its version
 //!  4096 regions, each of slots of one size:  checksum 4 | version 1 | region 1 | length 2 | number 8 | body | zeros
 //! ```
-//! All numbers are little-endian. The checksum is the beginning of the SHA-256 of the remaining bytes of the slot.
-//! Readers skip slots half-written because of a kill or power loss. Slot sizes divide a page, so that no slot of up to
+//! All numbers are little-endian. The checksum is a prefix of the SHA-256 of the rest of the slot. Readers skip slots
+//! that were only partly written because of a kill or power loss. Slot sizes divide a page, so that no slot of up to
 //! 512 bytes crosses a sector boundary, at which a disk may tear the write.
 
 use crate::side::shared_state::Shared;
@@ -17,10 +17,10 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A range of the file with slots of one size.
+/// A range of the file that contains slots of one size.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Region {
-    /// Region number, included in each slot's checksum.
+    /// Number of the region, included in each slot's checksum.
     pub(crate) id: u8,
     pub(crate) offset: usize,
     /// Number of slots.
@@ -30,12 +30,12 @@ pub(crate) struct Region {
 }
 
 impl Region {
-    /// Offset of the region's end in the file.
+    /// Returns the offset of the region's end in the file.
     pub(crate) const fn end(&self) -> usize {
         self.offset + self.slots * self.bytes
     }
 
-    /// Maximum length of a slot's body, in bytes.
+    /// Returns the maximum length of a slot's body, in bytes.
     pub(crate) const fn body_max(&self) -> usize {
         self.bytes - HEAD
     }
@@ -45,16 +45,17 @@ impl Region {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Slot<'b> {
     pub(crate) place: usize,
-    /// Sequence number, greater than that of every slot written earlier in the region.
+    /// Sequence number, greater than those of all slots written earlier in the region.
     pub(crate) number: u64,
     pub(crate) body: &'b [u8],
 }
 
-/// A file of slots, or its equivalent in memory. One per file and process: one thread writes, others read.
+/// A file of slots, or its in-memory equivalent. There is one instance per file and process: one thread writes, others
+/// read.
 #[derive(Debug)]
 pub(crate) struct Slots {
     of: Medium,
-    /// Whether the file header is written.
+    /// Whether the file header has been written.
     has_head: AtomicBool,
 }
 
@@ -65,7 +66,7 @@ enum Medium {
 }
 
 impl Slots {
-    /// Creates slots in memory for the lifetime of the process. Untouched pages use no memory.
+    /// Creates slots in memory for the lifetime of the process. Untouched pages consume no memory.
     pub(crate) fn in_memory(bytes: usize) -> Self {
         Self {
             of: Medium::Memory(Shared::new(vec![0; bytes])),
@@ -73,12 +74,12 @@ impl Slots {
         }
     }
 
-    /// Opens the file, creating it if it is absent and replacing its contents if they are of another version.
-    /// `reserved` is the number of bytes to preallocate on disk if the file system supports it, so that later writes do
-    /// not run out of space.
+    /// Opens the file, creating it if absent and replacing its contents if they have another version. `reserved` is the
+    /// number of bytes to preallocate on disk if the file system supports it, so that later writes do not run out of
+    /// space.
     ///
     /// # Errors
-    /// Fails if the file can be neither opened nor created. A full disk is not an error: writes are retried when there
+    /// Fails if the file can be neither opened nor created. A full disk is not an error: writes are retried once there
     /// is space.
     pub(crate) fn open(path: &Path, reserved: Option<usize>) -> io::Result<Self> {
         let mut options = File::options();
@@ -219,7 +220,7 @@ impl Slots {
     }
 }
 
-/// The sequence number and body of an intact slot.
+/// Returns the sequence number and body of a slot, if it is intact.
 fn whole<'b>(region: &Region, slot: &'b [u8]) -> Option<(u64, &'b [u8])> {
     let (head, rest) = slot.split_first_chunk::<HEAD>()?;
     let [c0, c1, c2, c3, VERSION, id, l0, l1, number @ ..] = *head else {
@@ -238,7 +239,7 @@ fn checksum(slot: &[u8]) -> [u8; 4] {
 
 /// Magic bytes of the file, including its version.
 const MAGIC: &[u8; 16] = b"heliograph hist1";
-/// Version of the slot format.
+/// Version number of the slot format.
 const VERSION: u8 = 1;
 /// Length of the slot header, in bytes.
 const HEAD: usize = 16;

@@ -1,5 +1,5 @@
-//! The format of log entries: structured fields rather than sentences. Text from the wire is quoted, escaped and
-//! truncated.
+//! The format of log entries: structured fields rather than sentences. Text received from clients is quoted, escaped
+//! and truncated.
 
 use broker_core::journal::{
     Audit, AuditCaller, Claims, ConnectionEnd, EndReason, Entry, Forbidden, Presented, Refused,
@@ -10,9 +10,9 @@ use codec::signal::{Action, Role};
 use std::net::SocketAddr;
 use tracing::{error, info, warn};
 
-/// Logs an entry with the installed tracing formatter.
+/// Logs an entry with the installed tracing subscriber.
 ///
-/// Texts are recorded as `str`, which both the text and the JSON formatter quote, escaping control characters.
+/// Texts are recorded as `str`, which both the text and the JSON formatter quote, with control characters escaped.
 pub(crate) fn write(entry: &Entry) {
     match entry {
         Entry::ConnectionEnd(end) => connection_end(end),
@@ -168,7 +168,7 @@ fn write_superseded(superseded: &Superseded) {
     );
 }
 
-/// Name of a role in the log.
+/// Returns the name of a role as used in the log.
 fn word(role: Role) -> &'static str {
     match role {
         Role::Master => "master",
@@ -306,7 +306,7 @@ pub(crate) fn forgotten(removed: usize, remote: SocketAddr) {
     );
 }
 
-/// Logs that the operator marked a problem as known, or removed the mark.
+/// Logs that the operator marked a problem as known or removed such a mark.
 pub(crate) fn marked(problem: &str, by: &str, why: Option<&str>, remote: SocketAddr) {
     info!(
         target: TARGET,
@@ -320,7 +320,7 @@ pub(crate) fn marked(problem: &str, by: &str, why: Option<&str>, remote: SocketA
     );
 }
 
-/// Logs that an account of a provider signed in or out, or sent a request that changes something.
+/// Logs that a provider's account signed in or out, or sent a request that changes something.
 pub(crate) fn by_account(
     (issuer, subject): (&str, &str),
     operation: &str,
@@ -338,7 +338,7 @@ pub(crate) fn by_account(
     );
 }
 
-/// Truncates a text to this many characters.
+/// Truncates a text to at most this many characters.
 fn cut(text: &str, chars: usize) -> &str {
     let end = text
         .char_indices()
@@ -347,16 +347,16 @@ fn cut(text: &str, chars: usize) -> &str {
     text.get(..end).unwrap_or_default()
 }
 
-/// The log target that `RUST_LOG` filters these lines by.
+/// Log target of these lines, by which `RUST_LOG` can filter them.
 pub(crate) const TARGET: &str = "broker::journal";
-/// Maximum number of characters logged of a client id, name or caller.
+/// Maximum number of characters of a client id, name or caller that are logged.
 const ID_CHARS: usize = 64;
-/// Maximum number of characters logged of an ARN, enough for names of up to 190 characters; also of a request's method
-/// and path.
+/// Maximum number of characters logged of an ARN, enough for names of up to 190 characters; also used for a request's
+/// method and path.
 const ARN_CHARS: usize = 256;
-/// Maximum number of characters logged of what refused a connection: a policy with its statement, or policy names.
+/// Maximum number of characters logged about what refused a connection: a policy with its statement, or policy names.
 const REFUSED_BY_CHARS: usize = 256;
-/// Maximum number of characters logged of a store's error message.
+/// Maximum number of characters of a store's error message that are logged.
 const ERROR_CHARS: usize = 512;
 
 #[cfg(test)]

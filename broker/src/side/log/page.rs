@@ -1,5 +1,6 @@
 //! `GET /log?level=&since=&until=&search=&channel=&limit=&before=&scope=`: searches the recent log lines in memory,
-//! newest first, on all nodes unless the scope is `node`. `before` continues with this node's lines only.
+//! newest first, on all nodes unless the scope is `node`. `before` requests the next page, which contains only lines of
+//! this node.
 
 use crate::edge::turn::calendar;
 use crate::limits::LOG_LINES_ANSWERED_MAX;
@@ -13,7 +14,7 @@ use broker_core::time::Wall;
 use serde_json::{Map, Value, json as value};
 use std::sync::Arc;
 
-/// The route of the page.
+/// Returns the route of the page.
 pub(crate) fn routes(tail: Arc<LogTail>, inspector: Inspector) -> Router {
     let router = Router::new().route("/log", get(page));
     router.with_state((tail, inspector))
@@ -31,16 +32,16 @@ async fn page(
     Ok(Json(document))
 }
 
-/// The document of this node.
+/// Returns this node's document.
 pub(crate) async fn own(tail: Arc<LogTail>, query: &str) -> Result<Value, Fault> {
     let wanted = Wanted::parse(query)?;
     let found = tokio::task::spawn_blocking(move || wanted.answer(&tail.newest_first()));
     Ok(found.await.unwrap_or_default())
 }
 
-/// The search that a request describes.
+/// The parsed parameters of a search.
 struct Wanted {
-    /// Index of the minimum level in [`LEVELS`].
+    /// Index of the least severe level to include, in [`LEVELS`].
     level: usize,
     since: Wall,
     until: Wall,
@@ -70,7 +71,7 @@ impl Wanted {
         })
     }
 
-    /// Whether a line matches, regardless of its level and number.
+    /// Whether a line matches the search, disregarding its level and number.
     fn fits(&self, line: &Line) -> bool {
         let is_of = |channel: &String| of_channel(&line.text, channel);
         (self.since..=self.until).contains(&line.at)
@@ -78,7 +79,7 @@ impl Wanted {
             && (self.search.is_empty() || line.text.to_lowercase().contains(&self.search))
     }
 
-    /// Builds the document of the given lines, newest first.
+    /// Builds the document of the matching lines, newest first.
     fn answer(&self, kept: &[Arc<Line>]) -> Value {
         let found: Vec<&Line> = kept
             .iter()
@@ -111,7 +112,7 @@ impl Wanted {
     }
 }
 
-/// Whether a line contains a field with this channel, in either log format.
+/// Whether a line, in either log format, contains a field with this channel.
 fn of_channel(text: &str, channel: &str) -> bool {
     let quoted = Value::from(channel).to_string();
     text.contains(&format!(" channel={quoted}")) || text.contains(&format!("\"channel\":{quoted}"))
@@ -159,7 +160,7 @@ fn json(line: &Line) -> Value {
     })
 }
 
-/// Parses the target, message and fields of a line in either log format.
+/// Parses a line, in either log format, into its target, message and fields.
 fn parts(text: &str) -> (Value, Value, Value) {
     if let Ok(Value::Object(mut line)) = serde_json::from_str(text) {
         let mut fields = line.remove("fields").unwrap_or_default();
@@ -197,7 +198,7 @@ fn parts(text: &str) -> (Value, Value, Value) {
     (target.into(), message.into(), fields.into())
 }
 
-/// Finds the starts of fields, as ` name=`, outside quoted texts: the offsets of the space and of the equals sign.
+/// Finds the starts of fields, as in ` name=`, outside quoted strings: the offsets of the space and of the equals sign.
 fn field_starts(text: &str) -> Vec<(usize, usize)> {
     let mut starts = Vec::new();
     let (mut is_quoted, mut is_escaped, mut space) = (false, false, Some(0));
@@ -227,12 +228,12 @@ fn field_starts(text: &str) -> Vec<(usize, usize)> {
     starts
 }
 
-/// Index of a level in [`LEVELS`].
+/// Returns the index of a level in [`LEVELS`].
 fn place(level: &str) -> usize {
     LEVELS.iter().position(|it| *it == level).unwrap_or(2)
 }
 
-/// Maximum number of intervals in a histogram. Their possible lengths, from one second to one day, follow.
+/// Maximum number of intervals in a histogram. The possible interval lengths, from one second to one day, follow.
 const PARTS: u64 = 60;
 const STEPS_MS: [u64; 11] = [
     1_000, 5_000, 15_000, 60_000, 300_000, 900_000, 3_600_000, 10_800_000, 21_600_000, 43_200_000,

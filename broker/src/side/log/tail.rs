@@ -18,10 +18,10 @@ pub struct LogTail {
     bell: Bell,
 }
 
-/// A line of the log.
+/// A log line.
 #[derive(Debug)]
 pub(crate) struct Line {
-    /// Sequence number since the start.
+    /// Sequence number since startup.
     pub(crate) seq: u64,
     /// Time at which the line was written.
     pub(crate) at: Wall,
@@ -29,7 +29,7 @@ pub(crate) struct Line {
     pub(crate) text: Box<str>,
 }
 
-/// The most recent lines, and the most recent warnings and errors; a line may be in both.
+/// The most recent lines and the most recent warnings and errors. A line may be in both lists.
 #[derive(Debug)]
 struct Lines {
     all: Ring,
@@ -61,7 +61,7 @@ impl Default for LogTail {
 }
 
 impl LogTail {
-    /// Records a line written to the log. Called only by the log thread.
+    /// Stores a line that was written to the log. Called only by the log thread.
     pub(crate) fn push(&self, line: &[u8]) {
         let line = String::from_utf8_lossy(line);
         let line = line.trim_end();
@@ -74,8 +74,8 @@ impl LogTail {
         self.feed.send("log", || line_json(level(line), line));
     }
 
-    /// The bell that wakes the process's event streams. The log rings it for each new line, and holders of clones may
-    /// ring it too.
+    /// Returns the bell that wakes the process's event streams. The log rings it for each new line; holders of clones
+    /// may ring it too.
     pub(crate) fn bell(&self) -> &Bell {
         &self.bell
     }
@@ -85,7 +85,7 @@ impl LogTail {
         self.feed.watch()
     }
 
-    /// The recent lines, oldest first; moves the position after them.
+    /// Returns the recent lines, oldest first, and moves the position past them.
     pub(crate) fn kept(&self, position: &mut Position) -> Vec<Value> {
         let lines = self.lines.lock();
         position.move_to_end();
@@ -94,7 +94,7 @@ impl LogTail {
         shown.map(|it| line_json(it.level, &it.text)).collect()
     }
 
-    /// All recent lines, newest first.
+    /// Returns all recent lines, newest first.
     pub(crate) fn newest_first(&self) -> Vec<Arc<Line>> {
         let lines = self.lines.lock();
         let oldest = lines.all.kept.front().map_or(lines.next, |line| line.seq);
@@ -104,7 +104,7 @@ impl LogTail {
         all.map(Arc::clone).collect()
     }
 
-    /// Erases lines selected by their time and text; returns their number.
+    /// Erases lines selected by time and text, and returns their number.
     pub(crate) fn forget(&self, fits: impl Fn(Wall, &str) -> bool) -> usize {
         let before = self.newest_first().len();
         let mut lines = self.lines.lock();
@@ -123,7 +123,7 @@ impl LogTail {
 }
 
 impl Line {
-    /// Size of the text and of the line's ring entries, in bytes.
+    /// Returns the size of the text and of the line's ring entries, in bytes.
     fn bytes(&self) -> usize {
         self.text.len() + PLACES_BYTES
     }
@@ -166,15 +166,15 @@ impl Ring {
     }
 }
 
-/// Overhead of a line beyond its text, in bytes: its allocation, and an entry in each ring, whose capacity doubles when
-/// it grows.
+/// Overhead of a line in addition to its text, in bytes: its allocation, and an entry in each ring, whose capacity
+/// doubles when it grows.
 const PLACES_BYTES: usize = 128;
 
 fn line_json(level: &str, text: &str) -> Value {
     value!({ "level": level, "text": text })
 }
 
-/// The level of a line in either log format; `INFO` if it has none.
+/// Returns the level of a line in either log format; `INFO` if the line has none.
 pub(crate) fn level(line: &str) -> &'static str {
     let word = match line.split_once("\"level\":\"") {
         Some((_, rest)) if line.starts_with('{') => rest.split('"').next(),

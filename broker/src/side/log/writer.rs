@@ -1,9 +1,9 @@
 //! The log thread: formats queued items and writes them in batches.
 //!
-//! A batch consists of the lines queued at the time, up to [`BATCH_BYTES`], and is written with one call. After a
-//! batch, the thread sleeps for [`GATHER`] while lines accumulate, so shards need not wake it. A line after a pause is
-//! therefore written at once, and a busy shard pays neither a system call nor a wake-up for each line. Lines are
-//! written in queue order.
+//! A batch consists of the lines queued at the time, up to [`BATCH_BYTES`], and is written with a single call. After a
+//! batch, the thread sleeps for [`GATHER`] while lines accumulate, so shards need not wake it. A line that follows a
+//! quiet period is therefore written at once, and a busy shard pays neither a system call nor a wake-up per line. Lines
+//! are written in queue order.
 
 use crate::side::log::line::TARGET;
 use crate::side::log::{Item, LogMemory, Places, line};
@@ -18,7 +18,7 @@ use std::thread;
 use std::time::Duration;
 use tracing::error;
 
-/// Writes until all senders of lines are dropped.
+/// Writes queued lines until all senders have been dropped.
 pub(crate) fn write_all(
     items: &Receiver<Item>,
     places: &Places,
@@ -45,24 +45,24 @@ pub(crate) fn write_all(
     }
 }
 
-/// Lines that are written together. Their queue capacity is released after the write.
+/// Lines to be written together. Their queue capacity is released after the write.
 ///
-/// If the sink accepts less than a batch (a full disk), lines of changes are retained and retried; all other lines are
-/// dropped and counted. Changes are refused until a retry succeeds. A retry starts with a line that states how many
-/// lines were dropped.
+/// If the sink accepts only part of a batch (a full disk), audit lines of changes are retained and retried; all other
+/// lines are dropped and counted. Changes are refused until a retry succeeds. A retry starts with a line that states
+/// how many lines were dropped.
 struct Batch<'p, W> {
     bytes: Vec<u8>,
-    /// End offset of each line in `bytes`; for the audit entry of a change, also the account of the change.
+    /// End offset of each line in `bytes`; for the audit entry of a change, also the account that made the change.
     ends: Vec<(usize, Option<Account>)>,
-    /// Number of bytes of lines retained from the last attempt.
+    /// Size of the lines retained from the last attempt, in bytes.
     held: usize,
-    /// Number of units of line capacity to release.
+    /// Number of units of line capacity to release after the write.
     lines: usize,
-    /// The line being added.
+    /// The line that is being added.
     line: Vec<u8>,
-    /// Whether the sink last accepted only part of a line.
+    /// Whether the sink accepted only part of a line in the last write.
     torn: bool,
-    /// Number of lines dropped since the sink failed.
+    /// Number of lines dropped since the sink started to fail.
     lost: u64,
     places: &'p Places,
     kept: &'p LogMemory,
@@ -123,7 +123,7 @@ impl<'p, W: Write> Batch<'p, W> {
         self.kept.recent.note(entry);
     }
 
-    /// Adds the line to the batch, or starts the next batch with it.
+    /// Adds the current line to the batch, or starts the next batch with it.
     fn add(&mut self, change: Option<Account>) {
         let other = std::str::from_utf8(&self.line).ok().and_then(one_entry);
         if let Some(other) = other {
@@ -144,7 +144,7 @@ impl<'p, W: Write> Batch<'p, W> {
         self.places.lines.give_back(std::mem::take(&mut self.lines));
     }
 
-    /// Whether the sink accepts lines again; probed with the line that reports the dropped ones.
+    /// Whether the sink accepts lines again, determined by writing the line that reports the number of dropped lines.
     fn resumes(&mut self) -> bool {
         let lost = self.lost;
         format_into(
@@ -164,7 +164,7 @@ impl<'p, W: Write> Batch<'p, W> {
         true
     }
 
-    /// Writes the notice, or the batch if there is none. Returns the number of bytes that the sink accepted.
+    /// Writes the notice or, if there is none, the batch. Returns the number of bytes that the sink accepted.
     fn put(&mut self, notice: Option<&[u8]>) -> usize {
         let bytes = notice.unwrap_or(&self.bytes);
         let mut taken = 0;
@@ -182,7 +182,7 @@ impl<'p, W: Write> Batch<'p, W> {
         taken
     }
 
-    /// Refuses changes from now on. The reason is recorded only in the log's memory, since the sink fails.
+    /// Refuses changes from now on. The reason is recorded only in the log's memory, since the sink is failing.
     fn fails(&mut self, taken: usize, error: &io::Error) -> usize {
         if !self.places.failing.swap(true, Ordering::Relaxed) {
             format_into(
@@ -194,8 +194,8 @@ impl<'p, W: Write> Batch<'p, W> {
         taken
     }
 
-    /// Completes the lines within the first `taken` bytes, which are written. Of the other lines, only those of changes
-    /// are retained.
+    /// Completes the lines within the first `taken` bytes, which have been written. Of the remaining lines, only audit
+    /// lines of changes are retained.
     fn settle(&mut self, taken: usize) {
         let (mut from, mut held) = (0, 0);
         let bytes = &mut self.bytes;
@@ -222,8 +222,8 @@ impl<'p, W: Write> Batch<'p, W> {
     }
 }
 
-/// Removes from a line what a terminal would interpret, unless the formatter already did. Continuation lines of a
-/// multi-line message are indented, so that none can be mistaken for another entry.
+/// Removes everything from a line that a terminal would interpret, unless the formatter has already done so.
+/// Continuation lines of a multi-line message are indented, so that none can be mistaken for another entry.
 fn one_entry(line: &str) -> Option<String> {
     let shown = terminal::shown(line);
     let inner = shown.strip_suffix('\n').unwrap_or(&shown);
@@ -232,7 +232,7 @@ fn one_entry(line: &str) -> Option<String> {
     (!is_fit).then(|| inner.replace('\n', "\n    ") + end)
 }
 
-/// Replaces `line` with the formatted output of `write`; leaves it empty if the filter suppresses it.
+/// Replaces `line` with the formatted output of `write`; `line` is left empty if the filter suppresses the output.
 fn format_into(line: &mut Vec<u8>, write: impl FnOnce()) {
     line.clear();
     FORMATTED.set(Some(std::mem::take(line)));
@@ -240,7 +240,7 @@ fn format_into(line: &mut Vec<u8>, write: impl FnOnce()) {
     *line = FORMATTED.take().unwrap_or_default();
 }
 
-/// Takes a formatted line if it belongs to an entry that this thread is formatting.
+/// Takes over a formatted line if it belongs to an entry that this thread is formatting.
 pub(crate) fn take_formatted(line: &[u8]) -> bool {
     let Some(mut lines) = FORMATTED.take() else {
         return false;
@@ -251,19 +251,19 @@ pub(crate) fn take_formatted(line: &[u8]) -> bool {
 }
 
 thread_local! {
-    /// Destination of the formatted line while the log thread formats an entry.
+    /// Where the formatted line is stored while the log thread formats an entry.
     static FORMATTED: Cell<Option<Vec<u8>>> = const { Cell::new(None) };
 }
 
 /// Maximum size of a batch in bytes, about 16 lines: the size that a pipe accepts atomically (`PIPE_BUF`), so that
-/// other writers cannot interleave within a line. A longer line is a batch by itself.
+/// other writers cannot interleave within a line. A longer line is written as a batch of its own.
 const BATCH_BYTES: usize = 4096;
 
-/// Interval between reads of the queue, which is the maximum delay of a line while the disk is fast. At a million lines
-/// a second, the queue overflows within this time.
+/// Interval between reads of the queue, which is also the maximum delay of a line while the disk is fast. At a million
+/// lines a second, the queue overflows within this time.
 const GATHER: Duration = Duration::from_millis(5);
 
-/// Retry interval while the sink fails and no lines arrive.
+/// Retry interval while the sink is failing and no lines arrive.
 const RETRY: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

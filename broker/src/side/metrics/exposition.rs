@@ -1,7 +1,7 @@
 //! The text formats of metrics: Prometheus text 0.0.4, and OpenMetrics 1.0.0 for scrapers that ask for it.
 //!
-//! Both formats contain the same samples. Headers of counters differ: text 0.0.4 includes the `_total` suffix,
-//! OpenMetrics omits it.
+//! Both formats contain the same samples but differ in the headers of counters: text 0.0.4 includes the `_total`
+//! suffix, OpenMetrics omits it.
 
 use crate::terminal::plain;
 use broker_core::event::Histogram;
@@ -17,7 +17,7 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// Negotiates the format for an `Accept` header: text, unless OpenMetrics is named with at least the same weight.
+    /// Negotiates the format for an `Accept` header: text, unless OpenMetrics is listed with at least the same weight.
     pub(crate) fn accepted(accept: &str) -> Self {
         let (mut open_metrics, mut text) = (0.0_f32, 0.0_f32);
         for range in accept.split(',') {
@@ -38,7 +38,7 @@ impl Format {
         }
     }
 
-    /// The value of `Content-Type`.
+    /// Returns the value of the `Content-Type` header.
     pub(crate) fn content_type(self) -> &'static str {
         match self {
             Self::Text => "text/plain; version=0.0.4; charset=utf-8",
@@ -65,9 +65,9 @@ pub(crate) struct Row<V> {
     pub(crate) samples: fn(&V, &mut Samples<'_>),
 }
 
-/// Defines a table of metrics of a view, each with its type, name, help text and samples. Samples are a function of the
-/// view and of [`Samples`], or a shorthand for values of the sum of all shards: `[counter x]`, `[gauge x]`, `[edge x]`
-/// (a number), `[most x]` (the maximum over all shards) and `[edge x by label: a b]`.
+/// Defines a table of metrics for a view, each with its type, name, help text and samples. Samples are written by a
+/// function of the view and [`Samples`], or given as a shorthand for values summed over all shards: `[counter x]`,
+/// `[gauge x]`, `[edge x]` (a number), `[most x]` (the maximum over all shards) and `[edge x by label: a b]`.
 macro_rules! metrics {
     ($view:ty: $($kind:ident $name:ident $help:literal $samples:tt)*) => {
         &[$(Row::<$view> {
@@ -95,18 +95,18 @@ pub(crate) use metrics;
 pub(crate) enum Kind {
     /// Monotonically increasing; the name ends in `_total`.
     Counter,
-    /// A value that can go up and down.
+    /// A value that can increase and decrease.
     Gauge,
-    /// Distribution of durations in buckets.
+    /// Distribution of durations.
     Histogram,
 }
 
-/// A value in seconds, or a ratio.
+/// The value of a sample.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Number {
     /// A count or a size.
     Whole(u64),
-    /// Seconds or a ratio.
+    /// A duration in seconds or a ratio.
     Real(f64),
 }
 
@@ -122,8 +122,8 @@ impl From<f64> for Number {
     }
 }
 
-/// An event counted in a histogram bucket: its labels, its duration in seconds, and the time at which it finished in
-/// seconds since 1970.
+/// An exemplar: an event counted in a histogram bucket, with its labels, its duration in seconds, and the time at which
+/// it finished, in seconds since 1970.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Example {
     pub(crate) labels: [(&'static str, String); 2],
@@ -131,7 +131,7 @@ pub(crate) struct Example {
     pub(crate) at: f64,
 }
 
-/// Writes the samples of one metric.
+/// Writer for the samples of one metric.
 pub(crate) struct Samples<'t> {
     text: &'t mut String,
     name: &'static str,
@@ -153,14 +153,14 @@ impl Samples<'_> {
         self.sample("", &labels, number.into());
     }
 
-    /// Writes a sample for each value of a label.
+    /// Writes one sample for each value of a label.
     pub(crate) fn each(&mut self, label: &str, values: &[&str], counts: &[u64]) {
         for (value, count) in values.iter().zip(counts) {
             self.labelled([(label, value)], *count);
         }
     }
 
-    /// Writes a sample for each pair of values of two labels.
+    /// Writes one sample for each pair of values of two labels.
     pub(crate) fn crossed<const N: usize>(
         &mut self,
         [(row_label, row_values), (label, values)]: [(&str, &[&str]); 2],
@@ -173,12 +173,12 @@ impl Samples<'_> {
         }
     }
 
-    /// Writes the buckets, sum in seconds and count of a histogram of durations.
+    /// Writes the buckets, the sum in seconds, and the count of a histogram of durations.
     pub(crate) fn histogram(&mut self, histogram: &Histogram) {
         self.histogram_with(histogram, |_| None);
     }
 
-    /// Writes a histogram with exemplars by bucket index, which only OpenMetrics supports.
+    /// Writes a histogram with exemplars by bucket index; exemplars are included only in OpenMetrics.
     pub(crate) fn histogram_with(
         &mut self,
         histogram: &Histogram,
@@ -243,7 +243,7 @@ impl Exposition {
         Self { format, text }
     }
 
-    /// Adds a table's metrics, read from `view`; omits metrics without samples, including their headers.
+    /// Adds the metrics of a table, read from `view`. Metrics without samples are omitted, including their headers.
     pub(crate) fn table<V>(&mut self, rows: &[Row<V>], view: &V) {
         let text = &mut self.text;
         for row in rows {
@@ -287,7 +287,7 @@ fn put(text: &mut String, what: std::fmt::Arguments<'_>) {
 }
 
 /// Escapes a label value. The formats define escapes for three characters; other characters that a terminal would
-/// interpret are replaced by their number.
+/// interpret are replaced by their code points.
 fn escaped(value: &str) -> String {
     let lines = value.split('\n').map(plain);
     let value = lines.collect::<Vec<_>>().join("\n");
@@ -304,7 +304,7 @@ pub(crate) fn seconds(microseconds: u64) -> f64 {
     microseconds as f64 / 1e6
 }
 
-/// Initial capacity of a text, slightly more than it needs.
+/// Initial capacity of a text in bytes, slightly more than a text needs.
 const TEXT_BYTES: usize = 64 * 1024;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! Metrics of the process as a whole: its cluster, files, hooks, OpenID providers and device authorities (by their
-//! configured names), its limits, and system figures.
+//! configured names), its limits, and system resources.
 
 use crate::hooks::{HookReport, HooksReport, Outcome, WakeResult};
 use crate::providers::{ProviderReport, ProvidersReport};
@@ -16,12 +16,12 @@ use data_encoding::HEXLOWER;
 use std::collections::BTreeMap;
 use strum::{VariantArray, VariantNames};
 
-/// Figures of the process as a whole, for a report.
+/// State of the process as a whole, for a report.
 #[derive(Clone, Debug, Default)]
 pub struct ProcessState {
     /// Number of log lines and entries dropped because the log's queue was full.
     pub log_dropped: u64,
-    /// Name of the profile that determines the limits.
+    /// Name of the profile that determined the limits.
     pub profile: &'static str,
     /// Name of the I/O engine of the shards.
     pub engine: &'static str,
@@ -29,35 +29,35 @@ pub struct ProcessState {
     pub started: u64,
     /// Number of open event streams.
     pub streams: u64,
-    /// Number of open problem causes that are not marked as known, in the order of [`LOOKS`].
+    /// Number of open problem causes not marked as known, in the order of [`LOOKS`].
     pub problems: [u64; LOOKS.len()],
-    /// The status that `/ready` reports.
+    /// The status reported by `/ready`.
     pub status: Status,
-    /// Total limits of outboxes, unconfirmed messages, pending messages, requests and records in bytes, in the order of
-    /// [`BUDGETS`].
+    /// Process-wide limits on outboxes, unconfirmed messages, pending messages, requests and records, in bytes, in the
+    /// order of [`BUDGETS`].
     pub budgets: [u64; BUDGETS.len()],
     /// Bytes available on the data directory's file system; `None` if unknown.
     pub data_dir_free: Option<u64>,
     /// The node's view of its cluster, if there is one.
     pub cluster: Option<ClusterView>,
-    /// Figures of hooks, if any are configured.
+    /// Metrics of the hooks, if any are configured.
     pub hooks: Option<HooksReport>,
-    /// Figures of OpenID providers; empty if none are configured.
+    /// Metrics of the OpenID providers; empty if none are configured.
     pub providers: ProvidersReport,
-    /// The device authorities; empty if none are configured.
+    /// Expiry times of the device authorities; empty if none are configured.
     pub authorities: AuthoritiesReport,
-    /// Number of seconds for which credentials files have differed, for this node and for nodes with other files.
+    /// Number of seconds for which credentials files have differed, for this node and for each node whose files differ.
     pub differing: Vec<(String, u64)>,
     /// Results of file reloads.
     pub reloads: BTreeMap<&'static str, Reload>,
-    /// The configuration file compared with the running settings.
+    /// Comparison of the configuration file with the running settings.
     pub configuration: FileReport,
 }
 
-/// The labels of [`ProcessState::budgets`].
+/// Labels of [`ProcessState::budgets`].
 pub const BUDGETS: [&str; 5] = ["outbox", "unconfirmed", "pending", "requests", "records"];
 
-/// The byte limits of all shards together, in the order of [`BUDGETS`].
+/// Returns the total byte limits of all shards, in the order of [`BUDGETS`].
 pub(crate) fn budgets(settings: &Settings) -> [u64; BUDGETS.len()] {
     let of_shard = [
         settings.outbox_bytes_of_shard(),
@@ -104,7 +104,7 @@ impl ProcessState {
         }
     }
 
-    /// Earliest certificate expiry by purpose.
+    /// Returns the earliest certificate expiry by purpose.
     fn certificate_ends(&self) -> BTreeMap<&'static str, u64> {
         let mut ends = BTreeMap::new();
         for (of, seconds) in self.reloads.values().flat_map(|reload| &reload.ends) {
@@ -115,8 +115,8 @@ impl ProcessState {
     }
 }
 
-/// All metrics of the process, in output order; cluster metrics are 0 without a cluster, and those of hooks, providers
-/// and authorities are omitted if there are none.
+/// All metrics of the process, in output order. Without a cluster, the cluster metrics are 0; metrics of hooks,
+/// providers and authorities are omitted if none are configured.
 pub(crate) const METRICS: &[Row<ProcessState>] = metrics! { ProcessState:
     Gauge heliograph_cluster_members "Nodes that belong to the cluster and are expected to run"
         (|it, to| to.one(it.of_cluster(ClusterView::members)))
@@ -280,7 +280,8 @@ pub(crate) const METRICS: &[Row<ProcessState>] = metrics! { ProcessState:
     Gauge process_max_fds "How many descriptors the process may have open" (|_, to| to.one(open_files_max()))
 };
 
-/// Number of open descriptors from `/proc`, or 0 without it; excludes the one used to read the list.
+/// Returns the number of open descriptors according to `/proc`, or 0 if it is unavailable; excludes the descriptor used
+/// to read the list.
 fn open_descriptors() -> u64 {
     std::fs::read_dir("/proc/self/fd").map_or(0, |list| (list.count() as u64).saturating_sub(1))
 }
@@ -288,7 +289,7 @@ fn open_descriptors() -> u64 {
 // The authorities of devices, by their subject and the begin of their key's fingerprint: a renewed one has the same
 // subject.
 
-/// Expiry times of device authorities and their revocation lists.
+/// Expiry times of the device authorities and their revocation lists.
 #[derive(Clone, Debug, Default)]
 pub struct AuthoritiesReport(BTreeMap<(Box<str>, String), Ends>);
 
@@ -299,8 +300,8 @@ struct Ends {
 }
 
 impl AuthoritiesReport {
-    /// The expiry times of the authorities in force. Among several certificates with the same key, the latest expiry
-    /// counts.
+    /// Collects the expiry times of the authorities in force. If several certificates have the same key, the latest
+    /// expiry counts.
     pub(crate) fn of(credentials: &Credentials) -> Self {
         let mut all = BTreeMap::new();
         let authorities = credentials.things().into_iter();

@@ -1,4 +1,5 @@
-//! `/problems`: the list of causes on all nodes, details of one cause, and the operator's mark that a cause is known.
+//! `/problems`: the list of causes on all nodes, the details of one cause, and the operator's mark that a cause is
+//! known.
 
 use crate::edge::turn::calendar;
 use crate::limits::{
@@ -25,14 +26,14 @@ use serde_json::{Value, json as value};
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-/// The sources of the pages.
+/// Data sources of the pages.
 #[derive(Clone)]
 pub(crate) struct ProblemPages {
     pub(crate) problems: Arc<Problems>,
     pub(crate) inspector: Inspector,
 }
 
-/// The routes of the problem pages.
+/// Returns the routes of the problem pages.
 pub(crate) fn routes(pages: ProblemPages) -> Router {
     Router::new()
         .route("/problems", get(list))
@@ -41,8 +42,8 @@ pub(crate) fn routes(pages: ProblemPages) -> Router {
         .with_state(pages)
 }
 
-/// `GET /problems?ended=&limit=&scope=`: the causes of all nodes, each with its node; of this node only if the scope is
-/// `node`.
+/// `GET /problems?ended=&limit=&scope=`: the causes on all nodes, each with its node; only those on this node if the
+/// scope is `node`.
 async fn list(State(pages): State<ProblemPages>, RawQuery(query): RawQuery) -> Answer {
     let query = query.unwrap_or_default();
     let mut document = pages.problems.page(&query)?;
@@ -62,7 +63,7 @@ async fn list(State(pages): State<ProblemPages>, RawQuery(query): RawQuery) -> A
     Ok(Json(document))
 }
 
-/// `GET /problems/{id}`: one cause, including how common its members' shared values are among healthy cameras.
+/// `GET /problems/{id}`: one cause, including how common the values shared by its members are among healthy cameras.
 async fn one(State(pages): State<ProblemPages>, Path(id): Path<String>) -> Answer {
     let own = pages.problems.row(&id, |_| ());
     let is_own = own.is_ok();
@@ -76,7 +77,7 @@ async fn one(State(pages): State<ProblemPages>, Path(id): Path<String>) -> Answe
 
 impl ProblemPages {
     /// Counts the connected cameras with the same key, principal or network, among the first channels of each shard.
-    /// Shards do not store the user agents of open connections.
+    /// User agents are not compared, since shards do not store them for open connections.
     async fn compare(&self, document: &mut Value) {
         let question = Question::Page {
             prefix: "".into(),
@@ -165,7 +166,7 @@ fn name_of(account: Option<&Extension<Account>>) -> &str {
 }
 
 impl Problems {
-    /// The list of causes on this node.
+    /// Returns the list of causes on this node.
     pub(crate) fn page(&self, query: &str) -> Result<Value, Fault> {
         let ended = match parameter(query, "ended")?.as_deref() {
             None => None,
@@ -192,7 +193,7 @@ impl Problems {
         }))
     }
 
-    /// Applies a change to a row, and returns its document with all stored members.
+    /// Applies a change to a row, and returns the row's document with all stored members.
     pub(crate) fn row(&self, id: &str, change: impl FnOnce(&mut Row)) -> Result<Value, Fault> {
         let mut table = self.lock();
         let id = id_of(id).ok_or(NO_SUCH_PROBLEM)?;
@@ -203,21 +204,21 @@ impl Problems {
         Ok(document)
     }
 
-    /// Adds the list of causes to the overview document.
+    /// Adds the list of causes to an overview document.
     pub(crate) fn show(&self, document: &mut Value) {
         let table = self.lock();
         document["problems"] = table.list(PROBLEMS_SHOWN_MAX, |_| true);
         document["problemsOpen"] = table.counts().iter().sum::<u64>().into();
     }
 
-    /// Number of open causes not marked as known, by severity: see [`LOOKS`].
+    /// Number of open causes not marked as known, by severity, in the order of [`LOOKS`].
     pub(crate) fn open(&self) -> [u64; LOOKS.len()] {
         self.lock().counts()
     }
 }
 
 impl Table {
-    /// The matching rows in list order, at most `most` of them.
+    /// Formats at most `most` matching rows, in list order.
     fn list(&self, most: usize, fits: impl Fn(&&Row) -> bool) -> Value {
         let rows = self.rows.iter().filter(|(_, row)| fits(row));
         let mut rows: Vec<(&u64, &Row)> = rows.collect();
@@ -236,7 +237,7 @@ impl Table {
     }
 }
 
-/// The values of [`Row::look`].
+/// Values of [`Row::look`].
 pub(crate) const LOOKS: [&str; 2] = ["bad", "warn"];
 
 const NO_SUCH_PROBLEM: Fault = Fault::new(

@@ -1,4 +1,4 @@
-//! Incidents that cause problems, the rows of the table, and their documents.
+//! Incidents that cause problems, the rows of the table, and the documents that describe rows.
 
 use crate::side::admin::http::rfc3339;
 use crate::side::{Blamed, Cause};
@@ -46,7 +46,7 @@ pub(crate) struct Incident<'a> {
     pub(crate) check: &'static str,
     pub(crate) at: Wall,
     pub(crate) channel: Option<&'a str>,
-    /// Account of the channel, if known.
+    /// Account that owns the channel, if known.
     pub(crate) channel_account: Option<Account>,
     pub(crate) role: Option<Role>,
     pub(crate) client_id: Option<&'a str>,
@@ -55,24 +55,24 @@ pub(crate) struct Incident<'a> {
     pub(crate) authority: Option<&'a str>,
     pub(crate) user_agent: Option<&'a str>,
     pub(crate) remote: Option<SocketAddr>,
-    /// Subject of a persistent cause, unless it is a channel.
+    /// The entity to which a persistent cause relates, unless it is a channel.
     pub(crate) thing: Option<(By, Cow<'a, str>)>,
-    /// Account whose share of the table the incident uses; `None` means the share of its network.
+    /// Account whose share of the table the incident uses; if `None`, the incident uses its network's share.
     pub(crate) account: Option<Account>,
     pub(crate) says: Cow<'a, str>,
     pub(crate) remedy: &'static str,
-    /// Whether the incident has done no harm yet.
+    /// Whether the incident has not caused any harm yet.
     pub(crate) is_mild: bool,
 }
 
-/// State of a member's channel, as reported by its shard.
+/// State of a member's channel, as reported by the channel's shard.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Seen {
     /// ARN of the channel, if it exists.
     pub(crate) arn: Option<Box<str>>,
-    /// Time since which a master has been connected.
+    /// Time since which a master has been connected; `None` if none is.
     pub(crate) master: Option<Wall>,
-    /// Whether the member's client id is connected.
+    /// Whether a viewer with the member's client id is connected.
     pub(crate) has_viewer: bool,
 }
 
@@ -85,13 +85,13 @@ pub(crate) struct Look {
     pub(crate) client_id: Option<Box<str>>,
 }
 
-/// Owner of a row, for fair sharing of the table.
+/// Owner of a row, used to share the table fairly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Share {
     Account(Account),
     Network(Prefix),
-    /// Causes concerning the node itself. Their number is limited by that of their subjects, and they are never
-    /// evicted.
+    /// Causes concerning the node itself. They are never evicted, and their number is bounded by the number of things
+    /// that can go wrong on a node.
     Node,
 }
 
@@ -102,10 +102,10 @@ pub(crate) struct Row {
     pub(crate) check: &'static str,
     pub(crate) by: By,
     pub(crate) value: Box<str>,
-    /// Hashes of the entities by which the row is found.
+    /// Hashes of the entities by which the row can be found.
     pub(crate) named: Vec<u64>,
-    /// Hashes of the row's channels, including those of members that are not stored. The row can also be found by these
-    /// channels.
+    /// Hashes of the row's channels, including channels of members that are not stored. The row can also be found by
+    /// them.
     pub(crate) channels: BTreeSet<u64>,
     pub(crate) share: Share,
     pub(crate) account: Option<Account>,
@@ -114,12 +114,12 @@ pub(crate) struct Row {
     is_mild: bool,
     pub(crate) first: Wall,
     pub(crate) last: Wall,
-    /// Time at which the row ended, and the reason.
+    /// Time at which the row ended and the reason, if it has ended.
     pub(crate) ended: Option<(Wall, &'static str)>,
     pub(crate) events: u64,
     pub(crate) members: BTreeMap<u64, Member>,
     pub(crate) known: Option<Known>,
-    /// Time of the last event, and whether the row had ended, as last recorded in the history.
+    /// Time of the last event, and whether the row had ended, as of the row's last record in the history.
     recorded: Option<(Wall, bool)>,
 }
 
@@ -127,9 +127,9 @@ pub(crate) struct Row {
 #[derive(Debug)]
 pub(crate) struct Member {
     pub(crate) channel: Option<Box<str>>,
-    /// Account of the channel.
+    /// Account that owns the channel.
     pub(crate) account: Option<Account>,
-    /// ARN of the channel, once its shard has reported it.
+    /// ARN of the channel, once the channel's shard has reported it.
     pub(crate) arn: Option<Box<str>>,
     pub(crate) role: Option<Role>,
     pub(crate) client_id: Option<Box<str>>,
@@ -144,7 +144,7 @@ pub(crate) struct Member {
     pub(crate) state: MemberState,
 }
 
-/// State of a member's channel at the last check.
+/// State of a member's channel as of the last check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MemberState {
     Unknown,
@@ -193,8 +193,8 @@ impl Row {
         }
     }
 
-    /// Returns the row for the history if its record is outdated, and whether the change is its onset or end. In
-    /// between, the record is outdated once a minute.
+    /// Returns the row for the history if its record there is outdated, and whether the change is the row's onset or
+    /// end. Between onset and end, the record becomes outdated once a minute.
     pub(crate) fn take_changed(&mut self, id: u64) -> Option<(Cause, bool)> {
         let has_ended = self.ended.is_some();
         let is_news = self.recorded.is_none_or(|(_, had)| had != has_ended);
@@ -228,7 +228,7 @@ impl Row {
         }
     }
 
-    /// Creates a member. Members with the same key share its text.
+    /// Creates a member. Members with the same key share the key's text.
     pub(crate) fn member(&self, incident: &Incident<'_>) -> Member {
         let known = self.members.values().next();
         let shared = |text: Option<&str>, of: fn(&Member) -> &Option<Arc<str>>| {
@@ -256,7 +256,7 @@ impl Row {
         }
     }
 
-    /// Whether only a connection of the camera ends a member, and the time without events after which it ends, in
+    /// Returns whether a member ends only when its camera connects, and the time without events after which it ends, in
     /// milliseconds.
     pub(crate) fn ends_by(&self) -> (bool, u64) {
         match (self.kind, self.check) {
@@ -266,7 +266,7 @@ impl Row {
         }
     }
 
-    /// Whether the camera of a channel is being refused.
+    /// Whether the camera of a channel is currently being refused.
     pub(crate) fn is_dark(&self, account: Option<Account>, channel: &str) -> bool {
         self.members.values().any(|member| {
             let is_camera = member.role == Some(Role::Master) && member.ended.is_none();
@@ -274,7 +274,7 @@ impl Row {
         })
     }
 
-    /// Ends the row if all its members have ended; if any have a channel, only those count.
+    /// Ends the row if all its members have ended; if any members have a channel, only those count.
     pub(crate) fn settle(&mut self, by: &'static str) {
         let has_channel = self.members.values().any(|member| member.channel.is_some());
         let counts = self
@@ -287,13 +287,13 @@ impl Row {
         }
     }
 
-    /// Memory use in bytes, including the row's table entries.
+    /// Returns the memory use in bytes, including the row's table entries.
     pub(crate) fn bytes(&self) -> usize {
         let members: usize = self.members.values().map(Member::bytes).sum();
         ROW_BYTES + members + self.channels.len() * CHANNEL_BYTES
     }
 
-    /// The texts that may contain personal data.
+    /// Returns the texts that may contain personal data.
     pub(crate) fn texts(&self) -> String {
         let why = self.known.as_ref().map_or("", |known| &known.why);
         format!("{}\n{}\n{why}", self.value, self.says)
@@ -310,7 +310,7 @@ impl Row {
         if is_mild { "warn" } else { "bad" }
     }
 
-    /// Sort key of the list: open rows first, then by severity, number of channels (descending) and onset.
+    /// Returns the sort key for the list: open rows first, then by severity, number of channels (descending) and onset.
     pub(crate) fn order(&self) -> impl Ord + use<> {
         let is_camera = self
             .members
@@ -344,7 +344,7 @@ impl Row {
         }
     }
 
-    /// Formats the row, with at most this many members.
+    /// Formats the row, with at most `members` members.
     pub(crate) fn json(&self, id: u64, members: usize) -> Value {
         let kind: &str = self.kind.into();
         let mut order: Vec<&Member> = self.members.values().collect();
@@ -387,8 +387,8 @@ impl Row {
         href
     }
 
-    /// Values that members have in common: the most frequent of each kind, if at least two members share it. For how
-    /// frequent these values are among healthy cameras, see `/problems/{id}`.
+    /// Returns the values that members have in common: the most frequent of each kind, if at least two members share
+    /// it. `/problems/{id}` shows how frequent these values are among healthy cameras.
     fn shared(&self) -> Value {
         type TextOf = fn(&Member) -> Option<Cow<'_, str>>;
         let kinds: [(&str, TextOf); 4] = [
@@ -505,7 +505,7 @@ fn sentence(text: &str) -> String {
     first + letters.as_str() + end
 }
 
-/// The network of an address.
+/// Returns the network to which an address belongs.
 pub(crate) fn network(remote: SocketAddr) -> String {
     match Prefix::of(remote.ip()) {
         Prefix::V4([a, b, c]) => format!("{}/24", Ipv4Addr::new(a, b, c, 0)),
@@ -520,20 +520,21 @@ pub(crate) fn network(remote: SocketAddr) -> String {
     }
 }
 
-/// Truncates a text of a row to its limit.
+/// Truncates a text to the limit for texts in a row.
 pub(crate) fn cut(text: &str) -> Box<str> {
     beginning(text, TEXT_BYTES).into()
 }
 
-/// Maximum size of a reason, in bytes.
+/// Maximum length of a reason, in bytes.
 const TEXT_BYTES: usize = 384;
-/// Size of a row without its members, in bytes, including its texts and table entries.
+/// Memory used by a row without its members, in bytes, including its texts and table entries.
 pub(crate) const ROW_BYTES: usize = size_of::<Row>() + 2 * TEXT_BYTES;
-/// Size of a member's entry in its row, of its ARN apart from the channel's name, and of allocation overhead, in bytes.
+/// Memory used by a member's entry in its row, by its ARN excluding the channel's name, and by allocation overhead, in
+/// bytes.
 const MEMBER_PLACES_BYTES: usize = 160;
-/// Size of a channel's entries in its row and in the index, in bytes.
+/// Memory used by a channel's entries in its row and in the index, in bytes.
 pub(crate) const CHANNEL_BYTES: usize = 48;
-/// Interval between records of an ongoing row, in milliseconds.
+/// Interval at which an ongoing row is recorded in the history, in milliseconds.
 const RECORD_EVERY_MS: u64 = 60_000;
-/// Time without further events after which a member with repeated events ends, in milliseconds.
+/// Time without further events after which a member for repeated events ends, in milliseconds.
 const REPEATS_MS: u64 = 60_000;

@@ -1,4 +1,4 @@
-//! The table of problems: finding, generalising and ending rows, and limits.
+//! The table of problems: finding, generalising and ending rows, and enforcing limits.
 
 use crate::limits::{PROBLEM_MEMBERS_MAX, PROBLEMS_BYTES_MAX, PROBLEMS_KEPT_MAX};
 use crate::side::Cause;
@@ -17,7 +17,7 @@ use std::hash::{BuildHasher, Hash, RandomState};
 pub(crate) struct Table {
     /// Rows by the numeric value of their id.
     pub(crate) rows: BTreeMap<u64, Row>,
-    /// Row ids by the hash of check and entity; see [`Table::places`].
+    /// Row ids by the hash of the check and entity; see [`Table::places`].
     pub(crate) index: BTreeMap<u64, u64>,
     /// Total size of rows by share, in bytes.
     pub(crate) shares: BTreeMap<Share, usize>,
@@ -25,11 +25,11 @@ pub(crate) struct Table {
     /// Number of causes not recorded because the table was full.
     pub(crate) left_out: u64,
     hasher: RandomState,
-    /// The row and member checked last.
+    /// The row and member that were checked last.
     looked: (u64, u64),
 }
 
-/// An entity by which a row is found.
+/// An entity by which a row can be found.
 struct Place<'a> {
     by: By,
     value: &'a str,
@@ -41,19 +41,20 @@ impl Table {
         self.hasher.hash_one((check, by, value))
     }
 
-    /// The lookup key of a channel, which includes the account because two accounts may have channels of the same name.
+    /// Returns the lookup key of a channel. The key includes the account because two accounts may have channels of the
+    /// same name.
     fn of_channel(&self, check: &str, account: Option<Account>, channel: &str) -> u64 {
         self.hash(check, By::Channel, (account, channel))
     }
 
-    /// The row with this lookup key.
+    /// Returns the row with this lookup key.
     fn row_at(&mut self, place: u64) -> Option<&mut Row> {
         let id = self.index.get(&place)?;
         self.rows.get_mut(id)
     }
 
-    /// Records a failed session. A session left by its viewer without an answer is recorded as a consequence if the
-    /// channel's camera was refused.
+    /// Records a failed session. If the viewer left without an answer and the channel's camera was refused, the session
+    /// is recorded as a consequence of that refusal.
     pub(crate) fn session(&mut self, incident: &Incident<'_>) {
         let waits = matches!(incident.check, "unanswered" | "slow");
         let of = incident.channel_account;
@@ -97,7 +98,7 @@ impl Table {
         }
     }
 
-    /// The entities by which a row can be found, most specific first.
+    /// Returns the entities by which a row can be found, most specific first.
     fn places<'a>(&self, incident: &'a Incident<'_>) -> Vec<Place<'a>> {
         let check = incident.check;
         let place = |by, value: &'a str, hash| Place { by, value, hash };
@@ -131,7 +132,7 @@ impl Table {
         places
     }
 
-    /// Generalises a row to an entity that it shares with another channel.
+    /// Generalises a row to an entity that its channel shares with another channel.
     fn grow(&mut self, id: u64, place: &Place<'_>, incident: &Incident<'_>) {
         let channel = incident
             .channel
@@ -181,8 +182,8 @@ impl Table {
         Some(id)
     }
 
-    /// Evicts the newest row of the largest share. Returns false if the requesting share is itself the largest, or the
-    /// largest exceeds it by no more than a row.
+    /// Evicts the newest row of the largest share. Returns false if the requesting share is itself the largest, or is
+    /// smaller than the largest by no more than one row.
     fn make_room(&mut self, share: Share) -> bool {
         let others = self.shares.iter().filter(|(of, _)| **of != Share::Node);
         let Some((most, bytes)) = others.max_by_key(|(_, bytes)| **bytes) else {
@@ -273,7 +274,7 @@ impl Table {
         }
     }
 
-    /// Adds refusals that were counted but not logged. They neither open nor reopen a row.
+    /// Adds refusals that were counted but not logged. Such refusals neither open nor reopen a row.
     pub(crate) fn count(&mut self, counts: &[RefusalCount]) {
         for RefusalCount {
             check,
@@ -293,7 +294,7 @@ impl Table {
         }
     }
 
-    /// Records that a viewer was answered, which shows that the camera of its channel works.
+    /// Records that a viewer received an answer, which shows that the channel's camera works.
     pub(crate) fn ended(&mut self, end: &ConnectionEnd) {
         let (Some(channel), Some(_)) = (end.channel.as_deref(), end.answered_ms) else {
             return;
@@ -306,7 +307,7 @@ impl Table {
         }
     }
 
-    /// Sets the persistent causes of a check. All other persistent causes of that check end.
+    /// Sets the current persistent causes of a check. All other persistent causes of that check end.
     pub(crate) fn stand<'a>(
         &mut self,
         check: &'static str,
@@ -341,7 +342,7 @@ impl Table {
         }
     }
 
-    /// Returns at most `most` members to check, continuing after the last one checked and wrapping around at the end.
+    /// Returns at most `most` members to check, starting after the last one checked and wrapping around at the end.
     pub(crate) fn due(&mut self, most: usize) -> Vec<Look> {
         fn look<'t>(id: &'t u64, row: &'t Row) -> impl Iterator<Item = Look> + 't {
             let is_due = row.ended.is_none() && row.kind != Kind::Standing;
@@ -405,7 +406,7 @@ impl Table {
         }
     }
 
-    /// Ends rows without recent events, and drops those that ended some time ago.
+    /// Ends rows without recent events, and drops rows that ended some time ago.
     pub(crate) fn age(&mut self, now: Wall) {
         for row in self.rows.values_mut() {
             row.known.take_if(|known| known.until <= now);
@@ -431,7 +432,8 @@ impl Table {
         over.into_iter().for_each(|id| self.remove(id));
     }
 
-    /// Returns at most `most` changed rows for the history, each with whether the change is its onset or end.
+    /// Returns at most `most` changed rows for the history, each with a flag that is set if the change is the row's
+    /// onset or end.
     pub(crate) fn take_changed(&mut self, most: usize) -> Vec<(Cause, bool)> {
         let rows = self.rows.iter_mut();
         rows.filter_map(|(id, row)| row.take_changed(*id))
@@ -439,8 +441,8 @@ impl Table {
             .collect()
     }
 
-    /// Erases rows and members selected by the time of their last event and their texts, and returns the number of
-    /// members.
+    /// Erases the rows and members selected by their texts and the time of their last event, and returns the number of
+    /// members erased.
     pub(crate) fn forget(&mut self, fits: impl Fn(Wall, &str) -> bool) -> usize {
         let rows = self.rows.iter().filter(|(_, row)| row.share != Share::Node);
         let ids: Vec<u64> = rows.map(|(id, _)| *id).collect();
@@ -467,7 +469,7 @@ impl Table {
         gone
     }
 
-    /// Removes some members of a row that retains others.
+    /// Removes some members of a row that keeps others.
     fn remove_members(&mut self, id: u64, keys: &[u64]) {
         let Some(mut row) = self.rows.remove(&id) else {
             return;
@@ -487,7 +489,7 @@ impl Table {
     }
 }
 
-/// The text that identifies a cause.
+/// Returns the text that identifies a cause.
 fn value_of(place: &Place<'_>, incident: &Incident<'_>) -> Box<str> {
     match (place.by, incident.remote) {
         (By::Address, Some(remote)) => network(remote).into(),
@@ -495,7 +497,7 @@ fn value_of(place: &Place<'_>, incident: &Incident<'_>) -> Box<str> {
     }
 }
 
-/// The numeric id of a cause, stable across processes.
+/// Computes the numeric id of a cause, which is stable across processes.
 fn number(incident: &Incident<'_>, by: By, value: &str) -> u64 {
     let (check, of) = (
         incident.check,
@@ -507,13 +509,13 @@ fn number(incident: &Incident<'_>, by: By, value: &str) -> u64 {
     u64::from_be_bytes(first)
 }
 
-/// Time for which an ended row stays listed, in milliseconds.
+/// Time for which an ended row remains listed, in milliseconds.
 pub(crate) const LISTED_MS: u64 = 15 * 60_000;
 /// Time without events after which a member ends if its reconnection cannot be observed, in milliseconds.
 pub(crate) const QUIET_MS: u64 = 15 * 60_000;
-/// Time after which a member ends if its channel exists but no camera has connected, in milliseconds, since nobody has
-/// repaired it.
+/// Time after which a member ends if its channel exists but no camera has connected, in milliseconds: evidently nobody
+/// is going to repair it.
 pub(crate) const DARK_MS: u64 = 24 * 3_600_000;
-/// Time without refusals after which the member of a connected viewer ends, in milliseconds, since another connection
-/// may be using its client id.
+/// Time without refusals after which the member of a connected viewer ends, in milliseconds; needed because another
+/// connection may be using its client id.
 const VIEWER_BACK_MS: u64 = 5_000;

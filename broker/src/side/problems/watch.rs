@@ -1,6 +1,6 @@
 //! Monitors the subjects of problems: whether members have reconnected, and which conditions persist (unresponsive
-//! shards, files not applied, expiring certificates, a full disk, problems of other nodes, doubtful and displaced
-//! cameras).
+//! shards, files not applied, expiring certificates, a full disk, problems on other nodes, cameras that do not
+//! acknowledge messages, and displaced cameras).
 
 use crate::edge::turn::calendar;
 use crate::hooks::Order;
@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 
-/// The sources of the monitored state.
+/// Data sources of the monitor.
 pub(crate) struct Watch {
     problems: Arc<Problems>,
     sources: Sources,
@@ -57,7 +57,7 @@ impl Watch {
         }
     }
 
-    /// Monitors for the lifetime of the process.
+    /// Runs the monitor for the lifetime of the process.
     pub(crate) async fn follow(self) {
         let mut every = interval(Duration::from_secs(1));
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -80,7 +80,7 @@ impl Watch {
         }
     }
 
-    /// Asks the shards whether members have reconnected. A shard that does not respond ends the round.
+    /// Queries the shards to find out whether members have reconnected. A shard that does not respond ends the round.
     async fn look_at_members(&self) {
         let looks = self.problems.lock().due(PROBLEM_LOOKS_PER_SECOND);
         for look in looks {
@@ -167,7 +167,7 @@ impl Watch {
         differ.collect()
     }
 
-    /// The other nodes that do not respond; `None` if unknown.
+    /// Returns the other nodes that do not respond; `None` if unknown.
     async fn silent_nodes(&self, now: Wall) -> Option<Vec<Incident<'static>>> {
         let look = self.cluster.clone()?;
         let view = tokio::task::spawn_blocking(move || look()).await.ok()??;
@@ -180,7 +180,8 @@ impl Watch {
         Some(silent.collect())
     }
 
-    /// Files not applied, expiring certificates, and the state of the data directory.
+    /// Returns problems with files: files not applied, expiring certificates, and a data directory with little free
+    /// space.
     fn files(&self, now: Wall) -> Vec<Incident<'static>> {
         let mut found = Vec::new();
         for (what, reload) in self.sources.status.reloads().lock().iter() {
@@ -253,8 +254,8 @@ impl Watch {
         self.problems.lock().stand("doubtful", found, now, end);
     }
 
-    /// Channels whose camera does not acknowledge messages; not queried while the shards count no such connections.
-    /// `None` if a shard does not respond.
+    /// Returns the channels whose camera does not acknowledge messages, or `None` if a shard does not respond. Queries
+    /// the shards only while they count such connections.
     async fn doubtful(&self) -> Option<Vec<ChannelLine>> {
         if self.sources.overview.doubtful() == 0 {
             return Some(Vec::new());
@@ -275,7 +276,7 @@ impl Watch {
     }
 }
 
-/// A persistent cause concerning a channel.
+/// Creates a persistent cause that concerns a channel.
 fn of_channel<'a>(check: &'static str, arn: &'a ChannelArn) -> Incident<'a> {
     Incident {
         kind: Kind::Standing,
@@ -287,7 +288,7 @@ fn of_channel<'a>(check: &'static str, arn: &'a ChannelArn) -> Incident<'a> {
     }
 }
 
-/// A persistent cause concerning the node.
+/// Creates a persistent cause that concerns the node.
 fn standing(
     check: &'static str,
     by: By,
@@ -307,7 +308,8 @@ fn standing(
     }
 }
 
-/// Persistent causes of the node: the check, the remedy, and the reason shown when the cause has ended.
+/// Persistent problems that a node can report: for each, the name of the check, the remedy, and the message shown once
+/// the problem is resolved.
 const STANDING: [(&str, &str, &str); 7] = [
     (
         "shard_silent",
@@ -346,7 +348,7 @@ const STANDING: [(&str, &str, &str); 7] = [
     ),
 ];
 
-/// The time `seconds` ago.
+/// Returns the time `seconds` ago.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -357,12 +359,13 @@ fn since(now: Wall, seconds: f64) -> Wall {
 }
 
 const DISPLACED: &str = "Two devices use this channel: give each a channel of its own.";
-/// Interval between checks of persistent causes, in seconds; each sends one letter to every shard.
+/// Interval between checks of persistent causes, in seconds; each check sends one letter to every shard.
 const STANDING_EVERY_S: u64 = 5;
-/// Maximum number of channels with the same name on a shard, in different accounts, that are searched.
+/// Maximum number of channels per shard that are examined for one name, since different accounts may have channels of
+/// the same name.
 const SAME_NAMES_MAX: usize = 64;
-/// Free disk space below which a problem is reported.
+/// Free disk space below which a problem is reported, in bytes.
 const DISK_LOW_BYTES: u64 = 1 << 30;
 const DAY_S: u64 = 86_400;
-/// Remaining validity below which a certificate is reported as a problem.
+/// Remaining validity below which a certificate is reported as a problem, in seconds.
 const CERTIFICATE_S: u64 = 30 * DAY_S;

@@ -1,8 +1,9 @@
-//! Drawings of a channel's sessions: a summary sentence, a picture of all sessions on one axis, and a picture of each
-//! session.
+//! Drawings of a channel's sessions: a one-sentence summary, a picture of all sessions on one axis, and a picture of
+//! each session.
 //!
-//! All drawings are derived from the document of `GET /channels/{name}/trace`, whichever node produced it. A picture is
-//! a JSON tree, `[tag, {attributes}, children…]`, from which the console creates elements and [`svg`] a file.
+//! All drawings are derived from the document of `GET /channels/{name}/trace`, regardless of which node produced it. A
+//! picture is a JSON tree, `[tag, {attributes}, children…]`, from which the console creates elements and [`svg`]
+//! creates a file.
 
 use crate::side::admin::http::{Fault, moment, parameter, unusable};
 use crate::side::trace::hints::Span;
@@ -11,7 +12,7 @@ use crate::terminal::counted;
 use codec::calendar::rfc3339;
 use serde_json::{Value, json as value};
 
-/// Time zone of a drawing, in minutes east of UTC.
+/// Time zone used in a drawing, in minutes east of UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Zone(i32);
 
@@ -43,7 +44,7 @@ impl Zone {
     }
 }
 
-/// How sessions are drawn.
+/// How the sessions are drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Style {
     pub(crate) zone: Zone,
@@ -52,7 +53,7 @@ pub(crate) struct Style {
 }
 
 impl Style {
-    /// The style that a request specifies, with `width` as the default width.
+    /// Parses the style from a query, with `width` as the default width.
     pub(crate) fn of(query: &str, width: i32) -> Result<Self, Fault> {
         let number = |name, default: i32, least, most| {
             let Some(text) = parameter(query, name)? else {
@@ -68,8 +69,8 @@ impl Style {
     }
 }
 
-/// Adds a summary of the sessions, the outcome of each, and the pictures to a trace; `now` is the time of reading, in
-/// milliseconds since 1970.
+/// Adds a summary of the sessions, the outcome of each session, and the pictures to a trace; `now` is the time at which
+/// the trace was read, in milliseconds since 1970.
 pub(crate) fn add(trace: &mut Value, style: Style, now: f64) {
     if !trace.is_object() {
         return; // no broker's
@@ -94,7 +95,7 @@ pub(crate) fn add(trace: &mut Value, style: Style, now: f64) {
     }
 }
 
-/// The outcome of a viewer's session.
+/// Returns the outcome of a viewer's session.
 fn outcome(viewer: &Value) -> &'static str {
     let has = |action: &str| {
         let fits = |event: &Value| event["action"] == action && !is_declined(event);
@@ -116,8 +117,8 @@ pub(crate) fn is_declined(event: &Value) -> bool {
     ["refused", "throttled", "overflow"].contains(&text(&event["route"]))
 }
 
-/// Groups consecutive ended sessions with the same outcome. Groups that are too short are returned one session at a
-/// time, as are open sessions.
+/// Groups consecutive ended sessions with the same outcome. Sessions in groups that are too short, and open sessions,
+/// are returned one at a time.
 pub(crate) fn folds(viewers: &[Value]) -> impl Iterator<Item = &[Value]> {
     let alike = |one: &Value, other: &Value| {
         !one["left"].is_null() && !other["left"].is_null() && outcome(one) == outcome(other)
@@ -126,7 +127,7 @@ pub(crate) fn folds(viewers: &[Value]) -> impl Iterator<Item = &[Value]> {
     runs.flat_map(|run| run.chunks(if run.len() < ALIKE { 1 } else { run.len() }))
 }
 
-/// Describes a group of sessions: "16 × unanswered, 07:27 to 07:32".
+/// Describes a group of sessions, as in "16 × unanswered, 07:27 to 07:32".
 pub(crate) fn says(run: &[Value], zone: Zone) -> String {
     let ends = [run.first(), run.last()].map(|one| one.and_then(|it| ms(&it["joined"])));
     let [from, to] = ends.map(|at| at.map_or_else(|| "?".into(), |at| zone.clock(at, MINUTE)));
@@ -139,7 +140,7 @@ pub(crate) fn says(run: &[Value], zone: Zone) -> String {
     format!("{} × {outcome}, {from}{until}", run.len())
 }
 
-/// Describes the state of a channel's camera in one sentence, based on its sessions.
+/// Describes the state of a channel's camera in one sentence, derived from its sessions.
 fn sentence(trace: &Value, zone: Zone, now: f64) -> String {
     let viewers = list(&trace["viewers"]);
     let is_open = |one: &&Value| one["left"].is_null() && !one["joined"].is_null();
@@ -239,7 +240,8 @@ fn strip(trace: &Value, zone: Zone, now: f64) -> Value {
     value!({ "from": first, "to": last, "height": height, "picture": picture })
 }
 
-/// Draws a session on its own axis: events as marks, with round times since it joined and the time of day at both ends.
+/// Draws a session on its own axis: events as marks, with round times since the viewer joined and the time of day at
+/// both ends.
 fn lane(viewer: &Value, Style { zone, width }: Style) -> Value {
     let at = |event: &&Value| event["ms"].as_f64().unwrap_or_default();
     let mut events: Vec<&Value> = list(&viewer["events"]).iter().collect();
@@ -268,7 +270,8 @@ fn lane(viewer: &Value, Style { zone, width }: Style) -> Value {
     whole.into()
 }
 
-/// Positions of marks along an axis: at their times if possible, but spaced out, in order and within the axis.
+/// Computes the positions of marks along an axis: at their times if possible, but with minimum spacing, in order and
+/// within the axis.
 fn places(times: &[f64], last: f64, width: f64) -> Vec<f64> {
     let inside = width - 2.0 * MARGIN;
     let gap = GAP.min(inside / (times.len().max(2) - 1) as f64);
@@ -314,7 +317,7 @@ fn scale(joined: f64, last: f64, width: f64, zone: Zone) -> Vec<Value> {
     parts
 }
 
-/// The smallest 1, 2 or 5 times a power of ten that is at least `least` and at least a millisecond.
+/// Returns the smallest 1, 2 or 5 times a power of ten that is at least `least` and at least a millisecond.
 fn round_above(least: f64) -> f64 {
     let power = 10_f64.powf(least.max(1.0).log10().floor());
     let steps = [1.0, 2.0, 5.0].into_iter().map(|step| step * power);
@@ -438,8 +441,8 @@ fn write(tree: &Value, out: &mut String) {
     *out += &format!("</{}>", text(tag));
 }
 
-/// Formats the sessions of a trace as an HTTP archive: one WebSocket entry per session, with its messages and their
-/// outcomes, but never with payloads.
+/// Formats the sessions of a trace as an HTTP archive (HAR): one WebSocket entry per session, with its messages and
+/// their outcomes but never their payloads.
 pub(crate) fn archive(trace: &Value) -> Value {
     let entry = |viewer: &Value| {
         let joined = ms(&viewer["joined"])?;
@@ -500,16 +503,16 @@ fn ms(date: &Value) -> Option<f64> {
 /// Style sheet of a picture in a file.
 const STYLE: &str = include_str!("../../../console/drawing.css");
 
-/// Maximum number of marks in the pictures of a response; sessions beyond that, the oldest, have no marks. A mark takes
-/// half a kilobyte.
+/// Maximum number of marks in the pictures of a response. The oldest sessions beyond this limit have no marks. A mark
+/// takes half a kilobyte.
 const MARKS_MAX: usize = 1_000;
-/// Minimum number of consecutive similar sessions that are drawn as one.
+/// Minimum number of consecutive similar sessions that are drawn as a group.
 const ALIKE: usize = 4;
-/// Time for which an offer may still be answered, in milliseconds.
+/// Time within which an offer may still be answered, in milliseconds.
 const PATIENCE_MS: f64 = 5_000.0;
-/// Maximum number of rows of simultaneous sessions.
+/// Maximum number of rows for simultaneous sessions.
 const ROWS_MAX: usize = 8;
-/// Width of the picture of all sessions, and height of one of its rows, in pixels.
+/// Width of the picture that shows all sessions, and height of one of its rows, in pixels.
 const STRIP: f64 = 600.0;
 const ROW: f64 = 12.0;
 /// Height of a session's picture including its scale, vertical position of its axis, and its left and right margins, in
@@ -517,13 +520,13 @@ const ROW: f64 = 12.0;
 const LANE: f64 = 52.0;
 const MIDDLE: f64 = 17.0;
 const MARGIN: f64 = 10.0;
-/// Minimum distance between marks if there is enough space, in pixels.
+/// Minimum distance between marks if space permits, in pixels.
 const GAP: f64 = 9.0;
 /// Width of a label, in pixels.
 const LABEL: f64 = 64.0;
 /// Session duration from which times of day are shown without milliseconds, in milliseconds.
 const COARSE_MS: f64 = 10_000.0;
-/// Number of characters of a time of day to the minute, second and millisecond.
+/// Number of characters in a time of day to the minute, second and millisecond.
 const MINUTE: usize = 5;
 const SECOND: usize = 8;
 const MILLISECOND: usize = 12;

@@ -2,9 +2,9 @@
 //!
 //! The log thread detects failed sessions from the entries that it writes anyway, so a successful session costs
 //! nothing. Takeovers and short connections of masters count only if repeated. The reason is read from the recorder's
-//! trace a little later, for a limited number of channels per second.
+//! trace shortly afterwards, for a limited number of channels per second.
 //!
-//! A superseded connection that stays open is *standing* trouble, `displaced`: no log line reports that it still
+//! A superseded connection that stays open is *persistent* trouble, `displaced`: no log line reports that it still
 //! exists, so the shards are polled while they count such connections.
 
 use crate::edge::turn::calendar;
@@ -36,7 +36,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 
-/// The recent troubled sessions. The log thread adds to them, the admin listener reads.
+/// The recent troubled sessions. The log thread adds entries; the admin listener reads them.
 #[derive(Debug, Default)]
 pub struct Troubled(Shared<Ring>);
 
@@ -48,11 +48,11 @@ struct Ring {
     next: u64,
     /// Incremented on every change.
     version: u64,
-    /// Recent takeovers, by channel and client id.
+    /// Recent takeovers by channel and client id.
     takeovers: Repeats,
-    /// Channels whose master left soon after connecting.
+    /// Channels whose master disconnected soon after connecting.
     short_ends: Repeats,
-    /// The connections found displaced at the last check, oldest first.
+    /// Connections found displaced at the last check, oldest first.
     displaced: Vec<DisplacedLine>,
 }
 
@@ -69,13 +69,14 @@ pub(crate) struct Row {
     remote: SocketAddr,
     /// Description in one sentence, used unless a hint from the trace fits better.
     says: String,
-    /// Number of events that the row covers.
+    /// Number of events covered by the row.
     count: usize,
-    /// The end of the connection, or of the last one if the row covers several.
+    /// The end of the connection or, if the row covers several connections, of the last one.
     end: Option<ConnectionEnd>,
-    /// Reason why the connection's messages were not accepted.
+    /// Reason for which the connection's messages were not accepted.
     reason: Option<Unaccepted>,
-    /// Hints from the connection's trace; empty until the trace is read, or if its notes are gone.
+    /// Hints from the connection's trace; empty until the trace has been read, or if the shard no longer has notes on
+    /// the connection.
     hints: Vec<Hint>,
     /// Number of times the trace has been checked.
     looks: usize,
@@ -85,24 +86,24 @@ pub(crate) struct Row {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 enum Trouble {
-    /// The viewer sent an offer and left without an answer.
+    /// The viewer sent an offer and disconnected without receiving an answer.
     Unanswered,
-    /// The viewer's answer came late.
+    /// The viewer's answer arrived late.
     Slow,
-    /// The viewer got an answer and sent candidates, but the master sent none.
+    /// The viewer received an answer and sent candidates, but the master sent none.
     NoCandidates,
-    /// The broker closed the connection because of something that the connection did or failed to do.
+    /// The broker closed the connection because of the client's behaviour.
     CutOff,
     /// Messages of the connection were not accepted.
     Unaccepted,
     /// Connections with the same role and client id repeatedly take over from each other.
     Twin,
-    /// A master repeatedly connects and leaves.
+    /// A master repeatedly connects and disconnects.
     Flapping,
 }
 
 impl Trouble {
-    /// The kind of trouble that a connection's end indicates, with a one-sentence description.
+    /// Determines the kind of trouble indicated by the end of a connection, with a one-sentence description.
     fn of(end: &ConnectionEnd) -> Option<(Self, String)> {
         let cut_off = matches!(
             end.reason,
@@ -139,7 +140,7 @@ impl Trouble {
 }
 
 impl Trouble {
-    /// The suggested remedy.
+    /// Returns the suggested remedy.
     fn remedy(self, reason: Option<Unaccepted>) -> &'static str {
         match (self, reason) {
             (Self::Unanswered, _) => {
@@ -187,7 +188,7 @@ impl Row {
         }
     }
 
-    /// The one-sentence description.
+    /// Returns the one-sentence description.
     fn says(&self) -> &str {
         let fits = |hint: &&Hint| match self.trouble {
             Trouble::NoCandidates => hint.kind == HintKind::NoCandidates,
@@ -197,8 +198,8 @@ impl Row {
         (self.hints.iter().find(fits)).map_or(&self.says, |hint| &hint.says)
     }
 
-    /// Adds the trouble to the list of problems, with two exceptions: a viewer that closes soon after its offer, as
-    /// with *Stop* on `/try`, and a camera that closes each connection itself, which may be a person testing it.
+    /// Adds the trouble to the list of problems, with two exceptions: a viewer that disconnects soon after its offer,
+    /// as with *Stop* on `/try`, and a camera that closes each connection itself, since a person may be testing it.
     pub(crate) fn tell(&self, problems: &Problems) {
         let end = self
             .end
@@ -256,8 +257,8 @@ impl Row {
 }
 
 impl Troubled {
-    /// Processes an entry written to the log, and returns the row that it creates or updates. Missing candidates become
-    /// known only when the trace is checked.
+    /// Processes an entry written to the log, and returns the row that it creates or updates. Missing candidates are
+    /// detected only when the trace is checked.
     pub(crate) fn note(&self, entry: &Entry) -> Option<Row> {
         let mut ring = self.0.lock();
         let version = ring.version;
@@ -279,13 +280,13 @@ impl Troubled {
             .cloned()
     }
 
-    /// The displaced connections, as of the last check.
+    /// Returns the connections found displaced at the last check.
     pub(crate) fn displaced(&self) -> Vec<DisplacedLine> {
         self.0.lock().displaced.clone()
     }
 
-    /// Erases rows by their time and text, and tracked repetitions by the time of their last event and their client id;
-    /// returns the number of rows.
+    /// Erases rows by their time and text, and tracked repetitions by their client id and the time of their last event;
+    /// returns the number of rows erased.
     pub(crate) fn forget(&self, fits: impl Fn(Wall, &str) -> bool) -> usize {
         let mut ring = self.0.lock();
         let before = ring.rows.len();
@@ -304,12 +305,12 @@ impl Troubled {
         gone
     }
 
-    /// Version number, which differs after every change.
+    /// Returns the version number, which increases with every change.
     pub(crate) fn version(&self) -> u64 {
         self.0.lock().version
     }
 
-    /// Formats standing trouble first, then the newest of the other rows, for pages.
+    /// Formats the displaced connections, followed by the newest of the other rows, for pages.
     pub(crate) fn json(&self) -> Value {
         let ring = self.0.lock();
         let newest = ring.rows.iter().rev().take(TROUBLED_SHOWN_MAX);
@@ -319,8 +320,9 @@ impl Troubled {
 }
 
 impl Ring {
-    /// Processes the end of a connection, which may be trouble, or a short connection of a master, which is trouble if
-    /// repeated. Short connections are not counted if repeated takeovers of the same client are already recorded.
+    /// Processes the end of a connection, which may itself be trouble, or which may be a short connection of a master,
+    /// which is trouble if repeated. Short connections are not counted if repeated takeovers of the same client are
+    /// already recorded.
     fn ended(&mut self, at: Wall, end: &ConnectionEnd) {
         let channel = end.channel.as_deref();
         if let Some((trouble, says)) = Trouble::of(end) {
@@ -342,7 +344,7 @@ impl Ring {
         }
     }
 
-    /// Counts a message that was not accepted in the row of its connection and reason, and makes that row the newest.
+    /// Counts a message that was not accepted in the row for its connection and reason, and makes that row the newest.
     fn count(&mut self, at: Wall, message: &UnacceptedMessage) {
         let UnacceptedMessage {
             channel,
@@ -369,7 +371,7 @@ impl Ring {
         self.version += 1;
     }
 
-    /// Records that another connection took over from this one.
+    /// Records that one connection took over from another with the same role and client id.
     fn taken_over(&mut self, at: Wall, superseded: &Superseded) {
         let Superseded {
             channel, client_id, ..
@@ -391,7 +393,7 @@ impl Ring {
         self.renew(row);
     }
 
-    /// Replaces the row that this one repeats, and makes it the newest.
+    /// Replaces the row that the given row repeats, and makes it the newest.
     fn renew(&mut self, row: Row) {
         let key = |row: &Row| (row.trouble, row.channel.clone(), row.client_id.clone());
         let own = key(&row);
@@ -419,7 +421,7 @@ impl Ring {
         self.version += 1;
     }
 
-    /// Removes the rows whose traces are due to be checked, newest first, since the notes of older ones may be gone.
+    /// Removes the rows whose traces are due to be checked, newest first, since the notes for older ones may be gone.
     fn take_due(&mut self, now: Wall) -> Vec<Row> {
         let due = self.rows.iter_mut().rev().filter(|row| row.is_due(now));
         let due = due.take(TROUBLED_TRACED_PER_SECOND).map(|row| {
@@ -429,7 +431,7 @@ impl Ring {
         due.collect()
     }
 
-    /// Sets the currently displaced connections, of which the oldest [`TROUBLED_SHOWN_MAX`] are kept.
+    /// Sets the currently displaced connections, keeping the oldest [`TROUBLED_SHOWN_MAX`].
     fn stand(&mut self, mut lines: Vec<DisplacedLine>) {
         lines.sort_by_key(|line| (line.since, line.session));
         lines.truncate(TROUBLED_SHOWN_MAX);
@@ -444,7 +446,7 @@ impl Ring {
         }
     }
 
-    /// Applies the hints from the trace of a row, and returns the row if it changed. A row for missing candidates is
+    /// Applies the hints from a row's trace, and returns the row if it changed. A row about missing candidates is
     /// removed if the answer contains candidates.
     fn explain(&mut self, number: u64, hints: Vec<Hint>) -> Option<Row> {
         let place = self.rows.iter().position(|row| row.number == number)?;
@@ -480,7 +482,7 @@ pub(crate) fn displaced_says(line: &DisplacedLine) -> String {
     )
 }
 
-/// Formats a displaced connection with the members of [`Row::json`].
+/// Formats a displaced connection with the same members as [`Row::json`].
 fn displaced_json(line: &DisplacedLine) -> Value {
     value!({
         "at": rfc3339(line.since),
@@ -501,7 +503,7 @@ fn displaced_json(line: &DisplacedLine) -> Value {
     })
 }
 
-/// Asks the shards for the displaced connections. If a shard does not respond, the list stays unchanged.
+/// Queries the shards for displaced connections. If a shard does not respond, the list is left unchanged.
 async fn look_at_displaced(troubled: &Troubled, shards: &Shards) {
     let Some(replies) = shards.ask_all(Question::Displaced).await else {
         return;
@@ -515,7 +517,7 @@ async fn look_at_displaced(troubled: &Troubled, shards: &Shards) {
     troubled.0.lock().stand(displaced);
 }
 
-/// Checks due traces and displaced connections for the lifetime of the process.
+/// Checks due traces and displaced connections, for the lifetime of the process.
 pub(crate) async fn explain(
     troubled: Arc<Troubled>,
     problems: Arc<Problems>,
@@ -552,20 +554,21 @@ pub(crate) async fn explain(
     }
 }
 
-/// Minimum time for which a viewer waits for an answer, in milliseconds, before its leaving counts as trouble rather
-/// than as a change of mind.
+/// Minimum time for which a viewer must have waited for an answer, in milliseconds, for its disconnecting to count as
+/// trouble rather than as a change of mind.
 const PATIENCE_MS: u64 = 2_000;
 
-/// Interval between checks of displaced connections, in seconds; each sends one letter to every shard.
+/// Interval between checks for displaced connections, in seconds; each check sends one letter to every shard.
 const DISPLACED_EVERY_S: u64 = 5;
 
-/// Time from the end of the connection to each check of its trace, in milliseconds: early, while the notes exist, and
-/// again for an answer that came too late.
+/// Times after the end of a connection at which its trace is checked, in milliseconds: early, while the notes still
+/// exist, and again for an answer that arrived too late.
 const LOOKS_MS: [u64; 2] = [500, 15_000];
 
 // Events that are no trouble by themselves, only when they are repeated.
 
-/// Consecutive events of one channel and client id (`None` for the master), each within [`PAUSE_MS`] of the previous.
+/// Consecutive events with the same channel and client id (`None` for the master), each within [`PAUSE_MS`] of the
+/// previous one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Repeated {
     channel: Box<str>,
@@ -576,7 +579,7 @@ struct Repeated {
 }
 
 impl Repeated {
-    /// Whether an event of this channel and client id at this time would continue the sequence.
+    /// Whether an event with this channel and client id at this time would continue the sequence.
     fn goes_on(&self, channel: &str, client_id: Option<&str>, at: Wall) -> bool {
         let is_soon = at.0.saturating_sub(self.last.0) <= PAUSE_MS;
         self.is_of(channel, client_id) && is_soon
@@ -595,13 +598,13 @@ impl fmt::Display for Repeated {
     }
 }
 
-/// Sequences of repeated events, at most [`REPEATS_WATCHED_MAX`]. Ordered by their last update; the least recently
-/// updated is evicted.
+/// Sequences of repeated events, at most [`REPEATS_WATCHED_MAX`], ordered by their last update. The least recently
+/// updated sequence is evicted.
 #[derive(Debug, Default)]
 struct Repeats(VecDeque<Repeated>);
 
 impl Repeats {
-    /// Counts an event; returns the sequence so far if it is long enough to be trouble.
+    /// Counts an event, and returns the sequence so far if it is long enough to count as trouble.
     fn count(&mut self, channel: &str, client_id: Option<&str>, at: Wall) -> Option<Repeated> {
         let known = self.0.iter().position(|it| it.is_of(channel, client_id));
         let known = known.and_then(|known| self.0.remove(known));
@@ -622,18 +625,18 @@ impl Repeats {
         (repeated.count >= TROUBLE).then_some(repeated)
     }
 
-    /// Whether recent events of this channel and client id were trouble.
+    /// Whether recent events with this channel and client id counted as trouble.
     fn knows(&self, channel: &str, client_id: Option<&str>, at: Wall) -> bool {
         let is_known = |it: &Repeated| it.count >= TROUBLE && it.goes_on(channel, client_id, at);
         self.0.iter().any(is_known)
     }
 }
 
-/// Number of consecutive events from which a sequence counts as trouble.
+/// Number of consecutive events at which a sequence counts as trouble.
 const TROUBLE: usize = 3;
 
-/// Maximum time between consecutive events of a sequence, in milliseconds: clients wait up to half a minute before
-/// reconnecting.
+/// Maximum time between consecutive events of a sequence, in milliseconds: clients wait up to half a minute before they
+/// reconnect.
 const PAUSE_MS: u64 = 60_000;
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! Hints about a connection: tables of conditions on the facts of its trace, each with a sentence for the reader.
+//! Hints about a connection: tables of conditions on the facts in its trace, each with a sentence for the reader.
 //!
-//! Each row yields at most one sentence (for messages that were not accepted, one per reason), in the order of a
-//! session's life. The sentences describe what the broker saw; what it cannot see (ICE, TURN, media) is mentioned only
-//! once signaling is done.
+//! Each table row yields at most one sentence (or one per reason for messages that were not accepted). Rows are in the
+//! order of a session's life. The sentences describe what the broker observed; ICE, TURN and media, which it cannot
+//! observe, are mentioned only once signaling is done.
 
 use crate::side::trace::timeline::TraceMessage;
 use crate::terminal::counted;
@@ -13,55 +13,55 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
-/// The facts of a connection, derived from its events and those of its channel's masters. Times are in milliseconds
-/// since it joined.
+/// The facts about a connection, derived from its events and those of its channel's masters. Times are in milliseconds
+/// since the connection joined.
 #[derive(Debug, Default)]
 pub(crate) struct Facts {
     /// Time at which the trace was read.
     pub(crate) now: f64,
     pub(crate) left: Option<f64>,
     pub(crate) ended: Option<EndReason>,
-    /// Whether everything since the connection joined is known.
+    /// Whether all events since the connection joined are known.
     pub(crate) whole: bool,
     /// Whether no connection with the client id is known.
     pub(crate) absent: bool,
     pub(crate) role_by: Option<RoleBy>,
     pub(crate) told_to_go: Option<f64>,
-    /// Messages from or to the connection that were not accepted: by reason, their number and the last of them.
+    /// Number of messages from or to the connection that were not accepted, and the last such message, by reason.
     pub(crate) unaccepted: BTreeMap<Unaccepted, (usize, TraceMessage)>,
     /// Length of the longest message in either direction, in bytes.
     pub(crate) longest: usize,
 
-    /// Time of the first offer received, and of the first delivered to a master.
+    /// Time at which the first offer was received, and time at which an offer was first delivered to a master.
     pub(crate) offer: Option<f64>,
     pub(crate) arrived: Option<f64>,
     pub(crate) expired: Option<f64>,
     /// Whether a message that was or may have been an offer was not accepted.
     pub(crate) declined: bool,
     pub(crate) newer_offer: bool,
-    /// Whether the offer was returned from a master that had not acknowledged it.
+    /// Whether a master that had not acknowledged the offer returned it.
     pub(crate) returned: bool,
-    /// Time at which the offer was last sent to another master, and the number of candidates sent with it.
+    /// Time at which the offer was last redelivered to another master, and the number of candidates sent with it.
     pub(crate) repeated: Option<(f64, usize)>,
-    /// Time of the first answer sent to the viewer (after its own offer if that is known), of an answer before that,
-    /// and of the first answer that found the viewer gone.
+    /// Time of the first answer sent to the viewer (after the viewer's own offer, if that is known), of an earlier
+    /// answer, and of the first answer that arrived after the viewer had left.
     pub(crate) answer: Option<f64>,
     pub(crate) early: Option<f64>,
     pub(crate) missed: Option<f64>,
-    /// Whether the viewer's machine has not acknowledged the last message sent, or an answer was returned for that
-    /// reason.
+    /// Whether the viewer's machine has not acknowledged the last message sent, or an answer was returned for lack of
+    /// acknowledgement.
     pub(crate) unconfirmed: bool,
-    /// The machine that acknowledges messages if acknowledgement is by TCP: the viewer's, or a proxy that terminates
-    /// connections.
+    /// Address of the machine that acknowledges messages, if acknowledgement is by TCP: the viewer's machine, or a
+    /// proxy that terminates connections.
     pub(crate) confirmed_by: Option<IpAddr>,
     pub(crate) viewer_trickled: Option<f64>,
     pub(crate) master_trickled: Option<f64>,
     pub(crate) viewer_candidates: usize,
     pub(crate) master_candidates: usize,
-    /// Number of candidates in offers and answers, if these were inspected.
+    /// Number of candidates contained in offers and answers, if they were inspected.
     pub(crate) in_offer: Option<usize>,
     pub(crate) in_answer: Option<usize>,
-    /// Set if a call of SendAlexaOfferToMaster was answered, with the number of candidates in the answer if it was
+    /// Set if a SendAlexaOfferToMaster call was answered, with the number of candidates in the answer if the answer was
     /// inspected; followed by the number of candidates sent separately.
     pub(crate) call_answered: Option<Option<usize>>,
     pub(crate) call_candidates: usize,
@@ -69,22 +69,23 @@ pub(crate) struct Facts {
 
     /// Whether a master is connected.
     pub(crate) master: bool,
-    /// Time at which a master connected after the offer had been delivered to an earlier master, and before an answer.
+    /// Time at which another master connected, after the offer had been delivered to an earlier master and before an
+    /// answer.
     pub(crate) replaced: Option<f64>,
-    /// Time for which a new master must be connected before the offer is redelivered to it, in milliseconds; `None` if
-    /// it is never redelivered.
+    /// Time for which a new master must have been connected before the offer is redelivered to it, in milliseconds;
+    /// `None` if offers are never redelivered.
     pub(crate) repeats_ms: Option<f64>,
-    /// Time at which the offer is due for redelivery; `Some(None)` if it is redelivered to the next master.
+    /// Time at which the offer is due for redelivery; `Some(None)` if it will be redelivered to the next master.
     pub(crate) awaited: Option<Option<f64>>,
-    /// Whether an earlier connection with the client id sent an offer that was not answered.
+    /// Whether an earlier connection with the client id sent an offer that remained unanswered.
     pub(crate) older_offer: bool,
-    /// Messages of masters without a recipient that were not accepted, between the offer's arrival and an answer: the
-    /// first message for each reason.
+    /// Messages from masters that had no recipient and were not accepted, sent between the arrival of the offer and an
+    /// answer: the first message for each reason.
     pub(crate) of_master: Vec<(Unaccepted, TraceMessage)>,
 
-    /// For a master: when another master took over, and the address of that master.
+    /// For a master: when another master took over, and that master's address.
     pub(crate) taken_over: Option<(f64, Option<IpAddr>)>,
-    /// For a master: whether it took over from another master and nothing identified its role.
+    /// For a master: whether it took over from another master without anything having identified its role.
     pub(crate) unnamed: bool,
     pub(crate) remote: Option<IpAddr>,
     pub(crate) rivals: Rivals,
@@ -94,18 +95,18 @@ pub(crate) struct Facts {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PlayerCall {
     pub(crate) answered: Option<f64>,
-    /// Number of candidates received in addition to the answer, followed by the time of the last one.
+    /// Number of candidates received in addition to the answer, followed by the time of the last of them.
     pub(crate) candidates: usize,
     pub(crate) last: f64,
-    /// Status of the response, once sent.
+    /// Status code of the response, once sent.
     pub(crate) status: Option<usize>,
 }
 
-/// Connections of a channel's master that take over from each other, or end quickly.
+/// Connections of a channel's master that take over from each other or end quickly.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Rivals {
     pub(crate) takeovers: usize,
-    /// Time from the first takeover to the last, in milliseconds.
+    /// Time from the first to the last takeover, in milliseconds.
     pub(crate) within: f64,
     /// Number of connections that ended quickly without being taken over.
     pub(crate) short: usize,
@@ -118,19 +119,19 @@ pub(crate) struct Hint {
     pub(crate) says: String,
 }
 
-/// The kinds of hints that programs distinguish.
+/// Kinds of hints that programs need to distinguish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HintKind {
     NoCandidates,
-    /// Offer and answer were exchanged, so there is no trouble.
+    /// The offer and answer were exchanged, so signaling is complete and there is no trouble.
     SignalingDone,
     Other,
 }
 
-/// A row of a table: the kind of hint, and its sentence if the condition holds.
+/// A table row: the kind of hint, and a function that returns the sentence if the condition holds.
 type HintRow = (HintKind, fn(&Facts) -> Option<String>);
 
-/// All hints of a viewer.
+/// Returns all hints about a viewer.
 pub(crate) fn of_viewer(facts: &Facts) -> Vec<Hint> {
     hints(
         OF_VIEWER,
@@ -142,12 +143,12 @@ pub(crate) fn of_viewer(facts: &Facts) -> Vec<Hint> {
     )
 }
 
-/// All hints of a master.
+/// Returns all hints about a master.
 pub(crate) fn of_master(facts: &Facts) -> Vec<Hint> {
     hints(OF_MASTER, facts, &[(HintKind::Other, ended_after_go_away)])
 }
 
-/// The hints of a table, followed by those about messages that were not accepted and those of `last`.
+/// Returns the hints from `table`, followed by hints about messages that were not accepted and the hints from `last`.
 fn hints(table: &[HintRow], facts: &Facts, last: &[HintRow]) -> Vec<Hint> {
     let hint = |(kind, says): &HintRow| {
         Some(Hint {
@@ -172,7 +173,8 @@ fn hints(table: &[HintRow], facts: &Facts, last: &[HintRow]) -> Vec<Hint> {
     hints
 }
 
-/// Describes this many messages that were not accepted for one reason, with the lengths of one of them.
+/// Describes the given number of messages that were not accepted for one reason, with the length of one of them and the
+/// limit on lengths.
 pub(crate) fn unaccepted(count: usize, reason: Unaccepted, bytes: usize, most: usize) -> String {
     let were = if count == 1 { " was" } else { "s were" };
     format!(
@@ -287,18 +289,18 @@ impl Facts {
         self.left.unwrap_or(self.now)
     }
 
-    /// Time of the offer, if no master has received it.
+    /// Returns the time of the offer, if no master has received the offer.
     fn waits(&self) -> Option<f64> {
         self.offer.filter(|_| self.arrived.is_none())
     }
 
-    /// Time for which the offer waited for a master; `None` if it was negligible.
+    /// Returns the time for which the offer waited for a master; `None` if it was negligible.
     fn waited(&self) -> Option<f64> {
         let waited = self.arrived? - self.offer?;
         Some(waited).filter(|waited| *waited >= WAIT_MS)
     }
 
-    /// Time from the offer to the answer, not counting the time for which the offer waited for a master.
+    /// Returns the time from the offer to the answer, excluding the time for which the offer waited for a master.
     fn took(&self) -> Option<f64> {
         let (arrived, answer) = self.arrived.zip(self.answer)?;
         let began = self.offer.filter(|_| self.waited().is_none());
@@ -309,7 +311,7 @@ impl Facts {
         self.call_answered.is_some() || self.call_candidates > 0 || self.player.is_some()
     }
 
-    /// Whether the connection ended soon after it started without being taken over.
+    /// Whether the connection ended soon after it started, without having been taken over.
     pub(crate) fn is_short(&self) -> bool {
         let is_soon = self.left.is_some_and(|left| left <= SHORT_MS as f64);
         is_soon && self.taken_over.is_none()
@@ -419,7 +421,7 @@ fn unanswered(it: &Facts) -> Option<String> {
     ))
 }
 
-/// Hint that the master sent no candidates, unless its answer is known to contain some.
+/// Hint that the master sent no candidates; omitted if its answer is known to contain some.
 fn no_candidates(it: &Facts) -> Option<String> {
     let of_viewer = it.viewer_candidates + it.in_offer.unwrap_or_default();
     let of_master = it.master_candidates + it.in_answer.unwrap_or_default();
@@ -444,7 +446,7 @@ fn no_candidates(it: &Facts) -> Option<String> {
 pub(crate) const NO_MASTER_CANDIDATES: &str = "the master has sent no ICE candidates: unless its answer contains \
                                                them, ICE has no address to try";
 
-/// Hint that the client disconnected soon after GO_AWAY, or hung.
+/// Hint that the client disconnected soon after GO_AWAY, or became unresponsive.
 fn ended_after_go_away(it: &Facts) -> Option<String> {
     let (span, ended) = (it.left? - it.told_to_go?, it.ended?);
     let (within, how) = if ended == EndReason::Unanswered {
@@ -490,7 +492,7 @@ fn signaling_done(it: &Facts) -> Option<String> {
     ))
 }
 
-/// Hint that another connection took over from the master, or that it took over from others.
+/// Hint that another connection took over from the master, or that the master took over from others.
 fn taken_over(it: &Facts) -> Option<String> {
     let Rivals {
         takeovers: many,
@@ -519,20 +521,21 @@ fn taken_over(it: &Facts) -> Option<String> {
     ))
 }
 
-/// Number of takeovers or short connections that cannot be explained by network trouble, since a reconnecting client
-/// takes over from itself only once.
+/// Number of takeovers or short connections that network trouble cannot explain, since a reconnecting client takes over
+/// from itself only once.
 const TWINS: usize = 3;
 
-/// Waiting time for a master, in milliseconds, below which the connections count as having arrived at the same time.
+/// Time spent waiting for a master, in milliseconds, below which both connections count as having arrived at the same
+/// time.
 const WAIT_MS: f64 = 100.0;
 
-/// Time after the offer from which an answer counts as slow, in milliseconds.
+/// Time from the offer to the answer, in milliseconds, from which the answer counts as slow.
 pub(crate) const SLOW_MS: f64 = 3_000.0;
 
-/// Time within which a master usually answers, in milliseconds.
+/// Time within which a master usually answers an offer, in milliseconds.
 const ANSWER_MS: f64 = 2_000.0;
 
-/// Time within which a viewer usually sends its offer, in milliseconds.
+/// Time within which a viewer usually sends its offer after connecting, in milliseconds.
 const OFFER_MS: f64 = 5_000.0;
 
 /// Time within which the first candidate usually follows an answer, in milliseconds.
@@ -541,16 +544,16 @@ pub(crate) const CANDIDATES_MS: f64 = 2_000.0;
 /// Time within which a client that cannot handle GO_AWAY disconnects, in milliseconds.
 const GO_AWAY_MS: f64 = 2_000.0;
 
-/// Time within which a hanging client is detected, in milliseconds: until a ping, and until its pong is overdue.
+/// Time within which an unresponsive client is detected, in milliseconds: until a ping is sent and its pong is overdue.
 const HUNG_MS: f64 = 120_000.0;
 
-/// Size of the message buffer in old builds of the C SDK, in bytes; `heliograph_large_frames_total` counts longer
-/// frames.
+/// Size of the message buffer in old builds of the C SDK, in bytes; `heliograph_large_frames_total` counts frames that
+/// exceed it.
 const LARGE_BYTES: usize = 10_240;
 
 // Connections that a proxy ended.
 
-/// Idle timeouts of proxies in seconds; a proxy listed with [`WHOLE_LIFE_S`] closes every connection at that age. See
+/// Idle timeouts of proxies, in seconds. A proxy listed with [`WHOLE_LIFE_S`] closes every connection at that age. See
 /// deploy/PROXY.md.
 const PROXIES: [(u64, &str); 6] = [
     (
@@ -571,12 +574,12 @@ const PROXIES: [(u64, &str); 6] = [
 ];
 const WHOLE_LIFE_S: u64 = 30;
 
-/// Maximum delay in detecting the end of a connection, in milliseconds.
+/// Maximum delay with which the end of a connection is detected, in milliseconds.
 const PROXY_LATE_MS: u64 = 1_000;
 
-/// The proxies that close connections at this age or after this idle time, for a connection whose peer left without a
-/// close frame. `ping_ms` is the idle time after which the broker pings, or 0; if it is shorter than a proxy's idle
-/// timeout, it prevents that timeout.
+/// Names the proxies that close connections at this age or after this idle time, for a connection whose peer
+/// disconnected without a close frame. `ping_ms` is the idle time after which the broker sends a ping, or 0; if it is
+/// shorter than a proxy's idle timeout, that timeout never expires.
 pub(crate) fn ended_by_proxy(age_ms: u64, quiet_ms: u64, ping_ms: u64) -> Option<String> {
     let (seconds, proxies) = PROXIES.iter().find(|(seconds, _)| {
         let ms = seconds * 1000;
@@ -591,7 +594,7 @@ pub(crate) fn ended_by_proxy(age_ms: u64, quiet_ms: u64, ping_ms: u64) -> Option
     ))
 }
 
-/// A duration in milliseconds, displayed in human-readable form: `62 ms`, `12.4 s`, `3 min 5 s`.
+/// A duration in milliseconds, displayed in human-readable form, such as `62 ms`, `12.4 s` or `3 min 5 s`.
 pub(crate) struct Span(pub(crate) f64);
 
 impl fmt::Display for Span {

@@ -1,7 +1,7 @@
 //! Text rendering of traces for terminals, logs and failed tests.
 //!
-//! The text is derived from the document of `GET /channels/{name}/trace`. Text from the wire is escaped so that it
-//! cannot control a terminal.
+//! The text is derived from the document of `GET /channels/{name}/trace`. Text received from clients is escaped so that
+//! it cannot control a terminal.
 
 use crate::side::trace::drawing::{self, Zone};
 use crate::terminal::{member, plain};
@@ -9,8 +9,8 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Renders the whole trace: the summary of its sessions, the masters, then each viewer with its events and hints.
-/// Unless all events are requested, only the newest of similar sessions is shown, and consecutive candidates with the
-/// same outcome share one line.
+/// Unless all events are requested, only the newest of a group of similar sessions is shown, and consecutive candidates
+/// with the same outcome share a line.
 pub(crate) fn whole(trace: &Value, all: bool) -> String {
     let mut out = head(trace);
     out.extend(trace["sentence"].as_str().map(|says| plain(says) + "\n"));
@@ -49,8 +49,8 @@ fn session(viewer: &Value, all: bool) -> String {
     head + &events(viewer, all) + &hints.collect::<String>()
 }
 
-/// Renders the events of a session. Consecutive messages with the same outcome share one line: candidates, and messages
-/// that were not accepted.
+/// Renders the events of a session. Consecutive candidates with the same outcome share a line, as do messages that were
+/// not accepted.
 pub(crate) fn events(viewer: &Value, all: bool) -> String {
     let mut out = String::new();
     let alike = |one: &Value, other: &Value| !all && folds(one, other);
@@ -71,7 +71,7 @@ fn hints(one: &Value) -> impl Iterator<Item = String> {
     list(&one["hints"]).iter().map(|hint| plain(text(hint)))
 }
 
-/// Whether two messages had the same outcome and are of a kind that comes in bursts.
+/// Whether two messages have the same outcome and are of a kind that occurs in bursts.
 fn folds(one: &Value, other: &Value) -> bool {
     let same = |name: &&str| one[*name] == other[*name];
     (one["action"] == "ICE_CANDIDATE" || drawing::is_declined(one))
@@ -80,17 +80,17 @@ fn folds(one: &Value, other: &Value) -> bool {
             .all(same)
 }
 
-/// Tracks which events and hints of a followed trace were already printed.
+/// Tracks which events and hints of a followed trace have already been printed.
 #[derive(Default)]
 pub(crate) struct Printer {
-    /// Lowest serial number of events not yet printed.
+    /// Lowest serial number among events not yet printed.
     next: Option<u64>,
-    /// The last printed hints of each connection.
+    /// The hints last printed for each connection.
     hints: BTreeMap<String, Vec<String>>,
 }
 
 impl Printer {
-    /// Returns the lines of new events and hints since the last call; the first call includes a header.
+    /// Returns the lines for events and hints that are new since the last call; the first call includes a header.
     pub(crate) fn news(&mut self, trace: &Value) -> String {
         let mut out = self.next.map_or_else(|| head(trace), |_| String::new());
         let mut next = self.next.unwrap_or_default();
@@ -177,7 +177,7 @@ fn what(event: &Value) -> String {
     line.trim_end().to_owned()
 }
 
-/// Outcome of a message or of a connection.
+/// Returns the outcome of a message or of a connection.
 pub(crate) fn fate(event: &Value) -> String {
     let says = event["says"].as_str().or_else(|| event["reason"].as_str());
     let more = ["route", "after", "why"].into_iter();

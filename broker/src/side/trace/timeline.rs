@@ -1,7 +1,7 @@
-//! Reconstructs what each connection of a channel did from the channel's events.
+//! Reconstructs the history of each connection of a channel from the channel's events.
 //!
-//! An event names connections, or identifies a client id by a mark if there was no connection. An event with a mark is
-//! attributed to the latest earlier connection of that client id; else to the next one; else to a client that never
+//! An event names connections or, if there was no connection, identifies a client id by a mark. An event with a mark is
+//! attributed to the latest earlier connection of that client id, else to the next one, else to a client that never
 //! connected.
 
 use crate::side::trace::hints::{Facts, PlayerCall, Rivals, ended_by_proxy};
@@ -12,18 +12,17 @@ use codec::signal::{Action, Role};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-/// Everything read about a channel.
+/// All data read about a channel.
 #[derive(Debug, Default)]
 pub(crate) struct TimelineReading {
-    /// Time of reading by both clocks: the calendar, and microseconds since the start.
+    /// Time of reading according to both clocks: the calendar time, and microseconds since startup.
     pub(crate) read: (Wall, u64),
-    /// Start of the period covered by notes, in microseconds since the start of the process; `None` if nothing is
-    /// recorded.
+    /// Start of the period covered by the notes, in microseconds since process startup; `None` if nothing is recorded.
     pub(crate) since_us: Option<u64>,
-    /// The connected peers.
+    /// Peers that were connected at the time of reading.
     pub(crate) connected: Vec<TracePeer>,
-    /// Time for which a master must be connected before an offer delivered to an earlier master is redelivered, in
-    /// milliseconds; `None` if offers are never redelivered.
+    /// Time for which a master must have been connected before an offer delivered to an earlier master is redelivered
+    /// to it, in milliseconds; `None` if offers are never redelivered.
     pub(crate) repeats_after_ms: Option<u64>,
     /// Events, newest first.
     pub(crate) events: Vec<TraceEvent>,
@@ -31,26 +30,26 @@ pub(crate) struct TimelineReading {
     pub(crate) cut: bool,
 }
 
-/// A connection, or a client id without one.
+/// A connection, or a client id that had no connection.
 #[derive(Debug, Default)]
 pub(crate) struct TimelineConnection {
-    /// The peer of the connection; `None` for a client id without one.
+    /// The peer of the connection; `None` for a client id without a connection.
     pub(crate) peer: Option<TracePeer>,
     /// The client id of a viewer, if known.
     pub(crate) client_id: Option<Box<str>>,
     /// Time at which the connection joined; for a client id without a connection, the time of its first event.
     pub(crate) joined_us: u64,
-    /// Time at which the connection left, and the reason.
+    /// When and why the connection closed, if it has closed.
     pub(crate) left: Option<(u64, Option<EndReason>)>,
-    /// Time of the last event before the connection left, or of its joining.
+    /// Time of the last event before the connection closed, or the time at which it joined.
     last_us: u64,
     /// Events sent and received, oldest first.
     pub(crate) events: Vec<TraceEvent>,
-    /// The facts from which hints are derived.
+    /// Facts from which hints are derived.
     pub(crate) facts: Facts,
 }
 
-/// The connections of a channel by kind, in order of arrival.
+/// The connections of a channel, grouped by kind and in order of arrival.
 #[derive(Debug)]
 pub(crate) struct Story {
     pub(crate) viewers: Vec<TimelineConnection>,
@@ -59,7 +58,7 @@ pub(crate) struct Story {
     pub(crate) cut: bool,
 }
 
-/// A message in a connection's trace.
+/// A message as seen in a connection's trace.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TraceMessage {
     serial: u64,
@@ -80,12 +79,12 @@ enum Whose {
     Session(SessionKey),
     /// A viewer identified by its mark.
     Mark(u64),
-    /// The connection that a call came before.
+    /// The connection for which an earlier call was made.
     Caller,
 }
 
 impl Story {
-    /// Attributes the events to connections.
+    /// Attributes the events in `reading` to connections.
     pub(crate) fn of(reading: TimelineReading) -> Self {
         let mut connections = Vec::new();
         for peer in reading.connected {
@@ -150,20 +149,20 @@ impl Story {
         story
     }
 
-    /// Removes viewers with other client ids.
+    /// Removes all viewers except those with this client id.
     pub(crate) fn only(&mut self, client_id: &str) {
         self.viewers
             .retain(|one| one.client_id.as_deref() == Some(client_id));
     }
 
-    /// Removes everything before a time, in microseconds since the start of the process.
+    /// Removes everything before the given time, in microseconds since process startup.
     pub(crate) fn since(&mut self, us: u64) {
         self.keep(|event| event.at_us >= us);
         self.masters
             .retain(|one| one.left.is_none_or(|(left, _)| left >= us));
     }
 
-    /// Removes all but the newest `limit` events of viewers, and all but `limit` masters.
+    /// Removes all but the newest `limit` events of viewers, and all but the newest `limit` masters.
     pub(crate) fn newest(&mut self, limit: usize) {
         let events = self.viewers.iter().flat_map(|one| &one.events);
         let mut serials: Vec<u64> = events.map(|event| event.serial).collect();
@@ -186,7 +185,7 @@ impl Story {
             .retain(|one| !one.events.is_empty() || (one.left.is_none() && one.peer.is_some()));
     }
 
-    /// Derives the facts for hints from everything that is known, regardless of how much of it is shown.
+    /// Derives the facts for hints from everything known, regardless of how much of it will be shown.
     fn find_facts(&mut self, now_us: u64, repeats_after_ms: Option<u64>) {
         let of_masters = self.find_facts_of_masters(now_us);
         let joins: Vec<u64> = self.masters.iter().map(|one| one.joined_us).collect();
@@ -218,8 +217,8 @@ impl Story {
         }
     }
 
-    /// Derives the facts of masters; returns their messages without a recipient that were not accepted, in order, by
-    /// reason.
+    /// Derives the facts about masters. Returns the masters' messages that had no recipient and were not accepted, in
+    /// order, by reason.
     fn find_facts_of_masters(
         &mut self,
         now_us: u64,
@@ -285,7 +284,7 @@ impl TimelineConnection {
         }
     }
 
-    /// The proxies that may have closed the connection: see [`ended_by_proxy`].
+    /// Names the proxies that may have closed the connection; see [`ended_by_proxy`].
     pub(crate) fn ended_by_proxy(&self, ping_ms: u64) -> Option<String> {
         let left = (self.left).filter(|(_, why)| *why == Some(EndReason::PeerGone));
         let (left, _) = left?;
@@ -298,7 +297,7 @@ impl TimelineConnection {
         self.peer.as_ref().map(|peer| peer.session)
     }
 
-    /// Adds an event of a client id without a connection.
+    /// Adds an event for a client id without a connection.
     fn add_absent(&mut self, event: TraceEvent) {
         if self.events.is_empty() {
             self.joined_us = event.at_us;
@@ -312,7 +311,7 @@ impl TimelineConnection {
         self.events.push(event);
     }
 
-    /// Time from joining to the given time, in milliseconds.
+    /// Returns the time from joining to the given time, in milliseconds.
     pub(crate) fn ms(&self, at_us: u64) -> f64 {
         if at_us >= self.joined_us {
             ms_of(at_us - self.joined_us)
@@ -347,7 +346,7 @@ impl TimelineConnection {
         })
     }
 
-    /// The facts derived from the connection's own events.
+    /// Derives the facts from the connection's own events.
     fn facts(&self, now_us: u64) -> Facts {
         let peer = self.peer.as_ref();
         let mut facts = Facts {
@@ -394,7 +393,8 @@ const OFFER: Action = Action::SdpOffer;
 const ANSWER: Action = Action::SdpAnswer;
 const CANDIDATE: Action = Action::IceCandidate;
 
-/// Passages of a message received from its sender, and of a message delivered to its recipient for the first time.
+/// Passages that mean that a message was received from its sender, and passages that mean that it was delivered to its
+/// recipient for the first time.
 const CAME: &[Passage] = &[Passage::Relayed, Passage::Kept];
 const WENT: &[Passage] = &[Passage::Relayed, Passage::Delivered];
 
@@ -485,7 +485,7 @@ fn ms_of(us: u64) -> f64 {
     f64::from(ms) + f64::from(rest) / 1000.0
 }
 
-/// Whether the broker closed a connection because of what the connection sent.
+/// Whether the broker closed the connection because of something that the connection sent.
 fn cut_off(reason: EndReason) -> bool {
     matches!(
         reason,
@@ -493,7 +493,7 @@ fn cut_off(reason: EndReason) -> bool {
     )
 }
 
-/// The client to which an event is attributed: for a message, the viewer if the event names one.
+/// Returns the client to which an event is attributed: for a message, the viewer if the event names one.
 fn whose(kind: &TraceKind) -> Option<Whose> {
     match kind {
         TraceKind::Joined(session, Role::Master | Role::Viewer, _)
@@ -520,8 +520,8 @@ fn whose(kind: &TraceKind) -> Option<Whose> {
     }
 }
 
-/// Index of the connection to which an event at this time is attributed, among those of a client id in order of
-/// arrival.
+/// Index of the connection to which an event at this time is attributed, among the connections of a client id, which
+/// are in order of arrival.
 fn nearest(connections: &[TimelineConnection], places: &[usize], at_us: u64) -> Option<usize> {
     let joined = |place: &&usize| {
         let one = connections.get(**place);
@@ -531,7 +531,8 @@ fn nearest(connections: &[TimelineConnection], places: &[usize], at_us: u64) -> 
     before.or_else(|| places.first()).copied()
 }
 
-/// The connection that a call came before: the next one from its address, of the role and client id that it names.
+/// Finds the connection that a call prepared: the next one from the call's address with the role and client id named in
+/// the call.
 fn prepared(connections: &[TimelineConnection], event: &TraceEvent) -> Option<usize> {
     let TraceKind::ApiCall {
         role,
@@ -557,9 +558,9 @@ fn prepared(connections: &[TimelineConnection], event: &TraceEvent) -> Option<us
     near.find(|(_, one)| fits(one)).map(|(place, _)| place)
 }
 
-/// Longest time between a call and the connection that it prepares.
+/// Maximum time between a call and the connection that it prepares, in microseconds.
 const CALLS_PRECEDE_US: u64 = 15_000_000;
-/// Connections that a call is compared with.
+/// Maximum number of connections with which a call is compared.
 const CALLS_PREPARE_MAX: usize = 256;
 
 #[cfg(test)]

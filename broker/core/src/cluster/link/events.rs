@@ -1,66 +1,68 @@
-//! Events of a link, and reasons why it ends.
+//! Events of a link, and the reasons for which a link ends.
 
 use codec::link::{Client, FrameError, How};
 use strum::{EnumCount, IntoStaticStr};
 
-/// Event reported to the edge.
+/// An event reported to the edge.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
-    /// On the owner: a client opened a stream; its request, of this length in bytes, follows as [`Event::Inbox`].
+    /// On the owner: a client opened a stream. The client's request, of this length in bytes, follows as
+    /// [`Event::Inbox`].
     Opened(u32, Box<Client>, u32),
-    /// Additional bytes for the local side, this many, are in [`Link::inbox`](super::Link::inbox). An owner must pass
-    /// them to the session before it handles the next event.
+    /// The given number of additional bytes for the local side are in [`Link::inbox`](super::Link::inbox). An owner
+    /// must pass them to the session before it handles the next event.
     Inbox(u32, usize),
     /// The local side may push again: [`Link::room`](super::Link::room).
     Room(u32),
-    /// On the front: the client's kernel must be queried; reply with
+    /// On the front: the client's kernel must be queried, and the result reported with
     /// [`Link::unacknowledged`](super::Link::unacknowledged).
     Ask(u32),
     /// On the owner: the client has acknowledged bytes.
     Confirmed(u32, Confirmation),
-    /// The stream was ended by the other side, or by this side for exceeding a limit; sent after all buffered bytes. An
+    /// The stream was ended by the other side, or by this side for exceeding a limit. Sent after all buffered bytes. An
     /// orderly end may be followed by an abrupt one.
     Ended(u32, Ending),
     /// The stream was removed with this many pushed bytes unacknowledged.
     Gone(u32, u64),
-    /// The other side opens and accepts no further streams.
+    /// The other side neither opens nor accepts further streams.
     Away,
-    /// The link has ended: its connection must be reset unless it was idle. Events for the ends of its streams follow.
+    /// The link has ended. Its connection must be reset, unless the link was idle. Events for the ends of its streams
+    /// follow.
     Dead(Death),
 }
 
-/// Delivery progress of a client.
+/// Progress of delivery to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Confirmation {
     /// Number of pushed bytes not yet acknowledged.
     pub unconfirmed: u64,
     /// The client's round-trip time, in milliseconds.
     pub round_trip_ms: u32,
-    /// Time since the oldest unconfirmed byte was written, in milliseconds.
+    /// Time since the oldest unacknowledged byte was written, in milliseconds.
     pub oldest_ms: u32,
 }
 
 /// How the local side must handle the end of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// On the owner: the client has left, as specified.
+    /// On the owner: the client has disconnected in the given way.
     Left(How),
-    /// On the front: everything was delivered, and the client's connection is closed.
+    /// On the front: everything has been delivered, and the client's connection is to be closed.
     AllSent,
     /// On the front: after all pending data, a close frame with this code may be sent before the connection ends.
     Close(u16),
     /// The connection must be reset because the client has received a partial frame or response.
     Reset,
-    /// On the front: the owner has not responded yet. The request, with any bytes after it, may be retried at the next
-    /// owner.
+    /// On the front: the owner has not responded yet. The request, with any bytes that follow it, may be retried at the
+    /// next owner.
     Repeat(Vec<u8>),
-    /// On the front: the call received no response but may have been executed; answer with 503.
+    /// On the front: the call received no response but may have been executed; respond with 503.
     Unavailable,
     /// The local side read too slowly, and a limit on buffered bytes was reached.
     Slow,
 }
 
-/// Reason why a link has ended.
+/// Reason for which a link has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Death {
@@ -76,29 +78,29 @@ pub enum Death {
     Fault(Fault),
 }
 
-/// Violation of the protocol by the other side.
+/// A protocol violation by the other side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Fault {
-    /// Bytes that are not a frame.
+    /// The received bytes are not a frame.
     Frame(FrameError),
-    /// A frame that the other side is not allowed to send.
+    /// The frame must not be sent by the other side.
     WrongSide,
-    /// A frame for a stream that was never opened.
+    /// The frame is for a stream that was never opened.
     NeverOpened,
-    /// A stream id that is not greater than all earlier ones.
+    /// The stream id is not greater than all earlier ones.
     IdReused,
-    /// More than [`LINK_STREAMS_MAX`](crate::cluster::limits::LINK_STREAMS_MAX) streams.
+    /// The other side opened more than [`LINK_STREAMS_MAX`](crate::cluster::limits::LINK_STREAMS_MAX) streams.
     TooManyStreams,
-    /// An acknowledgement of more bytes than were sent.
+    /// More bytes were acknowledged than were sent.
     AckBeyond,
-    /// More data than the window allows.
+    /// More data was received than the window allows.
     DataBeyond,
-    /// Data or another END after the END of a stream.
+    /// Data or another END was received after the END of a stream.
     BehindEnd,
 }
 
-/// Reason why no stream can be opened; another link or node is tried, or the client receives 503.
+/// Reason for which no stream can be opened; another link or node is tried, or the client receives 503.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Refused {
@@ -106,8 +108,8 @@ pub enum Refused {
     Dead,
     /// The link is suspect.
     Doubtful,
-    /// Either side has stopped opening streams, or all ids are used.
+    /// Either side has stopped opening streams, or all ids have been used.
     Away,
-    /// [`LINK_STREAMS_MAX`](crate::cluster::limits::LINK_STREAMS_MAX) or the limit on waiting bytes is reached.
+    /// [`LINK_STREAMS_MAX`](crate::cluster::limits::LINK_STREAMS_MAX) or the limit on waiting bytes has been reached.
     Full,
 }

@@ -10,22 +10,22 @@ use std::sync::Arc;
 pub struct LinkFigures {
     /// Number of open links.
     pub links: u64,
-    /// Number of suspect links: silent, so that no streams are opened on them.
+    /// Number of suspect links, which are silent and on which no streams are opened.
     pub doubtful: u64,
     /// Number of streams, one per client.
     pub streams: u64,
-    /// Bytes for the other node that are unwritten, or may still be retried at another node.
+    /// Number of bytes for the other node that have not been written, or that may still be retried at another node.
     pub waiting_bytes: u64,
-    /// Bytes received from the other node but not yet read by local sides, mostly clients.
+    /// Number of bytes received from the other node but not yet read by local sides, mostly clients.
     pub held_bytes: u64,
-    /// Unacknowledged bytes for the other node, including unwritten ones; on an owner, those that clients have not
-    /// acknowledged. Sessions acknowledge late, so a front has up to half a window per stream even when idle.
+    /// Number of unacknowledged bytes for the other node, including unwritten ones; on an owner, bytes that clients
+    /// have not acknowledged. Sessions acknowledge late, so a front has up to half a window per stream even when idle.
     pub unconfirmed_bytes: u64,
-    /// Longest round-trip time of the last answered PING, in milliseconds; `None` before the first.
+    /// The longest of the links' last measured round-trip times, in milliseconds; `None` before the first measurement.
     pub round_trip_ms: Option<u64>,
 }
 
-/// Links between this node and another one.
+/// Links between this node and one other node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PeerLinks {
     /// Links opened by this node for its clients.
@@ -57,7 +57,7 @@ impl PeerLinks {
         self.from.add(&other.from);
     }
 
-    /// Adds the metrics of a link.
+    /// Adds the metrics of a single link.
     pub fn add_link(&mut self, link: &Link) {
         match link.role {
             Role::Front => self.to.add(&link.figures()),
@@ -65,7 +65,7 @@ impl PeerLinks {
         }
     }
 
-    /// Combined metrics of both directions.
+    /// Returns the combined metrics of both directions.
     #[must_use]
     pub fn both(&self) -> LinkFigures {
         let mut both = self.to;
@@ -74,7 +74,7 @@ impl PeerLinks {
     }
 }
 
-/// Sums the tables of all shards.
+/// Sums the tables of several shards.
 #[must_use]
 pub fn sum_of<'a>(tables: impl IntoIterator<Item = &'a LinkTable>) -> LinkTable {
     let mut sum = LinkTable::new();
@@ -97,7 +97,7 @@ impl Link {
         self.held
     }
 
-    /// Metrics of this link.
+    /// Returns the metrics of this link.
     #[must_use]
     pub fn figures(&self) -> LinkFigures {
         LinkFigures {

@@ -3,11 +3,11 @@
 use codec::link::Hello;
 use strum::IntoStaticStr;
 
-/// Reason why a hello is refused.
+/// Reason for which a hello is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Mismatch {
-    /// The inner version is not adjacent to this one.
+    /// The peer's inner version is neither equal nor adjacent to this one.
     Version,
     /// The hello is from another cluster.
     Cluster,
@@ -17,7 +17,7 @@ pub enum Mismatch {
     Process,
 }
 
-/// Checks the other side's hello against this side's.
+/// Checks the other side's hello against this side's hello.
 ///
 /// # Errors
 /// Returns the first mismatch.

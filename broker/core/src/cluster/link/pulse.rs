@@ -1,4 +1,4 @@
-//! Liveness of the other node: pings on one link, and when it is suspect or dead.
+//! Liveness of the other node: pings on a link, and when the link is suspect or dead.
 //!
 //! ```text
 //!   sent          ping          doubtful                            dead
@@ -7,7 +7,7 @@
 //!    ├──────────────────────────── 10 s ──────────────────────────────┤     without any frame of the other side
 //! ```
 //! A frame from the other side restarts the 3 s and 10 s timers, as does the end of a pause on this side. Only a PONG
-//! proves that everything sent before its PING has arrived; until then the next ping is due.
+//! proves that everything sent before the corresponding PING has arrived; without that proof, another ping becomes due.
 
 use crate::cluster::limits::{LINK_DEAD_MS, LINK_DOUBT_MS, LINK_FENCE_MS, LINK_PING_MS};
 use crate::time::Now;
@@ -15,34 +15,35 @@ use crate::time::Now;
 /// Liveness state of one link, at one end.
 #[derive(Debug)]
 pub(crate) struct Pulse {
-    /// Time of the last frame from the other side, or of the end of the last pause.
+    /// Time at which the last frame from the other side was received, or at which the last pause ended.
     heard: Now,
-    /// Number of the ping in flight.
+    /// Send time of the oldest frame not yet proven to have arrived.
     sent: Option<Now>,
-    /// Send time of the oldest frame after the ping in flight.
+    /// Send time of the oldest frame sent after the ping in flight.
     sent_behind: Option<Now>,
-    /// Ping in flight.
+    /// Number of the ping in flight, if any.
     ping: Option<u64>,
-    /// Time when the last ping was queued for sending.
+    /// Time at which the last ping was queued for sending.
     pinged: Now,
     round_trip_ms: Option<u64>,
     /// Number of the last ping.
     number: u64,
     /// Whether the next ping is due immediately.
     is_due: bool,
-    /// Number of the PONG that lifts the fence; until it or a later one arrives, received bytes may predate a pause.
+    /// Number of the PONG that lifts the fence. Until that PONG or a later one arrives, received bytes may have been
+    /// sent before a pause.
     fence: Option<u64>,
     is_doubtful: bool,
 }
 
-/// Liveness verdict on a link.
+/// Result of evaluating a link's liveness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// The state is unchanged.
+    /// Nothing has changed.
     Same,
-    /// The link has become suspect.
+    /// The link has just become suspect.
     Doubtful,
-    /// The other side is dead.
+    /// The other side counts as dead.
     Dead,
 }
 
@@ -70,18 +71,18 @@ impl Pulse {
         self.fence.is_some()
     }
 
-    /// Round-trip time of the last answered ping, in milliseconds.
+    /// Returns the round-trip time of the last answered ping, in milliseconds.
     pub(crate) fn round_trip_ms(&self) -> Option<u64> {
         self.round_trip_ms
     }
 
-    /// Records a frame from the other side.
+    /// Records that a frame was received from the other side.
     pub(crate) fn heard(&mut self, now: Now) {
         self.heard = now;
         self.is_doubtful = false;
     }
 
-    /// Records a PONG; must be called after [`Self::heard`]. Returns whether a fence was lifted.
+    /// Records a PONG; must be called after [`Self::heard`]. Returns whether the PONG lifted a fence.
     pub(crate) fn answered(&mut self, number: u64) -> bool {
         if self.ping == Some(number) {
             self.ping = None;
@@ -91,7 +92,7 @@ impl Pulse {
         self.fence.take_if(|fence| *fence <= number).is_some()
     }
 
-    /// Records that frames other than PING and PONG were sent.
+    /// Records that frames other than PING and PONG have been sent.
     pub(crate) fn sent(&mut self, now: Now) {
         let place = match self.ping {
             Some(_) => &mut self.sent_behind,
@@ -100,8 +101,8 @@ impl Pulse {
         place.get_or_insert(now);
     }
 
-    /// Records that this side did not run for `span_ms`, until `now`: missing frames then prove nothing, and after a
-    /// long pause the next bytes read may be stale.
+    /// Records that this side did not run for `span_ms`, until `now`. Missing frames then prove nothing and, after a
+    /// long pause, the next bytes read may be stale.
     pub(crate) fn stood_still(&mut self, span_ms: u64, now: Now) {
         self.heard = now;
         self.is_doubtful = false;
@@ -115,7 +116,7 @@ impl Pulse {
         self.fence = Some(self.number + 1);
     }
 
-    /// Evaluates the link's liveness after everything received was read.
+    /// Evaluates the link's liveness after everything received has been read.
     pub(crate) fn judge(&mut self, now: Now) -> Verdict {
         let Some(since) = self.since() else {
             return Verdict::Same;
@@ -138,7 +139,7 @@ impl Pulse {
         waits.map(|sent| sent.max(self.heard))
     }
 
-    /// Number of the ping to send, if one is due.
+    /// Returns the number of the ping to send, if one is due.
     pub(crate) fn take_ping(&mut self, now: Now) -> Option<u64> {
         let is_time = |sent: Now| now >= sent.after(LINK_PING_MS);
         let asks = self.ping.is_none() && self.sent.is_some_and(is_time);
@@ -152,7 +153,7 @@ impl Pulse {
         Some(self.number)
     }
 
-    /// Time when a ping or a verdict is next due.
+    /// Time at which the next ping or liveness check is due.
     pub(crate) fn due(&self, now: Now) -> Option<Now> {
         if self.is_due {
             return Some(now);

@@ -1,4 +1,4 @@
-//! Endpoint of a stream on a link, which tracks the bytes of both directions by offset.
+//! The endpoint of a stream on a link, which tracks the bytes in both directions by offset.
 //!
 //! ```text
 //!  Outgoing   base            acked               framed              pushed
@@ -6,9 +6,9 @@
 //!  Incoming    told     confirmed     written     passed             received
 //!              ├───────────┼─────────────┼───────────┼────── held ───────┤        received ≤ told + window
 //! ```
-//! The *local side* is the client at a front and the session at an owner. `passed` counts the bytes it has taken. A
-//! client's machine acknowledges bytes sent by the front's kernel (`written`); a session acknowledges bytes it has
-//! taken.
+//! The *local side* is the client at a front and the session at an owner. `passed` counts the bytes that the local side
+//! has taken. A client's machine acknowledges the bytes sent by the front's kernel (`written`); a session acknowledges
+//! the bytes that it has taken.
 
 use crate::cluster::limits::{LINK_SENDS_MAX, LINK_WINDOW_BYTES};
 use crate::cluster::link::{Ending, Fault, Role};
@@ -17,79 +17,79 @@ use codec::link::{Ack, Client, End, Frame, How, Kind, Open, PAYLOAD_BYTES_MAX, w
 use codec::ws::close::GOING_AWAY;
 use std::collections::VecDeque;
 
-/// Endpoint of a stream. Takes 350 bytes and no buffers while idle.
+/// The endpoint of a stream. Uses 350 bytes and no buffers while idle.
 #[derive(Debug)]
 pub(crate) struct Stream {
     kind: Kind,
-    /// Account to which its buffered bytes are charged.
+    /// Account to which the stream's buffered bytes are charged.
     pub(crate) account: u64,
-    /// OPEN frame with the start of the request, until written.
+    /// The OPEN frame with the start of the request; empty once it has been written.
     pub(crate) opening: Vec<u8>,
     pub(crate) outgoing: Outgoing,
     pub(crate) incoming: Incoming,
-    /// How the local side has ended the stream, and whether its END frame has been written.
+    /// How the local side ended the stream, and whether the END frame has been written.
     own_end: Option<How>,
     pub(crate) is_end_written: bool,
-    /// END received from the other node.
+    /// The END received from the other node.
     their_end: Option<How>,
-    /// Effect of the received END on the local side, to be reported after all buffered bytes.
+    /// How the received END affects the local side; reported after all buffered bytes.
     ending: Option<Ending>,
-    /// Whether an ACK or an ASK must be sent.
+    /// Whether an ACK must be sent, and whether an ASK must be sent.
     pub(crate) owes_ack: bool,
     pub(crate) owes_ask: bool,
     /// Whether the owner is waiting for an ACK, and whether a query to the kernel is outstanding.
     pub(crate) is_asked: bool,
     pub(crate) is_kernel_asked: bool,
-    /// Whether the local side is waiting for space.
+    /// Whether the local side is waiting for buffer space.
     pub(crate) is_starved: bool,
-    /// Whether the stream is in the link's queues of control frames and of data.
+    /// Whether the stream is in the link's queue of control frames, and whether it is in the queue of data.
     pub(crate) is_in_controls: bool,
     pub(crate) is_in_pieces: bool,
 }
 
-/// Bytes from the local side to the other node.
+/// Bytes sent by the local side to the other node.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
-    /// Bytes starting at offset `base`.
+    /// Buffered bytes, starting at offset `base`.
     bytes: Vec<u8>,
     base: u64,
     /// Offset of the next byte to frame.
     framed: u64,
-    /// Offset up to which the other side has acknowledged.
+    /// Offset up to which the other side has acknowledged bytes.
     acked: u64,
     window: u64,
     /// Offset after the last push that completed a WebSocket frame.
     whole: u64,
-    /// Length of the request until its response begins; until then, nothing after it is framed, and everything is kept
-    /// for a retry at another owner.
+    /// Length of the request until its response begins. Until then, nothing that follows the request is framed, and
+    /// everything is kept for a retry at another owner.
     request: Option<u64>,
-    /// Whether pushed bytes are dropped because the other side accepts no more.
+    /// Whether pushed bytes are dropped because the other side accepts no more bytes.
     is_over: bool,
 }
 
-/// Bytes from the other node to the local side.
+/// Bytes received from the other node for the local side.
 #[derive(Debug, Default)]
 pub(crate) struct Incoming {
-    /// Bytes starting at offset `passed`.
+    /// Buffered bytes, starting at offset `passed`.
     bytes: Vec<u8>,
     passed: u64,
-    /// Offset after the last complete WebSocket frame received.
+    /// Offset of the end of the last complete WebSocket frame received.
     whole: u64,
-    /// Whether the last byte delivered completed a WebSocket frame.
+    /// Whether the last byte delivered was the end of a WebSocket frame.
     is_between: bool,
-    /// Number of bytes accepted by the client's kernel, and their size on the wire.
+    /// Number of bytes accepted by the client's kernel, and the number of bytes that they occupy on the wire.
     written: u64,
     wire: u64,
     sends: VecDeque<Send>,
     confirmed: u64,
-    /// Offset in the last ACK sent.
+    /// Offset reported in the last ACK sent.
     told: u64,
     round_trip_ms: u32,
     /// Time of the next query to the client's kernel.
     pub(crate) sweep: Option<Now>,
 }
 
-/// An unacknowledged send to a client: the offset at its end, and when it was written.
+/// An unacknowledged send to a client: its end offset and the time at which it was written.
 #[derive(Clone, Copy, Debug)]
 struct Send {
     written: u64,
@@ -126,7 +126,7 @@ impl Stream {
         Self::new(kind, 0, Outgoing::default())
     }
 
-    /// Creates the stream of a client with this request.
+    /// Creates the stream of a client with the given request.
     pub(crate) fn of_client(id: u32, client: &Client, request: Vec<u8>, account: u64) -> Self {
         let begin = request.get(..client.room()).unwrap_or(&request);
         let open = Open {
@@ -149,12 +149,12 @@ impl Stream {
         }
     }
 
-    /// Whether the local side accepts bytes; true for a client that has only closed its sending side.
+    /// Whether the local side accepts bytes. Also true for a client that has only closed its sending side.
     pub(crate) fn takes(&self) -> bool {
         matches!(self.own_end, None | Some(How::Fin))
     }
 
-    /// Number of bytes waiting to be framed.
+    /// Returns the number of bytes waiting to be framed.
     pub(crate) fn waiting(&self) -> usize {
         self.opening.len() + self.outgoing.bytes.len()
     }
@@ -170,13 +170,13 @@ impl Stream {
         is_begun && (self.owes_ack() || self.owes_ask || self.due_end().is_some())
     }
 
-    /// Whether an ACK must be sent; never after the last END.
+    /// Whether an ACK must be sent. No ACK is sent after the last END.
     pub(crate) fn owes_ack(&self) -> bool {
         let is_silent = self.is_end_written && !self.takes();
         self.owes_ack && self.opening.is_empty() && !is_silent
     }
 
-    /// The END to send once all bytes are sent.
+    /// Returns the END to send once all bytes have been sent.
     pub(crate) fn due_end(&self) -> Option<How> {
         let is_behind = self.opening.is_empty() && self.outgoing.is_flushed();
         self.own_end.filter(|_| is_behind && !self.is_end_written)
@@ -187,8 +187,8 @@ impl Stream {
         self.kind == Kind::Call && self.their_end == Some(How::Finish)
     }
 
-    /// Whether the stream can be removed: both sides have ended and everything is delivered, or the other side never
-    /// learned of the stream.
+    /// Whether the stream can be removed: both sides have ended it and everything has been delivered, or the other side
+    /// has never learned of the stream.
     pub(crate) fn is_over(&self) -> bool {
         let is_unknown = !self.opening.is_empty() && self.own_end.is_some_and(is_hard);
         let is_told = self.their_end.is_some() && self.incoming.bytes.is_empty();
@@ -252,19 +252,19 @@ impl Stream {
         Ok(())
     }
 
-    /// Whether a close frame may follow what the client has received.
+    /// Whether a close frame may follow the data that the client has received so far.
     fn may_close(&self) -> bool {
         self.incoming.is_between && self.kind == Kind::Upgrade
     }
 
-    /// Effect of the other side's end on the local side; returned once, after all bytes were taken.
+    /// Returns how the other side's end affects the local side; returned once, after all bytes have been taken.
     pub(crate) fn take_ending(&mut self) -> Option<Ending> {
         let is_due = self.incoming.bytes.is_empty();
         let ending = if is_due { self.ending.take() } else { None };
         ending.filter(|_| self.takes())
     }
 
-    /// Ends the stream because the link is dead or does not accept its OPEN.
+    /// Ends the stream because the link is dead or has not accepted the OPEN frame.
     pub(crate) fn lose(&mut self, role: Role) {
         self.incoming.bytes = Vec::new();
         let was_sent = self.opening.is_empty();
@@ -285,7 +285,7 @@ fn may_follow(before: Option<How>, how: How) -> bool {
     before.is_none_or(|before| !is_hard(before) && is_hard(how))
 }
 
-/// Whether this end stops transmission in both directions.
+/// Whether this kind of end stops transmission in both directions.
 fn is_hard(how: How) -> bool {
     !matches!(how, How::Fin | How::Finish)
 }
@@ -328,14 +328,15 @@ impl Outgoing {
         }
     }
 
-    /// Maximum end offset of the next frame.
+    /// Returns the maximum end offset of the next frame.
     fn piece_end(&self) -> u64 {
         let piece = self.framed + PAYLOAD_BYTES_MAX as u64;
         let bytes = self.request.unwrap_or(u64::MAX).min(self.pushed());
         bytes.min(piece).min(self.acked + self.window)
     }
 
-    /// Returns the bytes of the next frame, and whether they complete a WebSocket frame. They count as sent.
+    /// Returns the bytes of the next frame, and whether they complete a WebSocket frame. The returned bytes count as
+    /// sent.
     pub(crate) fn piece(&mut self) -> Option<(&[u8], bool)> {
         let (begin, end) = (self.framed, self.piece_end());
         if end <= begin {
@@ -347,7 +348,7 @@ impl Outgoing {
         Some((bytes, end == self.whole))
     }
 
-    /// Drops framed bytes once they are at least half of the buffer.
+    /// Drops framed bytes once they make up at least half of the buffer.
     pub(crate) fn trim(&mut self) {
         let sent = usize::try_from(self.framed - self.base).unwrap_or(0);
         if self.request.is_none() && 2 * sent >= self.bytes.len() {
@@ -359,14 +360,15 @@ impl Outgoing {
         }
     }
 
-    /// Records that the response has begun: bytes after the request may be sent, and retries are no longer possible.
+    /// Records that the response has begun: bytes that follow the request may now be sent, and a retry is no longer
+    /// possible.
     fn answer_begins(&mut self) {
         if self.request.take().is_some() {
             self.trim();
         }
     }
 
-    /// Removes the request and any bytes after it, if its response has not begun.
+    /// Removes the request and any bytes that follow it, if the response has not begun.
     fn take_request(&mut self) -> Option<Vec<u8>> {
         self.request.take()?;
         let pushed = self.pushed();
@@ -374,12 +376,12 @@ impl Outgoing {
         Some(std::mem::take(&mut self.bytes))
     }
 
-    /// Whether all pushed bytes are framed.
+    /// Whether all pushed bytes have been framed.
     fn is_flushed(&self) -> bool {
         self.framed == self.pushed()
     }
 
-    /// Drops all buffered and future bytes.
+    /// Drops all buffered bytes and any pushed later.
     fn end(&mut self) {
         self.base = self.pushed();
         self.framed = self.base;
@@ -387,7 +389,7 @@ impl Outgoing {
         (self.request, self.is_over) = (None, true);
     }
 
-    /// Records that the other side acknowledged all bytes before `offset`. Returns `false` if that is more than was
+    /// Records that the other side has acknowledged all bytes before `offset`. Returns `false` if that is more than was
     /// sent.
     pub(crate) fn confirm(&mut self, offset: u64, window: Option<u32>) -> bool {
         self.acked = self.acked.max(offset.min(self.framed));
@@ -397,7 +399,7 @@ impl Outgoing {
         offset <= self.framed
     }
 
-    /// Number of pushed bytes not yet acknowledged.
+    /// Number of pushed bytes that have not been acknowledged.
     pub(crate) fn unconfirmed(&self) -> u64 {
         self.pushed() - self.acked
     }
@@ -419,12 +421,12 @@ impl Outgoing {
 }
 
 impl Incoming {
-    /// Bytes not yet taken by the local side.
+    /// Returns the bytes not yet taken by the local side.
     pub(crate) fn held(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Buffers bytes. Returns `false` if the other side exceeded its window.
+    /// Buffers bytes. Returns `false` if the other side has exceeded its window.
     pub(crate) fn push(&mut self, bytes: &[u8], whole: bool) -> bool {
         self.bytes.extend_from_slice(bytes);
         let received = self.passed + self.bytes.len() as u64;
@@ -434,7 +436,7 @@ impl Incoming {
         received <= self.told + LINK_WINDOW_BYTES as u64
     }
 
-    /// Consumes the first `bytes` of the local side's buffer.
+    /// Removes the first `bytes` bytes from the local side's buffer.
     pub(crate) fn take(&mut self, bytes: usize) {
         let bytes = bytes.min(self.bytes.len());
         if bytes > 0 {
@@ -447,14 +449,14 @@ impl Incoming {
         }
     }
 
-    /// Records that the session acknowledged all bytes it took. Returns whether an ACK is due because half a window is
-    /// free.
+    /// Records that the session has acknowledged all bytes that it took. Returns whether an ACK is due because half a
+    /// window is free.
     pub(crate) fn confirm_taken(&mut self, window: u32) -> bool {
         (self.written, self.confirmed) = (self.passed, self.passed);
         self.confirmed - self.told >= u64::from(window / 2)
     }
 
-    /// Records that the client's kernel accepted the next `bytes`, as `wire` bytes on the wire.
+    /// Records that the client's kernel has accepted the next `bytes`, which occupy `wire` bytes on the wire.
     pub(crate) fn sent(&mut self, bytes: usize, wire: usize, now: Now) {
         self.written = (self.written + bytes as u64).min(self.passed);
         self.wire += wire as u64;
@@ -470,7 +472,7 @@ impl Incoming {
         self.sends.push_back(send);
     }
 
-    /// Records that the client's machine acknowledged all bytes on the wire except the last `unacknowledged`.
+    /// Records that the client's machine has acknowledged all bytes on the wire except the last `unacknowledged`.
     pub(crate) fn confirm_wire(&mut self, unacknowledged: u64, round_trip_ms: u32) {
         let confirmed = self.wire.saturating_sub(unacknowledged);
         while let Some(send) = take_due(&mut self.sends, |send| send.wire <= confirmed) {
@@ -484,17 +486,17 @@ impl Incoming {
         self.confirmed > self.told
     }
 
-    /// Number of bytes accepted by the kernel but not yet acknowledged by the client's machine.
+    /// Number of bytes accepted by the kernel but not acknowledged by the client's machine.
     pub(crate) fn unconfirmed(&self) -> u64 {
         self.written - self.confirmed
     }
 
-    /// Time when the oldest unacknowledged send was written.
+    /// Time at which the oldest unacknowledged send was written.
     pub(crate) fn oldest(&self) -> Option<Now> {
         self.sends.front().map(|send| send.since)
     }
 
-    /// Offset up to which the local side has acknowledged.
+    /// Offset up to which the local side has acknowledged bytes.
     pub(crate) fn confirmed(&self) -> u64 {
         self.confirmed
     }

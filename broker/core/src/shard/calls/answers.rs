@@ -1,4 +1,4 @@
-//! Answers of other shards, returned as HTTP responses to their callers.
+//! Turns the answers of other shards into HTTP responses to their callers.
 
 use crate::control;
 use crate::id::{CallRef, Identity, SessionKey};
@@ -15,7 +15,7 @@ use crate::shard::state::State;
 use crate::{auth::Caller, check::Check, event::Purpose, journal::Audit, time::Moment};
 use codec::control::{ChannelInfo, MEDIA_STORAGE_REFUSED};
 
-/// Processes an answer, unless it is for an earlier call of the connection.
+/// Processes an answer, unless it belongs to an earlier call on the same connection.
 pub(crate) fn take_answer(shard: &mut State, caller: CallRef, answer: Answer) {
     shard.directory.lists().end(caller);
     if shard.sockets.awaits(caller) {
@@ -23,7 +23,7 @@ pub(crate) fn take_answer(shard: &mut State, caller: CallRef, answer: Answer) {
     }
 }
 
-/// Answers a waiting call, or proceeds with it if the other nodes were queried first.
+/// Answers a waiting call, or continues with it if the answer came from the other nodes.
 pub(crate) fn deliver(shard: &mut State, caller: CallRef, answer: Answer) {
     let (sockets, directory, cx, ..) = shard.parts();
     let key = caller.session;
@@ -47,7 +47,7 @@ pub(crate) fn deliver(shard: &mut State, caller: CallRef, answer: Answer) {
 }
 
 impl Sockets {
-    /// Takes the call that waits for an answer.
+    /// Takes the call that is waiting for an answer.
     fn answered(&mut self, key: SessionKey) -> Option<(PendingCall, Expected)> {
         let http = self.http(key)?;
         let stage = std::mem::replace(&mut http.stage, HttpStage::AwaitHead);
@@ -59,7 +59,7 @@ impl Sockets {
     }
 }
 
-/// Answers a call, with an audit entry for changes, applied or not, and for calls that a policy refuses.
+/// Answers a call and writes an audit entry for changes, applied or not, and for calls denied by a policy.
 pub(crate) fn conclude(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -113,7 +113,7 @@ pub(crate) fn conclude(
     }
 }
 
-/// Writes an audit entry for each change, applied or not, and for each call that a policy refuses.
+/// Writes an audit entry for each change, applied or not, and for each call denied by a policy.
 fn audit(
     sockets: &Sockets,
     cx: &mut Context,
@@ -149,7 +149,7 @@ fn audit(
 }
 
 impl Sockets {
-    /// Audits a change that is still in flight although its caller no longer waits for the answer.
+    /// Audits a change that is still in flight after its caller has stopped waiting for the answer.
     pub(crate) fn note_unanswered(&mut self, cx: &mut Context, key: SessionKey) {
         let Some(http) = self.http(key) else {
             return;
@@ -173,7 +173,8 @@ impl Sockets {
         }
     }
 
-    /// Audit entry of a successful request, with no channel set yet; `None` when the connection is gone.
+    /// Creates the audit entry for a successful request, with the channel still unset; `None` if the connection is
+    /// gone.
     pub(crate) fn audit_of(
         &self,
         key: SessionKey,
@@ -194,7 +195,7 @@ impl Sockets {
         })
     }
 
-    /// The response body; `None` if the answer does not match the query, which never happens.
+    /// Writes the response body. Returns `None` if the answer does not match the query, which never happens.
     fn write_answer(
         &self,
         key: SessionKey,
@@ -267,7 +268,7 @@ impl Sockets {
     }
 }
 
-/// Refuses media storage for an existing channel; the answer for any other channel is unchanged.
+/// Replaces the answer with a refusal of media storage if the channel exists; otherwise returns it unchanged.
 fn refused_where_it_is(wanted: &Expected, answer: Answer) -> Answer {
     if let (Expected::NoMediaStorage, Answer::Record(..)) = (wanted, &answer) {
         return Refusal::invalid(Check::MediaStorageAbsent, MEDIA_STORAGE_REFUSED).into();
@@ -286,5 +287,5 @@ fn info(listed: &ListedChannel) -> ChannelInfo<'_> {
     }
 }
 
-/// Initial capacity of a response body in bytes: enough for everything except channel lists and long lists of tags.
+/// Initial capacity of a response body in bytes, enough for everything except channel lists and long tag lists.
 const ANSWER_BYTES: usize = 512;

@@ -1,4 +1,4 @@
-//! Lists of an account's channels: a page of the catalog, or the merged answer of all nodes.
+//! Lists an account's channels: a page of the catalog, or the merged answers of all nodes.
 
 use crate::id::CallRef;
 pub use crate::shard::calls::letters::{PagePart, PageQuestion};
@@ -6,7 +6,8 @@ use crate::shard::calls::responses::too_busy;
 use crate::shard::context::Context;
 use crate::shard::{Answer, Directory, Sockets};
 
-/// Answers the next queued list, or queries the nodes for it, skipping callers that hung up. False when none is queued.
+/// Answers the next queued list request, or queries the nodes for it, skipping callers that have hung up. Returns
+/// `false` if none is queued.
 pub(crate) fn begin_list(
     sockets: &mut Sockets,
     directory: &mut Directory,

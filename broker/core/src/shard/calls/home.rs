@@ -1,4 +1,4 @@
-//! API calls and Alexa calls, handled by the home of their channel.
+//! API calls and Alexa calls, handled by their channel's home.
 
 use crate::auth::Caller;
 use crate::channel::alexa_calls::{CallKind, Calls, Waiting};
@@ -37,7 +37,7 @@ pub(crate) fn answer(shard: &mut State, caller: CallRef, query: Query) {
     }
 }
 
-/// Whether a query concerns a channel of this shard and its caller is authorized; if not, answers with the refusal.
+/// Whether a query concerns a channel of this shard and its caller is authorized; if not, the query is refused.
 pub(crate) fn allows(
     directory: &mut Directory,
     cx: &mut Context,
@@ -75,7 +75,7 @@ pub(crate) fn allows(
     }
 }
 
-/// Answers an authorized query if its rate limit permits.
+/// Answers an authorized query if it is within its rate limit.
 pub(crate) fn answer_allowed(shard: &mut State, caller: CallRef, query: Query) {
     match shard.directory.over_rate(&mut shard.cx, &query) {
         Some(answer) => shard.cx.todo.answer(caller, answer),
@@ -86,7 +86,7 @@ pub(crate) fn answer_allowed(shard: &mut State, caller: CallRef, query: Query) {
     }
 }
 
-/// Notes a call for the trace of its channel.
+/// Records a call in the trace of its channel.
 fn note_call(shard: &mut State, query: &Query) {
     let State { directory, cx, .. } = shard;
     if let (Some(remote), Some(key)) = (query.remote, directory.channel_of(&query.kind)) {
@@ -113,7 +113,7 @@ fn serves(directory: &Directory, kind: &QueryKind, at: Moment) -> bool {
     }
 }
 
-/// Answers a query that is authorized and within its rate limit.
+/// Answers a query that has been authorized and is within its rate limit.
 pub(crate) fn serve(shard: &mut State, caller: CallRef, query: Query) {
     let (sockets, directory, cx, ..) = shard.parts();
     let (operation, elsewhere) = (query.operation, query.elsewhere);
@@ -169,7 +169,7 @@ pub(crate) fn serve(shard: &mut State, caller: CallRef, query: Query) {
     cx.todo.answer(caller, answer);
 }
 
-/// Refuses new channels where etcd is nearly full.
+/// Returns an error for new channels if etcd is nearly full.
 fn room_in_store(sockets: &Sockets) -> Result<(), Refusal> {
     if sockets.readiness().store_nearly_full() {
         return Err(Refusal::unavailable(Check::RecordsFull, STORE_FULL));
@@ -177,13 +177,13 @@ fn room_in_store(sockets: &Sockets) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Submits a change to the store, whose result becomes the caller's answer.
+/// Submits a change to the store; the result is returned to the caller as the answer.
 fn submit(directory: &mut Directory, cx: &mut Context, begun: BegunChange, caller: CallRef) {
     directory.submit(cx, begun, Some(caller));
 }
 
 impl Directory {
-    /// The channel identified by an ARN, creation time included, unless it is still being created.
+    /// Returns the channel identified by an ARN, including its creation time, unless it is still being created.
     pub(crate) fn find(&self, arn: &ChannelArn) -> Option<ChannelKey> {
         let key = self.key_of(&Identity::of(arn))?;
         let found =
@@ -191,12 +191,12 @@ impl Directory {
         self.channel(key).filter(found).map(|_| key)
     }
 
-    /// The active channel with this ARN, if any.
+    /// Returns the active channel with this ARN, if any.
     pub(crate) fn find_active(&self, arn: &ChannelArn) -> Option<ChannelKey> {
         self.find(arn).filter(|key| self.is_active(*key))
     }
 
-    /// The active channel with this name, if any.
+    /// Returns the active channel with this name, if any.
     fn named_active(&self, identity: &Identity) -> Option<ChannelKey> {
         self.key_of(identity).filter(|key| self.is_active(*key))
     }
@@ -206,7 +206,7 @@ impl Directory {
         channel.is_some_and(|channel| channel.state == Life::Active)
     }
 
-    /// The calling player; `None` for any other caller.
+    /// Returns the player that made the call, or `None` for any other kind of caller.
     fn player(
         &self,
         cx: &mut Context,
@@ -221,7 +221,7 @@ impl Directory {
         Some(Box::new(player))
     }
 
-    /// Counts a call against its channel's rate and its caller's share of it; returns the refusal if either is
+    /// Counts a call against its channel's rate limit and the caller's share of it; returns the refusal if either is
     /// exceeded. Calls to a missing channel are not limited.
     fn over_rate(&mut self, cx: &mut Context, query: &Query) -> Option<Answer> {
         let what = query.metered();
@@ -250,7 +250,7 @@ impl Directory {
         Some(Refusal::limited(check, RATE_EXCEEDED).into())
     }
 
-    /// The channel that a query concerns, if it exists.
+    /// Returns the channel that a query concerns, if it exists.
     pub(crate) fn channel_of(&self, kind: &QueryKind) -> Option<ChannelKey> {
         match kind {
             QueryKind::Look(identity, None)
@@ -286,11 +286,11 @@ impl Directory {
         Answer::Record(Arc::clone(&channel.record), status)
     }
 
-    /// The refusal for a channel that is missing or inactive, identical for all causes. `arn`: the ARN in the request,
-    /// if it used one.
+    /// Returns the error for a missing or inactive channel, which is identical for all causes. `arn`: the ARN in the
+    /// request, if it contained one.
     ///
-    /// SDKs create a channel that is not found, so while the channel may exist on another node the refusal asks for a
-    /// retry.
+    /// SDKs create a channel if it is not found, so while the channel may exist on another node the error asks for a
+    /// retry instead.
     pub(crate) fn not_found(&self, identity: &Identity, arn: Option<&ChannelArn>) -> Refusal {
         if !self.slots().is_none_or(DirectorySlots::knows_absence) {
             return absence_unknown();
@@ -310,7 +310,7 @@ impl Directory {
     }
 }
 
-/// The error for new channels when etcd is nearly full.
+/// Error message for new channels when etcd is nearly full.
 const STORE_FULL: &str =
     "The registry's store is nearly full, so it takes no new channels. Try again later.";
 
@@ -322,7 +322,8 @@ const STORE_FULL: &str =
 
 const OFFER: Kind = Kind::Known(Action::SdpOffer);
 
-/// Sends the current master the pending offers accepted before `before` that it has not received, oldest first.
+/// Sends the current master the pending offers that were accepted before `before` and that it has not yet received,
+/// oldest first.
 pub(crate) fn give_offers(
     sockets: &mut Sockets,
     directory: &mut Directory,
@@ -371,8 +372,8 @@ pub(crate) fn give_offers(
 }
 
 impl Directory {
-    /// Adds a call to its channel. Once the call is certain to fit, it replaces an older one of the same sender, or
-    /// evicts one of an account or channel that exceeds its share.
+    /// Adds a call to its channel. Once the call is certain to be admitted, it replaces an older one from the same
+    /// sender, or evicts one of an account or channel that exceeds its share.
     fn take_offer(&mut self, cx: &mut Context, key: ChannelKey, new: NewCall) {
         let caller = new.caller;
         match self.room_for_offer(key, &new) {
@@ -397,8 +398,8 @@ impl Directory {
         cx.todo.push(Todo::Arm(key));
     }
 
-    /// Whether a call fits, and which call of another sender it evicts. A call that replaces an older one of its sender
-    /// always fits.
+    /// Determines whether a call can be admitted, and which other sender's call it evicts. A call that replaces an
+    /// older one of its sender is always admitted.
     fn room_for_offer(&self, key: ChannelKey, new: &NewCall) -> Result<Option<Call>, Answer> {
         let (sender, kind) = (&*new.sender, CallKind::of(&new.player));
         if !self.has_call_place(new.caller) {
@@ -421,7 +422,7 @@ impl Directory {
         }
     }
 
-    /// Handles the delivery of this channel's offers, whose last bytes were sent to `master`.
+    /// Handles the delivery of this channel's offers to `master`, once their last bytes were sent.
     pub(crate) fn offers_delivered(
         &mut self,
         cx: &mut Context,
@@ -435,8 +436,8 @@ impl Directory {
         }
     }
 
-    /// Takes back an undelivered offer from the outbox of `master`. If its call still waits, the offer goes to the next
-    /// master.
+    /// Takes back an undelivered offer from the outbox of `master`. If its call is still pending, the offer goes to the
+    /// next master.
     pub(crate) fn offer_came_back(
         &mut self,
         cx: &mut Context,
@@ -471,8 +472,8 @@ const SHARD_FULL: &str =
 // ends with that, whatever ends it.
 
 impl Directory {
-    /// Ends the pending call of `sender`: with the answer, or without one because a newer call of the same sender
-    /// replaces it. False when none is pending.
+    /// Ends the pending call of `sender`: with the answer, or without one if a newer call from the same sender replaces
+    /// it. Returns `false` if none is pending.
     pub(crate) fn end_call(
         &mut self,
         cx: &mut Context,
@@ -493,8 +494,8 @@ impl Directory {
         true
     }
 
-    /// Adds an answer or a candidate to a player's call, which may complete it. Returns whether it was accepted; `None`
-    /// when no player with this id waits.
+    /// Adds an answer or a candidate to a player's call, which may complete it. Returns whether it was accepted, or
+    /// `None` if no player with this id is waiting.
     pub(crate) fn gather_for(&mut self, cx: &mut Context, message: &ForPlayer<'_>) -> Option<bool> {
         let (kept, ends) = self.gather(message, cx.at.now)?;
         let answer = match ends {
@@ -516,7 +517,7 @@ impl Directory {
         Some(kept)
     }
 
-    /// Answers expired calls with an empty answer.
+    /// Sends an empty answer to calls that have expired.
     pub(crate) fn expire_calls(&mut self, cx: &mut Context, key: ChannelKey) {
         while let Some(call) = self.take_call(key, |calls| calls.take_expired(cx.at.now)) {
             close_call(cx, &call, Outcome::Expired);
@@ -524,7 +525,7 @@ impl Directory {
         }
     }
 
-    /// Withdraws the call of a caller on this shard that hung up.
+    /// Withdraws the call of a caller on this shard that has hung up.
     pub(crate) fn withdraw_local(
         &mut self,
         cx: &mut Context,
@@ -536,7 +537,7 @@ impl Directory {
         }
     }
 
-    /// Withdraws the call of a caller on another shard that hung up, unless its answer is in flight.
+    /// Withdraws the call of a caller on another shard that has hung up, unless its answer is in flight.
     pub(crate) fn withdraw_offer(&mut self, cx: &mut Context, caller: CallRef) {
         let call = self.call_of(caller);
         if let Some((key, _)) = call
@@ -562,7 +563,7 @@ impl Directory {
         Some(call)
     }
 
-    /// Refuses every call of a channel that is deleted, or because the process is shutting down.
+    /// Refuses all calls of a channel, because it is being deleted or the process is shutting down.
     pub(crate) fn fail_calls(&mut self, cx: &mut Context, key: ChannelKey, refusal: &Refusal) {
         while let Some(call) = self.take_call(key, Calls::take_any) {
             close_call(cx, &call, Outcome::Withdrawn);
@@ -570,8 +571,8 @@ impl Directory {
         }
     }
 
-    /// Evicts a call to admit one of an account with fewer calls, or one of the same account on a channel with fewer
-    /// calls.
+    /// Evicts a call to admit one from an account with fewer calls, or one from the same account on a channel with
+    /// fewer calls.
     fn end_for_another(&mut self, cx: &mut Context, (key, order): Call) {
         if let Some(call) = self.take_call(key, |calls| calls.take_of_order(order)) {
             cx.telemetry.count_call_over();
@@ -597,8 +598,8 @@ impl Directory {
     }
 }
 
-/// Counts the end of a call: as `outcome` if its offer was never in an outbox; otherwise it is counted when the offer's
-/// delivery ends.
+/// Counts the end of a call with `outcome` if its offer was never in an outbox; otherwise it is counted when the
+/// offer's delivery ends.
 fn close_call(cx: &mut Context, call: &Waiting, outcome: Outcome) {
     cx.telemetry.count_call_over();
     if call.never_left() {
@@ -606,7 +607,7 @@ fn close_call(cx: &mut Context, call: &Waiting, outcome: Outcome) {
     }
 }
 
-/// Answers the caller of a pending call: a player with its session, or with the reason why there is none.
+/// Answers the caller of a pending call. A player receives its session or an error.
 fn answer_offer(cx: &mut Context, key: ChannelKey, call: Waiting, answer: Answer) {
     let was_given = call.given.is_some() || call.delivered;
     let answer = match (call.player.map(|player| player.end()), answer) {
@@ -632,7 +633,7 @@ fn answer_offer(cx: &mut Context, key: ChannelKey, call: Waiting, answer: Answer
         .push(Todo::OfferAnswer(call.caller, Box::new(answer)));
 }
 
-/// The refusal for a player that no camera answered in time.
+/// Returns the error for a player that no camera answered in time.
 fn not_answered(was_given: bool) -> Refusal {
     let (check, status, message) = if was_given {
         (Check::WhepSilent, 504, "The camera did not answer in time.")
@@ -642,7 +643,7 @@ fn not_answered(was_given: bool) -> Refusal {
     Refusal::new(check, ErrorCode::Fixed(status, NO_ANSWER), message)
 }
 
-/// The refusal for a player whose camera sent an unusable answer.
+/// Returns the error for a player whose camera sent an unusable answer.
 fn unusable(fault: Fault) -> Refusal {
     let message = match fault {
         Fault::NoMedia => "The camera answered without media: it takes no codec of the offer.",
@@ -655,7 +656,7 @@ fn unusable(fault: Fault) -> Refusal {
     )
 }
 
-/// Error type for a player that gets no answer.
+/// Error type for a player whose call is not answered.
 const NO_ANSWER: &str = "NoAnswerException";
 
 const OFFER_TOO_LONG: &str = "The offer is longer than the camera can take.";

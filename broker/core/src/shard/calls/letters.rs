@@ -1,5 +1,5 @@
-//! Messages between shards: connections that move to their channel's shard, queries about channels, and their answers,
-//! including lists over all nodes.
+//! Messages between shards: connections that move to their channel's shard, queries about channels, and the answers,
+//! including lists across all nodes.
 
 use crate::auth::provider::Keyring;
 use crate::auth::{Caller, Credentials};
@@ -25,38 +25,39 @@ use std::sync::Arc;
 /// A message to a shard.
 #[derive(Debug)]
 pub enum Letter {
-    /// A query from a call to the home of its channel.
+    /// A query sent by a call to its channel's home.
     Query(CallRef, Box<Query>),
-    /// The answer to a query, and the shard that sent it. Each query gets exactly one, even if its caller is gone.
+    /// The answer to a query, and the shard that sent it. Each query gets exactly one answer, even if its caller is
+    /// gone.
     Answer(ShardId, CallRef, Box<Answer>),
-    /// Sent in place of a [`Letter::Answer`] when the query was an Alexa call, which is now pending: its answer follows
+    /// Sent in place of a [`Letter::Answer`] if the query was an Alexa call, which is now pending: its answer follows
     /// in a separate message, which must be acknowledged with [`Letter::CallOver`].
     CallTaken(ShardId, CallRef),
-    /// The caller of a pending Alexa call hung up: the call ends if it still waits. At most one for each
+    /// The caller of a pending Alexa call hung up; ends the call if it is still waiting. Sent at most once for each
     /// [`Letter::CallTaken`].
     CallWithdrawn(CallRef),
-    /// The final answer to a pending Alexa call, and the shard that sent it. Exactly one for each
-    /// [`Letter::CallTaken`], even if its caller is gone.
+    /// The final answer to a pending Alexa call, and the shard that sent it. Sent exactly once for each
+    /// [`Letter::CallTaken`], even if the caller is gone.
     CallAnswer(ShardId, CallRef, Box<Answer>),
-    /// Acknowledges a final answer. Exactly one for each [`Letter::CallAnswer`].
+    /// Acknowledges a final answer. Sent exactly once for each [`Letter::CallAnswer`].
     CallOver(CallRef),
-    /// Result of committing a change of a channel to the store.
+    /// Result of committing a channel's change to the store.
     Committed(ChannelKey, Result<(), StoreError>),
-    /// Slot orders, or merged answers of all nodes, are available: see [`crate::shard::SlotOrders`]. At most one is in
-    /// flight to each shard.
+    /// Signals that slot orders or merged answers of all nodes are available: see [`crate::shard::SlotOrders`]. At most
+    /// one is in flight to each shard.
     Slots,
     /// Replaces the principals.
     Credentials(Arc<Credentials>),
     /// Replaces the keys of the OpenID providers.
     Keyring(Arc<Keyring>),
-    /// Replaces the settings: [`Settings::updated`].
+    /// Replaces the settings; see [`Settings::updated`].
     Settings(Arc<Settings>),
     /// Shuts the process down within this many milliseconds.
     Drain(u64),
 }
 
 impl Letter {
-    /// Whether a full mailbox may refuse the message. All other messages have reserved capacity.
+    /// Whether a full mailbox may refuse the message. Capacity is reserved for all other messages.
     #[must_use]
     pub fn is_refusable(&self) -> bool {
         match self {
@@ -69,30 +70,30 @@ impl Letter {
     }
 }
 
-/// A query from one shard to another, with the operation that it serves.
+/// A query from one shard to another, and the operation it belongs to.
 #[derive(Debug)]
 pub struct Query {
-    /// The caller's operation: its rate is counted on the channel's home.
+    /// The caller's operation, counted against its rate limit on the channel's home.
     pub operation: Operation,
     /// Holdings of the caller's account on other nodes, if these were queried.
     pub elsewhere: Holding,
-    /// The caller; `None` if no channel's rate is counted. A caller that names the channel without its ARN is
-    /// authorized on the channel's home.
+    /// The caller; `None` if the query does not count against a channel's rate. A caller that names the channel without
+    /// its ARN is authorized on the channel's home.
     pub caller: Option<Caller>,
-    /// The client id of the call, for policies evaluated on the channel's home.
+    /// The client id in the call, for policies evaluated on the channel's home.
     pub client_id: Option<Box<str>>,
-    /// When a player's request was read; `None` for an API call.
+    /// When a player's request was received; `None` for an API call.
     pub posted: Option<Now>,
-    /// Role and client program of a request for the channel's endpoint.
+    /// Role and client program in a request for the channel's endpoint.
     pub endpoint: Option<(Role, Program)>,
-    /// Address of the caller, for the notes of its channel.
+    /// Address of the caller, recorded in the channel's notes.
     pub remote: Option<IpAddr>,
     /// The query itself.
     pub kind: QueryKind,
 }
 
 impl Query {
-    /// A query without a caller.
+    /// Creates a query without a caller.
     pub(crate) fn of_server(operation: Operation, kind: QueryKind) -> Self {
         Self {
             operation,
@@ -106,7 +107,7 @@ impl Query {
         }
     }
 
-    /// The rights that the caller needs.
+    /// Returns the rights that the caller needs.
     pub(crate) fn rights(&self) -> impl Iterator<Item = Right> + use<> {
         let calls = !matches!(self.kind, QueryKind::Offer { arn: None, .. });
         let call = Right {
@@ -117,7 +118,7 @@ impl Query {
         both.into_iter().flatten()
     }
 
-    /// The event counted for the query's channel.
+    /// Returns the event to count for the query's channel.
     pub(crate) fn metered(&self) -> Metered {
         match (self.posted, &self.kind) {
             (Some(_), QueryKind::Offer { .. }) => Metered::ConnectAsViewer,
@@ -126,7 +127,7 @@ impl Query {
     }
 }
 
-/// A required right, and the error for callers that lack it.
+/// A required right, and the error returned to callers that lack it.
 #[derive(Clone, Copy)]
 pub(crate) struct Right {
     pub(crate) action: Action,
@@ -139,21 +140,20 @@ const CONNECT: Right = Right {
     denied: ErrorKind::AccessDenied,
 };
 
-/// A query from a call to a channel's home.
+/// The kinds of queries that a call sends to a channel's home.
 #[derive(Debug)]
 pub enum QueryKind {
-    /// Looks up a record by identity alone, or by an ARN that must be the current one.
+    /// Looks up a record by identity alone, or by ARN, which must be the current one.
     Look(Identity, Option<ChannelArn>),
     /// Creates a channel.
     Create(Identity, CreateSignalingChannel),
     /// Changes a channel.
     Change(ChannelArn, Alteration),
-    /// Sends an offer of Alexa or a player to the master. The answer may take as long as the channel's message
-    /// lifetime.
+    /// Sends an offer from Alexa or a player to the master. The answer may take up to the channel's message lifetime.
     Offer {
         /// The channel.
         identity: Identity,
-        /// ARN of the channel, if the call contains it.
+        /// ARN of the channel, if included in the call.
         arn: Option<ChannelArn>,
         /// Client id of the sender.
         sender: Box<str>,
@@ -163,37 +163,37 @@ pub enum QueryKind {
 }
 
 impl QueryKind {
-    /// Whether the query is answered only once a change is durable.
+    /// Whether the query is answered only after a change is durable.
     pub(crate) fn waits_for_the_store(&self) -> bool {
         matches!(self, Self::Create(..) | Self::Change(..))
     }
 }
 
-/// A change of an existing channel.
+/// A change to an existing channel.
 #[derive(Debug)]
 pub enum Alteration {
-    /// Sets the message lifetime in seconds, if the version is the current one.
+    /// Sets the message lifetime in seconds, if the given version is current.
     Update(Box<str>, u32),
     /// Sets tags.
     Tag(Vec<Tag>),
     /// Removes the tags with these keys.
     Untag(Vec<Box<str>>),
-    /// Deletes the channel, if the version is the current one or absent.
+    /// Deletes the channel, if the given version is current or absent.
     Delete(Option<Box<str>>),
 }
 
-/// Answer of a channel's home to a query.
+/// A channel home's answer to a query.
 #[derive(Debug)]
 pub enum Answer {
     /// The record and the channel's status.
     Record(Arc<Record>, ChannelStatus),
-    /// Records sorted by name, and whether more follow.
+    /// Records sorted by name, and whether there are more.
     Page(Vec<ListedChannel>, bool),
     /// Success without a result.
     Done,
-    /// Number and size of an account's channels on other nodes.
+    /// Number and total size of an account's channels on other nodes.
     Holding(Holding),
-    /// The master's answer; `None` when it did not arrive in time.
+    /// The master's answer, or `None` if it did not arrive in time.
     Answer(Option<Box<str>>),
     /// The master's answer to a player.
     Played(Box<Played>),
@@ -201,7 +201,7 @@ pub enum Answer {
     Refusal(Refusal),
 }
 
-/// Queued changes of one channel that wait for the one in progress, in order.
+/// Queued changes to a channel, waiting in order for the one in progress.
 pub(crate) type WaitingQueries = VecDeque<(CallRef, Box<Query>)>;
 
 impl From<Refusal> for Answer {
@@ -215,14 +215,14 @@ impl From<Refusal> for Answer {
 pub struct Parcel {
     /// The connection's peer.
     pub(crate) peer: Peer,
-    /// Client behind a proxy, as reported by the proxy.
+    /// Client behind a proxy, as reported by that proxy.
     pub(crate) forwarded: Option<Box<Forwarded>>,
     /// The request as received.
     pub load: ParcelLoad,
 }
 
 impl Parcel {
-    /// The client: the one that the proxy reports, otherwise the peer.
+    /// Returns the client: the one reported by the proxy, otherwise the peer.
     pub(crate) fn client(&self) -> Peer {
         let says = self.forwarded.as_deref();
         let client = says.map(|it| (it.client, it.tls.unwrap_or(self.peer.tls)));
@@ -242,12 +242,12 @@ pub enum ParcelLoad {
     Upgrade {
         /// The parameters parsed from the request head.
         admission: Admission,
-        /// Bytes received after the head: the first frames.
+        /// Bytes received after the request head: the first frames.
         unread: Vec<u8>,
     },
-    /// A request that another node answers.
+    /// A request to be answered by another node.
     Onward(Onward),
-    /// A request for an admin page: the request as received, and the bytes after it.
+    /// A request for an admin page: the raw request and any bytes received after it.
     Admin(Vec<u8>),
 }
 
@@ -257,7 +257,7 @@ pub enum ParcelLoad {
 // The channels of a slot are listed by a node that serves it. While a slot goes from one node to another, neither may
 // say so, or both: then its channels are in two parts, and listed once.
 
-/// Selects channels of one account, sorted by name.
+/// Selects the channels of one account for a page, sorted by name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PageQuestion {
     /// `region:account:` and the name prefix.
@@ -268,20 +268,21 @@ pub struct PageQuestion {
     pub limit: usize,
 }
 
-/// Part of a page.
+/// Part of a page, contributed by one node.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct PagePart {
     /// The channels, sorted by name.
     #[serde(deserialize_with = "at_most::<_, _, _, LIST_PAGE_MAX>")]
     pub records: Vec<ListedChannel>,
-    /// The name up to which the part is complete; `None` if there are no further channels.
+    /// The name up to which this part is complete, or `None` if there are no further channels.
     pub complete_to: Option<Box<str>>,
-    /// The slots that the part covers.
+    /// The slots covered by this part.
     pub slots: SlotSet,
 }
 
 impl PagePart {
-    /// This node's part, from its catalog: of the slots that it served both before and after reading it.
+    /// Creates this node's part from its catalog, covering the slots that it served both before and after reading the
+    /// catalog.
     #[must_use]
     pub fn of_node(
         map: &SlotMap,
@@ -306,7 +307,7 @@ impl PagePart {
         }
     }
 
-    /// Merges the parts of all nodes into the page.
+    /// Merges the parts of all nodes into one page.
     #[must_use]
     pub fn of_nodes(parts: Vec<Self>, limit: usize) -> Self {
         let mut slots = SlotSet::default();

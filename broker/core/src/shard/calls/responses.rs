@@ -1,4 +1,4 @@
-//! Writes, counts and logs responses, and defines the refusals that several steps return.
+//! Writes, counts and logs responses, and defines the errors that several steps return.
 
 use crate::event::{Purpose, Requested};
 use crate::id::{Account, SessionKey};
@@ -14,7 +14,7 @@ use codec::http::{ErrorHead, Meta, respond as write_response};
 use codec::proxy::Unclear;
 use std::borrow::Cow;
 
-/// A response that is not a refusal.
+/// A response other than a refusal.
 pub(crate) struct Response<'a> {
     pub(crate) purpose: Purpose,
     pub(crate) status: u16,
@@ -22,14 +22,14 @@ pub(crate) struct Response<'a> {
     pub(crate) body: &'a [u8],
     /// Whether the connection closes after the response.
     pub(crate) close: bool,
-    /// Request id, if the body or an audit entry contains it.
+    /// Request id, if the body or an audit entry needs it.
     pub(crate) id: Option<&'a str>,
-    /// Additional header lines, each with its line end.
+    /// Additional header lines, each with its line ending.
     pub(crate) fields: &'a str,
 }
 
 impl<'a> Response<'a> {
-    /// A response with a JSON body.
+    /// Creates a response with a JSON body.
     pub(crate) fn json(purpose: Purpose, body: &'a [u8], close: bool) -> Self {
         Self {
             purpose,
@@ -56,8 +56,8 @@ pub(crate) fn respond(
     sockets.next_request(key, close, cx.at);
 }
 
-/// Refuses a request: sends the error in the format of its purpose, counts it and logs it. Then the next request
-/// begins, or the connection closes.
+/// Refuses a request: sends the error in the request's format, counts it and logs it. The connection then closes or
+/// continues with the next request.
 pub(crate) fn refuse(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -110,7 +110,7 @@ pub(crate) fn refuse(
     sockets.next_request(key, close, cx.at);
 }
 
-/// Sends a response and counts it; returns whether the connection closes after it.
+/// Sends a response and counts it; returns whether the connection closes afterwards.
 fn send(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -154,8 +154,8 @@ fn send(
     close
 }
 
-/// Counts a refusal, and logs it under the request id of its response. If the request was served nevertheless, the
-/// refusal is only a notice, listed with the other refusals.
+/// Counts a refusal and logs it under the request id of its response. If the request was served anyway, it is logged as
+/// a notice among the other refusals.
 pub(crate) fn note(
     sockets: &Sockets,
     cx: &mut Context,
@@ -214,8 +214,8 @@ pub(crate) fn note(
 }
 
 impl Sockets {
-    /// Proceeds to the next request after a response is queued, if the connection stays open. EOF is handled once all
-    /// received requests are answered.
+    /// Continues with the next request after a response has been queued, if the connection stays open. EOF is handled
+    /// once all received requests have been answered.
     pub(crate) fn next_request(&mut self, key: SessionKey, close: bool, at: Moment) {
         let timeouts = &self.settings().timeouts;
         let from = self.waits_from(at);
@@ -232,17 +232,17 @@ impl Sockets {
     }
 }
 
-/// Seconds after which a client should retry, by refusal.
+/// Number of seconds after which a client should retry, by type of refusal.
 const RETRIES: [(Check, u32); 2] = [
     (Check::AbsenceUnknown, ABSENCE_RETRY_S),
     (Check::WhepNoMaster, WHEP_RETRY_S),
 ];
 
-/// Header lines of every response to a player.
+/// Header lines included in every response to a player.
 pub(crate) const PLAYER_FIELDS: &str =
     "Access-Control-Expose-Headers: Location,Link,Retry-After\r\n";
 
-/// Header lines of the response to an unsupported method.
+/// Header lines of the response to an unsupported method from a player.
 const PLAYER_METHODS: &str = "Access-Control-Expose-Headers: Location,Link,Retry-After\r\n\
                               Allow: OPTIONS, POST, GET, HEAD, DELETE\r\n";
 
@@ -252,12 +252,12 @@ pub(crate) const PLAYER_OPTIONS: &str = "Access-Control-Expose-Headers: Location
 
 // Refusals that more than one step gives, in the same words.
 
-/// The error when a mailbox or a table of calls is full.
+/// Returns the error for a full mailbox or call table.
 pub(crate) fn too_busy() -> Refusal {
     Refusal::unavailable(Check::MailboxFull, "The server is busy. Try again.")
 }
 
-/// The error for a change when the log has no capacity for its audit entry.
+/// Returns the error for a change that cannot be audited because the log has no capacity.
 pub(crate) fn unauditable() -> Refusal {
     Refusal::unavailable(Check::AuditFull, UNAUDITABLE)
 }
@@ -266,47 +266,47 @@ pub(crate) fn unauditable() -> Refusal {
 pub(crate) const UNAUDITABLE: &str = "The server's log takes no audit entries at the moment, so nothing is \
                                                 changed. Try again later.";
 
-/// The refusal for a missing channel, with the service's message.
+/// Returns the error for a missing channel, with the service's message.
 pub(crate) fn absent(check: Check) -> Refusal {
     let message = "The requested channel is not found or not active.";
     Refusal::new(check, ErrorKind::ResourceNotFound, message)
 }
 
-/// The refusal for a channel that is not here but may exist on another node.
+/// Returns the error for a channel that is not on this node but may exist on another.
 pub(crate) fn absence_unknown() -> Refusal {
     let message = "This server does not have the channel, and cannot tell at the moment whether another server has it. \
                    Try again later.";
     Refusal::unavailable(Check::AbsenceUnknown, message)
 }
 
-/// The error for callers that exceed their rate.
+/// Error message for callers that exceed their rate limit.
 pub(crate) const RATE_EXCEEDED: &str = "Rate exceeded.";
 
-/// The error while the process is shutting down.
+/// Returns the error for requests received while the process is shutting down.
 pub(crate) fn shutting_down() -> Refusal {
     Refusal::unavailable(Check::Draining, "The server is shutting down.")
 }
 
-/// The error for an internal inconsistency.
+/// Returns the error for an internal inconsistency.
 pub(crate) fn internal_failure() -> Refusal {
     let kind = ErrorKind::InternalFailure;
     Refusal::new(Check::InternalFailure, kind, "Internal failure.")
 }
 
-/// The refusal for a channel that no node serves.
+/// Returns the error for a channel that no node serves.
 pub(crate) fn nobody() -> Refusal {
     let message = "No server has this channel at the moment. Try again.";
     Refusal::unavailable(Check::OwnerNone, message)
 }
 
-/// The refusal of a connection at the connection limit, when no other can be evicted for it.
+/// Returns the error for a connection that exceeds the connection limit when no other can be evicted.
 pub(crate) fn no_place() -> Refusal {
     let message = "The server has as many connections as it may have, and this caller has its share of them: close \
                    some, or try again later.";
     Refusal::unavailable(Check::ConnectionsFull, message)
 }
 
-/// The refusal of a connection that the service has no capacity for.
+/// Returns the error for a connection that the service has no capacity for.
 pub(crate) fn no_room() -> Refusal {
     let message = "The service has no room for another connection.";
     Refusal::unavailable(Check::ConnectionsFull, message)

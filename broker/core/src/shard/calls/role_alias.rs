@@ -1,12 +1,12 @@
-//! Devices that request keys with their certificate: `GET /role-aliases/ALIAS/credentials`. See codec/PROTOCOL.md,
-//! THINGS.
+//! Serves devices that request keys with their certificate: `GET /role-aliases/ALIAS/credentials`. See
+//! codec/PROTOCOL.md, THINGS.
 //!
-//! These requests are served only on connections to the host names of the credentials provider, which serve nothing
-//! else. The order of checks is part of the contract: certificate, thing, IoT policy, alias, role, duration. Clients
-//! learn which check failed; operators also learn why.
+//! Such requests are served only on connections to the credentials provider's host names, which serve nothing else. The
+//! order of checks is part of the contract: certificate, thing, IoT policy, alias, role, duration. The response tells
+//! clients which check failed; the log also tells operators why.
 //!
 //! Source: AWS IoT Core Developer Guide, "Authorizing direct calls to AWS services using AWS IoT Core credential
-//! provider"; the messages are those of the service.
+//! provider"; the error messages are identical to the service's.
 
 use crate::auth::{
     Assumption, Caller, GrantHolder, Identified, Origin, RoleGrant, SignIn, Temporary,
@@ -25,14 +25,14 @@ use codec::sts::{AssumeRole, DURATION_S_DEFAULT, ErrorKind, RoleArn};
 use codec::{calendar::rfc3339, http::Head, policy::Decision};
 use std::fmt::Write;
 
-/// A device's request for keys, parsed from its head.
+/// A device's request for keys, parsed from the request head.
 struct AliasRequest<'a> {
     /// The role alias.
     alias: &'a str,
-    /// Name of the thing in the request.
+    /// Thing name in the request.
     thing: Option<&'a str>,
     region: &'a str,
-    /// Account assumed for unknown aliases, and for all aliases when signatures are not checked.
+    /// Account used for unknown aliases, and for all aliases if signatures are not checked.
     account: &'a str,
     origin: Origin,
 }
@@ -44,7 +44,7 @@ struct DeviceKeys {
     caller: Caller,
     /// Role and session, as logged.
     session: Box<str>,
-    /// Whether the device signs in more often than one with a correct clock would.
+    /// Whether the device requests keys more often than one with a correct clock would.
     exceeds: bool,
 }
 
@@ -52,7 +52,7 @@ struct DeviceKeys {
 pub(crate) struct DeviceRequest<'a> {
     /// Connection that the request arrived on.
     pub(crate) key: SessionKey,
-    /// Certificate presented in the connection's TLS handshake.
+    /// Certificate presented in the TLS handshake.
     pub(crate) shown: &'a Shown,
     pub(crate) head: &'a Head<'a>,
     /// Whether the connection closes after the response.
@@ -103,7 +103,7 @@ pub(crate) fn answer(
     }
 }
 
-/// Role of the requested alias, as evidence for a refusal.
+/// Returns the role of the requested alias, as evidence for a refusal.
 fn role_of(gate: &Gate, head: &Head<'_>) -> Option<RoleArn> {
     let alias = gate.credentials()?.alias(alias_of(head)?)?;
     RoleArn::parse(&format!(
@@ -112,13 +112,13 @@ fn role_of(gate: &Gate, head: &Head<'_>) -> Option<RoleArn> {
     ))
 }
 
-/// Whether a request is for keys, by its method and path.
+/// Whether a request's method and path make it a request for keys.
 pub(crate) fn is_asked(head: &Head<'_>) -> bool {
     alias_of(head).is_some()
 }
 
 /// Whether client certificates are requested on some connections: with `[things]`, or on a server without signature
-/// checks, which has a development authority.
+/// checks, which has a development CA.
 pub(crate) fn is_open(sockets: &Sockets, gate: &Gate) -> bool {
     match gate.credentials() {
         Some(credentials) => credentials.things().is_some(),
@@ -126,8 +126,8 @@ pub(crate) fn is_open(sockets: &Sockets, gate: &Gate) -> bool {
     }
 }
 
-/// Refuses a request on a connection where no certificate was requested, with the error for a missing certificate: a
-/// 404 would suggest a missing alias.
+/// Refuses a request on a connection where no certificate was requested, with the error for a missing certificate,
+/// since a 404 would suggest a missing alias.
 pub(crate) fn refuse_stranger(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -151,7 +151,7 @@ pub(crate) fn refuse_stranger(
     refuse(sockets, cx, &device, None, None, &refusal);
 }
 
-/// The role alias in the path of a request for keys.
+/// Extracts the role alias from the path of a request for keys.
 fn alias_of<'a>(head: &Head<'a>) -> Option<&'a str> {
     let path = head.path().strip_prefix("/role-aliases/");
     let alias = path.and_then(|rest| rest.strip_suffix("/credentials"));
@@ -159,7 +159,7 @@ fn alias_of<'a>(head: &Head<'a>) -> Option<&'a str> {
     alias.filter(|alias| !alias.contains('/'))
 }
 
-/// The role alias of a request.
+/// Returns the role alias named in a request.
 fn request<'a>(head: &'a Head<'_>, shown: &Shown) -> Result<&'a str, Refusal> {
     let host = head.host().unwrap_or_default();
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
@@ -177,7 +177,7 @@ fn request<'a>(head: &'a Head<'_>, shown: &Shown) -> Result<&'a str, Refusal> {
     })
 }
 
-/// Issues keys to a device. `caller` is set once the device is identified, even if it is refused later.
+/// Issues keys to a device. `caller` is set once the device is identified, even if the request is refused later.
 fn give(
     cx: &mut Context,
     gate: &mut Gate,
@@ -242,7 +242,7 @@ fn give(
     Ok(DeviceKeys { exceeds, ..given })
 }
 
-/// Issues keys without signature checks: any role, to any device with a certificate of a trusted authority.
+/// Issues keys without checking signatures: any role, to any device with a certificate from a trusted CA.
 fn give_to_anybody(
     gate: &mut Gate,
     asked: &AliasRequest<'_>,
@@ -273,7 +273,7 @@ fn give_to_anybody(
     issue(gate, caller, assumption, certificate, asked.origin.asked_s)
 }
 
-/// The refusal of a certificate or a thing name.
+/// Returns the error for a rejected certificate or thing name.
 fn of_identity(refusal: ThingRefusal<'_>) -> Refusal {
     let why = refusal.to_string();
     if refusal.is_about_name() {
@@ -297,7 +297,7 @@ fn identity(
     }
 }
 
-/// Identity of a certificate under the requested thing name, without any other attributes.
+/// Creates the identity of a certificate under the requested thing name, with no other attributes.
 fn bare_identity(certificate: &ShownCertificate, asked: &AliasRequest<'_>) -> ThingIdentity {
     ThingIdentity {
         certificate: certificate.fingerprint,
@@ -310,7 +310,7 @@ fn bare_identity(certificate: &ShownCertificate, asked: &AliasRequest<'_>) -> Th
     }
 }
 
-/// The request for a role session of a device, named after the certificate id.
+/// Creates a device's request for a role session, named after the certificate id.
 fn role_request(
     account: &str,
     role: &str,
@@ -325,7 +325,7 @@ fn role_request(
     })
 }
 
-/// Refusal by the role, with the credentials provider's message.
+/// Converts a refusal by the role into the credentials provider's error.
 fn of_role(refusal: Refusal) -> Refusal {
     let why = refusal.reason().unwrap_or_default();
     if refusal.error == ErrorKind::ValidationError.into() {
@@ -358,7 +358,7 @@ fn issue(
     })
 }
 
-/// Responds with keys, and writes an audit entry.
+/// Responds with the keys and writes an audit entry.
 fn grant(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -397,7 +397,7 @@ fn grant(
     responses::respond(sockets, cx, key, &answer);
 }
 
-/// Logs a notice about a device that requests keys long before the previous ones expire.
+/// Logs a notice about a device that requests keys long before its previous ones expire.
 fn notice_clock(
     sockets: &Sockets,
     cx: &mut Context,
@@ -424,7 +424,7 @@ fn notice_clock(
     responses::note(sockets, cx, key, &evidence, &noticed);
 }
 
-/// Body of the response. Its values need no escaping: base64 and digits.
+/// Writes the response body. The values are base64 or digits and need no escaping.
 fn body(given: &DeviceKeys) -> String {
     let Temporary {
         access_key_id,
@@ -445,7 +445,7 @@ fn body(given: &DeviceKeys) -> String {
     body
 }
 
-/// Usual length of a response, in bytes.
+/// Typical length of a response in bytes.
 const BODY_BYTES: usize = 1536;
 
 // Refusals of the credentials provider: texts for clients, reasons for operators.
@@ -453,7 +453,7 @@ const BODY_BYTES: usize = 1536;
 /// Status, error type and message.
 type DeviceError = (u16, &'static str, &'static str);
 
-/// Refusal with a reason for operators.
+/// Creates a refusal with a reason for operators.
 fn refused(
     (status, error_type, message): DeviceError,
     check: Check,
@@ -463,7 +463,8 @@ fn refused(
     Refusal::new(check, error, message).by_policy(Some(why.into()))
 }
 
-/// Refuses a request, with the known facts about the device as evidence. `role`: the alias's role, if the alias exists.
+/// Refuses a request, logging what is known about the device as evidence. `role`: the alias's role, if the alias
+/// exists.
 fn refuse(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -509,16 +510,16 @@ fn refuse(
 /// The certificate is invalid.
 const CERTIFICATE: DeviceError = (403, FORBIDDEN, "Certificate is invalid on this endpoint");
 
-/// The certificate does not belong to the thing.
+/// The certificate does not belong to the named thing.
 const THING_NAME: DeviceError = (403, FORBIDDEN, "Invalid thing name passed");
 
-/// No IoT policy allows use of the alias.
+/// No IoT policy allows the device to use the alias.
 const DENIED: DeviceError = (403, FORBIDDEN, "Access Denied");
 
 /// The alias does not exist.
 const NO_ALIAS: DeviceError = (404, NOT_FOUND, "Role alias does not exist");
 
-/// The role does not exist, or its trust policy refuses.
+/// The role does not exist, or its trust policy denies the request.
 const ROLE: DeviceError = (
     400,
     INVALID,
@@ -532,14 +533,14 @@ const DURATION: DeviceError = (
     "The requested CredentialDurationSeconds exceeds the MaxSessionDuration set for the role",
 );
 
-/// The request's host differs from the connection's server name.
+/// The request's host differs from the server name of the TLS connection.
 const MISDIRECTED: DeviceError = (
     421,
     INVALID,
     "The Host header does not match the server name",
 );
 
-/// The request is not one for keys.
+/// The request is not a request for keys.
 const NO_SUCH_PATH: DeviceError = (
     404,
     NOT_FOUND,

@@ -1,6 +1,6 @@
 //! Temporary credentials: the supported part of STS. See codec/PROTOCOL.md, STS.
 //!
-//! Nothing is stored: the grant is sealed in the session token, and every holder of the key can verify it.
+//! Nothing is stored: the grant is sealed in the session token, which anyone with the key can verify.
 
 use crate::auth::{
     Assumption, Caller, GrantHolder, PolicyQuestion, RoleGrant, SESSION_TOO_LONG, SealError,
@@ -28,7 +28,7 @@ struct Granting<'a> {
     requested: Requested,
     /// Requested session, as logged.
     session: Option<Box<str>>,
-    /// Access key id of the issued credentials.
+    /// Access key id of the credentials, once issued.
     key_id: Option<Box<str>>,
     id: String,
     audited: bool,
@@ -42,7 +42,7 @@ pub(crate) struct Grantor<'a> {
     /// The request id.
     id: &'a str,
     now_s: u64,
-    /// Access key id of the issued credentials.
+    /// Access key id of the credentials, once issued.
     key_id: Option<Box<str>>,
 }
 
@@ -54,11 +54,11 @@ pub(crate) struct StsForm<'a> {
     pub(crate) body: &'a [u8],
     /// Whether the connection closes after the response.
     pub(crate) close: bool,
-    /// Rate limit of temporary credentials per account, if any.
+    /// Rate limit per account for temporary credentials, if any.
     pub(crate) rate: Option<Rate>,
 }
 
-/// Answers an STS call. `caller`: its signer; `None` for an unsigned form.
+/// Answers an STS call. `caller`: the caller that signed it, or `None` for an unsigned form.
 pub(crate) fn answer_sts(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -143,7 +143,7 @@ const fn requested(request: &Request) -> Requested {
     }
 }
 
-/// The response to GetCallerIdentity.
+/// Creates the response to GetCallerIdentity.
 fn who(caller: &Caller, id: &str) -> Vec<u8> {
     let (arn, user_id) = (caller.arn(), caller.user_id());
     let identity = CallerIdentity {
@@ -156,10 +156,10 @@ fn who(caller: &Caller, id: &str) -> Vec<u8> {
     out
 }
 
-/// Issues temporary credentials within the account's rate, with an audit entry. Returns the response.
+/// Issues temporary credentials, subject to the account's rate limit, and writes an audit entry. Returns the response.
 ///
 /// # Errors
-/// Returns the refusal; `granting.audited` tells whether an audit entry was written.
+/// Returns the refusal; `granting.audited` indicates whether an audit entry was written.
 fn grant(
     sockets: &Sockets,
     cx: &mut Context,
@@ -217,7 +217,7 @@ fn grant(
     granted
 }
 
-/// Writes the reserved audit entry of a grant or of its refusal.
+/// Writes the reserved audit entry for a grant or its refusal.
 fn audit_grant(
     sockets: &Sockets,
     cx: &mut Context,
@@ -243,7 +243,7 @@ fn audit_grant(
     }
 }
 
-/// The requested session, as logged.
+/// Returns the requested session, as logged.
 pub(crate) fn session_of(request: &Request) -> Option<Box<str>> {
     if let Request::GetFederationToken { name, .. } = request {
         return Some(name.clone());
@@ -254,7 +254,7 @@ pub(crate) fn session_of(request: &Request) -> Option<Box<str>> {
     Some(format!("{}/{session_name}", role.name()).into())
 }
 
-/// The ARN of the requested role.
+/// Returns the ARN of the requested role.
 pub(crate) fn role_of(request: &Request) -> Option<&str> {
     role_request(request).map(|request| request.role.as_str())
 }
@@ -269,7 +269,7 @@ fn role_request(request: &Request) -> Option<&AssumeRole> {
     }
 }
 
-/// Session policy in a request.
+/// Parses the session policy of a request.
 fn session_policy(text: Option<&str>) -> Result<Option<Policy>, Refusal> {
     let text = text.unwrap_or_default();
     let read = (!text.is_empty()).then(|| Policy::parse_session(text));
@@ -282,7 +282,7 @@ fn session_policy(text: Option<&str>) -> Result<Option<Policy>, Refusal> {
     })
 }
 
-/// Temporary credentials in the form of a response.
+/// Converts temporary credentials to the form used in responses.
 fn keys(temporary: &Temporary) -> Keys<'_> {
     Keys {
         access_key_id: &temporary.access_key_id,
@@ -292,7 +292,7 @@ fn keys(temporary: &Temporary) -> Keys<'_> {
     }
 }
 
-/// Refusal of a malformed request.
+/// Creates the refusal of a malformed request.
 pub(crate) fn not_understood(error: &Error) -> Refusal {
     use ErrorKind::{InvalidAction, MalformedPolicyDocument, MissingAction, PackedPolicyTooLarge};
     let check = if matches!(error.kind, MissingAction | InvalidAction) {
@@ -308,7 +308,7 @@ pub(crate) fn not_understood(error: &Error) -> Refusal {
 // AssumeRole: the rights of a role.
 
 impl Grantor<'_> {
-    /// Issues credentials with the rights that both the role and the session policies allow. `write` appends the
+    /// Issues credentials with the rights granted by both the role and the session policies. `write` appends the
     /// response with a request id.
     pub(crate) fn assume(
         &mut self,
@@ -342,7 +342,7 @@ impl Grantor<'_> {
         Ok(out)
     }
 
-    /// Session granted to the caller. Without signature checks any role may be assumed.
+    /// Returns the role session granted to the caller. Without signature checks, any role may be assumed.
     fn allowed(&mut self, request: &AssumeRole) -> Result<Assumption, Refusal> {
         let Some(credentials) = self.gate.credentials() else {
             return Ok(Assumption {
@@ -356,7 +356,7 @@ impl Grantor<'_> {
         assumption
     }
 
-    /// Issues credentials valid from now on, and records their key id.
+    /// Issues credentials that are valid from now on, and records their key id.
     fn issue(&mut self, holder: GrantHolder, duration_s: u32) -> Result<Temporary, SealError> {
         let until_s = self.now_s + u64::from(duration_s);
         let gate = &mut *self.gate;
@@ -365,7 +365,7 @@ impl Grantor<'_> {
         Ok(temporary)
     }
 
-    /// Name of a policy in the role's account; refused if it does not exist.
+    /// Returns the name of a policy in the role's account, or a refusal if it does not exist.
     fn named_policy(&self, request: &AssumeRole, arn: &str) -> Result<Box<str>, Refusal> {
         let (owner, name) = arn
             .strip_prefix("arn:aws:iam::")
@@ -389,7 +389,7 @@ impl Grantor<'_> {
 // GetFederationToken: a part of the caller's rights under a name.
 
 impl Grantor<'_> {
-    /// Issues credentials with the rights that both the caller and the session policy have.
+    /// Issues credentials with the rights granted by both the caller's policies and the session policy.
     fn federate(
         &mut self,
         name: &str,
@@ -427,7 +427,7 @@ impl Grantor<'_> {
     }
 }
 
-/// Size of the policy as a percentage of the maximum.
+/// Returns the size of the policy as a percentage of the maximum.
 fn packed_percent(policy: &str) -> u8 {
     let percent = policy.len() * 100 / codec::sts::POLICY_CHARS_MAX;
     u8::try_from(percent.min(100)).unwrap_or(100)
@@ -436,7 +436,7 @@ fn packed_percent(policy: &str) -> u8 {
 // GetSessionToken: the caller's own rights for a while.
 
 impl Grantor<'_> {
-    /// Issues credentials with the caller's rights, without a policy decision. Source: STS API Reference,
+    /// Issues credentials with the caller's rights, without evaluating policies. Source: STS API Reference,
     /// "GetSessionToken": *No permissions are required for users to perform this operation*.
     pub(crate) fn session(&mut self, duration_s: u32) -> Result<Vec<u8>, Refusal> {
         if !self.caller.is_long_term() {
@@ -452,6 +452,6 @@ impl Grantor<'_> {
     }
 }
 
-/// Reason for operators why temporary keys are refused for this call.
+/// Explanation for operators of why this call is refused with temporary keys.
 const WITH_OWN_KEYS: &str = "the caller's keys are temporary, and GetSessionToken takes none but a principal's: sign \
                              with those";

@@ -1,7 +1,7 @@
-//! Devices polling for clients that wait for them: `GET /wake`. See codec/PROTOCOL.md, WAKE.
+//! Serves devices that poll for waiting clients: `GET /wake`. See codec/PROTOCOL.md, WAKE.
 //!
-//! The connection moves to its channel's home, as an upgrade does, and waits there, so no other shard is involved. The
-//! channel is checked when the device arrives, and after each input that changed the channel.
+//! As with an upgrade, the connection moves to its channel's home and waits there, so no other shard is involved. The
+//! channel is checked when the device arrives, and after each input that changes the channel.
 
 use crate::id::{Account, ChannelKey, Identity, SessionKey};
 use crate::refusal::{ErrorCode, Refusal};
@@ -21,18 +21,18 @@ use crate::time::{Moment, Now, Wall};
 use crate::{channel::Channel, check::Check, event::Purpose, limits::RECHECK_CLOSE_MS};
 use codec::{calendar::rfc3339, control::ErrorKind, identifiers::ChannelArn};
 
-/// State of a channel as reported to its device.
+/// State of a channel, as reported to the device polling it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Found {
     /// No client is waiting for the device.
     Nothing,
-    /// Messages are pending for the device; the last expires at this time.
+    /// Messages are pending for the device; the last of them expires at this time.
     Kept(Now),
     /// A master is connected.
     Master,
 }
 
-/// Handles the poll of a device at its channel's home: it is answered, or waits.
+/// Handles a device's poll on its channel's home: responds immediately or lets the device wait.
 pub(crate) fn begin(shard: &mut State, key: SessionKey, admission: &Admission) {
     let Asks::Wake { wait_ms, close } = admission.asks else {
         return debug_assert!(false, "only a device asks here");
@@ -81,7 +81,7 @@ pub(crate) fn begin(shard: &mut State, key: SessionKey, admission: &Admission) {
     directory.polls_mut().begin(account, channel, key);
 }
 
-/// Checks a changed channel: its device is answered, or keeps waiting.
+/// Checks a channel that has changed: its waiting device is answered or keeps waiting.
 pub(crate) fn look(shard: &mut State, (channel, change): (ChannelKey, PollChange)) {
     let (sockets, directory, cx, ..) = shard.parts();
     let Some(session) = directory.polls().of(channel) else {
@@ -109,7 +109,7 @@ pub(crate) fn look(shard: &mut State, (channel, change): (ChannelKey, PollChange
     }
 }
 
-/// Ends the wait of a device with 204 because its time is up or the process is shutting down.
+/// Ends a device's wait with a 204 response because its time is up or the process is shutting down.
 pub(crate) fn over(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) {
     if let Some(awaited) = sockets.take_awaited_wake(key) {
         cx.todo.push(Todo::PollOver(awaited.channel, key));
@@ -118,7 +118,7 @@ pub(crate) fn over(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) {
     }
 }
 
-/// Schedules a new authorization check for waiting devices after credentials or a channel's tags changed, spread over
+/// Schedules an authorization check of waiting devices after credentials or a channel's tags have changed, spread over
 /// `RECHECK_CLOSE_MS`.
 pub(crate) fn rules_changed(
     sockets: &mut Sockets,
@@ -139,7 +139,7 @@ pub(crate) fn rules_changed(
     }
 }
 
-/// Handles the deadline of a waiting device: its wait ends, or it is authorized again if it has time left.
+/// Handles the deadline of a waiting device: ends its wait, or reauthorizes the device if it has time left.
 pub(crate) fn due(sockets: &mut Sockets, cx: &mut Context, (key, left_ms): (SessionKey, u32)) {
     if left_ms > 0 {
         cx.todo.push(Todo::AskAgain(key));
@@ -148,7 +148,7 @@ pub(crate) fn due(sockets: &mut Sockets, cx: &mut Context, (key, left_ms): (Sess
     }
 }
 
-/// Whether a waiting device is no longer authorized to wait. The caller must then answer it with 204; the device's next
+/// Whether a waiting device is no longer authorized to wait. The caller must then respond with 204; the device's next
 /// request is refused with the reason.
 pub(crate) fn refuses(
     sockets: &mut Sockets,
@@ -190,11 +190,11 @@ pub(crate) fn refuses(
 /// A device removed from its channel's waiting list.
 struct Waited {
     session: SessionKey,
-    /// The channel's name, if the channel is still here.
+    /// The channel's name, if the channel is still on this shard.
     channel: Option<Box<str>>,
 }
 
-/// Ends the wait of a device: with a refusal, or because its time is up or the channel moved to another node.
+/// Ends a device's wait, either with a refusal or because its time is up or the channel moved to another node.
 fn end(sockets: &mut Sockets, cx: &mut Context, waited: &Waited, refusal: Option<Refusal>) {
     let session = waited.session;
     let Some(awaited) = sockets.take_awaited_wake(session) else {
@@ -212,7 +212,7 @@ fn end(sockets: &mut Sockets, cx: &mut Context, waited: &Waited, refusal: Option
     sockets.requests_go_on(session);
 }
 
-/// Responds to a device with the state of its channel.
+/// Responds to a device with its channel's state.
 fn answer(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -245,21 +245,21 @@ pub(crate) fn answer_nothing(
     responses::respond(sockets, cx, key, &answer);
 }
 
-/// The refusal of a device that is replaced by a newer one.
+/// Returns the error for a device that is replaced by a newer one.
 fn replaced() -> Refusal {
     let error = ErrorCode::Fixed(409, ErrorKind::ResourceInUse.error_type());
     let message = "A newer request of this channel waits in place of this one.";
     Refusal::new(Check::WakePollReplaced, error, message)
 }
 
-/// The refusal when the maximum number of devices is waiting.
+/// Returns the error when the maximum number of devices is already waiting.
 fn full() -> Refusal {
     let message = "As many devices of this account wait as may. Try again later.";
     Refusal::limited(Check::WakePollsFull, message)
 }
 
 impl Directory {
-    /// Removes the waiting device of a channel, if there is one.
+    /// Removes the device waiting on a channel, if any.
     fn end_wait(&mut self, channel: ChannelKey) -> Option<Waited> {
         let session = self.polls().of(channel)?;
         self.polls_mut().end(channel, session);
@@ -270,8 +270,8 @@ impl Directory {
         })
     }
 
-    /// Makes room for a waiting device of this account; returns the device evicted for it, if any. `None` if no room
-    /// can be made.
+    /// Makes room for another waiting device of this account. Returns the device evicted for it, if any, or `None` if
+    /// no room can be made.
     fn room_to_wait(&mut self, account: Account) -> Option<Option<Waited>> {
         match self.polls().room(account) {
             PollRoom::Free => Some(None),
@@ -280,7 +280,7 @@ impl Directory {
         }
     }
 
-    /// Finds the channel of a device; never creates one.
+    /// Finds the channel that a device polls; never creates one.
     fn channel_to_wake(&self, arn: &ChannelArn, at: Moment) -> Result<ChannelKey, Refusal> {
         let identity = Identity::of(arn);
         if !self.serves(&identity, at.now) {
@@ -290,7 +290,7 @@ impl Directory {
         channel.ok_or_else(|| self.not_found(&identity, Some(arn)))
     }
 
-    /// The state of a channel to report to its device.
+    /// Returns the channel state to report to the device.
     fn found(&self, sockets: &Sockets, channel: ChannelKey, now: Now) -> Found {
         let Some(live) = self.channel(channel).and_then(Channel::live) else {
             return Found::Nothing;
@@ -312,7 +312,7 @@ impl Directory {
 }
 
 impl Sockets {
-    /// Ends the wait of a connection's device; `None` when it is not waiting.
+    /// Ends the wait of the device on this connection; `None` if no device is waiting on it.
     fn take_awaited_wake(&mut self, key: SessionKey) -> Option<AwaitedWake> {
         let http = self.http(key)?;
         let stage = std::mem::replace(&mut http.stage, HttpStage::AwaitHead);
@@ -323,7 +323,7 @@ impl Sockets {
         None
     }
 
-    /// Ends the wait of a connection whose device hung up; false when it was not waiting.
+    /// Ends the wait of a device that hung up. Returns `false` if it was not waiting.
     pub(crate) fn leave_wait(&mut self, cx: &mut Context, key: SessionKey) -> bool {
         let awaited = self.take_awaited_wake(key);
         if let Some(awaited) = &awaited {

@@ -1,5 +1,5 @@
-//! AssumeRoleWithWebIdentity: exchanges the token of an OpenID provider for a role session. The only call without a
-//! signature: the token is the proof.
+//! AssumeRoleWithWebIdentity: exchanges an OpenID provider's token for a role session. The only unsigned call: the
+//! token itself is the proof of identity.
 
 use crate::auth::provider::{TokenFault, Unverified};
 use crate::event::{Purpose, Requested};
@@ -12,7 +12,7 @@ use crate::shard::sockets::Sockets;
 use crate::{auth::SignIn, check::Check, refusal::Refusal};
 use codec::sts::{AssumeRoleWithWebIdentity, Error, ErrorKind, Request, WebIdentity, web_identity};
 
-/// Answers an unsigned form: verifies the token first, then the role.
+/// Answers an unsigned form, verifying the token before the role.
 pub(crate) fn answer_sign_in(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -59,7 +59,7 @@ pub(crate) fn answer_sign_in(
 }
 
 impl Grantor<'_> {
-    /// Issues a role's credentials to the identity in a token.
+    /// Issues a role's credentials to the identity in the token.
     pub(crate) fn sign_in(
         &mut self,
         request: &AssumeRoleWithWebIdentity,
@@ -85,7 +85,7 @@ impl Grantor<'_> {
     }
 }
 
-/// Unverified issuer and subject of a token.
+/// Issuer and subject claimed by a token, unverified.
 struct ClaimedToken {
     issuer: Box<str>,
     subject: Option<Box<str>>,
@@ -99,14 +99,14 @@ impl ClaimedToken {
         }
     }
 
-    /// The issuer in the form that names providers: without `https://`.
+    /// Returns the issuer without `https://`, as used in provider names.
     fn provider(&self) -> &str {
         let bare = self.issuer.strip_prefix("https://");
         bare.unwrap_or(&self.issuer)
     }
 }
 
-/// Refusal of a token, with a reason for operators.
+/// Creates the refusal of a token, with a reason for operators.
 fn refused(fault: TokenFault, claimed: Option<&ClaimedToken>) -> Refusal {
     let invalid = ErrorKind::InvalidIdentityToken;
     let (kind, message) = match fault {

@@ -1,5 +1,5 @@
-//! Players without an SDK (WHEP): an offer over HTTP becomes a call to the channel's master, as Alexa's does, and the
-//! response waits for the candidates that follow the answer. See codec/PROTOCOL.md, WHEP.
+//! Players without an SDK (WHEP): an offer sent over HTTP becomes a call to the channel's master, like an Alexa call,
+//! and the response is delayed until the candidates that follow the answer have arrived. See codec/PROTOCOL.md, WHEP.
 //!
 //! ```text
 //!  POST /whep/NAME ── read_head: type, token, client id ── read_offer ── begin ──► the channel's home
@@ -29,7 +29,8 @@ use codec::http::Head;
 use codec::whep::{self, Fault, Target};
 use std::fmt::Write as _;
 
-/// The channel and call of a player's request; `None` if players are not served or the request is not a player's.
+/// Returns the channel and call targeted by a player's request; `None` if WHEP is disabled or the request is not from a
+/// player.
 pub(crate) fn asked<'a>(settings: &Settings, head: &Head<'a>) -> Option<Target<'a>> {
     let is_on = head.path().starts_with(whep::PATH) && settings.whep.on && !settings.strict();
     is_on.then(|| Target::parse(head.path()))?
@@ -37,7 +38,7 @@ pub(crate) fn asked<'a>(settings: &Settings, head: &Head<'a>) -> Option<Target<'
 
 // The head of a request.
 
-/// Parses the head of an offer: its content type, token and client id.
+/// Parses the head of an offer request: its content type, token and client id.
 pub(crate) fn read_head(
     sockets: &Sockets,
     gate: &mut Gate,
@@ -58,7 +59,7 @@ pub(crate) fn read_head(
     authenticated(sockets, gate, key, head, target, at)
 }
 
-/// Verifies the token of a request.
+/// Verifies a request's token.
 fn authenticated(
     sockets: &Sockets,
     gate: &mut Gate,
@@ -82,15 +83,15 @@ fn authenticated(
     })
 }
 
-/// Next step of a player's request that is not an offer.
+/// Next step for a player's request that is not an offer.
 pub(crate) enum PlayerStep {
     /// The request was answered; `true` if the connection stays open.
     Answered(bool),
-    /// The ICE servers must be queried by [`begin`].
+    /// The ICE servers must be requested by calling [`begin`].
     Asks(Box<BegunOffer>),
 }
 
-/// Answers a request that is neither an offer nor a preflight.
+/// Answers a request that is neither an offer nor a preflight request.
 pub(crate) fn answer(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -149,7 +150,7 @@ fn no_method() -> Refusal {
 
 // Offers, and questions for ICE servers.
 
-/// State of a request that awaits its answer.
+/// Creates the state of a request that is waiting for its answer.
 fn pending(player: PlayerHead, operation: Operation, close: bool) -> PendingCall {
     PendingCall {
         operation,
@@ -165,15 +166,16 @@ fn pending(player: PlayerHead, operation: Operation, close: bool) -> PendingCall
     }
 }
 
-/// A call begun by a player's request.
+/// A call started by a player's request.
 pub(crate) struct BegunOffer {
     pub(crate) key: SessionKey,
     pub(crate) asked: PendingCall,
-    /// Id of the call, the id that the master answers to, and the payload; `None` for a query of ICE servers.
+    /// The call id, the id that the master addresses its answer to, and the payload; `None` for a request for ICE
+    /// servers.
     offer: Option<[Box<str>; 3]>,
 }
 
-/// Parses an offer, or refuses it.
+/// Parses an offer, refusing it if it is invalid.
 pub(crate) fn read_offer(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -207,7 +209,8 @@ pub(crate) fn read_offer(
     })
 }
 
-/// Maximum length of the client id prefix shown to the camera: with the call id appended, it fits into 256 characters.
+/// Maximum length of the part of the client id shown to the camera: with the call id appended, it fits into 256
+/// characters.
 const CLIENT_ID_BYTES_SHOWN: usize = 200;
 
 fn no_offer(fault: Fault) -> Refusal {
@@ -223,7 +226,7 @@ fn no_offer(fault: Fault) -> Refusal {
     Refusal::of_head(check, status, message)
 }
 
-/// Begins a call whose channel is on this node.
+/// Starts a call to a channel on this node.
 pub(crate) fn begin(shard: &mut State, begun: BegunOffer, identity: Identity) {
     let BegunOffer { key, asked, offer } = begun;
     let (sockets, _, cx, ..) = shard.parts();
@@ -264,7 +267,7 @@ pub(crate) fn begin(shard: &mut State, begun: BegunOffer, identity: Identity) {
 
 // Answers.
 
-/// Responds to a player.
+/// Sends a player its response.
 pub(crate) fn conclude(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -329,7 +332,7 @@ pub(crate) fn conclude(
     responses::refuse(sockets, cx, key, &evidence, &refusal);
 }
 
-/// Adds the ICE servers, with credentials for the client id.
+/// Adds `Link` headers for the ICE servers, with credentials for the client id.
 fn push_links(fields: &mut String, sockets: &Sockets, asked: &PendingCall, at: Moment) {
     let name = asked.client_id.as_deref().unwrap_or_default();
     ice_links(fields, &sockets.settings().ice, name, at.wall);
@@ -337,5 +340,5 @@ fn push_links(fields: &mut String, sockets: &Sockets, asked: &PendingCall, at: M
 
 const PRIVATE: &str = "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n";
 
-/// Action in audit entries.
+/// Name of the action in audit entries.
 const CONNECT: &str = "ConnectAsViewer";

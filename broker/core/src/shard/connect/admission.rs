@@ -1,5 +1,5 @@
-//! Admission of an upgrade to its channel, on the channel's home: the decisions that need the channel, the join, and
-//! the transfer to that home. See codec/PROTOCOL.md, CON. Checks that need only the request are in
+//! Admits upgrades to their channel on the channel's home: the decisions that depend on the channel, the join, and the
+//! transfer to the home. See codec/PROTOCOL.md, CON. Checks that depend only on the request are in
 //! `connect/upgrades.rs`.
 
 use crate::channel::members::Joined;
@@ -35,8 +35,8 @@ use codec::http::{Meta, switching_protocols};
 use codec::{control::ErrorKind, identifiers::ChannelArn};
 use std::rc::Rc;
 
-/// The holder charged for a connection on its channel's home; `None` when the connection was refused because the
-/// process is shutting down or at capacity.
+/// Returns the holder to charge for a connection on its channel's home; `None` if the connection was refused because
+/// the process is shutting down or at capacity.
 pub(crate) fn holder(shard: &mut State, key: SessionKey, admission: &Admission) -> Option<Holder> {
     let State { sockets, cx, .. } = shard;
     let evidence = Evidence::of_admission(admission);
@@ -51,8 +51,8 @@ pub(crate) fn holder(shard: &mut State, key: SessionKey, admission: &Admission) 
     Some(holder)
 }
 
-/// Admits a connection to its channel on the channel's home: sends 101, then the pending messages. False when it was
-/// refused.
+/// Admits a connection to its channel on the channel's home: sends the 101 response, then the pending messages. Returns
+/// `false` if the connection was refused.
 pub(crate) fn admit(
     shard: &mut State,
     key: SessionKey,
@@ -99,7 +99,7 @@ pub(crate) fn admit(
     true
 }
 
-/// Takes a slot in the channel of an admission. In a full channel a viewer may be evicted for it.
+/// Takes a slot for an admission. If the channel is full, a viewer may be evicted.
 fn take_place(
     shard: &mut State,
     key: SessionKey,
@@ -134,7 +134,7 @@ fn take_place(
 }
 
 impl Directory {
-    /// The channel of an ARN; with `--dev` it is created with the given ARN.
+    /// Finds the channel with this ARN; with `--dev`, creates it with the given ARN if necessary.
     fn joinable(&mut self, cx: &mut Context, arn: &ChannelArn) -> Result<ChannelKey, Refusal> {
         let identity = Identity::of(arn);
         if !self.serves(&identity, cx.at.now) {
@@ -178,7 +178,8 @@ impl Directory {
         Ok(key)
     }
 
-    /// Takes a slot in the channel, if one is free and both the channel's rate and the caller's share of it permit.
+    /// Takes a slot in the channel, if one is free and neither the channel's rate limit nor the caller's share of it is
+    /// exceeded.
     fn join(
         &mut self,
         cx: &mut Context,
@@ -205,9 +206,9 @@ struct Newcomer<'a> {
     key: SessionKey,
     channel: ChannelKey,
     role: Role,
-    /// The caller charged for its share of the channel's rate.
+    /// The caller whose share of the channel's rate is charged.
     caller: Option<CallerId>,
-    /// The holder charged for the connection.
+    /// The holder charged for this connection.
     holder: Holder,
     admission: &'a Admission,
     /// The connections that the newcomer displaced from the slot.
@@ -215,7 +216,7 @@ struct Newcomer<'a> {
 }
 
 impl Newcomer<'_> {
-    /// The presence change reported to watchers of the channel.
+    /// Returns the presence change to report to watchers of the channel.
     fn cause(&self, sockets: &Sockets) -> PresenceCause {
         // A master that was reported gone is not replaced for those who watch: it has left.
         let replaced = self
@@ -230,8 +231,8 @@ impl Newcomer<'_> {
     }
 }
 
-/// Sends 101 and opens the WebSocket. Pending messages follow, after those not yet sent to the connection that it
-/// replaces.
+/// Sends the 101 response and opens the WebSocket. Pending messages follow, after any that were not yet sent to the
+/// connection it replaces.
 fn welcome(shard: &mut State, newcomer: Newcomer<'_>) {
     let State {
         sockets,
@@ -320,8 +321,8 @@ fn switch_protocols(
     });
 }
 
-/// Counts and logs a connection that a newer one replaces. True if the newer one is the master only by default, because
-/// its request named no role (`--dev`).
+/// Counts and logs a connection replaced by a newer one. Returns `true` if the newer one is the master only by default,
+/// because its request named no role (`--dev`).
 fn log_superseded(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -353,9 +354,9 @@ fn log_superseded(
 }
 
 impl Sockets {
-    /// Evicts other connections until there is capacity: a WebSocket by a close frame, or immediately if it is already
-    /// closing. A few evicted WebSockets may take time to close; beyond that, the oldest is aborted. False when nothing
-    /// can be evicted.
+    /// Evicts other connections until there is capacity: a WebSocket is sent a close frame, or is aborted if it is
+    /// already closing. Only a few evicted WebSockets may take time to close; beyond that, the oldest is aborted.
+    /// Returns `false` if nothing can be evicted.
     pub(crate) fn make_room(&mut self, cx: &mut Context, holder: Holder) -> bool {
         while let Some(victim) = self.take_place(holder) {
             let victim = match victim {
@@ -377,11 +378,11 @@ impl Sockets {
         self.has_place()
     }
 
-    /// The terms of an admitted connection.
+    /// Returns the terms under which a connection is admitted.
     ///
-    /// Clients that support GO_AWAY leave in their own time. The others leave when they are closed, and those admitted
-    /// together would reconnect together every hour: their closes are spread over the last `go_away_grace` of their
-    /// age.
+    /// Clients that support GO_AWAY disconnect when it suits them. All others are closed at their maximum age, and
+    /// those admitted together would reconnect together every hour, so their closes are spread over the last
+    /// `go_away_grace` of that age.
     fn terms(&mut self, program: Program, now: Now) -> AdmissionTerms {
         let notices = self.settings().reader(program).notices;
         AdmissionTerms {
@@ -392,7 +393,7 @@ impl Sockets {
         }
     }
 
-    /// When a connection opened at `opened` reaches its maximum age.
+    /// Returns when a connection opened at `opened` reaches its maximum age.
     pub(crate) fn age_end(&mut self, notices: bool, opened: Now) -> Now {
         let timeouts = &self.settings().timeouts;
         let (mut age, grace_ms) = (timeouts.connection_age_ms, timeouts.go_away_grace_ms);
@@ -407,15 +408,16 @@ impl Sockets {
     }
 }
 
-/// MessageTtlSeconds of a channel that sets none. Source: KVS API reference, "SingleMasterConfiguration".
+/// Default MessageTtlSeconds of a channel. Source: KVS API reference, "SingleMasterConfiguration".
 const TTL_SECONDS_DEFAULT: u32 = 60;
 
 // A connection on its way to its channel's home: announced, packed, and taken in there, or answered here after all.
 
 impl Sockets {
-    /// Announces that the connection moves to its channel's home; [`Self::release_parcel`] follows.
+    /// Announces that the connection will move to its channel's home; [`Self::release_parcel`] follows.
     ///
-    /// The connection leaves when earlier responses are sent; a peer that does not read them in time is disconnected.
+    /// The connection moves once earlier responses have been sent; a peer that does not read them in time is
+    /// disconnected.
     pub(crate) fn hand_over(
         &mut self,
         key: SessionKey,
@@ -435,7 +437,7 @@ impl Sockets {
         self.arm(key, deadline);
     }
 
-    /// Creates a session for a connection that returned, or that arrived from another shard.
+    /// Creates a session for a connection that came back or arrived from another shard.
     pub(crate) fn take_session(&mut self, parcel: &mut Parcel, at: Moment) -> SessionKey {
         let deadline = at.now.after(self.settings().timeouts.head_ms);
         let mut session = Session::accepted(parcel.peer, deadline);
@@ -447,7 +449,7 @@ impl Sockets {
         key
     }
 
-    /// Removes a session that moves to another shard, a node or the side thread.
+    /// Removes a session that is moving to another shard, to another node or to the side thread.
     pub(crate) fn release_parcel(&mut self, cx: &mut Context, key: SessionKey) -> Box<Parcel> {
         let mut session = self
             .remove_session(key)
@@ -485,7 +487,7 @@ impl Sockets {
         })
     }
 
-    /// Takes back a connection that the other shard, or the side thread, has no capacity for.
+    /// Takes back a connection that the other shard or the side thread has no capacity for.
     pub(crate) fn bounce_parcel(&mut self, cx: &mut Context, mut parcel: Parcel) -> SessionKey {
         let key = self.take_session(&mut parcel, cx.at);
         match parcel.load {

@@ -1,7 +1,7 @@
-//! Unsigned requests of a client listener: the browser page at `/`, admin pages, and `GET /ping`.
+//! Unsigned requests on a client listener: the browser page at `/`, admin pages, and `GET /ping`.
 //!
-//! The page at `/`, with `--dev`, shows what is running and where to continue. Only a request that accepts HTML gets
-//! it. API clients request nothing at `/`, and tools get the error for an unknown operation.
+//! With `--dev`, the page at `/` shows what is running and where to go next. Only requests that accept HTML receive it:
+//! API clients never request `/`, and tools receive the error for an unknown operation.
 
 use crate::event::{Purpose, Requested};
 use crate::machine::{Output, Peer};
@@ -14,7 +14,7 @@ use crate::{control::host_name, id::SessionKey, settings::Settings};
 use codec::http::{Head, Meta, respond};
 use std::fmt::Write as _;
 
-/// Whether a request is a browser's visit, answered with the page.
+/// Whether a request comes from a browser and is answered with the page.
 pub(crate) fn is_visit(settings: &Settings, head: &Head<'_>) -> bool {
     let accepts = |accept: &str| accept.contains("text/html");
     settings.dev
@@ -41,7 +41,7 @@ pub(crate) fn answer_visit(
     responses::respond(sockets, cx, key, &answer);
 }
 
-/// The HTML page at `/`. `host`: the request's host, used in its links and commands.
+/// Renders the HTML page at `/`. `host`: the request's host, used in links and commands.
 fn page(settings: &Settings, host: &str, peer: Peer) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte);
     let host = if host.bytes().all(is_plain) {
@@ -76,7 +76,7 @@ fn page(settings: &Settings, host: &str, peer: Peer) -> String {
     page
 }
 
-/// Start of the page, which loads no external resources and runs no scripts.
+/// Beginning of the page, which loads no external resources and runs no scripts.
 const HEAD: &str = "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>Heliograph</title>\
 <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\
 <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><link rel=\"icon\" href=\"data:,\">\
@@ -96,7 +96,7 @@ this address as their endpoint.</p>";
 // The shard looks at the first line of a request and passes the connection on with it; who may see what is decided by
 // the side thread, which answers. None of these paths is one of the client API.
 
-/// Whether a request other than an upgrade is for a page that the side thread serves on this listener.
+/// Whether a request is for a page that the side thread serves on this listener; `false` for upgrades.
 pub(crate) fn is_admin_page(sockets: &Sockets, key: SessionKey, head: &Head<'_>) -> bool {
     let peer = sockets.session(key).map(|session| session.own_peer());
     peer.is_some_and(|peer| peer.tls && !peer.inner && sockets.settings().has_pages(peer.listener))
@@ -114,7 +114,7 @@ fn is_page(settings: &Settings, head: &Head<'_>) -> bool {
     }
 }
 
-/// Announces that a connection moves to the side thread; its release follows once earlier responses are sent.
+/// Announces that a connection will move to the side thread; it is released once earlier responses have been sent.
 pub(crate) fn pass_on_admin_page(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -135,13 +135,13 @@ pub(crate) fn pass_on_admin_page(
     Step::Over
 }
 
-/// Refuses an admin page when the side thread has no capacity for the connection, or closed it without a response.
+/// Refuses an admin page because the side thread has no capacity for the connection or closed it without responding.
 pub(crate) fn refuse_admin_page(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) {
     let evidence = Evidence::of(Purpose::Unknown);
     responses::refuse(sockets, cx, key, &evidence, &no_room());
 }
 
-/// Paths of the admin pages and of the resources they fetch. Other operator endpoints (metrics, backups) are available
+/// Paths of the admin pages and of the resources they load. Other operator endpoints (metrics, backups) are available
 /// only on the admin listener.
 const PAGES: [&str; 5] = ["/try", "/overview", "/events", "/channels", "/refusals"];
 const FOLDERS: [&str; 7] = [
@@ -160,7 +160,7 @@ const FOLDERS: [&str; 7] = [
 // It needs no signature and shows nothing but its status. It is counted and not logged: each balancer asks every
 // second or so.
 
-/// Whether an `OPTIONS` request is a browser's preflight, which always names the method to follow.
+/// Whether an `OPTIONS` request is a browser's preflight request, which always names the method to follow.
 pub(crate) fn is_preflight(head: &Head<'_>) -> bool {
     head.header("access-control-request-method").is_some()
 }
@@ -174,7 +174,7 @@ pub(crate) fn is_probe(head: &Head<'_>) -> bool {
     }
 }
 
-/// Responds 200 or 503, without a body.
+/// Responds with 200 or 503 and no body.
 pub(crate) fn answer_probe(sockets: &mut Sockets, cx: &mut Context, key: SessionKey, close: bool) {
     let status = if sockets.readiness().is_ready() {
         200

@@ -1,4 +1,4 @@
-//! A complete request head or body: which call, form or upgrade it is, or why it is refused.
+//! Classifies complete request heads and bodies as calls, forms or upgrades, or refuses them.
 
 use crate::event::{Purpose, Requested, UpgradeRole};
 use crate::id::{Identity, SessionKey};
@@ -28,7 +28,7 @@ pub(crate) struct Request<'a> {
     key: SessionKey,
     pub(crate) head: Head<'a>,
     text: &'a [u8],
-    /// Length of the head.
+    /// Length of the head in bytes.
     bytes: usize,
     /// The bytes received after the head.
     after: &'a [u8],
@@ -36,23 +36,23 @@ pub(crate) struct Request<'a> {
     pub(crate) asked: Option<Upgrade<'a>>,
 }
 
-/// The next step after a complete head.
+/// The next step after a complete head has been parsed.
 pub(crate) enum HeadStep<'a> {
-    /// Handled; the step that follows.
+    /// The head has been handled; contains the step that follows.
     Done(Step),
-    /// Upgrade to a WebSocket, or a device's poll.
+    /// A WebSocket upgrade, or a device's poll.
     Upgrade(Request<'a>),
     /// An API call.
     Call(Request<'a>),
     /// A player's request other than an offer.
     Player(Request<'a>),
-    /// Request on a connection to the credentials provider, with the certificate of its handshake.
+    /// A request on a connection to the credentials provider, with the certificate from the TLS handshake.
     Provider(Request<'a>, Arc<Shown>),
-    /// Request for keys, on a connection where no certificate was requested.
+    /// A request for keys on a connection where no certificate was requested.
     Stranger(Request<'a>),
 }
 
-/// Processes a complete head; requests that need no signature are answered.
+/// Processes a complete head, answering requests that need no signature.
 pub(crate) fn take_head<'a>(
     shard: &mut State,
     key: SessionKey,
@@ -143,7 +143,7 @@ fn refuse_handshake(shard: &mut State, request: &Request<'_>, error: UpgradeErro
 
 const KEY: &str = "Sec-WebSocket-Key";
 
-/// Responds to a head that is neither an upgrade nor a call.
+/// Responds to a request that is neither an upgrade nor a call.
 fn answer_head(shard: &mut State, request: &Request<'_>) -> Step {
     let State { sockets, cx, .. } = shard;
     let key = request.key;
@@ -172,8 +172,8 @@ fn answer_head(shard: &mut State, request: &Request<'_>) -> Step {
     }
 }
 
-/// Processes an upgrade or a device's poll: it is returned if it is to be admitted here, moves to the shard or node
-/// that serves its channel, or is refused.
+/// Processes an upgrade or a device's poll: returns it if it is to be admitted here; otherwise moves it to the shard or
+/// node that serves its channel, or refuses it.
 pub(crate) fn take_upgrade(shard: &mut State, request: &Request<'_>) -> Option<Admission> {
     let State { sockets, cx, .. } = shard;
     let key = request.key;
@@ -207,8 +207,8 @@ pub(crate) fn take_upgrade(shard: &mut State, request: &Request<'_>) -> Option<A
     None
 }
 
-/// Parses an upgrade, or refuses it in the order of the protocol: a duplicate parameter, the signature, the parameters,
-/// the policy; then a channel that cannot exist for this caller.
+/// Parses an upgrade, or refuses it, checking in the order set by the protocol: duplicate parameters, the signature,
+/// the parameters, the policy; then whether the channel can exist for this caller.
 fn read_upgrade(shard: &mut State, request: &Request<'_>) -> Option<Admission> {
     let (sockets, _, cx, gate) = shard.parts();
     let (key, head, asked) = (request.key, &request.head, request.asked.as_ref());
@@ -279,7 +279,7 @@ pub(crate) fn answer_player(shard: &mut State, request: &Request<'_>) -> Step {
     next(request, !goes_on)
 }
 
-/// Begins a player's call, unless another node serves its channel; `whole`: the request as received.
+/// Starts a player's call, unless another node serves its channel. `whole`: the request as received.
 pub(crate) fn begin_offer(shard: &mut State, begun: BegunOffer, whole: Option<Vec<u8>>) {
     let (sockets, directory, cx, _) = shard.parts();
     let name = begun.asked.channel.as_deref().unwrap_or_default();
@@ -290,7 +290,7 @@ pub(crate) fn begin_offer(shard: &mut State, begun: BegunOffer, whole: Option<Ve
     }
 }
 
-/// Responds to a browser's preflight with these methods and additional header lines.
+/// Responds to a browser's preflight request with these methods and additional header lines.
 fn answer_preflight(shard: &mut State, request: &Request<'_>, methods: &str, fields: &str) -> Step {
     let State { sockets, cx, .. } = shard;
     let (key, head) = (request.key, &request.head);
@@ -356,8 +356,8 @@ pub(crate) fn answer_provider(shard: &mut State, request: &Request<'_>, shown: &
     next(request, close)
 }
 
-/// Refuses a request for keys on a connection where no certificate was requested although the server serves things,
-/// because the connection's server name is missing or names another host.
+/// Refuses a request for keys on a connection where no certificate was requested, although the server serves things,
+/// because the TLS server name is missing or names another host.
 pub(crate) fn refuse_stranger(shard: &mut State, request: &Request<'_>) -> Step {
     let (sockets, _, cx, gate) = shard.parts();
     if !role_alias::is_open(sockets, gate) {
@@ -376,7 +376,7 @@ fn next(request: &Request<'_>, close: bool) -> Step {
     }
 }
 
-/// Begins to handle a POST: the path names the operation, and the body is awaited.
+/// Starts handling a POST: determines the operation from the path, then waits for the body.
 pub(crate) fn begin_call(shard: &mut State, request: &Request<'_>) -> Step {
     let (sockets, _, cx, gate) = shard.parts();
     let (key, head) = (request.key, &request.head);
@@ -450,7 +450,7 @@ pub(crate) fn begin_call(shard: &mut State, request: &Request<'_>) -> Step {
     Step::Used(request.bytes)
 }
 
-/// Refuses a POST whose body is not read.
+/// Refuses a POST without reading its body.
 fn refuse_unread(shard: &mut State, request: &Request<'_>, refusal: impl Into<Refusal>) -> Step {
     let (State { sockets, cx, .. }, head) = (shard, &request.head);
     let asked = whep::asked(sockets.settings(), head);
@@ -459,7 +459,7 @@ fn refuse_unread(shard: &mut State, request: &Request<'_>, refusal: impl Into<Re
     refuse_step(sockets, cx, request.key, &evidence, refusal)
 }
 
-/// Logs once that an endpoint is requested through a proxy that is not configured.
+/// Logs, once, that an endpoint is being requested through a proxy that is not configured.
 fn notice_proxy(sockets: &mut Sockets, cx: &mut Context, key: SessionKey, head: &Head<'_>) {
     if !sockets.shows_unknown_proxy(key, head) {
         return;
@@ -493,7 +493,7 @@ fn is_wake(head: &Head<'_>) -> bool {
     head.method() == "GET" && head.path() == "/wake"
 }
 
-/// The role that a WebSocket request appears to ask for, for counters before it is parsed.
+/// Returns the role that a WebSocket request appears to ask for, for use in counters before the request is parsed.
 pub(crate) fn upgrade_of(head: &Head<'_>) -> Purpose {
     Purpose::Upgrade(if upgrades::names(head, Parameter::ClientId) {
         UpgradeRole::Viewer
@@ -504,18 +504,18 @@ pub(crate) fn upgrade_of(head: &Head<'_>) -> Purpose {
 
 // Bodies.
 
-/// A body whose signature is valid.
+/// A request body with a valid signature.
 pub(crate) enum SignedBody {
     /// An API call, and the request as received if it may be forwarded to other nodes.
     Call(BegunCall, Option<Vec<u8>>),
     /// A player's offer, and the request as received if it may be forwarded to other nodes.
     Offer(Box<BegunOffer>, Option<Vec<u8>>),
-    /// An STS form, its caller, and whether the connection closes after the response. A sign-in with a provider's token
-    /// has no signature, hence no caller.
+    /// An STS form, its caller, and whether the connection closes after the response. Signing in with a provider's
+    /// token needs no signature, so there is no caller.
     Form(Option<Caller>, bool),
 }
 
-/// A request as received, if it may be forwarded to another node.
+/// Returns a request as received, if it may be forwarded to another node.
 fn whole(sockets: &Sockets, head: Option<&[u8]>, body: &[u8]) -> Option<Vec<u8>> {
     let clustered = sockets.placement().cluster().is_some();
     clustered.then(|| [head.unwrap_or_default(), body].concat())
@@ -529,7 +529,7 @@ fn offer(shard: &mut State, key: SessionKey, of: PendingBody, body: &[u8]) -> Op
     Some(SignedBody::Offer(Box::new(begun), whole))
 }
 
-/// Processes a complete body; anything but a signed call is answered.
+/// Processes a complete body; anything other than a signed call is answered here.
 pub(crate) fn take_body(shard: &mut State, key: SessionKey, body: &mut [u8]) -> Option<SignedBody> {
     let (sockets, _, cx, gate) = shard.parts();
     let peer = sockets.session(key)?.peer();
@@ -606,7 +606,7 @@ pub(crate) fn take_body(shard: &mut State, key: SessionKey, body: &mut [u8]) -> 
 
 // Forms of STS without a signature: sign-ins with a provider's token.
 
-/// Whether an unsigned form may be a sign-in, according to its body; refused when its address has exceeded its rate.
+/// Whether an unsigned form may be a sign-in, judging by its body; refused if its address has exceeded its rate limit.
 /// `None` for any other request.
 fn unsigned_form(
     shard: &mut State,

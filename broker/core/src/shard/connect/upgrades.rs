@@ -1,7 +1,7 @@
-//! The request of an upgrade: its parameters, its caller, and the checks that need only the request, on the shard that
-//! accepted the connection. See codec/PROTOCOL.md, CON.
+//! Parses upgrade requests: the parameters, the caller, and the checks that depend only on the request, made on the
+//! shard that accepted the connection. See codec/PROTOCOL.md, CON.
 //!
-//! The order of refusals is that of the protocol's table; checks that need the channel are made by its home, see
+//! Refusals follow the order of the protocol's table; checks that depend on the channel are made on its home, see
 //! `connect/admission.rs`.
 
 use crate::auth::{PolicyQuestion, ResourceTags, Ruling};
@@ -21,7 +21,7 @@ use codec::sigv4::Parameter;
 use codec::{control::ErrorKind, policy::Action};
 use std::borrow::Cow;
 
-/// The parameters of an upgrade, still encoded, indexed by parameter number.
+/// The parameters of an upgrade, still percent-encoded, indexed by parameter number.
 type UpgradeParameters<'h> = [Option<&'h str>; Parameter::COUNT];
 
 /// Parses the target of an upgrade, or of a device's poll if `asked` is `None`. `path` is the signed path.
@@ -43,7 +43,7 @@ pub(crate) fn target(
     Ok((target, asks))
 }
 
-/// Refuses an upgrade that its caller's policies deny, if they can be evaluated on this shard.
+/// Refuses an upgrade denied by its caller's policies, if they can be evaluated on this shard.
 pub(crate) fn permitted(cx: &mut Context, admission: &mut Admission) -> Result<(), Refusal> {
     let (caller, client_id) = (&admission.caller, admission.client_id.as_deref());
     let mut may = |client_id: Option<&str>| {
@@ -77,7 +77,7 @@ pub(crate) fn permitted(cx: &mut Context, admission: &mut Admission) -> Result<(
     Ok(())
 }
 
-/// The refusal of an upgrade if this ruling of its caller's policies denies it.
+/// Returns the refusal of an upgrade if this policy ruling denies it.
 pub(crate) fn denial_of(admission: &Admission, ruling: &Ruling) -> Option<Refusal> {
     let (check, action) = (ruling.denied?, action_of(admission.client_id.as_deref()));
     let message = admission.caller.denial(action, admission.arn.as_str());
@@ -85,8 +85,8 @@ pub(crate) fn denial_of(admission: &Admission, ruling: &Ruling) -> Option<Refusa
     Some(refusal.by_policy(admission.ground_of(ruling)))
 }
 
-/// The values of the protocol's parameters. A duplicate is refused, since two parsers might disagree about which one
-/// counts.
+/// Returns the values of the protocol's parameters. Duplicates are refused, since two parsers might disagree about
+/// which value counts.
 pub(crate) fn single<'h>(head: &Head<'h>) -> Result<UpgradeParameters<'h>, Refusal> {
     let mut found = [const { None::<(Cow<'_, str>, &str)> }; Parameter::COUNT];
     for (name, value) in pairs(head.query().unwrap_or_default()) {
@@ -110,7 +110,7 @@ pub(crate) fn single<'h>(head: &Head<'h>) -> Result<UpgradeParameters<'h>, Refus
     Ok(found.map(|it| it.map(|(_, value)| value)))
 }
 
-/// The purpose of a request: a WebSocket, or a device's poll.
+/// Returns the purpose of a request: a WebSocket or a device's poll.
 fn asks(
     settings: &Settings,
     head: &Head<'_>,
@@ -153,7 +153,8 @@ pub(crate) fn names(head: &Head<'_>, parameter: Parameter) -> bool {
     all.any(|(name, _)| Parameter::of(name.as_bytes()) == Some(parameter))
 }
 
-/// The parameter names in a query without a channel, for operators. Long names are omitted: they may be secrets.
+/// Lists the parameter names of a query without a channel, for operators. Long names are omitted because they may be
+/// secrets.
 fn names_seen(head: &Head<'_>) -> Box<str> {
     let is_word = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     let all = pairs(head.query().unwrap_or_default()).map(|(name, _)| name);
@@ -165,7 +166,7 @@ fn names_seen(head: &Head<'_>) -> Box<str> {
     format!("the query has {}", names.join(", ")).into()
 }
 
-/// The policy action that a connection requires.
+/// Returns the policy action that a connection requires.
 pub(crate) const fn action_of(client_id: Option<&str>) -> Action {
     match client_id {
         Some(_) => Action::ConnectAsViewer,
@@ -173,10 +174,11 @@ pub(crate) const fn action_of(client_id: Option<&str>) -> Action {
     }
 }
 
-/// A channel, the client id if the client is a viewer, and the source of the client's role.
+/// A channel, the client id if the client is a viewer, and how the client's role was determined.
 type UpgradeTarget = (ChannelArn, Option<Box<str>>, RoleBy);
 
-/// The channel and client id of an upgrade, or the error. `of_endpoint`: the role implied by the signed host and path.
+/// Returns the channel and client id of an upgrade, or an error. `of_endpoint`: the role implied by the signed host and
+/// path.
 fn parameters(
     settings: &Settings,
     of_endpoint: Option<Role>,
@@ -208,10 +210,10 @@ fn parameters(
     Ok((arn, client_id, role_by))
 }
 
-/// The client id that a master may use where its endpoint determines the role.
+/// The client id that a master may use if its endpoint determines the role.
 const MASTER_ID: &str = "MASTER";
 
-/// The role of one of our host names: `m-` and `v-` below the advertised domain (CON-2).
+/// Returns the role implied by the host name: `m-` or `v-` below the advertised domain (CON-2).
 fn role_of_host(settings: &Settings, host: &str) -> Option<Role> {
     let domain = settings.advertise.domain.as_deref()?;
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
@@ -231,7 +233,7 @@ fn role_of_host(settings: &Settings, host: &str) -> Option<Role> {
     }
 }
 
-/// Refuses a well-formed upgrade, with an audit entry if its caller's policies deny it.
+/// Refuses a well-formed upgrade; writes an audit entry if the caller's policies deny it.
 pub(crate) fn refuse_upgrade(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -256,7 +258,7 @@ pub(crate) fn refuse_upgrade(
     refuse(sockets, cx, key, &Evidence { id, ..*evidence }, refusal);
 }
 
-/// Decodes the percent-encoded client id of a viewer.
+/// Decodes a viewer's percent-encoded client id.
 pub(crate) fn viewer_id(text: &str) -> Result<Box<str>, &'static str> {
     let text = decode(text).map_err(|_| CLIENT_ID)?;
     let id = ClientId::parse(&text).map_err(|_| CLIENT_ID)?;
@@ -266,13 +268,13 @@ pub(crate) fn viewer_id(text: &str) -> Result<Box<str>, &'static str> {
     Ok(id.as_str().into())
 }
 
-/// The refusal of a viewer without a client id.
+/// Returns the error for a viewer without a client id.
 pub(crate) fn no_client_id() -> Refusal {
     let message = "X-Amz-ClientId is required at the endpoint of viewers: 1 to 256 characters of [a-zA-Z0-9_.-].";
     Refusal::invalid(Check::RoleHostMismatch, message)
 }
 
-/// Maximum number of parameter names shown, and maximum length of each in bytes; tokens are longer.
+/// Maximum number of parameter names logged, and maximum length of each in bytes; tokens are longer.
 const NAMES_SHOWN: usize = 16;
 const NAME_BYTES_SHOWN: usize = 24;
 

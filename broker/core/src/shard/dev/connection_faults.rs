@@ -1,4 +1,4 @@
-//! Faults of connections, which fall silent or close, and of requests, which are refused or not answered.
+//! Faults of connections (falling silent or closing) and of requests (refused or left unanswered).
 
 use crate::machine::Output;
 use crate::refusal::{ErrorCode, Refusal};
@@ -16,7 +16,7 @@ use codec::control::{Call, Selector};
 use codec::signal::Role;
 use codec::ws::{self, Opcode, close};
 
-/// Sends nothing to a connection until `until`, or until a later end set by another fault.
+/// Mutes a connection until `until`, or longer if another fault mutes it longer.
 fn mute(own: &mut Interposer, sockets: &mut Sockets, key: SessionKey, until: Now) {
     let held = &mut own.faults.held;
     held.forget_gone(|session| sockets.session(session).is_some());
@@ -26,8 +26,8 @@ fn mute(own: &mut Interposer, sockets: &mut Sockets, key: SessionKey, until: Now
     }
 }
 
-/// Sends the data queued while the connection was muted, then resumes its queued requests. The deadlines of the
-/// connection restart.
+/// Sends the data queued while the connection was muted, then resumes its queued requests and restarts the connection's
+/// deadlines.
 fn unmute(sockets: &mut Sockets, key: SessionKey, at: Moment) {
     sockets.show(key);
     let timeouts = &sockets.settings().timeouts;
@@ -53,8 +53,7 @@ fn unmute(sockets: &mut Sockets, key: SessionKey, at: Moment) {
     }
 }
 
-/// Ends expired faults, a bounded number per step: silenced connections are sent data again, and half-open ones are
-/// read again.
+/// Ends expired faults, a bounded number per step: sending to muted connections and reading from half-open ones resume.
 pub(crate) fn unmute_due(own: &mut Interposer, sockets: &mut Sockets, at: Moment) {
     let held = &mut own.faults.held;
     for _ in 0..FAULTS_DUE_PER_TICK {
@@ -95,7 +94,7 @@ pub(crate) fn on_session(shard: &mut State, key: SessionKey) {
     }
 }
 
-/// Performs `act` on an open WebSocket that holds its slot; does nothing for any other connection.
+/// Performs `act` on an open WebSocket that holds its slot; has no effect on other connections.
 pub(crate) fn act_on_session(shard: &mut State, key: SessionKey, act: &SessionAct) {
     let Some((own, sockets, _, cx)) = shard.interposed() else {
         return;
@@ -145,7 +144,7 @@ pub(crate) fn act_on_session(shard: &mut State, key: SessionKey, act: &SessionAc
 
 // Faults of requests: calls of the API, and upgrades.
 
-/// Applies a fault to a WebSocket request; true when the fault handles the request.
+/// Applies a fault to a WebSocket request. Returns `true` if the fault handles the request.
 pub(crate) fn on_connect(shard: &mut State, key: SessionKey, admission: &Admission) -> bool {
     let client_id = admission.client_id.as_deref();
     let role = client_id.map_or(Role::Master, |_| Role::Viewer);
@@ -159,7 +158,7 @@ pub(crate) fn on_connect(shard: &mut State, key: SessionKey, admission: &Admissi
     disturb(shard, FaultAct::on_connect, &subject, key, evidence)
 }
 
-/// Applies a fault to a call; true when the fault handles the call.
+/// Applies a fault to an API call. Returns `true` if the fault handles the call.
 pub(crate) fn on_call(shard: &mut State, begun: &BegunCall) -> bool {
     let BegunCall { key, asked, call } = begun;
     let subject = FaultSubject {
@@ -176,7 +175,7 @@ pub(crate) fn on_call(shard: &mut State, begun: &BegunCall) -> bool {
     )
 }
 
-/// The name of the channel that a call concerns.
+/// Returns the name of the channel that a call concerns.
 fn channel_of(call: &Call) -> Option<&str> {
     match call {
         Call::Create(create) => Some(create.name.as_str()),
@@ -204,7 +203,7 @@ fn selected(channel: &Selector) -> &str {
     }
 }
 
-/// Applies a fault to a request; true when the fault handles the request.
+/// Applies a fault to a request. Returns `true` if the fault handles the request.
 fn disturb(
     shard: &mut State,
     kind: fn(&FaultAct) -> Option<&RequestAct>,

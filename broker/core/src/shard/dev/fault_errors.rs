@@ -1,40 +1,40 @@
-//! The errors that faults refuse requests with, in the form in which the cloud service sends them.
+//! The errors with which faults refuse requests, in the format used by the cloud service.
 
 use codec::control::{ErrorKind, Family, Operation};
 
 /// An error type that a fault can return.
 #[derive(Debug, PartialEq, Eq)]
 pub struct FaultError {
-    /// The error type without a prefix, as in `x-amzn-ErrorType`.
+    /// The error type without a prefix, as used in `x-amzn-ErrorType`.
     pub name: &'static str,
     /// The HTTP status, if it is the same for all operations.
     status: u16,
-    /// The body member that contains the error message.
+    /// Where the response body contains the error message.
     text: ErrorText,
 }
 
-/// The body member that contains an error's message.
+/// The response body member that contains an error's message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ErrorText {
-    /// The member used by the operation's other errors.
+    /// Same member as in the operation's other errors.
     AsOperation,
-    /// `message`, for every operation.
+    /// The member `message`, for every operation.
     Common,
 }
 
 impl FaultError {
-    /// The error with this name.
+    /// Returns the error with this name.
     #[must_use]
     pub fn named(name: &str) -> Option<&'static Self> {
         ALL.iter().find(|error| error.name == name)
     }
 
-    /// The names of all errors.
+    /// Returns the names of all errors.
     pub fn names() -> impl Iterator<Item = &'static str> {
         ALL.iter().map(|error| error.name)
     }
 
-    /// The status of a response to an operation, or to a WebSocket request.
+    /// Returns the HTTP status of a response to an operation, or to a WebSocket request.
     pub(crate) fn status(&self, operation: Option<Operation>) -> u16 {
         let family = operation.map_or(Family::WebSocket, Operation::family);
         let denied = ErrorKind::AccessDenied;
@@ -45,7 +45,7 @@ impl FaultError {
         }
     }
 
-    /// The operation whose error format the response body uses.
+    /// Returns the operation whose error format is used for the response body.
     pub(crate) fn form(&self, operation: Option<Operation>) -> Option<Operation> {
         operation.filter(|_| self.text == ErrorText::AsOperation)
     }
@@ -61,9 +61,9 @@ const fn common(name: &'static str, status: u16) -> FaultError {
     FaultError { name, status, text }
 }
 
-/// The errors in the service's models, and those common to AWS services ("Common Error Types" of each service's API
-/// reference, and others that its front end sends). InvalidClientException and SessionExpiredException are modelled
-/// with a `message`, unlike the others of their service.
+/// The errors defined in the service's models, and those common to all AWS services ("Common Error Types" in each
+/// service's API reference, and others sent by its front end). InvalidClientException and SessionExpiredException are
+/// modelled with a `message` member, unlike the other errors of their service.
 const ALL: &[FaultError] = &[
     as_operation("AccessDeniedException", 403),
     as_operation("AccountChannelLimitExceededException", 400),

@@ -1,13 +1,14 @@
-//! Faults scripted by tests, with `--dev` only: what a fault is about, what it does, and how often. A production shard
-//! contains none of this.
+//! Faults scripted by tests, available only with `--dev`: what a fault applies to, what it does, and how often.
+//! Production shards contain none of this.
 //!
-//! Faults act at four points: the admission of a connection or call (`on_connect`, `on_call`), the routing of a message
-//! (`on_message`), the delivery of a pending one (`deliver_pending`), and the opening of a WebSocket or creation of a
-//! fault (`on_session`). The first matching rule that is not spent acts. Counters stay consistent: a dropped message is
-//! withdrawn, a held one is in the gauge of pending messages, and the copy of a duplicate is not counted.
+//! Faults act at four points: when a connection or call is admitted (`on_connect`, `on_call`), when a message is routed
+//! (`on_message`), when a pending message is delivered (`deliver_pending`), and when a WebSocket is opened or a fault
+//! is created (`on_session`). The first matching rule that is not exhausted acts. Counters stay consistent: a dropped
+//! message counts as withdrawn, a held one is included in the gauge of pending messages, and the extra copy of a
+//! duplicated message is not counted.
 //!
-//! A rule is the same value on every shard, so that its counts hold for the process. The rules of a shard, with what
-//! they hold back, are in `injected`, their errors in `fault_errors`, their effects in `connection_faults` and
+//! All shards share the same rule value, so that its counts apply to the whole process. A shard's rules and what they
+//! hold back are in `injected`, their errors in `fault_errors`, and their effects in `connection_faults` and
 //! `message_faults`.
 
 use crate::shard::Glob;
@@ -20,17 +21,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 /// A scripted fault.
 #[derive(Debug)]
 pub struct FaultRule {
-    /// The fault's number, as in its id.
+    /// The fault's number, which is part of its id.
     pub number: u64,
     /// The requests, messages or connections that the rule applies to.
     pub matches: FaultMatch,
-    /// The act performed on a match.
+    /// Action to take on a match.
     pub act: FaultAct,
-    /// Number of matches to skip before the first act.
+    /// Number of matches to skip before acting.
     pub skip: u64,
-    /// Maximum number of acts; `None`: unlimited.
+    /// Maximum number of times to act; `None` means unlimited.
     pub times: Option<u64>,
-    /// Probability of an act for each match; `None`: acts on every match.
+    /// Probability of acting on a match; `None` means that the rule acts on every match.
     pub chance: Option<Chance>,
     /// Lifetime of the rule, in milliseconds.
     pub lasts_ms: Option<u64>,
@@ -38,14 +39,14 @@ pub struct FaultRule {
     pub counts: FaultCounts,
 }
 
-/// Selects the subjects of a fault: all criteria given must match.
+/// Selects what a fault applies to: all criteria given must match.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FaultMatch {
     /// The channel's name.
     pub channel: Option<Glob>,
-    /// The role of the client that connects, sends, or receives.
+    /// The role of the client that connects, sends or receives.
     pub role: Option<Role>,
-    /// Client id of the client that calls, connects, sends, or receives; a master has none.
+    /// The client id of the client that calls, connects, sends or receives; a master has none.
     pub client_id: Option<Glob>,
     /// The operation of a call.
     pub operation: Option<Operation>,
@@ -53,29 +54,29 @@ pub struct FaultMatch {
     pub action: Option<Action>,
 }
 
-/// The act of a fault, and the point at which it applies.
+/// Action of a fault, and the point at which it applies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FaultAct {
-    /// Applies to a request for a WebSocket.
+    /// Acts on a WebSocket request.
     Connect(RequestAct),
-    /// Applies to an API call.
+    /// Acts on an API call.
     Api(RequestAct),
-    /// Applies to a message when it arrives.
+    /// Acts on a message when it is received.
     Message(MessageAct),
-    /// Applies to a message for a connected recipient.
+    /// Acts on a message for a connected recipient.
     Delivery(DeliveryAct),
-    /// Applies to an open WebSocket.
+    /// Acts on an open WebSocket.
     Session(SessionAct),
 }
 
-/// An act on a request.
+/// Action on a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RequestAct {
     /// Refuse the request.
     Refuse {
-        /// The error.
+        /// The error to return.
         error: &'static FaultError,
-        /// The HTTP status, if it differs from the error's own.
+        /// The HTTP status, if it differs from the error's default.
         status: Option<u16>,
         /// The error message.
         message: Box<str>,
@@ -88,12 +89,12 @@ pub enum RequestAct {
     Reset,
 }
 
-/// An act on a message when it arrives.
+/// Action on a message when it is received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MessageAct {
     /// Drop the message.
     Drop,
-    /// Deliver the message later, by this many milliseconds.
+    /// Delay delivery by this many milliseconds.
     Delay(u64),
     /// Refuse the message with a status response, if it has a correlation id.
     Status {
@@ -106,18 +107,19 @@ pub enum MessageAct {
     },
     /// Expire the message immediately.
     Expire,
-    /// Replace the message's viewer: a master's message is sent to this viewer, a viewer's appears to come from it.
+    /// Replace the message's viewer: a message from a master is sent to this viewer, one from a viewer appears to come
+    /// from it.
     Misdirect(Box<str>),
     /// Forward the message, then act on its sender's WebSocket.
     Session(SessionAct),
 }
 
-/// An act on a message for a connected recipient.
+/// Action on a message for a connected recipient.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeliveryAct {
     /// Drop the message.
     Drop,
-    /// Deliver the message later, by this many milliseconds.
+    /// Delay delivery by this many milliseconds.
     Delay(u64),
     /// Send the message twice.
     Duplicate,
@@ -129,57 +131,58 @@ pub enum DeliveryAct {
     Session(SessionAct),
 }
 
-/// The part of a message that a fault corrupts, keeping its length.
+/// The part of a message to corrupt; its length is preserved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Corruption {
-    /// The payload is the base64 encoding of zeros, which is not JSON.
+    /// Replaces the payload with base64-encoded zeros, which are not JSON.
     Payload,
-    /// The payload is not base64.
+    /// Makes the payload invalid base64.
     Base64,
-    /// The text of the message is not JSON.
+    /// Makes the text of the message invalid JSON.
     Message,
 }
 
-/// An act on an open WebSocket.
+/// Action on an open WebSocket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SessionAct {
-    /// Send GO_AWAY, and a close frame some time later.
+    /// Send GO_AWAY, then a close frame some time later.
     GoAway {
         /// Milliseconds between GO_AWAY and the close frame.
         grace_ms: u64,
     },
     /// Send a close frame.
     Close {
-        /// Close code.
+        /// Close code to send.
         code: u16,
-        /// Close reason, at most 123 bytes.
+        /// Close reason to send, at most 123 bytes.
         reason: Box<str>,
-        /// Delay in milliseconds.
+        /// Delay before closing, in milliseconds.
         after_ms: u64,
     },
-    /// Keep the connection open but send nothing on it, not even pongs; for this many milliseconds, or until it closes.
+    /// Keep the connection open but send nothing on it, not even pongs, for this many milliseconds or until the
+    /// connection closes.
     Stall(Option<u64>),
-    /// Make the peer appear unreachable: nothing that it sends is read, and nothing sent to it is acknowledged; for
-    /// this many milliseconds, or until the connection closes.
+    /// Make the peer appear unreachable: nothing it sends is read, and nothing sent to it is acknowledged, for this
+    /// many milliseconds or until the connection closes.
     HalfOpen(Option<u64>),
     /// Send RECONNECT_ICE_SERVER.
     ReconnectIce,
     /// Send an empty text message, as the cloud service has been observed to do.
     SendEmpty,
-    /// Reset the TCP connection: the client sees code 1006, a close without a close frame.
+    /// Reset the TCP connection. The client sees code 1006, which means a close without a close frame.
     Reset,
 }
 
-/// A probability of acting on a match; the selection is identical in every run with the same seed.
+/// Probability of acting on a match. With the same seed, every run selects the same matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chance {
-    /// The seed of the selection.
+    /// Seed from which the selection is derived.
     pub seed: u64,
-    /// Number of matches out of 2³² that are acted on.
+    /// Number of matches acted on out of every 2³².
     pub of_2_32: u64,
 }
 
-/// Match and act counts of a fault.
+/// Number of matches and acts of a fault.
 #[derive(Debug, Default)]
 pub struct FaultCounts {
     seen: AtomicU64,
@@ -242,7 +245,7 @@ impl FaultAct {
 }
 
 impl<'a> FaultSubject<'a> {
-    /// A client of the named channel, as the sender or the recipient of a message.
+    /// Creates the subject for a message that a client of the named channel sends or receives.
     pub(crate) fn of_client(name: &'a str, client_id: Option<&'a str>, action: Action) -> Self {
         Self {
             channel: Some(name),
@@ -273,7 +276,7 @@ impl FaultMatch {
 }
 
 impl FaultRule {
-    /// Counts a match; true if the rule must act on it.
+    /// Counts a match. Returns `true` if the rule must act on it.
     pub(crate) fn hit(&self) -> bool {
         let counts = &self.counts;
         let number = counts.seen.fetch_add(1, Ordering::Relaxed);
@@ -295,7 +298,7 @@ impl FaultRule {
 }
 
 impl Chance {
-    /// Selects the fraction `part` of all matches, above 0 and at most 1.
+    /// Creates a probability that selects the fraction `part` of all matches, above 0 and at most 1.
     #[must_use]
     #[expect(
         clippy::cast_possible_truncation,
@@ -307,7 +310,7 @@ impl Chance {
         Self { seed, of_2_32 }
     }
 
-    /// Whether to act on the match with this number, by the output function of SplitMix64.
+    /// Whether to act on the match with this number, as decided by the output function of SplitMix64.
     fn takes(self, number: u64) -> bool {
         let mut bits = self
             .seed
@@ -319,25 +322,25 @@ impl Chance {
 }
 
 impl FaultCounts {
-    /// Number of matches acted on.
+    /// Returns the number of matches acted on.
     #[must_use]
     pub fn hits(&self) -> u64 {
         self.hits.load(Ordering::Relaxed)
     }
 
-    /// Number of matches, including those not acted on.
+    /// Returns the number of matches, including those not acted on.
     #[must_use]
     pub fn seen(&self) -> u64 {
         self.seen.load(Ordering::Relaxed)
     }
 
-    /// Number of messages that could not be held back for lack of capacity.
+    /// Returns the number of messages that could not be held back for lack of capacity.
     #[must_use]
     pub fn overflowed(&self) -> u64 {
         self.overflowed.load(Ordering::Relaxed)
     }
 
-    /// Ends the fault on all shards.
+    /// Stops the fault on all shards.
     pub fn end(&self) {
         self.ended.store(true, Ordering::Relaxed);
     }
@@ -347,7 +350,7 @@ impl FaultCounts {
     }
 }
 
-/// A rule shared by the shards.
+/// A rule shared between the shards.
 pub type SharedRule = Arc<FaultRule>;
 
 #[cfg(test)]

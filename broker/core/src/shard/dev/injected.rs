@@ -1,5 +1,5 @@
-//! The faults in force on a shard, and what they hold back: messages, close frames, and everything that a connection
-//! would be sent.
+//! The faults active on a shard, and what they hold back: messages, close frames, and all data to be sent on a muted
+//! connection.
 
 use crate::id::{ChannelKey, SessionKey};
 use crate::limits::{FAULT_HELD_BYTES_MAX, FAULT_HELD_MAX, FAULTS_MAX};
@@ -8,16 +8,16 @@ use crate::shard::todo::Deferred;
 use crate::{session::NEVER, time::Now};
 use std::collections::BTreeMap;
 
-/// The faults of a shard, and the messages and actions that they hold back.
+/// The active faults of a shard, and the messages and actions that they hold back.
 #[derive(Debug, Default)]
 pub(crate) struct InjectedFaults {
-    /// Rules in order of creation, each with its expiry.
+    /// Rules in order of creation, each with its expiry time.
     pub(crate) rules: Vec<(Now, SharedRule)>,
     pub(crate) held: Held,
 }
 
 impl InjectedFaults {
-    /// Adds a rule. The side thread creates at most [`FAULTS_MAX`], so there is room.
+    /// Adds a rule. There is always room, since the side thread creates at most [`FAULTS_MAX`].
     pub(crate) fn add(&mut self, rule: SharedRule, now: Now) {
         self.rules
             .retain(|(end, rule)| *end > now && !rule.is_spent());
@@ -27,7 +27,7 @@ impl InjectedFaults {
         }
     }
 
-    /// The act of the first matching rule of a kind that is due to act, and the rule.
+    /// Returns the first matching rule of a kind that is due to act, and its act.
     pub(crate) fn pick<Act: Clone>(
         &self,
         kind: fn(&FaultAct) -> Option<&Act>,
@@ -45,18 +45,18 @@ impl InjectedFaults {
 /// A message whose delivery is delayed.
 #[derive(Debug)]
 pub(crate) struct HeldMessage {
-    /// The message. One that was pending has no sender: only its mark identifies the viewer.
+    /// The held message. If it was pending, the sender is unknown and only its mark identifies the viewer.
     pub(crate) message: Deferred,
-    /// Connection whose next message this one follows, if that message is sent before the delay ends.
+    /// If set, this message is sent right after the connection's next one, unless the delay ends first.
     pub(crate) behind: Option<SessionKey>,
 }
 
-/// Work that the interposer defers until the current step ends, or until a given time.
+/// Work that the interposer defers until the end of the current step or until a given time.
 #[derive(Debug)]
 pub(crate) enum Later {
-    /// Releases a message that a fault held back.
+    /// Releases a message held back by a fault.
     Message(HeldMessage),
-    /// Sends a close frame to this connection.
+    /// Sends a close frame to a connection.
     Close {
         session: SessionKey,
         code: u16,
@@ -64,17 +64,17 @@ pub(crate) enum Later {
     },
     /// Handles an admitted connection.
     Joined(SessionKey),
-    /// Sends a message to this connection again.
+    /// Sends a second copy of a message to this connection.
     SendAgain(Deferred, SessionKey),
-    /// Performs the act that a message triggered on a connection.
+    /// Performs an act that a message triggered on a connection.
     Act(SessionKey, SessionAct),
 }
 
-/// All items that faults hold back, sorted by due time.
+/// All items held back by faults, sorted by due time.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     later: BTreeMap<(Now, u64), Later>,
-    /// Serial number that orders items with equal due times.
+    /// Sequence number that orders items with equal due times.
     serial: u64,
     messages: usize,
     bytes: usize,
@@ -85,7 +85,7 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// Holds a message back; false, and counted, when there is no capacity.
+    /// Holds a message back. If there is no capacity, counts the message and returns `false`.
     pub(crate) fn hold(&mut self, message: HeldMessage, until: Now, counts: &FaultCounts) -> bool {
         let bytes = message.bytes();
         if self.messages >= FAULT_HELD_MAX || self.bytes + bytes > FAULT_HELD_BYTES_MAX {
@@ -115,7 +115,7 @@ impl Held {
         self.later.insert((at, self.serial), what);
     }
 
-    /// The next item that is due.
+    /// Takes the next item that is due.
     pub(crate) fn take_due(&mut self, now: Now) -> Option<Later> {
         let (&(at, serial), _) = self.later.first_key_value()?;
         if at > now {
@@ -124,7 +124,7 @@ impl Held {
         self.take((at, serial))
     }
 
-    /// Takes the message held until the next one to this connection.
+    /// Takes a message held until the next one is sent to this connection.
     pub(crate) fn take_behind(&mut self, session: SessionKey) -> Option<HeldMessage> {
         self.take_message(|held| held.behind == Some(session))
     }
@@ -153,8 +153,7 @@ impl Held {
         Some(what)
     }
 
-    /// Sends nothing to this connection until `until`, or until a later end set by another fault. Returns when sending
-    /// resumes.
+    /// Mutes a connection until `until`, or longer if another fault mutes it longer. Returns when sending resumes.
     pub(crate) fn mute(&mut self, session: SessionKey, until: Now) -> Now {
         let mute = self.mutes.entry(session).or_insert(until);
         *mute = until.max(*mute);
@@ -166,7 +165,7 @@ impl Held {
         self.half_open.insert(session, until);
     }
 
-    /// Takes a connection whose peer is reachable again.
+    /// Takes a connection whose peer has become reachable again.
     pub(crate) fn take_mended(&mut self, now: Now) -> Option<SessionKey> {
         let over = self.half_open.iter().find(|(_, until)| **until <= now);
         let session = over.map(|(session, _)| *session)?;
@@ -174,7 +173,7 @@ impl Held {
         Some(session)
     }
 
-    /// Takes a muted connection to which sending resumes.
+    /// Takes a muted connection to which sending is due to resume.
     pub(crate) fn take_unmuted(&mut self, now: Now) -> Option<SessionKey> {
         let over = self.mutes.iter().find(|(_, until)| **until <= now);
         let session = over.map(|(session, _)| *session)?;
@@ -188,13 +187,13 @@ impl Held {
         self.half_open.retain(|session, _| is_there(*session));
     }
 
-    /// Forgets a connection that is gone or no longer affected.
+    /// Forgets a connection that is gone or no longer affected by a fault.
     pub(crate) fn forget(&mut self, session: SessionKey) {
         self.mutes.remove(&session);
         self.half_open.remove(&session);
     }
 
-    /// When the next item is due.
+    /// Returns when the next item is due.
     pub(crate) fn next(&self) -> Option<Now> {
         let later = self.later.first_key_value().map(|(&(at, _), _)| at);
         let mutes = self.mutes.values().copied().min();

@@ -1,5 +1,5 @@
-//! Faults of messages: between routing and the recipient's outbox, and of pending messages when their recipient
-//! connects; also corrupted messages.
+//! Faults of messages: applied after routing and before the recipient's outbox, or to pending messages when their
+//! recipient connects; also corrupts messages.
 
 use crate::channel::{Route, pending::Message};
 use crate::event::{Kind, Outcome};
@@ -24,7 +24,7 @@ use crate::{journal::Unaccepted, limits::FAULT_REORDER_MS, time::Now};
 use codec::signal::{Delivery, status_response};
 use std::collections::VecDeque;
 
-/// Applies faults to a routed message; true when a fault handled it. Tests get a copy of the message.
+/// Applies faults to a routed message. Returns `true` if a fault handled it. Tests receive a copy of the message.
 pub(crate) fn on_message(shard: &mut State, transit: &InTransit<'_>, route: Route) -> bool {
     let Some((own, sockets, directory, cx)) = shard.interposed() else {
         return false;
@@ -75,12 +75,12 @@ pub(crate) fn on_message(shard: &mut State, transit: &InTransit<'_>, route: Rout
     true
 }
 
-/// Defers an action to the interposer, after the work that the current step defers to the shard.
+/// Defers an action of the interposer until the shard has done the work deferred by the current step.
 pub(crate) fn leave(cx: &mut Context, later: Later) {
     cx.todo.push(Todo::Interposed(Box::new(later)));
 }
 
-/// Replaces a message's viewer and forwards the message; true when it was handled.
+/// Replaces a message's viewer and forwards the message. Returns `true` if it was handled.
 fn misdirect(shard: &mut State, transit: &InTransit<'_>, viewer: &str) -> bool {
     let (sender, recipient) = match transit.delivery.sender {
         Some(_) => (Some(viewer), transit.recipient),
@@ -114,7 +114,7 @@ fn misdirect(shard: &mut State, transit: &InTransit<'_>, viewer: &str) -> bool {
     true
 }
 
-/// Applies faults to the delivery of a message; true when a fault handled it.
+/// Applies faults to the delivery of a message. Returns `true` if a fault handled it.
 fn on_route(shard: &mut State, transit: &InTransit<'_>, route: Route) -> bool {
     let Some((own, sockets, directory, cx)) = shard.interposed() else {
         return false;
@@ -171,14 +171,14 @@ fn on_route(shard: &mut State, transit: &InTransit<'_>, route: Route) -> bool {
     true
 }
 
-/// The name of a channel.
+/// Returns a channel's name.
 pub(crate) fn name_of(directory: &Directory, channel: ChannelKey) -> &str {
     let channel = directory.channel(channel);
     channel.map_or("", |channel| channel.record.arn.name())
 }
 
-/// Holds a message back until a given time, or until the next one for this connection, counted in the gauge of pending
-/// messages; false when there is no capacity, and the message is sent immediately.
+/// Holds a message back until a given time, or until the next one for this connection, and counts it in the gauge of
+/// pending messages. Returns `false` if there is no capacity, in which case the message is sent immediately.
 fn hold(
     own: &mut Interposer,
     cx: &mut Context,
@@ -196,7 +196,7 @@ fn hold(
     held
 }
 
-/// Forwards a held message to its recipient's current connection or pending queue.
+/// Forwards a held message to its recipient's current connection, or to the pending queue.
 pub(crate) fn release(shard: &mut State, held: &Deferred) {
     let (_, directory, cx, _) = shard.parts();
     cx.telemetry.count_unkept();
@@ -221,7 +221,7 @@ pub(crate) fn release(shard: &mut State, held: &Deferred) {
     delivery::follow(&mut shard.cx, held.channel, accepted.releases);
 }
 
-/// Withdraws the messages of a channel that faults hold back.
+/// Withdraws a channel's messages that are held back by faults.
 pub(crate) fn withdraw_held(own: &mut Interposer, cx: &mut Context, channel: ChannelKey) {
     while let Some(held) = own.faults.held.take_of(channel) {
         let kind = Kind::Known(held.message.launch.action);
@@ -231,7 +231,8 @@ pub(crate) fn withdraw_held(own: &mut Interposer, cx: &mut Context, channel: Cha
 
 // Kept messages, when their recipient has come: the same faults as of other deliveries.
 
-/// Moves a role's pending messages into its current connection's outbox, except those that faults drop or hold back.
+/// Moves a role's pending messages into the outbox of its current connection, except those that faults drop or hold
+/// back.
 pub(crate) fn deliver_pending(shard: &mut State, whose: (ChannelKey, &Role)) {
     let Some((own, sockets, directory, cx)) = shard.interposed() else {
         return;
@@ -301,7 +302,7 @@ pub(crate) fn deliver_pending(shard: &mut State, whose: (ChannelKey, &Role)) {
     }
 }
 
-/// Drops a pending message for a fault; tests get a copy.
+/// Drops a pending message because of a fault; tests receive a copy.
 fn drop_kept(own: &mut Interposer, cx: &mut Context, name: &str, role: &Role, message: &Message) {
     let kind = Kind::Known(message.action);
     cx.telemetry.count_kept_ended(kind, Outcome::Withdrawn);
@@ -315,7 +316,8 @@ fn drop_kept(own: &mut Interposer, cx: &mut Context, name: &str, role: &Role, me
     own.take_copy(&copy, name, cx.at);
 }
 
-/// Holds a pending message back; it stays in the gauge of pending messages. False when there is no capacity.
+/// Holds back a pending message, which remains counted in the gauge of pending messages. Returns `false` if there is no
+/// capacity.
 fn hold_kept(
     held: &mut Held,
     recipient: &Recipient<'_>,
@@ -342,7 +344,8 @@ fn hold_kept(
 // A spoiled frame is as long as it was, and its payload and its sender's id are where they were: a message that comes
 // back from an outbox is kept, and sent again, like any other.
 
-/// Enqueues a corrupted message in its recipient's outbox. If the outbox is full, the original is delivered normally.
+/// Enqueues a corrupted copy of a message in its recipient's outbox. If the outbox is full, the original is delivered
+/// normally.
 fn deliver_corrupted(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -366,7 +369,7 @@ fn deliver_corrupted(
     cx.telemetry.count_queued(queued);
 }
 
-/// Corrupts a part of a frame written by [`Delivery::write`].
+/// Corrupts part of a frame written by [`Delivery::write`].
 pub(crate) fn spoil(frame: &mut [u8], part: Corruption) {
     let payload = Delivery::payload_range(frame);
     let payload = match part {

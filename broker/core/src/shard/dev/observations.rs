@@ -1,5 +1,5 @@
-//! Observations of the interposer, with `--dev` only: the checks that produce findings (what the strict profile would
-//! have refused), and the copies of messages.
+//! Observations made by the interposer, with `--dev` only: checks that produce findings (requests that the strict
+//! profile would have refused), and copies of messages.
 
 use crate::channel::{Towards, rates::Metered};
 use crate::event::Purpose;
@@ -26,7 +26,7 @@ use codec::http::Head;
 use codec::signal::{Action, Request};
 
 impl Parity {
-    /// Counts the channels created or removed since the last call.
+    /// Counts the channels created or removed since the previous call.
     pub(crate) fn count_channels(&mut self, directory: &Directory, at: Moment) {
         let Some(account) = self.account_use.clone() else {
             return;
@@ -51,7 +51,7 @@ impl Parity {
         self.channels_counted = channels;
     }
 
-    /// Checks a call with a verified signature against the strict rate limit of its account and region.
+    /// Checks a call whose signature was verified against the strict profile's rate limit for its account and region.
     pub(crate) fn on_call(&mut self, account: &Identity, operation: Operation, at: Moment) {
         let quotas = &self.strict.quotas;
         let used = (self.account_use.as_ref()).filter(|used| used.is_about(account));
@@ -70,7 +70,7 @@ impl Parity {
         self.note("rate_account", "", at, says);
     }
 
-    /// Checks a closed connection: how long it was open, and how long silent.
+    /// Checks a closed connection for how long it was open and how long it was silent.
     pub(crate) fn on_gone(
         &mut self,
         ours: &Settings,
@@ -101,7 +101,7 @@ impl Parity {
         }
     }
 
-    /// Checks how long a connection was silent before it sent something or closed.
+    /// Checks for how long a connection was silent before it sent something or closed.
     fn on_silence(&mut self, ours: &Settings, name: &str, last_frame: Now, at: Moment) {
         let most = self.strict.timeouts.idle_ms;
         let silent = at.now.since(last_frame);
@@ -117,7 +117,7 @@ impl Parity {
         }
     }
 
-    /// Checks a valid message on the channel with this name against the strict profile.
+    /// Checks a valid message on the named channel against the strict profile.
     pub(crate) fn on_message(
         &mut self,
         sockets: &mut Sockets,
@@ -194,7 +194,7 @@ impl Parity {
         }
     }
 
-    /// Notes a connection without a client id that replaced a connected master of the channel with this name.
+    /// Notes that a connection without a client id replaced the connected master of the named channel.
     pub(crate) fn on_unnamed(&mut self, name: &str, at: Moment) {
         let says =
             "connected as master: no X-Amz-ClientId; it took the place of a connected master";
@@ -208,7 +208,7 @@ impl Parity {
         }
     }
 
-    /// Checks a connect or call against the rate that the strict profile sets for its channel.
+    /// Checks a connect or call against the strict profile's rate limit for the channel.
     fn on_metered(&mut self, directory: &Directory, key: ChannelKey, what: Metered, at: Moment) {
         let (Some(rate), Some(channel)) = (what.rate(&self.strict.quotas), directory.channel(key))
         else {
@@ -238,8 +238,8 @@ impl Parity {
     }
 }
 
-/// Records a signature that a server with signature checks would refuse among the refused requests, once per key and
-/// check. `body`: the body of a call; `None` for an upgrade.
+/// Records a signature that a server with signature checks would refuse, once per key and check, among the refused
+/// requests. `body`: the body of a call; `None` for an upgrade.
 pub(crate) fn on_signed(
     shard: &mut State,
     key: SessionKey,
@@ -271,7 +271,7 @@ pub(crate) fn on_signed(
     responses::note(sockets, cx, key, &Evidence { id, ..evidence }, &noticed);
 }
 
-/// Checks the signature of a call, whose body is now complete.
+/// Checks the signature of a call once its body is complete.
 pub(crate) fn on_body(shard: &mut State, key: SessionKey, body: &[u8]) {
     let (sockets, _, _, gate) = shard.parts();
     let Some(HttpStage::AwaitBody(awaited)) = sockets.http(key).map(|http| &http.stage) else {
@@ -288,7 +288,7 @@ pub(crate) fn on_body(shard: &mut State, key: SessionKey, body: &[u8]) {
 
 // The copies that are made of messages, for tests of clients: under `--dev` only.
 
-/// A message to be copied, without its channel's name.
+/// A message to be copied, not including its channel's name.
 pub(crate) struct CopySource<'a> {
     pub(crate) towards: Option<Towards>,
     pub(crate) viewer: &'a str,
@@ -298,7 +298,7 @@ pub(crate) struct CopySource<'a> {
 }
 
 impl Interposer {
-    /// Hands over a copy, if copies are enabled. `channel`: the name of its channel.
+    /// Passes on a copy of a message, if copies are enabled. `channel`: the name of its channel.
     pub(crate) fn take_copy(&mut self, source: &CopySource<'_>, channel: &str, at: Moment) {
         let copy = || Captured {
             at: at.wall,
@@ -314,7 +314,7 @@ impl Interposer {
         }
     }
 
-    /// Hands over a copy of a message once its fate is known.
+    /// Passes on a copy of a message whose fate is known.
     pub(crate) fn copy(&mut self, transit: &InTransit<'_>, channel: &str, fate: Fate, at: Moment) {
         let (towards, viewer) = match transit.delivery.sender {
             Some(viewer) => (Towards::Master, viewer),
@@ -331,7 +331,7 @@ impl Interposer {
     }
 }
 
-/// Hands over a copy of a message that was not forwarded: over its rate, or malformed.
+/// Passes on a copy of a message that was not forwarded because it exceeded the rate limit or was malformed.
 pub(crate) fn copy_refused(shard: &mut State, from: SessionKey, request: Option<&Request<'_>>) {
     let Some((own, sockets, directory, cx)) = shard.interposed() else {
         return;
@@ -349,7 +349,7 @@ pub(crate) fn copy_refused(shard: &mut State, from: SessionKey, request: Option<
     own.take_copy(&source, name_of(directory, web_socket.channel), cx.at);
 }
 
-/// The offer of an Alexa call to be queued, and the older call of its sender.
+/// The offer of an Alexa call that is about to be queued, and the sender's previous call.
 pub(crate) struct OfferCopy {
     identity: Identity,
     sender: Box<str>,
@@ -358,7 +358,7 @@ pub(crate) struct OfferCopy {
 }
 
 impl OfferCopy {
-    /// The offer in a query, if it contains one.
+    /// Returns the offer in a query, if it contains one.
     pub(crate) fn of(directory: &Directory, kind: &QueryKind) -> Option<Self> {
         let QueryKind::Offer {
             identity,
@@ -377,7 +377,7 @@ impl OfferCopy {
         })
     }
 
-    /// Hands the copy over, if the call was queued.
+    /// Passes on the copy if the call was queued.
     pub(crate) fn take(self, own: &mut Interposer, directory: &Directory, at: Moment) {
         let waits = waiting(directory, &self.identity, &self.sender);
         if waits.is_none() || waits == self.older {
@@ -399,7 +399,7 @@ impl OfferCopy {
     }
 }
 
-/// Position of this sender's pending call in its channel's order of acceptance.
+/// Returns the position of this sender's pending call in its channel's order of acceptance.
 fn waiting(directory: &Directory, identity: &Identity, sender: &str) -> Option<u64> {
     let channel = directory.channel(directory.key_of(identity)?)?;
     channel.live()?.calls.of(sender).map(|call| call.order)

@@ -1,8 +1,8 @@
-//! Checks of signatures with `--dev`, where none is enforced: which of them a production server would refuse, if that
-//! can be determined without the secrets of its principals.
+//! Checks signatures with `--dev`, where none is enforced, to find those that a production server would refuse,
+//! provided that this can be determined without the principals' secrets.
 //!
-//! Checking the format, scope and time needs no secret. Signatures over another path, host or escaping are detected by
-//! trying the quick start's secret and the key id, which tests often use as the secret too.
+//! Format, scope and time can be checked without a secret. A signature over a different path, host or escaping is
+//! detected by trying the quick start's secret, and the key id, which tests often use as the secret too.
 
 use crate::limits::DEV_SIGNATURES_PER_SECOND_MAX;
 use crate::settings::{Auth, Settings};
@@ -19,16 +19,16 @@ pub(crate) struct Signatures {
     empty_token_is_none: bool,
     verifier: Verifier,
     keys: SigningKeys,
-    /// The current second, and the number of checks made in it.
+    /// The current second, and the number of checks made during it.
     looks: (u64, u32),
-    /// Signatures noted by all shards.
+    /// Signatures already noted, shared by all shards.
     pub(crate) noted: Option<Arc<AccountUse>>,
 }
 
 /// A signature that would be refused.
 pub(crate) struct WouldRefuse {
     pub(crate) check: Check,
-    /// How the signed form differs from the request sent, if it does.
+    /// How the signed form differs from the request that was sent, if known.
     pub(crate) reason: Option<SignedAs>,
 }
 
@@ -41,7 +41,7 @@ impl From<Refusal> for WouldRefuse {
 }
 
 impl Signatures {
-    /// Creates the checks of a server that verifies no signatures; `None` for one that does.
+    /// Creates the checks for a server that does not verify signatures; `None` if the server does.
     pub(crate) fn of(settings: &Settings, noted: Option<&Arc<AccountUse>>) -> Option<Self> {
         let rules = settings.signature_rules();
         (settings.auth == Auth::None).then(|| Self {
@@ -55,8 +55,8 @@ impl Signatures {
         })
     }
 
-    /// The refusal that the signature of a call with this body, or of an upgrade, would get, if any. Limited to a
-    /// number of checks per second.
+    /// Returns the refusal that the signature of a call with this body, or of an upgrade, would get, if any. The number
+    /// of checks per second is limited.
     pub(crate) fn look(
         &mut self,
         head: &Head<'_>,
@@ -118,7 +118,7 @@ impl Signatures {
     }
 }
 
-/// The secret shown in the quick start and the ready line.
+/// The secret shown in the quick start guide and the ready line.
 const DEV_SECRET: &str = "test";
 
 #[cfg(test)]

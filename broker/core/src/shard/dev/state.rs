@@ -1,4 +1,4 @@
-//! Data of the interposer: findings, the use of an account, and copies with their destination.
+//! Data of the interposer: findings, the use of the server's account, and copies with their destination.
 
 use crate::channel::rates::Rates;
 use crate::channel::{Route, Towards};
@@ -20,28 +20,28 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The part of a shard's initial state that is used with `--dev` only.
+/// The part of a shard's initial state used only with `--dev`.
 #[derive(Default)]
 pub struct StartDev {
-    /// The destination of copies of messages.
+    /// Where copies of messages are sent.
     pub copies: Option<Box<dyn Capture>>,
-    /// The use of the server's account by all shards.
+    /// How all shards together use the server's account.
     pub account_use: Option<Arc<AccountUse>>,
 }
 
-/// The state of a shard that exists only with `--dev`.
+/// Shard state that exists only with `--dev`.
 pub(crate) struct Interposer {
     pub(crate) faults: InjectedFaults,
     /// Signature checks; `None` if the server verifies signatures itself.
     pub(crate) signatures: Option<Signatures>,
-    /// Findings; `None` if the strict profile is enforced.
+    /// Findings; `None` if the strict profile is enforced already.
     pub(crate) parity: Option<Parity>,
-    /// Copies of messages; `None` if none are requested.
+    /// Copies of messages; `None` if none were requested.
     pub(crate) copies: Option<Copies>,
 }
 
 impl Interposer {
-    /// The interposer of a shard with these channels; `None` without `--dev`.
+    /// Creates the interposer of a shard with these channels; `None` without `--dev`.
     pub(crate) fn begin(
         settings: &Settings,
         directory: &Directory,
@@ -69,7 +69,7 @@ impl Interposer {
         }
     }
 
-    /// Removes a connection from all faults, because it is gone or no longer affected.
+    /// Removes a connection from all faults, because it is gone or no longer affected by them.
     pub(crate) fn forget(&mut self, sockets: &mut Sockets, key: SessionKey) {
         self.faults.held.forget(key);
         sockets.half_open(key, false);
@@ -87,17 +87,17 @@ impl Interposer {
 pub struct StrictFinding {
     /// The violated rule.
     pub rule: &'static str,
-    /// The channel's name; empty when too many channels have findings.
+    /// The channel's name; empty if too many channels have findings.
     pub channel: Box<str>,
     /// Number of occurrences.
     pub count: u64,
     /// Time of the first occurrence.
     pub first: Wall,
-    /// Description of the first occurrence, with the limit it exceeds.
+    /// Description of the first occurrence, including the limit that it exceeded.
     pub says: Box<str>,
 }
 
-/// The findings of a shard, and the rate buckets they are based on.
+/// A shard's findings, and the rate buckets used to determine them.
 #[derive(Debug)]
 pub(crate) struct Parity {
     pub(crate) strict: Settings,
@@ -106,14 +106,14 @@ pub(crate) struct Parity {
     /// Rate buckets of sessions, if quotas are enforced.
     pub(crate) messages: HashMap<SessionKey, MessageRates, RandomState>,
     pub(crate) channels: HashMap<ChannelKey, Rates, RandomState>,
-    /// Account use, shared with the other shards if there are any.
+    /// Account use, shared with any other shards.
     pub(crate) account_use: Option<Arc<AccountUse>>,
-    /// Number of this shard's channels included in the account use.
+    /// Number of this shard's channels counted in the account use.
     pub(crate) channels_counted: u64,
 }
 
 impl Parity {
-    /// Creates the state for a server in this region.
+    /// Creates the state for a server in the given region.
     pub(crate) fn new(
         region: &str,
         hasher: &RandomState,
@@ -131,7 +131,8 @@ impl Parity {
         }
     }
 
-    /// Counts a finding. A client under load violates a rule with each message, so only the first formats text.
+    /// Counts a finding. Only the first occurrence formats text, since a client under load violates a rule with every
+    /// message.
     pub(crate) fn note(
         &mut self,
         rule: &'static str,
@@ -159,7 +160,7 @@ impl Parity {
             });
     }
 
-    /// Counts another occurrence of a finding; false if it has not been found before.
+    /// Counts another occurrence of a finding. Returns `false` if this is the first.
     fn count(&mut self, rule: &'static str, channel: &str) -> bool {
         let of_channel = self.found.get_mut(channel);
         let known = of_channel.and_then(|all| all.iter_mut().find(|finding| finding.rule == rule));
@@ -169,20 +170,20 @@ impl Parity {
         })
     }
 
-    /// The findings so far, sorted by rule and channel.
+    /// Returns the findings so far, sorted by rule and channel.
     pub(crate) fn findings(&self) -> Vec<StrictFinding> {
         let mut found: Vec<StrictFinding> = self.found.values().flatten().cloned().collect();
         found.sort_by(|one, other| (one.rule, &one.channel).cmp(&(other.rule, &other.channel)));
         found
     }
 
-    /// Forgets the findings of channels whose names begin with this prefix.
+    /// Discards the findings of channels whose names begin with this prefix.
     pub(crate) fn forget(&mut self, prefix: &str) {
         self.found.retain(|channel, _| !channel.starts_with(prefix));
     }
 }
 
-/// The rule violated by messages that one connection sends too fast.
+/// Returns the rule that is violated when one connection sends messages too fast.
 pub(crate) fn rate_rule(action: Action) -> &'static str {
     match action {
         Action::SdpOffer => "rate_offer",
@@ -194,7 +195,7 @@ pub(crate) fn rate_rule(action: Action) -> &'static str {
 // The use of a server's account by all its shards together, counted for findings: under `--dev` only, beside the
 // quotas that the strict profile enforces by letters ([`crate::shard::directory::accounts`]).
 
-/// Use of one account in one region, shared by all shards. Other accounts are not counted.
+/// Use of one account in one region, shared by all shards. Other accounts are not tracked.
 #[derive(Debug)]
 pub struct AccountUse {
     /// Prefix of the identities of the account's channels.
@@ -202,13 +203,13 @@ pub struct AccountUse {
     /// Rate bucket of each operation.
     buckets: [SharedBucket; Operation::ALL.len()],
     channels: AtomicU64,
-    /// Noted signatures, as hashes of key and check, with the hour and their number in it.
+    /// Signatures already noted, as hashes of key and check, with the hour and the number noted in that hour.
     signatures: [AtomicU64; DEV_SIGNATURES_NOTED_MAX],
     signatures_of_hour: AtomicU64,
 }
 
 impl AccountUse {
-    /// Creates an account without channels.
+    /// Creates the use of an account without channels.
     #[must_use]
     pub fn new(region: &str, account: &str) -> Self {
         Self {
@@ -225,7 +226,7 @@ impl AccountUse {
         identity.tenant() == &*self.tenant
     }
 
-    /// Takes a token for a call; false when none is left.
+    /// Takes a token for a call. Returns `false` if none is left.
     pub(crate) fn take(&self, operation: Operation, quotas: &Quotas, now: Now) -> bool {
         let bucket = self.buckets.get(operation.index());
         let (Some((_, rate)), Some(bucket)) = (quotas.account_rate(operation), bucket) else {
@@ -234,7 +235,7 @@ impl AccountUse {
         bucket.take(rate, now)
     }
 
-    /// Whether to note a signature: the first with its key and check, within the hourly limit.
+    /// Whether to note a signature: only the first for its key and check, up to the hourly limit.
     pub(crate) fn is_first(&self, key_id: &str, check: Check, now: Now) -> bool {
         let bytes = key_id.bytes().chain([0, check as u8]);
         let hash = bytes.fold(0xCBF2_9CE4_8422_2325u64, |hash, byte| {
@@ -261,7 +262,7 @@ impl AccountUse {
         })
     }
 
-    /// Counts a new channel; returns the new number of channels.
+    /// Counts a new channel and returns the updated number of channels.
     pub(crate) fn channel_came(&self) -> u64 {
         self.channels.fetch_add(1, Ordering::Relaxed) + 1
     }
@@ -274,39 +275,39 @@ impl AccountUse {
 
 // Copies of messages for tests of clients: under `--dev` only. A production shard has nowhere to put them.
 
-/// Receives copies of messages. Never blocks: counts copies that it has no capacity for.
+/// Receives copies of messages. Never blocks; counts copies for which it has no capacity.
 pub trait Capture: Send {
-    /// Receives the copy of a processed message.
+    /// Receives a copy of a processed message.
     fn take(&mut self, copy: Captured);
 
-    /// Counts messages that were not copied because of the limit per second.
+    /// Counts messages that were not copied because of the per-second limit.
     fn missed(&mut self, messages: u64);
 }
 
 /// A message and its fate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Captured {
-    /// Time of the message.
+    /// When the message was received.
     pub at: Wall,
     /// The channel's name.
     pub channel: Box<str>,
-    /// Direction of the message; `None` when it was refused before that was known.
+    /// Direction of the message; `None` if it was refused before the direction was known.
     pub towards: Option<Towards>,
-    /// The viewer at the message's other end, or the sender of a refused message; empty for a refused message from a
-    /// master.
+    /// The viewer that the message is from or to, or the sender of a refused message; empty for a refused message from
+    /// a master.
     pub viewer: Box<str>,
-    /// Action; `None` for a malformed message.
+    /// The action, or `None` for a malformed message.
     pub action: Option<Action>,
-    /// The payload as received, base64.
+    /// The payload as received, base64-encoded.
     pub payload: Box<str>,
     /// Fate of the message on arrival.
     pub fate: Fate,
 }
 
-/// The fate of a message when it arrives.
+/// Fate of a message when it arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// In transit to a connected recipient.
+    /// Forwarded to a connected recipient.
     Delivered,
     /// Pending for an absent recipient.
     Kept,
@@ -314,16 +315,16 @@ pub enum Fate {
     Dropped,
     /// Expired by a fault.
     Expired,
-    /// Answers an Alexa call, or arrived too late for one.
+    /// Accepted as the answer to an Alexa call, or arrived too late for one.
     Call,
-    /// Refused because it violates a rule, or by a fault.
+    /// Refused because it violates a rule or because of a fault.
     Refused,
-    /// Exceeds a rate limit.
+    /// Refused because it exceeds a rate limit.
     Throttled,
 }
 
 impl Fate {
-    /// The fate of a message according to its route.
+    /// Returns the fate of a message that took this route.
     pub(crate) const fn of(route: Route) -> Self {
         match route {
             Route::To(_) => Self::Delivered,
@@ -332,7 +333,7 @@ impl Fate {
         }
     }
 
-    /// The name used in `/dev/messages`.
+    /// Returns the name used in `/dev/messages`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -347,7 +348,7 @@ impl Fate {
     }
 }
 
-/// The destination of a shard's copies, and the number sent in the current second.
+/// The destination of a shard's copies, and the number of copies sent in the current second.
 pub(crate) struct Copies {
     to: Box<dyn Capture>,
     second: u64,
@@ -363,7 +364,7 @@ impl Copies {
         }
     }
 
-    /// Whether another copy is permitted in this second.
+    /// Whether another copy may be sent in this second.
     fn has_room(&mut self, at: Moment) -> bool {
         let second = at.now.0 / 1000;
         if second != self.second {
@@ -375,7 +376,7 @@ impl Copies {
 }
 
 impl Copies {
-    /// Hands over a copy, if this second's limit permits.
+    /// Passes on a copy, unless this second's limit has been reached.
     pub(crate) fn take(&mut self, copy: impl FnOnce() -> Captured, at: Moment) {
         if self.has_room(at) {
             self.to.take(copy());

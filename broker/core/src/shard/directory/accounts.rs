@@ -1,18 +1,19 @@
-//! Quotas of accounts: RATE-3 of codec/PROTOCOL.md defines the rates that apply. The use of rates and the holdings of
-//! accounts are in the catalog of the process: a call takes from its rate where it was accepted, and a change reserves
-//! what it needs where its channel lives, in one step with the check, so that no two changes get the same place.
+//! Quotas of accounts; RATE-3 of codec/PROTOCOL.md defines the rates. Usage of the rates and the accounts' holdings are
+//! kept in the process's catalog: a call counts against its rate on the shard that accepted it, and a change reserves
+//! what it needs on the channel's shard, atomically with the check, so that no two changes can claim the same capacity.
 //!
-//! If several nodes serve channels, each allows an equal share of a rate, at least one call per second: the calls of an
-//! account go to the nodes that serve its channels. Channels of the other nodes are counted too, before a channel is
-//! created or tags are set, if the account may be near its quota; a node that does not answer within half a second is
-//! left out, since a lost node is no reason to refuse calls that the others could serve.
+//! If several nodes serve channels, each enforces an equal share of a rate, but at least one call per second, since an
+//! account's calls go to the nodes that serve its channels. Before a channel is created or tags are set, channels on
+//! the other nodes are counted too if the account may be near its quota. A node that does not answer within half a
+//! second is left out, since losing a node is no reason to refuse calls that the others can serve.
 //!
-//! Whether the account may be near its quota is estimated from its holdings on this node. Placement is even and unknown
-//! to clients (`placement.rs`: a keyed hash), so this node holds about `1 / nodes` of them: the other nodes are queried
-//! if the holdings here exceed half of that. Where half is less than [`SAMPLE`] of the largest pieces, too few for an
-//! estimate, they are always queried. A node that nevertheless holds less than half of its share (probability below
-//! e^-16) permits calls until it reaches half. Where nearly all of an account's channels are on one node, the other
-//! nodes together let it exceed its quota by up to half. Concurrent creations on several nodes do not see each other.
+//! Whether an account may be near its quota is estimated from its holdings on this node. Placement is uniform and
+//! unpredictable for clients (`placement.rs`: a keyed hash), so this node holds about `1 / nodes` of the total, and the
+//! other nodes are queried once the holdings here exceed half of this node's share of the quota. If that half is less
+//! than [`SAMPLE`] pieces of maximum size, too few for an estimate, the other nodes are always queried. A node that
+//! happens to hold less than half of its share (probability below e^-16) permits calls until it reaches half. If nearly
+//! all of an account's channels are on one node, the account can exceed its quota by up to half through the other
+//! nodes. Concurrent creations on different nodes are not aware of each other.
 
 use crate::catalog::{Catalog, Shortage};
 use crate::shard::calls::responses::RATE_EXCEEDED;
@@ -23,14 +24,14 @@ use codec::control::{ErrorKind, Operation};
 use std::borrow::Cow;
 
 impl Directory {
-    /// Rate limit of this node on an account's requests for temporary credentials; `None` if unlimited.
+    /// Returns this node's rate limit for an account's requests for temporary credentials; `None` if unlimited.
     pub(crate) fn federation_rate(&self) -> Option<Rate> {
         let quotas = &self.settings.quotas;
         let rate = quotas.account_federation;
         (!quotas.off && rate.rate > 0).then(|| self.part_of(rate))
     }
 
-    /// Share of this node in a rate limit that applies to all nodes together.
+    /// Returns this node's share of a rate limit that applies to all nodes together.
     fn part_of(&self, rate: Rate) -> Rate {
         let nodes = self.slots.as_ref().map_or(1, |slots| slots.nodes());
         let part = |whole: u32| (whole / u32::from(nodes.max(1))).max(1);
@@ -40,7 +41,7 @@ impl Directory {
         }
     }
 
-    /// Counts one call of an account, or refuses it if it exceeds its rate.
+    /// Counts a call of an account, or refuses it if the account exceeds its rate limit.
     pub(crate) fn over_account_rate(
         &self,
         operation: Operation,
@@ -64,15 +65,15 @@ impl Directory {
         Some(Refusal::limited(Check::RateAccount, message))
     }
 
-    /// Resets the use of all accounts' rates: the rates may have changed.
+    /// Resets the rate usage of all accounts, because the rates may have changed.
     pub(crate) fn forget_account_rates(&self) {
         self.catalog.ask(Catalog::forget_rates);
     }
 
-    /// Refuses a new channel if the account has reached its quota. `elsewhere`: its holdings on other nodes.
+    /// Refuses a new channel if the account has reached its quota. `elsewhere`: the account's holdings on other nodes.
     ///
     /// # Errors
-    /// The refusal.
+    /// Returns the refusal if the quota is reached.
     pub(crate) fn may_create(&self, tenant: &str, elsewhere: Holding) -> Result<(), Refusal> {
         let most = self.settings.limits.channels_per_account;
         let held = self.catalog.ask(|catalog| catalog.held_by(tenant));
@@ -82,11 +83,11 @@ impl Directory {
         Err(self.refused_by(Shortage::Channels, ACCOUNT_FULL, 0))
     }
 
-    /// Reserves bytes for records of an account if they stay within the limits. A channel created by a call (with that
-    /// kind of refusal) counts against the account's quota of channels too; operators and connects have none.
+    /// Reserves record bytes for an account, if the limits permit. A channel created by a call (with the corresponding
+    /// kind of refusal) also counts against the account's channel quota; operators and connects have no such quota.
     ///
     /// # Errors
-    /// Returns a refusal, of the given `kind` if the account's own limit is exceeded.
+    /// Returns the refusal; its kind is the given `kind` if the account's own limit is exceeded.
     pub(crate) fn reserve(
         &self,
         tenant: &str,
@@ -127,7 +128,7 @@ impl Directory {
         }
     }
 
-    /// Whether the account's holdings must be queried from the other nodes.
+    /// Whether the account's holdings on other nodes must be queried.
     pub(crate) fn counts(&self, operation: Operation, tenant: &str) -> bool {
         let Some(slots) = self.slots.as_ref().filter(|_| grows(operation)) else {
             return false;
@@ -137,7 +138,7 @@ impl Directory {
     }
 }
 
-/// Whether an account with these holdings on one of so many nodes may be near its quota.
+/// Whether an account with these holdings on one of `nodes` nodes may be near its quota.
 fn may_be_near(operation: Operation, held: Holding, nodes: u16, limits: &Limits) -> bool {
     let is_near = |held: u64, most: usize, piece: usize| {
         let half = most as u64 / u64::from(nodes.max(1)) / 2;
@@ -161,14 +162,14 @@ fn grows(operation: Operation) -> bool {
     )
 }
 
-/// Kind of refusal of a channel beyond an account's quota.
+/// Error for a channel that would exceed the account's quota.
 const ACCOUNT_FULL: ErrorKind = ErrorKind::AccountChannelLimitExceeded;
 
-/// The refusal of a change that would exceed `record_bytes_total`.
+/// Error message for a change that would exceed `record_bytes_total`.
 const RECORDS_FULL: &str = "The server's channels take as many bytes as they may (`record_bytes_total`). Delete \
                             channels or tags that are not used, or try again later.";
 
-/// Minimum number of pieces for estimating the holdings of the other nodes.
+/// Minimum number of pieces from which the holdings of the other nodes can be estimated.
 const SAMPLE: u64 = 64;
 
 #[cfg(test)]

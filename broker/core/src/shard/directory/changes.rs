@@ -1,12 +1,12 @@
-//! Changes of the registry: committed first, then applied, then answered.
+//! Changes to channel records: first committed, then applied, then answered.
 //!
 //! ```text
 //!  answer ──► alter / create ──► Store::submit ──► (the store's thread) ──► Letter::Committed ──► conclude ──► Answer
 //!               │                                                              │
 //!               └ a change of this channel is under way: waits behind it       └ the next one that waits
 //! ```
-//! A change, whether a creation or an update, is invisible until it is durable. One change of a channel is in progress
-//! at a time, so that concurrent read-modify-write cycles cannot interleave.
+//! A change (creation or update) is invisible until it is durable. Only one change per channel is in progress at a
+//! time, so that concurrent read-modify-write cycles cannot interleave.
 
 use crate::id::{Account, CallRef, ChannelKey, Identity};
 use crate::limits::CHANGES_WAITING_PER_CHANNEL_MAX;
@@ -28,7 +28,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 impl Directory {
-    /// Adds a new channel to the tables, pending creation; `elsewhere`: see [`Query::elsewhere`].
+    /// Adds a new channel to the tables, in the creating state; `elsewhere`: see [`Query::elsewhere`].
     pub(crate) fn create(
         &mut self,
         cx: &mut Context,
@@ -71,7 +71,7 @@ impl Directory {
         Ok((key, ChangeStep::Create))
     }
 
-    /// Begins a change of a channel; `None` if it is queued after an earlier change. A change that needs more bytes
+    /// Starts a change to a channel; `None` if it is queued after an earlier one. A change that needs more bytes
     /// reserves them immediately.
     pub(crate) fn alter(
         &mut self,
@@ -123,7 +123,7 @@ impl Directory {
         Ok(Some((key, step)))
     }
 
-    /// Queues changes of a channel: after the one in progress, or until the current step ends.
+    /// Queues changes to a channel after the one in progress, or until the end of the current step.
     pub(crate) fn let_wait(
         &mut self,
         cx: &mut Context,
@@ -135,8 +135,8 @@ impl Directory {
         }
     }
 
-    /// Deletes a channel without a waiting caller; false when deletion cannot begin: a change is in progress, or too
-    /// many are.
+    /// Deletes a channel on behalf of no caller. Returns `false` if deletion cannot start because a change is in
+    /// progress or there are too many.
     pub(crate) fn delete(&mut self, cx: &mut Context, key: ChannelKey) -> bool {
         if self.is_changing(key) {
             return false;
@@ -148,7 +148,7 @@ impl Directory {
         self.submit(cx, (key, ChangeStep::Delete), None)
     }
 
-    /// Submits a change to the store; `caller` gets its result. False when the store refuses it.
+    /// Submits a change to the store; `caller` receives the result. Returns `false` if the store refuses the change.
     pub(crate) fn submit(
         &mut self,
         cx: &mut Context,
@@ -167,35 +167,35 @@ impl Directory {
     }
 }
 
-/// The partition of channels created here.
+/// The partition in the ARNs of channels created here.
 const PARTITION: &str = "aws";
 
 // The changes of channels from their submission to the store until it has reported them, and those that wait behind
 // them.
 
 impl Directory {
-    /// Whether a change of this channel is in progress.
+    /// Whether a change to this channel is in progress.
     pub(crate) fn is_changing(&self, key: ChannelKey) -> bool {
         self.changes.under_way.contains_key(&key)
     }
 
-    /// Whether a change of any channel is in progress.
+    /// Whether a change to any channel is in progress.
     pub(crate) fn has_changes(&self) -> bool {
         !self.changes.under_way.is_empty()
     }
 
-    /// Number of channels whose deletion is not durable yet.
+    /// Returns the number of channels whose deletion is not yet durable.
     pub(crate) fn deleting(&self) -> u64 {
         self.changes.deleting
     }
 
-    /// The creation time of a channel created at `at`. It distinguishes the channel from an earlier one of its name,
-    /// even if both fall into one millisecond or the clock was set back.
+    /// Returns the creation time for a channel created at `at`. The time differs from that of any earlier channel with
+    /// the same name, even if both are created in the same millisecond or the clock was set back.
     pub(crate) fn creation_time(&self, at: Wall) -> Wall {
         at.max(Wall(self.changes.last_created.0.saturating_add(1)))
     }
 
-    /// Records a creation time, so that later channels get later ones.
+    /// Records a creation time, so that channels created afterwards get later ones.
     pub(crate) fn note_created(&mut self, created: Wall) {
         self.changes.last_created = self.changes.last_created.max(created);
     }
@@ -203,7 +203,7 @@ impl Directory {
     /// Queues a change after the one in progress.
     ///
     /// # Errors
-    /// See [`NoWait`].
+    /// Fails as described in [`NoWait`].
     fn wait_behind(
         &mut self,
         key: ChannelKey,
@@ -221,7 +221,7 @@ impl Directory {
         Ok(())
     }
 
-    /// Queues changes of a channel after the one in progress; false when there is none.
+    /// Queues changes to a channel after the one in progress. Returns `false` if there is none.
     fn wait_on(&mut self, key: ChannelKey, waiting: &mut WaitingQueries) -> bool {
         let Some(next) = self.changes.under_way.get_mut(&key) else {
             return false;
@@ -240,7 +240,8 @@ impl Directory {
         Some((caller, query))
     }
 
-    /// Marks a channel for deletion: clients can no longer connect. The change follows ([`Directory::submit_change`]).
+    /// Marks a channel for deletion, so that clients can no longer connect. The change itself is submitted by
+    /// [`Directory::submit_change`].
     fn begin_deletion(&mut self, key: ChannelKey) {
         if let Some(channel) = self.channels.get_mut(key) {
             channel.state = Life::Deleting;
@@ -249,8 +250,8 @@ impl Directory {
         self.publish(key);
     }
 
-    /// Submits a change to the store, in progress from now on; `caller` gets its result. `None` when the channel is
-    /// gone.
+    /// Submits a change to the store, which is in progress from now on; `caller` receives the result. Returns `None` if
+    /// the channel is gone.
     fn submit_change(
         &mut self,
         (key, step): BegunChange,
@@ -281,7 +282,7 @@ impl Directory {
         Some(submitted)
     }
 
-    /// Marks the creation of a channel as in progress; its change is submitted to the store elsewhere, together with
+    /// Marks the creation of a channel as in progress; the change is submitted to the store separately, together with
     /// others.
     pub(crate) fn creation_is_kept(&mut self, key: ChannelKey) {
         let kept = ChangeUnderWay {
@@ -293,7 +294,7 @@ impl Directory {
         self.changes.under_way.insert(key, kept);
     }
 
-    /// Whether a creation without a caller is in progress, submitted together with others.
+    /// Whether the channel's creation is in progress without a caller and was submitted together with others.
     pub(crate) fn is_name_kept(&self, key: ChannelKey) -> bool {
         let change = self.changes.under_way.get(&key);
         change.is_some_and(|it| {
@@ -301,7 +302,7 @@ impl Directory {
         })
     }
 
-    /// Removes a change from those in progress, whatever its result.
+    /// Removes a change from those in progress, regardless of its result.
     pub(crate) fn take_change(&mut self, key: ChannelKey) -> Option<ChangeUnderWay> {
         let changes = &mut self.changes;
         let changing = changes.under_way.remove(&key)?;
@@ -318,7 +319,7 @@ impl Directory {
 // The end of a change of the registry: what is durable happens, what is not did not, and its caller gets the answer.
 
 impl Directory {
-    /// Handles the store's result of a change.
+    /// Handles the result of a change, as reported by the store.
     pub(crate) fn committed(
         &mut self,
         cx: &mut Context,
@@ -379,7 +380,7 @@ impl Directory {
         }
     }
 
-    /// Reverts a change that is not durable.
+    /// Reverts a change that could not be made durable.
     fn unmake(&mut self, cx: &mut Context, key: ChannelKey, step: &ChangeStep) {
         let state = self.channel(key).map(|channel| channel.state);
         match step {
@@ -394,8 +395,8 @@ impl Directory {
         }
     }
 
-    /// Ends a channel, or its presence on this node: answers its calls with this refusal, closes its connections for
-    /// this reason, a bounded number per turn, withdraws its pending messages, and releases its name. See
+    /// Ends a channel, or its presence on this node: answers its calls with the given refusal, closes its connections
+    /// for the given reason, a bounded number per turn, withdraws its pending messages, and releases its name. See
     /// codec/PROTOCOL.md, CHAN-5.
     pub(crate) fn end_channel(
         &mut self,
@@ -421,7 +422,7 @@ impl Directory {
     }
 }
 
-/// The refusal of a change that could not be made durable.
+/// Returns the error for a change that could not be made durable.
 fn not_durable(error: &StoreError) -> Refusal {
     let (check, message) = match error {
         StoreError::Busy => (
@@ -438,7 +439,7 @@ fn not_durable(error: &StoreError) -> Refusal {
 
 // The record of a channel after an alteration.
 
-/// The record after an alteration; `None` when the channel is deleted.
+/// Returns the record after an alteration, or `None` if the channel is to be deleted.
 fn altered(
     record: &Record,
     alteration: Alteration,

@@ -1,5 +1,5 @@
-//! Lookups of channels, pages of their names, and their lifecycle in the tables: records are inserted, replaced and
-//! removed.
+//! Channel lookups, pages of channel names, and the lifecycle of channels in the tables: inserting, replacing and
+//! removing records.
 
 use crate::catalog::SharedCatalog;
 use crate::channel::alexa_calls::CallKind;
@@ -23,59 +23,59 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 impl Directory {
-    /// The configuration.
+    /// Returns the configuration.
     pub(crate) fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// Records of all shards of the process.
+    /// Returns the catalog, with the records of all shards in the process.
     pub(crate) fn catalog(&self) -> &dyn SharedCatalog {
         &*self.catalog
     }
 
-    /// The id of this shard.
+    /// Returns this shard's id.
     pub(crate) fn shard(&self) -> ShardId {
         self.shard
     }
 
-    /// Whether this shard is the home of channels with this name, in this slot.
+    /// Whether this shard is the home of channels with this name and slot.
     pub(crate) fn is_home(&self, identity: &Identity, slot: Slot) -> bool {
         self.placement.shard(identity) == self.shard && self.placement.slot(identity) == Some(slot)
     }
 
-    /// The slots of this shard, if slots move between nodes.
+    /// Returns this shard's slots, if slots move between nodes.
     pub(crate) fn slots(&self) -> Option<&DirectorySlots> {
         self.slots.as_deref()
     }
 
-    /// The slots of this shard, mutable.
+    /// Returns this shard's slots mutably.
     pub(crate) fn slots_mut(&mut self) -> Option<&mut DirectorySlots> {
         self.slots.as_deref_mut()
     }
 
-    /// Whether channels with this name may be used here at `now`: always, if slots do not move.
+    /// Whether channels with this name may be used on this shard at `now`; always true if slots do not move.
     pub(crate) fn serves(&self, identity: &Identity, now: Now) -> bool {
         let slots = self.slots();
         slots.is_none_or(|slots| slots.serves(identity, now))
     }
 
-    /// The channel with this key.
+    /// Returns the channel with this key.
     #[inline]
     pub(crate) fn channel(&self, key: ChannelKey) -> Option<&Channel> {
         self.channels.get(key)
     }
 
-    /// The key of the channel with this name.
+    /// Returns the key of the channel with this name.
     pub(crate) fn key_of(&self, identity: &Identity) -> Option<ChannelKey> {
         self.names.get(identity.key()).copied()
     }
 
-    /// The channel with this name.
+    /// Returns the channel with this name.
     pub(crate) fn named_channel(&self, identity: &Identity) -> Option<&Channel> {
         self.channel(self.key_of(identity)?)
     }
 
-    /// Channels in the order of their names, from `first` on: their ARNs and keys.
+    /// Returns the ARNs and keys of channels in order of their names, starting at `first`.
     pub(crate) fn names_from<'d>(
         &'d self,
         first: Bound<&str>,
@@ -84,35 +84,35 @@ impl Directory {
         names.map(|(NamedRecord(record), key)| (&record.arn, *key))
     }
 
-    /// Number of channels, including those being created or deleted.
+    /// Returns the number of channels, including those being created or deleted.
     pub(crate) fn len(&self) -> usize {
         self.channels.len()
     }
 
-    /// Number of channels of an account, and the bytes of their records.
+    /// Returns the number of channels of an account, and the bytes of their records.
     pub(crate) fn held_by(&self, tenant: &str) -> Holding {
         self.holdings.of_tenant(tenant)
     }
 
-    /// The accounts that have channels, as sorted `region:account:` prefixes.
+    /// Returns the accounts that have channels, as sorted `region:account:` prefixes.
     pub(crate) fn tenants(&self) -> impl Iterator<Item = &str> {
         self.holdings.tenants()
     }
 
-    /// Total bytes of all records.
+    /// Returns the total bytes of all records.
     pub(crate) fn record_bytes(&self) -> u64 {
         self.holdings.bytes()
     }
 
-    /// Bytes of all records of the process and their limit, if they have exceeded it since the last call.
+    /// Returns the process's total record bytes and the limit, if the limit has been exceeded since the previous call.
     pub(crate) fn record_bytes_exceeded(&mut self) -> Option<(u64, usize)> {
         let most = self.settings.limits.record_bytes_total;
         let exceeded = self.catalog.ask(|catalog| catalog.holdings.exceeded(most));
         Some((exceeded?, most))
     }
 
-    /// Counts a call against the channel's rate and its caller's share; false, with nothing counted, when a rate is
-    /// exceeded.
+    /// Counts a call against the channel's rate and its caller's share. If a rate is exceeded, counts nothing and
+    /// returns `false`.
     pub(crate) fn count_call(
         &mut self,
         key: ChannelKey,
@@ -123,13 +123,13 @@ impl Directory {
         channel.is_some_and(|channel| channel.count(what, caller, &self.settings.quotas, now))
     }
 
-    /// Recent endpoint requests for a channel, by caller.
+    /// Returns the recent endpoint requests for a channel, by caller.
     pub(crate) fn endpoint_requests(&mut self, key: ChannelKey) -> Option<&mut EndpointRequests> {
         let channel = self.channels.get_mut(key);
         channel.map(|channel| &mut **channel.endpoint_requests.get_or_insert_default())
     }
 
-    /// A channel's entry in the timer wheel, and its next deadline.
+    /// Returns a channel's entry in the timer wheel, and its next deadline.
     pub(crate) fn timer_of(
         &mut self,
         key: ChannelKey,
@@ -153,8 +153,8 @@ impl Directory {
 }
 
 impl Directory {
-    /// Inserts a record, which the catalog has counted, into the tables; no channel with its name may exist. `None`
-    /// when there is no room: the catalog no longer counts it then.
+    /// Inserts a record into the tables; no channel with its name may exist, and the catalog must have counted the
+    /// record. Returns `None` if there is no room, in which case the catalog no longer counts the record.
     pub(crate) fn insert_channel(&mut self, record: Record, state: Life) -> Option<ChannelKey> {
         let (whose, bytes) = (Identity::of(&record.arn), record.bytes());
         let Some((name, key)) = self.put_channel(record, state) else {
@@ -175,7 +175,7 @@ impl Directory {
         }
     }
 
-    /// Inserts a record into all tables except the table of names.
+    /// Inserts a record into all tables except the name table.
     pub(crate) fn put_channel(
         &mut self,
         record: Record,
@@ -194,7 +194,7 @@ impl Directory {
         Some((name, key))
     }
 
-    /// Activates a channel: its creation is durable, or its deletion failed.
+    /// Activates a channel whose creation is durable or whose deletion failed.
     pub(crate) fn activate(&mut self, key: ChannelKey) {
         if let Some(channel) = self.channels.get_mut(key) {
             channel.state = Life::Active;
@@ -202,7 +202,7 @@ impl Directory {
         self.publish(key);
     }
 
-    /// Replaces a channel's record; from now on only the new record's bytes are counted.
+    /// Replaces a channel's record; from then on, only the new record's bytes are counted.
     pub(crate) fn replace_record(&mut self, key: ChannelKey, next: Record) {
         let Some(channel) = self.channels.get_mut(key) else {
             return;
@@ -218,12 +218,12 @@ impl Directory {
         self.recount(key, before.max(after), after);
     }
 
-    /// When the hooks of the next channels are looked up again.
+    /// Returns when the hooks of the next channels are due to be looked up again.
     pub(crate) fn rewatch_due(&self) -> Option<Now> {
         self.rewatch.map(|_| Now(0))
     }
 
-    /// Looks up the hooks of the next channels after the hooks have changed.
+    /// Looks up the hooks of the next few channels after the hooks have changed.
     pub(crate) fn rewatch_step(&mut self) {
         let Some(from) = self.rewatch else { return };
         let to = self.channels.slots().min(from + REWATCHED_PER_TURN);
@@ -235,8 +235,8 @@ impl Directory {
         self.rewatch = (to < self.channels.slots()).then_some(to);
     }
 
-    /// Looks up the hooks of a channel whose record or hooks have changed. Hooks that no longer watch it are sent a
-    /// final state.
+    /// Looks up a channel's hooks after its record or the hooks have changed. Hooks that no longer watch the channel
+    /// are sent a final state.
     fn watch_again(&mut self, key: ChannelKey) {
         let Some(channel) = self.channels.get_mut(key) else {
             return;
@@ -256,13 +256,13 @@ impl Directory {
         }
     }
 
-    /// Counts the growth by a record that is to replace a channel's, as the catalog does.
+    /// Reserves the additional bytes of a record that is to replace a channel's, as the catalog does.
     pub(crate) fn reserve_record(&mut self, next: &Record, before: usize) {
         let identity = Identity::of(&next.arn);
         (self.holdings).change(identity.tenant(), before, next.bytes());
     }
 
-    /// Releases bytes reserved for a record that does not replace a channel's.
+    /// Releases the bytes reserved for a record that will not replace the channel's after all.
     pub(crate) fn not_replaced(&mut self, key: ChannelKey, next: &Record) {
         if let Some(channel) = self.channels.get(key) {
             let own = channel.record.bytes();
@@ -270,7 +270,7 @@ impl Directory {
         }
     }
 
-    /// Changes the counted bytes of a channel from `before` to `after`.
+    /// Updates the counted bytes of a channel from `before` to `after`.
     fn recount(&mut self, key: ChannelKey, before: usize, after: usize) {
         let channel = self.channels.get(key).filter(|_| before != after);
         if let Some(channel) = channel {
@@ -281,8 +281,8 @@ impl Directory {
         }
     }
 
-    /// Removes a channel from all tables: its name is released, and its pending messages are withdrawn. Its account and
-    /// name are remembered until its connections are gone.
+    /// Removes a channel from all tables, releasing its name and withdrawing its pending messages. Its account and name
+    /// are kept until its connections are gone.
     pub(crate) fn remove_channel(&mut self, cx: &mut Context, key: ChannelKey) -> Option<Channel> {
         let channel = self.channels.remove(key)?;
         self.parted(key, &channel);
@@ -308,8 +308,8 @@ impl Directory {
 }
 
 impl Directory {
-    /// Reports the end of a watched channel that was in use. If the channel moves with its slot, the next owner of the
-    /// slot reports its presence instead.
+    /// Reports the end of a watched channel that was in use. If the channel moves with its slot, the slot's next owner
+    /// reports its presence instead.
     fn parted(&mut self, key: ChannelKey, channel: &Channel) {
         let had_anybody = channel.live().is_some() || channel.connections > 0;
         // Nobody is there, but that found no room yet: those who watch know somebody still.
@@ -330,7 +330,7 @@ impl Directory {
         }
     }
 
-    /// The presence epoch of a channel, with its slot if it has one; `None` if that slot is absent.
+    /// Returns the presence epoch of a channel, and its slot if it has one; `None` if the slot is not on this shard.
     pub(crate) fn presence_epoch(&self, identity: &Identity) -> Option<(Option<Slot>, u64)> {
         match &self.slots {
             None => Some((None, self.epoch)),
@@ -347,14 +347,14 @@ pub(crate) struct Accepted {
     /// When the message expires.
     pub(crate) expires: Now,
     pub(crate) route: Route,
-    /// Whether messages were withheld because of an offer that this message answers or replaces.
+    /// Whether messages were held back by an offer that this message answers or replaces.
     pub(crate) releases: bool,
     /// See [`crate::session::outbox::DeliveryMark`].
     pub(crate) follows: bool,
 }
 
 impl Directory {
-    /// Accepts a message from a member with this role; `None` when the channel is gone. See [`crate::shard::road`].
+    /// Accepts a message from a member with this role; `None` if the channel is gone. See [`crate::shard::road`].
     #[inline(always)]
     pub(crate) fn accept(
         &mut self,
@@ -406,14 +406,14 @@ impl Directory {
         })
     }
 
-    /// The next position in a channel's order of acceptance, for a message that arrives in a parcel.
+    /// Returns the next position in a channel's order of acceptance, for a message that arrived in a parcel.
     pub(crate) fn next_order(&mut self, key: ChannelKey) -> Option<u64> {
         let channel = self.channels.get_mut(key)?;
         Some(channel.wake().next_order())
     }
 }
 
-/// A channel's status for callers; `None` while it is still being created.
+/// Returns a channel's status for callers; `None` while the channel is still being created.
 pub(crate) fn status(channel: &Channel) -> Option<ChannelStatus> {
     match channel.state {
         Life::Creating => None,
@@ -425,22 +425,22 @@ pub(crate) fn status(channel: &Channel) -> Option<ChannelStatus> {
 // Pages of the channels' names: the lists that wait for them, and what a page has of this shard's channels.
 
 impl Directory {
-    /// The budget of the current turn for list pages, and the queued page work.
+    /// Returns the current turn's budget for list pages, and the queued page work.
     pub(crate) fn page_turn(&mut self) -> &mut PageTurn {
         &mut self.pages
     }
 
-    /// The lists that callers of this shard await.
+    /// Returns the lists awaited by callers of this shard.
     pub(crate) fn lists(&mut self) -> &mut Lists {
         &mut self.lists
     }
 
-    /// Whether lists are queued, in which case a tick is due at once.
+    /// Whether lists are queued, in which case a tick is due immediately.
     pub(crate) fn has_pages_due(&self) -> bool {
         self.lists.due()
     }
 
-    /// Number of channel records read for list pages since the start.
+    /// Returns the number of channel records read for list pages since startup.
     pub(crate) fn records_read(&self) -> u64 {
         self.pages.records
     }
@@ -450,7 +450,7 @@ impl Directory {
         self.pages.records += records as u64;
     }
 
-    /// Page of the channels of all shards, and whether there are more.
+    /// Returns a page of the channels of all shards, and whether there are more.
     pub(crate) fn page(&mut self, question: &PageQuestion) -> (Vec<ListedChannel>, bool) {
         let PageQuestion {
             prefix,

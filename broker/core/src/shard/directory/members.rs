@@ -1,4 +1,4 @@
-//! The connections of channels: taking, holding and leaving a slot. See invariant 3 of `ARCHITECTURE.md`.
+//! The connections of channels: how they take, hold and leave slots. See invariant 3 of `ARCHITECTURE.md`.
 
 use crate::channel::members::{Joined, Leaver, Slot, TableFull};
 use crate::channel::rates::Metered;
@@ -18,7 +18,7 @@ use crate::{
 pub(crate) enum NoSlot {
     /// The channel is gone.
     Gone,
-    /// The channel's rate, or the caller's share of it, is exceeded.
+    /// The channel's rate limit, or the caller's share of it, is exceeded.
     Rate,
     /// The channel has the maximum number of viewers.
     Full,
@@ -26,16 +26,16 @@ pub(crate) enum NoSlot {
 
 /// A connection's request for a slot.
 pub(crate) struct SlotRequest {
-    /// The slot requested.
+    /// The slot being requested.
     pub slot: Slot,
-    /// The caller charged for its share of the channel's rate.
+    /// The caller whose share of the channel's rate is charged.
     pub caller: Option<CallerId>,
-    /// A viewer to evict for this one, to stay within the channel's limit of viewers.
+    /// A viewer to evict for the new one, to stay within the channel's viewer limit.
     pub payer: Option<SessionKey>,
 }
 
 impl Directory {
-    /// The viewers of a full channel, from which one may be evicted.
+    /// Returns the viewers of a full channel, one of which may be evicted.
     pub(crate) fn viewers_if_full(&self, key: ChannelKey, slot: &Slot) -> Option<Vec<SessionKey>> {
         let most = self.settings.limits.viewers_per_channel;
         let members = &self.channel(key)?.live()?.members;
@@ -43,11 +43,11 @@ impl Directory {
         may_pay.then(|| members.viewers_now())
     }
 
-    /// Gives a connection a slot of its channel, if the channel's rate and the caller's share of it permit. A refused
-    /// connection is not charged.
+    /// Assigns a slot of its channel to a connection, if neither the channel's rate limit nor the caller's share of it
+    /// is exceeded. A refused connection is not charged.
     ///
     /// # Errors
-    /// See [`NoSlot`].
+    /// Fails as described in [`NoSlot`].
     pub(crate) fn take_slot(
         &mut self,
         key: ChannelKey,
@@ -85,7 +85,7 @@ impl Directory {
         Ok(joined)
     }
 
-    /// Removes a connection from its slot. Returns the one that regains the slot.
+    /// Removes a connection from its slot. Returns the connection that regains the slot, if any.
     pub(crate) fn leave_slot(
         &mut self,
         key: ChannelKey,
@@ -124,7 +124,7 @@ impl Directory {
         returning
     }
 
-    /// The channels with open connections that lost their slot; removes all other entries.
+    /// Returns the channels with open connections that have lost their slot, removing all other entries.
     pub(crate) fn displaced(&mut self) -> impl Iterator<Item = &Channel> {
         let channels = &self.channels;
         let live = |key: &ChannelKey| channels.get(*key).and_then(Channel::live);
@@ -133,8 +133,9 @@ impl Directory {
         self.displaced.iter().filter_map(|key| channels.get(*key))
     }
 
-    /// When a connection lost its slot, and whether a newer connection in the slot has sent a message since then:
-    /// either one that has left, or one for which `spoke` returns true. `None` if the connection holds its slot.
+    /// Returns when a connection lost its slot, and whether a newer connection in the slot has sent a message since
+    /// then: either one that has left, or one for which `spoke` returns `true`. `None` if the connection still holds
+    /// its slot.
     pub(crate) fn lost_slot(
         &self,
         key: ChannelKey,
@@ -145,14 +146,14 @@ impl Directory {
         live.members.lost(session, spoke)
     }
 
-    /// Prevents a connection from regaining its slot, because messages sent to it were taken back.
+    /// Prevents a connection from ever regaining its slot, because messages sent to it were taken back.
     pub(crate) fn give_way_for_good(&mut self, key: ChannelKey, session: SessionKey) {
         if let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) {
             live.members.give_way_for_good(session);
         }
     }
 
-    /// Holds the slot for a connection until it has completed the message that it began.
+    /// Holds the slot for a connection until it has completed the message that it started to send.
     pub(crate) fn hold_slot(
         &mut self,
         key: ChannelKey,
@@ -165,38 +166,38 @@ impl Directory {
         }
     }
 
-    /// Releases a slot held for a connection; false when none is held.
+    /// Releases a slot held for a connection. Returns `false` if none is held.
     pub(crate) fn free_slot(&mut self, key: ChannelKey, session: SessionKey) -> bool {
         let live = self.channels.get_mut(key).and_then(Channel::live_mut);
         live.is_some_and(|live| live.members.release(session))
     }
 
-    /// The next connection that has held its slot for too long.
+    /// Takes the next connection that has held its slot for too long.
     pub(crate) fn take_overdue(&mut self, key: ChannelKey, now: Now) -> Option<SessionKey> {
         let live = self.channels.get_mut(key)?.live_mut()?;
         live.members.take_overdue(now)
     }
 
-    /// The next connection that holds its slot and whose acknowledged bytes are due to be queried.
+    /// Takes the next connection that is holding its slot and whose acknowledged bytes are due to be queried.
     pub(crate) fn take_holder_to_ask(&mut self, key: ChannelKey, now: Now) -> Option<SessionKey> {
         let live = self.channels.get_mut(key)?.live_mut()?;
         live.members.take_holder_to_ask(now)
     }
 
-    /// Schedules a query of the acknowledged bytes of a connection that holds its slot, at `due`.
+    /// Schedules a query, at `due`, of the bytes acknowledged on a connection that holds its slot.
     pub(crate) fn ask_holder(&mut self, key: ChannelKey, by: SessionKey, due: Now, ended: bool) {
         if let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) {
             live.members.ask_holder(by, due, ended);
         }
     }
 
-    /// The next connection to close because it lost its slot and the slot has stayed vacant.
+    /// Takes the next connection to close because it lost its slot and the slot has remained vacant.
     pub(crate) fn take_for_vacancy(&mut self, key: ChannelKey, now: Now) -> Option<SessionKey> {
         let live = self.channels.get_mut(key)?.live_mut()?;
         live.members.take_for_vacancy(now)
     }
 
-    /// The connections of a channel, including superseded ones.
+    /// Returns the connections of a channel, including superseded ones.
     pub(crate) fn members(&self, key: ChannelKey) -> Vec<SessionKey> {
         let live = self.channel(key).and_then(Channel::live);
         live.map_or_else(Vec::new, |live| live.members.all())
@@ -210,7 +211,8 @@ impl Directory {
         self.rest(key);
     }
 
-    /// Account and name of a channel that ended before this connection; forgotten with the last connection.
+    /// Returns the account and name of a channel that ended before this connection; they are forgotten along with the
+    /// last connection.
     pub(crate) fn former_channel(&mut self, channel: ChannelKey) -> Option<(Account, Box<str>)> {
         let (account, name, connections) = self.former.get_mut(&channel)?;
         let former = (*account, name.clone());
@@ -221,7 +223,7 @@ impl Directory {
         Some(former)
     }
 
-    /// Reports a change of a channel to its watchers, if any.
+    /// Reports a change to a channel to its watchers, if any.
     #[inline]
     pub(crate) fn changed(
         &mut self,
@@ -232,7 +234,7 @@ impl Directory {
         self.changed_for(key, (cause, reason.map(Into::into)));
     }
 
-    /// Notes a change of presence with its reason.
+    /// Notes a presence change and its cause.
     pub(crate) fn changed_for(&mut self, key: ChannelKey, change: Change) {
         self.polls.note(key, PollChange::State);
         let channel = self.channel(key);
@@ -241,7 +243,7 @@ impl Directory {
         }
     }
 
-    /// Earliest expiry of a message for a master that is woken at `now`.
+    /// Returns the earliest expiry of a message for a master that is woken at `now`.
     pub(crate) fn wake_expiry(&self, key: ChannelKey, now: Now) -> Now {
         let channel = self.channel(key);
         let wakes = channel.is_some_and(|channel| channel.hooks & self.waking != 0);
@@ -252,22 +254,22 @@ impl Directory {
         }
     }
 
-    /// The waiting devices.
+    /// Returns the waiting devices.
     pub(crate) fn polls(&self) -> &Polls {
         &self.polls
     }
 
-    /// The waiting devices, mutable.
+    /// Returns the waiting devices mutably.
     pub(crate) fn polls_mut(&mut self) -> &mut Polls {
         &mut self.polls
     }
 
-    /// Presence changes not yet reported to watchers.
+    /// Returns the presence changes not yet reported to watchers.
     pub(crate) fn news(&self) -> &News {
         &self.news
     }
 
-    /// Presence changes not yet reported to watchers, mutable.
+    /// Returns the presence changes not yet reported to watchers, mutably.
     pub(crate) fn news_mut(&mut self) -> &mut News {
         &mut self.news
     }

@@ -1,4 +1,4 @@
-//! Pending messages of a shard's channels: their limit, and the channel whose messages are evicted when it is reached.
+//! Pending messages of a shard's channels, their limit, and the choice of the channel to evict from when it is reached.
 //! Also pending calls.
 
 use crate::channel::alexa_calls::{CallKind, Calls, Waiting};
@@ -21,16 +21,16 @@ use codec::whep::Fault;
 use std::collections::{BTreeSet, VecDeque};
 
 impl Directory {
-    /// Bytes of pending messages of each account, by channel.
+    /// Returns the bytes of pending messages per account and channel.
     pub(crate) fn queued(&self) -> &Shares {
         &self.kept.shares
     }
 
-    /// Stores a pending message if there is room; overwritten and evicted messages are dropped. The caller must count
-    /// the message in the gauge of pending messages, before or after the call.
+    /// Stores a pending message if there is room, dropping overwritten and evicted messages. The caller must count the
+    /// message in the gauge of pending messages, before or after the call.
     ///
     /// # Errors
-    /// [`Full`] when the channel is full, or when the shard is full and the channel has its share.
+    /// Returns [`Full`] if the channel is full, or if the shard is full and the channel already has its share.
     pub(crate) fn store(
         &mut self,
         cx: &mut Context,
@@ -80,7 +80,8 @@ impl Directory {
         kept.map(|_| ())
     }
 
-    /// Stores messages returned from an outbox, ahead of all newer ones. A key that is still stored keeps its caller.
+    /// Stores messages returned from an outbox ahead of all newer ones. A key with messages still stored keeps its
+    /// caller.
     pub(crate) fn put_back(
         &mut self,
         cx: &mut Context,
@@ -122,8 +123,8 @@ impl Directory {
         }
     }
 
-    /// Whether watchers of a channel are notified of this message for its absent master: an offer, or the first message
-    /// of a viewer. On a channel with a waking hook its lifetime is extended to the configured minimum.
+    /// Whether to notify a channel's watchers of a message for its absent master: only of an offer or a viewer's first
+    /// message. If the channel has a waking hook, the message's lifetime is extended to the configured minimum.
     pub(crate) fn begins_to_wait(
         &self,
         key: ChannelKey,
@@ -153,9 +154,8 @@ impl Directory {
         self.drop_over(cx, key, is_over, Lost::Expired);
     }
 
-    /// Drops messages of a viewer that are older than the offer at this position, which its master has received.
-    /// Otherwise, if the offer is repeated, older messages that were returned because of a late confirmation would
-    /// follow it.
+    /// Drops a viewer's messages older than the offer at this position, which the master has received. Otherwise, if
+    /// the offer is sent again, older messages returned because they were confirmed late would follow it.
     pub(crate) fn drop_older(
         &mut self,
         cx: &mut Context,
@@ -188,8 +188,8 @@ impl Directory {
         self.kept_changed(cx, key, before);
     }
 
-    /// Drops messages of viewers that closed their connections, if another viewer of the same caller has connected
-    /// instead: otherwise a page reloaded ten times leaves the camera ten stale offers.
+    /// Drops messages of viewers that have closed their connections, if another viewer of the same caller has connected
+    /// since: otherwise a page reloaded ten times would leave ten stale offers for the camera.
     pub(crate) fn drop_closed(
         &mut self,
         cx: &mut Context,
@@ -218,8 +218,8 @@ impl Directory {
         self.kept_changed(cx, key, before);
     }
 
-    /// Takes the pending messages for a member of a channel, oldest first: for its master in groups, each with a rank
-    /// that orders it among pending calls. Expired messages are dropped.
+    /// Takes the pending messages for a member of a channel, oldest first. A master's are grouped, each group with a
+    /// rank that orders it among pending calls. Expired messages are dropped.
     pub(crate) fn take_kept(
         &mut self,
         cx: &mut Context,
@@ -248,7 +248,7 @@ impl Directory {
         groups
     }
 
-    /// Updates the shard's gauge after a channel's pending bytes changed from `before`.
+    /// Updates the shard's gauge after a channel's pending bytes have changed from `before`.
     fn kept_changed(&mut self, cx: &mut Context, key: ChannelKey, before: usize) {
         let Some(channel) = self.channels.get(key) else {
             return;
@@ -265,7 +265,7 @@ impl Directory {
         cx.telemetry.count_kept_bytes(before, after);
     }
 
-    /// Withdraws the pending messages of a channel that ended and was removed from the table.
+    /// Withdraws the pending messages of a channel that has ended and been removed from the table.
     pub(crate) fn kept_withdrawn(&mut self, cx: &mut Context, key: ChannelKey, channel: &Channel) {
         let Some(live) = channel.live() else { return };
         for (_, _, message) in live.pending.messages() {
@@ -279,8 +279,8 @@ impl Directory {
         cx.telemetry.count_kept_bytes(bytes, 0);
     }
 
-    /// Changes the unanswered offers of a channel. If the limit on their bytes is exceeded, a channel of the account
-    /// with the most bytes drops its oldest offer.
+    /// Applies a change to a channel's unanswered offers. If the limit on their bytes is exceeded, a channel of the
+    /// account with the most bytes drops its oldest offer.
     pub(crate) fn offers_change(&mut self, key: ChannelKey, change: impl FnOnce(&mut Unanswered)) {
         self.change_offers(key, change);
         while let Some(payer) = self.offers.payer() {
@@ -290,8 +290,8 @@ impl Directory {
         }
     }
 
-    /// Changes a channel's offers without adding bytes, so that no offer is evicted. `None` for a channel without
-    /// offers.
+    /// Applies a change to a channel's offers that adds no bytes, so that no offer is evicted. Returns `None` if the
+    /// channel has no offers.
     pub(crate) fn change_offers<T>(
         &mut self,
         key: ChannelKey,
@@ -325,9 +325,9 @@ impl Directory {
         self.kept_changed(cx, key, before);
     }
 
-    /// Makes room for `more` bytes of a channel; false when the shard's limit is reached and no other channel or
-    /// account holds more than this one would. Each step evicts one message, so the number of steps is at most the
-    /// largest message size divided by the smallest.
+    /// Makes room for `more` bytes on a channel. Returns `false` if the shard's limit is reached and no other channel
+    /// or account holds more than this one would. Each step evicts one message, so the number of steps is at most the
+    /// ratio of the largest message size to the smallest.
     fn make_room(&mut self, cx: &mut Context, key: ChannelKey, more: usize) -> bool {
         let most = self.kept.most as u64;
         while cx.telemetry.pending_bytes() + more as u64 > most {
@@ -373,14 +373,14 @@ pub(crate) enum Lost {
     Overwritten,
     /// Expired before its recipient connected.
     Expired,
-    /// Evicted for another channel's offer, or for another viewer's.
+    /// Evicted in favour of another channel's offer or another viewer's.
     Evicted,
-    /// Withdrawn: its viewer closed its connection, and another viewer of the same caller has connected.
+    /// Withdrawn because its viewer closed its connection and another viewer of the same caller has connected.
     Withdrawn,
 }
 
 impl Telemetry {
-    /// Counts and notes a dropped pending message with its channel, direction and viewer.
+    /// Counts and notes a dropped pending message, with its channel, direction and viewer.
     pub(crate) fn drop_kept(
         &mut self,
         (channel, towards, viewer): (ChannelKey, Towards, &str),
@@ -404,12 +404,12 @@ impl Telemetry {
 // ([`Waits`](crate::shard::directory::waiting_callers::Waits)). Both change together, here.
 
 impl Directory {
-    /// Whether a caller's call can be queued: a call from another shard needs free capacity.
+    /// Whether a caller's call can be queued; free capacity is required only for calls from other shards.
     pub(crate) fn has_call_place(&self, caller: CallRef) -> bool {
         caller.shard == self.shard || self.waits.has_place()
     }
 
-    /// Capacity for another call on a channel of `account`.
+    /// Checks the capacity for another call on a channel of `account`.
     pub(crate) fn room_for_call(
         &self,
         kind: CallKind,
@@ -419,8 +419,8 @@ impl Directory {
         self.waits.room(kind, account, channel)
     }
 
-    /// Queues a call at its channel; false when the channel is gone. A call from another shard occupies capacity until
-    /// that shard acknowledges its end.
+    /// Queues a call on its channel. Returns `false` if the channel is gone. A call from another shard occupies
+    /// capacity until that shard acknowledges its end.
     pub(crate) fn add_call(&mut self, key: ChannelKey, new: NewCall, at: Moment) -> bool {
         let Some(channel) = self.channels.get_mut(key) else {
             return false;
@@ -488,8 +488,8 @@ impl Directory {
         Some(call)
     }
 
-    /// Adds an answer or a candidate to a player's call. Returns whether it was accepted, and whether the call ends,
-    /// with the fault of an invalid answer. `None` when no player with this id waits.
+    /// Adds an answer or a candidate to a player's call. Returns whether it was accepted and whether the call ends,
+    /// with the fault if the answer was invalid; `None` if no player with this id is waiting.
     pub(crate) fn gather(
         &mut self,
         message: &ForPlayer<'_>,
@@ -509,13 +509,14 @@ impl Directory {
         Some((kept, Ok(call.expires <= now)))
     }
 
-    /// Records that a viewer has connected: a master's messages to its client id are no longer for a call that ended.
+    /// Records that a viewer has connected, so that the master's messages to its client id no longer count as messages
+    /// for an ended call.
     pub(crate) fn viewer_came(&mut self, key: ChannelKey, client_id: &str) {
         self.waits.forget(key, client_id);
     }
 
-    /// The current master of a channel, and the calls accepted before `before` whose offers the master has not
-    /// received, oldest first. Each call is assigned to the master once taken from the iterator.
+    /// Returns the channel's current master, and the calls accepted before `before` whose offers the master has not
+    /// received, oldest first. Each call is assigned to the master as the iterator yields it.
     pub(crate) fn give_calls(
         &mut self,
         key: ChannelKey,
@@ -537,7 +538,7 @@ impl Directory {
         Some((master, given))
     }
 
-    /// Reassigns the unanswered offers of a replaced or departed master to the next one. `unsent`: offers returned from
+    /// Reassigns a replaced or departed master's unanswered offers to the next master. `unsent`: offers returned from
     /// its outbox.
     pub(crate) fn offers_lost_their_master(
         &mut self,
@@ -561,7 +562,7 @@ impl Directory {
         self.changed(key, PresenceCause::Waiting, None);
     }
 
-    /// Forgets which offers a connection received, because it has left the master's slot.
+    /// Forgets which offers a connection has received, because it has left the master's slot.
     pub(crate) fn forget_master(&mut self, key: ChannelKey, master: SessionKey) {
         if let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) {
             let calls = live.calls.all();
@@ -569,8 +570,8 @@ impl Directory {
         }
     }
 
-    /// Records that the last byte of an offer was sent to `master`. True if the offer must still go to the next master
-    /// because this one has been replaced.
+    /// Records that the last byte of an offer was sent to `master`. Returns `true` if the offer must still go to the
+    /// next master because this one has been replaced.
     pub(crate) fn offer_was_sent(
         &mut self,
         key: ChannelKey,
@@ -600,7 +601,7 @@ impl Directory {
         returns
     }
 
-    /// Takes back an offer from the outbox of `master`; false when the offer's call no longer waits.
+    /// Takes back an offer from the outbox of `master`. Returns `false` if the offer's call is no longer waiting.
     pub(crate) fn offer_returned(
         &mut self,
         key: ChannelKey,
@@ -617,22 +618,22 @@ impl Directory {
         waits
     }
 
-    /// The queued call of a caller on another shard.
+    /// Returns the queued call of a caller on another shard.
     pub(crate) fn call_of(&self, caller: CallRef) -> Option<Call> {
         self.waits.of(caller)
     }
 
-    /// Frees the capacity of a call whose end the caller's shard has acknowledged.
+    /// Frees the capacity of a call after the caller's shard has acknowledged its end.
     pub(crate) fn free_call_place(&mut self, caller: CallRef) {
         self.waits.free(caller);
     }
 
-    /// Number of calls from other shards that occupy capacity.
+    /// Returns the number of calls from other shards that occupy capacity.
     pub(crate) fn call_places(&self) -> usize {
         self.waits.places()
     }
 
-    /// The channels that have waiting calls, sorted by key.
+    /// Returns the channels that have waiting calls, sorted by key.
     pub(crate) fn channels_with_calls(&self) -> BTreeSet<ChannelKey> {
         self.waits.channels()
     }
@@ -641,7 +642,7 @@ impl Directory {
 /// A master's message for a player's call.
 pub(crate) struct ForPlayer<'a> {
     pub(crate) channel: ChannelKey,
-    /// Id to which the message is addressed.
+    /// The id that the message is addressed to.
     pub(crate) sender: &'a str,
     /// The master's connection.
     pub(crate) from: SessionKey,
@@ -649,17 +650,17 @@ pub(crate) struct ForPlayer<'a> {
     pub(crate) payload: &'a [u8],
 }
 
-/// A new call at its channel.
+/// A new call to be queued on its channel.
 pub(crate) struct NewCall {
     pub(crate) caller: CallRef,
-    /// Id to which the master addresses its answer.
+    /// The id that the master addresses its answer to.
     pub(crate) sender: Box<str>,
-    /// The offer, base64.
+    /// The offer, base64-encoded.
     pub(crate) payload: Box<str>,
     pub(crate) player: Option<Box<Player>>,
 }
 
-/// Time limit of a call in milliseconds: its channel's message lifetime or the configured maximum, whichever is
+/// Returns a call's time limit in milliseconds: the channel's message lifetime or the configured maximum, whichever is
 /// shorter.
 pub(crate) fn wait_ms(ttl_seconds: u32, most_ms: u64) -> u64 {
     let ttl_ms = u64::from(ttl_seconds) * 1000;

@@ -18,9 +18,10 @@ use codec::policy::{Action, KeyName};
 use codec::signal::Role;
 
 impl Directory {
-    /// Refuses a call that its caller is not authorized to make, or whose channel cannot exist for the caller; `None`
-    /// permits it. A channel identified by name is authorized on its home, by [`Directory::forbids_named`]; one
-    /// identified by ARN is checked again there, by [`Directory::forbids_tagged`], if policies depend on its tags.
+    /// Refuses a call that the caller is not authorized to make, or whose channel cannot exist for the caller; `None`
+    /// permits it. A call that identifies its channel by name is authorized on the channel's home, by
+    /// [`Directory::forbids_named`]; one that uses an ARN is checked there again, by [`Directory::forbids_tagged`], if
+    /// policies depend on the channel's tags.
     pub(crate) fn forbids(&self, cx: &mut Context, caller: &Caller, call: &Call) -> Option<Answer> {
         let operation = call.operation();
         if let Some(arn) = call.arn() {
@@ -55,8 +56,8 @@ impl Directory {
         denial(cx, caller, operation.denied(), &question)
     }
 
-    /// Refuses a call that identifies its channel by name. Its resource is the channel's ARN if the channel exists,
-    /// otherwise an ARN without a creation time.
+    /// Refuses a call that identifies its channel by name. The resource is the channel's ARN, or an ARN without a
+    /// creation time if the channel does not exist.
     pub(crate) fn forbids_named(
         &self,
         cx: &mut Context,
@@ -79,7 +80,7 @@ impl Directory {
         denial(cx, caller, denied, &question)
     }
 
-    /// Whether a player is authorized to get ICE servers with its answer, if any are configured.
+    /// Whether a player is authorized to receive ICE servers with its answer, if any are configured.
     pub(crate) fn may_have_ice(
         &self,
         cx: &mut Context,
@@ -95,8 +96,8 @@ impl Directory {
             && (self.forbids_named(cx, caller, right, client_id, identity)).is_none()
     }
 
-    /// Refuses a call that identifies its channel by ARN, if the caller's policies test channel tags and do not allow
-    /// it with those of this channel. A missing channel has no tags.
+    /// Refuses a call that identifies its channel by ARN, if the caller's policies test channel tags and deny the call
+    /// given this channel's tags. A missing channel has no tags.
     pub(crate) fn forbids_tagged(
         &self,
         cx: &mut Context,
@@ -124,8 +125,8 @@ impl Directory {
         denial(cx, caller, query.operation.denied(), &question)
     }
 
-    /// Refuses an upgrade that its caller's policies do not allow, if they test channel tags or the role of the upgrade
-    /// was determined here.
+    /// Refuses an upgrade denied by its caller's policies, if they test channel tags or the role of the upgrade was
+    /// determined here.
     pub(crate) fn forbids_tagged_upgrade(
         &self,
         cx: &mut Context,
@@ -145,7 +146,7 @@ impl Directory {
         denial_of(admission, &ruling)
     }
 
-    /// Records that a caller requested an endpoint of a channel, if the channel was found.
+    /// Records that a caller requested the endpoint of a channel, if the channel was found.
     pub(crate) fn note_endpoint(
         &mut self,
         cx: &mut Context,
@@ -180,8 +181,8 @@ impl Directory {
         }
     }
 
-    /// Whether to refuse an upgrade because it is a viewer's but has no client id, judging by its caller's last
-    /// endpoint request.
+    /// Whether to refuse an upgrade because, judging by its caller's last endpoint request, it is from a viewer but has
+    /// no client id.
     pub(crate) fn lacks_client_id(&mut self, sockets: &Sockets, admission: &Admission) -> bool {
         if !admission.may_lack_client_id() {
             return false;
@@ -196,8 +197,8 @@ impl Directory {
         })
     }
 
-    /// Completes an upgrade with facts that only the channel's home knows: its role, if the last endpoint request
-    /// determines it, and its program, if the upgrade does not name it.
+    /// Completes an upgrade with facts known only to the channel's home: its role, if determined by the last endpoint
+    /// request, and its program, if the upgrade does not name it.
     pub(crate) fn complete(&self, admission: &mut Admission) {
         let channel = self.find(&admission.arn).and_then(|key| self.channel(key));
         let requests = channel.and_then(|channel| channel.endpoint_requests.as_deref());
@@ -219,31 +220,31 @@ impl Directory {
         CallerId::of_hash(identity.map_or(0, |identity| self.hasher.hash_one(identity)))
     }
 
-    /// The tags of a channel; empty if the channel is not homed here.
+    /// Returns a channel's tags; empty if the channel is not homed here.
     fn tags(&self, arn: &ChannelArn) -> &[Tag] {
         let channel = self.find(arn).and_then(|key| self.channel(key));
         channel.map_or(&[], |channel| &channel.record.tags)
     }
 
-    /// The channel with this name in our region and the caller's account.
+    /// Returns the identity of the channel with this name in our region and the caller's account.
     pub(crate) fn named(&self, caller: &Caller, name: &str) -> Identity {
         Identity::new(&self.settings.region, caller.account(), name)
     }
 }
 
-/// The role in which a caller is counted where a channel's callers share a limit.
+/// How a caller is counted when a channel's callers share a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CallerRole {
-    /// Counted together with all other callers whose identity is not proved by a signature.
+    /// Counted together with all other callers not identified by a signature.
     Anyone,
-    /// Counted as the channel's master, because the caller may connect as one.
+    /// Counted as the channel's master, because the caller is permitted to connect as one.
     Master,
     /// Counted individually.
     Viewer(CallerId),
 }
 
 impl CallerRole {
-    /// The caller, if it is counted individually.
+    /// Returns the caller, if counted individually.
     pub(crate) fn caller(self) -> Option<CallerId> {
         match self {
             Self::Anyone | Self::Master => None,
@@ -253,8 +254,8 @@ impl CallerRole {
 }
 
 impl Directory {
-    /// The role of a caller on this channel. Derived from the rights of its key, not from parameters of the request:
-    /// masters of the C SDK send a ClientId as viewers do.
+    /// Returns a caller's role on this channel. The role is derived from the rights of the caller's key, not from
+    /// request parameters, since masters built with the C SDK send a ClientId just as viewers do.
     pub(crate) fn caller_role(
         &self,
         cx: &mut Context,
@@ -277,7 +278,7 @@ impl Directory {
     }
 }
 
-/// The client id of a call, for its policies.
+/// Returns the client id in a call, for evaluating policies.
 pub(crate) fn named_client_id(call: &Call) -> Option<&str> {
     let Call::Ice(ice) = call else {
         return None;
@@ -319,7 +320,7 @@ fn denial(
     Some(refusal.by_policy(caller.ground_of(&ruling)).into())
 }
 
-/// The resource of a channel that does not exist yet, matched by policies as `channel/NAME/*`.
+/// Returns the resource for a channel that does not exist yet, matched in policies as `channel/NAME/*`.
 fn unborn(identity: &Identity, what: &str) -> String {
     let (region, account, name) = (identity.region(), identity.account(), identity.name());
     format!("arn:aws:kinesisvideo:{region}:{account}:{what}/{name}/*")

@@ -1,4 +1,4 @@
-//! The slots of a shard, and the work that is due for them.
+//! The slots of a shard, and the work due for them.
 
 use crate::cluster::message::{Held, SlotOrder};
 use crate::cluster::slot_maps::SlotMap;
@@ -12,14 +12,14 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// A slot order for one shard, with the records and messages that the node supplies.
+/// A slot order for one shard, with the records and messages supplied by the node.
 #[derive(Debug)]
 pub struct ShardOrder {
     /// The order, as issued by the cluster's rules.
     pub order: SlotOrder,
-    /// For [`SlotOrder::Serve`], the records of this shard's channels in the slot.
+    /// For [`SlotOrder::Serve`], the records of the slot's channels on this shard.
     pub records: Vec<Record>,
-    /// For [`SlotOrder::Serve`] and [`SlotOrder::Merge`], the messages of the parcel, if available.
+    /// For [`SlotOrder::Serve`] and [`SlotOrder::Merge`], the messages in the parcel, if available.
     pub messages: Option<Arc<[u8]>>,
 }
 
@@ -34,40 +34,40 @@ impl From<SlotOrder> for ShardOrder {
     }
 }
 
-/// The merged answer of all nodes to a call's query: one for each query that the node accepted.
+/// The merged answer of all nodes to a call's query. There is one for each query that the node accepted.
 pub type NodesAnswer = (CallRef, Box<Answer>);
 
 /// A shard's interface to the cluster follower. Never blocks.
 pub trait SlotOrders: Send {
-    /// The oldest queued order and the oldest queued answer. Once both queues are empty, a
+    /// Returns the oldest queued order and the oldest queued answer. After both queues have been emptied, a
     /// [`crate::shard::Letter::Slots`] announces new entries.
     fn next(&mut self) -> (Option<ShardOrder>, Option<NodesAnswer>);
 
-    /// Reports that this shard admits connections to a slot.
+    /// Reports that this shard now admits connections to a slot.
     fn served(&mut self, held: Held);
 
-    /// Reports that a connection was admitted to a channel of a slot.
+    /// Reports that a connection was admitted to a channel in a slot.
     fn admitted(&mut self, held: Held);
 
-    /// Returns this shard's messages of a parcel.
+    /// Returns this shard's messages for a parcel.
     fn packed(&mut self, held: Held, parcel: ParcelId, messages: Vec<u8>);
 
-    /// Requests a page of all nodes' channels for a call: [`Self::next`] returns it. False when too many requests are
-    /// in flight.
+    /// Requests a page of all nodes' channels for a call; the page is returned by [`Self::next`]. Returns `false` if
+    /// too many requests are in flight.
     fn list(&mut self, caller: CallRef, question: PageQuestion) -> bool;
 
-    /// Requests the other nodes' holdings of an account, given as `region:account:`, for a call: [`Self::next`] returns
-    /// them. False when too many requests are in flight.
+    /// Requests the other nodes' holdings of an account, given as `region:account:`, for a call; they are returned by
+    /// [`Self::next`]. Returns `false` if too many requests are in flight.
     fn count(&mut self, caller: CallRef, tenant: &str) -> bool;
 }
 
-/// State of the slots of a shard.
+/// State of a shard's slots.
 pub(crate) struct DirectorySlots {
     map: Arc<SlotMap>,
     orders: Box<dyn SlotOrders>,
     places: Vec<Place>,
     packing: Vec<SlotPacking>,
-    /// Whether orders wait for the next turn.
+    /// Whether orders are waiting for the next turn.
     due: bool,
     closing: Option<Closing>,
 }
@@ -76,7 +76,7 @@ pub(crate) struct DirectorySlots {
 #[derive(Debug, Default)]
 struct Place {
     stage: Stage,
-    /// Epoch under which the slot is served, or was last served.
+    /// Epoch under which the slot is, or was last, served.
     epoch: Epoch,
     /// The presence epoch of the slot's channels.
     presence: u64,
@@ -87,12 +87,12 @@ struct Place {
 /// Whether a slot's channels can be used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// The channels are elsewhere.
+    /// The channels are on another node.
     #[default]
     Absent,
     /// The channels are in use.
     Served,
-    /// The channels are frozen until it is known whether the slot moves.
+    /// The channels are frozen until it is known whether the slot will move.
     Still,
 }
 
@@ -119,7 +119,7 @@ struct Closing {
 }
 
 impl DirectorySlots {
-    /// Creates the state with no slot served yet.
+    /// Creates the state with no slots served yet.
     pub(crate) fn new(map: Arc<SlotMap>, orders: Box<dyn SlotOrders>) -> Self {
         let places = (0..crate::cluster::limits::SLOTS).map(|_| Place::default());
         Self {
@@ -159,14 +159,14 @@ impl DirectorySlots {
         place.map_or(Stage::Absent, |place| place.stage)
     }
 
-    /// Moves a slot to this stage.
+    /// Moves a slot to the given stage.
     pub(crate) fn enter(&mut self, slot: Slot, stage: Stage) {
         if let Some(place) = self.places.get_mut(slot.index()) {
             place.stage = stage;
         }
     }
 
-    /// Prepares a slot for the arrival of its channels, with their presence epoch.
+    /// Prepares a slot for the arrival of its channels and sets their presence epoch.
     pub(crate) fn come(&mut self, slot: Slot, presence: u64) {
         if let Some(place) = self.places.get_mut(slot.index()) {
             place.presence = presence;
@@ -180,7 +180,7 @@ impl DirectorySlots {
         (place.stage != Stage::Absent).then_some((Some(slot), place.presence))
     }
 
-    /// Begins to admit connections to a slot.
+    /// Starts admitting connections to a slot.
     pub(crate) fn begin(&mut self, held: Held) {
         if let Some(place) = self.places.get_mut(held.slot.index()) {
             place.stage = Stage::Served;
@@ -189,38 +189,38 @@ impl DirectorySlots {
         self.orders.served(held);
     }
 
-    /// Requests a page of all nodes' channels for a call. False when too many requests are in flight.
+    /// Requests a page of all nodes' channels for a call. Returns `false` if too many requests are in flight.
     pub(crate) fn list(&mut self, caller: CallRef, question: PageQuestion) -> bool {
         self.orders.list(caller, question)
     }
 
-    /// Requests the other nodes' holdings of an account for a call. False when too many requests are in flight.
+    /// Requests the other nodes' holdings of an account for a call. Returns `false` if too many requests are in flight.
     pub(crate) fn count(&mut self, caller: CallRef, tenant: &str) -> bool {
         self.orders.count(caller, tenant)
     }
 
-    /// Whether the absence of a channel from this node's slots proves that it does not exist.
+    /// Whether a channel that is absent from this node's slots is known not to exist.
     pub(crate) fn knows_absence(&self) -> bool {
         self.map.knows_absence()
     }
 
-    /// Number of nodes that share the account's calls.
+    /// Returns the number of nodes that share the account's calls.
     pub(crate) fn nodes(&self) -> u16 {
         self.map.nodes()
     }
 
-    /// The channels of a slot.
+    /// Returns the channels of a slot.
     pub(crate) fn channels(&self, slot: Slot) -> Vec<ChannelKey> {
         let place = self.places.get(slot.index());
         place.map_or_else(Vec::new, |place| place.channels.clone())
     }
 
-    /// Total number of channels in all slots.
+    /// Returns the total number of channels in all slots.
     pub(crate) fn len(&self) -> usize {
         self.places.iter().map(|place| place.channels.len()).sum()
     }
 
-    /// Whether the slot for this name lists the channel.
+    /// Whether the channel is listed in the slot for this name.
     pub(crate) fn lists(&self, identity: &Identity, key: ChannelKey) -> bool {
         let place = self.map.slot(identity).map(Slot::index);
         let place = place.and_then(|place| self.places.get(place));
@@ -229,7 +229,7 @@ impl DirectorySlots {
 }
 
 impl DirectorySlots {
-    /// The next order, and the next answer of all nodes; both `None` once all have been processed.
+    /// Returns the next order and the next answer of all nodes; both are `None` once all have been processed.
     pub(crate) fn next_order(&mut self) -> (Option<ShardOrder>, Option<NodesAnswer>) {
         if !self.due {
             return (None, None);
@@ -239,7 +239,7 @@ impl DirectorySlots {
         (order, answer)
     }
 
-    /// Schedules the messages of a slot to be packed, replacing an earlier request for it.
+    /// Schedules the messages of a slot for packing, replacing any earlier request for the slot.
     pub(crate) fn pack(&mut self, packing: SlotPacking) {
         self.stop_packing(packing.held.slot);
         self.packing.push(packing);
@@ -250,24 +250,25 @@ impl DirectorySlots {
         self.packing.retain(|packing| packing.held.slot != slot);
     }
 
-    /// Takes the slots to be packed.
+    /// Takes the slots whose messages are to be packed.
     pub(crate) fn take_packing(&mut self) -> Vec<SlotPacking> {
         std::mem::take(&mut self.packing)
     }
 
-    /// Returns this shard's messages of a parcel.
+    /// Returns this shard's messages for a parcel.
     pub(crate) fn packed(&mut self, packing: &SlotPacking, messages: Vec<u8>) {
         self.orders.packed(packing.held, packing.parcel, messages);
     }
 
-    /// Begins to close all connections at `now`, unless that is already in progress.
+    /// Starts closing all connections at `now`, unless already in progress.
     pub(crate) fn close_all(&mut self, now: Now) {
         let (began, looked) = (now, 0);
         self.closing.get_or_insert(Closing { began, looked });
     }
 
-    /// Positions in the table of sessions, of size `all`, whose connections must be closed by `now`: an isolated node
-    /// closes all of its connections, spread over [`ALONE_CLOSE_MS`], at most [`CLOSES_PER_TURN`] per turn.
+    /// Returns the positions in the session table, of size `all`, whose connections must be closed by `now`: an
+    /// isolated node closes all of its connections, spread over [`ALONE_CLOSE_MS`], at most [`CLOSES_PER_TURN`] per
+    /// turn.
     pub(crate) fn places_to_close(&mut self, all: usize, now: Now) -> Range<usize> {
         let Some(mut closing) = self.closing else {
             return 0..0;
@@ -305,7 +306,7 @@ impl DirectorySlots {
         self.due = true;
     }
 
-    /// When the next work is due, for a table of sessions of this size.
+    /// Returns when the next work is due, given a session table of this size.
     pub(crate) fn next_due(&self, sessions: usize) -> Option<Now> {
         let orders = self.due.then_some(Now(0));
         let closing = self.closing.map(|closing| closing.next(sessions));
@@ -315,7 +316,7 @@ impl DirectorySlots {
 }
 
 impl Closing {
-    /// When the next connection must be closed, for a table of sessions of this size.
+    /// Returns when the next connection must be closed, given a session table of this size.
     fn next(&self, sessions: usize) -> Now {
         let slots = sessions.max(1) as u64;
         let looked = self.looked as u64 + 1;

@@ -1,7 +1,8 @@
-//! Callers waiting on one shard: calls for the master's answer, list requests for their turn, devices for a client.
+//! Callers waiting on one shard: calls waiting for the master's answer, list requests for their turn, and devices for a
+//! client.
 //!
-//! Calls are counted by account; when capacity is exhausted, one account's call is evicted. For some calls, another
-//! shard still has to acknowledge the end:
+//! Calls are counted by account; when capacity is exhausted, a call of one account is evicted. For calls from another
+//! shard, that shard must acknowledge the end:
 //! ```text
 //!  the caller's shard          the channel's home
 //!    QueryKind ───────────────────►  taken in
@@ -34,9 +35,9 @@ pub(crate) type Call = (ChannelKey, u64);
 pub(crate) struct WaitingCalls {
     alexa: CallShares,
     players: CallShares,
-    /// Queued calls of other shards whose end has not been acknowledged, each with its channel and position.
+    /// Queued calls from other shards whose end has not been acknowledged, each with its channel and position.
     places: HashMap<CallRef, Call, RandomState>,
-    /// Ended calls, oldest first, kept while the master may still send messages for them.
+    /// Ended calls, oldest first, kept for as long as the master may still send messages for them.
     ended: VecDeque<EndedCall>,
 }
 
@@ -56,22 +57,22 @@ pub(crate) struct EndedCall {
     pub(crate) channel: ChannelKey,
     /// Account of the channel.
     pub(crate) account: Account,
-    /// Id to which the master addressed its answer.
+    /// Id to which the master addresses its answer.
     pub(crate) sender: Box<str>,
-    /// Kind of the call. Messages to the id of a player must not reach a viewer of that name.
+    /// Kind of the call. Messages addressed to a player's id must not reach a viewer with the same name.
     pub(crate) kind: CallKind,
-    /// When the entry is dropped.
+    /// Time at which the entry is dropped.
     pub(crate) until: Now,
 }
 
-/// Capacity for one more call.
+/// Whether there is capacity for one more call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CallRoom {
-    /// Capacity is free.
+    /// There is free capacity.
     Free,
-    /// Capacity is available by evicting this call, of an account or channel that exceeds its share.
+    /// There is capacity if this call is evicted, which belongs to an account or channel that exceeds its share.
     InPlaceOf(Call),
-    /// Capacity is exhausted, and no other holder has more than the caller would have.
+    /// Capacity is exhausted, and no other account or channel holds more than the caller's would.
     None,
 }
 
@@ -85,8 +86,8 @@ impl WaitingCalls {
         }
     }
 
-    /// Remembers an ended call. Beyond the limit per channel its oldest call is dropped, beyond the total limit the
-    /// oldest of the largest account: messages for a dropped call become pending as for a viewer.
+    /// Remembers an ended call. If the channel has too many, its oldest is dropped; if there are too many in total, the
+    /// oldest of the account with the most. Messages for a dropped call then become pending, as for a viewer.
     pub(crate) fn remember(&mut self, ended: EndedCall) {
         self.forget(ended.channel, &ended.sender);
         let on_channel = |call: &EndedCall| call.channel == ended.channel;
@@ -116,7 +117,7 @@ impl WaitingCalls {
         self.ended.retain(|call| !is_it(call));
     }
 
-    /// Kind of the ended call with this client id.
+    /// Returns the kind of the ended call with this client id.
     #[cold]
     pub(crate) fn ended_kind(
         &mut self,
@@ -136,24 +137,24 @@ impl WaitingCalls {
         self.places.len() < CALL_PLACES_PER_WAITING_CALL * self.alexa.most
     }
 
-    /// Number of calls that occupy capacity.
+    /// Returns the number of calls that occupy capacity.
     pub(crate) fn places(&self) -> usize {
         self.places.len()
     }
 
-    /// Number of pending calls.
+    /// Returns the number of pending calls.
     pub(crate) fn len(&self) -> usize {
         self.alexa.waiting + self.players.waiting
     }
 
-    /// Number of pending calls on a channel of `account`.
+    /// Returns the number of pending calls on a channel of `account`.
     pub(crate) fn on_channel(&self, account: &str, channel: ChannelKey) -> usize {
         let kinds = [&self.alexa, &self.players].into_iter();
         let calls = kinds.filter_map(|kind| kind.accounts.get(account));
         calls.map(|calls| of(calls, channel).count()).sum()
     }
 
-    /// The calls of one kind.
+    /// Returns the calls of one kind.
     fn kind(&mut self, kind: CallKind) -> &mut CallShares {
         match kind {
             CallKind::Alexa => &mut self.alexa,
@@ -161,7 +162,7 @@ impl WaitingCalls {
         }
     }
 
-    /// Capacity for another call of a kind on a channel of `account`: see [`CallShares::room`].
+    /// Checks the capacity for another call of this kind on a channel of `account`: see [`CallShares::room`].
     pub(crate) fn room(&self, kind: CallKind, account: &str, channel: ChannelKey) -> CallRoom {
         match kind {
             CallKind::Alexa => self.alexa.room(account, channel),
@@ -179,22 +180,22 @@ impl WaitingCalls {
         self.kind(kind).end(account, call);
     }
 
-    /// Holds capacity for a call from another shard until its end is acknowledged.
+    /// Reserves capacity for a call from another shard until its end is acknowledged.
     pub(crate) fn hold(&mut self, caller: CallRef, call: Call) {
         self.places.insert(caller, call);
     }
 
-    /// The pending call of a caller.
+    /// Returns the pending call of a caller.
     pub(crate) fn of(&self, caller: CallRef) -> Option<Call> {
         self.places.get(&caller).copied()
     }
 
-    /// Frees a call's capacity after the caller's shard has acknowledged its end.
+    /// Frees a call's capacity once the caller's shard has acknowledged its end.
     pub(crate) fn free(&mut self, caller: CallRef) {
         self.places.remove(&caller);
     }
 
-    /// The channels that have pending calls, sorted by key without duplicates.
+    /// Returns the channels that have pending calls, sorted by key and without duplicates.
     pub(crate) fn channels(&self) -> BTreeSet<ChannelKey> {
         let kinds = [&self.alexa, &self.players].into_iter();
         let calls = kinds.flat_map(|kind| kind.accounts.values().flatten());
@@ -203,7 +204,7 @@ impl WaitingCalls {
 }
 
 impl CallShares {
-    /// Creates an empty set with this limit.
+    /// Creates an empty set with the given limit.
     fn new(most: usize) -> Self {
         Self {
             accounts: BTreeMap::new(),
@@ -212,10 +213,10 @@ impl CallShares {
         }
     }
 
-    /// Capacity for another call on a channel of `account`. When full, the largest holder yields to a smaller one:
-    /// first between accounts, then between the channels of an account.
+    /// Checks the capacity for another call on a channel of `account`. At the limit, the largest holder gives way to a
+    /// smaller one, first among accounts, then among the channels of an account.
     ///
-    /// Visits each account, and the calls of one account: at most twice the limit in total.
+    /// Visits each account and the calls of one account, at most twice the limit in total.
     fn room(&self, account: &str, channel: ChannelKey) -> CallRoom {
         if self.waiting < self.most {
             return CallRoom::Free;
@@ -256,12 +257,12 @@ impl CallShares {
     }
 }
 
-/// The calls of one channel.
+/// Returns the calls of one channel.
 fn of(calls: &BTreeSet<Call>, channel: ChannelKey) -> impl Iterator<Item = &Call> {
     calls.range((channel, 0)..=(channel, u64::MAX))
 }
 
-/// The largest number of calls on one channel, and the newest call on that channel.
+/// Returns the number of calls on the channel that has the most, and its newest call.
 fn fullest_channel(calls: &BTreeSet<Call>) -> Option<(usize, Call)> {
     let mut counts: BTreeMap<ChannelKey, (usize, Call)> = BTreeMap::new();
     for call in calls {
@@ -284,17 +285,17 @@ pub(crate) struct Lists {
     /// Maximum number of lists in progress per account.
     of_account_max: usize,
     waiting_max: usize,
-    /// Few enough for a linear search.
+    /// Lists in progress, few enough for a linear search.
     under_way: Vec<CallRef>,
     waiting: BTreeMap<Account, VecDeque<(CallRef, PageQuestion)>>,
-    /// Round-robin queue of accounts that have lists waiting, and fewer in progress than the limit.
+    /// Round-robin queue of accounts that have lists waiting and fewer in progress than the limit.
     turns: VecDeque<Account>,
     shares: Shares<Account, Account>,
     waits: usize,
 }
 
 impl Lists {
-    /// Creates an empty set for a process of this many shards; `of_nodes` if several nodes serve channels.
+    /// Creates an empty set for a process with this many shards; `of_nodes`: whether several nodes serve channels.
     pub(crate) fn among(shards: usize, of_nodes: bool) -> Self {
         Self {
             under_way_max: lists_under_way(shards),
@@ -308,7 +309,7 @@ impl Lists {
         }
     }
 
-    /// Enqueues a list request. Over the limit, rejects the newest request of the account with the most requests, which
+    /// Enqueues a list request. If there are too many, rejects the newest request of the account with the most, which
     /// is this one unless its account has fewer. Returns the caller to refuse.
     pub(crate) fn ask(&mut self, caller: CallRef, question: PageQuestion) -> Option<CallRef> {
         let account = caller.account;
@@ -334,7 +335,7 @@ impl Lists {
         self.under_way.len() < self.under_way_max && !self.turns.is_empty()
     }
 
-    /// The next list to answer, if one more may be in progress.
+    /// Returns the next list to answer, if another one may be in progress.
     pub(crate) fn next(&mut self) -> Option<(CallRef, PageQuestion)> {
         if self.under_way.len() >= self.under_way_max {
             return None;
@@ -346,7 +347,7 @@ impl Lists {
         Some((caller, question))
     }
 
-    /// Removes an answered call from the lists in progress, if it is one.
+    /// Removes an answered call from the lists in progress, if it is among them.
     pub(crate) fn end(&mut self, caller: CallRef) {
         let place = self.under_way.iter().position(|list| *list == caller);
         if let Some(place) = place {
@@ -355,7 +356,7 @@ impl Lists {
         }
     }
 
-    /// Appends an account to the round-robin queue, if it is eligible and not in it yet.
+    /// Appends an account to the round-robin queue, if the account is eligible and not already queued.
     fn take_turn(&mut self, account: Account) {
         let waits = self.waiting.contains_key(&account) && !self.turns.contains(&account);
         let all = self.under_way.iter();
@@ -385,19 +386,19 @@ impl Lists {
 
 // The part of a turn that pages may take.
 
-/// The page budget of a turn: [`RECORDS_PER_TURN`], and what its last page needs.
+/// The page budget of a turn: [`RECORDS_PER_TURN`], plus whatever the last page needs beyond it.
 #[derive(Debug, Default)]
 pub(crate) struct PageTurn {
-    /// The time of the turn, the same for all its inputs.
+    /// The time of the turn, shared by all its inputs.
     at: Moment,
-    /// Value of `records` at the beginning of the turn.
+    /// Value of `records` at the start of the turn.
     before: u64,
-    /// Number of records read for pages since the start.
+    /// Number of records read for pages since startup.
     pub(crate) records: u64,
 }
 
 impl PageTurn {
-    /// Whether the budget of the turn at `at` permits more records.
+    /// Whether the turn at `at` still has budget for more records.
     pub(crate) fn has_room(&mut self, at: Moment) -> bool {
         if self.at != at {
             (self.at, self.before) = (at, self.records);
@@ -418,11 +419,11 @@ pub(crate) struct Polls {
     shares: Shares,
     /// Maximum number of waiting devices.
     most: usize,
-    /// Channels with a waiting device that the current input changed; a subset of `waiting`.
+    /// Channels with a waiting device that were changed by the current input; a subset of `waiting`.
     changed: BTreeMap<ChannelKey, PollChange>,
 }
 
-/// A change of a channel that has a waiting device.
+/// How a channel with a waiting device has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PollChange {
     /// A message is pending, a master is connected, or the channel moved to another node.
@@ -431,19 +432,19 @@ pub(crate) enum PollChange {
     Deleted,
 }
 
-/// Capacity for one more device.
+/// Whether there is capacity for one more device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PollRoom {
-    /// Capacity is free.
+    /// There is free capacity.
     Free,
-    /// Capacity is available once the device of this channel is answered.
+    /// There is capacity once this channel's device has been answered.
     InPlaceOf(ChannelKey),
-    /// Capacity is exhausted, and no other account has more waiting devices than this account would have.
+    /// Capacity is exhausted, and no other account has more waiting devices than this one would.
     None,
 }
 
 impl Polls {
-    /// Creates an empty set with this limit.
+    /// Creates an empty set with the given limit.
     pub(crate) fn new(most: usize) -> Self {
         Self {
             waiting: BTreeMap::new(),
@@ -453,27 +454,27 @@ impl Polls {
         }
     }
 
-    /// Whether no device waits.
+    /// Whether no device is waiting.
     pub(crate) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
-    /// Number of waiting devices.
+    /// Returns the number of waiting devices.
     pub(crate) fn len(&self) -> usize {
         self.waiting.len()
     }
 
-    /// The waiting connection of a channel.
+    /// Returns the waiting connection of a channel.
     pub(crate) fn of(&self, channel: ChannelKey) -> Option<SessionKey> {
         self.waiting.get(&channel).map(|(session, _)| *session)
     }
 
-    /// All waiting connections.
+    /// Returns all waiting connections.
     pub(crate) fn sessions(&self) -> impl Iterator<Item = SessionKey> {
         self.waiting.values().map(|(session, _)| *session)
     }
 
-    /// Capacity for another device of an account.
+    /// Checks the capacity for another device of an account.
     pub(crate) fn room(&self, account: Account) -> PollRoom {
         if self.waiting.len() < self.most {
             return PollRoom::Free;
@@ -482,7 +483,7 @@ impl Polls {
         payer.map_or(PollRoom::None, PollRoom::InPlaceOf)
     }
 
-    /// Adds a waiting device. The caller must have ended the channel's previous one.
+    /// Adds a waiting device. The caller must have ended the wait of the channel's previous one.
     pub(crate) fn begin(&mut self, account: Account, channel: ChannelKey, session: SessionKey) {
         let before = self.waiting.insert(channel, (session, account));
         debug_assert!(before.is_none(), "two devices wait on one channel");
@@ -493,7 +494,7 @@ impl Polls {
         self.shares.change(account, channel, 0, 1);
     }
 
-    /// Removes a waiting connection; false when it was not waiting.
+    /// Removes a waiting connection. Returns `false` if it was not waiting.
     pub(crate) fn end(&mut self, channel: ChannelKey, session: SessionKey) -> bool {
         if self.of(channel) != Some(session) {
             return false;
@@ -505,7 +506,7 @@ impl Polls {
         true
     }
 
-    /// Notes a change of a channel: its waiting device, if any, is checked when the input has been processed.
+    /// Notes that a channel has changed: its waiting device, if any, is checked after the input has been processed.
     #[inline]
     pub(crate) fn note(&mut self, channel: ChannelKey, change: PollChange) {
         if !self.waiting.is_empty() && self.waiting.contains_key(&channel) {
@@ -516,12 +517,12 @@ impl Polls {
         }
     }
 
-    /// The next changed channel.
+    /// Takes the next changed channel.
     pub(crate) fn next_changed(&mut self) -> Option<(ChannelKey, PollChange)> {
         self.changed.pop_first()
     }
 
-    /// Whether there is a changed channel.
+    /// Whether any channel has changed.
     #[inline]
     pub(crate) fn has_changed(&self) -> bool {
         !self.changed.is_empty()

@@ -1,4 +1,5 @@
-//! Fate of written messages: confirmed by the recipient's host, or taken back for the slot's next connection.
+//! Determines the fate of written messages: confirmed by the recipient's host, or taken back for the slot's next
+//! connection.
 //!
 //! ```text
 //!  sent ──► written ──► asked: after a second, then each second; after much was written, best when something comes
@@ -11,8 +12,8 @@
 //!                         │                                                            what a receiver may wait: back
 //!                         └─ the peer sends no more, or the connection is gone ──► back
 //! ```
-//! Until it is known which messages a slot's former connection has received, the slot is held: new messages for it are
-//! pending, so that returned ones precede them.
+//! The slot is held until it is known which messages its former connection received. In the meantime, new messages for
+//! the slot are pending, so that returned ones precede them.
 
 use crate::channel::Channel;
 use crate::id::{Account, ChannelKey, SessionKey};
@@ -33,7 +34,7 @@ use crate::time::Now;
 use std::collections::BTreeMap;
 
 impl Shard {
-    /// Queries the connections that are due.
+    /// Queries the connections that are due to be queried.
     pub(crate) fn ask_due(&mut self) {
         for _ in 0..ASKS_PER_TICK {
             let State { sockets, cx, .. } = &mut self.state;
@@ -46,9 +47,9 @@ impl Shard {
         }
     }
 
-    /// Reduces unconfirmed bytes above the limit: the connections with the oldest messages of the largest account are
-    /// queried again, and their unconfirmed messages count as delivered without proof. Frees a share of all bytes at
-    /// once, since each pass visits all connections.
+    /// Reduces unconfirmed bytes that exceed the limit: in the account with the most, the connections with the oldest
+    /// messages are queried again, and their unconfirmed messages count as delivered without confirmation. Frees a
+    /// fraction of all bytes at once, since each pass visits all connections.
     pub(crate) fn make_proof_room(&mut self) {
         let (sockets, directory, cx, ..) = self.state.parts();
         if !sockets.too_much_unconfirmed() {
@@ -78,15 +79,15 @@ impl Shard {
 }
 
 impl Sockets {
-    /// Marks a connection so that its unconfirmed messages are given up at the next query.
+    /// Marks a connection so that its unconfirmed messages are abandoned at the next query.
     fn makes_room(&mut self, key: SessionKey) {
         if let Some(session) = self.session_mut(key) {
             session.outbox.make_room();
         }
     }
 
-    /// Queries the kernel, or the last pong, for what the peer of a connection has received. [`told`] handles the
-    /// result.
+    /// Queries the kernel, or evaluates the last pong, to find out what a connection's peer has received. [`told`]
+    /// handles the result.
     pub(crate) fn ask(&mut self, cx: &mut Context, key: SessionKey, now: Now) {
         if !self.ask_kernel(key) {
             if self.unread_of(key) > 0 {
@@ -97,11 +98,11 @@ impl Sockets {
         }
     }
 
-    /// Handles EOF from the peer of a connection: its program will not read what it has not confirmed by now. The
-    /// kernel is queried before our own close is sent; [`Self::take_leave`] follows when the session has left its
-    /// channel. `closed`: by a close frame. A bare FIN on the stream of a client on another node may mean that the node
-    /// is shutting down: its client still reads, and the link reports what its machine has received until the stream
-    /// closes.
+    /// Handles EOF from a connection's peer: its program will not read anything that it has not confirmed by now. The
+    /// kernel is queried before our own close is sent; [`Self::take_leave`] follows once the session has left its
+    /// channel. `closed`: whether the peer sent a close frame. For a client on another node, a bare FIN on the stream
+    /// may mean that the node is shutting down; the client still reads, and the link reports what its machine has
+    /// received until the stream closes.
     pub(crate) fn peer_is_over(&mut self, key: SessionKey, closed: bool) {
         let Some(session) = self.session_mut(key) else {
             return;
@@ -112,7 +113,7 @@ impl Sockets {
         self.ask_kernel(key);
     }
 
-    /// With pong confirmation, evaluates the last pong.
+    /// Evaluates the last pong, if messages are confirmed by pongs.
     pub(crate) fn take_leave(&self, cx: &mut Context, key: SessionKey) {
         let session = self.session(key).filter(|it| it.outbox.is_over());
         if session.is_some() && !self.proves_by_tcp() {
@@ -120,7 +121,7 @@ impl Sockets {
         }
     }
 
-    /// Defers to the shard the offers that a master has confirmed.
+    /// Defers to the shard the processing of offers that a master has confirmed.
     pub(crate) fn note_offers(&mut self, cx: &mut Context, key: SessionKey) {
         let offers = self.take_offers();
         if let Some(channel) = self.session(key).and_then(Session::channel)
@@ -130,7 +131,7 @@ impl Sockets {
         }
     }
 
-    /// Handles the kernel's report of a connection's unacknowledged bytes.
+    /// Handles the number of unacknowledged bytes of a connection, as reported by the kernel.
     pub(crate) fn unacknowledged(
         &mut self,
         cx: &mut Context,
@@ -150,7 +151,7 @@ impl Sockets {
         self.hold(cx);
     }
 
-    /// Whether nothing remains to be done for a queried connection: it holds its slot, owes no pong, and has confirmed
+    /// Whether a queried connection needs no further handling: it holds its slot, owes no pong, and has confirmed
     /// everything.
     fn has_confirmed_all(&self, key: SessionKey) -> bool {
         self.session(key).is_some_and(|session| {
@@ -161,7 +162,8 @@ impl Sockets {
         })
     }
 
-    /// With TCP confirmation, confirms all but the last `unacknowledged` bytes on the wire. False without it.
+    /// Confirms all but the last `unacknowledged` bytes on the wire, if messages are confirmed by TCP. Returns `false`
+    /// otherwise.
     pub(crate) fn confirm_by_tcp(
         &mut self,
         cx: &mut Context,
@@ -179,7 +181,7 @@ impl Sockets {
     }
 }
 
-/// Handles what the peer of a connection has acknowledged. Unacknowledged messages are returned, or queried again.
+/// Handles what a connection's peer has acknowledged. Unacknowledged messages are returned, or queried again later.
 pub(crate) fn told(shard: &mut State, key: SessionKey) {
     let (sockets, directory, cx, ..) = shard.parts();
     let ends_doubt = sockets.take_room(cx, key);
@@ -218,8 +220,8 @@ pub(crate) fn told(shard: &mut State, key: SessionKey) {
     release(shard, &of, by.map(|_| missing_ms));
 }
 
-/// Judges a slot's current connection by how long it has confirmed nothing: first it is doubtful, then, if it is a
-/// master, reported gone.
+/// Judges a slot's current connection by how long it has confirmed nothing: it is first marked as doubtful and later,
+/// if it is a master, reported as gone.
 fn judge(shard: &mut State, of: &Recipient<'_>) {
     let &Recipient {
         session: key,
@@ -274,7 +276,7 @@ fn judge(shard: &mut State, of: &Recipient<'_>) {
     sockets.ask_again(key, next);
 }
 
-/// Handles a sign of life from a connection's peer: watchers learn that the master is back, or that no viewer is
+/// Handles a sign of life from a connection's peer: watchers are notified that the master is back or that no viewer is
 /// waiting.
 pub(crate) fn confirmed(shard: &mut State, key: SessionKey) {
     let Some(session) = shard.sockets.session(key) else {
@@ -292,7 +294,7 @@ pub(crate) fn confirmed(shard: &mut State, key: SessionKey) {
     }
 }
 
-/// Whether a master that was reported gone is back.
+/// Whether a master that had been reported as gone is back.
 fn comes_back(shard: &mut State, key: SessionKey, channel: ChannelKey) -> bool {
     let (sockets, directory, cx, ..) = shard.parts();
     let Some(since) = sockets.comes_back(key, cx.at.now) else {
@@ -308,8 +310,8 @@ fn comes_back(shard: &mut State, key: SessionKey, channel: ChannelKey) -> bool {
     true
 }
 
-/// Releases the slot held by a connection once the fate of all its messages is known; otherwise schedules the next
-/// query for when the missing acknowledgements are late, if a connection waits for the slot.
+/// Releases the slot held by a connection once the fate of all its messages is known. Otherwise, if another connection
+/// is waiting for the slot, schedules the next query for when the missing acknowledgements are overdue.
 fn release(shard: &mut State, of: &Recipient<'_>, missing_ms: Option<u64>) {
     let &Recipient {
         session: key,
@@ -331,19 +333,19 @@ fn release(shard: &mut State, of: &Recipient<'_>, missing_ms: Option<u64>) {
     }
 }
 
-/// Time in milliseconds after which an unacknowledged message counts as lost.
+/// Returns the time in milliseconds after which an unacknowledged message counts as lost.
 fn missing_after_ms(session: &Session) -> u64 {
     let round_trip_ms = session.outbox.round_trip_ms();
     (2 * u64::from(round_trip_ms) + ACKNOWLEDGE_MS).min(TAKEOVER_MS_MAX)
 }
 
 impl Directory {
-    /// Reports a connected master as gone.
+    /// Reports a connected master as gone because it confirms nothing.
     fn master_went(&mut self, channel: ChannelKey) {
         self.changed_for(channel, (PresenceCause::MasterLeft, Some("unconfirmed")));
     }
 
-    /// Whether a role of a channel is connected.
+    /// Whether a client with this role is connected to a channel.
     fn has_member(&self, channel: ChannelKey, role: &Role) -> bool {
         let live = self.channel(channel).and_then(Channel::live);
         live.is_some_and(|live| live.members.of(&slot_of(role)).is_some())

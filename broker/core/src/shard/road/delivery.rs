@@ -1,5 +1,5 @@
-//! The recipient's side of the road: a message goes to the recipient's outbox or the pending store, or is refused, or
-//! dropped because it is late. Nothing is allocated for a connected recipient.
+//! The recipient's side of a message's path: the message enters the recipient's outbox or the pending store, or is
+//! refused, or dropped because it is late. Nothing is allocated if the recipient is connected.
 
 use crate::channel::pending::{Full, KeyName};
 use crate::channel::{Route, Towards};
@@ -26,13 +26,13 @@ use std::num::NonZeroU32;
 
 /// Why a valid message is not forwarded.
 pub(crate) enum Unadmitted {
-    /// The sender exceeds its rate.
+    /// The sender exceeds its rate limit.
     TooFast(Sender),
     /// The sender has no open WebSocket.
     Ended,
 }
 
-/// Counts a valid message, and looks up its sender.
+/// Counts a valid message and looks up its sender.
 ///
 /// # Errors
 /// [`Unadmitted`]: it is not passed on.
@@ -70,7 +70,7 @@ pub(crate) fn admit(
     Err(Unadmitted::TooFast(sender))
 }
 
-/// Counts a message whose sender exceeds its rate, and sends a status response if possible.
+/// Counts a message whose sender exceeds its rate limit, and sends a status response if possible.
 pub(crate) fn throttle(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -95,7 +95,7 @@ pub(crate) fn throttle(
     status(sockets, cx, of, StatusFault::RateExceeded);
 }
 
-/// The frame length of a message that is refused before it is routed, and the viewer that a master addressed.
+/// Returns the frame length of a message that is refused before it is routed, and the viewer that a master addressed.
 pub(crate) fn undelivered<'a>(sender: &Sender, request: &Request<'a>) -> (usize, Option<&'a str>) {
     let viewer = sender.role.client_id();
     let delivery = Delivery {
@@ -108,11 +108,11 @@ pub(crate) fn undelivered<'a>(sender: &Sender, request: &Request<'a>) -> (usize,
     (delivery.frame_bytes(), named)
 }
 
-/// Determines the route of a message, and whether messages withheld because of an offer that it answers or replaces
-/// must follow it.
+/// Determines the route of a message, and whether it must be followed by messages held back because of an offer that it
+/// answers or replaces.
 ///
 /// # Errors
-/// [`Aside`] when the channel is gone.
+/// Returns an [`Aside`] if the channel is gone.
 #[inline(always)]
 pub(crate) fn route<'a>(
     directory: &mut Directory,
@@ -159,7 +159,7 @@ pub(crate) fn route<'a>(
     Ok((accepted.route, transit, accepted.releases))
 }
 
-/// Delivers messages withheld for an offer, after the message that answers or replaces it.
+/// Delivers messages that were held back because of an offer, after the message that answers or replaces the offer.
 #[inline(always)]
 pub(crate) fn follow(cx: &mut Context, channel: ChannelKey, waited: bool) {
     if waited {
@@ -167,7 +167,7 @@ pub(crate) fn follow(cx: &mut Context, channel: ChannelKey, waited: bool) {
     }
 }
 
-/// Hands a routed message to the recipient's outbox, the pending store, or a call.
+/// Forwards a routed message to the recipient's outbox, to the pending store or to a call.
 #[inline(always)]
 pub(crate) fn hand_on(shard: &mut State, route: Route, transit: &InTransit<'_>) {
     let (sockets, directory, cx, ..) = shard.parts();
@@ -189,7 +189,7 @@ pub(crate) fn hand_on(shard: &mut State, route: Route, transit: &InTransit<'_>) 
     }
 }
 
-/// Appends a routed message to the recipient's outbox, unless the outbox is full.
+/// Appends a routed message to the recipient's outbox, unless it is full.
 #[inline]
 pub(crate) fn deliver(
     sockets: &mut Sockets,
@@ -203,8 +203,8 @@ pub(crate) fn deliver(
     push(sockets, cx, to, transit);
 }
 
-/// Closes the slowest connection because those that have fallen behind hold too many bytes, then retries the message;
-/// closes another one as long as they still hold too many.
+/// Closes the slowest connection because connections that have fallen behind hold too many bytes, then retries the
+/// message; continues with the next slowest as long as they still hold too many.
 #[cold]
 fn deliver_after_shedding(
     sockets: &mut Sockets,
@@ -249,7 +249,7 @@ fn push(sockets: &mut Sockets, cx: &mut Context, to: SessionKey, transit: &InTra
     cx.telemetry.count_queued(queued);
 }
 
-/// Number of candidates in the message, if it is a viewer's first offer or the first answer to one; later ones are not
+/// Counts the candidates in a message, if it is a viewer's first offer or the first answer to one; later ones are not
 /// parsed.
 #[cold]
 fn look_into_first(sockets: &Sockets, to: SessionKey, transit: &InTransit<'_>) -> Option<usize> {
@@ -260,8 +260,8 @@ fn look_into_first(sockets: &Sockets, to: SessionKey, transit: &InTransit<'_>) -
     is_first.then(|| look_into(launch.action, transit.delivery.payload))?
 }
 
-/// Closes the recipient because its outbox is full. The message becomes pending, after the recipient's unsent messages;
-/// another connection may hold the slot by the time it is delivered.
+/// Closes the recipient because its outbox is full. The message becomes pending after the recipient's unsent messages;
+/// by the time it is delivered, another connection may hold the slot.
 #[cold]
 fn deliver_after_cutting(
     sockets: &mut Sockets,
@@ -284,7 +284,7 @@ impl Directory {
     /// Stores a message as pending for an absent recipient.
     ///
     /// # Errors
-    /// [`Full`] when there is no room: the caller must end the message.
+    /// Returns [`Full`] if there is no room; the caller must then count the message's end.
     pub(crate) fn keep(&mut self, cx: &mut Context, undelivered: Undelivered) -> Result<(), Full> {
         let Undelivered {
             from,
@@ -326,7 +326,7 @@ fn overflow(sockets: &mut Sockets, cx: &mut Context, transit: &InTransit<'_>) {
     status(sockets, cx, transit.status_of(), fault);
 }
 
-/// Drops a message too long for its recipient, which would close its connection on receiving it.
+/// Drops a message that is too long for its recipient, which would otherwise close its connection on receiving it.
 #[cold]
 fn too_long(sockets: &mut Sockets, cx: &mut Context, to: SessionKey, transit: &InTransit<'_>) {
     let excess = sockets.excess_for(to, transit.delivery.frame_bytes());
@@ -337,10 +337,11 @@ fn too_long(sockets: &mut Sockets, cx: &mut Context, to: SessionKey, transit: &I
     status(sockets, cx, transit.status_of(), fault);
 }
 
-/// Hands a routed message to the caller of a pending Alexa call, or to the player's call that collects it.
+/// Forwards a routed message to the caller of a pending Alexa call, or adds it to the player's call that is collecting
+/// it.
 ///
 /// # Errors
-/// The refusal of an overlong answer.
+/// Returns the refusal if the answer is too long.
 fn answer_call(
     directory: &mut Directory,
     cx: &mut Context,
@@ -406,7 +407,7 @@ const ALEXA_ANSWER_BYTES_STRICT: usize = 10_000;
 // its time to live is over, counted from the moment after which it was held. Else it goes on. Only this shard's clock
 // is asked.
 
-/// Counts and notes a message that arrives too late.
+/// Counts and notes a message that arrived too late.
 #[cold]
 pub(crate) fn end_late(cx: &mut Context, sender: &Sender, request: &Request<'_>, outcome: Outcome) {
     cx.telemetry
@@ -424,7 +425,7 @@ pub(crate) fn end_late(cx: &mut Context, sender: &Sender, request: &Request<'_>,
         .came(cx.at, sender.channel, passed, sender.session, viewer);
 }
 
-/// The outcome of messages that now arrive from the sender, if they are late.
+/// Returns the outcome of messages now arriving from the sender, if they are late.
 #[cold]
 pub(crate) fn late_outcome(
     sockets: &Sockets,

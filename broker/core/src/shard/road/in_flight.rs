@@ -1,4 +1,4 @@
-//! A message in transit: its direction, its notes, and the parts of a shard that its steps use.
+//! A message in transit: its direction, its notes, and the parts of a shard that its steps need.
 
 use crate::channel::{members::Slot, pending::Message};
 use crate::event::{Kind, Outcome};
@@ -21,11 +21,11 @@ pub(crate) struct Sender {
     pub(crate) session: SessionKey,
     pub(crate) channel: ChannelKey,
     pub(crate) role: Role,
-    /// Whether the sender is a viewer and the message its first offer.
+    /// Whether the sender is a viewer and the message is its first offer.
     pub(crate) first: bool,
 }
 
-/// A message in transit, with all known facts about it.
+/// A message in transit, with everything known about it.
 pub(crate) struct InTransit<'a> {
     pub(crate) from: SessionKey,
     pub(crate) channel: ChannelKey,
@@ -36,7 +36,7 @@ pub(crate) struct InTransit<'a> {
 }
 
 impl InTransit<'_> {
-    /// The flight recorder's note of the message.
+    /// Creates the flight recorder's note of the message.
     #[inline]
     pub(crate) fn passed(&self, passage: Passage, bytes: usize) -> NotedMessage {
         NotedMessage {
@@ -48,7 +48,7 @@ impl InTransit<'_> {
         }
     }
 
-    /// The message as the subject of a status response to its sender.
+    /// Returns the message as the subject of a status response to its sender.
     pub(crate) fn status_of(&self) -> StatusOf<'_> {
         StatusOf {
             sender: self.from,
@@ -64,7 +64,7 @@ impl InTransit<'_> {
         }
     }
 
-    /// Notes the message's fate, unless it is forwarded to another connection.
+    /// Notes the message's fate, unless it was forwarded to another connection.
     pub(crate) fn note(&self, cx: &mut Context, passage: Passage) {
         let mut passed = self.passed(passage, self.delivery.frame_bytes());
         passed.candidates = look_into(self.launch.action, self.delivery.payload);
@@ -73,7 +73,7 @@ impl InTransit<'_> {
             .came(cx.at, self.channel, passed, self.from, self.viewer());
     }
 
-    /// Record of a message that is not accepted.
+    /// Creates the record of a message that is not accepted.
     pub(crate) fn declined(&self, reason: Unaccepted) -> Declined {
         Declined {
             from: self.from,
@@ -86,12 +86,12 @@ impl InTransit<'_> {
         }
     }
 
-    /// Declines the message.
+    /// Declines the message for the given reason.
     pub(crate) fn decline(&self, cx: &mut Context, reason: Unaccepted) {
         decline(cx, self.declined(reason), self.viewer());
     }
 
-    /// Declines a message that exceeds its recipient's maximum length by this many bytes.
+    /// Declines a message that is longer, by this many bytes, than its recipient's maximum.
     pub(crate) fn decline_too_long(&self, cx: &mut Context, excess: usize) {
         let mut declined = self.declined(Unaccepted::TooLongForRecipient);
         declined.bytes = self.delivery.text_bytes();
@@ -99,7 +99,7 @@ impl InTransit<'_> {
         decline(cx, declined, self.viewer());
     }
 
-    /// The viewer addressed by a master's message.
+    /// Returns the viewer that a master's message is addressed to.
     fn viewer(&self) -> Option<&str> {
         Some(self.recipient).filter(|_| self.delivery.sender.is_none())
     }
@@ -110,13 +110,13 @@ impl InTransit<'_> {
             .count_ended(Kind::Known(self.launch.action), outcome);
     }
 
-    /// Drops a message that its Alexa call does not accept.
+    /// Drops a message that the Alexa call it belongs to does not accept.
     pub(crate) fn drop(&self, cx: &mut Context, passage: Passage) {
         self.end(cx, Outcome::Withdrawn);
         self.note(cx, passage);
     }
 
-    /// The message in the form stored for an absent recipient.
+    /// Converts the message to the form stored for an absent recipient.
     pub(crate) fn undelivered(&self, sockets: &Sockets) -> Undelivered {
         let sender = sockets.session(self.from).and_then(Session::open);
         let mut frame = Vec::with_capacity(self.delivery.frame_bytes());
@@ -131,7 +131,7 @@ impl InTransit<'_> {
         }
     }
 
-    /// An owned copy, delivered after this step.
+    /// Creates an owned copy, to be delivered after this step.
     #[cold]
     pub(crate) fn deferred(&self) -> Deferred {
         Deferred {
@@ -147,7 +147,7 @@ impl InTransit<'_> {
 }
 
 impl Deferred {
-    /// A borrowed view of the message.
+    /// Returns a borrowed view of the message.
     pub(crate) fn transit(&self) -> InTransit<'_> {
         let id = self.correlation_id.as_deref();
         InTransit {
@@ -168,18 +168,18 @@ impl Deferred {
 /// A message for an absent recipient.
 pub(crate) struct Undelivered {
     pub(crate) from: SessionKey,
-    /// The caller that the message's sender connected as.
+    /// The caller as which the message's sender connected.
     pub(crate) caller: Option<CallerId>,
     pub(crate) channel: ChannelKey,
     pub(crate) towards: Towards,
-    /// The viewer at the message's other end.
+    /// The viewer that the message is from or to.
     pub(crate) viewer: Rc<str>,
     pub(crate) message: Message,
 }
 
 // The directions of messages: to and from a role, and the viewer at the other end.
 
-/// The slot of a role.
+/// Returns the slot of a role.
 pub(crate) fn slot_of(role: &Role) -> Slot {
     match role {
         Role::Master => Slot::Master,
@@ -187,7 +187,7 @@ pub(crate) fn slot_of(role: &Role) -> Slot {
     }
 }
 
-/// The direction of messages to a role.
+/// Returns the direction of messages to a role.
 pub(crate) fn towards(role: &Role) -> Towards {
     match role {
         Role::Master => Towards::Master,
@@ -195,7 +195,7 @@ pub(crate) fn towards(role: &Role) -> Towards {
     }
 }
 
-/// The direction of messages from a role.
+/// Returns the direction of messages from a role.
 pub(crate) fn away_from(role: &Role) -> Towards {
     match role {
         Role::Master => Towards::Viewer,
@@ -203,7 +203,7 @@ pub(crate) fn away_from(role: &Role) -> Towards {
     }
 }
 
-/// A message in the form stored until its recipient connects.
+/// Converts a message to the form stored until its recipient connects.
 pub(crate) fn kept_message(launch: DeliveryMark, frame: Box<[u8]>) -> Message {
     let DeliveryMark {
         action,
@@ -228,7 +228,7 @@ pub(crate) fn kept_message(launch: DeliveryMark, frame: Box<[u8]>) -> Message {
     }
 }
 
-/// The delivery mark of a pending message that goes to its recipient.
+/// Creates the delivery mark for a pending message that is now sent to its recipient.
 pub(crate) fn mark_of_kept(message: &Message) -> DeliveryMark {
     DeliveryMark {
         action: message.action,

@@ -1,4 +1,4 @@
-//! Repeats offers that a master received but did not answer, to the master's next connection: see
+//! Repeats offers that a master received but did not answer to the master's next connection; see
 //! [`crate::channel::unanswered`].
 
 use crate::channel::unanswered::{Candidate, Offer};
@@ -15,7 +15,7 @@ use crate::shard::{Directory, Sockets};
 use crate::time::Now;
 use codec::signal::Action;
 
-/// Remembers offers that a master has confirmed, and candidates that may belong to one.
+/// Remembers the offers that a master has confirmed, and candidates that may belong to them.
 pub(crate) fn remember(
     shard: &mut State,
     (channel, master): (ChannelKey, SessionKey),
@@ -50,8 +50,8 @@ pub(crate) fn remember(
 }
 
 impl Sockets {
-    /// When a new master connection gets the offers of the former one: after it has been open for a while, so that a
-    /// program that crashes on an offer does not get it at every start.
+    /// Returns when a new master connection receives the offers of its predecessor: only after it has been open for a
+    /// while, so that a program that crashes on an offer does not receive it on every start.
     pub(crate) fn repeats_at(&self, master: SessionKey, now: Now) -> Now {
         let opened = self
             .session(master)
@@ -61,16 +61,16 @@ impl Sockets {
         opened.unwrap_or(now).after(after_ms).max(now)
     }
 
-    /// Whether the viewer that sent an offer still waits for its answer: on the connection that sent the offer, or on a
-    /// newer one of the same caller that has sent no offer.
+    /// Whether the viewer that sent an offer is still waiting for its answer, either on the connection that sent the
+    /// offer or on a newer one of the same caller that has not sent an offer.
     fn awaits_answer(&self, offer: &Offer, viewer: SessionKey) -> bool {
         let now = self.session(viewer).and_then(Session::open);
         let is_newer = now.is_some_and(|it| it.tally.offered_ms().is_none());
         viewer == offer.from || is_newer && self.caller_of(viewer) == offer.caller
     }
 
-    /// Whether a candidate from this connection belongs to an offer: the connection sent the offer, or is open and has
-    /// the same caller.
+    /// Whether a candidate from this connection belongs to an offer: the connection either sent the offer or is open
+    /// and has the same caller.
     fn is_sender(&self, offer: &Offer, from: Option<SessionKey>) -> bool {
         let is_open = |from| self.session(from).and_then(Session::open).is_some();
         from.is_some_and(|from| {
@@ -78,14 +78,14 @@ impl Sockets {
         })
     }
 
-    /// The caller of a viewer's connection, if the caller has a share of its own.
+    /// Returns the caller of a viewer's connection, if that caller is counted individually.
     fn caller_of(&self, viewer: SessionKey) -> Option<CallerId> {
         self.session(viewer).and_then(Session::open)?.caller
     }
 }
 
 impl Directory {
-    /// The connection that holds the master's slot.
+    /// Returns the connection that holds the master's slot.
     fn master_of(&self, channel: ChannelKey) -> Option<SessionKey> {
         self.channel(channel)
             .and_then(Channel::live)?
@@ -94,7 +94,8 @@ impl Directory {
     }
 }
 
-/// Repeats the channel's due offers to its master, each with its candidates; their viewers' other messages follow.
+/// Repeats to a channel's master the offers that are due, each with its candidates, followed by their viewers' other
+/// messages.
 pub(crate) fn repeat(shard: &mut State, channel: ChannelKey) {
     let (sockets, directory, cx, ..) = shard.parts();
     let live = directory.channel(channel).and_then(Channel::live);

@@ -1,4 +1,4 @@
-//! STATUS_RESPONSE to senders of refused messages.
+//! STATUS_RESPONSE messages to senders of refused messages.
 
 use crate::id::{Account, SessionKey};
 use crate::journal::{Unaccepted, UnacceptedMessage};
@@ -64,17 +64,17 @@ pub(crate) fn refuse_message(
 pub(crate) struct StatusOf<'a> {
     /// The connection that sent the message.
     pub(crate) sender: SessionKey,
-    /// The sender's id for the message; without one no status is sent.
+    /// The sender's id for the message, without which no status is sent.
     pub(crate) correlation_id: Option<CorrelationId<'a>>,
 }
 
-/// Sends a STATUS_RESPONSE to the sender of a faulty message with a usable correlation id.
+/// Sends a STATUS_RESPONSE to the sender of a faulty message, if the message has a usable correlation id.
 pub(crate) fn status(sockets: &mut Sockets, cx: &mut Context, of: StatusOf<'_>, why: StatusFault) {
     status_with(sockets, cx, of, |out, id| why.write(out, id));
 }
 
-/// Sends the STATUS_RESPONSE that `write` produces; nothing to a sender that has been closed, since no data frame
-/// follows a close frame (RFC 6455 section 5.5.1).
+/// Sends the STATUS_RESPONSE that `write` produces, unless the sender is being closed, since no data frame may follow a
+/// close frame (RFC 6455 section 5.5.1).
 pub(crate) fn status_with(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -98,8 +98,8 @@ pub(crate) fn status_with(
 // A message that is not accepted: counted by its reason, noted for operators, and logged within the limit of its
 // account.
 
-/// Counts and notes a message that is not accepted; its log entry is deferred to the shard. `viewer` is the viewer that
-/// a master addressed.
+/// Counts and notes a message that is not accepted, deferring its log entry to the shard. `viewer`: the viewer that a
+/// master addressed.
 #[cold]
 pub(crate) fn decline(cx: &mut Context, declined: Declined, viewer: Option<&str>) {
     cx.telemetry
@@ -117,7 +117,7 @@ pub(crate) fn decline(cx: &mut Context, declined: Declined, viewer: Option<&str>
     cx.todo.push(Todo::Unaccepted(Box::new(declined)));
 }
 
-/// Logs a message that was not accepted, unless its sender or its channel is gone.
+/// Logs a message that was not accepted, unless its sender or channel is gone.
 pub(crate) fn log_declined(
     sockets: &Sockets,
     channel: Option<&Channel>,

@@ -1,4 +1,4 @@
-//! Unsent messages of a connection: returned to the pending store, and from there sent to the slot's current
+//! Unsent messages of a connection, which are returned to the pending store and sent from there to the slot's current
 //! connection.
 
 use crate::channel::members::Leaver as SlotLeaver;
@@ -22,7 +22,8 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 impl Directory {
-    /// Handles a WebSocket that left its channel or lost its slot there. Returns the connection that regains the slot.
+    /// Handles a WebSocket that has left its channel or lost its slot. Returns the connection that regains the slot, if
+    /// any.
     pub(crate) fn left(&mut self, cx: &mut Context, left: &Left) -> Option<SessionKey> {
         let (key, role) = (left.channel, &left.role);
         let mut returning = None;
@@ -63,8 +64,8 @@ impl Directory {
         returning
     }
 
-    /// Releases the slot held by a superseded connection after its partly sent message is complete: messages pending
-    /// meanwhile go to the slot's current connection.
+    /// Releases the slot held by a superseded connection once its partly sent message is complete. Messages that became
+    /// pending meanwhile are sent to the slot's current connection.
     pub(crate) fn release_slot(&mut self, cx: &mut Context, by: &Recipient<'_>) {
         if self.free_slot(by.channel, by.session) {
             cx.todo.push(Todo::Deliver(by.channel, by.role.clone()));
@@ -73,7 +74,7 @@ impl Directory {
         }
     }
 
-    /// Handles the end of a WebSocket's connection: counts and logs it, and releases its slot.
+    /// Handles a WebSocket connection that is gone: counts and logs its end, and releases its slot.
     pub(crate) fn gone(&mut self, cx: &mut Context, gone: &mut Gone) {
         if let Some(tally) = gone.tally {
             self.note_end(cx, gone, &tally);
@@ -123,7 +124,7 @@ impl Directory {
     }
 }
 
-/// Counts and notes messages that a connection returns. Returns those with an outcome of their own, with their viewers.
+/// Counts and notes messages returned by a connection. Returns those that have no outcome yet, with their viewers.
 fn returned(shard: &mut State, of: &Recipient<'_>, unsent: Vec<Unsent>) -> Vec<(Rc<str>, Message)> {
     let &Recipient {
         session: from,
@@ -171,7 +172,8 @@ fn returned(shard: &mut State, of: &Recipient<'_>, unsent: Vec<Unsent>) -> Vec<(
     messages
 }
 
-/// Returns messages of a connection to the pending store, which sends them to the slot's current connection, if any.
+/// Returns a connection's messages to the pending store, from which they are sent to the slot's current connection, if
+/// any.
 pub(crate) fn give_back(shard: &mut State, of: &Recipient<'_>, unsent: Vec<Unsent>) {
     let &Recipient {
         channel: key, role, ..
@@ -219,11 +221,11 @@ pub(crate) fn give_back(shard: &mut State, of: &Recipient<'_>, unsent: Vec<Unsen
     cx.todo.push(Todo::Arm(key));
 }
 
-/// Moves a role's pending messages into its current connection's outbox, oldest first; for a master also the offers of
-/// pending calls.
+/// Moves a role's pending messages into the outbox of its current connection, oldest first; for a master, also sends
+/// the offers of pending calls.
 ///
-/// No limit is checked: a whole pending store fits an empty outbox, and a peer that does not read is disconnected by
-/// the next message.
+/// No limit is checked: a full pending store fits into an empty outbox, and a peer that does not read is disconnected
+/// by the next message.
 pub(crate) fn deliver_kept(
     sockets: &mut Sockets,
     directory: &mut Directory,
@@ -245,7 +247,7 @@ pub(crate) fn deliver_kept(
     }
 }
 
-/// Completes the delivery of a role's pending messages: the last offers of calls follow, and the outbox is flushed.
+/// Completes the delivery of a role's pending messages by sending the last offers of calls and flushing the outbox.
 pub(crate) fn end_kept(
     sockets: &mut Sockets,
     directory: &mut Directory,
@@ -257,21 +259,21 @@ pub(crate) fn end_kept(
     sockets.touch(recipient.session);
 }
 
-/// The connection that receives pending messages, with its slot.
+/// A connection that receives pending messages, and its slot.
 pub(crate) struct Recipient<'a> {
     pub(crate) session: SessionKey,
     pub(crate) channel: ChannelKey,
     pub(crate) role: &'a Role,
 }
 
-/// Pending messages of a role, with the position of their group in the order of acceptance.
+/// A group of a role's pending messages, and its position in the order of acceptance.
 type KeptGroup = (u64, VecDeque<Message>);
 
 /// An empty group, ordered after all offers.
 const LAST_OFFERS: KeptGroup = (u64::MAX, VecDeque::new());
 
 impl Directory {
-    /// Takes the pending messages of a role whose current connection is `open`, and returns that connection.
+    /// Takes the pending messages of a role whose current connection is `open`; also returns that connection.
     pub(crate) fn take_for_current(
         &mut self,
         cx: &mut Context,
@@ -288,7 +290,7 @@ impl Directory {
     }
 }
 
-/// Moves pending messages into their recipient's outbox; those for a master follow the offers that precede them.
+/// Moves pending messages into their recipient's outbox; for a master, they follow any offers that precede them.
 pub(crate) fn push_kept(
     sockets: &mut Sockets,
     directory: &mut Directory,

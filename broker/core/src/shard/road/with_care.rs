@@ -1,4 +1,4 @@
-//! The road for messages that may be late, and for all messages with `--dev`, where faults, findings and test copies
+//! The path of messages that may be late, and of all messages with `--dev`, where faults, findings and copies for tests
 //! may apply. The steps are those of [`road::pass`].
 
 use crate::shard::dev::{message_faults, observations};
@@ -8,10 +8,10 @@ use crate::shard::sockets::outboxes::Frames;
 use crate::shard::state::State;
 use codec::ws::Item;
 
-/// Processes one frame like [`road::pass`], also checking for lateness and consulting the interposer of `--dev`.
+/// Processes one frame like [`road::pass`], but also checks for lateness and consults the interposer of `--dev`.
 ///
 /// # Errors
-/// See [`road::pass`].
+/// Fails like [`road::pass`].
 #[cold]
 #[inline(never)]
 pub(crate) fn pass(shard: &mut State, frame: Item<'_>, reader: &mut Frames) -> Result<(), Aside> {

@@ -1,10 +1,10 @@
-//! Slow readers: the bytes that wait for them, and which of them makes room.
+//! Slow readers: the bytes queued for them, and the choice of the one to close when they hold too many.
 //!
-//! A socket that takes everything at once never comes here: its outbox is empty after each turn. Only when the edge
-//! had to copy bytes aside ([`crate::machine::Machine::launched`]) a connection is *behind*, until its outbox is empty
-//! again. Connections that are behind may hold three quarters of a shard's bytes of outboxes; beyond it the slowest is
-//! closed: of the account with most, and of the channel with most in it, the one with most. So the last quarter is
-//! always there for peers that read.
+//! A socket that accepts all bytes immediately never appears here, since its outbox is empty after each turn. A
+//! connection has fallen *behind* if the edge had to copy bytes aside ([`crate::machine::Machine::launched`]), and
+//! remains so until its outbox is empty again. Connections that have fallen behind may hold three quarters of a shard's
+//! outbox bytes. Beyond that, the slowest is closed: the connection with the most bytes, on the channel with the most,
+//! of the account with the most. The last quarter is thus always available to peers that read.
 
 use crate::id::{Account, ChannelKey, SessionKey};
 use crate::shard::shares::Shares;
@@ -14,26 +14,26 @@ use std::ops::RangeInclusive;
 /// A connection that has fallen behind: its channel, and the number of bytes queued for it.
 type SlowConnection = (ChannelKey, u32, SessionKey);
 
-/// Bytes queued for connections that have fallen behind or were closed for that.
+/// Bytes queued for connections that have fallen behind, or were closed for that reason.
 #[derive(Debug, Default)]
 pub(crate) struct Backlog {
     pub(crate) bytes: usize,
-    /// Channels of connections that have fallen behind, and the bytes queued in each.
+    /// Channels of connections that have fallen behind, and the bytes queued for each channel.
     channels: BTreeMap<ChannelKey, (Account, usize)>,
     /// Connections of listed channels that have fallen behind, sorted by queued bytes.
     sessions: BTreeSet<SlowConnection>,
     shares: Shares,
-    /// Bytes queued for connections that were cut off and are not gone.
+    /// Bytes queued for connections that have been cut off but are not gone yet.
     pub(crate) cut: usize,
 }
 
 impl Backlog {
-    /// Begins to count a connection that has fallen behind: its bytes are added to those of its channel and account.
+    /// Starts counting a connection that has fallen behind: its bytes are added to those of its channel and account.
     pub(crate) fn admit(&mut self, channel: ChannelKey, account: Account) {
         self.channels.entry(channel).or_insert((account, 0));
     }
 
-    /// Changes a connection's queued bytes from `before` to `after`.
+    /// Updates a connection's queued bytes from `before` to `after`.
     pub(crate) fn change(
         &mut self,
         channel: Option<ChannelKey>,
@@ -58,14 +58,14 @@ impl Backlog {
         }
     }
 
-    /// The connection with the most queued bytes, in the largest channel of the largest account.
+    /// Returns the connection with the most queued bytes, in the largest channel of the largest account.
     pub(crate) fn slowest(&self) -> Option<SessionKey> {
         let channel = self.shares.largest()?;
         let (_, _, session) = self.sessions.range(all_of(channel)).next_back()?;
         Some(*session)
     }
 
-    /// Removes a channel that ends, although its connections are still open.
+    /// Removes a channel that has ended, although its connections are still open.
     pub(crate) fn withdraw(&mut self, channel: ChannelKey) {
         if let Some((account, waiting)) = self.channels.remove(&channel) {
             self.shares.change(account, channel, waiting, 0);
@@ -75,18 +75,18 @@ impl Backlog {
         }
     }
 
-    /// Whether bytes of a channel are counted.
+    /// Whether bytes are counted for a channel.
     pub(crate) fn has(&self, channel: ChannelKey) -> bool {
         self.channels.contains_key(&channel)
     }
 
-    /// Whether a connection of a channel is listed with this number of bytes.
+    /// Whether a channel's connection is listed with this number of bytes.
     pub(crate) fn lists(&self, channel: ChannelKey, bytes: u32, session: SessionKey) -> bool {
         self.sessions.contains(&(channel, bytes, session))
     }
 
-    /// Checks that each channel's bytes are the sum of its connections' bytes, and each account's the sum of its
-    /// channels'. Returns the total number of bytes and the number of connections.
+    /// Checks that each channel's bytes are the sum of its connections' and each account's the sum of its channels'.
+    /// Returns the total number of bytes and of connections.
     ///
     /// # Panics
     /// Panics if a sum does not match.
@@ -104,7 +104,7 @@ impl Backlog {
     }
 }
 
-/// The range of one channel's entries among all connections that have fallen behind.
+/// Returns the range of one channel's entries among the connections that have fallen behind.
 fn all_of(channel: ChannelKey) -> RangeInclusive<SlowConnection> {
     let (first, last) = (SessionKey::unpack(0), SessionKey::unpack(u64::MAX));
     (channel, 0, first)..=(channel, u32::MAX, last)

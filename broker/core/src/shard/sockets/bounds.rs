@@ -1,5 +1,5 @@
-//! The configured limits of connections, in the codec's form, and the origins whose pages may use a server without
-//! signatures.
+//! The configured limits on connections, in the form used by the codec, and the origins whose pages may use a server
+//! without signatures.
 
 use crate::check::Check;
 use crate::limits::MESSAGE_BOUNDS_MAX;
@@ -10,23 +10,24 @@ use codec::{signal::MessageRules, ws::FrameRules};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// URL prefix of the page that explains a refusal, to be followed by the refusal's id; `None` except in development.
+/// Returns the URL prefix of the page that explains a refusal, to be followed by the refusal's id; `None` except in
+/// development.
 fn why_url(settings: &Settings) -> Option<Box<str>> {
     let url = settings.admin_url("localhost")?;
     settings.dev.then(|| format!("{url}/#/why/").into())
 }
 
-/// The configured limits in the codec's form.
+/// The configured limits in the form used by the codec.
 #[derive(Debug)]
 pub(crate) struct Bounds {
     pub(crate) head: HeadLimits,
     pub(crate) calls: codec::control::BodyRules,
-    /// Share of this shard in `limits.request_bytes`.
+    /// Share of `limits.request_bytes` available to this shard.
     pub(crate) request_bytes: usize,
     pub(crate) origins: Origins,
     /// Maximum number of bytes queued for the connections of this shard.
     pub(crate) outbox_bytes: usize,
-    /// Maximum number of bytes sent to the connections of this shard but not confirmed.
+    /// Maximum number of unconfirmed bytes sent to the connections of this shard.
     pub(crate) unconfirmed_bytes: usize,
     /// In development, URL prefix of the page that explains a refusal, to be followed by the refusal's id.
     pub(crate) why_url: Option<Box<str>>,
@@ -53,16 +54,16 @@ impl Bounds {
 
 // The bounds of messages, which a reload may change: a connection keeps those with which it was admitted.
 
-/// The message limits of one version of the settings.
+/// The message limits of one settings version.
 #[derive(Debug)]
 pub(crate) struct MessageBounds {
     pub(crate) frames: FrameRules,
     pub(crate) messages: MessageRules,
-    /// The settings, which define the client programs and their message limits.
+    /// The settings that define the client programs and their message limits.
     settings: Arc<Settings>,
 }
 
-/// The limits in force, and earlier ones that open connections may still use. At most [`MESSAGE_BOUNDS_MAX`].
+/// The limits in force, and earlier ones still used by open connections. At most [`MESSAGE_BOUNDS_MAX`] versions.
 #[derive(Debug)]
 pub(crate) struct AllMessageBounds {
     all: Vec<MessageBounds>,
@@ -85,7 +86,7 @@ impl MessageBounds {
         }
     }
 
-    /// The message limits of a client program.
+    /// Returns the message limits of a client program.
     #[inline]
     pub(crate) fn reader(&self, program: Program) -> Reader {
         self.settings.reader(program)
@@ -100,7 +101,7 @@ impl AllMessageBounds {
         }
     }
 
-    /// Applies the limits of new settings, unless the maximum number of versions is reached, which the process
+    /// Applies the limits in new settings, unless the maximum number of versions has been reached, which the process
     /// prevents.
     pub(crate) fn replace(&mut self, settings: &Arc<Settings>) {
         let known = self
@@ -116,7 +117,7 @@ impl AllMessageBounds {
         }
     }
 
-    /// Index of the limits for newly admitted connections.
+    /// Returns the index of the limits for newly admitted connections.
     pub(crate) fn in_force(&self) -> BoundsPlace {
         self.in_force
     }
@@ -135,18 +136,19 @@ impl AllMessageBounds {
 // checked as well: a page whose own name was made to resolve to loopback (DNS rebinding) is of our origin, but names
 // itself there.
 
-/// The requirements on `Origin` and `Host`.
+/// Requirements on the `Origin` and `Host` headers.
 #[derive(Debug, Default)]
 pub(crate) struct Origins {
-    /// Whether the requirements apply.
+    /// Whether the requirements are enforced.
     guarded: bool,
-    /// Origins configured by the operator, in the browsers' notation.
+    /// Origins configured by the operator, in the format used by browsers.
     named: Vec<String>,
-    /// Host names that clients may use for this server, in addition to loopback names and IP addresses.
+    /// Host names by which clients may address this server, in addition to loopback names and IP addresses.
     hosts: Vec<String>,
-    /// The subset of `hosts` whose pages may use the server, on any port: our pages are served by the admin listener.
+    /// The subset of `hosts` whose pages may use the server from any port, since our own pages are served by the admin
+    /// listener.
     own: Vec<String>,
-    /// Domain that is accepted as a host with all of its subdomains, in addition to `hosts`.
+    /// Domain accepted as a host along with all of its subdomains, in addition to `hosts`.
     domain: Option<String>,
 }
 
@@ -175,7 +177,7 @@ impl Origins {
         }
     }
 
-    /// The check that a request fails, and the error message; `None` if the request passes.
+    /// Returns the check that a request fails and the error message; `None` if the request passes.
     pub(crate) fn refusal(&self, head: &Head<'_>) -> Option<(Check, &'static str)> {
         if !self.guarded {
             return None;
@@ -228,7 +230,8 @@ impl Origins {
     }
 }
 
-/// The page origin for an origin written as a WebSocket URL, `wss://HOST` or `ws://HOST`, optionally with a port.
+/// Returns the page origin for an origin written as a WebSocket URL, `wss://HOST` or `ws://HOST`, optionally with a
+/// port.
 fn of_web_socket(origin: &str) -> Option<String> {
     let ws = origin
         .strip_prefix("ws://")
@@ -239,14 +242,14 @@ fn of_web_socket(origin: &str) -> Option<String> {
     Some(format!("{scheme}://{rest}"))
 }
 
-/// The host of a web origin.
+/// Returns the host of a web origin.
 fn web_host(origin: &str) -> Option<&str> {
     let web = ["http://", "https://"];
     let rest = web.iter().find_map(|scheme| origin.strip_prefix(scheme));
     rest.map(host_of)
 }
 
-/// The host part of `HOST` or `HOST:PORT`.
+/// Returns the host part of `HOST` or `HOST:PORT`.
 fn host_of(authority: &str) -> &str {
     match authority.rsplit_once(':') {
         Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
@@ -264,7 +267,7 @@ fn address(host: &str) -> Option<IpAddr> {
     }
 }
 
-/// Whether a host is a loopback name; such names resolve to nothing else (RFC 6761 section 6.3).
+/// Whether a host is a loopback name; such names never resolve to other addresses (RFC 6761 section 6.3).
 fn is_loopback(host: &str) -> bool {
     let named = host.to_ascii_lowercase();
     named == "localhost"

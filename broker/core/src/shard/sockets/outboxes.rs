@@ -1,5 +1,5 @@
-//! The bytes queued for a session's socket: appended, announced to the edge, and counted if the connection has fallen
-//! behind.
+//! The bytes queued for a session's socket: appends them, announces them to the edge, and counts them if the connection
+//! has fallen behind.
 
 use crate::id::{Account, SessionKey, ShardId};
 use crate::limits::{ASK_BYTES, ASK_BYTES_UNHEARD, CONTROL_BYTES_MAX, CONTROL_BYTES_WHEN_FULL};
@@ -26,7 +26,7 @@ impl Sockets {
         self.output(Output::Post(to, Box::new(letter)));
     }
 
-    /// The oldest output not yet taken by the edge.
+    /// Returns the oldest output that the edge has not yet taken.
     pub(crate) fn next_output(&mut self) -> Option<Output<Letter>> {
         if self.leaving.is_empty() {
             std::mem::swap(&mut self.leaving, &mut self.outputs);
@@ -46,7 +46,7 @@ impl Sockets {
         }
     }
 
-    /// Appends bytes that are not a message (a response, a pong, a status, a close frame) to the outbox of a session.
+    /// Appends bytes that are not a message (a response, pong, status or close frame) to a session's outbox.
     pub(crate) fn push_control(
         &mut self,
         cx: &mut Context,
@@ -65,10 +65,10 @@ impl Sockets {
         self.touch(key);
     }
 
-    /// Appends the output of `write` to the outbox of an open WebSocket, as one message of this many bytes, and
-    /// announces it. `waiting`: the bytes of messages queued for all connections of the shard. Returns the number of
-    /// bytes appended, which is larger if fragmented, and whether a ping must follow immediately, whose pong confirms
-    /// the message.
+    /// Appends the output of `write` to an open WebSocket's outbox, as one message of `bytes` bytes, and announces it.
+    /// `waiting`: the message bytes queued for all connections of the shard. Returns the number of bytes appended,
+    /// which is larger if the message is fragmented, and whether a ping must follow immediately so that its pong
+    /// confirms the message.
     ///
     /// # Errors
     /// [`NoRoom`]: nothing was appended.
@@ -119,15 +119,15 @@ impl Sockets {
         Ok((pushed, by_pong))
     }
 
-    /// Number of bytes by which a frame of this length exceeds the maximum for the client of an open WebSocket.
+    /// Returns the number of bytes by which a frame of this length exceeds the maximum for an open WebSocket's client.
     pub(crate) fn excess_for(&self, to: SessionKey, bytes: usize) -> usize {
         let web_socket = self.session(to).and_then(Session::open);
         let reader = web_socket.and_then(|it| reader_of(&self.messages, it));
         bytes.saturating_sub(longest_for(reader))
     }
 
-    /// Appends a pending frame as one message, regardless of what is queued already; returns the number of bytes
-    /// appended. Announced by [`Sockets::touch`]. `None` when the session is gone.
+    /// Appends a pending frame as one message, regardless of what is already queued; returns the number of bytes
+    /// appended, or `None` if the session is gone. The caller announces the frame with [`Sockets::touch`].
     pub(crate) fn push_kept(
         &mut self,
         to: SessionKey,
@@ -145,8 +145,8 @@ impl Sockets {
         Some(pushed)
     }
 
-    /// Records that the edge copied these bytes out because the socket was full, and arms the deadline for an HTTP
-    /// connection's responses.
+    /// Records that the edge copied these bytes aside because the socket was full; for an HTTP connection, arms the
+    /// deadline for its responses.
     pub(crate) fn launched(&mut self, key: SessionKey, bytes: usize) {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
@@ -160,8 +160,9 @@ impl Sockets {
         }
     }
 
-    /// Records the transfer of a session's oldest `bytes` to the kernel, as `on_wire` bytes. Calls `written` for each
-    /// message whose last byte was among them, with the size of its frame. `None` when the session is gone.
+    /// Records the transfer of a session's oldest `bytes` to the kernel, as `on_wire` bytes on the wire. Calls
+    /// `written` with the frame size of each message whose last byte was among them. Returns `None` if the session is
+    /// gone.
     #[inline]
     pub(crate) fn handed_over(
         &mut self,
@@ -226,8 +227,8 @@ impl Sockets {
         })
     }
 
-    /// Handles sent bytes of a connection without an open WebSocket. The peer of an HTTP connection is thus reading
-    /// responses.
+    /// Handles sent bytes of a connection that has no open WebSocket; for an HTTP connection, they show that its peer
+    /// is reading responses.
     fn answers_went(&mut self, key: SessionKey, now: Now) {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
@@ -246,7 +247,7 @@ impl Sockets {
         self.charge(key);
     }
 
-    /// Takes back the messages of a connection that no longer holds its slot, except those partly sent.
+    /// Takes back the messages of a connection that no longer holds its slot, except any that are partly sent.
     pub(crate) fn take_unsent(&mut self, key: SessionKey) -> Option<TakenBack> {
         let session = self.sessions.get_mut(key)?;
         let before = session.outbox.load().messages;
@@ -268,7 +269,7 @@ impl Sockets {
         Some(taken)
     }
 
-    /// Sends the output of `write` again, if there is room: the copy is not counted as a message.
+    /// Sends the output of `write` a second time, if there is room. The copy does not count as a message.
     pub(crate) fn push_copy(
         &mut self,
         cx: &mut Context,
@@ -288,7 +289,8 @@ impl Sockets {
         }
     }
 
-    /// Withholds the bytes of a session, temporarily or permanently. Announced bytes are announced again afterwards.
+    /// Withholds a session's bytes, temporarily or permanently. Bytes already announced must be announced again
+    /// afterwards.
     pub(crate) fn withhold(&mut self, key: SessionKey, for_good: bool) {
         if let Some(session) = self.sessions.get_mut(key) {
             session.sending = if for_good {
@@ -314,7 +316,7 @@ impl Sockets {
             .is_some_and(|session| session.asking.is_half_open())
     }
 
-    /// Stops withholding the bytes of a session. Announced by [`Sockets::touch`].
+    /// Stops withholding a session's bytes. The caller announces them with [`Sockets::touch`].
     pub(crate) fn show(&mut self, key: SessionKey) {
         if let Some(session) = self.sessions.get_mut(key)
             && let SendState::Withheld | SendState::WithheldForGood = session.sending
@@ -323,8 +325,8 @@ impl Sockets {
         }
     }
 
-    /// Whether a pong may be queued: a peer that causes responses but does not read them gets no more. Bytes of
-    /// messages are not counted.
+    /// Whether a pong may be queued: a peer that triggers responses but does not read them receives no more of them.
+    /// Message bytes are not counted.
     pub(crate) fn has_control_room(&self, cx: &Context, key: SessionKey) -> bool {
         let session = self.sessions.get(key);
         let waiting = session.map_or(0, |session| session.outbox.load().control);
@@ -338,7 +340,7 @@ impl Sockets {
     }
 }
 
-/// State for reading the frames of one receive.
+/// State for reading the frames in one batch of received bytes.
 pub(crate) struct Frames {
     /// The connection that sent the frames.
     pub(crate) from: SessionKey,
@@ -347,18 +349,18 @@ pub(crate) struct Frames {
     /// When the frames were received.
     pub(crate) at: Moment,
     pub(crate) parser: Box<Parser>,
-    /// Index of the message limits of the connection.
+    /// Index of the connection's message limits.
     pub(crate) bounds: BoundsPlace,
     /// Number of pings among the frames.
     pub(crate) pings: u32,
-    /// Whether messages in these frames may have been delayed in transit: see
+    /// Whether messages in these frames may have been delayed on the way: see
     /// [`delivery::late_outcome`](crate::shard::road::delivery::late_outcome).
     pub(crate) may_be_late: bool,
 }
 
-/// The receiver and the parser, borrowed while bytes of a WebSocket are processed.
+/// The receiver and the parser, borrowed while a WebSocket's bytes are being processed.
 impl Sockets {
-    /// Moves out the receiver of a session and the shard's parser, to be returned by [`Self::take_lent`]. `None` when
+    /// Moves out a session's receiver and the shard's parser, to be returned by [`Self::take_lent`]. Returns `None` if
     /// the session has no open WebSocket.
     #[inline]
     pub(crate) fn lend(&mut self, from: SessionKey, at: Moment) -> Option<(Receiver, Frames)> {
@@ -378,7 +380,7 @@ impl Sockets {
         Some((receiver, reader))
     }
 
-    /// Takes back the borrowed receiver and parser, and records that the peer was active; false when the session is
+    /// Takes back the borrowed receiver and parser, and records activity by the peer. Returns `false` if the session is
     /// gone.
     #[inline(always)]
     pub(crate) fn take_lent(&mut self, receiver: Receiver, reader: Frames) -> bool {
@@ -408,34 +410,34 @@ impl Sockets {
     }
 }
 
-/// Why a message is not appended to the outbox of its recipient.
+/// Why a message cannot be appended to its recipient's outbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoRoom {
     /// The recipient is gone.
     Gone,
     /// The recipient has no open WebSocket, or its outbox is full.
     Connection,
-    /// The limit of bytes queued for all connections of the shard is reached.
+    /// The limit on bytes queued for all connections of the shard is reached.
     Shard,
     /// The message is too long for the recipient.
     TooLong,
 }
 
-/// The limits of a connection's client program; `None` if the program is unknown.
+/// Returns the limits of a connection's client program; `None` if the program is unknown.
 #[inline]
 fn reader_of(messages: &AllMessageBounds, web_socket: &WebSocket) -> Option<Reader> {
     let program = web_socket.program();
     (!program.is_unknown()).then(|| messages.at(web_socket.bounds()).reader(program))
 }
 
-/// Maximum length of a message for a reader, in a single frame.
+/// Returns the maximum length of a message for a reader, in a single frame.
 #[inline]
 fn longest_for(reader: Option<Reader>) -> usize {
     let most = reader.map_or(usize::MAX, |reader| reader.message_bytes);
     most.saturating_add(ws::header_bytes(most))
 }
 
-/// Turns a writer of one frame into a writer of the fragments that its reader supports.
+/// Converts a writer of one frame to a writer of fragments that the reader supports.
 #[inline]
 fn framed(reader: Option<Reader>, write: impl FnOnce(&mut Vec<u8>)) -> impl FnOnce(&mut Vec<u8>) {
     let most = reader.map_or(usize::MAX, |reader| reader.frame_bytes);
@@ -446,13 +448,13 @@ fn framed(reader: Option<Reader>, write: impl FnOnce(&mut Vec<u8>)) -> impl FnOn
     }
 }
 
-/// Result of handing queued bytes to the kernel.
+/// Result of passing queued bytes to the kernel.
 pub(crate) struct HandedOver {
     /// Bytes that are no longer queued.
     pub(crate) freed: Load,
-    /// Milliseconds from a viewer's admission to the first answer sent to it, if the bytes contain that answer.
+    /// Milliseconds from a viewer's admission to the first answer sent to it, if that answer is among the bytes.
     pub(crate) setup_ms: Option<u64>,
-    /// Whether a connection that lost its slot has completed its last partly sent message.
+    /// Whether a connection that lost its slot has finished sending its partly sent message.
     pub(crate) released: bool,
 }
 
@@ -461,17 +463,17 @@ pub(crate) struct TakenBack {
     pub(crate) unsent: Vec<Unsent>,
     /// Bytes that are no longer queued.
     pub(crate) freed: Load,
-    /// Whether a partly sent message remains.
+    /// Whether there is still a partly sent message.
     pub(crate) begun: bool,
-    /// Whether unconfirmed messages remain.
+    /// Whether there are still unconfirmed messages.
     pub(crate) unconfirmed: bool,
 }
 
 // Connections that are behind, as the backlog counts them: see [`crate::shard::sockets`].
 
 impl Sockets {
-    /// Handles a full socket of a WebSocket: the connection has fallen behind. `account`: the account of its channel,
-    /// if the channel exists.
+    /// Handles a full send buffer by marking the WebSocket's connection as having fallen behind. `account`: the account
+    /// of its channel, if the channel exists.
     pub(crate) fn begin_behind(&mut self, key: SessionKey, account: Option<Account>) {
         let session = self.sessions.get_mut(key);
         let Some(session) = session.filter(|session| session.open().is_some()) else {
@@ -484,7 +486,7 @@ impl Sockets {
         self.weigh(key);
     }
 
-    /// Updates the backlog from the outbox of a connection that has fallen behind; does nothing for any other.
+    /// Updates the backlog from the outbox of a connection that has fallen behind; has no effect on other connections.
     #[inline]
     pub(crate) fn weigh(&mut self, key: SessionKey) {
         let Some(session) = self.sessions.get_mut(key) else {
@@ -498,7 +500,7 @@ impl Sockets {
         }
     }
 
-    /// Removes from the backlog a connection that no longer receives messages.
+    /// Removes a connection that no longer receives messages from the backlog.
     pub(crate) fn stops_being_behind(&mut self, key: SessionKey) {
         let session = self.sessions.get_mut(key);
         if session.is_some_and(|session| std::mem::take(&mut session.behind)) {
@@ -516,19 +518,19 @@ impl Sockets {
         self.backlog.change(channel, key, (before, after));
     }
 
-    /// Whether connections that have fallen behind hold more than their share of the shard's bytes.
+    /// Whether the connections that have fallen behind hold more than their share of the shard's bytes.
     #[inline]
     pub(crate) fn too_far_behind(&self) -> bool {
         let most = self.rules.outbox_bytes;
         self.backlog.bytes > most - most / 4
     }
 
-    /// The connection that has fallen furthest behind.
+    /// Returns the connection that has fallen furthest behind.
     pub(crate) fn slowest(&self) -> Option<SessionKey> {
         self.backlog.slowest()
     }
 
-    /// Marks a connection as closing because its peer does not read. Returns whether it must be aborted instead, since
+    /// Marks a connection as closing because its peer does not read. Returns whether it must be aborted instead because
     /// the outboxes of such connections exceed their limit.
     pub(crate) fn note_cut(&mut self, key: SessionKey) -> bool {
         let Some(session) = self.sessions.get_mut(key) else {
@@ -540,7 +542,7 @@ impl Sockets {
         self.backlog.cut > self.rules.outbox_bytes / 8
     }
 
-    /// Subtracts bytes of a connection that was cut off.
+    /// Subtracts the bytes of a connection that was cut off.
     #[inline]
     pub(crate) fn cut_shrinks(&mut self, bytes: usize) {
         self.backlog.cut = self.backlog.cut.saturating_sub(bytes);

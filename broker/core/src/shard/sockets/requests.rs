@@ -1,5 +1,5 @@
-//! Requests on HTTP connections: their turns, those waiting for an owner of their channel, the bytes they hold, and
-//! their queries to other shards.
+//! Requests on HTTP connections: when they are answered, which of them wait for an owner of their channel, the bytes
+//! they hold, and their queries to other shards.
 
 use crate::control::port_of;
 use crate::id::{CallRef, Identity, SessionKey, ShardId};
@@ -10,35 +10,35 @@ use crate::{address_shares::Origin, limits::OWNER_WAITERS_MAX, time::Moment};
 use codec::{http::Head, proxy};
 use std::net::{IpAddr, SocketAddr};
 
-/// The turns in which requests are answered: see [`crate::shard::sockets`].
+/// The order in which requests are answered; see [`crate::shard::sockets`].
 impl Sockets {
-    /// Number of a connection's heads and bodies that may be answered on arrival. `done`: the work that the shard has
-    /// done.
+    /// Returns how many of a connection's heads and bodies may be answered on arrival. `done`: the work done by the
+    /// shard so far.
     pub(crate) fn begin_visit(&mut self, done: u64, at: Moment) -> u32 {
         self.requests.turns.visit(done, at)
     }
 
-    /// Ends a visit that answered this many requests.
+    /// Ends a visit in which `answered` requests were answered.
     pub(crate) fn end_visit(&mut self, answered: u32) {
         self.requests.turns.fresh += answered;
     }
 
-    /// Whether the next request must wait, given the work that the shard has done.
+    /// Whether the next request must wait, given the work done by the shard so far.
     pub(crate) fn turn_is_over(&self, done: u64) -> bool {
         self.requests.turns.is_over(done)
     }
 
-    /// Counts an answered head or body.
+    /// Counts a head or body that was answered.
     pub(crate) fn count_request(&mut self) {
         self.requests.turns.take();
     }
 
-    /// Number of heads and bodies answered since the start.
+    /// Returns the number of heads and bodies answered since startup.
     pub(crate) fn requests_taken(&self) -> u64 {
         self.requests.turns.taken()
     }
 
-    /// Defers the requests of this connection to a later turn.
+    /// Defers this connection's requests to a later turn.
     pub(crate) fn wait_for_turn(&mut self, key: SessionKey) {
         if let Some(http) = self.http(key)
             && !std::mem::replace(&mut http.queued, true)
@@ -47,17 +47,17 @@ impl Sockets {
         }
     }
 
-    /// Begins to answer waiting requests. `done`: the work that the shard has done.
+    /// Starts answering waiting requests. `done`: the work done by the shard so far.
     pub(crate) fn begin_tick(&mut self, done: u64) {
         self.requests.turns.begin_tick(done);
     }
 
-    /// Number of connections whose requests wait for a turn.
+    /// Returns the number of connections whose requests are waiting for a turn.
     pub(crate) fn waiting_requests(&self) -> usize {
         self.requests.turns.waiting()
     }
 
-    /// Removes the connection that has waited longest. It may be gone.
+    /// Removes the connection that has been waiting longest; the connection may be gone already.
     pub(crate) fn next_waiting(&mut self) -> Option<SessionKey> {
         let key = self.requests.turns.next_waiting()?;
         if let Some(http) = self.http(key) {
@@ -66,26 +66,26 @@ impl Sockets {
         Some(key)
     }
 
-    /// Schedules a connection's next request to resume at the end of this input.
+    /// Schedules a connection's next request to be resumed at the end of this input.
     pub(crate) fn requests_go_on(&mut self, key: SessionKey) {
         self.requests.turns.answered.push_back(key);
     }
 
-    /// The next connection to resume.
+    /// Takes the next connection to resume.
     pub(crate) fn next_going_on(&mut self) -> Option<SessionKey> {
         self.requests.turns.answered.pop_front()
     }
 
-    /// Whether a connection is to be resumed.
+    /// Whether any connection is to be resumed.
     #[inline]
     pub(crate) fn has_going_on(&self) -> bool {
         !self.requests.turns.answered.is_empty()
     }
 }
 
-/// Requests that wait for an owner of their channel.
+/// Requests waiting for an owner of their channel.
 impl Sockets {
-    /// Whether this connection carries a single call, and closes after its response.
+    /// Whether this connection carries a single call and closes after the response.
     pub(crate) fn brings_one_call(&mut self, key: SessionKey) -> bool {
         self.http(key).is_some_and(|http| http.one_call)
     }
@@ -112,7 +112,7 @@ impl Sockets {
         has_room
     }
 
-    /// Creates an entry in the count of requests for other nodes.
+    /// Creates an entry in the number of requests for other nodes.
     pub(crate) fn count_onward(&self) -> OnwardCount {
         self.requests.onward.clone()
     }
@@ -122,17 +122,17 @@ impl Sockets {
         self.requests.without_owner.remove(&key);
     }
 
-    /// Number of requests that wait for an owner.
+    /// Returns the number of requests waiting for an owner.
     pub(crate) fn without_owner(&self) -> usize {
         self.requests.without_owner.len()
     }
 }
 
-/// The client of a request forwarded by a proxy.
+/// The client of a request that a proxy forwarded.
 impl Sockets {
-    /// Records what a trusted proxy reports about the client in a request's head. The address reported by another node
-    /// arrived with the connection; `X-Forwarded-Proto` is accepted if it matches what that node reports about TLS, so
-    /// that the response contains the proxy's host and scheme.
+    /// Records what a trusted proxy reports about the client in a request head. An address reported by another node has
+    /// already arrived with the connection; in that case, `X-Forwarded-Proto` is accepted if it matches that node's
+    /// report about TLS, so that the response contains the proxy's host and scheme.
     pub(crate) fn note_forwarded(&mut self, key: SessionKey, head: &Head<'_>) {
         let networks = &self.settings.proxy.forwarded_from;
         let is_proxy = |address: IpAddr| networks.iter().any(|it| it.contains(&address));
@@ -161,8 +161,8 @@ impl Sockets {
         })));
     }
 
-    /// Whether an endpoint request is the first that reveals a proxy which terminates TLS, or publishes another port,
-    /// although discovery names this listener.
+    /// Whether this endpoint request is the first to reveal a proxy that terminates TLS or publishes another port,
+    /// while discovery names this listener.
     pub(crate) fn shows_unknown_proxy(&mut self, key: SessionKey, head: &Head<'_>) -> bool {
         if !self.requests.unadvertised {
             return false;
@@ -179,9 +179,9 @@ impl Sockets {
     }
 }
 
-/// The bytes charged to HTTP connections: see [`crate::shard::sockets`].
+/// The bytes charged to HTTP connections; see [`crate::shard::sockets`].
 impl Sockets {
-    /// Sets a session's charge to the number of bytes that it holds now.
+    /// Updates a session's charge to the number of bytes that it currently holds.
     pub(crate) fn charge(&mut self, key: SessionKey) {
         let Some(session) = self.sessions.get(key) else {
             return;
@@ -190,7 +190,7 @@ impl Sockets {
         self.charge_with(key, Origin::of(session.origin().ip()), held);
     }
 
-    /// Removes a session's charge: it leaves the table, or its memory will soon be freed.
+    /// Removes a session's charge, because the session is leaving the table or its memory is about to be freed.
     pub(crate) fn discharge(&mut self, key: SessionKey) {
         let Some(session) = self.sessions.get(key) else {
             return;
@@ -214,8 +214,8 @@ impl Sockets {
         held.bytes = (held.bytes + after).saturating_sub(before);
     }
 
-    /// The connection whose memory is freed when received bytes exceed the limit: the receiving one, unless another
-    /// holds more. `None` when there is room, or when the receiving connection holds no bytes.
+    /// Returns the connection whose memory is freed if received bytes exceed the limit: the receiving one, unless
+    /// another holds more. `None` if there is room or the receiving connection holds no bytes.
     pub(crate) fn payer_for(&self, key: SessionKey) -> Option<SessionKey> {
         let held = &self.requests.held;
         if held.bytes <= self.rules.request_bytes {
@@ -226,24 +226,24 @@ impl Sockets {
         Some(held.shares.payer(origin, own, 0).unwrap_or(key))
     }
 
-    /// The connection that holds the most bytes, when the limit is exceeded.
+    /// Returns the connection that holds the most bytes, if the limit is exceeded.
     pub(crate) fn largest_payer(&self) -> Option<SessionKey> {
         let held = &self.requests.held;
         let too_much = held.bytes > self.rules.request_bytes;
         too_much.then(|| held.shares.largest()).flatten()
     }
 
-    /// Counts a connection refused or closed to free memory for others' requests.
+    /// Counts a connection refused or closed to free memory for other connections' requests.
     pub(crate) fn count_payer(&mut self) {
         self.requests.held.refused += 1;
     }
 
-    /// Number of connections refused or closed to free memory for others' requests.
+    /// Returns the number of connections refused or closed to free memory for other connections' requests.
     pub(crate) fn payers(&self) -> u64 {
         self.requests.held.refused
     }
 
-    /// Number of bytes charged to connections.
+    /// Returns the number of bytes charged to connections.
     pub(crate) fn request_bytes(&self) -> usize {
         self.requests.held.bytes
     }
@@ -252,25 +252,25 @@ impl Sockets {
 // Questions of connections here to other shards, and their Alexa calls that wait there.
 
 impl Sockets {
-    /// Reserves capacity for another query to a shard. False when the caller's account has used its share.
+    /// Reserves capacity for another query to a shard. Returns `false` if the caller's account has used up its share.
     pub(crate) fn begin_question(&mut self, home: ShardId, caller: CallRef) -> bool {
         let asking = self.shards.asking.get_mut(home.index());
         asking.is_some_and(|asking| asking.begin(caller))
     }
 
-    /// Removes a query of this call to `shard` from those in flight.
+    /// Removes this call's query to `shard` from the queries in flight.
     pub(crate) fn heard_from(&mut self, shard: ShardId, caller: CallRef) {
         if let Some(asking) = self.shards.asking.get_mut(shard.index()) {
             asking.end(caller);
         }
     }
 
-    /// Whether no query is in flight, and no Alexa call is pending on another shard.
+    /// Whether no query is in flight and no Alexa call is pending on another shard.
     pub(crate) fn asks_nothing(&self) -> bool {
         self.shards.offers_out == 0 && self.shards.asking.iter().all(ShareQuestions::is_empty)
     }
 
-    /// The call whose answer a session awaits.
+    /// Returns the call whose answer a session is awaiting.
     pub(crate) fn awaiting(&mut self, key: SessionKey) -> Option<CallRef> {
         let shard = self.shards.id;
         let http = self.http(key)?;
@@ -286,7 +286,7 @@ impl Sockets {
         })
     }
 
-    /// Records that another shard has queued an Alexa call. False when its caller no longer waits.
+    /// Records that another shard has queued an Alexa call. Returns `false` if its caller is no longer waiting.
     pub(crate) fn begin_offer(&mut self, caller: CallRef) -> bool {
         let Some(taken) = self.awaited_offer(caller) else {
             return false;
@@ -297,7 +297,8 @@ impl Sockets {
         true
     }
 
-    /// Records the end of an Alexa call that was pending on another shard. False when its caller no longer waits.
+    /// Records the end of an Alexa call that was pending on another shard. Returns `false` if its caller is no longer
+    /// waiting.
     pub(crate) fn end_offer(&mut self, caller: CallRef) -> bool {
         let taken = self.awaited_offer(caller).is_some_and(std::mem::take);
         if taken {
@@ -306,8 +307,8 @@ impl Sockets {
         taken
     }
 
-    /// Gives up the Alexa call of a caller that hung up, whose answer will be dropped: returns the call, its channel,
-    /// and whether it is pending on another shard. `None` when the session awaits none.
+    /// Abandons the Alexa call of a caller that hung up, whose answer will be dropped. Returns the call, its channel,
+    /// and whether it is pending on another shard; `None` if the session is not waiting for one.
     pub(crate) fn give_up_offer(&mut self, key: SessionKey) -> Option<(CallRef, Identity, bool)> {
         let caller = self.awaiting(key)?;
         let http = self.http(key)?;
@@ -322,7 +323,8 @@ impl Sockets {
         Some((caller, identity, taken))
     }
 
-    /// Whether the Alexa call that this caller awaits was queued; `None` when it awaits none, or a different one.
+    /// Returns whether the Alexa call that this caller is waiting for was queued; `None` if the caller is waiting for a
+    /// different call or none.
     fn awaited_offer(&mut self, caller: CallRef) -> Option<&mut bool> {
         let http = self.http(caller.session)?;
         if http.serial != caller.serial {

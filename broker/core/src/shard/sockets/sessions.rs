@@ -1,5 +1,5 @@
-//! The sessions of a shard: added, looked up, moved through their states, timed out, and removed with all associated
-//! data.
+//! The sessions of a shard: adding them, looking them up, changing their state, timing them out, and removing them with
+//! all associated data.
 
 use crate::cluster::leads::{CloseCause, Lead};
 use crate::event::{CONNECTION_ROLES, ConnectionRole};
@@ -32,24 +32,24 @@ impl Sockets {
         self.sessions.get(key)
     }
 
-    /// A session, mutable.
+    /// Returns a session mutably.
     pub(crate) fn session_mut(&mut self, key: SessionKey) -> Option<&mut Session> {
         self.sessions.get_mut(key)
     }
 
-    /// A session's HTTP state, if it is an HTTP connection.
+    /// Returns a session's HTTP state, if it is an HTTP connection.
     #[inline]
     pub(crate) fn http(&mut self, key: SessionKey) -> Option<&mut Http> {
         self.sessions.get_mut(key).and_then(Session::http_mut)
     }
 
-    /// A session's open WebSocket, if it has one.
+    /// Returns a session's open WebSocket, if any.
     #[inline]
     pub(crate) fn web_socket(&mut self, key: SessionKey) -> Option<&mut WebSocket> {
         self.sessions.get_mut(key).and_then(Session::open_mut)
     }
 
-    /// An open WebSocket with the settings that define its deadlines and rates.
+    /// Returns an open WebSocket, with the settings that define its deadlines and rates.
     #[inline]
     pub(crate) fn web_socket_and_settings(
         &mut self,
@@ -59,7 +59,7 @@ impl Sockets {
         Some((session.open_mut()?, &self.settings))
     }
 
-    /// A session's WebSocket, while it awaits the peer's close frame.
+    /// Returns a session's WebSocket while it waits for the peer's close frame.
     pub(crate) fn closing_web_socket(&mut self, key: SessionKey) -> Option<&mut WebSocket> {
         match &mut self.sessions.get_mut(key)?.state {
             SessionState::AwaitCloseEcho(web_socket, _) => Some(web_socket),
@@ -67,22 +67,22 @@ impl Sockets {
         }
     }
 
-    /// Whether another session fits.
+    /// Whether there is room for another session.
     pub(crate) fn has_room(&self) -> bool {
         self.sessions.has_room()
     }
 
-    /// Number of table positions used so far: the end of the range for [`Sockets::session_at`].
+    /// Returns the number of table positions used so far, which is the end of the range for [`Sockets::session_at`].
     pub(crate) fn places(&self) -> usize {
         self.sessions.slots()
     }
 
-    /// The session at a table position, for iterating in pieces.
+    /// Returns the session at a table position, for iterating over the table in pieces.
     pub(crate) fn session_at(&self, place: usize) -> Option<SessionKey> {
         self.sessions.at(place)
     }
 
-    /// Number of connections by [`ConnectionRole`].
+    /// Returns the number of connections by [`ConnectionRole`].
     pub(crate) fn connections(&self) -> [u64; CONNECTION_ROLES] {
         self.census.places
     }
@@ -106,7 +106,7 @@ impl Sockets {
         Some(key)
     }
 
-    /// Sets the client of a session that awaited a PROXY protocol header.
+    /// Sets the client address of a session that was waiting for a PROXY protocol header.
     pub(crate) fn comes_from(&mut self, key: SessionKey, client: SocketAddr) {
         if let Some(session) = self.sessions.get_mut(key) {
             session.comes_from(client);
@@ -125,7 +125,7 @@ impl Sockets {
         Some(key)
     }
 
-    /// Removes a session with its timer, its admission and its charges.
+    /// Removes a session, along with its timer, its admission and its charges.
     pub(crate) fn remove_session(&mut self, key: SessionKey) -> Option<Session> {
         self.discharge(key);
         self.requests.without_owner.remove(&key);
@@ -156,14 +156,16 @@ impl Sockets {
         }
     }
 
-    /// The server name and certificate of a connection to the credentials provider; `None` for any other connection.
+    /// Returns the server name and certificate of a connection to the credentials provider; `None` for any other
+    /// connection.
     pub(crate) fn shown(&self, key: SessionKey) -> Option<Arc<Shown>> {
         let (shown, _) = self.requests.shown.get(&key)?;
         Some(Arc::clone(shown))
     }
 
     /// Whether a connection to the credentials provider has reached its maximum age, so that it closes after its next
-    /// response. The maximum age is spread by the certificate, so that connections opened together do not end together.
+    /// response. The maximum age is spread by certificate, so that connections opened together do not all close
+    /// together.
     pub(crate) fn shown_long_ago(&self, key: SessionKey, now: Now) -> bool {
         self.requests.shown.get(&key).is_some_and(|(shown, since)| {
             let certificate = shown.certificate.as_ref();
@@ -173,7 +175,7 @@ impl Sockets {
         })
     }
 
-    /// Handles a channel removed from the tables: drops its timer, and its entries in the backlog.
+    /// Handles the removal of a channel from the tables: drops its timer and its backlog entries.
     pub(crate) fn channel_went(&mut self, key: ChannelKey, channel: &mut Channel) {
         self.wheel.forget(&mut channel.timer);
         self.backlog.withdraw(key);
@@ -200,7 +202,7 @@ impl Sockets {
     }
 }
 
-/// The state transitions of a session.
+/// State transitions of a session.
 impl Sockets {
     /// Turns an admitted connection into a WebSocket.
     pub(crate) fn begin_web_socket(&mut self, key: SessionKey, web_socket: WebSocket) {
@@ -211,7 +213,7 @@ impl Sockets {
         self.charge(key);
     }
 
-    /// Awaits the peer's close frame until `deadline`, after that of an open WebSocket was queued.
+    /// Waits until `deadline` for the peer's close frame, after a close frame has been queued on an open WebSocket.
     pub(crate) fn await_close_echo(&mut self, key: SessionKey, deadline: Now) {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
@@ -234,7 +236,7 @@ impl Sockets {
         self.arm(key, deadline);
     }
 
-    /// Moves a session to its final state; false if it already was in that state.
+    /// Moves a session to its final state. Returns `false` if it was already in that state.
     pub(crate) fn await_gone(&mut self, key: SessionKey, deadline: Now) -> bool {
         let Some(session) = self.sessions.get_mut(key) else {
             return false;
@@ -275,8 +277,8 @@ impl Sockets {
         true
     }
 
-    /// Postpones the deadline of a connection that the edge must close. False when it is not in that state, or was
-    /// aborted.
+    /// Postpones the deadline of a connection that the edge must close. Returns `false` if it is not in that state or
+    /// was aborted.
     pub(crate) fn put_off_end(&mut self, key: SessionKey, deadline: Now) -> bool {
         let Some(session) = self.sessions.get_mut(key) else {
             return false;
@@ -294,7 +296,7 @@ impl Sockets {
         }
     }
 
-    /// Records why a connection ends, unless a reason is already set.
+    /// Records why a connection is ending, unless a reason is already set.
     pub(crate) fn because(&mut self, key: SessionKey, reason: EndReason) {
         if let Some(session) = self.sessions.get_mut(key) {
             session.because(reason);
@@ -302,46 +304,46 @@ impl Sockets {
     }
 }
 
-/// Admission of WebSockets and clients on links: see [`Admitted`](crate::shard::admitted::Admitted).
+/// Admission of WebSockets and clients on links; see [`Admitted`](crate::shard::admitted::Admitted).
 impl Sockets {
-    /// The admitted connections of each account, by caller.
+    /// Returns the number of admitted connections per account, broken down by caller.
     pub(crate) fn admitted(&self) -> &Shares<Account, Holder> {
         self.admitted.by_account()
     }
 
-    /// The holder charged for a caller's connections to channels of an account.
+    /// Returns the holder to charge for a caller's connections to an account's channels.
     pub(crate) fn holder_of(&self, caller: &Caller, account: &str) -> Holder {
         self.admitted.holder(caller, account)
     }
 
-    /// Whether another connection of the holder fits, if necessary by eviction.
+    /// Whether the holder may open another connection, evicting one if necessary.
     pub(crate) fn may_enter(&self, holder: Holder) -> bool {
         self.admitted.may_enter(holder)
     }
 
-    /// Whether capacity is free.
+    /// Whether there is free capacity.
     pub(crate) fn has_place(&self) -> bool {
         self.admitted.has_place()
     }
 
-    /// Evicts a connection to admit another one of this holder; `None` when capacity is free, or nothing can be
-    /// evicted.
+    /// Evicts a connection to make room for a new one from this holder. Returns `None` if there is free capacity or
+    /// nothing can be evicted.
     pub(crate) fn take_place(&mut self, holder: Holder) -> Option<Member> {
         self.admitted.make_room(holder)
     }
 
-    /// Records that an evicted connection is closing. If more are closing than the limit, returns the oldest one, which
-    /// is no longer awaited.
+    /// Records that an evicted connection is closing. If too many are closing, returns the oldest, which the caller
+    /// must abort.
     pub(crate) fn awaits_end_of(&mut self, session: SessionKey) -> Option<SessionKey> {
         self.admitted.closes(session)
     }
 
-    /// Admits a connection of this holder.
+    /// Adds a connection of this holder.
     pub(crate) fn enters(&mut self, member: impl Into<Member>, holder: Holder, standing: Standing) {
         self.admitted.enter(member, holder, standing);
     }
 
-    /// The viewer of a full channel to evict for another one of a holder.
+    /// Returns the viewer to evict from a full channel to admit another one from a holder.
     pub(crate) fn viewer_that_pays(
         &self,
         holder: Holder,
@@ -357,7 +359,7 @@ impl Sockets {
         self.admitted.becomes(session, standing);
     }
 
-    /// Marks a newly opened session as a stream of a link; a call's stream closes after its response.
+    /// Marks a newly opened session as a stream of a link. A call's stream closes after the response.
     pub(crate) fn comes_by_link(&mut self, key: SessionKey, kind: Kind) {
         if let Some(http) = self.http(key) {
             http.one_call = kind != Kind::Upgrade;
@@ -377,12 +379,12 @@ impl Sockets {
         self.leads.leave(place);
     }
 
-    /// Handles the loss of the link of these clients.
+    /// Handles the failure of these clients' link.
     pub(crate) fn link_died(&mut self, places: &[u32], now: Now) {
         self.leads.lose(places, now);
     }
 
-    /// Closes clients on links whose channel has moved to another node, or that must leave because this node is
+    /// Closes clients on links whose channel has moved to another node, or that must disconnect because this node is
     /// shutting down.
     pub(crate) fn end_leads(&mut self, now: Now) {
         if let Some(map) = self.shards.placement.cluster() {
@@ -399,7 +401,7 @@ impl Sockets {
         }
     }
 
-    /// When the next client on a link must be closed.
+    /// Returns when the next client on a link must be closed.
     pub(crate) fn next_end_of_lead(&self) -> Option<Now> {
         self.leads.next_due()
     }
@@ -408,22 +410,22 @@ impl Sockets {
 // Deadlines of sessions and channels in the wheel of their shard.
 
 impl Sockets {
-    /// The owner of the next wheel entry due by `now`.
+    /// Returns the owner of the next wheel entry due by `now`.
     pub(crate) fn next_due(&mut self, now: Now) -> Option<Owner> {
         self.wheel.pop(now).map(Timer::owner)
     }
 
-    /// When the next wheel entry is due.
+    /// Returns when the next wheel entry is due.
     pub(crate) fn next_deadline(&self) -> Option<Now> {
         self.wheel.next()
     }
 
-    /// Number of wheel entries: at most one per session and channel.
+    /// Returns the number of wheel entries, at most one per session and channel.
     pub(crate) fn timers(&self) -> usize {
         self.wheel.places()
     }
 
-    /// Arms the wheel for a session at `deadline`, unless it is armed for an earlier time.
+    /// Arms the timer of a session for `deadline`, unless it is armed for an earlier time.
     #[inline]
     pub(crate) fn arm(&mut self, key: SessionKey, deadline: Now) {
         let Some(session) = self.sessions.get_mut(key) else {
@@ -435,7 +437,7 @@ impl Sockets {
         }
     }
 
-    /// Arms the wheel for the deadline of a session's current state.
+    /// Arms the timer of a session for the deadline of its current state.
     #[inline]
     pub(crate) fn arm_open(&mut self, key: SessionKey, now: Now) {
         let session = self.sessions.get(key);
@@ -444,7 +446,7 @@ impl Sockets {
         }
     }
 
-    /// Arms the wheel for a channel's next expiry of a pending message or call, or of its rates.
+    /// Arms the timer of a channel for the next expiry of a pending message, a call, or its rates.
     pub(crate) fn arm_channel(&mut self, key: ChannelKey, timer: &mut TimerId, next: Option<Now>) {
         match next {
             Some(next) => self.wheel.call_by(timer, next, Timer::channel(key)),
@@ -452,7 +454,7 @@ impl Sockets {
         }
     }
 
-    /// Whether a session has a due deadline but no wheel entry for it.
+    /// Whether a session's deadline is due but there is no wheel entry for it.
     #[cfg(feature = "testing")]
     pub(crate) fn forgets_session(&self, key: SessionKey, now: Now) -> bool {
         let Some(session) = self.sessions.get(key) else {
@@ -469,7 +471,7 @@ impl Sockets {
         }
     }
 
-    /// Whether a channel has a due deadline but no wheel entry for it.
+    /// Whether a channel's deadline is due but there is no wheel entry for it.
     #[cfg(feature = "testing")]
     pub(crate) fn forgets_channel(&self, timer: &TimerId, next: Option<Now>) -> bool {
         let calls = |next| self.wheel.calls_by(timer, next);
@@ -481,8 +483,8 @@ impl Sockets {
 // that are too many for one turn.
 
 impl Sockets {
-    /// Begins a drain of this duration; if no other node serves clients during the drain, they stay until its last
-    /// [`ALONE_CLOSE_MS`]. False when a drain is in progress.
+    /// Starts a drain of this duration. If no other node serves clients meanwhile, they stay connected until its last
+    /// [`ALONE_CLOSE_MS`]. Returns `false` if a drain is already in progress.
     pub(crate) fn begin_drain(&mut self, within_ms: u64, now: Now) -> bool {
         let begins = self.ends.drain.is_none();
         if begins {
@@ -500,19 +502,19 @@ impl Sockets {
         self.ends.drain.is_some()
     }
 
-    /// When the next drain step is due.
+    /// Returns when the next drain step is due.
     pub(crate) fn next_drain_step(&self) -> Option<Now> {
         self.ends.drain.as_ref().and_then(Drain::next)
     }
 
-    /// The next drain step, if due.
+    /// Returns the next drain step, if due.
     pub(crate) fn drain_step(&mut self, now: Now) -> Option<DrainStep> {
         let places = self.places();
         self.ends.drain.as_mut()?.step(places, now)
     }
 
-    /// Reports once that the drain is complete: its time is up, or no connections, calls, clients on links and changes
-    /// are left. `quiet`: whether nothing is left in the other parts of the shard.
+    /// Reports, once, that the drain is complete: its time is up, or there are no more connections, calls, clients on
+    /// links or changes. `quiet`: whether the other parts of the shard are done.
     pub(crate) fn look_at_drain(&mut self, quiet: bool, now: Now) {
         let passes_nothing = self.leads.is_empty() && !self.requests.onward.any();
         let empty = quiet && self.census.web_sockets == 0 && self.asks_nothing() && passes_nothing;
@@ -522,12 +524,13 @@ impl Sockets {
         }
     }
 
-    /// Whether the budget of the turn at `at` permits another close.
+    /// Whether another connection may be closed within the budget of the turn at `at`.
     pub(crate) fn closes_more(&mut self, at: Moment) -> bool {
         self.ends.closings.has_room(at)
     }
 
-    /// Whether to close a connection, counting it for the turn; false if it is no longer an open WebSocket.
+    /// Whether to close a connection, in which case it is counted for the turn; `false` if it is no longer an open
+    /// WebSocket.
     pub(crate) fn closes(&mut self, session: SessionKey) -> bool {
         let is_open = self.web_socket(session).is_some();
         if is_open {
@@ -536,7 +539,7 @@ impl Sockets {
         is_open
     }
 
-    /// Queues open WebSockets to be closed for this reason in the following turns.
+    /// Queues open WebSockets to be closed for this reason in subsequent turns.
     pub(crate) fn close_later(&mut self, keys: impl Iterator<Item = SessionKey>, why: EndReason) {
         for session in keys {
             if let Some(web_socket) = self.web_socket(session) {
@@ -551,35 +554,35 @@ impl Sockets {
         self.ends.closings.has_more()
     }
 
-    /// Begins a turn, in which a bounded number of the queued connections is closed.
+    /// Starts a turn, in which a limited number of the queued connections is closed.
     pub(crate) fn begin_closing(&mut self, at: Moment) {
         self.ends.closings.begin_turn(at);
     }
 
-    /// The next connection to close, if the turn's budget permits.
+    /// Returns the next connection to close, if the turn's budget permits.
     pub(crate) fn next_to_close(&mut self, at: Moment) -> Option<(SessionKey, EndReason)> {
         self.ends.closings.next(at)
     }
 
-    /// Removes a WebSocket that ends from the queue of connections to be closed.
+    /// Removes a WebSocket that is ending from the queue of connections to be closed.
     pub(crate) fn forget_closing(&mut self, is_viewer: bool, session: SessionKey) {
         self.ends.closings.forget(is_viewer, session);
     }
 
-    /// When the next connection recalled by an operator closes: [`RECALL_STEP_MS`] after the previous one.
+    /// Returns when to close the next connection recalled by an operator: [`RECALL_STEP_MS`] after the previous one.
     pub(crate) fn next_recall(&mut self, now: Now) -> Now {
         self.ends.recalled = self.ends.recalled.after(RECALL_STEP_MS).max(now);
         self.ends.recalled
     }
 
-    /// Position of the next connection closed without notice in the spread of closes, as a fraction of 2³²: as far as
-    /// possible from earlier ones (multiples of the golden ratio).
+    /// Returns the position of the next connection closed without notice within the spread of closes, as a fraction of
+    /// 2³². Positions are multiples of the golden ratio, which keeps them as far apart from earlier ones as possible.
     pub(crate) fn next_in_spread(&mut self) -> u32 {
         self.ends.spread = self.ends.spread.wrapping_add(GOLDEN);
         self.ends.spread
     }
 
-    /// A time between now and `by`, spread evenly among the times given to other connections.
+    /// Returns a time between now and `by`, spread evenly among the times assigned to other connections.
     pub(crate) fn spread_until(&mut self, by: Now, now: Now) -> Now {
         let left = u128::from(by.since(now));
         let part = (left * u128::from(self.next_in_spread())) >> u32::BITS;
@@ -597,25 +600,25 @@ const GOLDEN: u32 = 0x9e37_79b9;
 struct Sums {
     places: [u64; CONNECTION_ROLES],
     web_sockets: usize,
-    /// Bytes queued for connections that have fallen behind, and the number of those whose channel is in the backlog.
+    /// Bytes queued for connections that have fallen behind, and the number of these whose channel is in the backlog.
     weight: usize,
     behind: usize,
-    /// Bytes queued for connections that were cut off.
+    /// Bytes queued for connections that have been cut off.
     cut: usize,
     unconfirmed: (usize, usize),
     /// Number of connections charged for request bytes.
     charged: usize,
-    /// Number of connections whose requests wait for a turn.
+    /// Number of connections whose requests are waiting for a turn.
     queued: usize,
     without_owner: usize,
     offers_out: usize,
 }
 
 impl Sockets {
-    /// Checks that the tables of this part are consistent: each gauge equals the number or sum it counts, each index
-    /// refers to a session that refers back, and no data of removed sessions remains.
+    /// Checks that this part's tables are consistent: each gauge equals the number or sum it represents, each index
+    /// entry refers to a session that refers back, and no data of removed sessions remains.
     ///
-    /// Takes time linear in the number of sessions, and allocates nothing.
+    /// Takes time linear in the number of sessions and allocates nothing.
     ///
     /// # Panics
     /// Panics if the tables are inconsistent.
@@ -702,7 +705,7 @@ impl Sockets {
         }
     }
 
-    /// Checks that a connection that has fallen behind is in the backlog with its queued bytes.
+    /// Checks that a connection that has fallen behind is in the backlog, with its queued bytes.
     fn weighs(&self, key: SessionKey, session: &Session, sums: &mut Sums) {
         let (weight, waiting) = (session.weight as usize, session.outbox.bytes());
         let expected = if session.behind { waiting } else { 0 };
@@ -721,7 +724,7 @@ impl Sockets {
         }
     }
 
-    /// Checks that a connection is charged for the bytes that it holds, and that it is in the queue if it waits for a
+    /// Checks that a connection is charged for the bytes it holds, and that it is in the queue if it is waiting for a
     /// turn.
     fn is_charged(&self, key: SessionKey, session: &Session, sums: &mut Sums) {
         let charge = self.requests.held.charges.get(&key);
@@ -741,7 +744,7 @@ impl Sockets {
     }
 }
 
-/// Whether the requests of a connection wait for a turn.
+/// Whether a connection's requests are waiting for a turn.
 fn is_queued(session: &Session) -> bool {
     matches!(&session.state, SessionState::Http(http) if http.queued)
 }

@@ -1,11 +1,12 @@
-//! Tables by generational key: a key kept after its slot was freed finds nothing.
+//! Tables with generational keys: looking up a key after its slot was freed finds nothing.
 //!
-//! Slots come in chunks of fixed size, so a growing table never copies what it holds and never doubles its memory.
+//! Slots are allocated in chunks of fixed size, so that a growing table never copies its contents or doubles its
+//! memory.
 
 use crate::id::{Key, SLOTS_MAX};
 use std::marker::PhantomData;
 
-/// Values of one type under generational keys, limited to `capacity`.
+/// Values of one type with generational keys, limited to `capacity`.
 #[derive(Debug)]
 pub(crate) struct Table<K, T> {
     chunks: Vec<Box<[Slot<T>]>>,
@@ -22,7 +23,7 @@ struct Slot<T> {
 }
 
 impl<K: Key, T> Table<K, T> {
-    /// Creates an empty table for at most `capacity` values.
+    /// Creates an empty table that holds at most `capacity` values.
     #[must_use]
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
@@ -34,22 +35,22 @@ impl<K: Key, T> Table<K, T> {
         }
     }
 
-    /// Number of values.
+    /// Returns the number of values.
     #[must_use]
     pub(crate) fn len(&self) -> usize {
         self.live
     }
 
-    /// Whether another value fits.
+    /// Whether there is room for another value.
     #[must_use]
     pub(crate) fn has_room(&self) -> bool {
         self.live < self.capacity
     }
 
-    /// Inserts a value; returns it when the table is full.
+    /// Inserts a value, or returns it if the table is full.
     ///
     /// # Errors
-    /// Returns the value itself.
+    /// Returns the value if the table is full.
     pub(crate) fn insert(&mut self, value: T) -> Result<K, T> {
         if !self.has_room() {
             return Err(value);
@@ -66,7 +67,8 @@ impl<K: Key, T> Table<K, T> {
         Ok(key)
     }
 
-    /// Inserts a value even if the table is full, for a connection that returns. The number of slots still limits it.
+    /// Inserts a value even if the table is full, for a connection that is taken back. The insertion is still limited
+    /// by the number of slots.
     pub(crate) fn insert_anyway(&mut self, value: T) -> Result<K, T> {
         let capacity = std::mem::replace(&mut self.capacity, SLOTS_MAX);
         let result = self.insert(value);
@@ -88,7 +90,7 @@ impl<K: Key, T> Table<K, T> {
         Some(value)
     }
 
-    /// The value for a key.
+    /// Returns the value for a key.
     #[must_use]
     pub(crate) fn get(&self, key: K) -> Option<&T> {
         let slot = self
@@ -100,7 +102,7 @@ impl<K: Key, T> Table<K, T> {
             .filter(|_| slot.generation == key.generation())
     }
 
-    /// The value for a key, mutable.
+    /// Returns the value for a key mutably.
     pub(crate) fn get_mut(&mut self, key: K) -> Option<&mut T> {
         let slot = self.slot_mut(key.slot())?;
         if slot.generation == key.generation() {
@@ -110,13 +112,13 @@ impl<K: Key, T> Table<K, T> {
         }
     }
 
-    /// Number of slots ever used: the end of the range for [`Table::at`].
+    /// Returns the number of slots ever used, which is the end of the range for [`Table::at`].
     #[must_use]
     pub(crate) fn slots(&self) -> usize {
         self.chunks.len() * CHUNK
     }
 
-    /// The key in a slot, if occupied: for iterating over the table in pieces.
+    /// Returns the key of an occupied slot, for iterating over the table in pieces.
     #[must_use]
     pub(crate) fn at(&self, number: usize) -> Option<K> {
         let slot = self.chunks.get(number / CHUNK)?.get(number % CHUNK)?;

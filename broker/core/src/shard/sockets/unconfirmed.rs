@@ -1,7 +1,7 @@
-//! Connections with unconfirmed messages: which one is queried next, and how many bytes they hold.
+//! Connections with unconfirmed messages: when each is queried, and how many bytes they hold.
 //!
-//! A connection is listed once, from its first unconfirmed message on. It is first queried a second later, then every
-//! second while messages remain unconfirmed; sooner, if much was written since the last query.
+//! A connection is listed once, starting with its first unconfirmed message. It is queried after a second, then every
+//! second while messages remain unconfirmed, or sooner if much has been written since the last query.
 
 use crate::channel::Towards;
 use crate::event::Outcome;
@@ -22,42 +22,42 @@ use codec::signal::Action;
 use codec::ws::{self, Opcode};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// The connections of a shard with unconfirmed messages.
+/// The connections of a shard that have unconfirmed messages.
 #[derive(Debug, Default)]
 pub(crate) struct Unconfirmed {
-    /// Connections not queried yet, with the time of their first message.
+    /// Connections not yet queried, with the time of their first message.
     pub(crate) fresh: VecDeque<(Now, SessionKey)>,
-    /// Connections to be queried again, with the due time.
+    /// Connections to be queried again, and when.
     again: BTreeSet<(Now, SessionKey)>,
-    /// Pinged masters, and when each is checked.
+    /// Masters that have been sent a ping, and when each is to be checked.
     pinged: VecDeque<(Now, SessionKey)>,
     /// Bytes of unconfirmed messages.
     pub(crate) bytes: usize,
     /// Number of doubtful connections.
     pub(crate) doubtful: usize,
-    /// Connections with more unread bytes in the kernel than are free of charge, as last reported.
+    /// Connections for which the kernel holds more unread bytes than are free of charge, as last reported.
     unread: BTreeMap<SessionKey, UnreadBytes>,
     /// Masters that have been reported gone.
     gone: BTreeMap<SessionKey, Gone>,
-    /// Confirmed offers and their candidates; empty between inputs.
+    /// Confirmed offers and the candidates that belong to them; empty between inputs.
     offers: Offers,
 }
 
-/// Bytes on the wire that the kernel holds for a connection because its peer has not acknowledged them.
+/// Bytes on the wire that the kernel holds for a connection because its peer has not acknowledged them yet.
 #[derive(Clone, Copy, Debug)]
 struct UnreadBytes {
     bytes: usize,
-    /// The part of `bytes` not covered by stored messages: responses, control frames, messages that were given up or
-    /// returned.
+    /// The part of `bytes` not covered by stored messages: responses, control frames, and messages that were abandoned
+    /// or returned.
     unproved: usize,
 }
 
-/// Notes about the messages that a connection confirms.
+/// Notes on the messages that a connection confirms.
 struct ConfirmationNotes<'c> {
     cx: &'c mut Context,
     key: SessionKey,
     member: Option<(ChannelKey, Role)>,
-    /// Confirmed offers and their candidates, if they are collected.
+    /// Confirmed offers and the candidates that belong to them, if collected.
     offers: Option<Offers>,
 }
 
@@ -69,7 +69,7 @@ impl ConfirmationNotes<'_> {
         self.collect(launch, frame);
     }
 
-    /// Collects an offer of a viewer, or a candidate of an unanswered one.
+    /// Collects a viewer's offer, or a candidate for an offer that has not been answered.
     fn collect(&mut self, launch: &DeliveryMark, frame: &[u8]) {
         let is_meant = launch.action == Action::SdpOffer || launch.follows;
         let is_viewers = is_meant && launch.from.is_some() && launch.counted;
@@ -78,7 +78,8 @@ impl ConfirmationNotes<'_> {
         }
     }
 
-    /// Notes for the trace that an offer or an answer was confirmed; candidates would fill it.
+    /// Notes in the trace that an offer or answer was confirmed. Candidates are not noted, since they would fill the
+    /// trace.
     fn trace(&mut self, launch: &DeliveryMark, frame: &[u8]) {
         let is_noted = launch.counted && launch.action != Action::IceCandidate;
         let Some((channel, role)) = self.member.as_ref().filter(|_| is_noted) else {
@@ -104,30 +105,30 @@ impl ConfirmationNotes<'_> {
 /// A connected master that has been reported gone.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Gone {
-    /// When the master was reported gone, if it still is.
+    /// When the master was reported gone, if it still counts as gone.
     since: Option<Now>,
-    /// Number of times it was reported gone within [`GONE_WINDOW_MS`] of the first time.
+    /// Number of times the master was reported gone within [`GONE_WINDOW_MS`] of the first.
     times: u32,
     first: Now,
-    /// When it began to confirm messages again although it is still reported gone.
+    /// When the master began to confirm messages again, although it still counts as gone.
     confirms: Option<Now>,
 }
 
-/// When to query a connection for the first time whose first message was written at `since`; rounded so that several
-/// are queried together.
+/// Returns when to first query a connection whose first message was written at `since`, rounded so that several
+/// connections are queried together.
 fn first_ask(since: Now) -> Now {
     let due = since.after(ASK_AFTER_MS);
     Now(due.0.next_multiple_of(ASK_STEP_MS))
 }
 
 impl Sockets {
-    /// Whether the kernel reports what a connection's peer has received: this node's kernel, or that of the client's
-    /// front.
+    /// Whether the kernel reports what a connection's peer has received, be it this node's kernel or that of the
+    /// client's front.
     pub(crate) fn proves_by_tcp(&self) -> bool {
         self.settings.signaling.proof == Proof::Tcp
     }
 
-    /// When the next connection is due to be queried.
+    /// Returns when the next connection is due to be queried.
     #[inline]
     pub(crate) fn next_ask(&self) -> Option<Now> {
         let list = &self.unconfirmed;
@@ -158,7 +159,7 @@ impl Sockets {
         }
     }
 
-    /// Schedules another query of a connection at `due`, unless it is listed.
+    /// Schedules another query of a connection at `due`, unless it is already listed.
     pub(crate) fn ask_again(&mut self, key: SessionKey, due: Now) {
         if let Some(session) = self.sessions.get_mut(key)
             && !session.asking.list(true)
@@ -167,8 +168,8 @@ impl Sockets {
         }
     }
 
-    /// Has the edge query the unread bytes of a connection, if messages are unconfirmed. With pong confirmation
-    /// there is nothing to query: false.
+    /// Makes the edge query the unread bytes of a connection, if it has unconfirmed messages. Returns `false` if
+    /// messages are confirmed by pongs, since there is nothing to query.
     pub(crate) fn ask_kernel(&mut self, key: SessionKey) -> bool {
         let Some(session) = self.session(key) else {
             return false;
@@ -180,8 +181,8 @@ impl Sockets {
         asks
     }
 
-    /// Records the unread bytes that the kernel holds for a connection. The part not covered by stored messages
-    /// is charged to the connection. Above [`UNREAD_BYTES_FREE`], the kernel is queried again.
+    /// Records how many unread bytes the kernel holds for a connection. Those not covered by stored messages are
+    /// charged to the connection. Above [`UNREAD_BYTES_FREE`], the kernel is queried again.
     pub(crate) fn note_unread(&mut self, key: SessionKey, bytes: u32, now: Now) {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
@@ -199,7 +200,8 @@ impl Sockets {
         self.charge(key);
     }
 
-    /// Number of bytes that the kernel holds for a connection, as last reported; 0 if there are too few to be charged.
+    /// Returns the number of bytes that the kernel holds for a connection, as last reported; 0 if there are too few to
+    /// charge.
     #[inline]
     pub(crate) fn unread_of(&self, key: SessionKey) -> usize {
         let unread = &self.unconfirmed.unread;
@@ -209,14 +211,14 @@ impl Sockets {
         unread.get(&key).map_or(0, |unread| unread.bytes)
     }
 
-    /// Number of bytes that the kernel holds for a connection and that no stored message covers.
+    /// Returns the number of bytes that the kernel holds for a connection and that are not covered by stored messages.
     pub(crate) fn unproved_of(&self, key: SessionKey) -> usize {
         let unread = self.unconfirmed.unread.get(&key);
         unread.map_or(0, |unread| unread.unproved)
     }
 
-    /// Applies `act` to the outbox of a connection, and updates unconfirmed bytes and doubt accordingly. True when the
-    /// connection was doubtful before but is not now.
+    /// Applies `act` to a connection's outbox and updates the unconfirmed bytes and doubt accordingly. Returns `true`
+    /// if the connection is no longer doubtful as a result.
     fn follow(&mut self, key: SessionKey, act: impl FnOnce(&mut Outbox, &mut Spares)) -> bool {
         let Some(session) = self.sessions.get_mut(key) else {
             return false;
@@ -231,8 +233,8 @@ impl Sockets {
         ends
     }
 
-    /// Confirms messages from the number of bytes that the peer of a connection has not acknowledged. True if the
-    /// connection is no longer doubtful as a result.
+    /// Confirms messages, given the number of bytes that a connection's peer has not acknowledged. Returns `true` if
+    /// the connection is no longer doubtful as a result.
     pub(crate) fn confirm(&mut self, cx: &mut Context, key: SessionKey, unread: u64) -> bool {
         let mut notes = self.notes(cx, key);
         let ends = self.follow(key, |outbox, spares| {
@@ -245,7 +247,7 @@ impl Sockets {
         ends
     }
 
-    /// Handles a pong: returns whether it answers the confirming ping, in which case everything before the ping is
+    /// Handles a pong. Returns whether it answers the confirming ping, in which case everything sent before the ping is
     /// confirmed, and whether the connection is no longer doubtful as a result.
     pub(crate) fn proved(
         &mut self,
@@ -267,7 +269,7 @@ impl Sockets {
         (proved, ends)
     }
 
-    /// Notes about what a connection confirms; its offers are collected if they may be repeated to its successor.
+    /// Creates notes on what a connection confirms; its offers are collected if they may be repeated to its successor.
     fn notes<'c>(&self, cx: &'c mut Context, key: SessionKey) -> ConfirmationNotes<'c> {
         let repeats = self.settings.signaling.repeat_offers_ms > 0;
         let member = self.session(key).and_then(Session::membership);
@@ -280,12 +282,12 @@ impl Sockets {
         }
     }
 
-    /// Takes the offers confirmed since the last call, and their candidates.
+    /// Takes the offers confirmed since the previous call, and the candidates that belong to them.
     pub(crate) fn take_offers(&mut self) -> Offers {
         std::mem::take(&mut self.unconfirmed.offers)
     }
 
-    /// With pong confirmation, appends a ping to an open connection's outbox, unless one is in flight.
+    /// Appends a ping to an open connection's outbox, unless one is in flight, if messages are confirmed by pongs.
     pub(crate) fn prove(&mut self, cx: &mut Context, key: SessionKey, now: Now) {
         let Some(session) = self.session(key) else {
             return;
@@ -302,7 +304,7 @@ impl Sockets {
         self.push_control(cx, key, |out| ws::frame(out, Opcode::Ping, &counter));
     }
 
-    /// Gives up the unconfirmed messages of a connection, if it was marked for that. True if the connection is no
+    /// Abandons a connection's unconfirmed messages, if it was marked for that. Returns `true` if the connection is no
     /// longer doubtful as a result.
     pub(crate) fn take_room(&mut self, cx: &mut Context, key: SessionKey) -> bool {
         self.follow(key, |outbox, spares| {
@@ -313,7 +315,7 @@ impl Sockets {
         })
     }
 
-    /// Marks the peer of a connection as doubtful. True when it was not before.
+    /// Marks a connection's peer as doubtful. Returns `true` if it was not doubtful before.
     pub(crate) fn doubt(&mut self, key: SessionKey, now: Now, expires: Now) -> bool {
         let Some(session) = self.sessions.get_mut(key) else {
             return false;
@@ -324,24 +326,24 @@ impl Sockets {
         begins
     }
 
-    /// Number of doubtful connections.
+    /// Returns the number of doubtful connections.
     pub(crate) fn doubtful(&self) -> usize {
         self.unconfirmed.doubtful
     }
 
-    /// Bytes of unconfirmed messages.
+    /// Returns the number of unconfirmed message bytes.
     pub(crate) fn unconfirmed_bytes(&self) -> usize {
         self.unconfirmed.bytes
     }
 
-    /// Whether the limit of unconfirmed bytes is exceeded.
+    /// Whether the limit on unconfirmed bytes is exceeded.
     #[inline]
     pub(crate) fn too_much_unconfirmed(&self) -> bool {
         self.unconfirmed.bytes > self.rules.unconfirmed_bytes
     }
 
-    /// All connections with unconfirmed messages, each with the time since when it has any, their number of bytes, and
-    /// its channel.
+    /// Returns the connections with unconfirmed messages, each with the time since when it has had any, their number of
+    /// bytes, and its channel.
     pub(crate) fn unconfirmed(&self) -> impl Iterator<Item = (Now, SessionKey, usize, ChannelKey)> {
         let keys = (0..self.places()).filter_map(|place| self.session_at(place));
         keys.filter_map(|key| {
@@ -356,7 +358,7 @@ impl Sockets {
         })
     }
 
-    /// Takes back the unconfirmed messages of a connection that were written before `by`.
+    /// Takes back a connection's unconfirmed messages written before `by`.
     pub(crate) fn take_unconfirmed(&mut self, key: SessionKey, by: Now) -> Vec<Unsent> {
         let mut taken = Vec::new();
         self.follow(key, |outbox, spares| {
@@ -369,13 +371,14 @@ impl Sockets {
 // Masters that are connected and reported gone, since they are doubtful for long.
 
 impl Sockets {
-    /// Schedules a check of a pinged master at the time when it must be reported gone if no pong has arrived.
+    /// Schedules a check of a master that was sent a ping, for when it must be reported gone if no pong has arrived.
     pub(crate) fn await_pong_of_master(&mut self, key: SessionKey, now: Now) {
         let due = now.after(self.settings.presence.gone_ms);
         self.unconfirmed.pinged.push_back((due, key));
     }
 
-    /// Checks a connection that has regained the master's slot: its pong may have been due while it had no slot.
+    /// Checks a connection that has regained the master's slot, since its pong may have become due while it did not
+    /// hold the slot.
     pub(crate) fn judge_silence(&mut self, key: SessionKey, now: Now) {
         let session = self.session(key);
         if session.is_some_and(|session| self.is_silent(session, now)) {
@@ -383,13 +386,13 @@ impl Sockets {
         }
     }
 
-    /// The next master whose pong is due by `now`.
+    /// Takes the next master whose pong is due by `now`.
     pub(crate) fn next_pinged(&mut self, now: Now) -> Option<SessionKey> {
         let pinged = &mut self.unconfirmed.pinged;
         take_due(pinged, |(due, _)| *due <= now).map(|(_, key)| key)
     }
 
-    /// Whether a connection's ping has been unanswered for the time after which a doubtful master is reported gone.
+    /// Whether a connection has left a ping unanswered for the time after which a doubtful master is reported gone.
     pub(crate) fn is_silent(&self, session: &Session, now: Now) -> bool {
         let gone_ms = self.settings.presence.gone_ms;
         let pinged = session.open().and_then(WebSocket::pinged_at);
@@ -402,7 +405,7 @@ impl Sockets {
         gone.is_some_and(|gone| gone.since.is_some())
     }
 
-    /// Whether a master is reported gone, and has since neither confirmed anything nor sent a frame.
+    /// Whether a master is reported gone and has neither confirmed anything nor sent a frame since.
     pub(crate) fn has_shown_nothing(&self, key: SessionKey) -> bool {
         let gone = self.unconfirmed.gone.get(&key);
         let gone = gone.filter(|gone| gone.confirms.is_none());
@@ -411,7 +414,7 @@ impl Sockets {
             .is_some_and(|since| web_socket.is_some_and(|it| it.last_frame() < since))
     }
 
-    /// Reports a master as gone; false when it already is.
+    /// Reports a master as gone. Returns `false` if it already is.
     pub(crate) fn goes(&mut self, key: SessionKey, now: Now) -> bool {
         let gone = self.unconfirmed.gone.entry(key).or_insert(Gone {
             since: None,
@@ -430,8 +433,8 @@ impl Sockets {
         true
     }
 
-    /// Handles a confirmation from a master that is reported gone. If the master is considered back, returns when it
-    /// was reported gone; a master that flaps has to confirm messages for a while first.
+    /// Handles a confirmation from a master that is reported gone. If the master counts as back, returns when it was
+    /// reported gone; a master that flaps must first confirm messages for a while.
     pub(crate) fn comes_back(&mut self, key: SessionKey, now: Now) -> Option<Now> {
         let gone = self.unconfirmed.gone.get_mut(&key)?;
         let since = gone.since?;
@@ -444,7 +447,7 @@ impl Sockets {
         Some(since)
     }
 
-    /// Removes all confirmation state of a connection that ends.
+    /// Removes all confirmation state of a connection that is ending.
     pub(crate) fn forget_doubt(&mut self, session: &Session, key: SessionKey) {
         self.unconfirmed.bytes -= session.outbox.unconfirmed_bytes();
         self.unconfirmed.doubtful -= usize::from(session.outbox.doubtful_since().is_some());

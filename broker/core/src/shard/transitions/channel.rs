@@ -1,5 +1,5 @@
-//! Channels: for each state and event, the next state, and the HTTP status returned to the caller, or that the caller
-//! waits.
+//! Channels: for each state and event, the next state, and either the HTTP status returned to the caller or an
+//! indication that the caller waits.
 
 use super::{SNAPSHOT_NOTE, Slow, arn, compare};
 use crate::id::{ChannelKey, SessionKey, ShardId};
@@ -75,7 +75,7 @@ impl World {
         }
     }
 
-    /// Brings the channel into this state; returns the caller of the change in progress, if any.
+    /// Brings the channel into the given state; returns the caller of the change in progress, if any.
     fn enter(&mut self, state: &str) -> Option<SessionKey> {
         if state == "none" {
             return None;
@@ -152,7 +152,7 @@ impl World {
         Some(session)
     }
 
-    /// The status that a caller received.
+    /// Returns the status that a caller received.
     fn answer(&self, caller: Option<SessionKey>) -> String {
         let Some(caller) = caller else {
             return "-".into();
@@ -164,7 +164,7 @@ impl World {
         }
     }
 
-    /// The channel's key, ARN and version.
+    /// Returns the channel's key, ARN and version.
     fn channel(&self) -> Option<(ChannelKey, String, String)> {
         let directory = &self.shard.state.directory;
         let (_, key) = directory.names_from(Bound::Unbounded).next()?;

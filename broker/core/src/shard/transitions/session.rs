@@ -1,4 +1,4 @@
-//! Sessions: for each state and event, the next state, when the next state times out, and the outputs to the edge.
+//! Sessions: for each state and event, the next state, its timeout, and the outputs to the edge.
 
 use super::{SNAPSHOT_NOTE, Slow, arn, compare};
 use crate::id::{Identity, SessionKey, ShardId};
@@ -96,7 +96,7 @@ impl World {
         self.at.wall = Wall(self.at.wall.0 + more_ms);
     }
 
-    /// Brings the connection into this state.
+    /// Brings the connection into the given state.
     fn enter(&mut self, state: &str) {
         let peer = Peer {
             remote: SocketAddr::from((Ipv4Addr::LOCALHOST, 50_000)),
@@ -132,7 +132,7 @@ impl World {
         self.cause("everything sent");
     }
 
-    /// The name of a channel homed here, or on the other shard.
+    /// Returns the name of a channel homed on this shard or on the other.
     fn name(&self, here: bool) -> String {
         let names = (0..).map(|number| format!("cam-{number}"));
         let mut fits = names.filter(|name| {
@@ -275,7 +275,7 @@ impl World {
     }
 }
 
-/// An empty masked frame of a client.
+/// Creates an empty masked frame, as sent by a client.
 fn masked(opcode: Opcode) -> [u8; 6] {
     let opcode = match opcode {
         Opcode::Text => 1,

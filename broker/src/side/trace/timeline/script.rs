@@ -1,7 +1,6 @@
 //! Test transcripts of channels, with one entry per event: time in milliseconds, sender, event, recipient. The last
 //! entry is the time of reading. `a1` is the first connection of client id `a`, and `M1` the first connection of a
-//! master; plain `a` stands for the client id without a connection, and `?a` for a client id whose name was
-//! overwritten.
+//! master; plain `a` is the client id without a connection, and `?a` a client id whose name was overwritten.
 
 use super::*;
 use crate::side::trace::hints::{of_master, of_viewer};
@@ -39,7 +38,7 @@ pub(super) fn us(ms: &str) -> u64 {
     ms.parse::<u64>().unwrap() * 1000
 }
 
-/// The session for a name with a number.
+/// Returns the session for a name that ends in a number.
 pub(super) fn session(name: &str) -> Option<SessionKey> {
     let bytes = name.as_bytes();
     let number = bytes.last().filter(|last| last.is_ascii_digit())?;
@@ -152,7 +151,7 @@ impl Script {
     }
 }
 
-/// Builds a message; `how` contains the passage, the byte count after a slash, and the number of candidates after a
+/// Builds a message. `how` contains the passage, the byte count after a slash, and the number of candidates after a
 /// hash.
 pub(super) fn message(who: &str, what: &str, how: &str, for_whom: &str) -> TraceKind {
     let action = match what {
@@ -218,7 +217,7 @@ pub(super) fn message(who: &str, what: &str, how: &str, for_whom: &str) -> Trace
     }
 }
 
-/// The times of each viewer's events, in milliseconds.
+/// Returns the times of each viewer's events, in milliseconds.
 pub(super) fn moments(story: &Story) -> Vec<Vec<u64>> {
     let of = |one: &TimelineConnection| one.events.iter().map(|event| event.at_us / 1000).collect();
     story.viewers.iter().map(of).collect()
@@ -229,7 +228,7 @@ pub(super) fn ids(story: &Story) -> Vec<&str> {
     ids.map(Option::unwrap_or_default).collect()
 }
 
-/// All hints, viewers first.
+/// Returns all hints, viewers first.
 pub(super) fn hints(story: &Story) -> Vec<String> {
     let mut all = Vec::new();
     for one in story.viewers.iter().chain(&story.masters) {
