@@ -1,6 +1,6 @@
 //! A link: one connection between two nodes, with a stream for each client of the *front* whose channel belongs to
-//! the *owner*. Contains buffering, framing and protocol rules but no sockets; [`Link`] is one end, either the front or the
-//! owner.
+//! the *owner*. Contains buffering, framing and protocol rules but no sockets; [`Link`] is one end, either the front
+//! or the owner.
 //!
 //! ```text
 //!  client ◄── kernel ── inbox, took, sent, unacknowledged ──┐                  ┌── inbox, took ──► session

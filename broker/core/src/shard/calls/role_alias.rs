@@ -1,5 +1,5 @@
-//! Serves devices that request keys with their certificate: `GET /role-aliases/ALIAS/credentials`. See
-//! codec/PROTOCOL.md, THINGS.
+//! Serves devices that request keys with their certificate: `GET /role-aliases/ALIAS/credentials`. The
+//! rules THING-1 and later of codec/PROTOCOL.md apply.
 //!
 //! Such requests are served only on connections to the credentials provider's host names, which serve nothing else. The
 //! order of checks is part of the contract: certificate, thing, IoT policy, alias, role, duration. The response tells
