@@ -1,6 +1,7 @@
 //! What is wrong, by cause: a night with one revoked key and single troubles, its repair, and marks.
 
 use crate::http::{Connection, admin, get};
+use crate::peer::Peer;
 use crate::process::command;
 use crate::signed::reload::write;
 use crate::signed::service::{Service, principal};
@@ -97,10 +98,12 @@ fn a_revoked_key_is_one_row_until_all_its_cameras_are_back() {
 
     write(&service, "credentials.toml", &file(true));
     let come_back = |arn: &String| {
+        // Each shard applies the file by itself.
         until("the key counts again", || {
-            (refused(&service, &fleet, arn) == 101).then_some(())
-        });
-        service.connect(&fleet.presign(Call::master(&service.broker, arn), 60))
+            let call = fleet.presign(Call::master(&service.broker, arn), 60);
+            let (answer, connection) = service.open(&call);
+            (answer.status == 101).then(|| Peer::after_upgrade(connection))
+        })
     };
     let back: Vec<_> = cameras.iter().map(come_back).collect();
     let ended = until("its end", || {
