@@ -325,10 +325,10 @@ pub const RECORDS_PER_TURN: u64 = 2000;
 /// in the same turn.
 pub const RECONNECTS_PER_STEP: usize = 256;
 
-/// Maximum number of connections that a shard closes in one turn because their channel or slot goes away or an operator
-/// requests it; the rest follow in later turns. Each close frame takes a separate send of about 5 µs, about a
-/// millisecond in total; a channel with 10,000 viewers takes 40 turns. Also the number of table slots that one step of
-/// a drain examines.
+/// Maximum number of connections that a shard closes in one turn when a channel is deleted, a slot moves, or an
+/// operator disconnects clients; the rest follow in later turns. Each close frame takes a separate send of about 5 µs,
+/// about a millisecond in total; a channel with 10,000 viewers takes 40 turns. Also the number of table slots that one
+/// step of a drain examines.
 pub const CLOSES_PER_TURN: usize = 256;
 
 /// Maximum number of follow-up steps queued while one input is processed; takes 24 KiB. A step of a drain adds the

@@ -5,7 +5,7 @@
 //! block = 0 16 | milliseconds since 1970 42 | shard 8 | status - 400 8 | check 8 | purpose 6 | counter 40      bits
 //! key   = HKDF-SHA-256(session key)
 //! ```
-//! Such ids are distinguished from others by leading zeros and by fields that must have valid values; about one in a
+//! Leading zeros and fields that must have valid values distinguish an id of a refusal from other ids; about one in a
 //! hundred million random UUIDs is mistaken for one. Time, shard and counter make each block unique, so no id repeats;
 //! a single block needs no mode of operation. Only holders of the session key can decode an id; to clients it looks
 //! random. Ids can be decoded as long as `session.key` contains their key, as the current one or as the predecessor.

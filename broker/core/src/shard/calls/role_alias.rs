@@ -1,9 +1,9 @@
-//! Serves devices that request keys with their certificate: `GET /role-aliases/ALIAS/credentials`. The
-//! rules THING-1 and later of codec/PROTOCOL.md apply.
+//! Serves devices that request keys with their certificate: `GET /role-aliases/ALIAS/credentials`. The rules THING-1
+//! and later of codec/PROTOCOL.md apply.
 //!
-//! Such requests are served only on connections to the credentials provider's host names, which serve nothing else. The
-//! order of checks is part of the contract: certificate, thing, IoT policy, alias, role, duration. The response tells
-//! clients which check failed; the log also tells operators why.
+//! The broker serves these requests only on connections to the credentials provider's host names, and nothing else
+//! there. The order of checks is part of the contract: certificate, thing, IoT policy, alias, role, duration. The
+//! response tells clients which check failed; the log also tells operators why.
 //!
 //! Source: AWS IoT Core Developer Guide, "Authorizing direct calls to AWS services using AWS IoT Core credential
 //! provider"; the error messages are identical to the service's.
