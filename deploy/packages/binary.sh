@@ -7,8 +7,11 @@ readonly target="$ARCH-unknown-linux-gnu" glibc=2.28
 # Binutils know one processor each.
 tool() { command "$ARCH-linux-gnu-$@"; }
 built="${CARGO_TARGET_DIR:-$ROOT/target}"
-# The same bytes whatever the directories are called.
-export RUSTFLAGS="--remap-path-prefix=$ROOT=heliograph --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo"
+# The same bytes whatever the directories are called, and whether or not the sources of the standard library are installed:
+# with them the compiler names their own path.
+library="$(rustc --print sysroot)/lib/rustlib/src/rust"
+export RUSTFLAGS="--remap-path-prefix=$ROOT=heliograph --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo \
+  --remap-path-prefix=$library=/rustc/$(rustc --verbose --version | sed -n 's/^commit-hash: //p')"
 # C libraries check buffers where the compiler knows their sizes. No time of the build either: the compiler keeps what it made with an earlier SOURCE_DATE_EPOCH.
 export CFLAGS="-ffile-prefix-map=$ROOT=heliograph -ffile-prefix-map=${CARGO_HOME:-$HOME/.cargo}=cargo \
   -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -fstack-protector-strong -Wno-builtin-macro-redefined -D__DATE__=\"$VERSION\" -D__TIME__=\"$VERSION\""
