@@ -192,7 +192,10 @@ theme.addEventListener('click', () => {
   localStorage.setItem('heliograph-theme', next);
   paint(next);
 });
-paint(localStorage.getItem('heliograph-theme') ?? (matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light'));
+const system = matchMedia('(prefers-color-scheme: dark)');
+const paintChosen = () => paint(localStorage.getItem('heliograph-theme') ?? (system.matches ? 'dark' : 'light'));
+system.addEventListener('change', paintChosen);
+paintChosen();
 
 const zones = /** @type {HTMLElement} */ (document.getElementById('zone'));
 function setZone(name) {

@@ -8,8 +8,9 @@ import sys
 import tempfile
 import time
 
-# Channels, viewers of each, TLS.
-IDLE = [(4500, 1, False), (400, 9, False), (1000, 1, True)]
+# Channels, viewers of each, TLS. The first connections fill the rings of the log and the recorder: the difference of the
+# first two rows is what each further connection takes.
+IDLE = [(2000, 1, False), (4500, 1, False), (400, 9, False), (1000, 1, True)]
 READY_SECONDS = 60
 SETTLED_SECONDS = 3  # longer than the allocator's delay and two rounds of the main thread
 
@@ -78,6 +79,7 @@ def idle(arguments, channels, viewers, tls):
     each = (within - before) * 1024 / connections
     own = (own_within - own_before) * 1024 / connections
     print(f"  a connection: {each:.0f} B, {own:.0f} without files", flush=True)
+    return connections, own_within - own_before
 
 
 def on_disk(arguments):
@@ -101,7 +103,10 @@ def main():
     parser.add_argument("--fill", default="")
     parser.add_argument("--channels", type=int, default=0)
     arguments = parser.parse_args()
-    for row in IDLE:
+    (fewer, held_by_fewer), (more, held_by_more) = [idle(arguments, *row) for row in IDLE[:2]]
+    each = (held_by_more - held_by_fewer) * 1024 / (more - fewer)
+    print(f"  a connection beyond the first {fewer}: {each:.0f} B without files", flush=True)
+    for row in IDLE[2:]:
         idle(arguments, *row)
     if arguments.channels:
         on_disk(arguments)
