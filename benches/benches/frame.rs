@@ -1,4 +1,4 @@
-//! WebSocket frames: the bytes of a read to messages, a text to a frame.
+//! WebSocket frames: decoding the bytes of a read into messages, and encoding a text as a frame.
 
 use benches::fixture::{Case, KEY, cases};
 use benches::harness::{Group, Timer, group, run};
@@ -19,7 +19,6 @@ fn main() {
     });
 }
 
-/// Decodes this many frames from one read.
 fn decode(criterion: &mut Timer, case: &Case, name: &str, count: usize) {
     let (text, read) = (case.text(Role::Master), case.frames(Role::Master, count));
     let mut group = group(criterion, "frame/decode", name, count, text.len() * count);
@@ -47,7 +46,6 @@ fn time_decode<D: Decode>(group: &mut Group<'_>, read: &[u8], text: &[u8], count
     });
 }
 
-/// Encodes a frame as a server sends it.
 fn encode(criterion: &mut Timer, case: &Case) {
     let (text, mut expected) = (case.text(Role::Viewer), Vec::new());
     frame(&mut expected, Opcode::Text, &text);
@@ -57,7 +55,7 @@ fn encode(criterion: &mut Timer, case: &Case) {
     group.finish();
 }
 
-/// Encodes a frame as a client sends it: masked with a key that is given, so that no generator of keys is timed.
+/// Times the encoding of a client's frame, with a constant masking key, so that key generation is not timed.
 fn encode_masked(criterion: &mut Timer, case: &Case) {
     let (text, mut expected) = (case.text(Role::Viewer), Vec::new());
     frame_masked(&mut expected, Opcode::Text, &text, KEY);

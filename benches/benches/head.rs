@@ -1,4 +1,4 @@
-//! Request heads: bytes to a head, and an upgrade's bytes to the 101 that answers it.
+//! Request heads: parsing a head, and answering an upgrade with a 101 response.
 
 use benches::fixture::{HeadCase, heads};
 use benches::harness::{Group, Timer, group, run};
@@ -22,7 +22,7 @@ fn parse(criterion: &mut Timer, case: &HeadCase) {
     time_parse::<Heliograph<()>>(&mut group, case);
     time_parse::<Httparse>(&mut group, case);
     if case.bytes.starts_with(b"GET ") {
-        time_parse::<Tungstenite<()>>(&mut group, case); // takes no other method
+        time_parse::<Tungstenite<()>>(&mut group, case); // accepts GET only
     }
     group.finish();
 }
@@ -41,7 +41,6 @@ fn time_parse<R: ReadHead>(group: &mut Group<'_>, case: &HeadCase) {
     });
 }
 
-/// The parts of a head, found by splitting it.
 fn expected(head: &[u8]) -> Seen {
     let text = std::str::from_utf8(head).expect("a recorded head is ASCII");
     let mut lines = text.trim_end().split("\r\n");
@@ -63,7 +62,7 @@ fn shake(criterion: &mut Timer, case: &HeadCase) {
     group.finish();
 }
 
-/// Ours also writes `Date`, a request id and the fields that let pages of any origin read them.
+/// Times the handshake. Heliograph's response also contains `Date`, a request id and CORS fields.
 fn time_shake<S: Shake>(group: &mut Group<'_>, case: &HeadCase) {
     let mut out = Vec::new();
     assert!(S::shake(&case.bytes, &mut out), "{}", S::LIBRARY);
@@ -86,5 +85,5 @@ fn time_shake<S: Shake>(group: &mut Group<'_>, case: &HeadCase) {
     });
 }
 
-/// The accept key of the recorded upgrade in lower case, computed by Python's hashlib.
+/// Accept key of the recorded upgrade in lower case, computed with Python's hashlib.
 const ACCEPT: &str = "\r\nsec-websocket-accept: e+rurs8u8gg8+amgkx+veq3yksc=\r\n";

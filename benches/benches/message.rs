@@ -1,4 +1,5 @@
-//! A master's text to a checked request: texts of the usual shape, and two that the flat scanner leaves to simd-json.
+//! Parsing a master's text into a checked request, in the usual form and in two forms that the scanner leaves to
+//! simd-json.
 
 use benches::fixture::{Case, VIEWER, cases};
 use benches::harness::{Group, Timer, group, run};
@@ -36,7 +37,7 @@ fn parse(criterion: &mut Timer, case: &Case, name: &str, text: &[u8]) {
     group.finish();
 }
 
-/// Every library gets a fresh copy of the text, since some undo escapes in place: its cost is in all figures.
+/// Times parsing. Each library receives a fresh copy of the text, because some unescape in place.
 fn time<P: Parse>(group: &mut Group<'_>, case: &Case, text: &[u8]) {
     let mut parser = P::new();
     let mut buffer = text.to_vec();

@@ -1,4 +1,4 @@
-//! Policies: whether one allows a request, and what reading one costs.
+//! Policies: deciding on a request, and parsing a document.
 
 use benches::harness::{Timer, group, run};
 use codec::policy::{
@@ -21,7 +21,7 @@ fn main() {
     });
 }
 
-/// A policy, and its decision on a viewer of [`CHANNEL`].
+/// A policy and its decision on a viewer of [`CHANNEL`].
 struct Case {
     name: &'static str,
     policy: String,
@@ -29,9 +29,9 @@ struct Case {
     decision: Decision,
 }
 
-/// A browser's policy; a fleet's, whose last statement allows or denies the request, or of which no statement applies;
-/// a pattern that makes the matcher go back at each character; and the longest policies that may come with temporary
-/// credentials, of patterns that fit nearly everywhere in the longest ARN.
+/// Test cases: the policy of a browser; the policy of a fleet, whose last statement allows or denies the request, or in
+/// which no statement applies; a pattern that makes the matcher backtrack at each character; and session policies of
+/// maximum length whose patterns match nearly everywhere in the longest ARN.
 fn cases() -> [Case; 12] {
     let case = |name, policy, client_id, decision| Case {
         name,
@@ -88,7 +88,7 @@ fn cases() -> [Case; 12] {
     ]
 }
 
-/// Statements about the channel of the caller's name, the last of which allows it.
+/// Builds statements on the channel with the caller's name, of which only the last allows the request.
 fn of_own_channel(statements: usize) -> String {
     let others = (1..statements).map(|number| {
         let resource = format!("arn:aws:kinesisvideo:*:*:channel/${{aws:username}}-{number}/*");
@@ -101,7 +101,7 @@ fn of_own_channel(statements: usize) -> String {
     format!(r#"{{"Version": "2012-10-17", "Statement": [{statements}]}}"#)
 }
 
-/// Ten statements with a condition of each kind, the last of which allows the request.
+/// Builds ten statements with one condition of each kind, of which only the last allows the request.
 fn conditions() -> String {
     let other = r#"{"Effect": "Deny", "Action": "*", "Resource": "*",
         "Condition": {"NotIpAddress": {"aws:SourceIp": ["10.0.0.0/8", "192.168.0.0/16"]},
@@ -114,7 +114,6 @@ fn conditions() -> String {
     format!(r#"{{"Version": "2012-10-17", "Statement": [{statements}]}}"#)
 }
 
-/// The values of a usual request.
 struct Usual;
 
 impl Context for Usual {
@@ -129,7 +128,7 @@ impl Context for Usual {
     }
 }
 
-/// A session policy as long as it may be, with this resource as often as there is room.
+/// Builds a session policy of maximum length that repeats one resource.
 fn session(resource: &str) -> String {
     let (head, tail) = (
         r#"{"Statement":{"Effect":"Allow","Action":"*","Resource":["#,
@@ -141,7 +140,7 @@ fn session(resource: &str) -> String {
     format!("{head}{entries}{tail}")
 }
 
-/// Session policies that take long to read: patterns of actions, a misspelt one, many resources, many statements.
+/// Session policies that are expensive to parse: action patterns, a misspelt action, many resources, many statements.
 fn hostile() -> [(&'static str, String); 6] {
     let actions = |entry: &str| {
         let (head, tail) = (
@@ -209,7 +208,6 @@ fn parse(criterion: &mut Timer, name: &str, text: &str) {
     group.finish();
 }
 
-/// Statements for this many channels, numbered from 0; [`CHANNEL`] is number 99.
 fn fleet(channels: usize) -> String {
     let statements = (0..channels).map(|number| {
         let resource =

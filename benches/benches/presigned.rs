@@ -1,4 +1,4 @@
-//! Signatures: a request's head to who signed it, and the hashing in it beside another crate's.
+//! Signatures: verifying a request, and the cost of hashing alone in two libraries.
 
 use benches::harness::{Group, Timer, group, run};
 use codec::http::{Head, HeadLimits};
@@ -22,21 +22,19 @@ fn main() {
     });
 }
 
-/// One request, its key and its verdict.
 struct Case {
     name: &'static str,
     head: String,
     body: String,
     token: Option<String>,
-    /// Whether the key is known.
     known: bool,
     canonical_bytes: usize,
     verdict: Result<Form, Refusal>,
 }
 
-/// A call of botocore, also with another body, and a viewer's upgrade of the JavaScript SDK as recorded; the upgrade
-/// with a token of usual length, which makes 1,150 canonical bytes, also with its colons unescaped, so that only the
-/// raw form matches, with a wrong signature, and by a key that nobody knows.
+/// Test cases: an API call of botocore, also with a modified body; the recorded upgrade of a viewer with the JavaScript
+/// SDK; and the same upgrade with a token of typical length (1,150 canonical bytes), also with unescaped colons (only
+/// the raw form matches), with a wrong signature, and with an unknown key.
 fn cases() -> Vec<Case> {
     let document: Value = serde_json::from_str(include_str!("../../codec/tests/data/sigv4.json"))
         .expect("vectors are JSON");
@@ -104,8 +102,7 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-/// The upgrade by a key that nobody knows, with a path of this many KiB that has to be encoded, and a parameter that
-/// is not encoded as it should be.
+/// Builds an upgrade with an unknown key, a path of `kib` KiB to encode, and a parameter that is not strictly encoded.
 fn call_of_path(upgrade: &Case, kib: usize) -> Case {
     let path = format!("GET /{}?a=:&", ":".repeat((kib - 2) * 1024));
     let head = upgrade.head.replacen("GET /?", &path, 1);
@@ -115,7 +112,7 @@ fn call_of_path(upgrade: &Case, kib: usize) -> Case {
     Case::new("path-15KiB-stranger", head, String::new(), token, verdict)
 }
 
-/// As [`call_of_path`], with the KiB in the parameter.
+/// Like [`call_of_path`], but the parameter takes the `kib` KiB.
 fn call_of_query(upgrade: &Case, kib: usize) -> Case {
     let query = format!("GET /?a={}&", ":".repeat((kib - 2) * 1024));
     let head = upgrade.head.replacen("GET /?", &query, 1);
@@ -148,7 +145,6 @@ impl Case {
         case
     }
 
-    /// The same upgrade with another session token.
     fn with_token(&self, token: &str) -> Self {
         let mut encoded = String::new();
         codec::http::encode(&mut encoded, token);
@@ -164,7 +160,7 @@ impl Case {
         case
     }
 
-    /// The head changed, and signed again in the form that is verified last.
+    /// Applies `change` to the head, and signs the result in the form that is verified last.
     fn resigned(
         &self,
         name: &'static str,
@@ -215,7 +211,7 @@ impl Case {
     }
 }
 
-/// Parts, scope and clock alone: what a request that is refused early costs.
+/// Times the checks of parts, scope and clock, that is, the cost of an early refusal.
 fn read(criterion: &mut Timer, case: &Case) {
     let head = Head::parse(case.head.as_bytes(), &HeadLimits::default()).expect("it is a head");
     let mut verifier = Verifier::new();
@@ -232,7 +228,6 @@ fn read(criterion: &mut Timer, case: &Case) {
     group.finish();
 }
 
-/// Everything behind the head's parsing, with the derived key cached.
 fn verify(criterion: &mut Timer, case: &Case) {
     let head = Head::parse(case.head.as_bytes(), &HeadLimits::default()).expect("it is a head");
     let (mut verifier, mut keys) = (Verifier::new(), SigningKeys::new(1024));
@@ -260,8 +255,7 @@ fn verify(criterion: &mut Timer, case: &Case) {
     group.finish();
 }
 
-/// The SHA-256 of a canonical request and the HMAC of a string to sign under a key whose state is kept: what no
-/// verifier can save.
+/// Times the minimum work of any verifier: one SHA-256 of the canonical request, and one HMAC with a prepared key.
 fn digest(criterion: &mut Timer) {
     let (request, to_sign) = (vec![b'a'; 1_150], vec![b'b'; 138]);
     let key = [7; 32];
@@ -285,7 +279,6 @@ fn digest(criterion: &mut Timer) {
     group.finish();
 }
 
-/// A signing key from its secret: once per key and day.
 fn derive(criterion: &mut Timer) {
     let parts = ["20260102", "us-east-1", "kinesisvideo", "aws4_request"];
     let by_rust_crypto = || {
@@ -313,7 +306,7 @@ fn signing_key() -> SigningKey {
     SigningKey::derive(black_box(SECRET), "20260102", "us-east-1", "kinesisvideo")
 }
 
-/// A session token as long as they usually are: base64 of what looks random.
+/// Builds a session token of typical length: base64 of random-looking bytes.
 fn token() -> String {
     let digits = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut state = 1u32;
@@ -324,7 +317,6 @@ fn token() -> String {
     (0..620).map(|_| digit()).collect()
 }
 
-/// The token of a recorded request.
 fn head_token(id: &str) -> Option<String> {
     id.contains("token")
         .then(|| "FwoGZXIvYXdzEXAMPLE//token+with/odd==chars".to_owned())
@@ -342,5 +334,4 @@ const RULES: RequestRules<'_> = RequestRules {
     empty_token_is_none: true,
 };
 
-/// The secret of every recorded request.
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";

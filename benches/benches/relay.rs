@@ -1,5 +1,5 @@
-//! The broker beside its rivals, end to end: what a message, a connection and a held connection cost each server's
-//! process.
+//! End-to-end comparison of the broker with its rivals: the cost of a message, a connection and an idle connection for
+//! each server process.
 //!
 //! ```text
 //! cargo bench -p benches --bench relay                                     # all cases, all servers
@@ -8,9 +8,9 @@
 //! cargo bench -p benches --bench relay -- --test                           # only that all run and answer right
 //! cargo run -p benches --bin compare -- BEFORE.json AFTER.json             # two records side by side
 //! ```
-//! Servers and driver are release binaries, which are built first; the servers have one core, the driver another.
-//! Rounds go in turn: all servers once, then all of them again. The record says the machine and holds every round's
-//! figure; the table shows the best and the median, the median of user time, and ratios of the best.
+//! Servers and driver are release binaries, which are built first; servers and driver have one core each. Each round
+//! runs all servers in turn. The record contains the machine and the figures of all rounds; the table shows the best
+//! figure, the median, the median user time, and ratios of the best figures.
 #![expect(clippy::print_stdout, reason = "the table is the result")]
 
 use benches::compare::case::Case;
@@ -23,26 +23,26 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::{fs, io, thread};
 
-/// The broker beside its rivals, end to end.
 #[derive(Debug, Parser)]
 struct Options {
-    /// Only cases in whose names this occurs: pairs, bursts, fan-in, sdp, connect, idle, many, open-2000, open-20000,
-    /// session, light, latency, calls, resume; pairs, connect and idle with -tls; connect and session with -signed
+    /// Run only cases whose names contain this text: pairs, bursts, fan-in, sdp, connect, idle, many, open-2000,
+    /// open-20000, session, light, latency, calls, resume; pairs, connect and idle with -tls; connect and session with
+    /// -signed
     #[arg(value_name = "FILTER")]
     filter: Option<String>,
-    /// Only this case, repeatable
+    /// Run only this case; repeatable
     #[arg(long, value_name = "NAME")]
     case: Vec<String>,
-    /// Only servers whose names begin with this, repeatable
+    /// Run only servers whose names begin with this text; repeatable
     #[arg(long, value_name = "NAME")]
     server: Vec<String>,
-    /// Another binary of the broker, to be measured in turn with the others, repeatable
+    /// Compare with another binary of the broker; repeatable
     #[arg(long, value_name = "NAME=PATH")]
     broker: Vec<String>,
-    /// Rounds
+    /// Number of rounds
     #[arg(long, value_name = "N", default_value_t = 5)]
     rounds: u32,
-    /// Seconds that are measured in each round
+    /// Measured time of each round, in seconds
     #[arg(long, value_name = "S", default_value_t = 3.0)]
     seconds: f64,
     /// File for the record [default: benches/record/DATE-relay.json]
@@ -51,7 +51,7 @@ struct Options {
     /// Only check that all cases run and all answers are right, without measuring
     #[arg(long)]
     test: bool,
-    /// Passed by cargo when it measures
+    /// Set by cargo when it runs benches
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -72,7 +72,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs every case on every server, small, all servers at a time.
+/// Runs each case briefly on each server, without measuring.
 fn check(options: &Options) -> io::Result<()> {
     let target = target();
     let programs = Programs::build(&target, false)?;
@@ -132,7 +132,7 @@ fn measure(options: &Options) -> io::Result<()> {
             for server in servers.iter().filter(|server| server.takes(case)) {
                 let report = match run(server, case, &terms, &programs, &directory) {
                     Ok(report) => report,
-                    // One that fails has no figure; the others are compared all the same.
+                    // A server that fails gets no figure; the others are still compared.
                     Err(error) => {
                         println!("  {error}");
                         continue;
@@ -167,7 +167,6 @@ fn measure(options: &Options) -> io::Result<()> {
     Ok(())
 }
 
-/// The cases and servers that the flags ask for: all, unless they name some.
 fn chosen(
     options: &Options,
     programs: &Programs,
@@ -211,7 +210,6 @@ fn chosen(
     Ok((cases, servers))
 }
 
-/// The workspace's target directory: this program is in one of its profiles' folders.
 fn target() -> PathBuf {
     let profile = Path::new(env!("CARGO_BIN_EXE_rival")).parent();
     profile
@@ -225,5 +223,4 @@ fn compiler() -> String {
     text.unwrap_or_default()
 }
 
-/// The place of the driver's lateness in a report.
 const LATENESS: &str = "/schedule_lag_us/p99";

@@ -1,10 +1,10 @@
-//! A whole shard without its edge: bytes of a receive to the recipient's outbox and on to "sent"; a request head to
-//! the 101.
+//! A whole shard without its edge: from received bytes to the recipient's outbox and its flush, and from a request head
+//! to the 101 response.
 //!
-//! The shard is one in production: channels are in the registry, rates are off, and nothing that `--dev` adds for tests
-//! (faults, findings of the strict profile) is looked at.
+//! The shard is configured as in production: channels are registered, rate limits are off, and the checks that `--dev`
+//! adds are inactive.
 //!
-//! Not in these figures: system calls, TLS, the clock.
+//! Not included: system calls, TLS, clock reads.
 
 use benches::fixture::{Case, VIEWER, cases, upgrade_head, upgrade_head_of_master};
 use benches::harness::{ThreadTime, Timer, group, run};
@@ -35,7 +35,7 @@ fn main() {
     });
 }
 
-/// A master sends this many messages in one piece to one of its ten viewers.
+/// Times `window` messages that a master sends at once to one of its ten viewers.
 fn relay_to_viewer(criterion: &mut Timer, case: &Case, window: usize) {
     let name = format!("{}-window-{window}", case.name);
     let read = case.frames(Role::Master, window);
@@ -78,7 +78,7 @@ fn relay_to_viewer(criterion: &mut Timer, case: &Case, window: usize) {
     group.finish();
 }
 
-/// The cost of the flight recorder in that: without it, and with a ring of the default length.
+/// Times the flight recorder's share: without a recorder, and with one of the default length.
 fn record(criterion: &mut Timer, case: &Case, window: usize) {
     let name = format!("{}-window-{window}", case.name);
     let read = case.frames(Role::Master, window);
@@ -104,7 +104,6 @@ fn record(criterion: &mut Timer, case: &Case, window: usize) {
     group.finish();
 }
 
-/// A viewer sends one message to its master.
 fn relay_to_master(criterion: &mut Timer, case: &Case) {
     let read = case.frames(Role::Viewer, 1);
     let mut driver = Driver::new(&["demo".into()]);
@@ -127,8 +126,7 @@ fn relay_to_master(criterion: &mut Timer, case: &Case) {
     group.finish();
 }
 
-/// Accepted → head → parsed → admitted → 101 → sent, for one viewer of a channel whose master is there. Leaving is not
-/// timed.
+/// Times the connection of a viewer, from accept to the 101 response, while the master is connected.
 fn connect(criterion: &mut Timer) {
     let channels = (10..10 + CHANNELS).map(|number| format!("demo-{number}"));
     let channels: Vec<String> = channels.collect();
@@ -175,7 +173,6 @@ fn accept(driver: &mut Driver, head: &mut [u8]) -> SessionKey {
     session
 }
 
-/// The bytes that the recipient is to get.
 fn events(case: &Case, sender: Option<&str>, count: usize) -> Vec<u8> {
     let delivery = Delivery {
         sender,

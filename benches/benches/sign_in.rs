@@ -1,5 +1,5 @@
-//! The cost of a device's sign-in at the broker: a full handshake with a certificate, its check, and temporary keys,
-//! beside a plain full handshake with a request that is answered at once; and of all that a device does until it is
+//! Cost of a device's sign-in: a full handshake with a client certificate, its verification, and the issue of temporary
+//! credentials, compared with a plain full handshake and one request; and the cost of all steps until a device is
 //! connected.
 //!
 //! ```text
@@ -7,7 +7,7 @@
 //! cargo bench -p benches --bench sign_in -- --rounds 9 --each 1000
 //! cargo bench -p benches --bench sign_in -- --test              # only that all run and answer right
 //! ```
-//! Figures are CPU time of the broker's process, user and system, by the kernel's count.
+//! Figures are the CPU time of the broker's process, user and system, as reported by the kernel.
 #![expect(clippy::print_stdout, reason = "the table is the result")]
 
 mod device;
@@ -33,22 +33,22 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
 
-/// Sign-ins of devices.
+/// Measures the sign-in of devices
 #[derive(Debug, Parser)]
 struct Options {
-    /// Rounds
+    /// Number of rounds
     #[arg(long, value_name = "N", default_value_t = 7)]
     rounds: u32,
-    /// Connections of each case in a round
+    /// Number of connections per case and round
     #[arg(long, value_name = "N", default_value_t = 500)]
     each: u32,
-    /// Another binary of the broker
+    /// Another binary of the broker to measure
     #[arg(long, value_name = "PATH")]
     broker: Option<PathBuf>,
     /// Only check that all cases run and all answers are right, without measuring
     #[arg(long)]
     test: bool,
-    /// Passed by cargo when it measures
+    /// Set by cargo when it runs benches
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -92,10 +92,9 @@ fn measure(options: &Options) -> io::Result<()> {
     Ok(())
 }
 
-/// The clients of all cases.
 struct Fleet {
     cases: Vec<Case>,
-    /// As the client of the second case, its channel to be made.
+    /// Device with the certificate of the second case; its channel must be created first.
     device: Device,
 }
 
@@ -108,7 +107,6 @@ struct Case {
 }
 
 impl Fleet {
-    /// Draws certificates, and writes the broker's files to an empty directory.
     fn write(place: &Path) -> io::Result<Self> {
         if place.exists() {
             fs::remove_dir_all(place)?;
@@ -118,7 +116,7 @@ impl Fleet {
         let names = [ORDINARY.to_owned(), DEVICES.to_owned()];
         let own = CertificateParams::new(names).and_then(|params| params.self_signed(&key));
         let own = own.map_err(io::Error::other)?;
-        // Listed are certificates of an authority that is not known here, as those that the cloud issued.
+        // The listed certificates come from an authority that the broker does not know, like those issued by the cloud.
         let [authority, foreign] = [authority("bench")?, authority("foreign")?];
         let (listed, vouched) = (
             certify("listed", &foreign)?,
@@ -182,7 +180,7 @@ impl Fleet {
         Ok(Self { cases, device })
     }
 
-    /// All cases in turn, again and again: microseconds a connection, in order.
+    /// Runs all cases in turn for several rounds. Returns microseconds per connection, sorted.
     fn rounds(
         mut self,
         broker: &mut Broker,
@@ -206,7 +204,7 @@ impl Fleet {
                     }
                 }
                 let cpu_ns = process.cpu_ns()?.saturating_sub(before);
-                // The first one warms up.
+                // The first round is a warm-up.
                 if round > 0 {
                     figures.push(cpu_ns as f64 / 1e3 / f64::from(each));
                 }
@@ -220,7 +218,7 @@ impl Fleet {
 }
 
 impl Case {
-    /// A new connection with a full handshake, one request, and its answer to the end.
+    /// Connects with a full handshake, sends one request and reads the response to its end.
     fn connect(&self, port: u16) -> io::Result<()> {
         let answer = exchange(&self.config, (self.server, port), &self.request)?;
         if answer.starts_with(self.status) {
@@ -230,8 +228,7 @@ impl Case {
     }
 }
 
-/// Sends a request on a new connection with a full handshake. Returns the answer: to its end, or the head of one that
-/// begins a WebSocket.
+/// Sends a request on a new connection with a full handshake. Returns the response; of a 101 response, only the head.
 fn exchange(
     config: &Arc<ClientConfig>,
     (server, port): (&'static str, u16),
@@ -255,7 +252,6 @@ fn exchange(
     }
 }
 
-/// Makes the channel of the listed device. Returns its ARN.
 fn create(config: &Arc<ClientConfig>, port: u16) -> io::Result<String> {
     let keys = Keys {
         access_key_id: "AKIDOFTHEBENCHES",
@@ -269,7 +265,7 @@ fn create(config: &Arc<ClientConfig>, port: u16) -> io::Result<String> {
     Ok(told["ChannelARN"].as_str().unwrap_or_default().to_owned())
 }
 
-/// A client with this certificate that resumes nothing.
+/// Creates a TLS client with this certificate and without session resumption.
 fn client(roots: &RootCertStore, identity: Option<Identity>) -> io::Result<Arc<ClientConfig>> {
     let config = ClientConfig::builder().with_root_certificates(roots.clone());
     let mut config = match identity {
@@ -282,10 +278,8 @@ fn client(roots: &RootCertStore, identity: Option<Identity>) -> io::Result<Arc<C
     Ok(Arc::new(config))
 }
 
-/// A certificate and its key.
 type Identity = (CertificateDer<'static>, PrivateKeyDer<'static>);
 
-/// A certificate of the authority for the thing of this name.
 fn certify(name: &str, authority: &CertifiedIssuer<'static, KeyPair>) -> io::Result<Identity> {
     let key = KeyPair::generate().map_err(io::Error::other)?;
     let mut params = CertificateParams::default();
@@ -306,7 +300,6 @@ fn authority(name: &str) -> io::Result<CertifiedIssuer<'static, KeyPair>> {
     CertifiedIssuer::self_signed(params, key).map_err(io::Error::other)
 }
 
-/// The broker's configuration: production, with quotas off.
 fn config(place: &Path) -> String {
     let place = |name: &str| place.join(name).display().to_string();
     format!(
@@ -318,11 +311,10 @@ fn config(place: &Path) -> String {
     )
 }
 
-/// The names that clients ask for.
 const ORDINARY: &str = "localhost";
 const DEVICES: &str = "credentials.localhost";
 
-/// As AWS's guide has it: a policy with the thing's name.
+/// Credentials with a policy on the thing's name, as in the AWS guide.
 const CREDENTIALS: &str = r#"
 [policy.camera]
 document = '''{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": ["kinesisvideo:*"],
@@ -351,7 +343,6 @@ secret_access_key = "of-the-benches-and-nobody-else"
 policies = ["all"]
 "#;
 
-/// The running broker, until it is dropped.
 struct Broker {
     child: Child,
     port: u16,
@@ -391,7 +382,7 @@ impl Broker {
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        // It may have ended by itself, which the answers have shown.
+        // The process may have exited by itself, in which case a request has failed.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

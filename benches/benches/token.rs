@@ -1,5 +1,4 @@
-//! Session tokens: sealed for a browser, opened by whichever shard it comes to, and a whole request by one; and tokens
-//! of OpenID providers.
+//! Session tokens: sealing, opening, and authenticating a whole request; and tokens of OpenID providers.
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
@@ -38,7 +37,7 @@ fn main() {
     });
 }
 
-/// No rights, those of a browser, and as many words and patterns as may be.
+/// Policies of tokens: none, that of a browser, and those with the maximum length and the maximum number of patterns.
 fn policies() -> [(&'static str, String); 4] {
     let longest = format!(
         "{BROWSER}{}",
@@ -93,7 +92,7 @@ fn time_open(criterion: &mut Timer, name: &str, keys: &SessionKeys, id: &str, to
     group.finish();
 }
 
-/// A token of another key, which is known by its fingerprint, and one of ours with a bit changed, which is not.
+/// Times the refusal of a token of another key, recognised by its fingerprint, and of a modified token.
 fn refuse(criterion: &mut Timer) {
     let (keys, temporary) = (session_keys(), temporary(BROWSER));
     let id = &temporary.access_key_id;
@@ -117,7 +116,6 @@ fn refuse(criterion: &mut Timer) {
     }
 }
 
-/// An upgrade with such a token: opened, its policy read, its key derived or found, its signature checked.
 fn check(criterion: &mut Timer, name: &str, policy: &str) {
     let head = upgrade(&temporary(policy));
     let bytes = head.len();
@@ -139,7 +137,7 @@ fn check(criterion: &mut Timer, name: &str, policy: &str) {
     group.finish();
 }
 
-/// The same by [`KEYS`] in turn: none is found again before all the others have come.
+/// Times the same with [`KEYS`] keys in rotation, so that no cached key is used again.
 fn crowd(criterion: &mut Timer) {
     let keys = session_keys();
     let heads = (0..KEYS).map(|number| {
@@ -166,7 +164,6 @@ fn crowd(criterion: &mut Timer) {
     group.finish();
 }
 
-/// The request of a viewer by this key.
 fn upgrade(temporary: &Temporary) -> String {
     let keys = Keys {
         access_key_id: &temporary.access_key_id,
@@ -221,7 +218,7 @@ fn grant(policy: &str) -> Grant {
     Grant::federated(PARENT, ACCOUNT, "web-1", read(policy), NOW_S + 3600)
 }
 
-/// Tokens of an OpenID provider: verified by each kind of key, and refused by the signature.
+/// Times the verification of OpenID tokens with each kind of key, and the refusal of an invalid signature.
 fn of_provider(criterion: &mut Timer) {
     let (es256, rs256) = (es256(), rs256());
     let forged = format!("{}AAAA", &es256.token[..es256.token.len() - 4]);
@@ -243,7 +240,6 @@ fn of_provider(criterion: &mut Timer) {
     }
 }
 
-/// A provider with one key, and a token that the key signed.
 struct OfProvider {
     provider: Provider,
     token: String,
@@ -321,7 +317,7 @@ const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 const NOW_S: u64 = 1_767_323_055;
 const NONCE: [u8; NONCE_BYTES] = [3; NONCE_BYTES];
 
-/// Far more than a shard keeps of.
+/// Number of keys, far above the capacity of a shard's cache.
 const KEYS: u32 = 100_000;
 
 const BROWSER: &str = r#"{"Version": "2012-10-17", "Statement": [{"Effect": "Allow",

@@ -1,5 +1,5 @@
-//! The time that a unit of each kind of work takes: the prices in `broker_core::work_units` are right while none is
-//! much slower than 100 million elements (units) a second of a fast core, and the slowest is not far from the fastest.
+//! Time of one work unit, for each kind of work. The prices in `broker_core::work_units` are balanced if no kind is
+//! much slower than 100 million units (elements) per second on a fast core, and the slowest is close to the fastest.
 
 use benches::fixture::{VIEWER, cases, upgrade_head, upgrade_head_of_master};
 use benches::harness::{Timer, run};
@@ -41,7 +41,6 @@ fn main() {
     });
 }
 
-/// Messages of a master to one of its viewers.
 fn frames(criterion: &mut Timer) {
     let [ice, ..] = cases();
     let read = ice.frames(Role::Master, 100);
@@ -58,20 +57,19 @@ fn frames(criterion: &mut Timer) {
     });
 }
 
-/// A signed call by a principal with this policy, on one connection.
 fn calls(criterion: &mut Timer, name: &str, policy: &str, call: &str, status: &str) {
     let mut driver = signed(policy);
     let session = driver.shard.open(PEER, AT).expect("there is room");
     let answer = |driver: &mut Driver| {
         let mut seen = String::new();
         driver.handle(session, &mut call.to_owned().into_bytes());
-        // Pages are made and waiting requests answered as soon as there is room.
+        // Pages and delayed responses are written once there is room.
         while driver
             .shard
             .deadline()
             .is_some_and(|due| due <= driver.at.now)
         {
-            driver.at.now = driver.at.now.after(1); // each turn has a moment of its own
+            driver.at.now = driver.at.now.after(1); // each turn has its own time
             driver.input(Input::Tick);
         }
         driver.flush(|_, bytes| seen = String::from_utf8_lossy(bytes).into_owned());
@@ -84,7 +82,7 @@ fn calls(criterion: &mut Timer, name: &str, policy: &str, call: &str, status: &s
     });
 }
 
-/// The longest head by nobody, all of which has to be encoded, each on a connection of its own.
+/// Times the refusal of the longest head, all of which must be encoded, with an invalid signature, on new connections.
 fn forged(criterion: &mut Timer) {
     let mut driver = signed(EVERYTHING);
     let url = Signer::new(KEYS, "us-east-1").presign(&Upgrade {
@@ -100,7 +98,7 @@ fn forged(criterion: &mut Timer) {
          Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     );
     let refused = |driver: &mut Driver| -> SessionKey {
-        driver.at.now = driver.at.now.after(1); // in a turn of its own: a turn answers some at once
+        driver.at.now = driver.at.now.after(1); // in a separate turn: each turn answers a limited number of requests
         let session = driver.shard.open(PEER, driver.at).expect("there is room");
         let seen = driver.receive(session, &mut head.clone().into_bytes());
         let answer = seen
@@ -118,7 +116,7 @@ fn forged(criterion: &mut Timer) {
     });
 }
 
-/// Times `work`, with the units that it takes as elements.
+/// Times `work` and reports the work units spent as elements.
 fn time(criterion: &mut Timer, name: &str, driver: &mut Driver, mut work: impl FnMut(&mut Driver)) {
     work(driver);
     let before = driver.shard.work();
@@ -131,7 +129,6 @@ fn time(criterion: &mut Timer, name: &str, driver: &mut Driver, mut work: impl F
     group.finish();
 }
 
-/// A shard with a thousand channels and one principal.
 fn signed(policy: &str) -> Driver {
     let channels = (0..1000).map(|number| format!("demo-{number}"));
     let channels: Vec<String> = channels.chain(["demo".into()]).collect();
@@ -157,7 +154,6 @@ fn signed(policy: &str) -> Driver {
     })
 }
 
-/// A signed call as it is sent.
 fn call(path: &str, body: &str) -> String {
     let call = Call {
         host: "localhost",
@@ -177,7 +173,7 @@ fn call(path: &str, body: &str) -> String {
     )
 }
 
-/// The longest session policy, of patterns that fit nearly everywhere in the longest ARN.
+/// Builds a session policy of maximum length whose patterns match nearly everywhere in the longest ARN.
 fn patterns() -> String {
     let pattern = format!("\"arn:*{}b\"", "?".repeat(100));
     let patterns = vec![pattern; 17].join(",");

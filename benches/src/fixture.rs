@@ -1,4 +1,4 @@
-//! The inputs of the benches: messages of three sizes, and request heads as real clients sent them.
+//! Inputs of the benches: messages of three sizes, and request heads recorded from real clients.
 
 use codec::base64;
 use codec::signal::client::Outgoing;
@@ -6,25 +6,25 @@ use codec::signal::{Action, Delivery, Role};
 use codec::ws::{Opcode, frame_masked};
 use serde_json::Value;
 
-/// The viewer of every message: the recipient of a master's, the sender of a viewer's. As recorded.
+/// Client id of the viewer in every message: recipient of a master's messages, sender of its own. As recorded.
 pub const VIEWER: &str = "viewer-1.A_b";
 
-/// The masking key of every frame: that of RFC 6455 section 5.7.
+/// Masking key of every frame, taken from RFC 6455 section 5.7.
 pub const KEY: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
 
-/// One message.
+/// A message.
 #[derive(Clone, Debug)]
 pub struct Case {
-    /// Its name in groups.
+    /// Name of the case in groups.
     pub name: &'static str,
-    /// The action.
+    /// Action of the message.
     pub action: Action,
-    /// Base64 text.
+    /// Payload as base64 text.
     pub payload: String,
 }
 
-/// A small, a typical and the largest message: an ICE candidate with a payload of 200 bytes, an SDP answer of 3,000
-/// bytes, and an answer whose payload is as long as the default profile takes.
+/// Messages of three sizes: an ICE candidate with a payload of 200 bytes, an SDP answer of 3,000 bytes, and an answer
+/// with the longest payload that the default profile accepts.
 #[must_use]
 pub fn cases() -> [Case; 3] {
     [
@@ -39,7 +39,6 @@ pub fn cases() -> [Case; 3] {
 }
 
 impl Case {
-    /// A message whose payload stands for `bytes` bytes of a session description.
     fn new(name: &'static str, action: Action, bytes: usize) -> Self {
         let description = description(bytes);
         let mut payload = Vec::new();
@@ -52,7 +51,7 @@ impl Case {
         }
     }
 
-    /// The text as the JavaScript SDK's client of this role writes it.
+    /// Text of the message as written by the JavaScript SDK in this role.
     #[must_use]
     pub fn text(&self, role: Role) -> Vec<u8> {
         let mut out = Vec::new();
@@ -60,9 +59,9 @@ impl Case {
         out
     }
 
-    /// The same message as the C SDK writes it, whose viewer appends the ICE servers it uses to an offer.
+    /// Text of the message as written by the C SDK, whose viewers add their ICE servers to an offer.
     ///
-    /// Nested values are not of the usual shape: the flat scanner leaves such a text to simd-json.
+    /// The flat scanner leaves texts with nested values to simd-json.
     #[must_use]
     pub fn text_with_ice_servers(&self) -> Vec<u8> {
         let Self { payload, .. } = self;
@@ -78,14 +77,14 @@ impl Case {
         .into_bytes()
     }
 
-    /// The same message with an escape in its payload, as serializers that escape slashes write it.
+    /// Text of the message with an escaped slash in its payload, as written by some serializers.
     #[must_use]
     pub fn text_with_escapes(&self) -> Vec<u8> {
         let text = String::from_utf8(self.text(Role::Master)).expect("a text is UTF-8");
         text.replace('/', "\\/").into_bytes()
     }
 
-    /// The bytes that a client of this role sends: this many frames of this text, masked, in one piece.
+    /// Bytes of `count` masked frames with the text of a client in this role, in one piece.
     #[must_use]
     pub fn frames(&self, role: Role, count: usize) -> Vec<u8> {
         let (text, mut out) = (self.text(role), Vec::new());
@@ -95,7 +94,7 @@ impl Case {
         out
     }
 
-    /// The message on its way to a master.
+    /// Delivery of the message to a master.
     #[must_use]
     pub fn delivery(&self) -> Delivery<'_> {
         Delivery {
@@ -121,14 +120,14 @@ impl Case {
 /// A request head.
 #[derive(Clone, Debug)]
 pub struct HeadCase {
-    /// Its name in groups.
+    /// Name of the case in groups.
     pub name: &'static str,
-    /// Its bytes, final empty line included.
+    /// Bytes of the head, including the final empty line.
     pub bytes: Vec<u8>,
 }
 
-/// An API call of the AWS CLI, the upgrade of the JavaScript SDK's viewer, and the same upgrade with a session token
-/// that fills the longest head.
+/// Request heads: an API call of the AWS CLI, an upgrade of a viewer with the JavaScript SDK, and the same upgrade with
+/// a session token that makes the head as long as permitted.
 #[must_use]
 pub fn heads() -> [HeadCase; 3] {
     let call = &recorded(include_str!("../../codec/tests/data/http_heads.json"))[0];
@@ -153,10 +152,10 @@ pub fn heads() -> [HeadCase; 3] {
     ]
 }
 
-/// The upgrade of a viewer, as the JavaScript SDK sent it, to another channel under another id.
+/// Upgrade of a viewer as recorded from the JavaScript SDK, with another channel and client id.
 ///
 /// # Panics
-/// When the recording is not what it was.
+/// Panics if the recording has changed.
 #[must_use]
 pub fn upgrade_head(channel: &str, client_id: &str) -> String {
     let clients = recorded(include_str!(
@@ -171,10 +170,10 @@ pub fn upgrade_head(channel: &str, client_id: &str) -> String {
     head_of("GET", &target, &viewer["headers"])
 }
 
-/// The upgrade of a master, as the JavaScript SDK sent it, to another channel.
+/// Upgrade of a master as recorded from the JavaScript SDK, with another channel.
 ///
 /// # Panics
-/// When the recording is not what it was.
+/// Panics if the recording has changed.
 #[must_use]
 pub fn upgrade_head_of_master(channel: &str) -> String {
     upgrade_head(channel, VIEWER).replacen(&format!("&X-Amz-ClientId={VIEWER}"), "", 1)
@@ -198,7 +197,7 @@ fn head_of(method: &str, target: &str, headers: &Value) -> String {
     format!("{method} {target} HTTP/1.1\r\n{lines}\r\n")
 }
 
-/// This many bytes of a session description with its candidates. Its question marks become slashes in base64.
+/// Builds `bytes` bytes of a session description with candidates. Its question marks become slashes in base64.
 fn description(bytes: usize) -> String {
     let mut text = String::from(
         "{\"type\":\"answer\",\"sdp\":\"v=0\\r\\ns=???\\r\\no=- 4611731400430051336 2 IN IP4",

@@ -1,17 +1,17 @@
-//! The timing of benches: criterion's settings, thread CPU time, and the form of groups.
+//! Timing of benches: criterion's settings, thread CPU time, and groups.
 
 use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use criterion::{BenchmarkGroup, Criterion, Throughput};
 use rustix::time::{ClockId, clock_gettime};
 use std::time::Duration;
 
-/// Criterion as every bench here uses it.
+/// Criterion with the settings of all benches.
 pub type Timer = Criterion<ThreadTime>;
 
-/// One group: one operation on one case, by several libraries.
+/// Group of measurements: one operation on one case, by several libraries.
 pub type Group<'a> = BenchmarkGroup<'a, ThreadTime>;
 
-/// Runs a bench: the settings, overridden by the command line, and `groups` with them.
+/// Runs `groups` with the common settings, which the command line can override.
 pub fn run(groups: impl FnOnce(&mut Timer)) {
     let mut criterion = Criterion::default()
         .with_measurement(ThreadTime)
@@ -23,8 +23,7 @@ pub fn run(groups: impl FnOnce(&mut Timer)) {
     criterion.final_summary();
 }
 
-/// Opens the group `<module>/<operation>/<case>`. Each iteration handles this many messages of this many bytes
-/// altogether.
+/// Opens the group `<module>/<operation>/<case>`. Each iteration handles `messages` messages of `bytes` bytes in total.
 pub fn group<'a>(
     criterion: &'a mut Timer,
     operation: &str,
@@ -40,7 +39,7 @@ pub fn group<'a>(
     group
 }
 
-/// CPU time of the calling thread, user and system: what it takes, whatever else runs on the core.
+/// CPU time of the calling thread, user and system, which other load on the core does not affect.
 #[derive(Clone, Copy, Debug)]
 pub struct ThreadTime;
 

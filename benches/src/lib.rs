@@ -1,8 +1,8 @@
-//! Benchmarks: each module of the road beside the libraries that do the same work, and the whole broker beside relays
-//! that do the same work (`relay`, see [`relay`] and [`compare`]).
+//! Benchmarks: each module on a message's path compared with libraries that do the same work, and the whole broker
+//! compared with other relays (see [`relay`] and [`compare`]).
 //!
 //! ```text
-//! cargo bench -p benches --bench relay            # the broker beside its rivals, end to end: see benches/relay.rs
+//! cargo bench -p benches --bench relay            # the broker and its rivals, end to end: see benches/relay.rs
 //! cargo bench -p benches --bench frame            # one module
 //! cargo bench -p benches --bench frame -- decode  # one module, one operation
 //! cargo test -p benches --benches                 # each once, its answers verified: what CI runs
@@ -43,6 +43,6 @@ pub mod harness;
 pub mod relay;
 pub mod rival;
 
-/// The allocator of the broker. Rivals that allocate per message profit from it.
+/// Allocator of the broker. Rivals that allocate per message benefit from it.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

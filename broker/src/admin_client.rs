@@ -11,20 +11,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use zeroize::Zeroizing;
 
-/// A response whose head has been read but whose body has not.
 pub(crate) struct Answer {
-    /// HTTP status, such as `200`.
     pub(crate) status: String,
-    /// Lines of the response head, including the status line.
     head: Vec<String>,
-    /// The response body, not yet read, which ends when the connection closes.
+    /// Unread response body, which ends when the connection closes.
     pub(crate) body: BufReader<TcpStream>,
-    /// The address of the broker that answered.
     pub(crate) peer: SocketAddr,
 }
 
 impl Answer {
-    /// Returns the value of a response header.
     pub(crate) fn header(&self, wanted: &str) -> Option<&str> {
         self.head.iter().find_map(|line| {
             let (name, value) = line.split_once(':')?;
@@ -32,7 +27,6 @@ impl Answer {
         })
     }
 
-    /// Reads the body as text, up to `most` bytes.
     pub(crate) fn text(self, most: u64) -> io::Result<String> {
         let mut text = String::new();
         self.body.take(most).read_to_string(&mut text)?;
@@ -40,12 +34,10 @@ impl Answer {
     }
 }
 
-/// An error response from the broker.
 pub(crate) struct Refusal {
     host: String,
-    /// HTTP status, such as `404`.
     pub(crate) status: String,
-    /// The reason given by the broker, safe to print on a terminal.
+    /// Reason given by the broker, safe to print on a terminal.
     pub(crate) why: String,
 }
 
@@ -63,23 +55,18 @@ impl From<Refusal> for Failure {
     }
 }
 
-/// The admin listener of a running broker and the credentials it requires.
 pub(crate) struct AdminListener {
-    /// Host with an optional port, such as `127.0.0.1:8090`.
     pub(crate) host: String,
     token: Option<Zeroizing<String>>,
-    /// The file from which the token was read.
     pub(crate) token_file: Option<PathBuf>,
     /// Read timeout, which restarts whenever data arrives.
     silence: Duration,
 }
 
 impl AdminListener {
-    /// Determines the listener from the flags. The token comes from `--token-file`, or else from the environment, or
-    /// else from the configuration.
-    ///
-    /// # Errors
-    /// Returns [`Failure::Configuration`] if the configuration or the token file is unusable.
+    /// Determines the listener from the flags. The token comes from `--token-file`, the environment or the
+    /// configuration, in this order. Fails with [`Failure::Configuration`] if the configuration or the token file is
+    /// unusable.
     pub(crate) fn of(flags: &AdminFlags) -> Result<Self, Failure> {
         let configured = flags.config.as_deref().map(configured).transpose()?;
         let host = match (&flags.admin, &configured) {
@@ -111,20 +98,16 @@ impl AdminListener {
         Self { silence, ..self }
     }
 
-    /// Fetches the JSON document at `target`; the inner error is the broker's refusal.
-    ///
-    /// # Errors
-    /// Returns [`Failure::Fatal`] if nothing answers at the address, or the peer is not a broker.
+    /// Fetches the JSON document at `target`; the inner error is the broker's refusal. Fails with [`Failure::Fatal`] if
+    /// nothing answers at the address, or the peer is not a broker.
     pub(crate) fn get(&self, target: &str) -> Result<Result<Value, Refusal>, Failure> {
         self.document("GET", target)
     }
 
-    /// Sends a POST request to `target` and returns the JSON response.
     pub(crate) fn post(&self, target: &str) -> Result<Result<Value, Refusal>, Failure> {
         self.document("POST", target)
     }
 
-    /// Sends a POST request with JSON documents as its body.
     pub(crate) fn post_json(
         &self,
         target: &str,
@@ -133,10 +116,8 @@ impl AdminListener {
         self.answered(self.send("POST", target, body))
     }
 
-    /// Subscribes to the event stream of the given topics.
-    ///
-    /// # Errors
-    /// Returns [`Failure::Fatal`] if nothing answers, or the broker refuses the request.
+    /// Subscribes to the event stream of the given topics. Fails with [`Failure::Fatal`] if nothing answers, or the
+    /// broker refuses the request.
     pub(crate) fn events(&self, topics: &str) -> Result<Events, Failure> {
         let answer = self.ask("GET", &format!("/events?topics={topics}"));
         let answer = answer.map_err(|error| self.is_silent(&error))?;
@@ -175,10 +156,8 @@ impl AdminListener {
         document.map(Ok).map_err(|_| self.is_no_broker(&status))
     }
 
-    /// Reads the refusal from a response with a status other than 200.
-    ///
-    /// # Errors
-    /// Returns [`Failure::Fatal`] if the peer is not a broker.
+    /// Reads the refusal from a response with a status other than 200. Fails with [`Failure::Fatal`] if the peer is not
+    /// a broker.
     pub(crate) fn refusal(&self, answer: Answer) -> Result<Refusal, Failure> {
         let status = plain(&answer.status);
         let text = answer.text(REFUSAL_BYTES_MAX).unwrap_or_default();
@@ -201,11 +180,8 @@ impl AdminListener {
         ))
     }
 
-    /// Sends a request for `target` and reads the response head.
-    ///
-    /// # Errors
-    /// Fails if the connection cannot be established or no response arrives; the error is [`io::ErrorKind::TimedOut`]
-    /// if the response is late.
+    /// Sends a request for `target` and reads the response head. Fails if the connection cannot be established or no
+    /// response arrives; the error is [`io::ErrorKind::TimedOut`] if the response is late.
     pub(crate) fn ask(&self, method: &str, target: &str) -> io::Result<Answer> {
         self.send(method, target, "")
     }
@@ -216,7 +192,7 @@ impl AdminListener {
         stream.set_read_timeout(Some(self.silence))?;
         stream.set_write_timeout(Some(self.silence))?;
         let peer = stream.peer_addr()?;
-        // Version 1.0: the body is what follows, up to the end of the connection.
+        // Under HTTP/1.0 the response body ends when the connection closes.
         let mut request = format!(
             "{method} {target} HTTP/1.0\r\nHost: {host}\r\nContent-Length: {}\r\n",
             json.len()
@@ -255,18 +231,14 @@ impl AdminListener {
     }
 }
 
-/// Stream of server-sent events from a broker.
 pub(crate) struct Events {
     host: String,
     body: BufReader<TcpStream>,
 }
 
 impl Events {
-    /// Waits for the next event and returns its name and data.
-    ///
-    /// # Errors
-    /// Returns [`Failure::Fatal`] at the end of the stream, or on a read timeout, since even an idle broker sends
-    /// periodic comments.
+    /// Waits for the next event and returns its name and data. Fails with [`Failure::Fatal`] at the end of the stream,
+    /// or on a read timeout, since even an idle broker sends periodic comments.
     pub(crate) fn next(&mut self) -> Result<(String, Value), Failure> {
         let host = &self.host;
         let mut name = String::new();
@@ -290,7 +262,6 @@ impl Events {
     }
 }
 
-/// Determines the token file, and which setting specified it.
 fn token_file(
     flags: &AdminFlags,
     configured: Option<(PathBuf, Admin)>,
@@ -306,14 +277,12 @@ fn token_file(
     admin.token_file.map(|path| (name, path))
 }
 
-/// Loads a configuration file and its settings for the admin listener.
 fn configured(file: &Path) -> Result<(PathBuf, Admin), Failure> {
     let settings = config::draft_of(file, "admin", config::KeyFlags::default()).finish(Vec::new());
     let settings = settings.map_err(|error| Failure::Configuration(error.to_string()))?;
     Ok((file.to_owned(), settings.admin))
 }
 
-/// Returns the address at which this machine reaches the configured listener.
 fn own_host(file: &Path, admin: &Admin) -> Result<String, Failure> {
     let Some(addr) = admin.listen else {
         return Err(Failure::Configuration(format!(
@@ -325,7 +294,6 @@ fn own_host(file: &Path, admin: &Admin) -> Result<String, Failure> {
     Ok(reached(addr).to_string())
 }
 
-/// Returns the address at which this machine reaches one of its own listeners.
 pub(crate) fn reached(mut addr: SocketAddr) -> SocketAddr {
     if addr.ip().is_unspecified() {
         addr.set_ip(match addr {
@@ -356,7 +324,6 @@ fn connect(host: &str) -> io::Result<TcpStream> {
     Err(last)
 }
 
-/// Reads the lines of a response head, without the empty line that ends it.
 fn head(from: &mut BufReader<TcpStream>) -> io::Result<Vec<String>> {
     let mut lines = Vec::new();
     let mut bounded = from.take(HEAD_BYTES_MAX);
@@ -373,9 +340,7 @@ fn head(from: &mut BufReader<TcpStream>) -> io::Result<Vec<String>> {
     }
 }
 
-/// Default address of the admin listener when there is no configuration.
 pub(crate) const DEFAULT_HOST: &str = "127.0.0.1:8090";
-/// Connect timeout.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
 /// Default read timeout, long enough for a commit in progress or a busy machine.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
@@ -386,5 +351,4 @@ const HEAD_BYTES_MAX: u64 = 16 * 1024;
 /// Maximum length of a response document, in bytes: enough for 5,000 events of about 200 bytes and their viewers, or
 /// 1,000 refusals with the longest names.
 const DOCUMENT_BYTES_MAX: u64 = 16 << 20;
-/// Maximum number of bytes read from the body of a refusal.
 const REFUSAL_BYTES_MAX: u64 = 4 * 1024;

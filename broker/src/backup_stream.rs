@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! heliograph backup 2\n
-//! <length: 4, in the order of the network>  <a part, by broker_core::wire>        a session key at most once, first;
-//!                                                                                 rows in the order of keys; the end
+//! <length: 4, big-endian>  <a part, encoded by broker_core::wire>    first the session key, if any;
+//!                                                                    then rows in key order; the end marker
 //! ```
 //! Keys and values are those of the store and are subject to its limits.
 
@@ -13,24 +13,20 @@ use std::io::{self, Read};
 use store::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use zeroize::Zeroizing;
 
-/// Magic bytes at the start of the stream, which include the format version.
 pub(crate) const MAGIC: &[u8] = b"heliograph backup 2\n";
 
 /// Response header with the data directory, so that a command on the same machine can find the session key.
 pub(crate) const DATA_DIR_HEADER: &str = "heliograph-data-dir";
 
-/// Response header with the last presence epoch, if any.
 pub(crate) const EPOCH_HEADER: &str = "heliograph-presence-epoch";
 
 /// Maximum length of `session.key`, in bytes.
 const SESSION_KEY_BYTES_MAX: usize = 1024;
 
-/// One part of a stream.
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Part<'p> {
-    /// The text of `session.key`.
     SessionKey(&'p str),
-    /// A row of the store: key and value.
+    /// Key and value.
     Row(
         &'p str,
         #[serde(serialize_with = "wire::bytes::serialize")] &'p [u8],
@@ -49,7 +45,6 @@ impl Part<'_> {
     }
 }
 
-/// Encodes a part and appends it to `to`.
 pub(crate) fn put(to: &mut Vec<u8>, part: &Part<'_>) {
     let bytes = wire::write(part);
     let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
@@ -60,7 +55,6 @@ pub(crate) fn put(to: &mut Vec<u8>, part: &Part<'_>) {
 /// Maximum length of a part, in bytes: a row with the lengths of its key and value.
 const PART_BYTES_MAX: usize = KEY_BYTES_MAX + VALUE_BYTES_MAX + 16;
 
-/// Reads a stream, holding one part in memory at a time.
 pub(crate) struct Reader<R> {
     from: R,
     /// Buffer for the current part; never reallocated, so that no stray copy of the session key remains in memory.
@@ -69,10 +63,8 @@ pub(crate) struct Reader<R> {
 }
 
 impl<R: Read> Reader<R> {
-    /// Creates a reader and checks the magic bytes.
-    ///
-    /// # Errors
-    /// Fails if the magic bytes do not match, or the stream cannot be read.
+    /// Creates a reader and checks the magic bytes. Fails if the magic bytes do not match, or the stream cannot be
+    /// read.
     pub(crate) fn new(mut from: R) -> io::Result<Self> {
         let mut magic = [0; MAGIC.len()];
         from.read_exact(&mut magic).map_err(cut_off)?;
@@ -87,10 +79,7 @@ impl<R: Read> Reader<R> {
         })
     }
 
-    /// Reads the next part.
-    ///
-    /// # Errors
-    /// Fails if the stream is truncated, malformed or unreadable.
+    /// Reads the next part. Fails if the stream is truncated, malformed or unreadable.
     pub(crate) fn next(&mut self) -> io::Result<Part<'_>> {
         let mut length = [0; 4];
         self.from.read_exact(&mut length).map_err(cut_off)?;

@@ -76,7 +76,6 @@ struct SingleMaster {
     message_ttl_seconds: Option<i64>,
 }
 
-/// The tags of one channel.
 #[derive(Debug, Serialize)]
 pub(crate) struct ChannelTags {
     #[serde(rename = "ChannelARN")]
@@ -85,14 +84,12 @@ pub(crate) struct ChannelTags {
     pub(crate) tags: BTreeMap<String, String>,
 }
 
-/// A JSON document of the AWS CLI.
 #[derive(Debug)]
 pub(crate) enum Document<'t> {
     Channels(Vec<ChannelDocument<'t>>),
     Tags(ChannelTags),
 }
 
-/// Members by which the kinds of documents are distinguished.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", expecting = "a JSON object")]
 struct Members<'t> {
@@ -106,11 +103,9 @@ struct Members<'t> {
     tags: Option<BTreeMap<String, String>>,
 }
 
-/// Passes each document in a text to a callback, with its number counted from 1.
-///
-/// # Errors
-/// Returns the position of the first invalid document, the error, and what was expected. Earlier documents have already
-/// been passed to the callback.
+/// Passes each document in a text to a callback, with its number counted from 1. The error states the position of the
+/// first invalid document, the error, and what was expected. Earlier documents have already been passed to the
+/// callback.
 pub(crate) fn documents<'t>(
     text: &'t str,
     mut give: impl FnMut(u32, Document<'t>),
@@ -142,7 +137,7 @@ pub(crate) fn documents<'t>(
 }
 
 impl<'t> Members<'t> {
-    /// Determines the kind of the document; `None` unless its members match exactly one kind.
+    /// Returns the document; `None` unless its members match exactly one kind.
     fn document(self) -> Option<Document<'t>> {
         match self {
             Self {
@@ -177,25 +172,22 @@ const SECONDS_END: f64 = 1e12;
 const EXPECTED: &str = "expected the JSON documents of list-signaling-channels and describe-signaling-channel, and \
                        {\"ChannelARN\": ARN, \"Tags\": {KEY: VALUE}}";
 
-// The records that files of documents ask for, checked whole.
+// Requested records. All files are validated before any record is used.
 
-/// The channels requested by the files, keyed by region, account and name.
 #[derive(Debug, Default)]
 pub(crate) struct WantedChannels<'f> {
     pub(crate) channels: BTreeMap<Box<str>, Wanted<'f>>,
     pub(crate) faults: Faults,
 }
 
-/// A requested channel.
 #[derive(Debug)]
 pub(crate) struct Wanted<'f> {
     pub(crate) record: Record,
     pub(crate) source: Source<'f>,
-    /// Whether a document has specified the channel's tags.
     tagged: bool,
 }
 
-/// Tags of channels that have not been read yet, but may appear in a later file.
+/// Tags whose channel has not been read yet; a later file may contain the channel.
 type Untied<'f> = Vec<(Source<'f>, ChannelTags)>;
 
 /// Reads all files. `random` generates versions for channels that cannot keep their own.
@@ -223,7 +215,7 @@ pub(crate) fn gather<'f>(files: &'f [PathBuf], random: &mut fastrand::Rng) -> Wa
     gathered
 }
 
-/// Reads one text; `file` identifies it in error messages.
+/// Reads one text; `name` identifies it in error messages.
 pub(crate) fn gather_text<'f>(
     name: &'f Path,
     text: &str,
@@ -311,7 +303,6 @@ impl<'f> WantedChannels<'f> {
         }
     }
 
-    /// Sets the tags of a channel.
     fn tie(&mut self, source: Source<'f>, given: &ChannelTags) {
         let arn = ChannelArn::parse(&given.channel_arn, false);
         let name = arn.as_ref().map_or(&*given.channel_arn, ChannelArn::name);
@@ -397,7 +388,7 @@ fn check_created(channel: &ChannelDocument<'_>, created_ms: u64) -> Result<(), S
         "CreationTime is invalid: expected seconds since 1970 as a number, or a text of RFC 3339",
     )?;
     let of_arn = created_ms as f64 / 1000.0;
-    // Also for what is no number.
+    // Written so that NaN fails the check.
     if (seconds - of_arn).abs() <= CREATED_APART_MAX_S {
         return Ok(());
     }
@@ -423,7 +414,6 @@ pub(crate) fn differences(one: &Record, other: &Record, with_tags: bool) -> Opti
     (!names.is_empty()).then(|| names.join(", "))
 }
 
-/// Whether both lists contain the same tags, in any order.
 fn same_tags(one: &[Tag], other: &[Tag]) -> bool {
     let sorted = |tags: &[Tag]| {
         let pairs = tags.iter().map(|tag| (tag.key.clone(), tag.value.clone()));
@@ -436,16 +426,14 @@ fn same_tags(one: &[Tag], other: &[Tag]) -> bool {
 /// seconds.
 const CREATED_APART_MAX_S: f64 = 1.0;
 
-// Channels as documents that an import takes, in the form in which the AWS CLI prints them.
+// Export: channels in the JSON format of the AWS CLI, which `import` accepts.
 
-/// A document that lists all channels.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct List<'r> {
     channel_info_list: Vec<ChannelDocument<'r>>,
 }
 
-/// Writes a list of all channels, followed by the tags of each tagged channel.
 pub(crate) fn write(records: &[Record], out: &mut dyn Write) -> io::Result<()> {
     let channel_info_list = records.iter().map(channel).collect();
     document(&List { channel_info_list }, out)?;
@@ -481,27 +469,25 @@ fn document(value: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
     out.write_all(b"\n")
 }
 
-// Faults of files, in the order found; the first ones are kept.
+// Faults found in the files, in order. At most [`FAULTS_SHOWN_MAX`] of them are kept.
 
-/// The position of an item: its file, and the number of the document within it.
+/// File of an item, and the number of its document in the file.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Source<'f> {
     pub(crate) file: &'f Path,
     pub(crate) document: u32,
 }
 
-/// Faults found in the files of an import.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     shown: Vec<Fault>,
     count: usize,
 }
 
-/// A fault as displayed, with its first occurrence and the number of occurrences.
+/// Fault as displayed: its first occurrence and the number of occurrences.
 #[derive(Debug)]
 struct Fault {
     file: PathBuf,
-    /// The channel and document where the fault first occurred, if it concerns a channel.
     place: String,
     text: String,
     count: usize,
@@ -539,15 +525,11 @@ impl Faults {
         }
     }
 
-    /// The number of faults.
     pub(crate) const fn count(&self) -> usize {
         self.count
     }
 
-    /// Fails if any faults were recorded, listing each on a line, followed by `outcome`.
-    ///
-    /// # Errors
-    /// Returns [`Failure::Configuration`] if any fault was recorded.
+    /// Fails with [`Failure::Configuration`] if any fault is recorded, with a line for each, followed by `outcome`.
     pub(crate) fn none_or(&mut self, outcome: &str) -> Result<(), Failure> {
         if self.count == 0 {
             return Ok(());
@@ -583,13 +565,13 @@ fn shortened(name: &str) -> String {
     }
 }
 
-// Bounds of an import. Beyond one of them nothing is imported, and the fault names it.
+// Bounds of an import. An import that exceeds one writes nothing and reports the bound.
 
 /// Maximum size of a file in bytes, enough for a million channels as printed by the AWS CLI, about 500 bytes each. Each
 /// file is read into memory as a whole.
 pub(crate) const FILE_BYTES_MAX: usize = 512 << 20;
 
-/// Maximum number of channels in all files of an import: the number for which a single node has been measured. Each
+/// Maximum number of channels in all files of an import: the largest number measured on a single node. Each channel
 /// takes about 400 bytes of memory, plus its tags.
 pub(crate) const CHANNELS_MAX: usize = 1_000_000;
 

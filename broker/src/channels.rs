@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  FILE… ─► channel_documents (checked whole) ─► compared with the data directory ─► one commit
-//!                       └─────► POST /import of a broker that runs: the same
+//!                       └─────► POST /import of a running broker: the same steps
 //!  data directory ─► channel_documents ─► stdout
 //! ```
 //! Devices and apps store ARNs, so an imported channel keeps its ARN, including the creation time that it contains.
@@ -68,7 +68,7 @@ fn import(files: &[PathBuf], data_dir: &Path) -> Result<String, Failure> {
     Ok(format!("{directory}: {made} made, {there} there already\n"))
 }
 
-/// Reports what an import would do, without creating anything, not even the directory.
+/// Reports what an import would do. Creates nothing, not even the directory.
 fn try_import(files: &[PathBuf], data_dir: &Path, out: &mut dyn Write) -> Result<(), Failure> {
     let gathered = gather(files, &mut random()?);
     let mut plan = Plan { gathered, there: 0 };
@@ -99,48 +99,40 @@ fn export(data_dir: &Path, out: &mut dyn Write) -> Result<(), Failure> {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::Fatal(format!("stdout: {error}")))
         }
-        _ => Ok(()), // a reader may have enough
+        _ => Ok(()), // the reader may close the pipe
     }
 }
 
-/// Channels to create, and channels found to exist already.
+/// Channels to create, and the number of requested channels that exist.
 pub(crate) struct Plan<'f> {
     gathered: WantedChannels<'f>,
     there: usize,
 }
 
 impl<'f> Plan<'f> {
-    /// Reads the files, which must contain no faults.
-    ///
-    /// # Errors
-    /// Returns [`Failure::Configuration`] with all faults found.
+    /// Reads the files, which must contain no faults. Fails with [`Failure::Configuration`] and all faults found.
     pub(crate) fn of_files(files: &'f [PathBuf]) -> Result<Self, Failure> {
         let mut gathered = gather(files, &mut random()?);
         gathered.faults.none_or(NOTHING_WRITTEN)?;
         Ok(Self { gathered, there: 0 })
     }
 
-    /// Reads a text, which must contain no faults; error messages refer to it as `name`.
-    ///
-    /// # Errors
-    /// Returns [`Failure::Configuration`] with all faults found.
+    /// Reads a text, which must contain no faults; error messages refer to it as `name`. Fails with
+    /// [`Failure::Configuration`] and all faults found.
     pub(crate) fn of_text(name: &'f Path, text: &str) -> Result<Self, Failure> {
         let mut gathered = gather_text(name, text, &mut random()?);
         gathered.faults.none_or(NOTHING_WRITTEN)?;
         Ok(Self { gathered, there: 0 })
     }
 
-    /// Returns the channels to create unless they exist.
     pub(crate) fn records(&self) -> impl Iterator<Item = &Record> {
         self.gathered.channels.values().map(|wanted| &wanted.record)
     }
 
-    /// Number of channels to create.
     fn wanted(&self) -> usize {
         self.gathered.channels.len()
     }
 
-    /// Compares an existing channel with the requested channel of the same name.
     pub(crate) fn compare(&mut self, found: &Record) {
         let WantedChannels { channels, faults } = &mut self.gathered;
         let Some(wanted) = channels.remove(found.arn.identity()) else {
@@ -158,18 +150,13 @@ impl<'f> Plan<'f> {
         }
     }
 
-    /// Fails if any existing channel conflicts with a requested one.
-    ///
-    /// # Errors
-    /// Returns [`Failure::Configuration`] with all conflicts found.
+    /// Checks that no conflict was found. Fails with [`Failure::Configuration`] and all conflicts.
     pub(crate) fn check(&mut self) -> Result<(), Failure> {
         self.gathered.faults.none_or(NOTHING_WRITTEN)
     }
 
-    /// Returns the records to create, and the number of channels that already exist.
-    ///
-    /// # Errors
-    /// Returns [`Failure::Configuration`] with all conflicts found.
+    /// Returns the records to create, and the number of channels that already exist. Fails with
+    /// [`Failure::Configuration`] and all conflicts found.
     pub(crate) fn finish(self) -> Result<(Vec<Record>, usize), Failure> {
         let WantedChannels {
             channels,
@@ -209,12 +196,10 @@ fn random() -> Result<fastrand::Rng, Failure> {
 
 const NOTHING_WRITTEN: &str = "nothing was written";
 
-// The import into a broker that runs, by its admin listener: the files are checked here, and once more there.
+// Import through the admin listener of a running broker. The files are checked here and again by the broker.
 
-/// Whether the flags refer to a running broker.
-///
-/// # Errors
-/// [`Failure::Configuration`]: they have something that only such a one needs.
+/// Returns whether the flags name a running broker. Fails with [`Failure::Configuration`] if `--token-file` or
+/// `--config` is given without `--admin`.
 fn is_meant(asked: &AdminFlags) -> Result<bool, Failure> {
     let others = asked.token_file.is_some() || asked.config.is_some();
     if asked.admin.is_none() && others {
@@ -224,7 +209,6 @@ fn is_meant(asked: &AdminFlags) -> Result<bool, Failure> {
     Ok(asked.admin.is_some())
 }
 
-/// Imports the channels in these files through a running broker, or reports what the import would do.
 fn import_online(files: &[PathBuf], asked: &AdminFlags, dry_run: bool) -> Result<String, Failure> {
     let listener = AdminListener::of(asked)?;
     let plan = Plan::of_files(files)?;

@@ -1,5 +1,5 @@
-//! The subcommands other than the server, one file each, and the output directory of a backup or export, which appears
-//! complete or not at all.
+//! The subcommands other than the server, one file each. Also contains the output directory of backups and exports,
+//! which is either complete or absent.
 
 pub mod backup;
 pub mod bundle;
@@ -25,7 +25,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// A directory written under a temporary name until it is complete, and removed if never completed.
+/// Directory written under a temporary name until it is complete, and otherwise removed.
 pub(crate) struct PartialFolder {
     target: PathBuf,
     partial: PathBuf,
@@ -33,11 +33,9 @@ pub(crate) struct PartialFolder {
 }
 
 impl PartialFolder {
-    /// Creates a directory accessible only to its owner. `target` must be absent, or an empty directory.
-    ///
-    /// # Errors
-    /// Returns [`io::ErrorKind::DirectoryNotEmpty`] if `target` is neither absent nor an empty directory, otherwise the
-    /// error of the failed system call.
+    /// Creates a directory accessible only to its owner. `target` must be absent, or an empty directory. Fails with
+    /// [`io::ErrorKind::DirectoryNotEmpty`] if `target` is neither absent nor an empty directory, otherwise the error
+    /// of the failed system call.
     pub(crate) fn begin(target: &Path) -> io::Result<Self> {
         match fs::read_dir(target) {
             Ok(mut entries) => match entries.next() {
@@ -59,12 +57,10 @@ impl PartialFolder {
         })
     }
 
-    /// The directory to which the files are written.
     pub(crate) fn path(&self) -> &Path {
         &self.partial
     }
 
-    /// Writes a file readable only by its owner, and syncs it to disk.
     pub(crate) fn write(&self, name: &str, content: &[u8]) -> io::Result<()> {
         let mut file = File::options()
             .create_new(true)
@@ -75,10 +71,9 @@ impl PartialFolder {
         file.sync_all()
     }
 
-    /// Renames the directory to its final name and syncs it to disk.
     pub(crate) fn finish(mut self) -> io::Result<()> {
         File::open(&self.partial)?.sync_all()?;
-        fs::rename(&self.partial, &self.target)?; // takes the place of an empty directory
+        fs::rename(&self.partial, &self.target)?; // replaces an empty directory
         self.is_whole = true;
         let parent = self
             .target

@@ -4,7 +4,7 @@
 //! order: `flags` (the command line), `help` (its help texts), `key_flags` (flags that override keys), `lan` (expansion
 //! of `--lan` and `--container`), `file` (the configuration file), `rules` (rules across keys), `credentials` (the
 //! credentials file), `document` (parsing of TOML texts), `draft` (settings read so far, with all faults), `json` and
-//! `summary` (display of settings). This module itself determines the CPUs of the process.
+//! `summary` (display of settings). This module also determines the CPUs of the process.
 //!
 //! All faults are reported in one pass. Code outside this module never sees the file.
 
@@ -50,8 +50,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 pub use summary::{credentials_summary, summary};
 
-/// Reads the settings of `heliograph serve` from the file named by the flags; flags override the file. Other files to
-/// which it refers are not read.
+/// Reads the settings of `heliograph serve` from the file named by the flags; flags override the file. Files that it
+/// names are not read.
 #[must_use]
 pub fn draft(flags: &ServeFlags) -> Draft {
     let machine = &Cpus::of_this_process();
@@ -94,11 +94,9 @@ pub fn log_format(flags: &ServeFlags, draft: &Draft) -> LogFormat {
     flag.or(settings).unwrap_or_default()
 }
 
-/// Reads the accounts that may use the console from the file as it is now, ignoring its other keys. The rules take into
-/// account the process's admin listener, which a flag may have set.
-///
-/// # Errors
-/// Returns all faults in the table of accounts.
+/// Reads the accounts that may use the console from the current file and ignores its other keys. `listen` is the
+/// process's admin listener, which a flag may have set; the rules depend on it. The error lists all faults in the table
+/// of accounts.
 pub(crate) fn accounts_of(
     file: &Path,
     listen: Option<SocketAddr>,
@@ -108,8 +106,8 @@ pub(crate) fn accounts_of(
     Ok(draft.finish(Vec::new())?.admin.oidc)
 }
 
-/// Reads one table of a file; flags override the file. Faults in other tables are ignored, since other flags of `serve`
-/// may correct them.
+/// Reads one table of a file; flags override the file. Faults in other tables are ignored, since flags of `serve` may
+/// correct them.
 pub(crate) fn draft_of(file: &Path, table: &str, keys: KeyFlags) -> Draft {
     let flags = ServeFlags {
         config: Some(file.into()),
@@ -121,8 +119,7 @@ pub(crate) fn draft_of(file: &Path, table: &str, keys: KeyFlags) -> Draft {
     draft
 }
 
-/// Reads settings from the text of a configuration file; flags override the text. Other files to which it refers are
-/// not read.
+/// Reads settings from the text of a configuration file; flags override the text. Files that it names are not read.
 ///
 /// # Errors
 /// Returns all faults in the text and the flags.
@@ -135,11 +132,8 @@ pub fn load_text(
     settle(Some(path), text, flags, machine).finish(Vec::new())
 }
 
-/// Checks the rules across keys, reporting a line for each violation. For a reload, pass the file's settings combined
-/// with those that a reload does not change.
-///
-/// # Errors
-/// Returns all violated rules.
+/// Checks the rules across keys. A reload passes the file's settings, with those that it cannot change taken from the
+/// running process. The error lists all violated rules.
 pub(crate) fn hold_together(settings: &Settings) -> Result<(), ConfigError> {
     let mut findings = Findings::default();
     rules::check(settings, &Cpus::of_this_process(), &mut findings);
@@ -187,23 +181,23 @@ fn settle(file: Option<&Path>, text: &str, flags: &ServeFlags, machine: &Cpus) -
     Draft::new(file, Some(settings), findings)
 }
 
-/// Returns a new in-memory directory. If the machine does not provide one, another location is chosen at startup.
+/// Returns a new path under `/dev/shm`. Startup chooses another location on machines without it.
 fn memory_directory() -> PathBuf {
     let started = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let nanos = started.map_or(0, |since| since.as_nanos());
     Path::new("/dev/shm").join(format!("heliograph-{}-{nanos}", std::process::id()))
 }
 
-/// Value of the data directory key for running without persistent data.
+/// Value of `data_dir` that selects a directory in memory.
 const IN_MEMORY: &str = ":memory:";
 
-/// Maximum size of a configuration file in bytes: a hundred times the size of the documented sample.
+/// Maximum size of a configuration file in bytes: a hundred times the documented sample.
 const FILE_BYTES_MAX: usize = 1024 * 1024;
 
-/// The CPUs in the affinity mask, and how many of them the process can use fully.
+/// CPUs in the affinity mask, and the number that the process can use fully.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cpus {
-    /// The CPUs in the affinity mask, in ascending order; never empty.
+    /// CPUs in the affinity mask, in ascending order; never empty.
     pub allowed: Vec<usize>,
     /// The smaller of the mask's size and the cgroup's CPU quota (version 1 or 2); at least 1.
     pub count: usize,

@@ -1,12 +1,12 @@
 //! The data directory: created if absent, private, and locked by one process at a time.
 //!
 //! ```text
-//!  directory    0700; under --dev 0711, so that others reach dev-ca.pem by its path
+//!  directory    0700; under --dev 0711, so that other users can read dev-ca.pem
 //!  files        0600; dev-ca.pem 0644
 //! ```
-//! File modes do not depend on the umask. Overly permissive modes, left by an earlier version or by copying, are
-//! tightened at startup. A directory that also contains unrelated files keeps its mode, since those files may be meant
-//! for other users.
+//! File modes do not depend on the umask. Overly permissive modes, left by an earlier version or a copy, are restricted
+//! at startup. A directory that also contains unrelated files keeps its mode, since those files may be meant for other
+//! users.
 
 use crate::dev_certificate;
 use crate::failure::Failure;
@@ -38,10 +38,8 @@ impl Drop for DataDir {
 }
 
 impl DataDir {
-    /// Creates the directory if absent, revokes excess permissions of other users, and locks it.
-    ///
-    /// # Errors
-    /// Returns [`Failure::Configuration`] if the directory cannot be created or written, or belongs to another user,
+    /// Creates the directory if absent, revokes excess permissions of other users, and locks it. Fails with
+    /// [`Failure::Configuration`] if the directory cannot be created or written, or belongs to another user,
     /// [`Failure::Fatal`] if another process holds the lock.
     pub(crate) fn open(path: &Path, reach: OtherUsers) -> Result<Self, Failure> {
         make(path, reach).map_err(|error| unusable(path, &error))?;
@@ -51,20 +49,15 @@ impl DataDir {
         Ok(locked)
     }
 
-    /// Locks the directory of a stopped broker, for a command that reads it.
-    ///
-    /// # Errors
-    /// Returns [`Failure::Configuration`] if the directory is not writable, [`Failure::Fatal`] if another process holds
-    /// the lock.
+    /// Locks the directory of a stopped broker, for a command that reads it. Fails with [`Failure::Configuration`] if
+    /// the directory is not writable, [`Failure::Fatal`] if another process holds the lock.
     pub(crate) fn of_stopped(path: &Path) -> Result<Self, Failure> {
         Self::lock(path, false)
     }
 
-    /// Creates a private directory that is removed when the process ends: at `path`, or else under the same name in the
-    /// first writable directory of `others`, in which case that location is logged.
-    ///
-    /// # Errors
-    /// Returns [`Failure::Fatal`] with each location and why it is not writable.
+    /// Creates a private directory that is removed when the process ends, at `path` or under the same name in the first
+    /// writable directory of `others`. Logs the location if it is not `path`. Fails with [`Failure::Fatal`] and the
+    /// reason why each location is not writable.
     pub(crate) fn temporary(path: &Path, others: &[PathBuf]) -> Result<Self, Failure> {
         let name = path.file_name().unwrap_or_default();
         let others = others.iter().map(|parent| parent.join(name));
@@ -108,12 +101,11 @@ impl DataDir {
     }
 }
 
-/// Access that other users have to a data directory.
+/// Access of other users to a data directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OtherUsers {
-    /// No access.
     Nothing,
-    /// Access to readable files whose path is known: the development certificate's authority.
+    /// Access to readable files whose path is known: the authority of the development certificate.
     Known,
 }
 
@@ -133,21 +125,20 @@ fn unusable(path: &Path, error: &io::Error) -> Failure {
     ))
 }
 
-/// Creates a directory and its parents, if absent.
 fn make(path: &Path, reach: OtherUsers) -> io::Result<()> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
     }
     match DirBuilder::new().mode(reach.mode()).create(path) {
-        // The umask took from the mode what it is not to take.
+        // The umask may have removed bits of the mode.
         Ok(()) => set_mode(path, reach.mode()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => fs::create_dir_all(path),
         Err(error) => Err(error),
     }
 }
 
-/// Whether a process of the user `own` may store its data in a directory that `owner` owns. Root can read everything in
-/// any case, and owns the directory if a volume is mounted for a group (`fsGroup` of Kubernetes).
+/// Returns whether a process of the user `own` may store its data in a directory of `owner`. Root is accepted: it can
+/// read everything, and it owns volumes that are mounted for a group (`fsGroup` of Kubernetes).
 fn may_use(own: u32, owner: u32) -> bool {
     owner == own || owner == ROOT
 }
@@ -167,10 +158,8 @@ fn check_owner(path: &Path) -> Result<(), Failure> {
     )))
 }
 
-/// Checks whether [`DataDir::open`] would accept a directory, which may be absent, without creating anything.
-///
-/// # Errors
-/// Returns the errors of [`DataDir::open`].
+/// Checks that [`DataDir::open`] would accept a directory, which may be absent. Creates nothing. Fails like
+/// [`DataDir::open`].
 pub(crate) fn may_be_opened(path: &Path) -> Result<(), Failure> {
     if !path.exists() {
         return Ok(());
@@ -195,7 +184,7 @@ fn not_locked(path: &Path, error: TryLockError) -> Failure {
     }
 }
 
-/// Revokes excess permissions of other users, and logs one line if there were any.
+/// Revokes excess permissions of other users, and logs one line if there are any.
 fn tighten(path: &Path, reach: OtherUsers) {
     let mut taken = Vec::new();
     for name in FILES {
@@ -219,7 +208,6 @@ fn tighten(path: &Path, reach: OtherUsers) {
     }
 }
 
-/// Restricts the mode of a file or directory to `most`; returns a description of the change, if there was one.
 fn narrowed(path: &Path, most: u32, name: &str) -> Option<String> {
     let mode = fs::metadata(path).ok()?.mode() & 0o7777;
     let narrow = mode & (most | 0o7000);
@@ -237,7 +225,7 @@ fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
     File::open(path)?.set_permissions(Permissions::from_mode(mode))
 }
 
-/// Whether all files in a directory were created by a broker or by the file system.
+/// Returns whether a directory contains only files of the broker and of the file system.
 fn is_for_the_broker_alone(path: &Path) -> bool {
     let Ok(mut entries) = fs::read_dir(path) else {
         return false;
@@ -250,7 +238,6 @@ fn is_for_the_broker_alone(path: &Path) -> bool {
     })
 }
 
-/// Creates a private directory and checks its free space; removes the directory again if there is too little.
 fn make_private(path: &Path) -> io::Result<()> {
     remove_leftovers(path);
     DirBuilder::new()
@@ -264,14 +251,13 @@ fn make_private(path: &Path) -> io::Result<()> {
     written
 }
 
-/// Returns the locations for the files of `--data-dir :memory:` if they cannot be kept in memory.
+/// Returns the locations of `--data-dir :memory:` on machines without a file system in memory.
 pub(crate) fn places_on_disk() -> Vec<PathBuf> {
     let mut places = vec![std::env::temp_dir(), PathBuf::from("/tmp")];
-    places.dedup(); // without TMPDIR they are one
+    places.dedup(); // equal without TMPDIR
     places
 }
 
-/// Removes temporary directories next to this one that were left by killed processes.
 fn remove_leftovers(path: &Path) {
     let entries = path.parent().and_then(|parent| fs::read_dir(parent).ok());
     for entry in entries.into_iter().flatten().flatten() {
@@ -279,25 +265,25 @@ fn remove_leftovers(path: &Path) {
         let process = name.to_str().and_then(process_of);
         let gone = process.is_some_and(|id| !Path::new(&format!("/proc/{id}")).exists());
         if gone && is_left(&entry.path()) {
-            let _ = fs::remove_dir_all(entry.path()); // another user's stays
+            let _ = fs::remove_dir_all(entry.path()); // fails for directories of other users
         }
     }
 }
 
 /// Returns the process id in the name of a temporary directory: `heliograph-`, the process id, and its start time in
-/// nanoseconds. Permanent directories are not expected to have such names.
+/// nanoseconds. Permanent directories have no such names.
 fn process_of(name: &str) -> Option<u32> {
     let (process, started) = name.strip_prefix("heliograph-")?.split_once('-')?;
     let digits = started.len() >= 18 && started.bytes().all(|byte| byte.is_ascii_digit());
     process.parse().ok().filter(|_| digits)
 }
 
-/// Whether no process holds the lock of a data directory. The process may be in another container, which shares this
-/// file system but not the process ids.
+/// Returns whether no process holds the lock of a data directory. The lock decides, since a process in another
+/// container shares this file system but not the process ids.
 fn is_left(path: &Path) -> bool {
     let is_dir = fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
     let lock = path.join("lock");
-    // Whatever else has that name might keep who opens it waiting.
+    // Opening another kind of file of this name may block.
     let is_file = fs::symlink_metadata(&lock).map(|found| found.is_file());
     match is_file {
         Err(error) => is_dir && error.kind() == io::ErrorKind::NotFound && is_old(path),
@@ -307,13 +293,12 @@ fn is_left(path: &Path) -> bool {
     }
 }
 
-/// Whether an unlocked directory is older than `STARTED_WITHIN`, so that no process can be about to lock it.
+/// Returns whether an unlocked directory is older than [`STARTED_WITHIN`], so that no process is about to lock it.
 fn is_old(path: &Path) -> bool {
     let made = fs::metadata(path).and_then(|found| found.modified());
     made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age > STARTED_WITHIN))
 }
 
-/// The files that a broker keeps in its data directory, except for the authority of its development certificate.
 const FILES: [&str; 29] = [
     "lock",
     "store.redb",
@@ -346,16 +331,14 @@ const FILES: [&str; 29] = [
     "cluster.json.new",
 ];
 
-/// Mode of files that only the broker's user may access.
 const PRIVATE_FILE: u32 = 0o600;
 
 const ROOT: u32 = 0;
 
-/// Minimum free space in a directory, in bytes: enough for the keys, certificates and first records of a broker under
-/// test.
+/// Minimum free space in bytes: enough for the keys, certificates and first records of a test broker.
 const ROOM_BYTES: usize = 256 * 1024;
 
-/// Maximum time between the creation of a directory and the locking of it.
+/// Maximum time between the creation of a directory and its locking.
 const STARTED_WITHIN: Duration = Duration::from_secs(60);
 
 #[cfg(test)]

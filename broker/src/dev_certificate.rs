@@ -1,9 +1,9 @@
 //! Development certificates: an authority whose key is discarded after use, and a leaf certificate for this machine's
-//! names. Both exist with ECDSA keys and, for devices whose TLS library supports nothing else, with RSA keys.
+//! names. Both exist with ECDSA keys, and with RSA keys for devices whose TLS library supports nothing else.
 //!
 //! Real clients reject plain WebSocket and unknown certificates, so `--dev` generates certificates and prints the file
-//! to trust. Certificates are reused while complete and valid; clients must be made to trust new ones. The authority's
-//! key is never stored, so that nobody can use it to sign anything else that the developer would then trust.
+//! to trust. Certificates are reused while complete and valid, since each client must be configured to trust new ones.
+//! The authority's key is never stored, so that it cannot sign anything else that the developer's machine would trust.
 //!
 //! Generating an RSA key takes a tenth of a second or more, so startup never waits for it: [`development`] creates the
 //! ECDSA certificates, and a low-priority thread creates the RSA ones with [`RsaWork::make`].
@@ -29,17 +29,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// The files of a development certificate.
+/// Files of a development certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DevCertificate {
-    /// File of the authorities that clients should trust: `dev-ca.pem`.
+    /// Authorities that clients must trust: `dev-ca.pem`.
     pub ca: PathBuf,
-    /// The server's certificate and key, `dev-cert.pem` and `dev-key.pem`, and the RSA ones, `dev-rsa-cert.pem` and
+    /// Certificate and key of the server, `dev-cert.pem` and `dev-key.pem`; also `dev-rsa-cert.pem` and
     /// `dev-rsa-key.pem`, if valid.
     pub files: TlsFiles,
-    /// Whether the certificate was newly created.
+    /// Whether the certificate is newly created.
     pub made: bool,
-    /// Parameters of the RSA certificate to create; `None` if a valid one exists.
+    /// RSA certificate to create; `None` if a valid one exists.
     pub lacks: Option<RsaWork>,
 }
 
@@ -52,7 +52,7 @@ pub struct RsaWork {
 }
 
 /// Loads the certificate in `directory` if it is complete, valid for another week at `now`, and covers all `hosts` and
-/// the loopback names; creates a new one otherwise. A name may begin with `*.`.
+/// the loopback names. Otherwise creates a new one. A name may begin with `*.`.
 ///
 /// # Errors
 /// Fails if the files cannot be written.
@@ -71,7 +71,7 @@ pub fn development(
     );
     let (rsa_cert, rsa_key) = (place("dev-rsa-cert.pem"), place("dev-rsa-key.pem"));
     let until = now + RENEW_BEFORE;
-    // Of each kind the authority whose certificate is good.
+    // Selects the authority of each key type whose certificate is valid.
     let good = |cert: &Path, key: &Path| {
         let authorities = CertificateDer::pem_file_iter(&ca).ok()?;
         let mut whole = authorities.flatten();
@@ -90,7 +90,7 @@ pub fn development(
             READ_BY_ALL,
         )?;
     }
-    // Under any umask: the ready line shows its path to all who are to trust it.
+    // Readable under any umask, since clients must read it.
     if fs::metadata(&ca)?.permissions().mode() & 0o777 != READ_BY_ALL {
         File::open(&ca)?.set_permissions(Permissions::from_mode(READ_BY_ALL))?;
     }
@@ -111,7 +111,7 @@ pub fn development(
             cert: certs,
             key: keys,
             client_ca: None,
-            expired: Expired::Refuse, // it is made again before it ends
+            expired: Expired::Refuse, // replaced before its expiry
         },
         made,
         lacks,
@@ -119,7 +119,7 @@ pub fn development(
 }
 
 impl RsaWork {
-    /// Creates the certificate, which takes a few tenths of a second, mostly for generating two keys.
+    /// Creates the certificate. Takes a few tenths of a second, mostly to generate two keys.
     ///
     /// # Errors
     /// Fails if key generation fails.
@@ -131,7 +131,7 @@ impl RsaWork {
     }
 }
 
-/// An RSA certificate that has not been written to a file yet.
+/// RSA certificate that has not been written to its files.
 pub struct MadeRsa {
     /// Path of `dev-rsa-cert.pem`.
     pub cert: PathBuf,
@@ -150,7 +150,7 @@ impl MadeRsa {
         write_whole(&self.cert, &self.pem.cert, 0o600)
     }
 
-    /// Adds the RSA authority to the file of trusted authorities. Must be called only once the server presents the RSA
+    /// Adds the RSA authority to the file of trusted authorities. Call it only after the server presents the RSA
     /// certificate, so that clients that trust only this authority can connect.
     ///
     /// # Errors
@@ -165,7 +165,6 @@ fn failed(error: rcgen::Error) -> io::Error {
     io::Error::other(format!("the development certificate: {error}"))
 }
 
-/// Encodes a certificate as PEM (RFC 7468).
 fn pem(certificate: &CertificateDer<'_>) -> String {
     let text = data_encoding::BASE64.encode(certificate);
     let mut out = String::from("-----BEGIN CERTIFICATE-----\n");
@@ -176,7 +175,7 @@ fn pem(certificate: &CertificateDer<'_>) -> String {
     out + "-----END CERTIFICATE-----\n"
 }
 
-/// Whether certificate and key match, the certificate is signed by `authority`, and it is valid for all `names` at
+/// Returns whether certificate and key match, `authority` signed the certificate, and it is valid for all `names` at
 /// `at`.
 fn is_good(
     authority: &CertificateDer<'_>,
@@ -226,7 +225,7 @@ fn make(
     let ca_key = generate()?;
     let mut name = String::from("Heliograph development authority");
     if ca_key.algorithm() == &PKCS_RSA_SHA256 {
-        name.push_str(" (RSA)"); // clients find an authority by its name
+        name.push_str(" (RSA)"); // clients look authorities up by name
     }
     ca.distinguished_name.push(DnType::CommonName, name);
     let ca_cert = ca.self_signed(&ca_key)?;
@@ -236,7 +235,7 @@ fn make(
         .push(DnType::CommonName, "Heliograph development server");
     leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    leaf.use_authority_key_identifier_extension = true; // OpenSSL's strict checks want it, and Python turns them on
+    leaf.use_authority_key_identifier_extension = true; // required by OpenSSL's strict checks, which Python enables
     (leaf.not_before, leaf.not_after) = (from.into(), to.into());
     let key = generate()?;
     let cert = leaf.signed_by(&key, &Issuer::new(ca, ca_key))?;
@@ -247,17 +246,14 @@ fn make(
     })
 }
 
-/// Name of the file with the development certificate's authority.
 pub(crate) const AUTHORITY: &str = "dev-ca.pem";
 
-/// Mode of files that other users may read.
 const READ_BY_ALL: u32 = 0o644;
 
-/// Names of a server on loopback that every certificate includes.
 const NAMES: [&str; 4] = ["localhost", "127.0.0.1", "::1", "credentials.localhost"];
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// Validity of the certificates: the maximum that browsers and Apple's clients accept from a public authority.
+/// Validity of the certificates: the maximum that browsers and Apple's clients accept from public authorities.
 const VALID: Duration = Duration::from_secs(397 * 24 * 60 * 60);
 const RENEW_BEFORE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Tolerance for clients whose clocks are slow.

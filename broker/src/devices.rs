@@ -1,13 +1,13 @@
-//! Device certificates: from which connections one is requested, and how it is validated.
+//! Device certificates: which connections request one, and how it is verified.
 //!
 //! ```text
-//! first bytes ─ the server name: one of `hosts`? ─▶ no: as ever
-//!                                                └▶ yes: a configuration that asks for a certificate and takes any,
-//!                                                   or none; the handshake proves that the client has its key
-//! after the handshake ─ Devices::judge ─▶ fingerprint, dates, and the authority that vouches for it, or why none does
+//! first bytes ─ the server name: one of `hosts`? ─▶ no: the usual configuration
+//!                                                └▶ yes: a configuration that requests a certificate and accepts any
+//!                                                   or none; the handshake proves possession of its key
+//! after the handshake ─ Devices::judge ─▶ fingerprint, dates, and the authority that vouches for it, or the fault
 //! ```
-//! A certificate is refused here only if the handshake itself fails. All other refusals are left to the core, which
-//! checks the registry first and can explain the refusal in a response body.
+//! Only a failed handshake refuses a certificate here. The core makes all other refusals, since it checks the registry
+//! first and can explain the refusal in a response body.
 //!
 //! In reading order: [`Devices`]; [`DeviceTls`], the server configuration; [`DeviceAuthority`]; thing names; the
 //! authority of test devices. Revocation lists are in `devices/revocation.rs`.
@@ -41,13 +41,13 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
 
-/// The host names for which certificates are requested, and the authorities that issue them.
+/// Host names for which certificates are requested, and the authorities that issue them.
 #[derive(Debug)]
 pub struct Devices {
     /// Server names for which a certificate is requested, in lower case.
     pub hosts: Vec<Box<str>>,
-    /// Authorities that issue device certificates. The first one that verifies a certificate counts, unless a
-    /// revocation list of any authority revokes the certificate.
+    /// Authorities that issue device certificates. The first authority that verifies a certificate counts, unless a
+    /// revocation list of any authority revokes it.
     pub authorities: Vec<DeviceAuthority>,
 }
 
@@ -63,7 +63,7 @@ impl Devices {
         let others_read = others_read.filter_map(|it| parse_x509_certificate(it).ok());
         numbers.extend(others_read.map(|(_, other)| number_of(&other)));
         let vouched = self.vouched(leaf, others, now);
-        // An authority below another one can be revoked, too, and devices need not show it.
+        // An authority below another can be revoked, and devices need not present it.
         numbers.extend(vouched.iter().map(|(authority, _)| authority.number));
         Some(ShownCertificate {
             fingerprint: fingerprint(leaf),
@@ -74,8 +74,8 @@ impl Devices {
         })
     }
 
-    /// Returns the next second at which the result of [`Self::judge`] may change, because an authority, a certificate
-    /// in the chain or a revocation list becomes valid or expires. `u64::MAX` means never.
+    /// Returns the second at which the result of [`Self::judge`] may change next, because an authority, a certificate
+    /// of the chain or a revocation list becomes valid or expires. `u64::MAX` means never.
     fn changes_s(&self, chain: &[CertificateDer<'_>], now_s: u64) -> u64 {
         let of_authorities = self.authorities.iter().flat_map(|authority| {
             let (first_s, last_s) = authority.validity_s;
@@ -94,8 +94,8 @@ impl Devices {
         later.min().unwrap_or(u64::MAX)
     }
 
-    /// Returns warnings about authorities that have expired or will expire within a month, and about overdue revocation
-    /// lists.
+    /// Returns warnings about overdue revocation lists, and about authorities that have expired or expire within a
+    /// month.
     #[must_use]
     pub fn endings(&self, now_s: u64) -> Vec<String> {
         let of_authorities = self.authorities.iter().filter_map(|authority| {
@@ -120,7 +120,6 @@ impl Devices {
         of_authorities.chain(of_lists).collect()
     }
 
-    /// Returns the issuers of revocation lists that are neither an authority nor an intermediate.
     pub(crate) fn strangers(&self) -> impl Iterator<Item = String> {
         self.lists()
             .into_iter()
@@ -136,7 +135,7 @@ impl Devices {
         numbers.into()
     }
 
-    /// Returns the revocation lists of each table, which its authorities share.
+    /// Returns the revocation lists of each table. The authorities of a table share them.
     fn lists(&self) -> Vec<&RevocationLists> {
         let mut lists: Vec<&RevocationLists> =
             self.authorities.iter().map(|it| &*it.lists).collect();
@@ -165,7 +164,7 @@ impl Devices {
             match authority.vouch(leaf, others, now) {
                 Ok(vouched) => first = first.or(Some((authority, vouched))),
                 Err(AuthorityFault::NotItsIssuer) => {}
-                // Whoever else vouches for it: it was withdrawn, or nobody knows whether it was.
+                // A revocation, or an unknown revocation status, takes precedence over other authorities.
                 Err(fault @ (AuthorityFault::Revoked | AuthorityFault::Stale)) => {
                     return Err(fault.to_string());
                 }
@@ -179,7 +178,6 @@ impl Devices {
 /// Maximum number of certificates in a device's chain: the leaf, and three between the leaf and its authority.
 const CHAIN_CERTIFICATES_MAX: usize = 4;
 
-/// Number of days before its expiry from which an authority is reported.
 const ENDS_SOON_DAYS: u64 = 30;
 
 const DAY_S: u64 = 24 * 60 * 60;
@@ -187,10 +185,9 @@ const DAY_S: u64 = 24 * 60 * 60;
 /// Maximum total size of the certificates in a chain, in bytes.
 const CHAIN_BYTES_MAX: usize = 16 * 1024;
 
-// The server configuration of the names whose connections are asked for a certificate.
+// Server configuration for names that request a certificate.
 
-/// Devices, with the TLS configuration for connections to their host names. Each shard has one, which is replaced as a
-/// whole.
+/// Devices, with the TLS configuration of connections to their host names. Each shard has one, replaced as a whole.
 #[derive(Debug)]
 pub struct DeviceTls {
     devices: Arc<Devices>,
@@ -198,11 +195,11 @@ pub struct DeviceTls {
 }
 
 impl DeviceTls {
-    /// Creates the configuration for connections to the devices' host names, with the same server certificate as other
+    /// Creates the configuration of connections to the devices' host names, with the server certificate of other
     /// connections.
     ///
-    /// Session resumption is disabled: the certificate must be presented in each handshake, and tickets issued for
-    /// other names must not be accepted.
+    /// Session resumption is disabled, since each handshake must present the certificate and must not accept tickets of
+    /// other names.
     ///
     /// # Errors
     /// Fails if the TLS library rejects its own protocol versions.
@@ -235,14 +232,14 @@ impl DeviceTls {
         is_one.then_some(&self.config)
     }
 
-    /// Devices that validate the certificates of connections opened with this configuration.
+    /// Returns the devices that validate certificates of these connections.
     #[must_use]
     pub fn devices(&self) -> &Arc<Devices> {
         &self.devices
     }
 }
 
-/// The latest judgement of a connection's certificate, with the devices against which it was made and the second (since
+/// Latest verification result of a connection's certificate, with the devices that verified it and the second (since
 /// 1970 UTC) until which it is valid.
 #[derive(Debug)]
 pub struct CertificateJudgement {
@@ -251,7 +248,7 @@ pub struct CertificateJudgement {
 }
 
 impl CertificateJudgement {
-    /// Judges a connection by its server name and certificate.
+    /// Verifies the certificate of a connection to this server name.
     #[must_use]
     pub fn pass(
         devices: &Arc<Devices>,
@@ -271,15 +268,14 @@ impl CertificateJudgement {
         (judgement, shown)
     }
 
-    /// Whether the judgement is still valid at this second, given these devices.
+    /// Returns whether the result is still valid at this second, for these devices.
     #[must_use]
     pub fn holds(&self, devices: &Arc<Devices>, now_s: u64) -> bool {
         Arc::ptr_eq(&self.devices, devices) && now_s < self.until_s
     }
 }
 
-/// Certificate verifier that requests a certificate; a client may present none, or any certificate whose key signs the
-/// handshake.
+/// Requests a certificate. Accepts none, and any certificate whose key signs the handshake.
 #[derive(Debug)]
 struct CertificateRequest {
     provider: Arc<CryptoProvider>,
@@ -290,7 +286,7 @@ impl ClientCertVerifier for CertificateRequest {
         false
     }
 
-    /// Returns no names, since a client that does not find its authority in the hint would not present a certificate.
+    /// Returns no names, since a client that does not find its authority in the hint presents no certificate.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }
@@ -301,7 +297,7 @@ impl ClientCertVerifier for CertificateRequest {
         _intermediates: &[CertificateDer<'_>],
         _now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        Ok(ClientCertVerified::assertion()) // judged after the handshake
+        Ok(ClientCertVerified::assertion()) // verified after the handshake
     }
 
     fn verify_tls12_signature(
@@ -330,26 +326,25 @@ impl ClientCertVerifier for CertificateRequest {
     }
 }
 
-// An authority of devices: its certificate, the revocation lists, and where its certificates name their thing.
+// Authority of devices: its certificate, its revocation lists, and the field that names the thing.
 
-/// An authority that issues certificates for things.
+/// Authority that issues certificates for things.
 #[derive(Debug)]
 pub struct DeviceAuthority {
     /// SHA-256 of the public key.
     pub key: [u8; 32],
-    /// Number that identifies the authority's own certificate in the revocation lists of its superior authorities.
+    /// Number of the authority's certificate in the revocation lists of superior authorities.
     number: u64,
     /// Number of revoked certificates; `None` if there is no revocation list.
     pub revoked: Option<usize>,
-    /// First and last second of validity, since 1970 UTC.
+    /// First and last second of validity, in seconds since 1970 UTC.
     pub validity_s: (u64, u64),
-    /// The certificate's subject, without line breaks and other control characters that a terminal would interpret.
+    /// Subject of the certificate, without control characters, which a terminal would interpret.
     pub subject: String,
-    /// Time of the earliest next update of the authority's revocation lists and those of its intermediates, since 1970
-    /// UTC; `None` if no list specifies one.
+    /// Earliest next update of the revocation lists of the authority and its intermediates, in seconds since 1970 UTC;
+    /// `None` if no list specifies one.
     pub list_ends_s: Option<u64>,
     lists: Arc<RevocationLists>,
-    /// Grace period for overdue revocation lists, in seconds.
     grace_s: u64,
     name: NameSource,
     verifier: Arc<dyn ClientCertVerifier>,
@@ -358,17 +353,17 @@ pub struct DeviceAuthority {
 /// Reason why an authority does not vouch for a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuthorityFault {
-    /// The certificate was not signed by this authority.
+    /// The authority did not sign the certificate.
     NotItsIssuer,
-    /// The certificate was signed by this authority, but is rejected for the given reason.
+    /// The authority signed the certificate, which is invalid for this reason.
     Refused(String),
-    /// The certificate, or one between it and the authority, has been revoked.
+    /// The certificate, or an intermediate certificate, is revoked.
     Revoked,
-    /// The certificate does not contain the name of a thing.
+    /// The certificate lacks a valid thing name.
     Name(&'static str),
-    /// The authority's own certificate is not currently valid.
+    /// The certificate of the authority is not currently valid.
     NotValid,
-    /// A revocation list that applies to the certificate is out of date.
+    /// A revocation list for the certificate is overdue.
     Stale,
 }
 
@@ -386,8 +381,8 @@ impl fmt::Display for AuthorityFault {
 }
 
 impl DeviceAuthority {
-    /// Creates an authority from its certificate and the revocation lists of its table. A list overdue by more than
-    /// `grace_s` is stale.
+    /// Creates an authority from its certificate and the revocation lists of its table. A list is stale when it is
+    /// overdue by more than `grace_s`.
     ///
     /// # Errors
     /// Returns the fault found in the certificate or in a list.
@@ -409,7 +404,7 @@ impl DeviceAuthority {
         let mut verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
             .with_crls(lists.ders());
         if revoked.is_none() {
-            // Its own certificates are not checked; those of issuers with a list are.
+            // Only issuers that have a list are checked, so that certificates of this authority need no list.
             verifier = verifier.allow_unknown_revocation_status();
         }
         let verifier = verifier
@@ -433,10 +428,7 @@ impl DeviceAuthority {
         })
     }
 
-    /// Verifies a certificate and returns the name of its thing.
-    ///
-    /// # Errors
-    /// See [`AuthorityFault`].
+    /// Verifies a certificate and returns the name of its thing. For errors, see [`AuthorityFault`].
     fn vouch(
         &self,
         leaf: &CertificateDer<'_>,
@@ -474,7 +466,6 @@ impl DeviceAuthority {
     }
 }
 
-/// SHA-256 of a DER encoding.
 pub(crate) fn fingerprint(der: &[u8]) -> [u8; 32] {
     let digest = ::aws_lc_rs::digest::digest(&::aws_lc_rs::digest::SHA256, der);
     let mut fingerprint = [0; 32];
@@ -486,16 +477,16 @@ fn seconds(timestamp: i64) -> u64 {
     u64::try_from(timestamp).unwrap_or(0)
 }
 
-// The name of a thing within its certificate.
+// Thing name of a certificate.
 
-/// The field of a certificate that contains the name of its thing.
+/// Certificate field that contains the thing name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameSource {
-    /// The common name of the subject.
+    /// Common name of the subject.
     CommonName,
-    /// A DNS name among the subject alternative names.
+    /// DNS name among the subject alternative names.
     Dns,
-    /// A URI among the subject alternative names.
+    /// URI among the subject alternative names.
     Uri,
 }
 
@@ -511,7 +502,7 @@ impl NameSource {
         }
     }
 
-    /// Returns the thing name in a certificate, which must contain exactly one, in valid form.
+    /// Returns the thing name of a certificate, which must contain exactly one valid name.
     pub(crate) fn of(self, certificate: &X509Certificate<'_>) -> Result<Box<str>, &'static str> {
         let names = match self {
             Self::CommonName => {
@@ -535,7 +526,6 @@ impl NameSource {
         }
     }
 
-    /// Returns the value of an alternative name if it is of this kind.
     fn alternative<'a>(self, name: &GeneralName<'a>) -> Option<&'a str> {
         match (self, name) {
             (Self::Dns, GeneralName::DNSName(text)) | (Self::Uri, GeneralName::URI(text)) => {
@@ -546,7 +536,7 @@ impl NameSource {
     }
 }
 
-/// Whether a text is a valid thing name. Source: AWS IoT API Reference, `ThingName`.
+/// Returns whether a text is a valid thing name. Source: AWS IoT API Reference, `ThingName`.
 #[must_use]
 pub(crate) fn is_thing_name(text: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b":_-".contains(&byte);
@@ -556,18 +546,15 @@ pub(crate) fn is_thing_name(text: &str) -> bool {
 /// Maximum length of a thing name, in bytes. Source: AWS IoT API Reference, `ThingName`.
 const THING_NAME_BYTES_MAX: usize = 128;
 
-// The authority of test devices, which `serve --dev` makes at its first start.
+// Authority of test devices, which `serve --dev` creates at its first start.
 
-/// A certificate and its key, in PEM format.
 pub(crate) struct Issued {
     pub(crate) certificate: String,
     pub(crate) key: String,
 }
 
-/// Loads the test devices' authority from a data directory, creating it if absent.
-///
-/// # Errors
-/// Fails if the authority is unreadable, or cannot be written.
+/// Loads the authority of test devices from a data directory, or creates it. Fails if the authority is unreadable, or
+/// cannot be written.
 pub(crate) fn development(
     directory: &Path,
     now: SystemTime,
@@ -581,10 +568,8 @@ pub(crate) fn development(
     CertificateDer::from_pem_file(&certificate).map_err(io::Error::other)
 }
 
-/// Issues a certificate for a test device, signed by the authority in a data directory.
-///
-/// # Errors
-/// Fails if the authority is missing or unreadable.
+/// Issues a certificate for a test device, signed by the authority in a data directory. Fails if the authority is
+/// missing or unreadable.
 pub(crate) fn issue(directory: &Path, name: &str, now: SystemTime) -> io::Result<Issued> {
     let key = fs::read_to_string(directory.join(AUTHORITY_KEY))?;
     let sign = || -> Result<Issued, rcgen::Error> {
@@ -610,7 +595,7 @@ fn make(now: SystemTime) -> Result<Issued, rcgen::Error> {
     })
 }
 
-/// Returns the parameters of the authority; the certificates it issues depend only on its subject and key.
+/// Returns the parameters of the authority. Certificates depend only on its subject and key.
 fn authority(now: SystemTime) -> CertificateParams {
     let name = "Heliograph authority of test devices";
     let mut params = params(name, now, AUTHORITY_VALID);
@@ -627,16 +612,13 @@ fn params(name: &str, now: SystemTime, valid: Duration) -> CertificateParams {
     params
 }
 
-/// Name of the authority's certificate file in a data directory.
 pub(crate) const AUTHORITY: &str = "device-ca.pem";
 
-/// Name of the authority's key file.
 const AUTHORITY_KEY: &str = "device-ca.key";
 
-/// The server name for which `serve --dev` requests certificates.
 pub(crate) const DEV_HOST: &str = "credentials.localhost";
 
-/// Tolerance for slow clocks of devices.
+/// Tolerance for devices whose clocks are slow.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 const DEVICE_VALID: Duration = Duration::from_secs(365 * 24 * 60 * 60);

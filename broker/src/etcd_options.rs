@@ -1,4 +1,4 @@
-//! Options for connecting to etcd, from the settings and the files named in them, which may change.
+//! Options for connecting to etcd, from the settings and from files that may change.
 
 use crate::files::{self, FileStamp, stamp};
 use crate::side::Shared;
@@ -9,18 +9,14 @@ use rustls::ClientConfig;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// An unusable file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct EtcdFault {
-    /// The configuration key that names the file.
     pub(crate) key: &'static str,
-    /// Path of the file.
     pub(crate) path: PathBuf,
-    /// The rule that the file breaks.
     pub(crate) rule: String,
 }
 
-/// Options for connecting to etcd, based on the last valid contents of the files. Clones share the same state.
+/// Options for connecting to etcd, from the last valid content of the files. Clones share state.
 #[derive(Clone)]
 pub(crate) struct EtcdFiles(Shared<InForce>);
 
@@ -32,10 +28,7 @@ struct InForce {
 }
 
 impl EtcdFiles {
-    /// Reads the files for the first time.
-    ///
-    /// # Errors
-    /// Returns all unusable files.
+    /// Reads the files. The error lists all unusable files.
     pub(crate) fn open(settings: &Etcd) -> Result<Self, Vec<EtcdFault>> {
         Ok(Self(Shared::new(InForce {
             settings: settings.clone(),
@@ -44,13 +37,13 @@ impl EtcdFiles {
         })))
     }
 
-    /// Returns the options for a client that reconnects: each connect uses the current files, or their last valid
-    /// contents.
+    /// Returns the options of a client that reconnects. Each connect uses the current files or their last valid
+    /// content.
     pub(crate) fn options(&self) -> Options {
         let files = self.clone();
         let renew = move || {
             if files.stamps() != stamps(&files.settings()) {
-                let _ = files.read(); // a fault is logged by who watches them
+                let _ = files.read(); // the watcher of the files logs a fault
             }
             files.0.lock().options.clone()
         };
@@ -60,10 +53,7 @@ impl EtcdFiles {
         }
     }
 
-    /// Reloads the files; a failure changes nothing.
-    ///
-    /// # Errors
-    /// Returns all unusable files.
+    /// Reloads the files. A failure changes nothing. The error lists all unusable files.
     pub(crate) fn read(&self) -> Result<(), Vec<EtcdFault>> {
         let mut in_force = self.0.lock();
         let read = stamps(&in_force.settings);
@@ -76,7 +66,6 @@ impl EtcdFiles {
         self.0.lock().settings.clone()
     }
 
-    /// Returns the stamps of the files when they were last read successfully.
     pub(crate) fn stamps(&self) -> Vec<FileStamp> {
         self.0.lock().read.clone()
     }
@@ -86,14 +75,13 @@ fn stamps(settings: &Etcd) -> Vec<FileStamp> {
     files_of(settings).iter().map(|file| stamp(file)).collect()
 }
 
-/// Returns all files that are read.
 pub(crate) fn files_of(settings: &Etcd) -> Vec<PathBuf> {
     let pem = [&settings.ca, &settings.cert, &settings.key];
     let files = pem.into_iter().chain([&settings.password_file]);
     files.flatten().cloned().collect()
 }
 
-/// Returns the earliest expiry of the certificates, with the key of its file; `None` if there are no certificates.
+/// Returns the earliest expiry of the certificates, with the key of the file; `None` without certificates.
 pub(crate) fn expiry(settings: &Etcd) -> Option<Expiry> {
     let files = [
         ("cluster.etcd_cert", &settings.cert),
@@ -104,17 +92,13 @@ pub(crate) fn expiry(settings: &Etcd) -> Option<Expiry> {
     Some(Expiry::of_client(end, key))
 }
 
-/// Formats the faults, one per line.
 pub(crate) fn told(faults: &[EtcdFault]) -> String {
     let told =
         |EtcdFault { key, path, rule }: &EtcdFault| format!("{key} = {}: {rule}", path.display());
     faults.iter().map(told).collect::<Vec<_>>().join("\n")
 }
 
-/// Reads the certificates and the password.
-///
-/// # Errors
-/// Returns all unusable files.
+/// Reads the certificates and the password. The error lists all unusable files.
 pub(crate) fn options(etcd: &Etcd) -> Result<Options, Vec<EtcdFault>> {
     let mut faults = Vec::new();
     let tls = match tls(etcd) {
@@ -143,7 +127,7 @@ pub(crate) fn options(etcd: &Etcd) -> Result<Options, Vec<EtcdFault>> {
     })
 }
 
-/// Loads the TLS configuration. The authorities are parsed separately first, so that an error names the right key.
+/// Loads the TLS configuration. The authorities are parsed first, so that an error names the right key.
 fn tls(etcd: &Etcd) -> Result<Option<ClientConfig>, Vec<EtcdFault>> {
     let Some(ca_path) = &etcd.ca else {
         return Ok(None);
@@ -196,7 +180,6 @@ fn pem(path: &Path) -> Result<zeroize::Zeroizing<String>, String> {
     Ok(read.content)
 }
 
-/// Reads the password from a file with a single line.
 fn password(path: &Path) -> Result<Box<str>, String> {
     let read = files::read_text(path, PASSWORD_BYTES_MAX)
         .map_err(|error| format!("must be a readable file: {error}"))?;
@@ -221,7 +204,6 @@ fn fault(key: &'static str, path: &Path, rule: String) -> EtcdFault {
 /// Maximum size of a certificate file, in bytes; enough for a hundred authorities.
 const PEM_BYTES_MAX: usize = 1 << 20;
 
-/// Maximum size of a password file, in bytes.
 const PASSWORD_BYTES_MAX: usize = 1024;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! Operations on whole files: bounded reads (configuration, credentials, tokens, certificates, keys), atomic writes,
-//! and detection of changes. Also reads the authorities and tokens in files.
+//! and detection of changes. Also reads authorities and tokens.
 
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
@@ -13,41 +13,31 @@ use std::sync::Arc;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-/// The content of a file, zeroized on drop, since it may be a secret.
+/// Content of a file, zeroized on drop, since it may be a secret.
 pub(crate) struct Content<T: zeroize::Zeroize> {
-    /// The complete content.
     pub(crate) content: Zeroizing<T>,
-    /// The file's permission bits.
     mode: u32,
 }
 
-/// Reason why a file could not be read.
 #[derive(Debug, Error)]
 pub(crate) enum ReadError {
-    /// A system error, or text that is not UTF-8.
     #[error(transparent)]
     Failed(#[from] io::Error),
-    /// The path does not refer to a regular file.
     #[error("it is not a regular file")]
     NotRegular,
-    /// The file is longer than this number of bytes.
     #[error("it is longer than {0} bytes")]
     TooLong(usize),
 }
 
-/// Reads a text of at most `bytes_max` bytes from a file of any kind, such as a pipe.
-///
-/// # Errors
-/// Fails if the file is too long, not UTF-8, or unreadable.
+/// Reads a text of at most `bytes_max` bytes from a file of any kind, such as a pipe. Fails if the file is too long,
+/// not UTF-8, or unreadable.
 pub(crate) fn read_text(path: &Path, bytes_max: usize) -> Result<Content<String>, ReadError> {
     let file = File::open(path).map_err(|error| located(path, error))?;
     text(read(&file, bytes_max)?)
 }
 
-/// Reads a text of at most `bytes_max` bytes from a file that must be regular.
-///
-/// # Errors
-/// Fails if the file is not regular, too long, or unreadable.
+/// Reads a text of at most `bytes_max` bytes from a file that must be regular. Fails if the file is not regular, too
+/// long, or unreadable.
 pub(crate) fn read_regular_text(
     path: &Path,
     bytes_max: usize,
@@ -55,20 +45,14 @@ pub(crate) fn read_regular_text(
     text(read_regular(path, bytes_max)?)
 }
 
-/// Reads at most `bytes_max` bytes from a regular file.
-///
-/// # Errors
-/// Fails if the file is not regular, too long, or unreadable.
+/// Reads at most `bytes_max` bytes from a regular file. Fails if the file is not regular, too long, or unreadable.
 pub(crate) fn read_regular(path: &Path, bytes_max: usize) -> Result<Content<Vec<u8>>, ReadError> {
     read(&open_regular(path)?, bytes_max)
 }
 
-/// Opens a regular file.
-///
-/// # Errors
-/// Fails if the file is not regular, or cannot be opened.
+/// Opens a regular file. Fails if the file is not regular, or cannot be opened.
 pub(crate) fn open_regular(path: &Path) -> Result<File, ReadError> {
-    // Without waiting: to open a pipe that nobody writes to would otherwise never end.
+    // Does not block: opening a pipe without a writer would never return.
     let file = File::options()
         .read(true)
         .custom_flags(libc::O_NONBLOCK)
@@ -80,7 +64,7 @@ pub(crate) fn open_regular(path: &Path) -> Result<File, ReadError> {
     Ok(file)
 }
 
-/// Describes why a file could not be opened; if a relative path was not found, includes the absolute path.
+/// Adds the absolute path to the error of a relative path that does not exist.
 fn located(path: &Path, error: io::Error) -> io::Error {
     let is_meant = error.kind() == io::ErrorKind::NotFound && path.is_relative();
     match std::path::absolute(path) {
@@ -97,7 +81,7 @@ fn located(path: &Path, error: io::Error) -> io::Error {
 
 fn read(file: &File, bytes_max: usize) -> Result<Content<Vec<u8>>, ReadError> {
     let about = file.metadata()?;
-    // Room for all of it at once: a buffer that grows leaves copies behind.
+    // Allocated at once, since a growing buffer leaves copies of the secret behind.
     let expected = usize::try_from(about.len()).unwrap_or(bytes_max);
     let mut content = Zeroizing::new(Vec::with_capacity(expected.min(bytes_max) + 1));
     file.take(bytes_max as u64 + 1).read_to_end(&mut content)?;
@@ -125,21 +109,20 @@ fn text(mut read: Content<Vec<u8>>) -> Result<Content<String>, ReadError> {
     })
 }
 
-/// Writes a file atomically and durably, in a directory to which no other process writes.
+/// Writes a file atomically and durably, in a directory that no other process writes.
 pub(crate) fn write_whole(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     write_beside(path, ".part", text, mode, File::sync_all)
 }
 
-/// Writes a file atomically that other processes may be writing concurrently; not synced to disk, since the content is
+/// Writes a file atomically, concurrently with other processes. Does not sync, since the content is
 /// meaningless after a crash.
 pub(crate) fn write_shared(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     let ending = format!(".{}", process::id());
     write_beside(path, &ending, text, mode, |_| Ok(()))
 }
 
-/// Writes to a temporary file with this suffix next to the target, with access according to `mode` and the umask, and
-/// renames it. An existing file with the temporary name may be left over from an earlier process, or be a malicious
-/// link, so it is removed and not followed.
+/// Writes a temporary file with this suffix next to the target, with `mode` less the umask, and renames it. An existing
+/// file of that name may be a leftover or a malicious link: it is removed, not followed.
 fn write_beside(
     path: &Path,
     ending: &str,
@@ -168,7 +151,7 @@ fn write_beside(
 }
 
 impl<T: zeroize::Zeroize> Content<T> {
-    /// Whether other users may read or write the file.
+    /// Returns whether other users may read or write the file.
     pub(crate) fn is_open_to_others(&self) -> bool {
         self.mode & OTHERS != 0
     }
@@ -185,12 +168,10 @@ impl From<ReadError> for io::Error {
     }
 }
 
-// Authorities of certificates, from a text that was read.
+// Trusted authorities.
 
-/// Returns the authorities trusted for servers: those in a PEM text, or those of the system.
-///
-/// # Errors
-/// Returns the rule that the text breaks.
+/// Returns the authorities that servers must chain to: those of a PEM text, or those of the system. The error states
+/// the rule that the text breaks.
 pub(crate) fn roots(pem: Option<&[u8]>) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     let Some(pem) = pem else {
@@ -211,13 +192,12 @@ pub(crate) fn roots(pem: Option<&[u8]>) -> Result<RootCertStore, String> {
     Ok(roots)
 }
 
-// The state of a file, by which a look sees that it has changed.
+// Change detection.
 
-/// Identifies the state of a file; `None` if the file does not exist.
+/// State of a file, to detect changes; `None` if the file does not exist.
 pub(crate) type FileStamp = Option<(u64, u64, u64, i64, i64, i64, i64)>;
 
-/// Takes a stamp of a file. Includes the change time as well as the modification time, since a change of permissions
-/// may make the file readable.
+/// Takes a stamp of a file. Includes the change time, since a change of permissions may make the file readable.
 pub(crate) fn stamp(file: &Path) -> FileStamp {
     let metadata = fs::metadata(file).ok()?;
     Some((
@@ -231,27 +211,20 @@ pub(crate) fn stamp(file: &Path) -> FileStamp {
     ))
 }
 
-// The file of the admin listener's token: one line, or two. Read by the server, and by subcommands that ask it.
+// Token file of the admin listener, read by the server and by subcommands that query it.
 
-/// Environment variable with the path of the token file. A test broker never reports this variable: otherwise any
-/// process listening on that port could set it, and would be sent the file's content.
+/// Environment variable with the path of the token file. `heliograph env` never prints this variable from a response:
+/// any process that listens on the port could set it and receive the content of the file.
 pub(crate) const TOKEN_FILE: &str = "HELIOGRAPH_ADMIN_TOKEN_FILE";
 
-/// An admin token.
 pub(crate) type Token = Arc<Zeroizing<String>>;
 
-/// Reads the token to send with requests, which is the first one in the file.
-///
-/// # Errors
-/// Returns the rule that the file breaks.
+/// Reads the token to send with requests: the first in the file. The error states the rule that the file breaks.
 pub(crate) fn token(path: &Path) -> Result<String, String> {
     Ok(tokens(path)?.swap_remove(0).to_string())
 }
 
-/// Reads the tokens in a file: one, or two during a rotation.
-///
-/// # Errors
-/// Returns the rule that the file breaks.
+/// Reads the tokens in a file: one, or two during a rotation. The error states the rule that the file breaks.
 pub(crate) fn tokens(path: &Path) -> Result<Vec<Token>, String> {
     let read = read_text(path, TOKEN_BYTES_MAX)
         .map_err(|error| format!("must be a readable file: {error}"))?;
@@ -267,27 +240,23 @@ pub(crate) fn tokens(path: &Path) -> Result<Vec<Token>, String> {
     Ok(lines.into_iter().map(token).collect())
 }
 
-/// Maximum number of valid admin tokens; each request is compared with all of them.
+/// Maximum number of admin tokens. Each request is compared with all of them.
 const TOKENS_MAX: usize = 2;
 
-/// Whether all users of this machine may read or write a file, if it exists.
+/// Returns whether all users of this machine may read or write a file, if it exists.
 pub(crate) fn is_open_to_others(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|about| about.permissions().mode() & OTHERS != 0)
 }
 
-/// Returns the warning about a file that is open to all users.
 pub(crate) fn open_notice(path: &Path) -> String {
     let path = path.display();
     format!("{path}: every user of this machine can read or change it: chmod 600")
 }
 
-/// Permission bits that allow other users to read or write.
 const OTHERS: u32 = 0o006;
 
-/// Minimum length of an admin token, in characters.
 const TOKEN_MIN: usize = 16;
 
-/// Maximum size of a token file, in bytes.
 const TOKEN_BYTES_MAX: usize = 4096;
 
 #[cfg(test)]

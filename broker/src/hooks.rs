@@ -1,16 +1,16 @@
 //! Hooks: events of channels sent to configured receivers, and wake calls for sleeping masters.
 //!
 //! ```text
-//!  shards ── states of watched channels ──► courier ──► wakes: when a master is called
+//!  shards ── states of watched channels ──► courier ──► wakes: decides when a master is called
 //!                                              │
 //!                                              └──► queue of each hook ──► client ──► receiver
 //! ```
 //! `address` validates configured URLs; `client` sends requests and reads a hook's files; `queue` and `wake` are state
 //! machines without clock or network access; `event` formats events; `courier` drives all of them on the side thread.
 //!
-//! No address is taken from a request, a channel or a tag: only a channel's name is inserted into a URL written by the
-//! operator, and channel names contain no characters with a special meaning in URLs. Redirects are not followed, and
-//! proxies are not used.
+//! No address comes from a request, a channel or a tag. Only a channel's name is inserted into the operator's URL, and
+//! channel names contain no characters with a special meaning in URLs. Redirects are not followed, and proxies are not
+//! used.
 
 pub(crate) mod address;
 pub(crate) mod client;
@@ -42,20 +42,18 @@ pub struct Hooks {
     report: watch::Receiver<HooksReport>,
 }
 
-/// A request to the courier.
 pub(crate) enum Order {
-    /// The files were reloaded, and perhaps the settings as well; existing hooks keep their positions.
+    /// Reloaded clients and settings. Existing hooks keep their positions.
     Clients(Arc<Settings>, Vec<Client>),
-    /// The process is about to shut down.
     Draining,
-    /// Send an event to the hook with this name; dropped if there is no such hook. The response is the reason why the
-    /// receiver did not accept the event, if it did not.
+    /// Test event for the hook with this name. The response is the error of the delivery, if any. An unknown name drops
+    /// the sender.
     Test(String, oneshot::Sender<Option<String>>),
-    /// Send the cause of a problem, with its id, to subscribed receivers.
+    /// Cause of a problem with its id, for receivers that subscribe to problems.
     Problem(Value),
 }
 
-/// Creates the courier for the configured hooks, to be run on the side thread, and the handles to it.
+/// Creates the courier, which runs on the side thread, and its handle.
 pub(crate) fn courier(
     settings: &Arc<Settings>,
     (epoch, slots): (u64, Option<Arc<SlotMap>>),
@@ -83,18 +81,16 @@ pub(crate) fn courier(
 }
 
 impl Hooks {
-    /// Returns a report with the counters of all hooks.
+    /// Returns the current statistics of all hooks.
     #[must_use]
     pub fn report(&self) -> HooksReport {
         self.report.borrow().clone()
     }
 
-    /// Returns the sender through which a shard passes events to the courier.
     pub(crate) fn of_shard(&self) -> Box<dyn Audience> {
         Box::new(Voice(self.told.clone()))
     }
 
-    /// Sends an order to the courier; the order is dropped if the queue is full.
     pub(crate) fn order(&self, order: Order) {
         if self.orders.try_send(order).is_err() {
             tracing::warn!("an order for hooks was dropped: their queue is full");
@@ -113,5 +109,5 @@ impl Audience for Voice {
     }
 }
 
-/// Maximum number of orders queued for the courier; orders come from operators.
+/// Maximum number of queued orders. Orders come from operators.
 const ORDERS_WAITING_MAX: usize = 64;

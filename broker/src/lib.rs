@@ -6,23 +6,23 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`config`] | file and flags to one immutable [`Settings`](broker_core::settings::Settings) |
-//! | `failure` `limits` | how a process ends before its time; bounds of all but the edge |
-//! | `files` `etcd_options` | whole files, read within a bound; how etcd is reached |
-//! | `data_dir` | the directory that the process has for itself |
-//! | `session_key` `presence_epoch` | two files in it: the keys of temporary credentials, and the epoch of presence |
-//! | [`registry`] | channel records on a disk |
+//! | `failure` `limits` | early exits of the process; limits of everything but the edge |
+//! | `files` `etcd_options` | bounded reads of whole files; options for connecting to etcd |
+//! | `data_dir` | the private, locked data directory |
+//! | `session_key` `presence_epoch` | two of its files: the key of temporary credentials, and the presence epoch |
+//! | [`registry`] | channel records on disk |
 //! | [`edge`] | descriptors, TLS, the drive loop |
-//! | [`memory`] | what the process may hold at most |
-//! | [`tls_files`] [`dev_certificate`] | what TLS listeners present; the development certificate |
+//! | [`memory`] | maximum memory of the process |
+//! | [`tls_files`] [`dev_certificate`] | certificates of TLS listeners; the development certificate |
 //! | [`devices`] | certificates of devices, and the authorities that vouch for them |
-//! | [`hooks`] | events of channels for receivers, and calls for masters that sleep |
-//! | [`providers`] | keys of OpenID providers, fetched from them |
+//! | [`hooks`] | events of channels for receivers, and wake calls for sleeping masters |
+//! | [`providers`] | keys fetched from OpenID providers |
 //! | [`server`] [`side`] | start, reload and end of the process; its admin listener and log |
-//! | [`channels`] `channel_documents` | channels from and to documents of the AWS CLI |
-//! | `backup_stream` | a backup as bytes, as `POST /backup` sends it |
+//! | [`channels`] `channel_documents` | import and export of channels as documents of the AWS CLI |
+//! | `backup_stream` | the byte stream of `POST /backup` |
 //! | [`commands`] `admin_client` | the other subcommands; their requests to a running broker |
-//! | `terminal` `qr` | texts as a terminal may show them; a QR code as text or drawing |
-//! | [`version`] | which build this is |
+//! | `terminal` `qr` | text that is safe on a terminal; QR codes as text or drawing |
+//! | [`version`] | version and build |
 //! | [`etcd`] | several nodes |
 
 mod admin_client;

@@ -17,7 +17,7 @@ use std::time::SystemTime;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // Before anything else: memory that was touched before stays as it is.
+    // First of all, since the setting does not change memory that is already in use.
     side::avoid_huge_pages();
     let arguments = Arguments::of_process();
     let result = match &arguments.command {
@@ -62,13 +62,13 @@ fn main() -> ExitCode {
 fn serve(flags: &ServeFlags) -> Result<ExitCode, Failure> {
     side::end_on_panic();
     side::forbid_core_files();
-    // Before any thread is started: they inherit the mask.
+    // Before any thread starts, since threads inherit the mask.
     side::block_signals()
         .map_err(|error| Failure::Fatal(format!("signals cannot be blocked: {error}")))?;
     let draft = config::draft(flags);
     let format = config::log_format(flags, &draft);
     let checked = server::check_start(draft, SystemTime::now());
-    // A terminal of a developer is for what needs a hand; `--verbose` has the rest.
+    // A developer's terminal shows only lines that require action. `--verbose` shows the others.
     let is_quiet = flags.dev && !flags.verbose && Screen::stderr().is_terminal();
     let level = match &checked {
         Ok(checked) if !is_quiet || checked.settings.log_level != LogLevel::Info => {
@@ -87,7 +87,7 @@ fn serve(flags: &ServeFlags) -> Result<ExitCode, Failure> {
         server::run(&checked, flags, &log)
     });
     let result = match ended {
-        // Who reads JSON reads no other line.
+        // Readers of JSON expect no other lines.
         Err(failure) if format == LogFormat::Json => {
             let code = failure.code();
             tracing::error!(code, "{failure}");
@@ -110,7 +110,7 @@ fn refusal(error: &ConfigError, dev: bool) -> Failure {
     Failure::Configuration(format!("{}{hint}", told(error)))
 }
 
-/// Formats the faults of a configuration, on a terminal together with the lines of the file.
+/// Formats the faults of a configuration; on a terminal, with the lines of the file.
 fn told(error: &ConfigError) -> String {
     if Screen::stderr().is_terminal() {
         error.marked()
@@ -143,5 +143,5 @@ fn check_config(file: &Path, flags: &ServeFlags) -> Result<(), Failure> {
     print(&summary)
 }
 
-/// Maximum time for which the shutdown waits for a blocked stderr to accept the last lines.
+/// Maximum time that shutdown waits for a blocked stderr.
 const FLUSH_MAX: std::time::Duration = std::time::Duration::from_millis(500);

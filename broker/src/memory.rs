@@ -1,10 +1,9 @@
-//! Maximum memory of the process when all limits are reached, as a sum with a term for everything that peers can cause
-//! to grow.
+//! Maximum memory of the process when all limits are reached: a sum with a term for everything that peers can grow.
 //!
-//! Every new queue, buffer or table must add a term here; with default limits, the sum stays within 1.27 GiB for any
-//! number of shards. Channel records are a separate sum ([`records`]), since they are the service's payload, whose
-//! limit the operator sets accordingly. Neither sum includes the rate-limit buckets of channels called within the last
-//! few seconds (at most 2 KiB each), the allocator's reserves, the binary or thread stacks.
+//! Every queue, buffer and table needs a term here. With default limits, the sum stays within 1.27 GiB for any number
+//! of shards. Channel records are a separate sum ([`records`]), since the operator sets their limit to match the
+//! service. Neither sum includes the rate-limit buckets of channels called within the last few seconds (at most 2 KiB
+//! each), the allocator's reserves, the binary or thread stacks.
 
 use crate::edge::{EdgeSettings, Post};
 use crate::limits::{
@@ -35,7 +34,7 @@ use std::{fmt, fs};
 /// Maximum size of an idle connection in bytes: session, socket, timer, and the TLS engine if encrypted.
 pub const CONNECTION_BYTES: usize = 16 << 10;
 
-/// A term of the sum.
+/// Term of the sum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Term {
     /// Purpose of the memory, such as "outboxes".
@@ -44,12 +43,12 @@ pub struct Term {
     pub count: usize,
     /// Size of each item, including overhead.
     pub bytes: usize,
-    /// Number of shards that have such items; 1 if the items exist once per process.
+    /// Number of shards with such items; 1 for items of the process.
     pub times: usize,
 }
 
 impl Term {
-    /// Total size of the term in bytes.
+    /// Returns the total size of the term in bytes.
     #[must_use]
     pub fn total(&self) -> usize {
         self.count
@@ -71,7 +70,7 @@ impl fmt::Display for Term {
     }
 }
 
-/// Returns all terms with these settings, except for the records of channels.
+/// Returns all terms with these settings, except the records of channels.
 #[must_use]
 pub fn budget(settings: &Settings) -> Vec<Term> {
     let each = of_each_shard(settings).map(|row| (row, settings.shards));
@@ -86,12 +85,10 @@ pub fn budget(settings: &Settings) -> Vec<Term> {
     used.map(term).collect()
 }
 
-/// A row in the tables below: whether the settings require it, its name, the maximum number of items, and the size of
-/// each.
+/// Row of the tables below: whether the settings use it, name, maximum number of items, size of each.
 type Row = (bool, &'static str, usize, usize);
 
-/// Returns the terms of one shard.
-#[rustfmt::skip] // a table, a term per row
+#[rustfmt::skip] // a table with a term per row
 fn of_each_shard(settings: &Settings) -> impl Iterator<Item = Row> {
     let shards = settings.shards;
     let edge = EdgeSettings::for_shards(shards);
@@ -101,15 +98,15 @@ fn of_each_shard(settings: &Settings) -> impl Iterator<Item = Row> {
     let signing_keys = usize::from(settings.auth == Auth::Sigv4) * signing_keys_per_shard(shards);
     let (wake_poll, cluster) = (settings.presence.wake_poll, settings.cluster.is_on());
     [
-        // A buffer that doubled when it grew, and the copy that the kernel reads from.
+        // A buffer that doubles when it grows, and the copy that the kernel reads.
         (true, "outboxes", settings.outbox_bytes_of_shard(), 3),
         (true, "messages not confirmed", unconfirmed, 2),
-        // The kernel's copies of them, with its overhead; those of all else are charged as answers.
+        // Kernel copies of unconfirmed messages, with overhead. Kernel copies of other bytes count as answers.
         (true, "messages in the kernel", unconfirmed, 2),
-        // Each message is an allocation with a header and a place in a list: twice the bytes of a small candidate.
+        // Each message is an allocation with a header and a list entry: twice the bytes of a small candidate.
         (true, "kept messages", settings.pending_bytes_of_shard(), 3),
-        // Heads, bodies, answers and unfinished messages, in buffers that doubled when they grew, and what the kernel
-        // holds for peers that is no message to be confirmed, with its overhead.
+        // Heads, bodies, answers and unfinished messages, in buffers that double when they grow, and the kernel's
+        // copies of bytes that need no confirmation, with overhead.
         (true, "requests and answers", settings.request_bytes_per_shard(), 2),
         (true, "spare outboxes", spare_outboxes(shards), SPARE_OUTBOX_BYTES_MAX),
         (true, "receive buffers", usize::from(edge.ring.buffers), edge.ring.buffer_bytes as usize),
@@ -127,15 +124,15 @@ fn of_each_shard(settings: &Settings) -> impl Iterator<Item = Row> {
         (wake_poll, "waiting devices", wake_polls_per_shard(shards), WAKE_POLL_BYTES),
         (cluster, "strangers at the inner port", strangers, stranger_bytes),
         (cluster, "links", links, link_bytes),
-        // In buffers that doubled when they grew: those that wait, and those on links.
+        // Queued requests and requests on links, in buffers that double when they grow.
         (cluster, "requests for other nodes", 2 * edge.link_request_bytes, 2),
         (cluster, "bytes of links that wait", edge.link_waiting_bytes, 2),
     ]
     .into_iter()
 }
 
-/// Returns the terms that exist once per process: the store, the log, the admin listener, and configured features.
-#[rustfmt::skip] // a table, a term per row
+/// Returns the terms of the process: the store, the log, the admin listener, and configured features.
+#[rustfmt::skip] // a table with a term per row
 fn of_the_process(settings: &Settings) -> impl Iterator<Item = Row> {
     use broker_etcd::limits as node;
     let (lan, people) = (settings.lan.is_some(), settings.admin.oidc.is_some());
@@ -156,10 +153,10 @@ fn of_the_process(settings: &Settings) -> impl Iterator<Item = Row> {
         (true, "groups of refusals", REFUSAL_GROUPS_KEPT_MAX, 5 * KIB),
         (true, "log lines kept", LOG_BYTES_KEPT_MAX + LOG_WARNINGS_BYTES_KEPT_MAX, 1),
         (true, "admin connections", ADMIN_CONNECTIONS_MAX, ADMIN_CONNECTION_BYTES),
-        // A stream has its positions, and a piece of an event on its way.
+        // Positions of a stream, and a piece of an event in flight.
         (true, "event streams", STREAMS_MAX, 2 * ADMIN_HEAD_BYTES_MAX + ADMIN_TASK_BYTES),
         (true, "answers and events not read", ADMIN_UNREAD_BYTES_MAX, 1),
-        // The state of each channel, and three of the process.
+        // State of each channel, and three of the process.
         (true, "states for streams", WATCHED_CHANNELS_MAX + 3, EVENT_BYTES_MAX),
         (true, "events for streams", FEEDS_OF_EVENTS, FEED_BYTES_WAITING_MAX),
         (true, "presence for streams", STATES_TOLD_WAITING_MAX, PRESENCE_BYTES),
@@ -176,23 +173,23 @@ fn of_the_process(settings: &Settings) -> impl Iterator<Item = Row> {
         (lan, "answers to them not read", ADMIN_UNREAD_BYTES_MAX, 1),
         (hooks > 0, "states for hooks", PRESENCES_WAITING_MAX, PRESENCE_BYTES),
         (hooks > 0, "channels called for", WAKE_CHANNELS_MAX, WAKE_BYTES),
-        // In two halves.
+        // Two halves: wake calls and states.
         (hooks > 0, "events that wait for hooks", hooks * HOOK_BYTES_MAX, 2),
         (people, "accounts of the console", CONSOLE_SIGN_INS_MAX + CONSOLE_SESSIONS_MAX, ACCOUNT_BYTES),
-        // Whole, in parts that come, and in parts that go.
+        // Whole, in incoming parts, and in outgoing parts.
         (etcd, "kept messages that move", KEPT_PARCEL_BYTES_MAX, 3),
         (etcd, "pages of all nodes", LISTS_OF_NODES_MAX, LIST_MERGED_MAX * LISTED_BYTES),
         (etcd, "messages of nodes, received", node::MAIL_BYTES_MAX + node::INCOMING_BYTES_MAX, 1),
         (etcd, "messages to nodes", node::OUTGOING_BYTES_MAX, 1),
         (etcd, "strangers at the port of messages", 2 * node::STRANGERS_MAX, node::STRANGER_BYTES),
-        // Those that wait, and those that are not taken from the shards.
+        // Queued changes, and changes not yet taken from the shards.
         (etcd, "changes for etcd", 2 * node::CHANGES_MAX, ENCODED_BYTES_MAX),
     ]
     .into_iter()
 }
 
-/// Returns the maximum number of letters in all mailboxes together, whose memory is allocated on demand. Letters about
-/// Alexa calls are limited by the number of such calls, across all shards.
+/// Returns the maximum number of letters in all mailboxes, which allocate on demand. The number of Alexa calls on all
+/// shards limits the letters about them.
 fn letters(shards: usize) -> usize {
     let others = mailbox_open_places(shards)
         + calls_per_pair(shards) * shards
@@ -202,7 +199,7 @@ fn letters(shards: usize) -> usize {
     (others + about_calls) * shards
 }
 
-/// Returns the term for the registry of things, if `[things]` defines one; a reload temporarily holds two registries.
+/// Returns the term for the registry of things, if `[things]` defines one. During a reload there are two registries.
 #[must_use]
 pub fn things(credentials: &Credentials) -> Option<Term> {
     let max = credentials.things()?.registry.max();
@@ -214,8 +211,8 @@ pub fn things(credentials: &Credentials) -> Option<Term> {
     })
 }
 
-/// Returns the term for channel records, up to the configured limit, which records stored earlier may exceed. A record
-/// takes about 480 bytes with a name of usual length and no tags.
+/// Returns the term for channel records at the configured limit. Records that are already stored may exceed it. A
+/// record takes about 480 bytes with a name of usual length and no tags.
 #[must_use]
 pub fn records(settings: &Settings) -> Term {
     Term {
@@ -226,14 +223,13 @@ pub fn records(settings: &Settings) -> Term {
     }
 }
 
-/// Returns all terms with these settings and credentials; the term for channel records comes last.
+/// Returns all terms with these settings and credentials. The term for channel records comes last.
 pub(crate) fn terms(settings: &Settings, credentials: Option<&Credentials>) -> Vec<Term> {
     let further = credentials.and_then(things).into_iter();
     let further = further.chain([records(settings)]);
     budget(settings).into_iter().chain(further).collect()
 }
 
-/// Returns the total size of these terms in bytes.
 fn total<'t>(terms: impl IntoIterator<Item = &'t Term>) -> usize {
     let bytes = terms.into_iter().map(Term::total);
     bytes.fold(0, usize::saturating_add)
@@ -245,7 +241,7 @@ pub fn bytes(settings: &Settings) -> usize {
     total(&terms(settings, None))
 }
 
-/// Returns the memory available to the process in bytes: its cgroup's limit or the machine's memory, whichever is less.
+/// Returns the memory available to the process in bytes: the lesser of its cgroup's limit and the machine's memory.
 /// `None` if neither is known.
 #[must_use]
 pub fn limit() -> Option<usize> {
@@ -257,8 +253,8 @@ pub fn limit() -> Option<usize> {
     group_limit().into_iter().chain(machine).min()
 }
 
-/// Checks whether new settings may replace those used at startup: their sum must not exceed both `start`, the sum at
-/// startup, and the memory limit.
+/// Checks that new settings may replace those used at startup. Their sum must not exceed the greater of `start` (the
+/// sum at startup) and the memory limit.
 ///
 /// # Errors
 /// Returns an error that states both sums and the remedy.
@@ -274,7 +270,7 @@ pub fn fits(settings: &Settings, start: usize, limit: Option<usize>) -> Result<(
     ))
 }
 
-/// Describes the sum in one line.
+/// Formats the sum as one line.
 #[must_use]
 pub fn sum(settings: &Settings, credentials: Option<&Credentials>) -> String {
     let things = credentials.and_then(things);
@@ -286,10 +282,10 @@ pub fn sum(settings: &Settings, credentials: Option<&Credentials>) -> String {
     )
 }
 
-// The sum against what the control group of the process may use.
+// Sum against the limit of the process's cgroup.
 
-/// Returns a warning if the cgroup's limit is below the memory that these terms and connections may use together;
-/// `None` if everything fits, or there is no limit.
+/// Returns a warning if these terms and connections may exceed the cgroup's limit; `None` if they fit, or without a
+/// limit.
 #[must_use]
 pub fn shortage(limit: Option<usize>, terms: &[Term], connections: usize) -> Option<String> {
     let limit = limit?;
@@ -313,7 +309,7 @@ pub fn group_limit() -> Option<usize> {
     limit_below(Path::new("/sys/fs/cgroup"), &groups)
 }
 
-/// Returns the lowest limit among the groups in `/proc/PID/cgroup` and their ancestors, for both versions of cgroups.
+/// Returns the lowest limit of the groups in `/proc/PID/cgroup` and their ancestors, for cgroups version 1 and 2.
 fn limit_below(root: &Path, groups: &str) -> Option<usize> {
     let groups = groups.lines().filter_map(|line| {
         let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
@@ -340,7 +336,7 @@ fn limit_below(root: &Path, groups: &str) -> Option<usize> {
     limits.min().filter(|limit| *limit < UNLIMITED)
 }
 
-/// Value from which a limit counts as unlimited: cgroups version 1 reports a number near this one if there is no limit.
+/// Limit that counts as unlimited. Version 1 of cgroups reports a number near it for an unlimited group.
 const UNLIMITED: usize = 1 << 60;
 
 const KIB: usize = 1024;
@@ -356,14 +352,14 @@ const ADMIN_CONNECTION_BYTES: usize =
 /// Size of an account with a long subject, or of the state of a sign-in, in bytes.
 const ACCOUNT_BYTES: usize = 1024;
 
-/// Size in bytes of a state with names of usual length and a few waiting viewers; the largest states are ten times as
-/// large.
+/// Size of a state in bytes, with names of typical length and a few waiting viewers. The largest states take ten times
+/// as much.
 const PRESENCE_BYTES: usize = 1024;
 
 /// Size of a called channel in bytes, with its state and several callers.
 const WAKE_BYTES: usize = 1024;
 
-/// Size in bytes of the map entry that contains a cause's position in its file.
+/// Size of a cause's entry in the map of file positions, in bytes.
 const CAUSE_PLACE_BYTES: usize = 64;
 
 /// Size of a registry entry in bytes: a certificate, with a name of up to 50 letters.
@@ -372,11 +368,11 @@ const THING_BYTES: usize = 100;
 /// Size of a mailbox entry in bytes: a letter, and the queue's sequence number.
 const LETTER_BYTES: usize = size_of::<Post<Shard>>() + 8;
 
-/// Size of a waiting call in bytes: an offer of at most 10,000 bytes with its frame and names, stored once at its
-/// channel, and a share of the names of ended calls.
+/// Size of a waiting call in bytes: an offer of at most 10,000 bytes with its frame and names, stored once on the
+/// channel's shard, and a share of the names of ended calls.
 const WAITING_CALL_BYTES: usize = 12 * KIB;
 
-/// Size of a waiting device in bytes, in addition to its connection: its caller, and its map entries.
+/// Size of a waiting device in bytes, in addition to its connection: its caller and its map entries.
 const WAKE_POLL_BYTES: usize = 384;
 
 /// Size of a signing key in bytes; see [`broker_core::limits::SIGNING_KEYS_PER_SHARD_MAX`].

@@ -1,5 +1,5 @@
-//! HTTP requests to servers configured by the operator, namely the receivers of hooks and OpenID providers: without
-//! redirects or proxies, only to permitted addresses, and with limits on lookups, heads, responses and durations.
+//! HTTP client for servers that the operator configures: receivers of hooks and OpenID providers. Follows no redirects,
+//! uses no proxies, contacts only permitted addresses, and limits lookups, heads, responses and durations.
 
 use crate::limits::LOOKUPS_MAX;
 use axum::body::{Body, Bytes, to_bytes};
@@ -23,30 +23,23 @@ use std::{io, vec};
 use tokio::sync::Semaphore;
 use tower_service::Service;
 
-/// The connections to one server. Clones share these connections.
+/// Connections to one server. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Outbound {
     pool: Pool<HttpsConnector<HttpConnector<Lookups>>, Body>,
     bounds: OutboundBounds,
 }
 
-/// Limits of a client.
 #[derive(Clone, Copy)]
 pub(crate) struct OutboundBounds {
-    /// The addresses that may be contacted.
     pub(crate) reach: Reach,
-    /// Timeout of a request, and of a connect.
     pub(crate) timeout: Duration,
-    /// Maximum number of bytes read from a response's body.
+    /// Maximum number of bytes read from the body of a response.
     pub(crate) answer_bytes: usize,
-    /// Maximum number of idle connections kept for later requests.
     pub(crate) idle_connections: usize,
 }
 
-/// Creates a client's TLS configuration, which trusts the given authorities.
-///
-/// # Errors
-/// Returns the error of the TLS library.
+/// Creates a TLS configuration that trusts the given authorities. The error comes from the TLS library.
 pub(crate) fn tls(
     roots: RootCertStore,
 ) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, String> {
@@ -58,7 +51,7 @@ pub(crate) fn tls(
 }
 
 impl Outbound {
-    /// Creates a client that uses TLS, or plaintext if the operator configured a plain HTTP address.
+    /// Creates a client, which uses TLS except for plain HTTP addresses in the configuration.
     pub(crate) fn new(tls: ClientConfig, bounds: OutboundBounds) -> Self {
         let mut tcp = HttpConnector::new_with_resolver(Lookups {
             places: Arc::new(Semaphore::new(LOOKUPS_MAX)),
@@ -81,15 +74,13 @@ impl Outbound {
         Self { pool, bounds }
     }
 
-    /// Sends a request. Returns the response with its body, if the body is complete and not too long.
-    ///
-    /// # Errors
-    /// Returns the reason why there is no response, in words for operators.
+    /// Sends a request and returns the response. The body is `None` if it is incomplete or too long. The error states
+    /// why there is no response, in words for operators.
     pub(crate) async fn send(
         &self,
         mut request: Request<Body>,
     ) -> Result<Response<Option<Bytes>>, String> {
-        // An address in the URL is not looked up.
+        // An address in the URL needs no lookup.
         let host = request.uri().host().unwrap_or_default();
         let literal: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
         if literal.is_some_and(|address| !self.bounds.reach.has(address)) {
@@ -100,7 +91,7 @@ impl Outbound {
         let answer = async {
             let answer = self.pool.request(request).await;
             let (head, body) = answer.map_err(|error| shortest(&error))?.into_parts();
-            // A body that is short is read, so that the connection can be used again.
+            // Reading a short body to its end makes the connection reusable.
             let body = to_bytes(Body::new(body), self.bounds.answer_bytes).await;
             Ok(Response::from_parts(head, body.ok()))
         };
@@ -118,8 +109,8 @@ fn shortest(error: &dyn Error) -> String {
     beginning(&cause.to_string(), ERROR_BYTES_MAX).to_owned()
 }
 
-/// Resolves a host with a limited number of concurrent lookups, since each occupies a thread of the system's resolver,
-/// possibly for a long time. Only permitted addresses are returned.
+/// Resolves hosts to permitted addresses. Limits concurrent lookups, since each occupies a thread of the system's
+/// resolver, possibly for a long time.
 #[derive(Clone)]
 struct Lookups {
     places: Arc<Semaphore>,
@@ -158,25 +149,22 @@ impl Service<Name> for Lookups {
 const NOT_REACHED: &str =
     "its address is private, link-local or loopback: private = true permits that";
 
-/// Time after which an unused connection is closed.
+/// Time after which an idle connection is closed.
 const IDLE_MAX: Duration = Duration::from_secs(60);
 
-/// Maximum size of a response's head, in bytes.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 
-/// Maximum length of an error message, in bytes.
 const ERROR_BYTES_MAX: usize = 160;
 
-/// The addresses at which a server may be contacted.
+/// Addresses at which a server may be contacted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reach {
-    /// Any address, since the operator configured the address itself, or the name that resolves to it.
+    /// Any address, since the operator configured it or the name that resolves to it.
     AsWritten,
-    /// Public addresses.
     Public,
-    /// Public addresses and those of this machine, used under `--dev`.
+    /// Public addresses and those of this machine, under `--dev`.
     PublicAndLoopback,
-    /// Any address that a server can have, permitted by `private = true`.
+    /// Any unicast address, under `private = true`.
     Any,
 }
 
@@ -189,7 +177,6 @@ impl Reach {
         }
     }
 
-    /// Whether a server at this address may be contacted.
     pub(crate) fn has(self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         let is_servers = !address.is_unspecified() && !address.is_multicast();
@@ -202,7 +189,7 @@ impl Reach {
     }
 }
 
-/// Whether an address is public. Source: IANA IPv4 and IPv6 Special-Purpose Address Registries.
+/// Returns whether an address is public. Source: IANA IPv4 and IPv6 Special-Purpose Address Registries.
 fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
@@ -232,7 +219,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     };
     let [_, second, third, ..] = address.segments();
     match (a, b) {
-        // Translated and tunnelled IPv4 (RFC 6052, RFC 8215, RFC 3056) leads to the address within.
+        // Translated and tunnelled IPv4 (RFC 6052, RFC 8215, RFC 3056) leads to the embedded address.
         (0x64, 0xff9b) => inner(y, z),
         (0x2002, _) => inner(second, third),
         _ => {

@@ -1,9 +1,9 @@
-//! The presence epoch: a number assigned to the process that is greater than those of all earlier processes with the
-//! same data directory.
+//! The presence epoch: a number of the process, greater than those of all earlier processes with the same data
+//! directory.
 //!
-//! The epoch is the calendar time in milliseconds, or the last epoch plus one if that is greater, so neither setting
-//! the clock back nor copying the directory can decrease it. The epoch is written to disk before use, unless the disk
-//! is full; the next epoch is then greater only if the calendar is correct.
+//! The epoch is the calendar time in milliseconds, or the last epoch plus one if that is greater. Neither setting the
+//! clock back nor copying the directory can therefore decrease it. The epoch is written to disk before use, unless the
+//! disk is full. In that case the next epoch is greater only if the calendar is correct.
 
 use crate::failure::Failure;
 use crate::files::{self, ReadError};
@@ -11,11 +11,8 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-/// Determines the next epoch for a data directory that this process has locked.
-///
-/// # Errors
-/// Returns [`Failure::Fatal`], with a remedy, if the file is damaged, or cannot be read or written for any reason other
-/// than lack of space.
+/// Determines the next epoch for a data directory that this process has locked. Fails with [`Failure::Fatal`], with a
+/// remedy, if the file is damaged, or cannot be read or written for any reason other than lack of space.
 pub(crate) fn next(data_dir: &Path, wall_ms: u64) -> Result<u64, Failure> {
     let path = data_dir.join(NAME);
     let last = kept(data_dir)?.unwrap_or_default();
@@ -33,10 +30,8 @@ pub(crate) fn next(data_dir: &Path, wall_ms: u64) -> Result<u64, Failure> {
     }
 }
 
-/// Returns the last epoch of a data directory, if there is one.
-///
-/// # Errors
-/// Returns [`Failure::Fatal`], with a remedy, if the file is damaged or unreadable.
+/// Returns the last epoch of a data directory, if there is one. Fails with [`Failure::Fatal`], with a remedy, if the
+/// file is damaged or unreadable.
 pub(crate) fn kept(data_dir: &Path) -> Result<Option<u64>, Failure> {
     let path = data_dir.join(NAME);
     let read = match files::read_text(&path, BYTES_MAX) {
@@ -56,7 +51,6 @@ pub(crate) fn kept(data_dir: &Path) -> Result<Option<u64>, Failure> {
     })
 }
 
-/// Formats the content of the file.
 pub(crate) fn text(epoch: u64) -> String {
     format!("{epoch}\n")
 }
@@ -68,10 +62,9 @@ fn unkept(path: &Path, error: &io::Error) -> Failure {
     ))
 }
 
-/// Name of the file in the data directory.
 pub(crate) const NAME: &str = "presence.epoch";
 
-/// Maximum file size in bytes: a number with its line ending, and some spaces.
+/// Maximum file size in bytes: a number with a line ending and some spaces.
 const BYTES_MAX: usize = 64;
 
 #[cfg(test)]

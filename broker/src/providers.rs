@@ -1,14 +1,14 @@
-//! Keys of OpenID providers, which are fetched from the providers, stored for a restart, and passed to the shards.
+//! Keys of OpenID providers: fetched from the providers, stored for a restart, and passed to the shards.
 //!
 //! ```text
 //!  shards ── wish for newer keys ──► Fetcher ── when: Schedule ──► client ──► discovery document ──► keys
-//!                                       │                           Reach: who may be asked
+//!                                       │                           Reach: permitted addresses
 //!                                       ├──► Kept: a file of the data directory
 //!                                       └──► shards: a Keyring in a letter; ProvidersReport: metrics
 //! ```
-//! No address is taken from a token: the operator configures the issuer, whose own document specifies the location of
-//! its keys, on the issuer's host or another one that the operator configured. Redirects are not followed, and proxies
-//! are not used.
+//! No address comes from a token. The operator configures the issuer. The issuer's document gives the address of its
+//! keys, which must be on the issuer's host or on another configured host. Redirects are not followed, and proxies are
+//! not used.
 //!
 //! Source: OpenID Connect Discovery 1.0, section 4, "Obtaining OpenID Provider Configuration Information".
 
@@ -33,24 +33,21 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-// The task that fetches: one of the side thread, for all providers whose keys are not in a file.
+// Fetcher task of the side thread, for all providers whose keys are not in a file.
 
-/// Fetches the keys of all providers that use discovery. Each process with signature checks has one.
+/// Fetches the keys of all providers that use discovery. One per process with signature checks.
 pub struct Fetcher {
-    /// The current credentials, which name the providers.
     in_force: InForce,
     /// Passes a snapshot of the keys to every shard.
     hand_over: Box<dyn Fn(Arc<Keyring>) + Send + Sync>,
     report: watch::Sender<ProvidersReport>,
-    /// The keys for the side thread, with the sign-in endpoints.
     known: watch::Sender<KnownProviders>,
     directory: PathBuf,
     dev: bool,
     entries: BTreeMap<Box<str>, FetchEntry>,
     flights: JoinSet<FetchOutcome>,
     began: Instant,
-    /// Whether there are unpublished changes; `published` is the time of the last publication, as counted by
-    /// [`Self::now`].
+    /// Whether there are unpublished changes. `published` is the time of the last publication, by [`Self::now`].
     is_news: bool,
     published: Option<u64>,
 }
@@ -58,41 +55,39 @@ pub struct Fetcher {
 struct FetchEntry {
     provider: Arc<Provider>,
     schedule: FetchSchedule,
-    /// Key requests from shards, and the last valid keys.
+    /// Requests of shards for newer keys, and the last valid keys.
     ring: ProviderKeys,
     keys: Option<Arc<KeySet>>,
     kept: Option<KeptKeys>,
-    /// The sign-in endpoints, or the reason why there are none, according to this process's last successful fetch.
+    /// Sign-in endpoints of the last successful fetch, or the reason for their absence.
     endpoints: Option<Result<SignInEndpoints, String>>,
     fetches: [u64; 2],
     error: Option<String>,
 }
 
-/// The keys and endpoints of providers that use discovery.
+/// Keys and endpoints of providers that use discovery.
 #[derive(Clone, Debug, Default)]
 pub struct KnownProviders {
-    /// The keys of all providers.
+    /// Keys of all providers.
     pub keyring: Arc<Keyring>,
-    /// Sign-in endpoints by issuer, or the reason why there are none.
+    /// Sign-in endpoints by issuer, or the reason for their absence.
     pub endpoints: BTreeMap<Box<str>, Result<SignInEndpoints, String>>,
 }
 
 /// Receiver of the latest [`KnownProviders`].
 pub type Knowledge = watch::Receiver<KnownProviders>;
 
-/// The outcome of a fetch.
 struct FetchOutcome {
     issuer: Box<str>,
     outcome: Result<Fetched, String>,
 }
 
-/// Receiver of the current credentials.
 type InForce = watch::Receiver<Arc<Credentials>>;
 
 /// Receiver of the latest statistics of all providers.
 pub type ProviderFigures = watch::Receiver<ProvidersReport>;
 
-/// Creates the fetcher, to be run on the side thread, with the receivers of its statistics and results.
+/// Creates the fetcher, which runs on the side thread, and the receivers of its statistics and results.
 pub(crate) fn fetcher(
     in_force: InForce,
     (directory, dev): (PathBuf, bool),
@@ -143,7 +138,7 @@ impl Fetcher {
         }
     }
 
-    /// Applies the providers in the current credentials. Unchanged providers keep their keys; changed ones are fetched
+    /// Applies the providers of the current credentials. Unchanged providers keep their keys; changed ones are fetched
     /// immediately.
     fn take_providers(&mut self, kept: &mut BTreeMap<Box<str>, KeptKeys>) {
         let credentials = Arc::clone(&self.in_force.borrow_and_update());
@@ -167,7 +162,6 @@ impl Fetcher {
         self.is_news = true;
     }
 
-    /// Starts the fetches that are due.
     fn launch(&mut self) {
         let now = self.now();
         for (issuer, entry) in &mut self.entries {
@@ -193,7 +187,7 @@ impl Fetcher {
     async fn landed(&mut self, FetchOutcome { issuer, outcome }: FetchOutcome) {
         let now = self.now();
         let Some(entry) = self.entries.get_mut(&issuer) else {
-            return; // it was taken out of the file meanwhile
+            return; // removed from the file meanwhile
         };
         let is_good = outcome.is_ok();
         if !entry.schedule.ended(now, is_good) {
@@ -206,7 +200,7 @@ impl Fetcher {
         self.is_news = true;
     }
 
-    /// Drops the keys of providers that have not responded for too long.
+    /// Drops the keys of providers that have not responded for [`SERVES_S`].
     fn let_old_keys_go(&mut self) {
         let now_s = now_s();
         for (issuer, entry) in &mut self.entries {
@@ -218,8 +212,8 @@ impl Fetcher {
         }
     }
 
-    /// Publishes changes to the shards and the metrics; throttled, since each publication sends a letter to every
-    /// shard.
+    /// Publishes changes to the shards and the metrics, at most once per [`PUBLISH_EVERY_MS`], since each publication
+    /// sends a letter to every shard.
     fn publish(&mut self) {
         let now = self.now();
         if !self.is_news || self.published.is_some_and(|at| now < at + PUBLISH_EVERY_MS) {
@@ -244,7 +238,6 @@ impl Fetcher {
         self.report.send_replace(ProvidersReport { providers });
     }
 
-    /// Stores the last valid keys of all providers for the next process.
     async fn keep(&self) {
         let kept = self
             .entries
@@ -283,7 +276,7 @@ impl FetchEntry {
         }
     }
 
-    /// Applies the outcome of a fetch; if it failed, the last valid keys are kept.
+    /// Applies the outcome of a fetch. A failure keeps the last valid keys.
     fn take(&mut self, outcome: Result<Fetched, String>) {
         let issuer = &self.provider.issuer;
         match outcome {
@@ -326,49 +319,44 @@ impl FetchEntry {
 }
 
 impl KeptKeys {
-    /// Whether the keys are recent enough to be used. Keys with a fetch time in the future are not, since one of the
-    /// clocks must have been wrong.
+    /// Returns whether the keys are recent enough for use. Keys fetched in the future are not, since a clock was wrong.
     fn serves(&self, now_s: u64) -> bool {
         (self.fetched_s..=self.fetched_s.saturating_add(SERVES_S)).contains(&now_s)
     }
 }
 
-/// Returns the current time, in seconds since 1970 UTC.
 fn now_s() -> u64 {
     calendar().0 / 1000
 }
 
-/// Interval at which key requests from shards are polled.
+/// Interval at which requests of shards for newer keys are polled.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Minimum interval between letters to the shards.
 const PUBLISH_EVERY_MS: u64 = 500;
 
-/// Maximum number of concurrent fetches, each of which is for a different provider.
+/// Maximum number of concurrent fetches, each for a different provider.
 const FLIGHTS_MAX: usize = 8;
 
-/// Time for which the last valid keys remain in use while their provider does not respond, in seconds.
+/// Time in seconds for which the last valid keys serve while their provider does not respond.
 const SERVES_S: u64 = 24 * 60 * 60;
 
-// When a provider is asked for its keys: a state machine in milliseconds of any clock.
+// Fetch schedule: a state machine in milliseconds of any clock.
 
-/// The fetch schedule of one provider.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct FetchSchedule {
-    /// Time of the next fetch; 0 for immediately.
+    /// Time of the next fetch; 0 means immediately.
     due: u64,
-    /// Start of the last fetch.
     began: Option<u64>,
     in_flight: bool,
-    /// Whether the fetch in flight is for an entry that has been replaced.
+    /// Whether the fetch in flight is for a replaced entry.
     is_stale: bool,
-    /// Start of the hour for which `at_once` counts requests that were served immediately.
+    /// Start of the hour in which `at_once` counts requests that were served immediately.
     hour: Option<u64>,
     at_once: u8,
 }
 
 impl FetchSchedule {
-    /// Starts a fetch if one is due and none is in flight.
     pub(crate) fn begin(&mut self, now: u64) -> bool {
         if self.in_flight || now < self.due {
             return false;
@@ -379,7 +367,7 @@ impl FetchSchedule {
         true
     }
 
-    /// Records the end of a fetch; returns `false` if its outcome is stale.
+    /// Records the end of a fetch. Returns `false` if its outcome is stale.
     pub(crate) fn ended(&mut self, now: u64, well: bool) -> bool {
         self.in_flight = false;
         if self.is_stale {
@@ -389,14 +377,14 @@ impl FetchSchedule {
         true
     }
 
-    /// Schedules an immediate fetch because the provider's entry was replaced.
+    /// Schedules an immediate fetch, for a replaced entry.
     fn restart(&mut self) {
         self.due = 0;
         self.is_stale = self.in_flight;
     }
 
-    /// Requests newer keys. At most one request per minute is served, except that the first few in an hour are served
-    /// immediately, since keys may change right after a fetch.
+    /// Requests newer keys. One request per minute is served, and the first [`AT_ONCE_MAX`] of an hour immediately,
+    /// since keys may change right after a fetch.
     pub(crate) fn wish(&mut self, now: u64) {
         if self.in_flight || self.due <= now {
             return;
@@ -408,7 +396,7 @@ impl FetchSchedule {
         self.due = self.due.min(soonest.max(now));
     }
 
-    /// Counts a request that is served immediately; returns `false` if the hour's limit has been reached.
+    /// Counts a request that is served immediately. Returns `false` at the hour's limit.
     fn may_hurry(&mut self, now: u64) -> bool {
         if self.hour.is_none_or(|began| now >= began + EVERY_MS) {
             (self.hour, self.at_once) = (Some(now), 0);
@@ -419,42 +407,34 @@ impl FetchSchedule {
     }
 }
 
-/// Interval between fetches, in milliseconds.
 const EVERY_MS: u64 = 60 * 60 * 1000;
 
-/// Delay before the next fetch after a failure, in milliseconds.
 const AGAIN_MS: u64 = 30_000;
 
-/// Minimum interval between fetches caused by tokens with unknown keys, in milliseconds, except for the first
-/// [`AT_ONCE_MAX`] in an hour.
+/// Minimum interval in milliseconds between fetches for unknown keys, except the first [`AT_ONCE_MAX`] of an hour.
 const WISH_MS: u64 = 60_000;
 
-/// Maximum number of requests per hour that are served immediately.
 const AT_ONCE_MAX: u8 = 3;
 
 const _: () = assert!(AGAIN_MS < WISH_MS && WISH_MS < EVERY_MS);
 
-// The last good keys of providers in a file of the data directory, so that a restart while a provider is down lets
-// nobody out.
+// Stored keys: the last valid keys of each provider in a file of the data directory, so that a restart while a provider
+// is down refuses nobody.
 //
-// The keys are public, but who may write the file decides who is let in: it is as private as the directory.
+// The keys are public, but a writer of the file decides who may sign in, so the file is as private as the directory.
 
-/// The stored keys, by issuer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct KeptKeySets(pub(crate) BTreeMap<Box<str>, KeptKeys>);
 
-/// The stored keys of one provider.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct KeptKeys {
-    /// Time of the fetch, in seconds since 1970 UTC.
     pub(crate) fetched_s: u64,
-    /// The key document as published.
     pub(crate) keys: String,
 }
 
 impl KeptKeySets {
-    /// Loads the keys stored by an earlier process; none if the file is unreadable, which is logged.
+    /// Loads the keys stored by an earlier process. Logs an unreadable file and returns none.
     pub(crate) fn read(directory: &Path) -> Self {
         let path = directory.join(FILE);
         if !path.exists() {
@@ -470,10 +450,8 @@ impl KeptKeySets {
         })
     }
 
-    /// Stores the keys, replacing those stored before.
-    ///
-    /// # Errors
-    /// Fails if the file cannot be written; the previous content is preserved.
+    /// Stores the keys, replacing those stored before. Fails if the file cannot be written; the previous content is
+    /// preserved.
     pub(crate) fn write(&self, directory: &Path) -> io::Result<()> {
         let text = serde_json::to_string(self).map_err(io::Error::other)?;
         files::write_whole(&directory.join(FILE), &text, 0o600)
@@ -482,10 +460,10 @@ impl KeptKeySets {
 
 const FILE: &str = "oidc-keys.json";
 
-/// Maximum file size in bytes; keys take up to twice their size as JSON text.
+/// Maximum file size in bytes. JSON text takes up to twice the size of the keys.
 const BYTES_MAX: usize = 2 * PROVIDERS_MAX * (KEY_SET_BYTES_MAX + 512);
 
-// The figures of providers whose keys are fetched.
+// Statistics of providers whose keys are fetched.
 
 /// Statistics of all providers, sorted by issuer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -501,11 +479,11 @@ pub struct ProviderReport {
     pub issuer: Box<str>,
     /// Number of the provider's keys in use.
     pub keys: usize,
-    /// Numbers of successful and of failed fetches.
+    /// Number of successful and of failed fetches.
     pub fetches: [u64; 2],
     /// Time of the last successful fetch, in seconds since 1970 UTC.
     pub fetched_s: Option<u64>,
-    /// Reason why the last fetch failed, if it did.
+    /// Error of the last fetch, if it failed.
     pub error: Option<String>,
 }
 

@@ -3,17 +3,14 @@
 use qrcode::{Color, EcLevel, QrCode};
 use std::fmt::Write as _;
 
-/// A QR code of square modules, each dark or light.
 #[derive(Clone, Debug)]
 pub(crate) struct Qr {
-    /// Number of modules per side.
     side: usize,
-    /// Modules in row-major order; true if dark.
+    /// Modules in row-major order; `true` is dark.
     dark: Vec<bool>,
 }
 
 impl Qr {
-    /// Encodes a text; `None` if it is too long for a QR code.
     pub(crate) fn new(text: &str) -> Option<Self> {
         let code = QrCode::with_error_correction_level(text, EcLevel::M).ok()?;
         let dark = code.to_colors().into_iter();
@@ -23,12 +20,11 @@ impl Qr {
         })
     }
 
-    /// Returns the number of modules per side of [`Self::path`], including the light border that readers require.
+    /// Returns the modules per side of [`Self::path`], with the light border that readers require.
     pub(crate) fn size(&self) -> usize {
         self.side + 2 * BORDER
     }
 
-    /// Returns the dark modules as an SVG path, with one segment for each run in a row.
     pub(crate) fn path(&self) -> String {
         let mut path = String::new();
         for (y, row) in self.dark.chunks(self.side).enumerate() {
@@ -50,7 +46,6 @@ impl Qr {
         path
     }
 
-    /// Renders the code as lines of half blocks, black on white regardless of the terminal's colours.
     pub(crate) fn terminal(&self) -> String {
         let mut text = String::new();
         let (low, high) = (TERMINAL_BORDER, self.side + TERMINAL_BORDER);
@@ -76,13 +71,12 @@ impl Qr {
     }
 }
 
-/// Width of the quiet zone in modules (ISO/IEC 18004 section 6.3.8).
+/// Width of the quiet zone in modules (ISO/IEC 18004, section 6.3.8).
 const BORDER: usize = 4;
 /// Width of the quiet zone on a terminal, in modules: one less than the standard requires, so that the code for a URL
 /// takes 39 columns.
 const TERMINAL_BORDER: usize = 3;
-/// Control sequence for black on white (Select Graphic Rendition, ECMA-48 section 8.3.117), with the bright white that
-/// most terminals support.
+/// Control sequence for black on bright white (Select Graphic Rendition, ECMA-48, section 8.3.117).
 const BLACK_ON_WHITE: &str = "\x1b[30;107m";
 const AS_BEFORE: &str = "\x1b[0m";
 

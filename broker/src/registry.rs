@@ -1,4 +1,4 @@
-//! The registry on disk, opened once, with a handle for each shard, and the catalog that all shards read.
+//! Registry on disk: opened once, with a handle for each shard and the catalog that all shards read.
 
 #[cfg(test)]
 #[path = "../tests/contract/store.rs"]
@@ -16,20 +16,20 @@ use std::sync::PoisonError;
 use store::{CommitError, Committer, OpenError, Refused};
 use thiserror::Error;
 
-/// Reason why the stored records cannot be read, in which case the server does not start.
+/// Reason why the stored records cannot be read. The server then does not start.
 #[derive(Debug, Error)]
 pub enum RegistryError {
     /// The store cannot be opened or read.
     #[error(transparent)]
     Store(OpenError),
-    /// The store is intact, but one of its rows is not a valid record.
+    /// A row of the intact store is not a valid record.
     #[error(
         "the store {file} holds a record that cannot be read, of {key:?}: {error}. It was left as it is"
     )]
     Record {
         /// Path of the store's file.
         file: PathBuf,
-        /// The row's key: region, account and name of the channel.
+        /// Key of the row: region, account and name of the channel.
         key: Box<str>,
         /// The error in the record.
         error: RecordError,
@@ -39,7 +39,7 @@ pub enum RegistryError {
 /// Opens the store in an existing directory and passes every record in it to `give`, sorted by region, account and
 /// name.
 ///
-/// Takes time proportional to the number of records. After an error, the records passed so far must not be used.
+/// Takes time proportional to the number of records. After an error, records that were passed must not be used.
 ///
 /// # Errors
 /// Returns the reason why the records cannot be read; see [`RegistryError`].
@@ -63,7 +63,7 @@ pub fn open(dir: &Path, mut give: impl FnMut(Record)) -> Result<store::Store, Re
     }
 }
 
-/// A shard's handle to the store. The store's thread reports the result of each change with its [`Ticket`].
+/// Handle of a shard to the store. The store's thread reports the result of each change with its [`Ticket`].
 #[derive(Debug)]
 pub struct DurableStore {
     shard: ShardId,
@@ -99,7 +99,7 @@ impl Store for DurableStore {
     }
 }
 
-/// The catalog of a server's shards; the lock is never held for longer than one step.
+/// Catalog of all shards. The lock is held for one step at most.
 #[derive(Debug, Default)]
 pub struct ProcessCatalog(Mutex<Catalog>);
 
@@ -122,7 +122,7 @@ fn not_taken(refused: Refused) -> StoreError {
     }
 }
 
-/// Returns the report sent to a shard about a change that could not be made durable.
+/// Returns the result that a shard gets for a change that could not be made durable.
 #[must_use]
 pub fn not_kept(error: &CommitError) -> StoreError {
     StoreError::Failed(error.to_string().into())

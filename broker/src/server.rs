@@ -9,8 +9,8 @@
 //! ```
 //! Under `--dev`, a SIGHUP ends a server whose terminal is gone (`side::Hangup`). Ports are bound before the data
 //! directory is opened, so that a second server with the same configuration fails at its port first. Rings are created
-//! before everything that depends on the number of shards, since the limit on locked memory may reduce that number
-//! (`shards.rs`). Only the `ready` line is written to stdout.
+//! before everything that depends on the number of shards, which the limit on locked memory may reduce (`shards.rs`).
+//! Only the `ready` line is written to stdout.
 //!
 //! `check` validates the configuration, and `preflight` reports other obstacles to a start; `listeners` with
 //! `kept_sockets`, `mailboxes`, `shards`, `records` with `disk_registry`, and `admin` prepare the components; `ready`
@@ -68,7 +68,7 @@ use watch::{Follower, Rounds, Watch};
 
 /// Runs the server until a signal arrives and the server has drained.
 ///
-/// Requires that [`crate::side::block_signals`] has been called on this thread.
+/// Call [`crate::side::block_signals`] on this thread first.
 ///
 /// # Errors
 /// Fails if the server did not start, or did not shut down cleanly.
@@ -133,7 +133,7 @@ pub fn run(checked: &CheckedConfiguration, flags: &ServeFlags, log: &Log) -> Fal
         shards,
         rounds: Rounds::new(Arc::clone(&mailboxes), history, Instant::now()),
         mailboxes,
-        // Ready before the ready line: a reader of the line may send a request at once.
+        // Answers before the ready line, since its reader may send a request immediately.
         follower: Follower::new(registry.node(), &status),
         told,
         happened,
@@ -148,14 +148,13 @@ pub fn run(checked: &CheckedConfiguration, flags: &ServeFlags, log: &Log) -> Fal
     Ok(())
 }
 
-/// Creates the status board of the process, and the reloader whose results the board shows.
 fn board(settings: &Arc<Settings>) -> (StatusBoard, Reloader) {
     let status = StatusBoard::of(settings);
     let reloader = Reloader::new(status.reloads().clone());
     (status, reloader)
 }
 
-/// Starts the side thread. Returns the receiver for copies of messages, if copies can be requested.
+/// Starts the side thread. Returns the receiver of message copies, if copies can be requested.
 fn start_side(
     page: Option<AdminPage>,
     (hooks, fetcher): (&mut hooks::Started, Option<Fetcher>),
@@ -170,8 +169,7 @@ fn start_side(
     Ok(captures)
 }
 
-/// Returns the devices in the credentials file; for a development server without signatures, those of the authority in
-/// its data directory.
+/// Returns the devices of the credentials file or, for a server without signatures, of the development authority.
 fn devices(
     who: Option<&InitialCredentials>,
     settings: &Settings,
@@ -197,7 +195,7 @@ fn devices(
     })))
 }
 
-/// Reports that the server is running: on stdout, to the service manager, and to a phone.
+/// Reports readiness: on stdout, to the service manager, and as a pairing code for a phone.
 fn tell_all(
     supervisor: Supervisor,
     settings: &Settings,
@@ -210,7 +208,7 @@ fn tell_all(
     Ok(supervisor)
 }
 
-/// Starts to watch the files that may change, except for the token file. Returns the handle to the courier of hooks.
+/// Watches the files that may change, except the token file. Returns the handle to the courier of hooks.
 fn watch_files(
     reloader: &mut Reloader,
     tls: Option<InitialCertificate>,
@@ -234,8 +232,8 @@ fn watch_files(
     to_courier
 }
 
-/// Opens the data directory, and creates a token stored in it. The path in the settings is updated, since a temporary
-/// directory may be created at another location than configured.
+/// Opens the data directory and creates a token in it. Updates the path in the settings, since a temporary directory
+/// may be at another location.
 fn data_dir(settings: &mut Settings) -> Fallible<DataDir> {
     let data_dir = if settings.data_dir_ends {
         DataDir::temporary(&settings.data_dir, &data_dir::places_on_disk())?
@@ -252,13 +250,13 @@ fn data_dir(settings: &mut Settings) -> Fallible<DataDir> {
     Ok(data_dir)
 }
 
-/// Returns the usage of the server's account under `--dev`, a single value shared by all shards.
+/// Returns the usage of the server's account under `--dev`, shared by all shards.
 fn account_use(settings: &Settings) -> Option<Arc<AccountUse>> {
     let of_settings = || AccountUse::new(&settings.region, &settings.account_id);
     settings.dev.then(|| Arc::new(of_settings()))
 }
 
-/// Logs the server's memory, shards, connections and exposure once everything is running.
+/// Logs memory, shards, connections and exposure once everything runs.
 fn announce(
     settings: &Settings,
     checked: &CheckedConfiguration,
@@ -292,7 +290,7 @@ fn announce(
         tracing::warn!("{exposure} No signature is checked.");
     }
     let domain = settings.advertise.domain.as_ref().filter(|_| settings.dev);
-    // Names below localhost are those of loopback everywhere (RFC 6761 section 6.3).
+    // Names below localhost always resolve to loopback (RFC 6761, section 6.3).
     if let Some(domain) = domain.filter(|domain| !domain.ends_with(".localhost")) {
         tracing::warn!(
             "discovery names m-, v- and r-<8 hex>.{domain}: *.{domain} must resolve to this machine"
@@ -305,8 +303,8 @@ fn edge_settings(settings: &Settings, connections: usize) -> EdgeSettings {
         connections,
         handshakes: settings.limits.handshakes_per_shard,
         handshakes_per_address: settings.limits.handshakes_per_address,
-        // Bytes received in a turn wait in outboxes until its end, whichever peers read: an eighth of the outboxes is
-        // reserved for them.
+        // Bytes received in a turn stay in outboxes until its end, however fast peers read. An eighth of the outboxes
+        // is reserved for them.
         turn_bytes: (settings.outbox_bytes_of_shard() as u64 / 8).clamp(64 << 10, 8 << 20),
         turn_cpu: std::env::var_os(TURN_CPU).is_some(),
         tcp_user_ms: settings.timeouts.tcp_user_ms,
@@ -314,8 +312,8 @@ fn edge_settings(settings: &Settings, connections: usize) -> EdgeSettings {
     }
 }
 
-/// Returns the keys that seal temporary credentials. In a cluster, the file is created but not used: it serves backups,
-/// and a node that becomes a standalone process again.
+/// Returns the keys that seal temporary credentials. A cluster has its own keys; the file is still created, for backups
+/// and for a node that leaves the cluster.
 fn session_keys(dir: &DataDir, cluster: Option<&ClusterMembership>) -> Fallible<Arc<SessionKeys>> {
     let own = session_key::open(dir.path())?;
     let shared = cluster.map(|cluster| Arc::clone(&cluster.session_keys));
@@ -331,8 +329,7 @@ fn placement(shards: usize, cluster: Option<&ClusterMembership>) -> Fallible<Pla
     })
 }
 
-/// Returns the maximum number of client connections of the process: as configured, or less if the limit on open files
-/// requires.
+/// Returns the maximum number of client connections: as configured, or fewer if the limit on open files requires it.
 fn connections(settings: &Settings, open_files: usize) -> Fallible<usize> {
     let has_twin = |listen: &&Listen| listeners::has_twin(settings, listen.addr);
     let twins = settings.listen.iter().filter(has_twin).count();
@@ -350,7 +347,7 @@ fn connections(settings: &Settings, open_files: usize) -> Fallible<usize> {
             settings.shards
         )));
     }
-    // A twentieth stays free: a multishot accept takes a whole backlog before anything is counted.
+    // A twentieth stays free, since a multishot accept takes a whole backlog before connections are counted.
     let connections = settings
         .limits
         .connections
@@ -364,7 +361,6 @@ fn connections(settings: &Settings, open_files: usize) -> Fallible<usize> {
     Ok(connections)
 }
 
-/// Binds all listeners, and writes their actual addresses into the settings.
 fn bind(
     settings: &mut Settings,
     supervisor: &Supervisor,
@@ -385,7 +381,7 @@ fn bind(
         listen.addr = bound.addr;
         all.push(bound);
     }
-    // After those of clients, whose indices discovery knows.
+    // After the listeners for clients, whose indices discovery uses.
     let (shards, tcp_user_ms) = (settings.shards, settings.timeouts.tcp_user_ms);
     all.extend(listeners::bind_inner(
         &mut settings.cluster,
@@ -400,17 +396,16 @@ fn bind(
     Ok((all, Some(admin)))
 }
 
-/// Environment variable that enables measuring turns by CPU time, for machines that also do other work.
+/// Environment variable that measures turns by CPU time, for machines that also do other work.
 const TURN_CPU: &str = "HELIOGRAPH_TURN_CPU";
 
-/// Number of descriptors of the process other than client connections and those of the admin listener (counted
-/// separately, so that operators can connect when clients have used up theirs): streams, lock, store, the runtime.
+/// Descriptors of the process other than connections: standard streams, lock, store, runtime. The admin listener has
+/// its own share, so that operators can connect when clients have used up theirs.
 const DESCRIPTORS: usize = 32;
-/// Number of descriptors per shard: its ring, three rings and two eventfds of its executor, two eventfds of its
-/// mailbox, and one spare.
+/// Descriptors per shard: its ring, three rings and two eventfds of its executor, two eventfds of its mailbox, and a
+/// spare one.
 const DESCRIPTORS_PER_SHARD: usize = 16;
-/// Limit on open files below which a warning is logged: the lowest default of any distribution.
+/// Limit on open files below which a warning is logged: the lowest default of distributions.
 const DESCRIPTORS_USUAL: usize = 1024;
-/// Minimum number of connections for which the limit on open files must leave room; otherwise the broker does not
-/// start.
+/// Minimum number of connections that the limit on open files must permit. Otherwise the broker does not start.
 const CONNECTIONS_MIN: usize = 32;

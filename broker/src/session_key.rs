@@ -1,11 +1,11 @@
-//! The file with the keys that seal temporary credentials: `session.key` in the data directory.
+//! Keys that seal temporary credentials: the file `session.key` in the data directory.
 //!
 //! ```text
 //! <64 hexadecimal digits>      the key that seals
-//! <64 hexadecimal digits>      the key before it, which still opens; optional
+//! <64 hexadecimal digits>      the former key, which still opens; optional
 //! ```
-//! To rotate the key, an operator inserts a new one before the first line and keeps one line of the old keys; nodes
-//! that share the file accept each other's credentials.
+//! To rotate the key, an operator inserts a new first line and keeps one old line. Nodes that share the file accept
+//! each other's credentials.
 
 use crate::files::{self, ReadError};
 use crate::{edge::entropy, failure::Failure};
@@ -16,10 +16,8 @@ use std::io;
 use std::path::Path;
 use zeroize::Zeroizing;
 
-/// Reads the keys in a data directory that this process has locked; creates a random key if there are none.
-///
-/// # Errors
-/// Returns [`Failure::Fatal`], with a remedy, if the file is damaged or unreadable, or cannot be created.
+/// Reads the keys in a data directory that this process has locked, or creates a random key. Fails with
+/// [`Failure::Fatal`], with a remedy, if the file is damaged or unreadable, or cannot be created.
 pub(crate) fn open(data_dir: &Path) -> Result<SessionKeys, Failure> {
     let path = data_dir.join(NAME);
     let failed = |error: io::Error| {
@@ -35,7 +33,7 @@ pub(crate) fn open(data_dir: &Path) -> Result<SessionKeys, Failure> {
             }
             read(&file.content).ok_or_else(|| damaged(&path))
         }
-        // Bytes that are no text are damage like any other, and so are too many.
+        // Non-UTF-8 content and excessive length count as damage.
         Err(ReadError::TooLong(_) | ReadError::NotRegular) => Err(damaged(&path)),
         Err(ReadError::Failed(error)) if error.kind() == io::ErrorKind::InvalidData => {
             Err(damaged(&path))
@@ -47,10 +45,7 @@ pub(crate) fn open(data_dir: &Path) -> Result<SessionKeys, Failure> {
     }
 }
 
-/// Returns the text of the file, if valid.
-///
-/// # Errors
-/// Fails if the file is unreadable or damaged.
+/// Returns the text of a valid file. Fails if the file is unreadable or damaged.
 pub(crate) fn text(data_dir: &Path) -> io::Result<Zeroizing<String>> {
     let file = files::read_text(&data_dir.join(NAME), BYTES_MAX)?;
     match read(&file.content) {
@@ -59,7 +54,6 @@ pub(crate) fn text(data_dir: &Path) -> io::Result<Zeroizing<String>> {
     }
 }
 
-/// Creates a random key and stores it in a new file.
 fn make(data_dir: &Path, path: &Path) -> io::Result<SessionKeys> {
     let mut key = Zeroizing::new([0; 32]);
     entropy::fill(&mut *key)?;
@@ -99,10 +93,9 @@ fn damaged(path: &Path) -> Failure {
     ))
 }
 
-/// Name of the file in the data directory.
 pub(crate) const NAME: &str = "session.key";
 
-/// Maximum file size in bytes: two keys with their line endings, and some spaces.
+/// Maximum file size in bytes: two keys with line endings and some spaces.
 const BYTES_MAX: usize = 1024;
 
 #[cfg(test)]

@@ -3,21 +3,21 @@
 //! Receives signals, which all other threads block, forwards them to the main thread, and serves the admin listener.
 //! This file starts the thread.
 //!
-//! | module | what it is |
+//! | module | contents |
 //! |---|---|
-//! | `shared_state` `process` `feed` | what all others use: the state of the process, signals, events |
-//! | `read_files` | every file that is read, and how reloads went |
-//! | `admin` | the table of all pages, who gets in with a token or an account, and how a connection is served |
-//! | `inspector` `survey` | questions to the shards and to other nodes |
-//! | `channels` | what and who is there, and what operators do to it |
-//! | `trace` `refusals` `recent_refusals` `forget` | what happened, and why not; how that is forgotten |
-//! | `problems` | what is wrong, by cause |
+//! | `shared_state` `process` `feed` | used by all others: state of the process, signals, events |
+//! | `read_files` | files in use, and the results of reloads |
+//! | `admin` | all pages, access by token or account, connections |
+//! | `inspector` `survey` | queries to the shards and to other nodes |
+//! | `channels` | channels and their connections, with the actions of operators |
+//! | `trace` `refusals` `recent_refusals` `forget` | events of channels; refusals with their reasons; erasure |
+//! | `problems` | current problems by cause |
 //! | `console` | the operator's pages: files, figures, events |
-//! | `metrics` `log` | for programs that watch |
+//! | `metrics` `log` | metrics and log lines for monitoring |
 //! | `history` | figures, marks and causes that outlive the process |
 //! | `try_page` `try_sessions` | a camera and a viewer in a browser |
 //! | `lan` | devices of the local network |
-//! | `hooks` | how receivers of events do |
+//! | `hooks` | state of the receivers of events |
 //! | `backup` `cluster` `dev` | the registry as a stream; the nodes; pages for tests |
 
 pub(crate) mod admin;
@@ -96,9 +96,8 @@ pub enum SideCommand {
     Reload,
 }
 
-/// Starts the side thread, which runs until the process exits and also hosts the webhook delivery task and the fetcher
-/// of provider keys. Signals are sent to `commands`: SIGHUP as determined by `hangup`, and each termination signal as
-/// an `End`.
+/// Starts the side thread, which runs until the process exits. It also runs the courier of hooks and the fetcher of
+/// provider keys. Signals go to `commands`: SIGHUP as `hangup` determines, and each termination signal as `End`.
 ///
 /// # Errors
 /// Fails if the thread or its runtime cannot be created.
@@ -151,7 +150,6 @@ pub fn start(
         .unwrap_or_else(|_| Err(io::Error::other("the side thread ended during its startup")))
 }
 
-/// Starts serving the admin listener on the current runtime.
 fn open(admin: Option<AdminPage>, status: &StatusBoard) -> io::Result<()> {
     let Some(AdminPage { listeners, shows }) = admin else {
         return Ok(());
@@ -179,7 +177,7 @@ async fn listen(
             _ = interrupt.recv() => SideCommand::End,
             _ = next(&mut hangups) => {
                 if hangup.ends() {
-                    // The shell and the kernel both send one: the other must not cut the drain short.
+                    // The shell and the kernel both send a SIGHUP; the second must not cut the drain short.
                     hangups = None;
                     SideCommand::End
                 } else {
@@ -188,12 +186,12 @@ async fn listen(
             }
         };
         if commands.send(command).is_err() {
-            return; // nobody is left to act on it: the process ends
+            return; // the main thread has ended, and so does the process
         }
     }
 }
 
-/// Waits for the next signal from `signals`; never resolves if these signals are not handled.
+/// Waits for the next of `signals`; never resolves if these signals are not handled.
 async fn next(signals: &mut Option<Signal>) {
     match signals {
         Some(signals) => drop(signals.recv().await),
@@ -201,13 +199,13 @@ async fn next(signals: &mut Option<Signal>) {
     }
 }
 
-// The sources of the admin listener's pages, as the start hands them over.
+// Data sources of the admin listener's pages, as handed over at startup.
 
-/// The admin listener and the data sources of its pages.
+/// Admin listener and the data sources of its pages.
 pub struct AdminPage {
     /// Bound, listening, nonblocking sockets, one per address.
     pub listeners: Vec<TcpListener>,
-    /// Data sources of the listener's pages, and the tokens that grant access to them.
+    /// Data sources of the pages, and the tokens that grant access.
     pub shows: Shows,
 }
 
@@ -215,52 +213,52 @@ pub struct AdminPage {
 pub struct Shows {
     /// Collects the metrics.
     pub scrape: Scrape,
-    /// Executes queries from the inspector.
+    /// Queries shards for the inspector.
     pub inspect: Inspect,
     /// Samples counters and gauges from the shards.
     pub look: Look,
-    /// The recorded history of the service's figures.
+    /// Recorded history of figures.
     pub history: Shared<History>,
-    /// The recent log lines.
+    /// Recent log lines.
     pub log: Arc<LogTail>,
-    /// The logged refusals, and the decoder of refusal ids.
+    /// Logged refusals, and the decoder of refusal ids.
     pub refusals: Refusals,
     /// Viewers with failed or degraded sessions.
     pub troubled: Arc<Troubled>,
-    /// Commits imported channels to the store; `None` if channels are not stored on this disk.
+    /// Commits imported channels to the store; `None` in a cluster, whose channels are in etcd.
     pub imports: Option<Commit>,
     /// Data sources of a backup.
     pub backup: Backup,
-    /// The configuration, with the ports to which the listeners are actually bound.
+    /// Configuration with the actual ports of the listeners.
     pub settings: Arc<Settings>,
-    /// The channel that `/try` suggests, and the issuer of trial sessions.
+    /// Channel that `/try` suggests, and the issuer of trial sessions.
     pub tries: Tries,
-    /// The credentials in force; `None` if requests need not be signed.
+    /// Credentials in force; `None` if requests need no signature.
     pub in_force: Option<InForce>,
-    /// The queue of the channel states that shards report while any event stream is subscribed to them.
+    /// Queue of the channel states that shards report while an event stream subscribes to them.
     pub readers: Readers,
-    /// Handles to the webhook delivery task, if any hooks are configured.
+    /// Handle to the courier of hooks, if any are configured.
     pub hooks: Option<Hooks>,
     /// Metrics of the OpenID providers, if signatures are required.
     pub providers: Option<ProviderFigures>,
-    /// The providers' keys and sign-in endpoints, if signatures are required.
+    /// Keys and sign-in endpoints of the providers, if signatures are required.
     pub known: Option<Knowledge>,
-    /// The accounts that may use the console, if any are configured.
+    /// Accounts that may use the console, if configured.
     pub accounts: Option<Console>,
-    /// Bearer tokens of the listener, if a token file is configured. Each request must then carry one of them.
+    /// Bearer tokens of the listener, if a token file is configured. Each request must carry one of them.
     pub tokens: Option<Tokens>,
-    /// The pages for devices on the local network, under `--lan`.
+    /// Pages for devices on the local network, under `--lan`.
     pub lan: Option<Lan>,
     /// The `/dev` tools, under `--dev`.
     pub dev: Option<DevTools>,
-    /// Handle for querying the local node for `/cluster`, if the nodes agree on slot ownership through etcd.
+    /// Inspects the local node for `/cluster`, in a cluster with etcd.
     pub cluster: Option<ClusterPage>,
-    /// Client for requesting other nodes' pages, in a cluster.
+    /// Requests pages of other nodes, in a cluster.
     pub nodes: Option<NodePages>,
 }
 
 impl Shows {
-    /// Receiver of the message copies that shards capture, if capturing is enabled.
+    /// Returns the receiver of captured messages, if capturing is enabled.
     #[must_use]
     pub fn captures(&self) -> Option<Captures> {
         self.dev.as_ref().and_then(|dev| dev.captures.clone())

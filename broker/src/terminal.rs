@@ -1,6 +1,5 @@
-//! Output of subcommands: sanitizes untrusted text for a terminal, formats findings with their level, applies colours
-//! and line widths if the output is a terminal, and suggests the name closest to a misspelt one. Everything printed or
-//! logged passes through [`shown`].
+//! Output of subcommands: escapes untrusted text, formats findings with their level, applies colours and line widths on
+//! a terminal, and suggests names for misspelt ones. All printed and logged text passes through [`shown`].
 
 use crate::failure::Failure;
 use rustix::termios::tcgetwinsize;
@@ -14,45 +13,34 @@ use strsim::osa_distance;
 /// Prints a text to stdout.
 ///
 /// # Errors
-/// Returns the error of [`write`].
+/// Returns [`Failure::Fatal`] if the write fails.
 pub fn print(text: &str) -> Result<(), Failure> {
     write(&mut io::stdout(), text)
 }
 
-/// Prints a line to stderr. Errors are ignored, since the exit code has already been determined.
+/// Prints a line to stderr. Errors are ignored, since the exit code is already set.
 pub fn say(line: &impl Display) {
     let _ = writeln!(io::stderr(), "{}", shown(&line.to_string()));
 }
 
-/// Writes a text. A pipe closed by its reader, such as `head`, is not an error.
-///
-/// # Errors
-/// Returns [`Failure::Fatal`] if writing fails.
+/// Writes a text. A pipe that its reader (such as `head`) has closed is not an error. Fails with [`Failure::Fatal`] if
+/// the write fails.
 pub(crate) fn write(out: &mut dyn io::Write, text: &str) -> Result<(), Failure> {
     is_read(out, text).map(|_| ())
 }
 
-/// Writes a text; returns `false` if the reader has closed the pipe.
-///
-/// # Errors
-/// Returns the error of [`write`].
+/// Writes a text. Returns `false` if the reader has closed the pipe. Fails like [`write`].
 pub(crate) fn is_read(out: &mut dyn io::Write, text: &str) -> Result<bool, Failure> {
     obeyed(out, &shown(text))
 }
 
-/// Draws a complete screen over the previous one.
-///
-/// # Errors
-/// Returns the error of [`write`].
+/// Draws a screen over the previous one. Fails like [`write`].
 pub(crate) fn draw(out: &mut dyn io::Write, text: &str) -> Result<(), Failure> {
     let lines = shown(text).replace('\n', "\u{1b}[K\n");
     obeyed(out, &format!("\u{1b}[H{lines}\u{1b}[J")).map(|_| ())
 }
 
-/// Writes control sequences to a terminal; returns `false` if the reader has closed the pipe.
-///
-/// # Errors
-/// Returns the error of [`write`].
+/// Writes control sequences to a terminal. Returns `false` if the reader has closed the pipe. Fails like [`write`].
 pub(crate) fn obeyed(out: &mut dyn io::Write, text: &str) -> Result<bool, Failure> {
     let written = out.write_all(text.as_bytes());
     match written.and_then(|()| out.flush()) {
@@ -62,7 +50,7 @@ pub(crate) fn obeyed(out: &mut dyn io::Write, text: &str) -> Result<bool, Failur
     }
 }
 
-/// Removes from a text everything that a terminal would interpret, or that changes the text direction.
+/// Escapes all characters that a terminal would interpret, or that change the text direction.
 pub(crate) fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for c in text.chars() {
@@ -75,12 +63,12 @@ pub(crate) fn plain(text: &str) -> String {
     plain
 }
 
-/// Formats a JSON document without characters that a terminal would interpret.
+/// Formats a JSON document, with the characters escaped that a terminal would interpret.
 pub(crate) fn json(document: &Value) -> String {
     shown(&document.to_string()).into_owned()
 }
 
-/// Formats a member of a document, without quotes if it is a string; `None` if the member is absent or null.
+/// Formats a member of a document, without quotes if it is a text; `None` if absent or null.
 pub(crate) fn member(value: &Value) -> Option<String> {
     match value {
         Value::Null => None,
@@ -89,8 +77,8 @@ pub(crate) fn member(value: &Value) -> Option<String> {
     }
 }
 
-/// Escapes all characters that a terminal would interpret, except for line breaks and colours, by their code as in
-/// JSON, whose readers treat the escaped and the literal form as equal.
+/// Escapes all characters that a terminal would interpret, except line breaks and colours, by their code as in JSON. To
+/// JSON readers, the escaped and the literal form are equal.
 pub(crate) fn shown(lines: &str) -> Cow<'_, str> {
     let is_unfit = |c: char| is_obeyed(c) && c != '\n';
     let Some(mut at) = lines.find(is_unfit) else {
@@ -105,9 +93,9 @@ pub(crate) fn shown(lines: &str) -> Cow<'_, str> {
         rest = from.get(style.len()..).unwrap_or_default();
         if style.is_empty() {
             let mut left = rest.chars();
-            // None of them is beyond the first 65,536 characters, and outside of strings JSON has none but line ends.
+            // All of them are within the first 65,536 code points. Outside texts, JSON contains none but line ends.
             let c = u32::from(left.next().unwrap_or_default());
-            let _ = write!(shown, "\\u{c:04x}"); // a String takes all
+            let _ = write!(shown, "\\u{c:04x}"); // writing to a String never fails
             rest = left.as_str();
         }
         let Some(next) = rest.find(is_unfit) else {
@@ -118,7 +106,7 @@ pub(crate) fn shown(lines: &str) -> Cow<'_, str> {
     }
 }
 
-/// Returns the colour or weight sequence at the start of a text, such as `ESC [ 1 m`; empty for any other sequence, and
+/// Returns the colour or weight sequence at the start of a text, such as `ESC [ 1 m`. Empty for other sequences, and
 /// for sequences that hide text.
 fn style(text: &str) -> &str {
     let end = text.strip_prefix("\x1b[").and_then(|rest| rest.find('m'));
@@ -132,23 +120,22 @@ fn style(text: &str) -> &str {
     whole.filter(|_| is_style).unwrap_or_default()
 }
 
-/// Whether a terminal would interpret a character, or change the text direction.
+/// Returns whether a terminal would interpret a character, or the character changes the text direction.
 pub(crate) fn is_obeyed(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-// The stream that a text goes to: a terminal has a width, and may have colours; a pipe or file has neither.
+// Output streams: a terminal has a width and may have colours; a pipe or file has neither.
 
 /// Display properties of an output stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Screen {
-    /// Number of characters per line; `None` if the output is not a terminal.
+    /// Characters per line; `None` if the output is not a terminal.
     columns: Option<usize>,
     colours: bool,
 }
 
-/// The colour of a text, with its ECMA-48 codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Colour {
     Bold,
@@ -158,19 +145,18 @@ pub(crate) enum Colour {
 }
 
 impl Screen {
-    /// Output to a pipe, to a file, or in a test.
+    /// Output to a pipe or file, or in a test.
     pub const PLAIN: Self = Self {
         columns: None,
         colours: false,
     };
 
-    /// Text that other programs read, in lines of the usual width.
+    /// Text for other programs, in lines of the usual width.
     pub(crate) const EIGHTY: Self = Self {
         columns: Some(COLUMNS),
         colours: false,
     };
 
-    /// A narrow terminal with colours.
     #[cfg(test)]
     pub(crate) const NARROW: Self = Self {
         columns: Some(20),
@@ -196,33 +182,30 @@ impl Screen {
         let columns = tcgetwinsize(stream).map_or(0, |size| usize::from(size.ws_col));
         let variable = |name| std::env::var_os(name).unwrap_or_default();
         Self {
-            // Some terminals do not say.
+            // Some terminals report no width.
             columns: Some(if columns == 0 { COLUMNS } else { columns }),
-            // https://no-color.org: whatever its value, unless it is empty.
+            // Any value of NO_COLOR disables colours, unless empty (https://no-color.org).
             colours: variable("NO_COLOR").is_empty() && variable("TERM") != "dumb",
         }
     }
 
-    /// Whether the output is a terminal.
+    /// Returns whether the output is a terminal.
     #[must_use]
     pub fn is_terminal(self) -> bool {
         self.columns.is_some()
     }
 
-    /// Returns the number of lines of the terminal on standard output.
     pub(crate) fn rows(self) -> usize {
         let rows = tcgetwinsize(io::stdout()).map_or(0, |size| usize::from(size.ws_row));
         if rows == 0 { ROWS } else { rows }
     }
 
-    /// Truncates a line to the available width.
     pub(crate) fn cut(self, line: &str) -> String {
         line.chars()
             .take(self.columns.unwrap_or(usize::MAX))
             .collect()
     }
 
-    /// Adds a colour to a text.
     pub(crate) fn paint(self, colour: Colour, text: &str) -> String {
         if !self.colours {
             return text.to_owned();
@@ -236,7 +219,7 @@ impl Screen {
         format!("\u{1b}[{number}m{text}\u{1b}[0m")
     }
 
-    /// Wraps a line between words if it is too long; continuation lines are indented.
+    /// Wraps a long line between words, with indented continuation lines.
     pub(crate) fn wrapped(self, line: &str, indent: usize) -> String {
         let Some(columns) = self.columns.filter(|it| line.chars().count() > *it) else {
             return line.to_owned();
@@ -257,7 +240,6 @@ impl Screen {
         out
     }
 
-    /// Formats lines, each of which is wrapped with its own indentation and coloured.
     pub(crate) fn show(self, text: &str, colour: impl Fn(&str) -> Option<Colour>) -> String {
         if !self.is_terminal() {
             return text.to_owned();
@@ -275,7 +257,7 @@ impl Screen {
         out
     }
 
-    /// Formats the failure of a command; on a terminal, prefixed as an error.
+    /// Formats the failure of a command. On a terminal, `error:` precedes it.
     #[must_use]
     pub fn failure(self, failure: &Failure) -> String {
         if !self.is_terminal() || matches!(failure, Failure::Warnings(_)) {
@@ -286,14 +268,12 @@ impl Screen {
     }
 }
 
-/// Width assumed for a terminal that does not report its size, in characters.
 const COLUMNS: usize = 80;
 const ROWS: usize = 24;
 
-// The name that a misspelt one is nearest to.
+// Suggestions for misspelt names.
 
-/// Formats `; the nearest is NAME`, or nothing if no name is close. Ignores case and the difference between `-` and
-/// `_`.
+/// Formats `; the nearest is NAME`, or an empty text if no name is similar. Ignores case, and equates `-` and `_`.
 pub(crate) fn nearest(written: &str, names: &[&str]) -> String {
     let written: String = letters(written).take(WRITTEN_MAX).collect();
     let edits = |name: &&&str| {
@@ -317,23 +297,20 @@ fn letters(text: &str) -> impl Iterator<Item = char> {
         .map(|char| char.to_ascii_lowercase())
 }
 
-/// Maximum number of characters compared, which is more than any name has.
+/// Maximum number of compared characters: more than any name has.
 const WRITTEN_MAX: usize = 64;
 
-/// Minimum length of a prefix from which a name is suggested, in characters.
+/// Minimum length of a prefix for which its name is suggested, in characters.
 const BEGINNING_MIN: usize = 4;
 
-// Things that a command looked at for an operator, each well, worth a warning, or wrong.
+// Findings of commands, with their level.
 
-/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Finding {
     pub(crate) level: Level,
-    /// The observed state, with a remedy if there is a problem.
     pub(crate) text: String,
 }
 
-/// Severity of a finding, in ascending order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Level {
     Ok,
@@ -362,13 +339,11 @@ impl Level {
     }
 }
 
-/// Returns the number of findings of a level, such as `2 warnings`; `None` if there are none.
 pub(crate) fn count(findings: &[Finding], level: Level, noun: &str) -> Option<String> {
     let count = findings.iter().filter(|it| it.level == level).count();
     (count > 0).then(|| counted(count, noun))
 }
 
-/// Formats a count with its noun, such as `1 shard`.
 pub(crate) fn counted(count: usize, noun: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{count} {noun}{plural}")

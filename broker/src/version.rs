@@ -1,11 +1,11 @@
-//! `heliograph version`: identifies the build of this binary.
+//! `heliograph version`: identifies the build.
 
 use crate::config::VersionFlags;
 use serde_json::json;
 use std::path::Path;
 
-/// Formats a readable line, or an object with `version`, `commit`, `dirty` (whether the tree had other changes),
-/// `target`, `profile` and `rustc`. `commit` is null if unknown to the build, and `dirty` also if `HELIOGRAPH_COMMIT`
+/// Formats a line, or an object with `version`, `commit`, `dirty` (whether the tree had other changes), `target`,
+/// `profile` and `rustc`. `commit` is null if the build does not know it; `dirty` is also null if `HELIOGRAPH_COMMIT`
 /// specified the commit.
 #[must_use]
 pub fn text(flags: &VersionFlags) -> String {
@@ -30,7 +30,6 @@ pub fn text(flags: &VersionFlags) -> String {
     format!("heliograph {VERSION} ({commit}{PROFILE} build for {TARGET}, {RUSTC})\n")
 }
 
-/// Logs the version and commit of the build, and the path and SHA-256 of the configuration file.
 pub(crate) fn log_build(config: Option<&Path>, sha256: &str) {
     let config = config.map(|path| path.display().to_string());
     let sha256 = Some(sha256).filter(|it| !it.is_empty());
@@ -43,12 +42,11 @@ pub(crate) fn log_build(config: Option<&Path>, sha256: &str) {
     );
 }
 
-/// Returns the version and commit, for a mark in the history.
 pub(crate) fn label() -> String {
     format!("{VERSION}, commit {COMMIT_LABEL}")
 }
 
-/// The commit as a metric label and in `/overview`; `unknown` if there is none.
+/// Commit as a metric label and in `/overview`; `unknown` if there is none.
 pub(crate) const COMMIT_LABEL: &str = match COMMIT {
     Some(id) => id,
     None => "unknown",
@@ -59,7 +57,7 @@ const TARGET: &str = env!("HELIOGRAPH_BUILD_TARGET");
 const PROFILE: &str = env!("HELIOGRAPH_BUILD_PROFILE");
 const RUSTC: &str = env!("HELIOGRAPH_BUILD_RUSTC");
 
-/// The commit from which the binary was built: the build's variable `HELIOGRAPH_COMMIT` or else, in a release build,
-/// the commit that was checked out; `None` without either.
+/// Commit of the build: its variable `HELIOGRAPH_COMMIT` or, in a release build, the checked-out commit; `None` without
+/// either.
 const COMMIT: Option<&str> = option_env!("HELIOGRAPH_BUILD_COMMIT");
 const DIRTY: Option<&str> = option_env!("HELIOGRAPH_BUILD_DIRTY");

@@ -1,31 +1,29 @@
 //! Base64 encoding, decoding and validation. No other module calls base64-simd.
 //!
-//! Payloads are never decoded. Only their alphabet is checked, so that they need no escaping in JSON; validating length
-//! and padding is left to the clients.
+//! Payloads are never decoded. Their alphabet is checked, so that they need no escaping in JSON; clients validate
+//! length and padding.
 
 use base64_simd::STANDARD;
 use memchr::memmem;
 
-/// The base64 alphabet that a text uses.
+/// Base64 alphabet of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alphabet {
-    /// The text contains only `A-Z a-z 0-9 + / =`.
+    /// Only `A-Z a-z 0-9 + / =`.
     Standard,
-    /// The text contains `-` or `_`, which replace `+` and `/` in the URL-safe alphabet (RFC 4648 section 5), and
-    /// otherwise only standard characters.
+    /// Contains `-` or `_` in place of `+` and `/` (RFC 4648 section 5), and otherwise only standard characters.
     UrlSafe,
-    /// The text contains characters outside both alphabets.
+    /// Contains characters outside both alphabets.
     Outside,
 }
 
-/// Whether `text` is valid base64 as defined in RFC 4648 section 4: standard alphabet, padded, canonical. Runs at
-/// memory speed.
+/// Whether `text` is valid base64 (RFC 4648 section 4): standard alphabet, padded, canonical. Runs at memory speed.
 #[must_use]
 pub fn is_well_formed(text: &[u8]) -> bool {
     STANDARD.check(text).is_ok()
 }
 
-/// Returns the alphabet that `text` uses, without checking length or padding. Empty text is `Standard`.
+/// Returns the alphabet of `text`, without checking length or padding. Empty text is `Standard`.
 #[must_use]
 pub fn alphabet(text: &[u8]) -> Alphabet {
     let (mut url_safe, mut outside) = (false, false);
@@ -70,15 +68,13 @@ pub fn decode_forgiving(text: &[u8]) -> Option<Vec<u8>> {
     base64_simd::forgiving_decode_to_vec(text).ok()
 }
 
-/// Returns base64 text as a `str`, or an empty string if it contains bytes outside ASCII, which no forwarded payload
-/// does.
+/// Returns base64 text as a `str`; empty if it contains bytes outside ASCII, which forwarded payloads never do.
 #[must_use]
 pub fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap_or_default()
 }
 
-/// Counts the occurrences of `a=candidate:` in base64-encoded text, that is, the ICE candidates of a session
-/// description (RFC 8839 section 5.1), without decoding it.
+/// Counts `a=candidate:` in base64 text without decoding: the ICE candidates of a description (RFC 8839 section 5.1).
 #[must_use]
 pub fn candidates(text: &[u8]) -> usize {
     let forms = CANDIDATE_FORMS.iter();
@@ -87,8 +83,7 @@ pub fn candidates(text: &[u8]) -> usize {
         .sum()
 }
 
-/// The base64 encodings of `a=candidate:` at each of the three possible offsets within a group of three bytes, without
-/// the characters that depend on neighbouring bytes.
+/// Base64 of `a=candidate:` at each offset within three bytes, without characters that depend on neighbouring bytes.
 const CANDIDATE_FORMS: [&[u8]; 3] = [b"YT1jYW5kaWRhdGU6", b"E9Y2FuZGlkYXRlO", b"hPWNhbmRpZGF0ZT"];
 
 #[cfg(test)]

@@ -1,9 +1,8 @@
 //! Date arithmetic in the proleptic Gregorian calendar. Never reads a clock: times are arguments.
 //!
-//! Internally, a year starts in March, so that the leap day is its last day. Month lengths then follow one formula, and
-//! 400 years are 146,097 days.
+//! Internally, a year starts in March, so that the leap day is its last day: month lengths then follow one formula.
 
-/// Number of days from 1970-01-01 to the given date (months and days count from 1); negative for earlier dates.
+/// Number of days from 1970-01-01 to a date, with months and days counted from 1; negative for earlier dates.
 #[must_use]
 pub const fn days(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
@@ -14,7 +13,7 @@ pub const fn days(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + day_of_era - 719_468
 }
 
-/// Returns the date (year, month and day, with months and days counted from 1) that is `days` days after 1970-01-01.
+/// Returns the date (year, month, day) `days` days after 1970-01-01, with months and days counted from 1.
 #[must_use]
 pub const fn civil(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468; // from 0000-03-01
@@ -29,8 +28,7 @@ pub const fn civil(days: i64) -> (i64, i64, i64) {
     (year, month, day)
 }
 
-/// Formats a time in milliseconds since 1970 as RFC 3339 in UTC. Times after the year 9999 are clamped to its last
-/// millisecond.
+/// Formats milliseconds since 1970 as RFC 3339 in UTC. Times after the year 9999 are clamped to its last millisecond.
 #[must_use]
 pub fn rfc3339(ms: u64) -> String {
     let ms = ms.min(LAST_MS);
@@ -42,7 +40,6 @@ pub fn rfc3339(ms: u64) -> String {
 }
 
 const DAY_MS: u64 = 86_400_000;
-/// Last millisecond of the year 9999.
 const LAST_MS: u64 = 253_402_300_799_999;
 
 #[cfg(test)]

@@ -1,21 +1,20 @@
 //! Operations of the HTTP API: typed requests, response bodies and errors.
 //!
-//! Suggested reading order: [`Operation`] maps paths to operations, [`call`] parses a body into a [`Call`], `channels`,
-//! `tags`, `media_storage` and `signaling` define the requests and write the responses, and [`ApiError`] represents an
-//! error and its wire format.
+//! Suggested reading order: [`Operation`] maps paths to operations, [`call`] parses a body into a [`Call`]; `channels`,
+//! `tags`, `media_storage` and `signaling` define the requests and write the responses; [`ApiError`] is an error with
+//! its wire format.
 //!
 //! ```text
 //!  path ──► Operation ──┐
 //!  body ──► simd-json tape ──► members, typed ──► constraints ──► Call ──► (broker) ──► response body
 //!               └ SerializationException ┘     └ InvalidArgumentException
 //! ```
-//! JSON types are checked before constraints, as on AWS: a member of the wrong JSON type makes the whole body a
+//! JSON types are checked before constraints, as on AWS: a member of the wrong type makes the whole body a
 //! `SerializationException`, even if other members are invalid. Unknown members are ignored, `null` counts as absent,
 //! and duplicate known members are rejected, because two parsers might disagree about which one was signed.
 //!
-//! Bodies are untrusted: simd-json's tape is built and walked without recursion, so nesting consumes no stack, and
-//! bodies nested deeper than 1,023 levels are rejected. Numbers beyond 64 bits are rejected too, even in unknown
-//! members; no client sends any.
+//! simd-json's tape is built and walked without recursion, so nesting consumes no stack; bodies nested deeper than
+//! 1,023 levels are rejected. Numbers beyond 64 bits are rejected too, even in unknown members; no client sends any.
 
 pub mod call;
 mod channels;
@@ -47,9 +46,7 @@ pub use tags::{
     ListTagsForResource, TAGS_MAX, Tag, TagResource, UntagResource, checked_tags, list_tags,
 };
 
-// The operations and their paths.
-
-/// An operation of the HTTP API. All operations use `POST`.
+/// Operation of the HTTP API. All operations use `POST`.
 ///
 /// Source: service models `kinesisvideo` 2017-09-30, `kinesis-video-signaling` 2019-12-04 and
 /// `kinesis-video-webrtc-storage` 2018-05-10.
@@ -62,7 +59,7 @@ pub enum Operation {
     DescribeSignalingChannel,
     /// Lists channels in order of name, with pagination.
     ListSignalingChannels,
-    /// Changes the lifetime of a channel's undelivered messages.
+    /// Changes the lifetime of undelivered messages.
     UpdateSignalingChannel,
     /// Deletes a channel.
     DeleteSignalingChannel,
@@ -78,13 +75,13 @@ pub enum Operation {
     DescribeMediaStorageConfiguration,
     /// Enables or disables media storage for a channel.
     UpdateMediaStorageConfiguration,
-    /// Returns the channels whose media is stored in a stream.
+    /// Returns the channels whose media a stream stores.
     DescribeMappedResourceConfiguration,
     /// Returns STUN and TURN servers with credentials.
     GetIceServerConfig,
     /// Delivers an offer to the master and waits for the answer.
     SendAlexaOfferToMaster,
-    /// Makes the service connect to the master of a channel in order to store its media.
+    /// Makes the service connect to a channel's master to store its media.
     JoinStorageSession,
     /// Makes the service connect to a viewer of a channel whose media is stored.
     JoinStorageSessionAsViewer,
@@ -94,10 +91,9 @@ impl Operation {
     /// Every operation, in the order of [`Self::index`].
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
-    /// Returns the operation for a request path without its query, or `None` if the path is unknown. Case-sensitive.
+    /// Returns the operation for a request path without its query, case-sensitive; `None` if the path is unknown.
     ///
-    /// The path may begin with two slashes, because the C SDK appends it to the control plane's URL, which may end with
-    /// a slash. The signature covers the path as sent.
+    /// The path may begin with two slashes, since the C SDK appends it to a URL that may end with one.
     #[must_use]
     pub fn from_path(path: &str) -> Option<Self> {
         let path = path
@@ -110,7 +106,7 @@ impl Operation {
             .find(|operation| operation.path() == path)
     }
 
-    /// The operation's path. Only the paths of tag operations begin with a capital letter.
+    /// Path of the operation. Only the paths of tag operations begin with a capital letter.
     #[must_use]
     pub const fn path(self) -> &'static str {
         match self {
@@ -133,23 +129,21 @@ impl Operation {
         }
     }
 
-    /// The operation's action name in policies: `kinesisvideo:` followed by the operation's AWS name, for all three
-    /// service models.
+    /// Action name in policies: `kinesisvideo:` and the AWS name, for all three service models.
     ///
-    /// Source: Service Authorization Reference, "Actions, resources, and condition keys for Amazon Kinesis Video
-    /// Streams".
+    /// Source: Service Authorization Reference, "Amazon Kinesis Video Streams".
     #[must_use]
     pub fn action(self) -> &'static str {
         self.into()
     }
 
-    /// The operation's AWS name, used as its metrics label.
+    /// AWS name of the operation, also its metrics label.
     #[must_use]
     pub fn name(self) -> &'static str {
         self.action().split_at(ACTION_PREFIX.len()).1
     }
 
-    /// The action that policies must allow for the operation.
+    /// Action that policies must allow for the operation.
     #[must_use]
     pub const fn policy_action(self) -> Action {
         match self {
@@ -174,13 +168,13 @@ impl Operation {
         }
     }
 
-    /// The operation's index in [`Self::ALL`], for tables of counters.
+    /// Index of the operation in [`Self::ALL`], for tables of counters.
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize
     }
 
-    /// The service model that defines the operation, which determines the status of some errors.
+    /// Service model of the operation, which determines the status of some errors.
     #[must_use]
     pub const fn family(self) -> Family {
         match self {
@@ -201,31 +195,27 @@ impl Operation {
         }
     }
 
-    /// The error for a request that has a valid signature but is denied by policy.
+    /// Error for a correctly signed request that the policy denies.
     #[must_use]
     pub const fn denied(self) -> ErrorKind {
         self.family().denied()
     }
 
-    /// Name of the member that contains an error's text. Its case matters: botocore accepts only the spelling in the
-    /// service model.
+    /// Name of the member with an error's text. Case matters: botocore accepts only the spelling of the service model.
     #[must_use]
     pub const fn message_member(self) -> &'static str {
         self.family().message_member()
     }
 }
 
-/// The prefix of every action's name.
 const ACTION_PREFIX: &str = "kinesisvideo:";
 
-// Errors of API calls, and their form on the wire.
-//
-// The type is in the header `x-amzn-ErrorType`; the body has only the text.
+// Errors of API calls. The header `x-amzn-ErrorType` contains the type; the body contains only the text.
 
-/// An API error: its type and the text sent to the caller.
+/// API error: its type and the text for the caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiError {
-    /// The error type.
+    /// Type of the error.
     pub kind: ErrorKind,
     /// Error text of one or two sentences, ending in a period.
     pub message: Cow<'static, str>,
@@ -247,15 +237,14 @@ impl ApiError {
         Self::new(ErrorKind::InvalidArgument, message)
     }
 
-    /// Creates an error for a body that cannot be parsed as the operation's input.
+    /// Creates an error for a body that does not match the operation's input.
     #[must_use]
     pub fn serialization(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorKind::Serialization, message)
     }
 }
 
-/// The service model of an operation, or the WebSocket upgrade. Determines an error's status and the name of its text
-/// member.
+/// Service model of an operation, or the WebSocket upgrade. Determines the status and the text member of errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     /// `kinesisvideo`: creating, finding, updating and deleting channels.
@@ -264,12 +253,12 @@ pub enum Family {
     Signaling,
     /// `kinesis-video-webrtc-storage`: joining storage sessions.
     Storage,
-    /// WebSocket upgrades, which have no service model and use AWS's common error format.
+    /// WebSocket upgrades, which use AWS's common error format.
     WebSocket,
 }
 
 impl Family {
-    /// The error for a request that has a valid signature but is denied by policy.
+    /// Error for a correctly signed request that the policy denies.
     #[must_use]
     pub const fn denied(self) -> ErrorKind {
         match self {
@@ -278,7 +267,7 @@ impl Family {
         }
     }
 
-    /// Name of the member that contains an error's text.
+    /// Name of the member with an error's text.
     #[must_use]
     pub const fn message_member(self) -> &'static str {
         match self {
@@ -288,17 +277,17 @@ impl Family {
     }
 }
 
-/// The error types that this service returns, except those of signature verification.
+/// Error types that this service returns, except those of signature verification.
 ///
-/// Source: the errors in the service models; `SerializationException`, `UnknownOperationException`, `InternalFailure`
-/// and `ServiceUnavailable` are common to all AWS services.
+/// Source: the service models; `SerializationException`, `UnknownOperationException`, `InternalFailure` and
+/// `ServiceUnavailable` are common to all AWS services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
     /// The body is not a single JSON object, or a known member has the wrong JSON type.
     Serialization,
     /// A member is missing or violates its constraints.
     InvalidArgument,
-    /// The channel does not exist, or its creation time differs from that in the ARN.
+    /// The channel does not exist, or the ARN has another creation time.
     ResourceNotFound,
     /// The name is taken, or the channel is not ACTIVE.
     ResourceInUse,
@@ -308,7 +297,7 @@ pub enum ErrorKind {
     AccountChannelLimitExceeded,
     /// The channel would have more than 50 tags.
     TagsPerResourceExceededLimit,
-    /// A rate limit or capacity limit has been reached.
+    /// A rate limit or a capacity limit was reached.
     ClientLimitExceeded,
     /// The policy denies the request (control plane, storage and upgrades).
     AccessDenied,
@@ -316,14 +305,14 @@ pub enum ErrorKind {
     NotAuthorized,
     /// The path is unknown.
     UnknownOperation,
-    /// The service encountered an internal error.
+    /// Internal error of the service.
     InternalFailure,
     /// The service is at capacity or draining; the client should retry elsewhere or later.
     ServiceUnavailable,
 }
 
 impl ErrorKind {
-    /// The type's name without a namespace, as sent in `x-amzn-ErrorType`.
+    /// Name of the type without a namespace, for `x-amzn-ErrorType`.
     #[must_use]
     pub const fn error_type(self) -> &'static str {
         match self {
@@ -343,8 +332,8 @@ impl ErrorKind {
         }
     }
 
-    /// The HTTP status. The C SDK's behaviour depends on the status (404 from Describe makes it create the channel; 401
-    /// and 403 make it fetch new credentials), so throttling returns 400, never 429.
+    /// HTTP status. The C SDK depends on it: after 404 from Describe it creates the channel, after 401 and 403 it
+    /// fetches new credentials. Throttling therefore returns 400, never 429.
     #[must_use]
     pub const fn status(self, family: Family) -> u16 {
         match self {
@@ -367,8 +356,8 @@ impl ErrorKind {
     }
 }
 
-/// Appends the body of an error response: `{"Message":"…"}`, or `{"message":"…"}` for storage operations and if
-/// `operation` is `None` (for refused upgrades, unknown paths, and signature errors of any operation).
+/// Appends the body of an error response: `{"Message":"…"}`, or `{"message":"…"}` for storage operations and without an
+/// operation (refused upgrades, unknown paths, signature errors of any operation).
 pub fn error_body(out: &mut Vec<u8>, operation: Option<Operation>, message: &str) {
     let family = operation.map_or(Family::WebSocket, Operation::family);
     crate::control::json::member(out, b'{', family.message_member());

@@ -1,9 +1,8 @@
-//! The subset of HTTP/1.1 that a signaling service needs: request heads, upgrades, query strings, and complete
-//! responses.
+//! HTTP/1.1 for a signaling service: request heads, upgrades, query strings, and complete responses.
 //!
-//! How a request is processed: [`HeadScanner`] finds the end of the head as bytes arrive, [`Head`] parses the complete
-//! head, [`upgrade`] distinguishes WebSocket upgrades from API calls, and [`respond`] and related functions write the
-//! response in one piece.
+//! [`HeadScanner`] finds the end of a head as bytes arrive, [`Head`] parses the complete head, [`upgrade`]
+//! distinguishes WebSocket upgrades from API calls, and [`respond`] and related functions write a response in one
+//! piece.
 
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -22,39 +21,36 @@ pub use response::{
 pub use scanner::{HeadError, HeadLimits, HeadScanner};
 use std::mem::MaybeUninit;
 
-// A request head, parsed once when it is whole: httparse does the grammar, this module the rules around it.
+// Request heads. httparse implements the grammar, this module the remaining rules.
 //
-// Stricter than httparse where leniency lets two parties read one request differently (request smuggling): every line
-// ends in CR LF, no line is folded, no blank precedes a colon, `Host` and `Content-Length` are unambiguous.
+// Stricter than httparse where two parties could interpret a request differently (request smuggling): every line ends
+// in CR LF, no line is folded, no blank precedes a colon, and `Host` and `Content-Length` are unambiguous.
 
-/// A request head. Borrows the received bytes while the request is processed.
+/// Request head, borrowed from the received bytes.
 #[derive(Clone, Debug)]
 pub struct Head<'a> {
     method: &'a str,
     target: &'a str,
-    /// Offset of the path and query in the target: after the authority of an absolute-form target, otherwise 0.
+    /// Offset of path and query in the target: after the authority of an absolute-form target, otherwise 0.
     origin: usize,
     minor: u8,
     lines: [(&'a str, &'a str); HEADER_LINES],
     line_count: usize,
 }
 
-/// The length of a request's body.
+/// Length of a request's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Body {
-    /// No body follows.
+    /// No body.
     None,
-    /// Number of body bytes that follow. A length that does not fit into 64 bits saturates to `u64::MAX`, which exceeds
-    /// every limit.
+    /// Number of body bytes. A length beyond 64 bits saturates to `u64::MAX`, which exceeds every limit.
     Length(u64),
 }
 
 impl<'a> Head<'a> {
-    /// Parses a complete head: all bytes up to and including the empty line, as delimited by [`HeadScanner`].
+    /// Parses a complete head, up to and including the empty line, as delimited by [`HeadScanner`].
     ///
-    /// # Errors
-    /// See [`HeadError`]. Header values must be UTF-8 without control characters; HTTP/1.1 requires exactly one `Host`
-    /// header.
+    /// Header values must be UTF-8 without control characters; HTTP/1.1 requires exactly one `Host` header.
     pub fn parse(bytes: &'a [u8], limits: &HeadLimits) -> Result<Self, HeadError> {
         if HeadScanner::new().end(bytes, limits)? != Some(bytes.len()) {
             return Err(HeadError::Malformed("The request head is not complete."));
@@ -91,20 +87,19 @@ impl<'a> Head<'a> {
         Ok(head)
     }
 
-    /// The method. Case-sensitive.
+    /// Method. Case-sensitive.
     #[must_use]
     pub const fn method(&self) -> &'a str {
         self.method
     }
 
-    /// The request target as sent.
+    /// Request target as sent.
     #[must_use]
     pub const fn target(&self) -> &'a str {
         self.target
     }
 
-    /// The target's path: everything from the first slash up to the question mark; `*` for `OPTIONS *`; `/` if an
-    /// absolute-form target has no path.
+    /// Path of the target, from the first slash to the question mark; `*` for `OPTIONS *`; `/` if there is none.
     #[must_use]
     pub fn path(&self) -> &'a str {
         let rest = self.target.get(self.origin..).unwrap_or_default();
@@ -112,33 +107,31 @@ impl<'a> Head<'a> {
         if path.is_empty() { "/" } else { path }
     }
 
-    /// The target's query after the first question mark, if any.
+    /// Query of the target after the first question mark, if any.
     #[must_use]
     pub fn query(&self) -> Option<&'a str> {
         let rest = self.target.get(self.origin..).unwrap_or_default();
         rest.split_once('?').map(|(_, query)| query)
     }
 
-    /// The trimmed value of the first header with this name (case-insensitive).
+    /// Trimmed value of the first header with this name (case-insensitive).
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&'a str> {
         self.values(name).next()
     }
 
-    /// All headers in wire order, with names as sent and values trimmed.
+    /// All headers in wire order, with names as sent and trimmed values.
     pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
         self.lines.iter().take(self.line_count).copied()
     }
 
-    /// The values of all headers with this name, in wire order.
     pub(crate) fn values(&self, name: &str) -> impl Iterator<Item = &'a str> {
         self.headers()
             .filter(move |(found, _)| found.eq_ignore_ascii_case(name))
             .map(|(_, value)| value)
     }
 
-    /// The elements of a comma-separated list header, across all headers with this name. Elements are trimmed, and
-    /// empty ones are skipped.
+    /// Elements of a comma-separated list header, across all headers with this name, without empty ones.
     pub(crate) fn list(&self, name: &str) -> impl Iterator<Item = &'a str> {
         let members = self.values(name).flat_map(|value| value.split(','));
         members
@@ -146,13 +139,12 @@ impl<'a> Head<'a> {
             .filter(|member| !member.is_empty())
     }
 
-    /// The requested host and port, as sent; `None` only for HTTP/1.0.
+    /// Requested host and port, as sent; `None` only for HTTP/1.0.
     #[must_use]
     pub fn host(&self) -> Option<&'a str> {
         self.header("host")
     }
 
-    /// Whether the HTTP version is 1.1.
     const fn is_http11(&self) -> bool {
         self.minor == 1
     }
@@ -176,19 +168,18 @@ impl<'a> Head<'a> {
                 .any(|word| word.eq_ignore_ascii_case("100-continue"))
     }
 
-    /// The length of the request's body.
+    /// Length of the request's body.
     ///
     /// # Errors
     /// Returns [`HeadError::LengthRequired`] for a transfer coding (chunked bodies are not supported) and for a POST
-    /// without a length; [`HeadError::Malformed`] for a transfer coding combined with a length, a repeated length, or
-    /// an invalid number.
+    /// without a length; [`HeadError::Malformed`] for both a coding and a length, a repeated length, or an invalid
+    /// number.
     pub fn body(&self) -> Result<Body, HeadError> {
         let mut length = None;
         for value in self.values("content-length") {
             let bytes =
                 decimal(value).ok_or(HeadError::Malformed("Content-Length is not a number."))?;
-            // Equal repetitions may be rejected too (RFC 9112 section 6.3): the request may have passed a proxy that
-            // used another of them.
+            // RFC 9112 section 6.3 permits rejecting equal repetitions: a proxy may have used another one of them.
             if length.is_some() {
                 return Err(HeadError::Malformed("Content-Length is given twice."));
             }
@@ -227,7 +218,7 @@ impl<'a> Head<'a> {
         if host.is_empty() || host.contains(['/', '?', '#', '@', '\\']) {
             return Err(HeadError::Malformed("The Host header is not a host."));
         }
-        // An absolute target and Host must agree: the signature covers one, a proxy may have used the other.
+        // Target and Host must agree: the signature covers one, and a proxy may have used the other.
         if self.origin > 0
             && let Some(authority) = self.target.get(..self.origin).and_then(authority)
             && !authority.eq_ignore_ascii_case(host)
@@ -240,8 +231,7 @@ impl<'a> Head<'a> {
     }
 }
 
-/// Returns the offset of the path and query in a target (RFC 9112 section 3.2), which is in origin form, absolute form,
-/// or `*` for OPTIONS.
+/// Returns the offset of path and query in a target (RFC 9112 section 3.2) in origin form, in absolute form, or `*`.
 fn origin(method: &str, target: &str) -> Result<usize, HeadError> {
     if target.contains('#') {
         return Err(HeadError::Malformed("The request target has a fragment."));
@@ -258,7 +248,6 @@ fn origin(method: &str, target: &str) -> Result<usize, HeadError> {
     Ok(scheme + authority.len())
 }
 
-/// The authority of an absolute-form target.
 fn authority(target: &str) -> Option<&str> {
     let (scheme, rest) = target.split_once("://")?;
     let known = ["http", "https", "ws", "wss"]
@@ -271,7 +260,6 @@ fn authority(target: &str) -> Option<&str> {
     known.then_some(authority)
 }
 
-/// Parses a decimal number consisting only of digits; saturates on overflow.
 fn decimal(text: &str) -> Option<u64> {
     if text.is_empty() {
         return None;
@@ -282,7 +270,6 @@ fn decimal(text: &str) -> Option<u64> {
     })
 }
 
-/// Converts an httparse error to a `HeadError`.
 fn blame(error: httparse::Error, bytes: &[u8]) -> HeadError {
     match error {
         httparse::Error::TooManyHeaders => HeadError::TooManyHeaders,
@@ -299,7 +286,7 @@ fn blame(error: httparse::Error, bytes: &[u8]) -> HeadError {
     }
 }
 
-/// Whether the request line consists of three words, the last of which has the form `HTTP/<digit>.<digit>`.
+/// Whether the request line has three words, the last in the form `HTTP/<digit>.<digit>`.
 fn has_version(bytes: &[u8]) -> bool {
     let line = bytes
         .split(|&byte| byte == b'\r')
@@ -315,19 +302,17 @@ fn has_version(bytes: &[u8]) -> bool {
     digits && blanks == 2
 }
 
-// The opening handshake's request fields (RFC 6455 section 4.2.1).
-
-/// A WebSocket upgrade request.
+/// WebSocket upgrade request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Upgrade<'a> {
-    /// The validated `Sec-WebSocket-Key`.
+    /// Validated `Sec-WebSocket-Key`.
     pub key: &'a str,
-    /// Whether the client offers the subprotocol `wss`, as the C SDK does. If so, the response must echo it, because
-    /// old releases of the SDK's WebSocket library drop the connection otherwise.
+    /// Whether the client offers the subprotocol `wss`, as the C SDK does. The response must then echo it, otherwise
+    /// old releases of the SDK's WebSocket library drop the connection.
     pub offers_wss: bool,
 }
 
-/// Reason why a WebSocket upgrade is refused.
+/// Reason for refusing a WebSocket upgrade.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UpgradeError {
     /// The method is not GET, or the version is not HTTP/1.1.
@@ -338,14 +323,14 @@ pub enum UpgradeError {
     BadVersion,
     /// `Sec-WebSocket-Key` is missing.
     MissingKey,
-    /// `Sec-WebSocket-Key` occurs more than once, or is not the base64 encoding of 16 bytes.
+    /// `Sec-WebSocket-Key` is duplicated, or is not the base64 encoding of 16 bytes.
     BadKey,
     /// The request has a body, which could be mistaken for the first frames.
     Body,
 }
 
 impl UpgradeError {
-    /// The status code of the response.
+    /// Status code of the response.
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {
@@ -356,7 +341,7 @@ impl UpgradeError {
         }
     }
 
-    /// The response text, in ASCII without quotes.
+    /// Response text, in ASCII without quotes.
     #[must_use]
     pub const fn message(self) -> &'static str {
         match self {
@@ -372,20 +357,13 @@ impl UpgradeError {
     }
 }
 
-/// Parses the headers of a WebSocket opening handshake; returns `None` if the request is not a WebSocket upgrade.
-///
-/// Extensions offered by the client are declined by omitting them from the response (RFC 7692 section 5).
-///
-/// # Errors
-/// See [`UpgradeError`].
+/// Parses a WebSocket opening handshake; `None` if the request is not an upgrade. The response declines offered
+/// extensions by omission (RFC 7692 section 5).
 pub fn upgrade<'a>(head: &Head<'a>) -> Result<Option<Upgrade<'a>>, UpgradeError> {
     upgrade_by(head, ws::valid_key)
 }
 
 /// Like [`upgrade`], with a caller-supplied check of the client's key, such as [`ws::valid_key`] or [`ws::usable_key`].
-///
-/// # Errors
-/// See [`UpgradeError`].
 pub fn upgrade_by<'a>(
     head: &Head<'a>,
     takes_key: fn(&str) -> bool,

@@ -1,12 +1,10 @@
-//! Validated types for the service's identifiers.
-//!
-//! Client ids, correlation ids and channel names share one pattern, `[a-zA-Z0-9_.-]{1,256}`, but are distinct types.
+//! Validated identifiers. Client ids, correlation ids and channel names are distinct types with one pattern,
+//! `[a-zA-Z0-9_.-]{1,256}`.
 
 use crate::limits::{ARN_BYTES, WORD_BYTES};
 use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
 
-/// Declares a distinct type for borrowed, validated text that matches the pattern shared by ids and names.
 macro_rules! word_type {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -14,16 +12,13 @@ macro_rules! word_type {
         pub struct $name<'a>(&'a str);
 
         impl<'a> $name<'a> {
-            /// Validates a text.
-            ///
-            /// # Errors
-            /// Returns [`WordError`](crate::identifiers::WordError) if the length is wrong or a character is invalid.
+            /// Validates a text: its length, then its characters.
             pub fn parse(text: &'a str) -> Result<Self, crate::identifiers::WordError> {
                 crate::identifiers::check_word(text.as_bytes())?;
                 Ok(Self(text))
             }
 
-            /// The validated text.
+            /// Validated text.
             #[must_use]
             pub const fn as_str(self) -> &'a str {
                 self.0
@@ -38,20 +33,15 @@ macro_rules! word_type {
     };
 }
 
-/// Reason why a text is not a valid client id, correlation id or channel name. The caller reports it together with the
-/// member's name.
+/// Reason why a text is not a valid client id, correlation id or channel name. The caller adds the member's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WordError {
-    /// The text is empty or longer than 256 characters.
+    /// Empty or longer than 256 characters.
     Length,
-    /// The text contains a character outside `[a-zA-Z0-9_.-]`.
+    /// Contains a character outside `[a-zA-Z0-9_.-]`.
     Character,
 }
 
-/// Checks that the whole text matches `[a-zA-Z0-9_.-]{1,256}`.
-///
-/// # Errors
-/// See [`WordError`]. The length is checked before the characters.
 fn check_word(text: &[u8]) -> Result<(), WordError> {
     if text.is_empty() || text.len() > WORD_BYTES {
         return Err(WordError::Length);
@@ -65,14 +55,12 @@ fn check_word(text: &[u8]) -> Result<(), WordError> {
     Ok(())
 }
 
-/// Whether a byte is valid in a client id, correlation id or channel name.
 #[inline]
 fn is_word_byte(byte: u8) -> bool {
     WORD.get(usize::from(byte)).is_some_and(|&word| word)
 }
 
-/// Lookup table of the permitted bytes. Faster than comparisons for texts of up to about thirty bytes, and most ids are
-/// shorter (2.6 ns instead of 5.5 ns for 15 bytes).
+/// Lookup table of the permitted bytes. Faster than comparisons for up to about thirty bytes, as in most ids.
 const WORD: [bool; 256] = {
     let mut table = [false; 256];
     let mut rest: &mut [bool] = &mut table;
@@ -85,19 +73,13 @@ const WORD: [bool; 256] = {
     table
 };
 
-// Client ids and correlation ids.
-
 word_type! {
-    /// A viewer's client id: 1 to 256 characters of `[a-zA-Z0-9_.-]`, borrowed from the source text.
-    ///
-    /// Source: API reference, `ClientId`, `SenderClientId`; WebRTC guide, "ConnectAsViewer", `X-Amz-ClientId`.
+    /// Client id of a viewer. Source: API reference, `ClientId`, `SenderClientId`; WebRTC guide, "ConnectAsViewer".
     ClientId
 }
 
 impl ClientId<'_> {
-    /// Whether the id begins with `AWS_` in any case, a prefix that is reserved.
-    ///
-    /// Source: WebRTC guide, "ConnectAsViewer".
+    /// Whether the id begins with the reserved prefix `AWS_`, in any case. Source: WebRTC guide, "ConnectAsViewer".
     #[must_use]
     pub fn is_reserved(self) -> bool {
         self.0
@@ -107,31 +89,20 @@ impl ClientId<'_> {
 }
 
 word_type! {
-    /// A message's correlation id: 1 to 256 characters of `[a-zA-Z0-9_.-]`. Safe to echo in JSON without escaping.
-    ///
-    /// Source: WebRTC guide, "SendSdpOffer", `correlationId`.
+    /// Correlation id of a message, which needs no escaping. Source: WebRTC guide, "SendSdpOffer", `correlationId`.
     CorrelationId
 }
 
-// Channel names.
-
 word_type! {
-    /// A channel's name: 1 to 256 characters of `[a-zA-Z0-9_.-]`, unique per account and region.
-    ///
-    /// Source: API reference, "CreateSignalingChannel", `ChannelName`.
+    /// Name of a channel, unique per account and region. Source: API reference, "CreateSignalingChannel".
     ChannelName
 }
 
-// The channel ARN: `arn:<partition>:kinesisvideo:<region>:<account>:channel/<name>/<creation time in ms>`.
-
-/// A channel ARN: its validated text and the offsets of its parts.
-///
-/// Each connection that is being admitted and each channel record holds one. Compared, ordered and hashed by its text.
+/// Channel ARN with the offsets of its parts. Compared, ordered and hashed by its text.
 ///
 /// Source: API reference, `ChannelARN`: 1 to 1024 characters of
-/// `arn:[a-z\d-]+:kinesisvideo:[a-z0-9-]+:[0-9]+:[a-z]+/[a-zA-Z0-9_.-]+/[0-9]+`. In addition to the pattern, the
-/// resource type must be `channel`, the name must be a valid channel name (at most 256 characters), and the creation
-/// time must have at most [`CREATED_DIGITS_MAX`] digits.
+/// `arn:[a-z\d-]+:kinesisvideo:[a-z0-9-]+:[0-9]+:[a-z]+/[a-zA-Z0-9_.-]+/[0-9]+`. In addition, the resource type must be
+/// `channel`, the name a valid channel name, and the creation time at most [`CREATED_DIGITS_MAX`] digits.
 #[derive(Clone, Deserialize)]
 #[serde(try_from = "&str")]
 pub struct ChannelArn {
@@ -142,20 +113,20 @@ pub struct ChannelArn {
 /// Reason why a text is not a valid channel ARN. The response is `InvalidArgumentException` with status 400.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ArnError {
-    /// The ARN is empty or longer than 1024 characters.
+    /// Empty or longer than 1024 characters.
     Length,
-    /// The ARN does not match the documented pattern.
+    /// Does not match the documented pattern.
     Pattern,
-    /// The strict rules apply, and the partition is not `aws`.
+    /// The partition is not `aws`, under the strict rules.
     Partition,
-    /// The resource part does not have the form `channel/…`.
+    /// The resource part is not `channel/…`.
     Resource,
-    /// The name exceeds the maximum length of a channel name.
+    /// The name is longer than a channel name.
     Name,
 }
 
 impl ArnError {
-    /// The error text for the caller.
+    /// Error text for the caller.
     #[must_use]
     pub const fn message(self) -> &'static str {
         match self {
@@ -192,10 +163,7 @@ impl Serialize for ChannelArn {
 }
 
 impl ChannelArn {
-    /// Parses and validates an ARN; `strict` accepts only the partition `aws`.
-    ///
-    /// # Errors
-    /// See [`ArnError`].
+    /// Parses an ARN; `strict` accepts only the partition `aws`.
     pub fn parse(text: &str, strict: bool) -> Result<Self, ArnError> {
         let parts = Parts::find(text)?;
         let arn = Self {
@@ -211,7 +179,7 @@ impl ChannelArn {
     /// Builds the ARN of a channel created at `created_ms`, in milliseconds since 1970.
     ///
     /// # Errors
-    /// See [`ArnError`]. The parts are validated, since they may come from the configuration.
+    /// Fails if a part is invalid.
     pub fn build(
         partition: &str,
         region: &str,
@@ -225,25 +193,25 @@ impl ChannelArn {
         )
     }
 
-    /// The whole ARN as a string.
+    /// Whole ARN as a string.
     #[must_use]
     pub const fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The partition: `aws`, `aws-cn`, `aws-us-gov`, ….
+    /// Partition: `aws`, `aws-cn`, `aws-us-gov`, ….
     #[must_use]
     pub fn partition(&self) -> &str {
         self.part(ARN.len(), self.parts.partition_end)
     }
 
-    /// The region, such as `us-west-2`.
+    /// Region, such as `us-west-2`.
     #[must_use]
     pub fn region(&self) -> &str {
         self.part(self.parts.region.into(), self.parts.region_end)
     }
 
-    /// The account id: decimal digits.
+    /// Account id in decimal digits.
     #[must_use]
     pub fn account(&self) -> &str {
         self.part(
@@ -252,7 +220,7 @@ impl ChannelArn {
         )
     }
 
-    /// The channel's name.
+    /// Name of the channel.
     #[must_use]
     pub fn name(&self) -> &str {
         self.part(
@@ -261,7 +229,7 @@ impl ChannelArn {
         )
     }
 
-    /// The creation time as written in the ARN: decimal digits, milliseconds since 1970 in AWS's format.
+    /// Creation time as written: decimal digits, milliseconds since 1970 in AWS's format.
     #[must_use]
     pub fn creation_time(&self) -> &str {
         self.text
@@ -269,8 +237,8 @@ impl ChannelArn {
             .unwrap_or_default()
     }
 
-    /// Region, account and name, without partition and creation time, such as `us-west-2:123456789012:channel/demo`. At
-    /// most one channel with a given identity exists at a time, and the identity determines the channel's home.
+    /// Region, account and name, such as `us-west-2:123456789012:channel/demo`. Unique among existing channels, and
+    /// determines the channel's home.
     #[must_use]
     pub fn identity(&self) -> &str {
         self.part(self.parts.region.into(), self.parts.name_end)
@@ -319,7 +287,6 @@ impl fmt::Display for ChannelArn {
     }
 }
 
-/// Byte offsets of the ARN's parts. Other positions follow from the constant text between the parts.
 #[derive(Clone, Copy)]
 struct Parts {
     partition_end: u16,
@@ -373,7 +340,6 @@ impl Parts {
     }
 }
 
-/// An ARN being parsed: the whole text and its unread remainder.
 struct Rest<'a> {
     whole: &'a str,
     left: &'a str,
@@ -389,7 +355,6 @@ impl Rest<'_> {
         Ok(())
     }
 
-    /// Skips one or more bytes for which `belongs` is true, and returns the offset after them.
     fn run(&mut self, belongs: impl Fn(u8) -> bool) -> Result<u16, ArnError> {
         let run = self.left.bytes().take_while(|&byte| belongs(byte)).count();
         if run == 0 {

@@ -1,11 +1,11 @@
-//! JSON text: two equivalent readers for signaling messages, a reader for values in API bodies, and a writer that
-//! escapes strings.
+//! JSON: two equivalent readers for signaling messages, a reader of values in API bodies, and a writer of escaped
+//! strings.
 //!
 //! Clients nearly always send one flat object of strings, without escapes except perhaps `\/`. The flat scanner
-//! (`scan`) reads objects of that form and skips the values of unknown members. If it encounters anything else, it
-//! gives up *before it has changed a byte*, so that simd-json (`tape`) can parse the text instead. The scanner can
-//! therefore only be faster, never more lenient: simd-json gives the same result for every text that the scanner
-//! accepts, which is tested with generated and mutated texts.
+//! (`scan`) reads objects of that form and skips the values of unknown members. For any other text, the scanner gives
+//! up *before it has changed a byte*, and simd-json (`tape`) parses the text instead. The scanner is therefore faster,
+//! never more lenient: simd-json gives the same result for every text that the scanner accepts, as tests with generated
+//! and mutated texts verify.
 //!
 //! Both readers return the positions of the values of the four known members. Strings are unescaped in place, so the
 //! values remain within the text.
@@ -23,48 +23,36 @@ use scan::scan;
 use simd_json::{Node, StaticNode};
 use tape::TapeReader;
 
-/// Parses a text with the scanner, or with simd-json if the scanner gives up. Returns `None` if the text is not a
-/// single JSON object or is nested too deeply.
+/// Returns `None` if the text is not a single JSON object or is nested too deeply.
 pub(crate) fn read(text: &mut [u8], tape: &mut TapeReader) -> Option<Members> {
     scan(text).or_else(|| tape.members(text))
 }
 
-// The known members of a message and the positions of their values.
-
-/// A byte range within a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TextSpan {
-    /// Offset of the first byte.
     pub(crate) start: usize,
-    /// Offset of the end (exclusive).
     pub(crate) end: usize,
 }
 
 impl TextSpan {
-    /// Whether the range is empty.
     pub(crate) const fn is_empty(self) -> bool {
         self.start == self.end
     }
 
-    /// The bytes in the range; empty if the text ends before the range does.
     pub(crate) fn of(self, text: &[u8]) -> &[u8] {
         text.get(self.start..self.end).unwrap_or_default()
     }
 }
 
-/// The value of a known member.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Member {
     /// The member is absent or null, which are equivalent.
     #[default]
     Absent,
-    /// A string, unescaped.
     Text(TextSpan),
-    /// A number, boolean, array or object.
     Other,
 }
 
-/// Names of the members that the service evaluates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MemberName {
     Action,
@@ -74,7 +62,6 @@ pub(crate) enum MemberName {
 }
 
 impl MemberName {
-    /// Returns the known member with this name. The first letter is matched case-insensitively, the rest exactly.
     pub(crate) fn of(name: &[u8]) -> Option<Self> {
         match name {
             [b'a' | b'A', b'c', b't', b'i', b'o', b'n'] => Some(Self::Action),
@@ -86,27 +73,23 @@ impl MemberName {
     }
 }
 
-/// The known members of a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Members {
     pub(crate) action: Member,
     pub(crate) payload: Member,
     pub(crate) recipient: Member,
     pub(crate) correlation: Member,
-    /// Whether the payload is known to be well-formed standard base64, so that it need not be checked again.
-    /// Meaningless if `twice` is set, since it may refer to the other payload.
+    /// Whether the payload is known to be well-formed standard base64. Meaningless if `twice` is set.
     pub(crate) payload_proven: bool,
-    /// Whether a known member occurs more than once, regardless of the case of its first letter, and even if its value
-    /// is `null`.
+    /// Whether a known member is duplicated, in any case of its first letter, and even with the value `null`.
     pub(crate) twice: bool,
-    /// Whether the correlation id occurs more than once, in which case neither value can be echoed.
+    /// Whether the correlation id is duplicated, so that neither value can be echoed.
     pub(crate) correlation_twice: bool,
-    /// Bit set of the members encountered so far, indexed by [`MemberName`].
+    /// Bit set of the members seen, indexed by [`MemberName`].
     seen: u8,
 }
 
 impl Members {
-    /// Records the value of a known member.
     pub(crate) fn set(&mut self, key: MemberName, value: Member) {
         let bit = 1 << key as u8;
         if self.seen & bit != 0 {
@@ -128,31 +111,28 @@ const PAYLOAD_TAIL: &[u8] = b"essagePayload";
 const RECIPIENT_TAIL: &[u8] = b"ecipientClientId";
 const CORRELATION_TAIL: &[u8] = b"orrelationId";
 
-// Values on simd-json's tape, for messages and API bodies alike.
+// Values on simd-json's tape, for messages and API bodies.
 //
-// # Theory of operation
-// simd-json turns a text into a flat list of nodes; a container's head says how many nodes follow it:
+// simd-json turns a text into a flat list of nodes; the head of a container contains the number of nodes that follow:
 // ```text
 //  {"Tags":[{"Key":"k"}],"A":1}
-//  Object(10) "Tags" Array Object "Key" "k" "A" 1        a value is its head and the nodes that belong to it:
-//                    └───────── value ────┘              a slice; its neighbour begins where the slice ends
+//  Object(10) "Tags" Array Object "Key" "k" "A" 1        a value is the slice of its head and of its nodes;
+//                    └───────── value ────┘              the next value begins where the slice ends
 // ```
-// Walking is slicing, so no depth of nesting costs stack, and skipping an unknown value costs nothing.
+// Walking slices the list, so nesting takes no stack, and an unknown value is skipped at no cost.
 
-/// A JSON value of any type: its head node and all its descendant nodes.
+/// A JSON value: its head node with all descendant nodes.
 #[derive(Clone, Copy)]
 pub(crate) struct Value<'t, 'b> {
     nodes: &'t [Node<'b>],
 }
 
-/// A JSON object: its keys and values in the order of the text.
 #[derive(Clone, Copy)]
 pub(crate) struct Object<'t, 'b> {
     nodes: &'t [Node<'b>],
 }
 
 impl<'t, 'b> Value<'t, 'b> {
-    /// Returns the root value of a tape.
     pub(crate) fn of(nodes: &'t [Node<'b>]) -> Self {
         Self { nodes }
     }
@@ -179,11 +159,11 @@ impl<'t, 'b> Value<'t, 'b> {
         }
     }
 
-    /// The value as an integer. `60.0` and `6e1` do not count as integers; no client writes integers in such a form.
+    /// Value as an integer. `60.0` and `6e1` do not count as integers; no client sends them.
     pub(crate) fn integer(self) -> Option<i64> {
         match self.nodes {
             [Node::Static(StaticNode::I64(integer))] => Some(*integer),
-            // Accepted integers are small; one beyond i64 is out of every range anyway.
+            // Accepted integers are small; one beyond i64 is out of every range.
             [Node::Static(StaticNode::U64(integer))] => {
                 Some(i64::try_from(*integer).unwrap_or(i64::MAX))
             }
@@ -198,7 +178,6 @@ impl<'t, 'b> Value<'t, 'b> {
         }
     }
 
-    /// The elements of a list.
     pub(crate) fn items(self) -> Option<impl Iterator<Item = Self>> {
         let [Node::Array { .. }, nodes @ ..] = self.nodes else {
             return None;
@@ -213,7 +192,6 @@ impl<'t, 'b> Value<'t, 'b> {
 }
 
 impl<'t, 'b> Object<'t, 'b> {
-    /// The object's keys, each with its value.
     #[inline]
     pub(crate) fn entries(self) -> impl Iterator<Item = (&'b str, Value<'t, 'b>)> {
         let mut rest = self.nodes;

@@ -1,25 +1,24 @@
 //! The wire protocol of WebRTC signaling, without I/O: parses bytes into typed values and serialises them.
 //!
-//! No code in this crate opens a socket, reads a clock or generates random numbers; the result of every function
-//! depends only on its arguments, and no peer input can cause a panic. The modules, in the order in which a message
-//! passes through them:
+//! No code in this crate opens a socket, reads a clock or generates random numbers: every result depends only on the
+//! arguments, and no peer input causes a panic. The modules, in the order in which a message passes through them:
 //!
-//! | module | what it knows |
+//! | module | contents |
 //! |---|---|
-//! | [`limits`] | the bounds of the wire, each with its source |
-//! | [`http`] | request heads, the upgrade, query strings, responses |
-//! | [`ws`] | WebSocket frames by RFC 6455, server and client side |
-//! | [`json`] | JSON text: the flat scanner, simd-json behind it, the escaping writer |
-//! | [`identifiers`] | channel ARN, channel name, client id, correlation id: identifiers as checked types |
-//! | [`policy`], [`sigv4`] | policies of IAM; signatures of version 4 |
+//! | [`limits`] | bounds of the wire, each with its source |
+//! | [`http`] | request heads, upgrades, query strings, responses |
+//! | [`ws`] | WebSocket frames (RFC 6455), server and client side |
+//! | [`json`] | JSON text: the flat scanner, simd-json as its fallback, the escaping writer |
+//! | [`identifiers`] | checked types for channel ARN, channel name, client id, correlation id |
+//! | [`policy`], [`sigv4`] | IAM policies; AWS Signature Version 4 |
 //! | [`calendar`] | days and dates |
-//! | [`base64`] | the one place that calls base64-simd |
-//! | [`signal`] | signaling messages: requests of clients, events and status responses of the service |
-//! | [`control`] | the HTTP API operations: typed requests and response bodies |
+//! | [`base64`] | the only module that calls base64-simd |
+//! | [`signal`] | signaling messages: client requests, service events and status responses |
+//! | [`control`] | HTTP API operations: typed requests and response bodies |
 //! | [`whep`] | players without an SDK: offers, answers and candidates of a camera as SDP |
-//! | [`sts`] | temporary credentials: the requests of AWS STS that are served, forms in and XML out |
-//! | [`proxy`] | what a proxy in front says of a client |
-//! | [`link`] | frames of one connection between two nodes that carries many clients |
+//! | [`sts`] | temporary credentials: the supported requests of AWS STS, forms in and XML out |
+//! | [`proxy`] | client information from a proxy |
+//! | [`link`] | frames of a connection between two nodes that carries many clients |
 #![warn(clippy::indexing_slicing)]
 #![cfg_attr(
     test,

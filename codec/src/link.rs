@@ -1,4 +1,4 @@
-//! The frames of a link, which is a connection between two nodes that multiplexes many clients, each as a stream.
+//! Frames of a link: a connection between two nodes that multiplexes many clients as streams.
 //!
 //! The *front* is the node that a client is connected to; the *owner* is the node that serves the client's channel.
 //! Each side first sends a [`Hello`], then only frames. Numbers are big-endian:
@@ -14,9 +14,9 @@
 //!   5 ASK   -                            6 END   how 1, code 2, offset 8
 //!   7 PING  number 8                     8 PONG  number 8                     9 AWAY  -
 //! ```
-//! PING, PONG and AWAY concern the link as a whole and use stream 0; all other frames belong to a stream. The part of a
-//! request that does not fit into OPEN is sent in DATA frames. Frames of unknown type are skipped, so that later
-//! versions can add types.
+//! PING, PONG and AWAY concern the whole link and use stream 0; all other frames belong to a stream. DATA frames carry
+//! the part of a request that does not fit into OPEN. Frames of unknown type are skipped, so that later versions can
+//! add types.
 
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
@@ -29,21 +29,20 @@ use strum::IntoStaticStr;
 /// Length of a frame header, in bytes.
 pub const HEADER_BYTES: usize = 8;
 
-/// Maximum length of a frame's payload in bytes. This is also the most that a stream may send before other streams get
-/// a turn.
+/// Maximum length of a frame's payload in bytes, after which other streams get a turn.
 pub const PAYLOAD_BYTES_MAX: usize = 16 * 1024;
 
 /// Length of the SHA-256 hash of a certificate, in bytes.
 pub const CERTIFICATE_BYTES: usize = 32;
 
-/// A frame of a link.
+/// Frame of a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame<'a> {
     /// Opens a stream for a client. Sent by the front only.
     Open(Open<'a>),
-    /// Bytes received from the client or to be sent to it; never empty.
+    /// Bytes from the client or for it; never empty.
     Data {
-        /// The bytes transferred.
+        /// Transferred bytes.
         bytes: &'a [u8],
         /// Whether the data ends at a WebSocket frame boundary, so that a close frame may follow.
         whole: bool,
@@ -52,34 +51,33 @@ pub enum Frame<'a> {
     Ack(Ack),
     /// Requests an immediate ACK. Sent by the owner.
     Ask,
-    /// The sender has finished the stream.
+    /// Ends the stream in the sender's direction.
     End(End),
-    /// Requests a PONG that carries the same number.
+    /// Requests a PONG with the same number.
     Ping(u64),
-    /// Response to a PING, sent after everything that preceded the PING has been read.
+    /// Response to a PING, sent after everything before the PING has been read.
     Pong(u64),
-    /// Announces that the sender neither opens nor accepts further streams on this link.
+    /// Announces that the sender neither opens nor accepts further streams.
     Away,
 }
 
 /// Request to open a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Open<'a> {
-    /// The client for which the stream is opened.
+    /// Client of the stream.
     pub client: Client,
-    /// Length of the client's request in bytes, including head and body. The request is sent at the start of the
-    /// stream.
+    /// Length of the client's request in bytes, head and body. The stream starts with the request.
     pub request_bytes: u32,
-    /// The first bytes of the request, as many as fit into the frame.
+    /// First bytes of the request, as many as fit into the frame.
     pub begin: &'a [u8],
 }
 
-/// A client as described by its front.
+/// Client as described by its front.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
     /// Kind of the client's request.
     pub kind: Kind,
-    /// Address of the client. IPv4-mapped IPv6 addresses are converted to IPv4.
+    /// Address of the client, with IPv4-mapped IPv6 addresses converted to IPv4.
     pub address: SocketAddr,
     /// Index of the listener in the front's configuration.
     pub listener: u16,
@@ -91,35 +89,34 @@ pub struct Client {
     pub certificate: Option<[u8; CERTIFICATE_BYTES]>,
 }
 
-/// The kind of a client's request.
+/// Kind of a client's request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A WebSocket upgrade, or another request that can safely be repeated.
+    /// WebSocket upgrade, or another request that can safely be repeated.
     Upgrade,
-    /// A call that is answered without waiting for a peer.
+    /// API call that does not wait for a peer.
     Call,
-    /// An Alexa offer, which waits for an answer.
+    /// Alexa offer, which waits for an answer.
     AlexaCall,
 }
 
-/// Acknowledges bytes that the sender of this frame has received.
+/// Acknowledgement of bytes received by the sender of this frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ack {
-    /// Stream offset up to which the bytes have been acknowledged by the client's machine (from a front) or read by the
-    /// session (from an owner).
+    /// Stream offset up to which the client's machine has acknowledged (front) or the session has read (owner).
     pub offset: u64,
     /// Maximum number of unacknowledged bytes on the stream.
     pub window: u32,
-    /// The client's round-trip time in milliseconds; 0 from an owner.
+    /// Round-trip time of the client in milliseconds; 0 from an owner.
     pub round_trip_ms: u32,
     /// Age of the oldest unacknowledged byte, in milliseconds; 0 from an owner.
     pub oldest_ms: u32,
 }
 
-/// The end of a stream, in the direction in which the frame is sent.
+/// End of a stream in the sender's direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct End {
-    /// Reason why the stream ended.
+    /// Reason of the end.
     pub how: How,
     /// Final value of [`Ack::offset`].
     pub offset: u64,
@@ -130,36 +127,35 @@ pub struct End {
 pub enum How {
     /// The client closed its sending side (EOF) and may still receive.
     Fin,
-    /// The client's connection was reset.
+    /// The client reset its connection.
     Reset,
-    /// The client's connection timed out after being silent or stalled for too long.
+    /// The client's connection timed out, silent or stalled for too long.
     Timeout,
-    /// The client was too slow in reading the data that the front buffered for it.
+    /// The client was too slow to read the data buffered by the front.
     Slow,
-    /// The session ended. The client's connection is closed once all data has been sent.
+    /// The session ended. The client's connection closes once all data has been sent.
     Finish,
-    /// The session ended. The client's connection is closed at once, preceded by a close frame with this code if one
-    /// may follow; 0 means no close frame.
+    /// The session ended. The client's connection closes at once, after a close frame of this code if it is not 0.
     Cut(u16),
-    /// The owner has not started to process the request, so the front may retry with the next owner.
+    /// The owner has not started the request, so the front may retry with the next owner.
     NotBegun,
 }
 
-/// A violation of the frame format. The link is closed.
+/// Violation of the frame format, which closes the link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum FrameError {
     /// The payload exceeds [`PAYLOAD_BYTES_MAX`].
     TooLong,
-    /// The payload's length is not valid for the frame type.
+    /// The payload has the wrong length for the frame type.
     WrongLength,
-    /// The stream number is 0 in a frame that belongs to a stream.
+    /// A frame of a stream has stream number 0.
     NoStream,
-    /// The stream number is not 0 in a frame that concerns the whole link.
+    /// A frame of the whole link has a stream number other than 0.
     NotOfStream,
     /// OPEN has an unknown kind or flag, or a server name that is not valid UTF-8.
     BadOpen,
-    /// OPEN contains more request bytes than the declared length of the request, or the request is empty.
+    /// OPEN contains more request bytes than the request's declared length, or the request is empty.
     BadRequest,
     /// END has an unknown reason or an unexpected code.
     BadEnd,
@@ -178,7 +174,7 @@ const AWAY: u8 = 9;
 const FLAG_TLS: u8 = 1;
 const FLAG_CERTIFICATE: u8 = 2;
 
-/// Length of the part of OPEN that precedes the server name, in bytes.
+/// Length of OPEN before the server name, in bytes.
 const OPEN_BYTES: usize = 27;
 
 impl Client {
@@ -189,7 +185,7 @@ impl Client {
         PAYLOAD_BYTES_MAX - OPEN_BYTES - self.name().len() - certificate
     }
 
-    /// The server name, or an empty slice if the name is too long; no listener has such a name.
+    /// Server name; empty if the name is too long, since no listener has such a name.
     fn name(&self) -> &[u8] {
         let name = self.server_name.as_bytes();
         Some(name)
@@ -198,12 +194,10 @@ impl Client {
     }
 }
 
-// Writing.
-
-/// Appends a frame. `stream` must be 0 for frames that concern the whole link.
+/// Appends a frame, with `stream` 0 if it concerns the whole link.
 ///
 /// # Panics
-/// Panics if the payload exceeds [`PAYLOAD_BYTES_MAX`]; the caller must split longer payloads.
+/// Panics if the payload exceeds [`PAYLOAD_BYTES_MAX`].
 pub fn write(out: &mut Vec<u8>, stream: u32, frame: &Frame<'_>) {
     let begin = out.len();
     out.extend_from_slice(&[0, 0, 0, type_of(frame)]);
@@ -283,25 +277,19 @@ fn how_bytes(how: How) -> (u8, u16) {
     }
 }
 
-// Reading.
-
-/// The incoming side of a link, after the hello. Buffers at most one partially received frame.
+/// Incoming side of a link after the hello. Buffers at most one partial frame.
 #[derive(Debug, Default)]
 pub struct Reader {
-    /// Start of a partially received frame.
     partial: Vec<u8>,
-    /// Whether the frame in `partial` is complete and has been returned to the caller.
+    /// Whether the frame in `partial` is complete and has been returned.
     is_read: bool,
-    /// Number of bytes of a frame of unknown type that remain to be skipped.
     skipped: usize,
 }
 
 impl Reader {
-    /// Returns the next frame with its stream number, if any, and the number of `bytes` consumed: all of them if there
-    /// is no complete frame. A frame that is complete within `bytes` is borrowed from it.
-    ///
-    /// # Errors
-    /// Fails if the frame violates the format. The reader must not be used after an error.
+    /// Returns the next frame with its stream number, if any, and the number of `bytes` consumed: all of them if no
+    /// frame is complete. A frame that is complete within `bytes` is borrowed from it. After an error, the reader must
+    /// not be used.
     pub fn next<'a>(
         &'a mut self,
         bytes: &'a [u8],
@@ -355,7 +343,6 @@ impl Reader {
     }
 }
 
-/// A frame header, together with the length of the whole frame.
 struct Header {
     kind: u8,
     stream: u32,
@@ -382,7 +369,6 @@ impl Header {
         (OPEN..=AWAY).contains(&self.kind)
     }
 
-    /// Parses the frame at the start of `bytes`. The frame must be complete.
     fn frame<'a>(&self, bytes: &'a [u8]) -> Result<(u32, Frame<'a>), FrameError> {
         let of_link = matches!(self.kind, PING | PONG | AWAY);
         match (of_link, self.stream) {
@@ -412,7 +398,7 @@ impl Header {
     }
 }
 
-/// Parses OPEN, consuming all of `rest`, which ends with the first bytes of the request.
+/// Parses OPEN; consumes all of `rest`, which ends with the first bytes of the request.
 fn open<'a>(rest: &mut &'a [u8]) -> Result<Open<'a>, FrameError> {
     let fixed: [u8; OPEN_BYTES] = take(rest).ok_or(FrameError::WrongLength)?;
     let mut fixed = &fixed[..];
@@ -499,7 +485,6 @@ fn end(rest: &mut &[u8]) -> Result<Option<Frame<'static>>, FrameError> {
     Ok(Some(Frame::End(End { how, offset })))
 }
 
-/// Splits the first `BYTES` bytes off `rest`.
 fn take<const BYTES: usize>(rest: &mut &[u8]) -> Option<[u8; BYTES]> {
     let (first, behind) = rest.split_first_chunk()?;
     *rest = behind;

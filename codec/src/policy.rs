@@ -1,23 +1,22 @@
 //! IAM policy documents: which actions a principal may perform on which resources.
 //!
 //! # Theory of operation
-//! A document is either parsed completely or rejected. Anything ambiguous (an unknown key or operator, or a variable in
-//! a document whose version does not support variables) is an error, since ignoring it could grant what the author
-//! meant to deny.
+//! A document is parsed completely or rejected. Anything ambiguous (an unknown key or operator, or a variable in a
+//! document whose version does not support variables) is an error, since ignoring it could grant what the author meant
+//! to deny.
 //! ```text
 //! text ─ Policy::parse ──▶ bytes: of each statement effect, actions as a set of bits, resources, conditions
 //! Request{action, resource, client id, context} ─ Policy::decide ──▶ Deny (one is enough) | Open | Allow | NoMatch
 //! ```
 //! A statement matches a request if its actions include the request's action, at least one of its resources matches,
-//! and all its conditions hold. Request values are literal: when a value is substituted for a variable, wildcards and
-//! variables within the value have no special meaning. The caller combines the decisions of several documents and
-//! denies a request that none of them allows.
+//! and all its conditions hold. Request values are literal: wildcards and variables in the value of a variable have no
+//! special meaning. The caller combines the decisions of several documents and denies a request that none of them
+//! allows.
 //!
 //! A channel's tags are known only on its home shard. On other shards, a decision that depends on tags is
-//! [`Decision::Open`]; other decisions never are. [`Policy::reads`] reports whether a policy uses tags at all.
+//! [`Decision::Open`]; other decisions never are. [`Policy::reads`] reports whether a policy uses tags.
 //!
-//! Policies are stored in serialised form, which can be loaded without parsing. Sealed tokens therefore contain the
-//! serialised form rather than the text.
+//! Sealed tokens contain policies in serialised form, which loads without parsing.
 //!
 //! Source: IAM User Guide, "Grammar of the IAM JSON policy language", "Policy evaluation logic"; Service Authorization
 //! Reference, "Amazon Kinesis Video Streams", "AWS Security Token Service".
@@ -55,57 +54,52 @@ use std::collections::BTreeSet;
 use std::fmt;
 pub use trust::{Trust, TrustDecision, TrustGround, Trusted};
 
-/// A parsed policy document, in a form more compact than its text. Shared by all principals that refer to it.
+/// A parsed policy document, more compact than its text. Shared by all principals that refer to it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Policy {
-    /// The serialised statements, concatenated.
     statements: Box<[u8]>,
-    /// The condition keys used in the statements.
     keys: KeyNames,
-    /// The name shown to operators; empty if unnamed.
     name: Box<str>,
 }
 
-/// The statement that caused a request to be denied.
+/// Statement that caused a request to be denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ground {
-    /// Position of the statement in the document, counting from 1.
+    /// Position of the statement in the document, counted from 1.
     pub statement: usize,
-    /// The condition that kept the statement from allowing the request; `None` if the statement denies the request.
+    /// Condition that kept the statement from allowing the request; `None` if the statement denies the request.
     failed: Option<u16>,
 }
 
-/// A request to be authorised.
+/// Request to be authorised.
 #[derive(Clone, Copy)]
 pub struct Request<'a> {
-    /// The action to be performed.
+    /// Action of the request.
     pub action: Action,
-    /// ARN of the resource to which the action applies; `*` for actions without a resource. When a channel is created,
-    /// its creation time is not known yet, so the ARN ends in a literal `*`:
-    /// `arn:aws:kinesisvideo:<region>:<account>:channel/<name>/*`.
+    /// ARN of the resource; `*` for actions without one. The ARN of a channel to create, whose creation time is
+    /// unknown, ends in a literal `*`: `arn:aws:kinesisvideo:<region>:<account>:channel/<name>/*`.
     pub resource: &'a str,
-    /// The client id, if a viewer is connecting or fetching ICE servers.
+    /// Client id of a viewer that connects or fetches ICE servers.
     pub client_id: Option<&'a str>,
-    /// The values of all other condition keys.
+    /// Values of all other condition keys.
     pub context: &'a dyn Context,
 }
 
-/// A single document's decision on a request.
+/// Decision of one document on a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Decision {
-    /// At least one statement allows the request and none denies it.
+    /// At least one statement allows the request, and none denies it.
     Allow,
     /// At least one statement denies the request.
     Deny,
-    /// The decision depends on a value that is not known on this shard.
+    /// Depends on a value that is unknown on this shard.
     Open,
     /// No statement applies to the request.
     NoMatch,
 }
 
 impl Decision {
-    /// Combines the decisions of two documents of the same principal: `Deny` takes precedence over `Open`, and `Open`
-    /// over `Allow`.
+    /// Combines the decisions of two documents of a principal: `Deny` before `Open`, and `Open` before `Allow`.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
         match (self, other) {
@@ -118,27 +112,19 @@ impl Decision {
 }
 
 impl Policy {
-    /// Parses a document of at most [`POLICY_BYTES_MAX`] bytes.
-    ///
-    /// # Errors
-    /// Returns the first error, with its line and column.
+    /// Parses a document of at most [`POLICY_BYTES_MAX`] bytes. Returns the first error, with its line and column.
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
         Self::bounded(text, POLICY_BYTES_MAX, VARIABLES_MAX)
     }
 
     /// Parses a document passed to GetFederationToken, of at most [`SESSION_POLICY_BYTES_MAX`] bytes.
-    ///
-    /// # Errors
-    /// See [`Self::parse`].
     pub fn parse_session(text: &str) -> Result<Self, PolicyError> {
         Self::bounded(text, SESSION_POLICY_BYTES_MAX, SESSION_VARIABLES_MAX)
     }
 
-    /// Parses a document as [`Self::parse`] does, but reports all errors, for display to the operator.
-    ///
-    /// # Errors
-    /// Returns all errors in order, at most [`FAULTS_MAX`]. Parsing stops at invalid JSON, or at a list or object where
-    /// none is allowed. The document is parsed once per error.
+    /// Parses a document as [`Self::parse`] does, but returns up to [`FAULTS_MAX`] errors in order, for operators.
+    /// Parsing stops at invalid JSON, or at a list or object in a place that permits neither. Parses the document once
+    /// per error.
     pub fn parse_with_faults(text: &str) -> Result<Self, Vec<PolicyError>> {
         Self::parse(text).map_err(|first| all_faults(text, Grammar::Permissions, first))
     }
@@ -150,7 +136,7 @@ impl Policy {
         Self::of_bytes(&statements).ok_or_else(unread)
     }
 
-    /// The serialised policy, to be loaded by [`Self::of_bytes`]. Other versions of the program also read this format.
+    /// Serialised policy, to be loaded by [`Self::of_bytes`]. Other versions of the program read this format too.
     #[must_use]
     pub const fn bytes(&self) -> &[u8] {
         &self.statements
@@ -172,24 +158,24 @@ impl Policy {
         })
     }
 
-    /// Sets the policy's name, which is shown to operators.
+    /// Sets the name shown to operators.
     #[must_use]
     pub fn named(self, name: &str) -> Self {
         let name = name.into();
         Self { name, ..self }
     }
 
-    /// The name shown to operators; empty if unnamed.
+    /// Name shown to operators; empty if unnamed.
     #[must_use]
     pub const fn name(&self) -> &str {
         &self.name
     }
 
-    /// Evaluates a request without allocating, and increments `steps` by the work done: for each pattern examined, at
-    /// most the length of the text in bytes times the number of 64-byte words in the pattern.
+    /// Evaluates a request without allocating, and adds the work to `steps`: for each pattern, at most the length of
+    /// the text in bytes times the number of 64-byte words in the pattern.
     ///
-    /// Conditions and variables have a separate work limit, which is proportional to the size of the document. A
-    /// request whose values would exceed the limit is denied. Ordinary documents stay far below it.
+    /// Conditions and variables have a separate work limit in proportion to the size of the document. A request that
+    /// would exceed it is denied; ordinary documents stay far below.
     ///
     /// Sets `ground` to the statement that denies the request, or to the first statement that would allow it if its
     /// conditions were met.
@@ -228,15 +214,14 @@ impl Policy {
         }
         *steps += work.steps;
         match (decision, open) {
-            // Else it is the same whether what is open applies or not.
+            // Otherwise, the decision does not depend on the unknown value.
             (Decision::Allow | Decision::NoMatch, Some(true))
             | (Decision::NoMatch, Some(false)) => Decision::Open,
             (decision, _) => decision,
         }
     }
 
-    /// Returns the first statement that allows a request, even if others deny it, as its position in the document,
-    /// counting from 1. Intended for display to operators, not for decisions.
+    /// Position, counted from 1, of the first statement that allows a request. Not for decisions: others may deny it.
     #[must_use]
     pub fn allowed_by(&self, request: &Request<'_>) -> Option<usize> {
         let subject = StatementSubject::new(request);
@@ -249,7 +234,7 @@ impl Policy {
         Some(number)
     }
 
-    /// Returns the key of the condition that failed, or `None` if the statement denies the request.
+    /// Returns the key of the failed condition; `None` if the statement denies the request.
     #[must_use]
     pub fn failed_key(&self, ground: Ground) -> Option<String> {
         let nth = usize::from(ground.failed?);
@@ -259,7 +244,7 @@ impl Policy {
         let statement = self.statements().nth(ground.statement.checked_sub(1)?)?;
         let Key { name, detail } = statement.conditions().nth(nth)??.key;
         if name == KeyName::Claim {
-            return Some(detail.to_owned()); // it is the whole key
+            return Some(detail.to_owned()); // the detail is the whole key
         }
         Some(format!("{}{detail}", name.as_str()))
     }
@@ -270,12 +255,12 @@ impl Policy {
         self.keys.has(name)
     }
 
-    /// The identity provider claims used in the statements, each as `ISSUER:CLAIM`.
+    /// Claims of identity providers used in the statements, each as `ISSUER:CLAIM`.
     #[must_use]
     pub fn claims(&self) -> BTreeSet<String> {
         let mut claims = BTreeSet::new();
         for statement in self.statements() {
-            // Each part was read before.
+            // Never fails: each statement was read before.
             let _ = statement.each_key(|key, _| {
                 if key.name == KeyName::Claim {
                     claims.insert(key.detail.to_owned());
@@ -285,8 +270,7 @@ impl Policy {
         claims
     }
 
-    /// The actions that at least one statement allows on some resource, even if others deny them. Intended for
-    /// summaries, not for decisions.
+    /// Actions that at least one statement allows on some resource, even if others deny them. Not for decisions.
     pub fn allowed_somewhere(&self) -> impl Iterator<Item = Action> + '_ {
         let allows = |statement: &Statement<'_>| statement.effect == Effect::Allow;
         let sets = self.statements().filter(allows);
@@ -298,8 +282,8 @@ impl Policy {
             .filter(move |action| all.has(*action))
     }
 
-    /// The only client id for which the policy allows the action, that is, each statement that allows the action names
-    /// only this id, with `StringEquals`. `None` if several client ids may be allowed, or none.
+    /// Only client id for which the policy allows the action, if each allowing statement has `StringEquals` on it
+    /// alone.
     #[must_use]
     pub fn sole_client_id(&self, action: Action) -> Option<&[u8]> {
         let allows = |statement: &Statement<'_>| {
@@ -330,7 +314,6 @@ impl Policy {
     }
 }
 
-/// Rejects a text that exceeds the maximum length of a document.
 fn within(text: &str, bytes_max: usize) -> Result<(), PolicyError> {
     if text.len() <= bytes_max {
         return Ok(());
@@ -342,7 +325,6 @@ fn within(text: &str, bytes_max: usize) -> Result<(), PolicyError> {
     Err(PolicyError::whole(rule))
 }
 
-/// Returns all errors of a document in order, at most [`FAULTS_MAX`], given its first error.
 fn all_faults(text: &str, grammar: Grammar, first: PolicyError) -> Vec<PolicyError> {
     if first.line() == 0 {
         return vec![first];
@@ -351,7 +333,7 @@ fn all_faults(text: &str, grammar: Grammar, first: PolicyError) -> Vec<PolicyErr
         .map_while(|forgiven| read::document(text, grammar, VARIABLES_MAX, forgiven).err());
     let mut faults = vec![first];
     for fault in later {
-        // One that is not forgiven is found again.
+        // An error that cannot be skipped is found again.
         if faults.last() == Some(&fault) {
             break;
         }
@@ -359,8 +341,6 @@ fn all_faults(text: &str, grammar: Grammar, first: PolicyError) -> Vec<PolicyErr
     }
     faults
 }
-
-// Errors of a policy document, with their place.
 
 /// An error in a document. Displays as `line 3, column 14: …`; quotes at most a short excerpt of the document.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -371,7 +351,6 @@ pub struct PolicyError {
 }
 
 impl PolicyError {
-    /// Creates an error that concerns the document as a whole.
     pub(crate) const fn whole(rule: String) -> Self {
         Self {
             line: 0,
@@ -380,20 +359,19 @@ impl PolicyError {
         }
     }
 
-    /// The line, counting from 1; 0 if the error concerns the document as a whole.
+    /// Line, counted from 1; 0 for an error of the document as a whole.
     #[must_use]
     pub const fn line(&self) -> usize {
         self.line
     }
 
-    /// The column of the last byte read, in bytes counting from 1; 0 if the error concerns the document as a whole.
-    /// Points to the end of the erroneous text or just after it.
+    /// Column of the last byte read, in bytes counted from 1: the end of the error. 0 for the whole document.
     #[must_use]
     pub const fn column(&self) -> usize {
         self.column
     }
 
-    /// Description of the error, including the permitted values.
+    /// Description of the error, with the permitted values.
     #[must_use]
     pub fn rule(&self) -> &str {
         &self.rule

@@ -1,9 +1,7 @@
-//! Client information supplied by a proxy in front of the server: in a PROXY protocol header that precedes the client's
-//! bytes, or in request headers.
+//! Client information from a proxy: in a PROXY protocol header before the client's bytes, or in request headers.
 //!
-//! Source: HAProxy, *The PROXY protocol, versions 1 & 2*, sections 2.1 and 2.2. This is a custom parser because
-//! existing crates either accept what the specification forbids (signed ports, lines longer than 107 bytes, any
-//! separator) or reject what it allows.
+//! Source: HAProxy, *The PROXY protocol, versions 1 & 2*, sections 2.1 and 2.2. Existing crates either accept what the
+//! specification forbids (signed ports, lines longer than 107 bytes, any separator) or reject what it permits.
 
 use crate::http::Head;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -11,8 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 /// Maximum length of a version 1 header in bytes, including the line terminator. Source: section 2.1.
 pub const V1_BYTES_MAX: usize = 107;
 
-/// Maximum accepted length of a version 2 header in bytes: what fits into the smallest TCP segment. Source: section
-/// 2.2.
+/// Maximum accepted length of a version 2 header in bytes: that of the smallest TCP segment. Source: section 2.2.
 pub const V2_BYTES_MAX: usize = 536;
 
 const V1: &[u8] = b"PROXY ";
@@ -20,16 +17,16 @@ const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 /// Total length of the signature, version, family and length fields, in bytes.
 const V2_HEAD: usize = 16;
 
-/// A complete PROXY protocol header.
+/// PROXY protocol header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// The client's address; `None` for connections opened by the proxy itself, or if the address is unknown.
+    /// Address of the client; `None` for connections of the proxy itself, or if the address is unknown.
     pub client: Option<SocketAddr>,
     /// Length of the header, in bytes.
     pub bytes: usize,
 }
 
-/// Error indicating that the bytes are not a valid PROXY protocol header.
+/// The bytes are not a valid PROXY protocol header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MalformedHeader;
 
@@ -39,10 +36,7 @@ pub fn begins(bytes: &[u8]) -> bool {
     bytes.starts_with(V1) || bytes.starts_with(V2)
 }
 
-/// Parses the header at the start of `bytes`; returns `None` if the header is incomplete.
-///
-/// # Errors
-/// Fails if the bytes do not start with a valid header.
+/// Parses the header at the start of `bytes`; `None` if it is incomplete.
 pub fn parse(bytes: &[u8]) -> Result<Option<Header>, MalformedHeader> {
     let agrees = |with: &[u8]| bytes.iter().zip(with).all(|(one, other)| one == other);
     if agrees(V2) {
@@ -68,7 +62,7 @@ fn line(bytes: &[u8]) -> Result<Option<Header>, MalformedHeader> {
     let text = std::str::from_utf8(text).map_err(|_| MalformedHeader)?;
     let mut words = text.split(' ');
     let client = match words.next() {
-        Some("UNKNOWN") => None, // whatever follows is to be ignored
+        Some("UNKNOWN") => None, // the rest is ignored
         Some(family @ ("TCP4" | "TCP6")) => Some(client(family == "TCP4", words)?),
         Some(_) | None => return Err(MalformedHeader),
     };
@@ -78,7 +72,6 @@ fn line(bytes: &[u8]) -> Result<Option<Header>, MalformedHeader> {
     }))
 }
 
-/// Parses the client's address and port from a header that must contain exactly two addresses and two ports.
 fn client<'t>(
     four: bool,
     mut words: impl Iterator<Item = &'t str>,
@@ -132,15 +125,15 @@ fn binary(bytes: &[u8]) -> Result<Option<Header>, MalformedHeader> {
             let port = u16::from_be_bytes([high, low]);
             Some(SocketAddr::new(Ipv6Addr::from(*from).into(), port))
         }
-        _ => return Err(MalformedHeader), // not of TCP
+        _ => return Err(MalformedHeader), // not TCP
     };
     Ok(Some(Header { client, bytes: end }))
 }
 
-// Request headers to which each proxy on the way has appended its part, and before which a client may put anything. So
-// they are read from the end, no further than the client.
+// Request headers to which each proxy on the way appends an entry. Clients can forge earlier entries, so the headers
+// are read from the end, up to the client's entry.
 
-/// Reason why the client of a request cannot be identified from its headers.
+/// Reason why the headers of a request do not identify its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unclear {
     /// The request contains both `X-Forwarded-For` and `Forwarded`.
@@ -150,7 +143,7 @@ pub enum Unclear {
 }
 
 impl Unclear {
-    /// A human-readable description of the reason.
+    /// Description of the reason for humans.
     #[must_use]
     pub const fn says(self) -> &'static str {
         match self {
@@ -164,11 +157,11 @@ impl Unclear {
     }
 }
 
-/// Returns the client's address from `X-Forwarded-For` or `Forwarded` (RFC 7239), that is, the last address across all
-/// such headers that does not belong to a proxy. `None` if there is no such header or all addresses belong to proxies.
+/// Returns the client's address from `X-Forwarded-For` or `Forwarded` (RFC 7239): the last address in these headers
+/// that does not belong to a proxy. `None` without such a header, or if all addresses belong to proxies.
 ///
 /// # Errors
-/// Fails if the headers do not identify the client unambiguously.
+/// Fails if the headers do not identify the client.
 pub fn forwarded_for(
     head: &Head<'_>,
     is_proxy: impl Fn(IpAddr) -> bool,
@@ -190,8 +183,7 @@ pub fn forwarded_for(
     Ok(None)
 }
 
-/// Whether the client used TLS, according to `X-Forwarded-Proto`. `None` unless the header occurs exactly once and
-/// names a known scheme.
+/// Whether the client used TLS, by `X-Forwarded-Proto`. `None` unless the header is unique and names a known scheme.
 #[must_use]
 pub fn forwarded_tls(head: &Head<'_>) -> Option<bool> {
     let mut values = head.values("x-forwarded-proto");
@@ -200,8 +192,7 @@ pub fn forwarded_tls(head: &Head<'_>) -> Option<bool> {
     (is(["https", "wss"]) || is(["http", "ws"])).then(|| is(["https", "wss"]))
 }
 
-/// The value of the `for` parameter in an element of `Forwarded`. Elements are split at every comma, so a quoted value
-/// that contains a comma has unbalanced quotes and is rejected.
+/// Parameter `for` of an element of `Forwarded`. Elements are split at every comma, so a quoted comma is rejected.
 fn for_of(element: &str) -> Option<&str> {
     let mut found = None;
     for pair in element.split(';') {
@@ -221,7 +212,6 @@ fn for_of(element: &str) -> Option<&str> {
     found
 }
 
-/// Parses an IP address, optionally followed by a port; IPv6 addresses may be in brackets.
 fn node(text: &str) -> Option<IpAddr> {
     let bare = text.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
     let with_port = || Some(text.parse::<SocketAddr>().ok()?.ip());

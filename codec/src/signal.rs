@@ -1,5 +1,4 @@
-//! Signaling messages sent by clients ([`Parser`], [`Request`]) and by the service ([`Delivery`], [`StatusFault`],
-//! [`Presence`]).
+//! Signaling messages of clients ([`Parser`], [`Request`]) and of the service ([`Delivery`], [`StatusFault`]).
 //!
 //! From client to service, as one JSON object per text message:
 //! ```text
@@ -26,14 +25,14 @@ pub use event::{Delivery, GO_AWAY, RECONNECT_ICE_SERVER, StatusFault, status_res
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-// Client → service: an action, a payload, for a master also the recipient, and a correlation id if the sender wants
-// responses to faults.
+// Client → service: an action, a payload, a recipient from a master, and a correlation id if the sender wants error
+// responses.
 //
-// Order of checks: JSON; form (types, repeated members, correlation id); then action, payload, master offers,
-// recipient. Only the first fault is reported, so each message has at most one. A master's offer is refused before its
-// recipient is checked, since naming one would not help.
+// Order of checks: JSON; form (types, duplicate members, correlation id); then action, payload, master offers,
+// recipient. Only the first fault is reported. A master's offer is rejected before its recipient is checked, since a
+// recipient would not help.
 
-/// The kind of a signaling message.
+/// Kind of a signaling message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Action {
     /// A session description that starts or updates a session.
@@ -48,7 +47,7 @@ impl Action {
     /// Every action, in the order of [`Action::index`].
     pub const ALL: [Self; 3] = [Self::SdpOffer, Self::SdpAnswer, Self::IceCandidate];
 
-    /// The action's name on the wire. Case-sensitive.
+    /// Name on the wire. Case-sensitive.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -67,7 +66,7 @@ impl Action {
     /// Parses an action's name on the wire.
     #[must_use]
     pub fn parse(name: &[u8]) -> Option<Self> {
-        // As slices of known length: a pattern would compare byte by byte.
+        // Slices of known length: a pattern would compare byte by byte.
         if name == b"ICE_CANDIDATE" {
             Some(Self::IceCandidate)
         } else if name == b"SDP_ANSWER" {
@@ -78,35 +77,34 @@ impl Action {
     }
 }
 
-/// The sender's role in a channel.
+/// Role of the sender in a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// The device. Each of its messages names the viewer to which it is addressed.
+    /// The device. Each of its messages names the recipient, a viewer.
     Master,
     /// A viewer. Its messages always go to the master.
     Viewer,
 }
 
-/// The configurable rules that messages must follow.
+/// Configurable rules of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MessageRules {
-    /// Maximum length of a message's payload, in bytes of base64 text.
+    /// Maximum length of a payload, in bytes of base64 text.
     pub payload_bytes: usize,
-    /// Whether the characters `-` and `_` in a payload are rewritten to `+` and `/`. If not, such payloads are
-    /// rejected.
+    /// Whether `-` and `_` in a payload are rewritten to `+` and `/`; otherwise, such payloads are rejected.
     pub url_safe: bool,
     /// Whether a master may send offers.
     pub master_offers: bool,
 }
 
 impl MessageRules {
-    /// The rules of the default profile.
+    /// Rules of the default profile.
     pub const DEFAULT: Self = Self {
         payload_bytes: limits::PAYLOAD_BYTES,
         url_safe: true,
         master_offers: false,
     };
-    /// The rules documented by AWS.
+    /// Rules documented by AWS.
     pub const STRICT: Self = Self {
         payload_bytes: limits::PAYLOAD_BYTES_STRICT,
         url_safe: false,
@@ -114,26 +112,25 @@ impl MessageRules {
     };
 }
 
-/// A client's message that has passed all checks. Borrows the received text.
+/// A client's message that has passed all checks, borrowed from the received text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request<'a> {
-    /// The action.
+    /// Action of the message.
     pub action: Action,
-    /// Payload as base64 text in the standard alphabet, 1 to [`MessageRules::payload_bytes`] bytes long; never decoded.
-    /// Held as bytes because a conversion to `str` would cost as much as the alphabet check; use
-    /// [`base64::text`](crate::base64::text) where text is needed.
+    /// Payload as base64 text in the standard alphabet, 1 to [`MessageRules::payload_bytes`] bytes; never decoded.
+    /// Bytes, because a conversion to `str` would cost as much as the alphabet check
+    /// ([`base64::text`](crate::base64::text)).
     pub payload: &'a [u8],
-    /// The recipient named by a master; `None` for viewers, even if they named one.
+    /// Recipient named by a master; `None` for viewers, even if they named one.
     pub recipient: Option<ClientId<'a>>,
-    /// Correlation id to be included in error responses to the sender.
+    /// Correlation id for error responses to the sender.
     pub correlation_id: Option<CorrelationId<'a>>,
 }
 
 /// Reason why a client's message is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultKind {
-    /// A known member is duplicated or has the wrong JSON type, or the correlation id does not match its pattern (the
-    /// latter is not reported to the sender).
+    /// A known member is duplicated or has the wrong JSON type, or the correlation id is invalid (never reported).
     Malformed,
     /// The action is missing or unknown.
     UnsupportedAction,
@@ -143,17 +140,16 @@ pub enum FaultKind {
     PayloadTooLong(usize),
     /// The payload contains characters outside the permitted alphabet.
     PayloadAlphabet,
-    /// The recipient in a master's message is missing or does not match the pattern for client ids.
+    /// The recipient of a master's message is missing or does not match the pattern of client ids.
     Recipient,
-    /// A master sent an offer, although the rules permit only viewers to do so.
+    /// A master sent an offer, which the rules permit only to viewers.
     MasterOffer,
-    /// The text is not a single JSON object or is nested too deeply. Never reported to the sender, since nothing in the
-    /// text can be trusted.
+    /// The text is not a single JSON object or is nested too deeply. Never reported: no part of it can be trusted.
     NotJson,
 }
 
 impl FaultKind {
-    /// The status response to be sent under `rules`; `None` for faults that are not reported to the sender.
+    /// Status response under `rules`; `None` for faults that are not reported to the sender.
     #[must_use]
     pub const fn status(self, rules: &MessageRules) -> Option<StatusFault> {
         match self {
@@ -171,18 +167,16 @@ impl FaultKind {
     }
 }
 
-/// A message that was rejected.
+/// A rejected message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault<'a> {
-    /// The reason for the rejection.
+    /// Reason of the rejection.
     pub kind: FaultKind,
-    /// Correlation id for the status response. `None` if the message contains none that can be echoed; no response is
-    /// sent then.
+    /// Correlation id for the status response; without one, no response is sent.
     pub correlation_id: Option<CorrelationId<'a>>,
 }
 
-/// Parses messages from clients. Owns the JSON reader's buffers, which grow to the size of the largest message and are
-/// reused, so that parsing does not allocate. There is one parser per shard.
+/// Parser of client messages, one per shard. Reuses its buffers, which grow to the size of the largest message.
 pub struct Parser {
     tape: tape::TapeReader,
 }
@@ -196,11 +190,11 @@ impl Parser {
         }
     }
 
-    /// Parses a message. `text` must be valid UTF-8 and is modified in place: escapes are decoded and URL-safe base64
-    /// is converted to standard base64.
+    /// Parses a message in place: `text`, which must be valid UTF-8, is unescaped, and URL-safe base64 becomes
+    /// standard.
     ///
     /// # Errors
-    /// Fails with a [`Fault`] describing the first violation.
+    /// Returns the first violation.
     pub fn parse<'a>(
         &'a mut self,
         text: &'a mut [u8],
@@ -229,7 +223,6 @@ impl fmt::Debug for Parser {
     }
 }
 
-/// Checks the members that were read against the rules.
 fn judge<'a>(
     members: &Members,
     text: &'a mut [u8],
@@ -285,8 +278,7 @@ fn judge<'a>(
     })
 }
 
-/// The message's correlation id; `None` if it is absent, null or empty. An id that cannot be echoed is a fault that is
-/// not reported to the sender.
+/// Correlation id of the message, if not empty. An id that cannot be echoed is a fault that is not reported.
 fn correlation<'a>(all: &Members, text: &'a [u8]) -> Result<Option<CorrelationId<'a>>, FaultKind> {
     match all.correlation {
         _ if all.correlation_twice => Err(FaultKind::Malformed),
@@ -300,8 +292,7 @@ fn correlation<'a>(all: &Members, text: &'a [u8]) -> Result<Option<CorrelationId
     }
 }
 
-/// Checks the payload's length and alphabet, converts it to the standard alphabet if necessary, and returns its
-/// position.
+/// Checks the payload's length and alphabet, converts it to the standard alphabet if necessary, and returns its range.
 fn check_payload(members: &Members, text: &mut [u8], rules: &MessageRules) -> Option<TextSpan> {
     let Member::Text(span) = members.payload else {
         return None;
@@ -321,7 +312,6 @@ fn check_payload(members: &Members, text: &mut [u8], rules: &MessageRules) -> Op
     Some(span)
 }
 
-/// Determines why the payload cannot be forwarded.
 #[cold]
 fn payload_fault(members: &Members, rules: &MessageRules) -> FaultKind {
     match members.payload {
@@ -333,8 +323,7 @@ fn payload_fault(members: &Members, rules: &MessageRules) -> FaultKind {
     }
 }
 
-/// The text of a potential id. Checked for UTF-8, because simd-json may leave partial characters after the strings that
-/// it unescapes.
+/// Text of a potential id. Validated as UTF-8, because simd-json may leave partial characters after unescaped strings.
 fn str_of(text: &[u8], span: TextSpan) -> Option<&str> {
     std::str::from_utf8(span.of(text)).ok()
 }

@@ -1,8 +1,8 @@
-//! Verification of Signature Version 4: identifies the signer of a request, or returns the reason for refusal.
+//! Verification of AWS Signature Version 4: identifies the signer of a request, or returns the reason for refusal.
 //!
 //! # Theory of operation
 //! Signer and verifier build the same text, the *canonical request*, and compute its HMAC with a key that only they can
-//! derive. The verifier does not see the text that the signer built, only the request that arrived:
+//! derive. The verifier does not know the signer's text, only the request that arrived:
 //! ```text
 //! Head ─ read ──▶ Claim ─ verify(key, body) ──▶ Verified | Refusal
 //!        │          │ access_key_id(), session_token(): the caller looks the key up
@@ -10,24 +10,24 @@
 //!        └ form, parts, scope, clock as far as no key can change it: malformed, foreign and stale ones end here
 //! ```
 //! * **Header form**: `Authorization` carries the parts. **Query form**: the query carries them (a presigned URL). With
-//!   both, the header counts and the query's are ordinary parameters.
-//! * **Strict**: each query pair decoded once and encoded again as AWS prescribes. **Raw**: the pairs as they arrived,
+//!   both, the header counts, and the parameters of the query are ordinary ones.
+//! * **Strict**: each query pair is decoded once and encoded again as AWS prescribes. **Raw**: the pairs as received,
 //!   for signers that escape too little (the iOS, Android and JavaScript SDKs, each differently). Raw is tried when
 //!   strict fails, differs from it and is no longer than the URLs of SDKs.
 //! * **Without the port**: when both fail, the raw form again with `host` without its port, as the iOS and Android SDKs
-//!   sign it, under the same bound.
+//!   sign it, under the same limit.
 //! * **Another path**: when all fail, an upgrade at the path of an endpoint is tried in four more forms
-//!   (`endpoint.rs`), raw and under the same bound. [`Verified::path`] is the signed path: the requested one proves
+//!   (`endpoint.rs`), raw and under the same limit. [`Verified::path`] is the signed path: the requested one proves
 //!   nothing.
-//! * **Token of a player**: a presigned query that signs `GET` and no body, whatever the request, and may come in a
-//!   header: [`Verifier::read_token`]. The caller decides by the path which of the two readers a request gets.
-//! * An unknown key is verified as well, under a secret of the server, and then refused: response times do not reveal
+//! * **Token of a player**: a presigned query that signs `GET` without a body, whatever the request, and that a header
+//!   may carry: [`Verifier::read_token`]. The caller selects the reader by the path.
+//! * An unknown key is verified as well, with a secret of the server, and then refused: response times do not reveal
 //!   which access key ids exist, except for one derivation (a microsecond) on the first request of a key and day.
 //!
-//! The module uses no clock, I/O or randomness: the time is an argument, and derived keys are stored in the caller's
-//! [`SigningKeys`]. After warm-up, verification does not allocate.
+//! The module uses no clock, I/O or randomness: the time is an argument, and the caller's [`SigningKeys`] cache the
+//! derived keys. After warm-up, verification does not allocate.
 //!
-//! [`signer`] is the signing side: it creates presigned URLs and signs API calls, for `heliograph presign` and the load
+//! [`signer`] is the signing side: presigned URLs and signed API calls, for `heliograph presign` and the load
 //! generator.
 //!
 //! Source: AWS, "Create a signed AWS API request"; KVS WebRTC guide, "ConnectAsMaster", "ConnectAsViewer".
@@ -57,32 +57,26 @@ pub use refusal::{Malformed, Reason, Refusal, Scope, Window};
 pub use stamp::Stamp;
 pub use verify::{AccessKey, Claim, Form, RequestRules, Verified, Verifier};
 
-/// Default tolerance for the deviation of a client's clock, in seconds.
-///
-/// Source: AWS, "Troubleshoot Signature Version 4 signing": *within five minutes*.
+/// Default tolerance for a client's clock, in seconds. Source: AWS, "Troubleshoot Signature Version 4 signing": *within
+/// five minutes*.
 pub const CLOCK_TOLERANCE_S: u64 = 300;
 
 /// Maximum clock tolerance that can be configured for a key, in seconds: one day.
 pub const CLOCK_TOLERANCE_S_MAX: u64 = 24 * 60 * 60;
 
-/// Maximum lifetime of a presigned URL in seconds: seven days.
-///
-/// Source: AWS, "Authenticating Requests: Using Query Parameters", `X-Amz-Expires`.
+/// Maximum lifetime of a presigned URL in seconds: seven days. Source: AWS, "Authenticating Requests: Using Query
+/// Parameters", `X-Amz-Expires`.
 pub const EXPIRES_S_MAX: u32 = 604_800;
 
-/// Maximum lifetime of a player's URL in seconds: one year, since a URL shown on a wall display, for example, cannot be
-/// re-signed every week. A policy can revoke access earlier.
+/// Maximum lifetime of a player's URL in seconds: one year, because a wall display cannot be re-signed every week.
 pub const PLAYER_EXPIRES_S_MAX: u32 = 31_536_000;
 
 /// Maximum length of an access key id in bytes. Source: IAM API reference, `accessKeyIdType`.
 pub const ACCESS_KEY_ID_BYTES_MAX: usize = 128;
 
-/// Maximum number of query parameters in a request to be verified. Sorting the parameters is the only step that takes
-/// more than linear time; real URLs have nine.
+/// Maximum number of query parameters in a verified request; real URLs have nine. Sorting takes more than linear time.
 pub const QUERY_PARAMETERS_MAX: usize = 128;
 
-/// The only supported algorithm.
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
-/// The last element of every credential scope.
 const TERMINATOR: &str = "aws4_request";

@@ -1,17 +1,16 @@
-//! The supported subset of AWS STS, which parses forms and writes XML: AssumeRole, AssumeRoleWithWebIdentity,
-//! GetFederationToken, GetSessionToken and GetCallerIdentity.
+//! Supported subset of AWS STS: AssumeRole, AssumeRoleWithWebIdentity, GetFederationToken, GetSessionToken and
+//! GetCallerIdentity.
 //!
-//! Unlike the signaling APIs, STS uses AWS's query protocol: `POST /` with a form body that names the action. Suggested
-//! reading order: `form` splits and decodes the body, [`parse`] turns it into a [`Request`], [`federation_token`] and
-//! related functions write the responses, [`Error`] represents an error, and [`error_body`] writes it.
+//! Unlike the signaling APIs, STS uses AWS's query protocol: `POST /` with a form body that names the action, and XML
+//! responses. Suggested reading order: `form` splits and decodes the body, [`parse`] turns it into a [`Request`],
+//! [`federation_token`] and related functions write the responses, [`Error`] is an error, and [`error_body`] writes it.
 //!
 //! ```text
 //!  Action=…&Version=…&… ──► parameters, decoded once ──► constraints ──► Request ──► (broker) ──► <…Response>
 //!                              └ InvalidQueryParameter ┘  └ ValidationError ┘
 //! ```
-//! Unknown parameters are rejected, although AWS ignores them, since they might have been meant to restrict
-//! permissions. The same applies to unsupported features: managed policies, tags of federated users, and second
-//! factors.
+//! Unknown parameters are rejected, although AWS ignores them, since they might be meant to restrict permissions; so
+//! are unsupported features: managed policies, tags of federated users, and second factors.
 //!
 //! Source: AWS STS API Reference, version 2011-06-15, and botocore's model `sts`.
 
@@ -39,8 +38,7 @@ pub const CONTENT_TYPE: &str = "text/xml";
 /// Version of the API: the required value of `Version`, and the last part of the XML namespace in responses.
 pub const VERSION: &str = "2011-06-15";
 
-/// Maximum number of parameters in a request body. The longest valid call contains 50 tags, repeats all their keys as
-/// transitive tag keys, and has ten policies.
+/// Maximum number of parameters in a request body: the longest valid call has 50 transitive tags and ten policies.
 pub const PARAMETERS_MAX: usize = 256;
 
 /// Maximum number of `PolicyArns`. Source: AWS STS API Reference, "AssumeRole".

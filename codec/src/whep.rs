@@ -1,4 +1,4 @@
-//! WHEP, which lets a player obtain a camera's answer with a single HTTP request; see codec/PROTOCOL.md, WHEP.
+//! WHEP, with which a player obtains a camera's answer by a single HTTP request; see codec/PROTOCOL.md, WHEP.
 //!
 //! Players exchange SDP. Cameras exchange payloads of base64-encoded JSON, and may send candidates before, within and
 //! after their answer:
@@ -6,7 +6,7 @@
 //! player ─ SDP ─ offer_payload ──▶ SDP_OFFER ──▶ camera
 //! player ◀─ SDP ─ Gathered::into_answer ◀─ take_answer, take_candidate ◀─ SDP_ANSWER, ICE_CANDIDATE ─ camera
 //! ```
-//! An SDP is split into lines and sections but not parsed any further.
+//! An SDP is split into lines and sections but not parsed further.
 
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -22,32 +22,29 @@ use crate::limits::{
 use crate::sigv4::Parameter;
 use std::fmt;
 
-// Requests: the path and the token.
-
 /// Prefix of the request paths of all players.
 pub const PATH: &str = "/whep/";
 
 /// Content type of offers and answers.
 pub const CONTENT_TYPE: &str = "application/sdp";
 
-/// Client id assigned to a player whose token contains none.
+/// Client id of a player whose token contains none.
 pub const CLIENT_ID: &str = "whep";
 
-/// Length of a call id, which is part of the `Location` of an answered call, in characters: letters and digits.
+/// Length of a call id, in letters and digits. The id is part of the `Location` of an answered call.
 pub const CALL_ID_BYTES: usize = 16;
 
-/// The resource requested by a player: `/whep/NAME`, or `/whep/NAME/ID`.
+/// Resource requested by a player: `/whep/NAME`, or `/whep/NAME/ID`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target<'a> {
-    /// Name of the channel to be played.
+    /// Name of the channel to play.
     pub channel: ChannelName<'a>,
     /// Id of an answered call, if the path contains one.
     pub call: Option<&'a str>,
 }
 
 impl<'a> Target<'a> {
-    /// Parses the target from a path; returns `None` if the path is not that of a player. Names need no
-    /// percent-encoding, so the path is not decoded.
+    /// Parses a path; `None` if it is not that of a player. Names need no percent-encoding, so the path is not decoded.
     #[must_use]
     pub fn parse(path: &'a str) -> Option<Self> {
         let rest = path.strip_prefix(PATH)?;
@@ -63,14 +60,14 @@ impl<'a> Target<'a> {
     }
 }
 
-/// Returns the token in a player's request, which is a presigned query: the token in `Authorization: Bearer` if there
-/// is one, otherwise the URL's query. Empty if there is neither; other authorization schemes are ignored.
+/// Returns the token of a player's request: `Authorization: Bearer` if present, otherwise the query; possibly empty.
+/// Other authorisation schemes are ignored.
 #[must_use]
 pub fn token<'a>(head: &Head<'a>) -> &'a str {
     bearer(head).or_else(|| head.query()).unwrap_or_default()
 }
 
-/// Returns the token in `Authorization: Bearer`, or `None` if there is none or it is empty.
+/// Returns the token in `Authorization: Bearer`; `None` if it is missing or empty.
 #[must_use]
 pub fn bearer<'a>(head: &Head<'a>) -> Option<&'a str> {
     head.values("authorization").find_map(|value| {
@@ -80,8 +77,7 @@ pub fn bearer<'a>(head: &Head<'a>) -> Option<&'a str> {
     })
 }
 
-/// Returns the client id contained in a token, percent-encoded and not validated, or `None` if the token contains none
-/// and [`CLIENT_ID`] applies.
+/// Returns the client id in a token, percent-encoded and not validated; `None` means [`CLIENT_ID`].
 #[must_use]
 pub fn client_id(token: &str) -> Option<&str> {
     let is_named = |name: &str| {
@@ -92,26 +88,20 @@ pub fn client_id(token: &str) -> Option<&str> {
     all.find_map(|(name, value)| is_named(name).then_some(value))
 }
 
-// Offers.
-
-/// Reason why an offer or an answer is rejected.
+/// Reason for rejecting an offer or an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// An offer is not UTF-8, or an answer's payload is not the base64 encoding of a JSON object with a string member
-    /// `sdp`.
+    /// The offer is not UTF-8, or the answer's payload is not base64 of a JSON object with a string member `sdp`.
     Malformed,
-    /// An SDP contains no `m=` line. A camera that supports none of the codecs in an offer may send such an answer.
+    /// The SDP contains no `m=` line. A camera that supports none of an offer's codecs may send such an answer.
     NoMedia,
-    /// The payload of an offer or the SDP of an answer exceeds its limit.
+    /// The payload of the offer or the SDP of the answer exceeds its limit.
     TooLong,
 }
 
-/// Builds the payload of an SDP_OFFER, with at most `payload_bytes` bytes of base64 text. To make cameras include all
-/// their candidates in the answer if they can, the token `trickle` is removed from every `a=ice-options` line, and
-/// lines left without options are dropped. Nothing else is changed.
-///
-/// # Errors
-/// See [`Fault`].
+/// Builds the payload of an SDP_OFFER, with at most `payload_bytes` bytes of base64 text. Removes `trickle` from every
+/// `a=ice-options` line, and lines left without options, so that cameras include all candidates in the answer if they
+/// can.
 pub fn offer_payload(sdp: &[u8], payload_bytes: usize) -> Result<Vec<u8>, Fault> {
     let sdp = str::from_utf8(sdp).map_err(|_| Fault::Malformed)?;
     if !has_media(sdp) {
@@ -137,7 +127,6 @@ pub fn offer_payload(sdp: &[u8], payload_bytes: usize) -> Result<Vec<u8>, Fault>
     Ok(payload)
 }
 
-/// Appends an options line without `trickle`, or nothing if `trickle` was the only option.
 fn push_options(out: &mut String, options: &str) {
     let kept = options.split_whitespace().filter(|word| *word != TRICKLE);
     let start = out.len();
@@ -153,42 +142,29 @@ fn push_options(out: &mut String, options: &str) {
 const ICE_OPTIONS: &str = "a=ice-options:";
 const TRICKLE: &str = "trickle";
 
-// Answers and their candidates.
-
-/// A camera's answer to a call, and the candidates received separately. Debug output hides all of them.
+/// A camera's answer to a call, with the candidates that arrived separately. Debug output hides all of them.
 ///
-/// Invariant: there are at most [`WHEP_CANDIDATES`] candidates, and at most [`WHEP_GATHERED_BYTES`] bytes in total.
+/// Invariant: at most [`WHEP_CANDIDATES`] candidates, and at most [`WHEP_GATHERED_BYTES`] bytes in total.
 #[derive(Default)]
 pub struct Gathered {
     answer: Option<String>,
     candidates: Vec<Candidate>,
-    /// Total size of the answer and candidates, in bytes.
     bytes: usize,
-    /// Whether the camera has sent its last candidate.
     is_ended: bool,
 }
 
-/// A candidate, which belongs to a section of the answer.
 struct Candidate {
-    /// The candidate's text: `candidate:` followed by visible ASCII.
     text: Box<str>,
     section: Section,
 }
 
-/// The section of an answer to which a candidate belongs.
 enum Section {
-    /// Index of the section's `m=` line.
     Number(usize),
-    /// Value of the section's `a=mid` line.
     Mid(Box<str>),
 }
 
 impl Gathered {
-    /// Adds the payload of an SDP_ANSWER; only the first answer counts. Candidates that no longer fit within the byte
-    /// limit are evicted.
-    ///
-    /// # Errors
-    /// See [`Fault`].
+    /// Adds the payload of an SDP_ANSWER; only the first answer counts. Evicts candidates that exceed the byte limit.
     pub fn take_answer(&mut self, payload: &[u8]) -> Result<(), Fault> {
         if self.answer.is_some() {
             return Ok(());
@@ -212,8 +188,8 @@ impl Gathered {
         Ok(())
     }
 
-    /// Adds the payload of an ICE_CANDIDATE and returns whether a candidate was stored. An empty candidate indicates
-    /// the end of candidates. Malformed candidates and those that exceed a limit are discarded.
+    /// Adds the payload of an ICE_CANDIDATE; an empty candidate marks the end. Returns whether a candidate was stored:
+    /// malformed ones and those beyond a limit are discarded.
     pub fn take_candidate(&mut self, payload: &[u8]) -> bool {
         let is_short = payload.len() <= WHEP_CANDIDATE_PAYLOAD_BYTES;
         let Some(candidate) = is_short.then(|| read(payload, Candidate::read)).flatten() else {
@@ -230,14 +206,14 @@ impl Gathered {
         is_kept
     }
 
-    /// Whether the answer has been received.
+    /// Whether the answer has arrived.
     #[must_use]
     pub const fn has_answer(&self) -> bool {
         self.answer.is_some()
     }
 
-    /// Whether waiting any longer is pointless: either the answer contains a server-reflexive or relay candidate or the
-    /// end of candidates, or an empty candidate was received in addition to the answer.
+    /// Whether further waiting is pointless: the answer contains a server-reflexive or relay candidate or the end of
+    /// candidates, or an empty candidate arrived in addition to the answer.
     #[must_use]
     pub const fn is_complete(&self) -> bool {
         self.has_answer() && self.is_ended
@@ -255,9 +231,8 @@ impl Gathered {
         self.bytes
     }
 
-    /// Returns the answer with each candidate added as a line at the end of its section, at most
-    /// [`crate::limits::WHEP_ANSWER_BYTES`] long; `None` if there is no answer. Candidates for sections that the answer
-    /// lacks are omitted.
+    /// Returns the answer, at most [`crate::limits::WHEP_ANSWER_BYTES`] long, with each candidate at the end of its
+    /// section; `None` without an answer. Omits candidates for missing sections.
     #[must_use]
     pub fn into_answer(self) -> Option<String> {
         let sdp = self.answer?;
@@ -269,8 +244,6 @@ impl Gathered {
 }
 
 impl Candidate {
-    /// Parses the candidate in a payload. Its text is empty if it indicates the end of candidates. Returns `None` if
-    /// the candidate is malformed.
     fn read(object: Object<'_, '_>) -> Option<Self> {
         let text_of = |name| text(object, name);
         let candidate = text_of("candidate")?;
@@ -291,7 +264,6 @@ impl Candidate {
         })
     }
 
-    /// Heap memory used by the candidate, in bytes.
     fn bytes(&self) -> usize {
         self.text.len()
             + match &self.section {
@@ -302,7 +274,6 @@ impl Candidate {
 }
 
 impl Section {
-    /// Returns the index of the section within `sdp`, or `None` if there is no such section.
     fn number(&self, sdp: &str) -> Option<usize> {
         let mut media = 0;
         for line in lines(sdp) {
@@ -320,7 +291,6 @@ impl Section {
     }
 }
 
-/// Inserts lines into the SDP, each at the end of the section with the given index.
 fn merge(sdp: &str, placed: &[(usize, &str)]) -> String {
     let end = match lines(sdp).next() {
         Some(line) if line.ends_with('\n') && !line.ends_with("\r\n") => "\n",
@@ -329,7 +299,7 @@ fn merge(sdp: &str, placed: &[(usize, &str)]) -> String {
     let added: usize = placed.iter().map(|(_, text)| text.len() + 6).sum();
     let mut out = String::with_capacity(sdp.len() + added);
     let mut media: usize = 0;
-    // The last line closes the last section.
+    // The additional line closes the last section.
     for line in lines(sdp).chain([MEDIA]) {
         if line.starts_with(MEDIA) {
             let own = |(number, _): &&(usize, &str)| number + 1 == media;
@@ -345,7 +315,6 @@ fn merge(sdp: &str, placed: &[(usize, &str)]) -> String {
     out
 }
 
-/// Whether an answer contains a server-reflexive or relay candidate, or indicates the end of candidates.
 fn is_complete(sdp: &str) -> bool {
     lines(sdp).map(str::trim_end).any(|line| {
         let mut words = line.split(' ');
@@ -359,16 +328,13 @@ fn has_media(sdp: &str) -> bool {
     lines(sdp).any(|line| line.starts_with(MEDIA))
 }
 
-/// The lines of an SDP, including their terminators.
 fn lines(sdp: &str) -> impl Iterator<Item = &str> {
     sdp.split_inclusive('\n')
 }
 
-/// Prefix of the first line of a section.
 const MEDIA: &str = "m=";
 
-/// Parses a payload with `look`. Returns `None` if the payload is not the base64 encoding of a JSON object, or `look`
-/// returns `None`.
+/// Returns `None` if the payload is not the base64 encoding of a JSON object, or `look` returns `None`.
 fn read<T>(payload: &[u8], look: impl FnOnce(Object<'_, '_>) -> Option<T>) -> Option<T> {
     let mut json = base64::decode_forgiving(payload)?;
     let tape = simd_json::to_tape(&mut json).ok()?;
@@ -379,7 +345,6 @@ fn text<'b>(object: Object<'_, 'b>, name: &str) -> Option<&'b str> {
     member(object, name)?.text()
 }
 
-/// Returns the first member with the given name.
 fn member<'t, 'b>(object: Object<'t, 'b>, name: &str) -> Option<Value<'t, 'b>> {
     let mut all = object.entries();
     all.find_map(|(key, value)| (key == name).then_some(value))

@@ -4,14 +4,15 @@
 //!  bytes ──► Header::parse ──► Receiver ──► Item (message, ping, pong, close)      incoming
 //!  payload ──► frame / frame_masked / header ──► bytes at the end of a Vec         outgoing
 //! ```
-//! * [`Receiver`] is the incoming side of one connection. A frame that lies whole in the caller's bytes is unmasked and
-//!   checked in place and lent from there: no copy, no allocation. Only what a read cut off, and fragments, are kept.
+//! * [`Receiver`] is the incoming side of one connection. A frame that is complete in the caller's bytes is unmasked
+//!   and checked in place, and borrowed from there: no copy, no allocation. Only partial frames and fragments are
+//!   buffered.
 //! * [`frame`], [`frame_masked`] and [`close_frame`] append to the caller's buffer; [`header`] announces a payload that
 //!   the caller writes in place.
-//! * [`accept_key`], [`valid_key`], [`usable_key`] and [`request`] are the opening handshake's own fields.
-//! * [`FrameError`] names each way to break the protocol, with its close code.
+//! * [`accept_key`], [`valid_key`], [`usable_key`] and [`request`] handle the fields of the opening handshake.
+//! * [`FrameError`] lists the protocol violations, each with its close code.
 //!
-//! Parts of the RFC that are not implemented, and the reasons, are listed in `codec/tests/rfc6455.md`.
+//! `codec/tests/rfc6455.md` lists the parts of the RFC that are not implemented, with the reasons.
 
 pub mod close;
 mod encoder;
@@ -33,13 +34,12 @@ pub use encoder::{
 pub use header::{CONTROL_BYTES_MAX, HEADER_BYTES_MAX, Header, Opcode, Side, mask};
 pub use receiver::{FrameRules, Item, Kind, Receiver};
 
-// Fields of the opening handshake: key, accept key, and a client's request.
+// Fields of the opening handshake: key, accept key, and a client's request. The HTTP modules handle the rest of the
+// request head.
 //
-// Source: RFC 6455 sections 1.3, 4.1 and 4.2. The request head around them belongs to the HTTP modules.
+// Source: RFC 6455 sections 1.3, 4.1 and 4.2.
 
-/// Computes the value of `Sec-WebSocket-Accept` for a `Sec-WebSocket-Key`: 28 bytes of ASCII.
-///
-/// Accepts any key without validation; use [`valid_key`] to check it.
+/// Computes `Sec-WebSocket-Accept` for a `Sec-WebSocket-Key` of any form: 28 bytes of ASCII.
 #[must_use]
 pub fn accept_key(key: &str) -> [u8; 28] {
     //= https://www.rfc-editor.org/rfc/rfc6455#section-4.2.2
@@ -58,17 +58,14 @@ pub fn accept_key(key: &str) -> [u8; 28] {
 }
 
 /// Whether a `Sec-WebSocket-Key` can be hashed as received: 1 to 64 bytes of visible ASCII. Some clients send keys that
-/// the standard does not allow, but still verify the server's hash of the key.
+/// the standard forbids, but verify the server's hash of them.
 #[must_use]
 pub fn usable_key(key: &str) -> bool {
     (1..=WEB_SOCKET_KEY_BYTES).contains(&key.len()) && key.bytes().all(|it| it.is_ascii_graphic())
 }
 
-/// Whether a `Sec-WebSocket-Key` is the base64 encoding of 16 bytes: 22 characters of the standard alphabet followed by
-/// `==`.
-///
-/// The four unused bits of the last character are ignored (RFC 4648 section 3.5 permits this, and some hand-written
-/// clients set them).
+/// Whether a `Sec-WebSocket-Key` is the base64 encoding of 16 bytes: 22 characters of the standard alphabet and `==`.
+/// Ignores the four unused bits of the last character (RFC 4648 section 3.5), which some clients set.
 #[must_use]
 pub fn valid_key(key: &str) -> bool {
     //= https://www.rfc-editor.org/rfc/rfc6455#section-4.2.1
@@ -86,9 +83,8 @@ pub fn valid_key(key: &str) -> bool {
 
 /// Appends a client's upgrade request.
 ///
-/// `host` includes the port unless it is the scheme's default; `target` consists of the path and query,
-/// percent-encoded; `key` is the base64 encoding of 16 fresh random bytes. All three must come from trusted code and
-/// must not contain spaces or line breaks.
+/// `host` includes the port unless it is the scheme's default; `target` is the percent-encoded path and query; `key` is
+/// the base64 encoding of 16 fresh random bytes. All three must come from trusted code, without spaces or line breaks.
 pub fn request(out: &mut Vec<u8>, host: &str, target: &str, key: &str) {
     debug_assert!(
         [host, target, key]

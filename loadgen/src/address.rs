@@ -1,4 +1,4 @@
-//! Addresses used by a load test: those of the target and the local ones.
+//! Addresses of a load test: the target's, and the local source addresses.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use thiserror::Error;
@@ -8,8 +8,7 @@ use thiserror::Error;
 pub struct Target {
     /// Address to which connections are made first.
     pub address: SocketAddr,
-    /// Additional addresses. Connections are spread over all addresses; if one refuses a connection, the next one is
-    /// tried.
+    /// Additional addresses over which connections are spread. After a refused connection, the next one is tried.
     pub others: Vec<SocketAddr>,
     /// Whether to connect over TLS.
     pub tls: bool,
@@ -57,10 +56,7 @@ pub enum AddressError {
 }
 
 impl Target {
-    /// Parses a URL and resolves its host name.
-    ///
-    /// # Errors
-    /// See [`AddressError`]. Addresses other than loopback are rejected unless `owned` is set.
+    /// Parses a URL and resolves its host name. Addresses other than loopback are rejected unless `owned` is set.
     pub fn parse(url: &str, owned: bool) -> Result<Self, AddressError> {
         Endpoint::parse(url)?.look_up(owned, AddressFamily::Any)
     }
@@ -72,12 +68,12 @@ impl Target {
         format!("{scheme}://{}", self.authority)
     }
 
-    /// All addresses of the target.
+    /// Returns all addresses of the target.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
         std::iter::once(self.address).chain(self.others.iter().copied())
     }
 
-    /// The target address to be used by the connection with this number.
+    /// Target address for the connection with this number.
     #[must_use]
     pub fn address_of(&self, number: usize) -> SocketAddr {
         let place = number % (1 + self.others.len());
@@ -87,7 +83,7 @@ impl Target {
         other.copied().unwrap_or(self.address)
     }
 
-    /// Whether all addresses of the target belong to this machine.
+    /// Whether all addresses belong to this machine.
     #[must_use]
     pub fn is_near(&self) -> bool {
         self.addresses().all(|address| address.ip().is_loopback())
@@ -110,20 +106,17 @@ impl Target {
 /// Address family in which a host is resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressFamily {
-    /// All addresses.
+    /// IPv4 and IPv6.
     Any,
-    /// Only IPv4 addresses. Used if the local addresses are IPv4.
+    /// IPv4 only, for runs with IPv4 source addresses.
     V4,
 }
 
 impl Endpoint {
-    /// Parses a URL.
-    ///
-    /// # Errors
-    /// Returns [`AddressError::Target`] if the URL is not valid.
+    /// Parses a URL without resolving its host name.
     pub fn parse(url: &str) -> Result<Self, AddressError> {
         let wrong = || {
-            // HOST:PORT as other programs take it.
+            // Accepted by other programs, but not here: HOST:PORT without a scheme.
             let hint = if url.contains("://") {
                 String::new()
             } else {
@@ -149,11 +142,11 @@ impl Endpoint {
         })
     }
 
-    /// Resolves the host name. This may block for as long as the system's resolver does.
+    /// Resolves the host name, which may block as long as the system's resolver does.
     ///
     /// # Errors
-    /// Returns an error if the host has no address in this family, or if any of its addresses is not loopback and the
-    /// target is not `owned`.
+    /// Fails if the host has no address in this family, or if any of its addresses is not loopback and the target is
+    /// not `owned`.
     pub fn look_up(self, owned: bool, family: AddressFamily) -> Result<Target, AddressError> {
         let unresolved = || AddressError::Unresolved(self.host.clone());
         let found = (self.host.as_str(), self.port).to_socket_addrs();
@@ -181,8 +174,7 @@ impl Endpoint {
     }
 }
 
-/// A range of local addresses, used in rotation by the connections of a run. Each address provides about 28,000 ports
-/// per target address.
+/// Range of local addresses, used in rotation. Each provides about 28,000 ports per target address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourceRange {
     first: Ipv4Addr,
@@ -190,11 +182,7 @@ pub struct SourceRange {
 }
 
 impl SourceRange {
-    /// Parses a range: `127.0.1.1/24` (from this address to the last usable one in its network) or
-    /// `127.0.1.1-127.0.1.8`.
-    ///
-    /// # Errors
-    /// Returns [`AddressError::Sources`] if the range is invalid.
+    /// Parses a range: `127.0.1.1/24` (up to the last usable address of the network) or `127.0.1.1-127.0.1.8`.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         let wrong = || AddressError::Sources(text.to_owned());
         let (first, last) = if let Some((first, last)) = text.split_once('-') {
@@ -224,14 +212,13 @@ impl SourceRange {
         self.count
     }
 
-    /// The local address to be used by the connection with this number.
+    /// Source address for the connection with this number.
     #[must_use]
     pub fn of(&self, connection: u32) -> Ipv4Addr {
         Ipv4Addr::from(u32::from(self.first) + connection % self.count)
     }
 }
 
-/// Splits `host`, `host:port`, `[v6]` or `[v6]:port` into host and port.
 fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {
@@ -252,15 +239,15 @@ fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
         Some(port) => Some(port.parse().ok()?),
         None => None,
     };
-    // No control characters either: the host becomes a line of the request's head.
+    // Control characters are rejected too, because the host becomes a header line.
     let known = |byte: u8| byte.is_ascii_graphic() && !b"/?#@".contains(&byte);
     let plain = (1..=HOST_BYTES_MAX).contains(&host.len()) && host.bytes().all(known);
     plain.then_some((host, port))
 }
 
-/// Maximum length of a host name as text without the trailing dot, in bytes. Source: RFC 1035 section 2.3.4.
+/// Maximum length of a host name, in bytes without the trailing dot. Source: RFC 1035 section 2.3.4.
 const HOST_BYTES_MAX: usize = 253;
-/// Maximum number of addresses used per host; name servers usually return only a few.
+/// Maximum number of addresses per host; name servers usually return a few.
 const ADDRESSES_MAX: usize = 64;
 /// Maximum number of source addresses: the size of a network with a 16-bit host part.
 const SOURCES_MAX: u32 = 1 << 16;

@@ -12,7 +12,7 @@ pub struct LoadCredentials {
     session_token: Option<String>,
 }
 
-/// `--presign` was given, but no credentials are set; exit code 2.
+/// `--presign` was given without credentials; exit code 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error(
     "--presign: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN for temporary keys), or send no \
@@ -21,10 +21,10 @@ pub struct LoadCredentials {
 pub struct MissingKeys;
 
 impl LoadCredentials {
-    /// Reads the credentials from AWS's standard environment variables, looking them up with `of`.
+    /// Reads AWS's standard environment variables, which `of` looks up.
     ///
     /// # Errors
-    /// [`MissingKeys`]: one of the two is not set, or empty.
+    /// Fails if the key id or the secret is missing.
     pub fn from_environment(of: impl Fn(&str) -> Option<String>) -> Result<Self, MissingKeys> {
         let set = |name: &str| of(name).filter(|value| !value.is_empty());
         Ok(Self {
@@ -34,7 +34,7 @@ impl LoadCredentials {
         })
     }
 
-    /// The credentials in the form required by a signer.
+    /// Returns the credentials in the form required by a signer.
     #[must_use]
     pub fn keys(&self) -> Keys<'_> {
         Keys {

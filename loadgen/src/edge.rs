@@ -1,4 +1,4 @@
-//! I/O of the load generator (partly in the `worker` module): rings, sockets, TLS, threads, clock, processes and
+//! I/O of the load generator, partly in the `worker` module: rings, sockets, TLS, threads, clock, processes and
 //! signals.
 //!
 //! ```text
@@ -6,15 +6,13 @@
 //!  schedule ─► launch what is due ─► retries, holds, deadlines ─► flush ─► ring ─► news
 //!   launch.rs                          timers.rs                 lines.rs    advance.rs
 //! ```
-//! The files that implement a turn are in `worker/`. [`run`](run()) starts one worker per thread. Each worker handles a
-//! share of the channels with all their parties, so that both ends of every message are checked on one thread, by the
-//! I/O-free [`crate::visit::Crew`]. In an open loop, the parties are masters with sessions that start on schedule
-//! regardless of the target, or peers that send messages on schedule (`worker/timers.rs`); in a closed loop, they are
-//! peers that stay connected for the whole run. The [`Conductor`] takes the workers through the phases by means of the
-//! [`board`]; workers share nothing but its counters. With discovery, each party first makes API calls on separate
-//! connections; the returned endpoints are cached in a directory per worker and resolved by a separate thread
-//! (`worker/directory.rs`). Requests that are not part of the load (creating and deleting channels, and reading
-//! metrics) use the blocking client in [`http`] on the conductor's thread.
+//! [`run`](run()) starts one worker per thread; `worker/` implements a turn. Each worker handles all parties of its
+//! share of the channels, so that both ends of every message are checked on one thread, by the I/O-free
+//! [`crate::visit::Crew`]. In an open loop, the parties are masters with scheduled sessions, or peers with scheduled
+//! messages (`worker/timers.rs`); in a closed loop, they are peers that stay connected for the whole run. The
+//! [`Conductor`] controls the phases through the [`board`], whose counters are the only state that workers share. With
+//! discovery, each party first makes API calls on separate connections; a thread resolves the returned endpoints
+//! (`worker/directory.rs`). Requests that are not part of the load use the blocking client in [`http`].
 
 mod api;
 pub(crate) mod board;
@@ -46,16 +44,14 @@ use std::{io, thread};
 use thiserror::Error;
 use watch::Watch;
 
-// A run from its plan to its result: routes, channels made and removed, threads.
-
-/// The event that starts the load once everything is ready.
+/// Event that starts the load once all connections are ready.
 #[derive(Debug)]
 pub enum StartSignal {
-    /// Start as soon as everything is ready.
+    /// Starts as soon as everything is ready.
     AtOnce,
-    /// Start at this time, so that parts on several machines start simultaneously.
+    /// Starts at this time, so that parts on several machines start simultaneously.
     At(SystemTime),
-    /// Start at the time received from the parent process.
+    /// Starts at the time received from the parent process.
     OnWord(Receiver<SystemTime>),
 }
 
@@ -68,31 +64,28 @@ pub struct RunError {
 }
 
 impl RunError {
-    /// Creates an error caused by this machine or by the flags.
     fn local(text: String) -> Self {
         let by_target = false;
         Self { text, by_target }
     }
 
-    /// Creates an error for a target that failed before the load started.
     pub(crate) fn target(text: String) -> Self {
         let by_target = true;
         Self { text, by_target }
     }
 
-    /// Exit code of the program: 3 if the target failed, otherwise 2.
+    /// Exit code: 3 if the target failed, otherwise 2.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         if self.by_target { 3 } else { 2 }
     }
 }
 
-/// Runs the plan until it completes or Ctrl-C is pressed, and fills in the document. Progress is reported to
-/// `audience`.
+/// Runs the plan until it completes or Ctrl-C is pressed, and fills in the document.
 ///
 /// # Errors
-/// Returns an error if this machine does not allow the run or the flags refer to something that does not exist.
-/// Failures of the target are part of the result.
+/// Fails if this machine does not allow the run or the flags refer to something that does not exist; failures of the
+/// target are part of the result.
 pub fn run(
     plan: &Plan,
     document: &Document,
@@ -146,8 +139,7 @@ pub fn run(
     finished
 }
 
-/// Selects an available engine. `Auto` falls back to epoll and prints a message if io_uring is unavailable; an explicit
-/// choice of io_uring fails instead.
+/// Selects an engine. `Auto` falls back to epoll with a message if io_uring is unavailable; an explicit choice fails.
 fn engine(choice: EngineChoice, watch: &Watch<'_>) -> Result<EngineChoice, RunError> {
     match (choice, ring::probe()) {
         (EngineChoice::Epoll, _) => Ok(choice),
@@ -162,7 +154,6 @@ fn engine(choice: EngineChoice, watch: &Watch<'_>) -> Result<EngineChoice, RunEr
     }
 }
 
-/// Checks that the start time is in the future.
 fn check_moment(moment: SystemTime) -> Result<(), String> {
     if moment < SystemTime::now() {
         return Err("--start-at: expected a time in the future".into());
@@ -170,7 +161,6 @@ fn check_moment(moment: SystemTime) -> Result<(), String> {
     Ok(())
 }
 
-/// Runs the plan once its channels exist.
 fn run_on(
     plan: &Plan,
     document: &Document,
@@ -221,7 +211,6 @@ fn run_on(
     })
 }
 
-/// Pins the calling thread to a CPU, if one is given.
 fn pinned(cpu: Option<usize>) -> io::Result<()> {
     match cpu {
         None => Ok(()),
@@ -231,7 +220,6 @@ fn pinned(cpu: Option<usize>) -> io::Result<()> {
     }
 }
 
-/// Raises the limit on open descriptors as far as permitted, and checks that it is sufficient for the plan.
 fn check_descriptors(plan: &Plan) -> Result<(), RunError> {
     let limit = machine::raise_descriptors().map_err(say("the limit of descriptors"))?;
     let needed = plan.connections() + DESCRIPTORS_BESIDE;
@@ -245,7 +233,6 @@ fn check_descriptors(plan: &Plan) -> Result<(), RunError> {
     Ok(())
 }
 
-/// Adds a description of the operation that failed to an I/O error.
 fn say(what: &'static str) -> impl Fn(io::Error) -> RunError {
     move |error| RunError::local(format!("{what}: {error}"))
 }

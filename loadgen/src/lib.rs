@@ -1,25 +1,25 @@
 //! Load generator that simulates masters and viewers of any service that speaks KVS signaling, and measures that
 //! service.
 //!
-//! As in the broker, I/O-free state machines are driven by a thin I/O layer. The modules in reading order:
+//! As in the broker, a thin I/O layer drives I/O-free state machines. The modules in reading order:
 //!
-//! | module | what it is |
+//! | module | contents |
 //! |---|---|
-//! | [`peer`] | what a simulated client is made of: connection protocol, messages, what arrived of them; no I/O |
-//! | [`visit`] | the parties of a thread: sessions as real viewers live them, their masters, relaying peers; no I/O |
-//! | [`credentials`] | the keys to sign with |
-//! | [`measure`] | histograms, counts and errors, as a worker counts them |
-//! | [`schedule`] | when sessions begin, and how a run is split: open loop, no coordinator |
-//! | [`address`] | the target and where it may be; the source addresses of many connections |
-//! | [`options`] [`plan`] | the command line as given; the same, checked |
+//! | [`peer`] | parts of a simulated client: connection protocol, messages, record of received messages; no I/O |
+//! | [`visit`] | parties of a thread: sessions like those of real viewers, their masters, relaying peers; no I/O |
+//! | [`credentials`] | keys for signing |
+//! | [`measure`] | a worker's histograms, counters and errors |
+//! | [`schedule`] | start times of sessions, and the split of a run: open loop, no coordinator |
+//! | [`address`] | target addresses, and the source addresses of many connections |
+//! | [`options`] [`plan`] | the command line as given, and after validation |
 //! | [`scenario`] | flags from a TOML file |
-//! | [`needs`] | what a plan takes, and whether this machine allows it |
-//! | [`edge`] | threads, clock, API calls, signals, what the kernel reports of processes |
+//! | [`needs`] | resources that a plan needs, compared with the limits of this machine |
+//! | [`edge`] | threads, clock, API calls, signals, process statistics from the kernel |
 //! | `worker` | one thread of a run: its ring, sockets, TLS and timers |
 //! | [`result`] | the result as data: the JSON document, its verdict, exact merging |
 //! | [`page`] | the result as one HTML page |
-//! | [`live`] | what is seen of a run while it runs |
-//! | [`report`] | what was run, as the document that the engine fills |
+//! | [`live`] | live progress of a run |
+//! | [`report`] | description of a run, as the document that the engine fills |
 
 pub mod address;
 pub mod credentials;

@@ -1,7 +1,7 @@
-//! Live progress of a run: a progress bar on a terminal, a plain line every few seconds elsewhere, or no output at all.
+//! Live progress of a run: a progress bar on a terminal, a plain line every few seconds elsewhere, or no output.
 //!
-//! Four times a second, the engine passes a [`Progress`] to a [`LiveView`], which displays it; [`PartNews`] carries it
-//! between processes. Drawing takes place on the conductor's thread and does not slow the load.
+//! Four times a second, the engine passes a [`Progress`] to a [`LiveView`]; [`PartNews`] carries it between processes.
+//! The conductor's thread draws the output, which does not slow the load.
 
 use crate::result::words;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -14,49 +14,45 @@ use std::io::{self, IsTerminal, Write};
 pub trait RunFollower {
     /// Displays a line of text.
     fn say(&mut self, line: &str);
-    /// Reports that everything is ready and the load waits for the start signal.
+    /// Reports that all connections are ready and the load waits for the start signal.
     fn ready(&mut self) {}
-    /// Displays the progress of the run. Called at most four times a second.
+    /// Displays the progress of the run, at most four times a second.
     fn show(&mut self, progress: &Progress);
 }
 
-/// Progress of a run at a point in time. Values that are unknown or do not apply to the run's mode are `None`.
+/// Progress of a run at one point in time; `None` for values that are unknown or do not apply to the mode.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
-    /// Name of the current phase: `opening`, `measuring`, `closing`.
+    /// Name of the phase: `opening`, `measuring`, `closing`.
     pub phase: Cow<'static, str>,
     /// Time since the phase began, in seconds.
     pub elapsed_s: f64,
     /// Expected duration of the phase, in seconds, if known.
     pub total_s: Option<f64>,
-    /// Completed and total number of sessions, or of connections while they are being opened. If known, displayed
-    /// instead of the elapsed time.
+    /// Completed and total sessions, or connections while they are opened. Displayed instead of the elapsed time.
     pub done: Option<(u64, u64)>,
     /// Sessions completed per second, averaged over the last second.
     pub sessions_per_s: Option<f64>,
     /// Messages received per second, averaged over the last second.
     pub messages_per_s: Option<f64>,
-    /// Number of open connections.
+    /// Connections open at present.
     pub open: u64,
     /// Median latency in the last interval, in microseconds.
     pub p50_us: Option<u64>,
     /// 99th percentile latency in the last interval, in microseconds.
     pub p99_us: Option<u64>,
-    /// Number of failures so far by kind, most frequent first. At most [`KINDS_MAX`](crate::live::KINDS_MAX) kinds are
-    /// displayed.
+    /// Failures by kind, most frequent first. The view displays at most [`KINDS_MAX`](crate::live::KINDS_MAX) kinds.
     pub errors: Vec<(String, u64)>,
-    /// Total number of failures so far.
+    /// Total number of failures.
     pub failed: u64,
 }
 
-// Brings progress to where it is read.
-
-/// How the progress of a run is displayed.
+/// Display mode of the progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ViewMode {
-    /// As a progress bar, on a terminal.
+    /// Progress bar, for a terminal.
     Bar,
-    /// As a plain line at intervals, for a file, pipe or log.
+    /// Plain line at intervals, for a file, pipe or log.
     Lines,
     /// No output.
     Quiet,
@@ -76,14 +72,12 @@ impl ViewMode {
     }
 }
 
-/// Displays the progress of a run on a stream, which is standard error except in tests. Write errors are ignored so
-/// that the load continues.
+/// Progress display on a stream, standard error except in tests. Ignores write errors, so that the load continues.
 #[derive(Debug)]
 pub struct LiveView<W> {
     mode: ViewMode,
     out: W,
     bar: Option<ProgressBar>,
-    /// Elapsed time in the current phase when the last line was written, in seconds.
     said_s: Option<f64>,
     phase: Cow<'static, str>,
 }
@@ -141,7 +135,7 @@ impl<W: Write> RunFollower for LiveView<W> {
                     .is_none_or(|said| progress.elapsed_s - said >= LINE_EVERY_S);
                 if begun {
                     self.phase = progress.phase.clone();
-                    // Its first figures come soon: they show whether it works at all.
+                    // Prints the first figures of a phase early, so that a failing run is noticed soon.
                     self.said_s = Some(progress.elapsed_s - LINE_EVERY_S + FIRST_LINE_S);
                 } else if due {
                     self.said_s = Some(progress.elapsed_s);
@@ -152,7 +146,6 @@ impl<W: Write> RunFollower for LiveView<W> {
         }
     }
 
-    /// Prints the line, above the bar if there is one.
     fn say(&mut self, line: &str) {
         match (self.mode, &self.bar) {
             (ViewMode::Quiet, _) => {}
@@ -169,7 +162,7 @@ impl<W: Write> RunFollower for LiveView<W> {
 fn bar() -> ProgressBar {
     let bar =
         ProgressBar::with_draw_target(Some(BAR_STEPS), ProgressDrawTarget::stderr_with_hz(10));
-    // The template is a constant; if a later version of the crate refused it, its own default would be shown.
+    // Falls back to the crate's default style if a later version rejects this constant template.
     let style =
         ProgressStyle::with_template("{prefix} [{bar:24.cyan/blue}] {percent:>3} %  {wide_msg}");
     bar.set_style(
@@ -180,14 +173,10 @@ fn bar() -> ProgressBar {
     bar
 }
 
-/// Number of steps of the progress bar, which exceeds the number of columns of any terminal.
+/// Steps of the progress bar, more than the columns of any terminal.
 const BAR_STEPS: u64 = 1_000;
-/// Interval between plain lines, in seconds.
 const LINE_EVERY_S: f64 = 5.0;
-/// Time from the start of a phase to its first plain line, in seconds.
 const FIRST_LINE_S: f64 = 1.0;
-
-// The text of a line of progress.
 
 impl Progress {
     /// Completed fraction of the phase, from 0 to 1; `None` if unknown.
@@ -201,8 +190,7 @@ impl Progress {
         Some(share.clamp(0.0, 1.0))
     }
 
-    /// Remaining time of the phase in seconds: according to the schedule if there is one, otherwise estimated from the
-    /// rate so far.
+    /// Remaining time of the phase in seconds: from the schedule if there is one, otherwise estimated from the rate.
     #[must_use]
     pub fn left_s(&self) -> Option<f64> {
         if let Some(total) = self.total_s {
@@ -212,7 +200,7 @@ impl Progress {
         Some(self.elapsed_s / share - self.elapsed_s)
     }
 
-    /// The figures displayed after the bar, at most [`FIGURES_CHARS_MAX`] characters.
+    /// Figures displayed after the bar, at most [`FIGURES_CHARS_MAX`] characters.
     #[must_use]
     pub fn figures(&self) -> String {
         let mut parts = Vec::new();
@@ -234,7 +222,7 @@ impl Progress {
         clipped(&parts.join("  "), FIGURES_CHARS_MAX)
     }
 
-    /// A plain line with the completed fraction, the remaining time and the figures, for output without a bar.
+    /// Plain line with the completed fraction, the remaining time and the figures.
     #[must_use]
     pub fn line(&self) -> String {
         let mut line = self.phase.clone().into_owned();
@@ -247,7 +235,7 @@ impl Progress {
         format!("{line}: {}", self.figures())
     }
 
-    /// Names the most frequent kinds of failure, with the number of all others; `None` if there are no failures.
+    /// Names the most frequent kinds of failure, with the number of all others; `None` without failures.
     fn failures(&self) -> Option<String> {
         let shown = self.errors.iter().take(KINDS_MAX);
         let named: Vec<String> = shown
@@ -270,7 +258,7 @@ impl Progress {
     }
 }
 
-/// Truncates a text and removes control characters, since the names of errors may contain text sent by the service.
+/// Truncates a text and removes control characters, since error names may contain text from the service.
 fn clipped(text: &str, chars: usize) -> String {
     text.chars()
         .filter(|c| !c.is_control())
@@ -278,30 +266,26 @@ fn clipped(text: &str, chars: usize) -> String {
         .collect()
 }
 
-/// Maximum number of failure kinds displayed in a line.
+/// Maximum number of failure kinds in a line.
 pub const KINDS_MAX: usize = 3;
 /// Maximum length of the figures in a line, in characters.
 pub const FIGURES_CHARS_MAX: usize = 200;
-/// Maximum length of a failure's name in a line, in characters.
 const NAME_CHARS_MAX: usize = 32;
-/// Minimum completed fraction for estimating the remaining time.
+/// Minimum completed fraction for an estimate of the remaining time.
 const SHARE_MIN: f64 = 0.01;
 
-// The progress of a run in several processes: each writes what it would show, and the one that started them shows the
-// sum.
-
-/// A report sent by a part to the process that started it, as one line of JSON.
+/// Report of a part to its parent process, as one line of JSON.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub enum PartNews {
-    /// See [`Audience::say`].
+    /// Line of text, see [`RunFollower::say`].
     Said(String),
-    /// See [`Audience::ready`].
+    /// Readiness for the start, see [`RunFollower::ready`].
     Ready,
-    /// See [`Audience::show`].
+    /// Progress, see [`RunFollower::show`].
     Shown(Progress),
 }
 
-/// Run observer for a part: writes each report to a stream.
+/// Run observer of a part, which writes each report to a stream.
 #[derive(Debug)]
 pub struct Part<W>(pub W);
 
@@ -329,8 +313,8 @@ impl<W: Write> RunFollower for Part<W> {
 }
 
 impl Progress {
-    /// Combines the progress of all parts of a run. Counts and rates are summed; for quantiles, the highest value is
-    /// used, which is an upper bound. The phase is that of the part that has progressed least.
+    /// Combines the progress of all parts of a run. Counts and rates are summed; for quantiles, the highest value is an
+    /// upper bound. The phase is that of the part with the least progress.
     #[must_use]
     pub fn of_parts<'p>(parts: impl Iterator<Item = &'p Self> + Clone) -> Option<Self> {
         let last = parts

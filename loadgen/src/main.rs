@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().collect();
     let line = match CommandLine::read(words.clone(), |path| std::fs::read_to_string(path)) {
         Ok(line) => line,
-        // Help and version end well; faults in 2.
+        // Help and version exit with 0, errors with 2.
         Err(error) => error.exit(),
     };
     let result = match &line.command {
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            // Nothing is left to report to if this fails.
+            // Ignored: a failed write to stderr cannot be reported.
             let name = if io::stderr().is_terminal() {
                 "error"
             } else {
@@ -118,14 +118,13 @@ fn show(reports: &Reports) -> Result<u8, Box<dyn Error>> {
         runs = vec![Run { name, document }];
     }
     put(&runs, reports.html.as_deref(), false)?;
-    // A report of one run ends as the run did.
+    // A report of a single run has the exit code of that run.
     Ok(match &runs[..] {
         [run] => run.document.exit_code(),
         _ => 0,
     })
 }
 
-/// Prints the runs as a table and, if requested, writes them to an HTML page.
 fn put(runs: &[Run], html: Option<&Path>, quiet: bool) -> Result<(), Box<dyn Error>> {
     if let Some(file) = html {
         write("--html", file, &page(runs)?)?;
@@ -141,5 +140,4 @@ fn write(flag: &str, file: &Path, text: &str) -> Result<(), String> {
     std::fs::write(file, text).map_err(|error| format!("{flag} {}: {error}", file.display()))
 }
 
-/// Exit code for invalid usage, or for a machine whose limits are too low.
 const USAGE: u8 = 2;

@@ -1,4 +1,4 @@
-//! Counters of a worker. At the end of a run they are converted to a document; documents can be merged without loss of
+//! Counters of a worker, converted to a document at the end of a run. Documents can be merged without loss of
 //! precision: [`crate::result::merge`].
 
 use crate::result::{self, Spread};
@@ -12,33 +12,31 @@ pub type Sessions = result::Sessions<u64>;
 /// Connection counts of a worker.
 pub type ConnectionCounts = result::ConnectionFigures<u64>;
 
-/// Number of failures of each kind, sorted by name.
+/// Failures by kind, sorted by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ErrorCounts {
     kinds: BTreeMap<String, u64>,
     request_ids: BTreeMap<String, String>,
 }
 
-/// Maximum number of kinds of failure distinguished in a run.
 const ERROR_KINDS_MAX: usize = 256;
 
 /// Maximum length of a stored request id, in bytes.
 const REQUEST_ID_BYTES_MAX: usize = 64;
 
 impl ErrorCounts {
-    /// Counts one failure of the given kind.
+    /// Counts one failure of this kind.
     pub fn count(&mut self, kind: &str) {
         self.count_many(kind, 1);
     }
 
-    /// Number of failures of each kind.
+    /// Failures by kind.
     #[must_use]
     pub const fn kinds(&self) -> &BTreeMap<String, u64> {
         &self.kinds
     }
 
-    /// Stores the request id of the first refused request of this kind. Ids that are too long or not a single word are
-    /// ignored.
+    /// Stores the request id of the first refused request of this kind, if it is a short single word.
     pub fn keep_request_id(&mut self, kind: &str, id: &str) {
         let is_word = id
             .bytes()
@@ -62,8 +60,8 @@ impl ErrorCounts {
         self.kinds.values().sum()
     }
 
-    /// Counts `count` failures of the given kind. Kinds may contain arbitrary text from the service, so those beyond
-    /// the first [`ERROR_KINDS_MAX`] are counted as `other`.
+    /// Counts several failures of this kind. Kinds may contain text from the service, so kinds beyond the first
+    /// [`ERROR_KINDS_MAX`] are counted as `other`.
     pub fn count_many(&mut self, kind: &str, count: u64) {
         if count == 0 {
             return;
@@ -77,8 +75,7 @@ impl ErrorCounts {
     }
 }
 
-/// Latencies of one kind in microseconds, as an HDR histogram with three significant digits that covers values up to
-/// one hour.
+/// Latencies of one kind in microseconds: an HDR histogram with three significant digits, for values up to one hour.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Latency(Histogram<u64>);
 
@@ -97,17 +94,17 @@ impl Latency {
         Self(bounds.expect("the bounds are constants that it takes"))
     }
 
-    /// Removes all recorded values.
+    /// Removes all values.
     pub fn clear(&mut self) {
         self.0.reset();
     }
 
-    /// Records a latency given in nanoseconds. Values above one hour are recorded as one hour.
+    /// Records a latency in nanoseconds. Values above one hour are recorded as one hour.
     pub fn record_ns(&mut self, span_ns: u64) {
         self.0.saturating_record(span_ns / 1000);
     }
 
-    /// The histogram, in microseconds.
+    /// Histogram in microseconds.
     #[must_use]
     pub const fn histogram(&self) -> &Histogram<u64> {
         &self.0
@@ -123,9 +120,9 @@ impl Default for Latency {
 /// Latencies of each step in the lifetime of a connection, and of messages between peers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Latencies {
-    /// TCP: from the connect call until the connection is established.
+    /// TCP: from the connect call to the established connection.
     pub connect: Latency,
-    /// TLS: from the establishment of the connection to the end of the handshake.
+    /// TLS: from the established connection to the end of the handshake.
     pub tls: Latency,
     /// WebSocket: from the end of the previous step to the 101 response.
     pub upgrade: Latency,
@@ -133,16 +130,15 @@ pub struct Latencies {
     pub offer_answer: Latency,
     /// Message: from its composition, or in an open loop from its due time, until the recipient processes it.
     pub message: Latency,
-    /// Session: from its due time to the arrival of the SDP answer, including all of the above and any delay within the
-    /// load generator.
+    /// Session: from its due time to the arrival of the SDP answer, including all of the above and delays of the
+    /// generator.
     pub setup: Latency,
-    /// Delay of session starts or sent messages relative to the schedule. Caused only by the load generator.
+    /// Delay of session starts or messages relative to the schedule, caused only by the load generator.
     pub lag: Latency,
 }
 
 impl Latencies {
-    /// Converts the latencies to their form in a document. `recovery` contains the latencies of channels that were cut
-    /// off.
+    /// Converts the latencies to the form of a document. `recovery` contains the recovery times of cut-off channels.
     #[must_use]
     pub fn spreads(&self, recovery: &Latency) -> result::LatencyFigures {
         result::LatencyFigures {
@@ -157,7 +153,6 @@ impl Latencies {
     }
 }
 
-/// Highest latency that a histogram can represent, in microseconds.
 const LONGEST_US: u64 = 3_600_000_000;
 
 #[cfg(test)]

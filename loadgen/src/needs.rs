@@ -1,10 +1,10 @@
-//! Compares the resources that a run needs with the limits of this machine. Reported before any connection is opened.
+//! Resources that a run needs, compared with the limits of this machine before any connection is opened.
 
 use crate::options::{Mode, Options};
 use crate::{edge::MachineLimits, plan::Plan, result::words};
 use std::fmt;
 
-/// The connections and memory that a plan needs, compared with what this machine allows.
+/// Connections and memory that a plan needs, compared with the limits of this machine.
 #[derive(Clone, Debug)]
 pub struct Needs {
     lines: Vec<String>,
@@ -172,19 +172,17 @@ impl fmt::Display for Needs {
     }
 }
 
-/// Number of descriptors in addition to those of connections: ring, files, standard streams.
+/// Descriptors in addition to connections: ring, files, standard streams.
 pub const DESCRIPTORS_BESIDE: u64 = 64;
-/// Time during which a port cannot be reused for the same pair of addresses, in seconds. Source: Linux,
-/// `TCP_TIMEWAIT_LEN`.
+/// Time in seconds before a port can be reused for the same addresses. Source: Linux, `TCP_TIMEWAIT_LEN`.
 const TIME_WAIT_S: f64 = 60.0;
-/// User-space memory per connection, in bytes: twice the asserted size of the table entries, to leave room for growth
-/// of tables and timers.
+/// User-space memory per connection, in bytes: twice the asserted size of the table entries, since tables double.
 const CONNECTION_BYTES: u64 = 500;
 /// Kernel memory of an idle TCP socket and its file, in bytes. Measured on Linux 6.18: 4.5 GB per million sockets.
 const KERNEL_BYTES: u64 = 4_500;
 /// Additional memory per TLS connection, in bytes. Measured on Linux 6.18.
 const TLS_BYTES: u64 = 9_500;
-/// Memory of a process without any connections, in bytes: ring, histograms, code.
+/// Memory of a process without connections, in bytes: ring, histograms, code.
 const BASE_BYTES: u64 = 32 << 20;
 
 #[cfg(test)]

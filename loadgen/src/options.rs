@@ -58,7 +58,7 @@ impl Options {
     /// Returns the source of the service's CPU time and memory, if a flag specifies one.
     ///
     /// # Errors
-    /// Returns an error if the source cannot be found or does not respond; exit code 2.
+    /// Fails if it cannot be found or does not respond; exit code 2.
     pub fn server(&self) -> Result<Option<Server>, String> {
         if let Some(pid) = self.server_pid {
             let server = Server::process(pid);
@@ -80,8 +80,7 @@ impl Options {
             .map_err(|error| format!("--admin {url}: {error}"))
     }
 
-    /// Reads the admin listener's token from the file named by the flag or, if the flag is absent, by the environment
-    /// variable.
+    /// Reads the admin token from the file named by the flag or, without one, by the environment variable.
     fn token(&self) -> Result<Option<String>, String> {
         let of_environment = std::env::var_os(TOKEN_FILE).filter(|value| !value.is_empty());
         let (name, path) = match (&self.token_file, of_environment) {
@@ -102,7 +101,7 @@ impl Options {
     }
 }
 
-/// Parses a number of seconds. If the text includes a unit, the error suggests the equivalent number of seconds.
+/// Parses a number of seconds. An error for a text with a unit suggests the number of seconds.
 fn seconds(text: &str) -> Result<f64, String> {
     if let Ok(seconds) = text.parse() {
         return Ok(seconds);
@@ -125,16 +124,12 @@ fn seconds(text: &str) -> Result<f64, String> {
     ))
 }
 
-/// Environment variable that contains the path of the file with the admin listener's token.
 const TOKEN_FILE: &str = "HELIOGRAPH_ADMIN_TOKEN_FILE";
 
 impl CommandLine {
-    /// Parses a command line, whose first word is the name of the program. If a scenario file is given, its flags are
-    /// loaded and inserted before those of the command line.
-    ///
-    /// # Errors
-    /// Returns an error message for the operator that describes what is wrong with a flag or the scenario file, and
-    /// where.
+    /// Parses a command line, whose first word is the name of the program. Flags from a scenario file are inserted
+    /// before those of the command line. The error describes the fault in a flag or the scenario file, with its
+    /// position.
     pub fn read(
         words: Vec<String>,
         read: impl Fn(&Path) -> std::io::Result<String>,
@@ -173,7 +168,6 @@ impl CommandLine {
     }
 }
 
-/// Builds the command line parser, with examples in the help text of each command.
 fn program() -> clap::Command {
     CommandLine::command()
         .mut_subcommand("run", |it| it.after_help(RUN_EXAMPLES))
@@ -427,7 +421,6 @@ pub struct Options {
     pub in_step: bool,
 }
 
-/// Serializes the targets in the form accepted by the flag.
 fn joined<S: serde::Serializer>(targets: &[String], out: S) -> Result<S::Ok, S::Error> {
     out.serialize_str(&targets.join(","))
 }
@@ -469,7 +462,6 @@ pub struct ThresholdFlags {
 #[serde(transparent)]
 pub struct CpuList(pub Vec<usize>);
 
-/// Parses a list of CPUs such as `1` or `0,2-3`.
 fn cpu_list(text: &str) -> Result<CpuList, String> {
     let wrong = || format!("{text}: expected CPU numbers below {CPUS_MAX}, such as 1 or 0,2-3");
     let mut list = Vec::new();

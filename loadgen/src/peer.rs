@@ -1,18 +1,16 @@
-//! The I/O-free parts of a simulated client: its name, its connection protocol, its messages, and the record of the
-//! messages it received.
+//! I/O-free parts of a simulated client: its name, its connection protocol, its messages, and the record of received
+//! messages.
 //!
 //! Every message contains a [`PayloadStamp`] with its sender, recipient, sequence number and time, protected by a
-//! checksum; a recipient keeps a [`Sequence`] per sender. From the messages alone, the recipient can thus tell which
-//! ones are missing, duplicated, late, corrupted or misrouted. The checks share no code with any service's routing.
+//! checksum; a recipient keeps a [`Sequence`] per sender. From the messages alone, the recipient thus detects missing,
+//! duplicated, late, corrupted and misrouted ones. The checks share no code with any service's routing.
 
 use codec::ws::{self, FrameError, FrameRules, Item, Opcode, Receiver, Side, close};
 use fastrand::Rng;
 use std::fmt::Write;
 use std::ops::Range;
 
-// The identity of a peer, and the names by which the service knows it.
-
-/// Identity of a peer, constant for the lifetime of the peer.
+/// Identity of a peer, constant for its lifetime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Name {
     /// Channel number, counting from 0.
@@ -21,25 +19,25 @@ pub struct Name {
     pub place: u32,
 }
 
-/// The parts of channel names and ARNs that all channels share.
+/// Common parts of channel names and ARNs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Naming {
     /// AWS region, such as `us-west-2`.
     pub region: String,
-    /// Account id, which has twelve digits.
+    /// Account id of twelve digits.
     pub account: String,
-    /// Prefix of all channel names, to which the channel's number is appended.
+    /// Prefix of all channel names, followed by the channel's number.
     pub prefix: String,
 }
 
 impl Naming {
-    /// Returns the name of a channel.
+    /// Name of a channel.
     #[must_use]
     pub fn name(&self, channel: u32) -> String {
         format!("{}{channel}", self.prefix)
     }
 
-    /// Returns the ARN of a channel.
+    /// ARN of a channel.
     #[must_use]
     pub fn arn(&self, channel: u32) -> String {
         let Self {
@@ -71,22 +69,19 @@ pub fn unsigned_target(arn: &str, client_id: Option<&str>) -> String {
     target
 }
 
-/// Appends the client id of the viewer with this number.
 pub(crate) fn write_client_id(out: &mut String, place: u32) {
-    // Writing to a string cannot fail.
     let _ = write!(out, "{VIEWER}{place}");
 }
 
-/// Returns the number of the viewer with this client id, or `None` if the id is not that of a viewer.
 pub(crate) fn place_of(client_id: &str) -> Option<u32> {
     client_id.strip_prefix(VIEWER)?.parse().ok()
 }
 
 const VIEWER: &str = "viewer-";
-/// Creation time contained in every ARN, in milliseconds since 1970.
+/// Creation time in every ARN, in milliseconds since 1970.
 const CREATED_MS: u64 = 1_700_000_000_000;
 
-// The payload of a message: sender, recipient, sequence number, time, and a checksum over all of it.
+// Payload of a message: sender, recipient, sequence number, time, and a checksum.
 //
 // ```text
 //  characters  8    8        8     8   16        16       8         the rest
@@ -94,20 +89,19 @@ const CREATED_MS: u64 = 1_700_000_000_000;
 //             │run │channel │from │to │sequence │sent_ns │checksum │filler                    │
 //             └────┴────────┴─────┴───┴─────────┴────────┴─────────┴──────────────────────────┘
 // ```
-// Numbers are hexadecimal: those digits are base64 characters, so the payload passes for base64 without being
-// encoded, and can be read in a trace. The checksum covers everything but itself.
+// Numbers are hexadecimal: their digits are base64 characters, so the payload is valid base64 without encoding, and
+// legible in a trace. The checksum covers all other fields.
 
-/// Minimum length of a payload, in characters: a stamp without filler. A multiple of four, because base64 is used
-/// without padding.
+/// Minimum length of a payload, in characters: a stamp without filler. A multiple of four: base64 without padding.
 pub const STAMP_BYTES: usize = 72;
 
 /// Maximum length of a payload, in characters. No service accepts longer messages.
 pub const PAYLOAD_BYTES_MAX: usize = 64 * 1024;
 
-/// Metadata that is embedded in the payload of a message.
+/// Metadata in the payload of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PayloadStamp {
-    /// Run id, which distinguishes the messages of this run from those of earlier runs.
+    /// Run id, which distinguishes the messages of different runs.
     pub run: u32,
     /// Channel number, counting from 0.
     pub channel: u32,
@@ -115,9 +109,9 @@ pub struct PayloadStamp {
     pub from: u32,
     /// Number of the recipient within its channel.
     pub to: u32,
-    /// Sequence number among the messages from this sender to this recipient, counting from 0.
+    /// Sequence number of the message for this sender and recipient, counting from 0.
     pub sequence: u64,
-    /// Time at which the message was composed, in nanoseconds of the run's clock.
+    /// Time of composition, in nanoseconds of the run's clock.
     pub sent_ns: u64,
 }
 
@@ -125,8 +119,7 @@ impl PayloadStamp {
     /// Appends a payload of `payload_bytes` characters. `filler` must be a result of [`filler`].
     ///
     /// # Panics
-    /// Panics if `payload_bytes` is below [`STAMP_BYTES`] or above [`PAYLOAD_BYTES_MAX`]; the flags are validated
-    /// beforehand.
+    /// Panics if `payload_bytes` is outside [`STAMP_BYTES`] to [`PAYLOAD_BYTES_MAX`]; the plan validates the flags.
     pub fn write(&self, out: &mut String, filler: &str, payload_bytes: usize) {
         let start = usize::try_from(self.sequence % FILLER_STARTS).unwrap_or_default();
         let filler = &filler[start..start + payload_bytes - STAMP_BYTES];
@@ -143,8 +136,7 @@ impl PayloadStamp {
         out.push_str(filler);
     }
 
-    /// Parses the stamp in a payload. Returns `None` if the payload is too short, contains invalid characters or has a
-    /// wrong checksum.
+    /// Parses the stamp of a payload; `None` if it is too short, has invalid characters or a wrong checksum.
     #[must_use]
     pub fn read(payload: &str) -> Option<Self> {
         let (text, filler) = payload.as_bytes().split_at_checked(STAMP_BYTES)?;
@@ -164,7 +156,7 @@ impl PayloadStamp {
     }
 }
 
-/// Generates random base64 characters. Each message takes its filler from them, starting at a different offset.
+/// Generates random base64 characters. Each message takes its filler from them, at a different offset.
 #[must_use]
 pub fn filler() -> String {
     let mut random = fastrand::Rng::with_seed(0x4865_6C69_6F67_7261);
@@ -173,7 +165,6 @@ pub fn filler() -> String {
     characters.collect()
 }
 
-/// Writes a number as hexadecimal digits, padded with zeros to the length of the buffer.
 fn put(text: &mut [u8], mut number: u64) {
     for place in text.iter_mut().rev() {
         *place = DIGITS[(number & 15) as usize];
@@ -195,9 +186,8 @@ fn take(text: &[u8]) -> Option<u64> {
     Some(number)
 }
 
-/// Computes the checksum of two consecutive byte strings, 8 bytes per step. Each step is a bijection of the state, so a
-/// change within one step always changes the state; folding the state to 32 bits leaves a collision probability of
-/// 2⁻³².
+/// Checksum of two consecutive byte strings, computed 8 bytes at a time. Each step is a bijection of the state, so a
+/// change within one step always changes the state; folding to 32 bits leaves a collision probability of 2⁻³².
 fn checksum(head: &[u8], tail: &[u8]) -> u32 {
     let mut state = 0xCBF2_9CE4_8422_2325 ^ (head.len() + tail.len()) as u64;
     for text in [head, tail] {
@@ -220,47 +210,42 @@ fn step(state: u64, word: u64) -> u64 {
 
 const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-/// Number of different offsets at which a filler may start; prime, so that the sequence of offsets does not align with
-/// message windows.
+/// Number of different filler offsets; prime, so that the offsets do not align with message windows.
 const FILLER_STARTS: u64 = 4093;
 
-// One sender's messages as one recipient sees them: which arrived, which twice, which late, which never.
-
-/// Record of the messages received from one sender. There is one per pair of recipient and sender; it takes no heap
-/// memory while nothing is missing.
+/// Record of the messages received from one sender. Takes no heap memory while nothing is missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sequence {
-    /// Successor of the highest sequence number received so far.
     next: u64,
-    /// Ranges of sequence numbers below `next` that have not arrived, in ascending order; at most [`GAPS_MAX`].
+    /// Missing ranges of sequence numbers below `next`, in ascending order; at most [`GAPS_MAX`].
     gaps: Vec<Range<u64>>,
-    /// Number of missing messages that are no longer tracked individually.
+    /// Missing messages that are not tracked individually.
     written_off: u64,
 }
 
 /// Classification of a received message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ArrivalKind {
-    /// In order: the sequence number is higher than all those received before.
+    /// In order: the highest sequence number so far.
     InOrder,
     /// Late: a message with a higher number arrived earlier.
     Late,
-    /// Duplicate: the message had already arrived.
+    /// Duplicate of a message that arrived earlier.
     Again,
 }
 
 /// Maximum number of gaps tracked per sender and recipient (24 bytes each). If there are more, the messages in the
-/// oldest gap count as permanently lost, and as duplicates if they arrive after all.
+/// oldest gap count as lost, and as duplicates if they arrive later.
 const GAPS_MAX: usize = 256;
 
 impl Sequence {
-    /// Successor of the highest sequence number received so far.
+    /// Successor of the highest sequence number received.
     #[must_use]
     pub const fn next(&self) -> u64 {
         self.next
     }
 
-    /// Records that the message with this number arrived intact.
+    /// Records the arrival of an intact message.
     pub fn arrive(&mut self, number: u64) -> ArrivalKind {
         if number >= self.next {
             if number > self.next {
@@ -282,7 +267,7 @@ impl Sequence {
         ArrivalKind::Late
     }
 
-    /// Number of messages that have not arrived, out of the first `sent`.
+    /// Number of missing messages out of the first `sent`.
     #[must_use]
     pub fn missing(&self, sent: u64) -> u64 {
         let in_gaps: u64 = self.gaps.iter().map(|gap| gap.end - gap.start).sum();
@@ -298,47 +283,43 @@ impl Sequence {
     }
 }
 
-// One client connection's protocol: upgrade request, frames, closing handshake. Bytes in, [`Event`]s out.
+// Protocol of one client connection: upgrade request, frames, closing handshake. Converts bytes to [`Event`]s.
 
-/// The client side of a WebSocket connection, excluding its socket. There is one per peer and connection.
+/// Client side of a WebSocket connection without its socket. One per peer and connection.
 #[derive(Debug)]
 pub struct PeerLink {
     state: LinkState,
-    /// Frame receiver, kept separate from the state so that an event borrowed from the receiver does not prevent
-    /// changes to the state.
+    /// Separate from the state, so that an event borrowed from the receiver does not prevent changes to the state.
     receiver: Receiver,
 }
 
 #[derive(Debug)]
 enum LinkState {
-    /// The upgrade request is queued or has been sent, and its response is awaited.
     AwaitAnswer(Box<Opening>),
-    /// The connection is open and messages can be exchanged.
     Open,
-    /// The close frame sent by this side awaits its echo. Messages may still arrive.
+    /// This side has sent a close frame and awaits its echo. Messages may still arrive.
     AwaitCloseEcho,
     /// Both sides have closed, or the connection has failed. Received bytes are discarded.
     Ended,
 }
 
-/// An event decoded from the bytes that a peer receives.
+/// Event decoded from the received bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// The upgrade was accepted.
+    /// The service accepted the upgrade.
     Opened,
-    /// A message was received; the text is modified in place.
+    /// A message arrived; the text may be modified in place.
     Message(&'a mut [u8]),
-    /// The service closed the connection, with a code if it sent one. The close frame has been answered.
+    /// The service closed the connection, with this code if it sent one. The close frame has been answered.
     ClosedByService(Option<u16>),
-    /// The service answered the close frame sent by this side.
+    /// The service answered this side's close frame.
     Closed,
 }
 
-/// Reason why a connection failed.
+/// Reason for the failure of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LinkError {
-    /// The response to the upgrade request is not a 101. Contains the status, and the AWS error type and request id if
-    /// present.
+    /// The response to the upgrade is not a 101. Contains the status, and the AWS error type and request id if present.
     Refused(u16, Option<Box<str>>, Option<Box<str>>),
     /// The response is not HTTP, is too long, or does not match the key that was sent.
     Answer,
@@ -347,7 +328,7 @@ pub enum LinkError {
 }
 
 impl LinkError {
-    /// The name under which the error is counted.
+    /// Name under which the error is counted.
     #[must_use]
     pub fn kind(&self) -> String {
         match self {
@@ -358,7 +339,7 @@ impl LinkError {
         }
     }
 
-    /// The request id of a refused upgrade, if the response contained one.
+    /// Request id of a refused upgrade, if the response contained one.
     #[must_use]
     pub fn request_id(&self) -> Option<&str> {
         match self {
@@ -369,8 +350,7 @@ impl LinkError {
 }
 
 impl PeerLink {
-    /// Creates a link and appends its upgrade request to `out`. `host` and `target` are as in
-    /// [`ws::request`](codec::ws::request).
+    /// Creates a link and appends its upgrade request to `out`; see [`ws::request`](codec::ws::request).
     #[must_use]
     pub fn open(host: &str, target: &str, random: &mut Rng, out: &mut Vec<u8>) -> Self {
         let mut key = Vec::with_capacity(24);
@@ -384,7 +364,7 @@ impl PeerLink {
         }
     }
 
-    /// Creates a link in the ended state, that is, without a connection.
+    /// Creates a link in the ended state, without a connection.
     #[must_use]
     pub const fn ended() -> Self {
         Self {
@@ -407,12 +387,9 @@ impl PeerLink {
         }
     }
 
-    /// Consumes `bytes` up to the end of the next event, if there is one, and returns the number of bytes consumed. The
-    /// caller repeats the call until all bytes are consumed. Replies that are due at once (to a ping or close) are
-    /// appended to `out`.
-    ///
-    /// # Errors
-    /// See [`LinkError`]. After an error, the link has ended.
+    /// Consumes `bytes` up to the end of the next event, if any, and returns the number of bytes consumed. The caller
+    /// repeats the call until all bytes are consumed. Immediate replies (to a ping or close) are appended to `out`. An
+    /// error ends the link.
     pub fn next<'a>(
         &'a mut self,
         bytes: &'a mut [u8],
@@ -476,8 +453,6 @@ struct Opening {
 }
 
 impl Opening {
-    /// Consumes part of the upgrade response. Returns how many bytes belonged to the response, and whether it is
-    /// complete and valid.
     fn take_in(&mut self, bytes: &[u8]) -> Result<(usize, bool), LinkError> {
         let before = self.head.len();
         self.head.extend_from_slice(bytes);
@@ -523,15 +498,12 @@ impl Opening {
     }
 }
 
-/// Generates a masking key; every frame must have a fresh one (RFC 6455 section 5.3).
 fn key(random: &mut Rng) -> [u8; 4] {
     random.u32(..).to_ne_bytes()
 }
 
-/// The end of an HTTP head.
 const END: &[u8] = b"\r\n\r\n";
 
-/// Limits high enough to accept any frame that a service may send.
 const RULES: FrameRules = FrameRules {
     message_bytes: 1 << 20,
     fragments: 1 << 16,

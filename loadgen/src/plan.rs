@@ -1,5 +1,4 @@
-//! A validated run: the plan built from a command line, the permitted values of each flag, and the errors for invalid
-//! flags.
+//! Validated run: the plan of a command line, the permitted values of each flag, and the errors for invalid flags.
 
 use crate::address::{AddressError, SourceRange, Target};
 use crate::credentials::{LoadCredentials, MissingKeys};
@@ -12,12 +11,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 use thiserror::Error;
 
-/// The validated parameters of a run.
+/// Validated parameters of a run.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Kind of load.
     pub mode: Mode,
-    /// Targets of the load, that is, the nodes of the service. Never empty.
+    /// Nodes of the service. Never empty.
     pub targets: Vec<Target>,
     /// Source addresses of connections; `None` lets the kernel choose.
     pub sources: Option<SourceRange>,
@@ -29,41 +28,40 @@ pub struct Plan {
     pub viewers: u32,
     /// Duration of the measured phase.
     pub duration: Duration,
-    /// CPUs to each of which a thread is pinned; `None` for a single unpinned thread.
+    /// CPUs to which the threads are pinned, one each; `None` for a single unpinned thread.
     pub cores: Option<CpuList>,
     /// Kernel interface to use.
     pub engine: EngineChoice,
-    /// Which server certificates to accept.
+    /// Accepted server certificates.
     pub trust: CertificateTrust,
     /// Whether TLS sessions are resumed.
     pub resumes: bool,
-    /// The share of channels, and thus of sessions, that this process handles.
+    /// Share of the channels, and thus of the sessions, that this process handles.
     pub share: RunShare,
     /// Start times of the sessions; `None` in closed-loop modes.
     pub schedule: Option<SessionSchedule>,
-    /// Number of messages per second that the peers of all parts together send on schedule; `None` in closed loops and
-    /// in modes other than relay.
+    /// Messages per second that the peers of all parts together send on schedule; `None` in a closed loop and in modes
+    /// other than relay.
     pub pace: Option<f64>,
     /// Parameters common to all parties.
     pub terms: visit::PartyTerms,
-    /// Time for which a session stays connected after its last message.
+    /// Time that a session stays connected after its last message.
     pub hold: Duration,
     /// Maximum time from a session's connect to its last message.
     pub patience: Duration,
-    /// The alternative target, and the percentage of sessions that use it.
+    /// Alternative target, and the percentage of sessions that use it.
     pub detour: Option<(Target, u32)>,
     /// Credentials for signing requests.
     pub credentials: Option<LoadCredentials>,
-    /// Whether each session begins with API calls to discover its endpoints.
+    /// Whether each session discovers its endpoints by API calls.
     pub discover: bool,
-    /// Whether endpoints returned by discovery may be on other machines, because the operator owns the target and the
-    /// load is modest or has been confirmed.
+    /// Whether discovered endpoints may be on other machines: the target is owned, and the load is modest or confirmed.
     pub abroad: bool,
     /// Whether channels are created before the run and deleted afterwards.
     pub create_channels: bool,
 }
 
-/// Which server certificates to accept.
+/// Accepted server certificates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CertificateTrust {
     /// Certificates issued by the authority in this PEM file.
@@ -72,18 +70,18 @@ pub enum CertificateTrust {
     System,
     /// Any certificate. Permitted on loopback only.
     Anyone,
-    /// None, because TLS is not used.
+    /// No certificate, because the run does not use TLS.
     NotNeeded,
 }
 
 impl Plan {
-    /// Number of peers per channel. Includes the master, whether or not it connects.
+    /// Number of peers per channel, including the master even if it does not connect.
     #[must_use]
     pub const fn peers_per_channel(&self) -> u32 {
         1 + self.viewers
     }
 
-    /// The peers in this share that stay connected: all peers in closed-loop modes, otherwise the masters only.
+    /// Peers of this share that stay connected: all peers in closed-loop modes, otherwise the masters.
     pub fn held(&self, share: RunShare) -> impl Iterator<Item = Name> {
         let places = match self.mode {
             Mode::Relay | Mode::Idle => 0..=self.viewers,
@@ -94,7 +92,7 @@ impl Plan {
         channels.flat_map(move |channel| places.clone().map(move |place| Name { channel, place }))
     }
 
-    /// Number of concurrent connections in this share. In mode sessions, an estimate based on the schedule.
+    /// Number of concurrent connections of this share. In mode sessions, an estimate based on the schedule.
     #[must_use]
     pub fn connections(&self) -> u64 {
         let channels = self.share.channels(self.channels).count() as u64;
@@ -108,7 +106,7 @@ impl Plan {
         channels * u64::from(per_channel)
     }
 
-    /// Number of concurrent sessions in this share, assuming that none takes longer than its hold time plus one second.
+    /// Number of concurrent sessions of this share, if none takes longer than its hold time plus one second.
     fn sessions_at_once(&self) -> u64 {
         let Some(schedule) = &self.schedule else {
             return 0;
@@ -123,13 +121,12 @@ impl Plan {
         likely.min(u64::from(schedule.sessions()))
     }
 
-    /// Whether the plan puts a heavy load on another machine, which must be confirmed with `--yes`.
+    /// Whether the load on another machine is so heavy that it must be confirmed with `--yes`.
     fn is_bold(&self) -> bool {
         let abroad = self.ways().any(|target| !target.is_near());
         abroad && self.is_heavy()
     }
 
-    /// Whether the load is unbounded or exceeds the limits for other machines.
     fn is_heavy(&self) -> bool {
         let rate = self
             .schedule
@@ -139,20 +136,20 @@ impl Plan {
         unbounded || rate > ABROAD_RATE_MAX || self.connections() > ABROAD_MAX
     }
 
-    /// All targets, including the alternative one if there is one.
+    /// All targets, including the alternative one.
     pub fn ways(&self) -> impl Iterator<Item = &Target> {
         let detour = self.detour.as_ref().map(|(target, _)| target);
         self.targets.iter().chain(detour)
     }
 
-    /// Creates a signer for the channels' region, if requests are to be signed.
+    /// Creates a signer for the channels' region; `None` if requests are not signed.
     #[must_use]
     pub fn signer(&self) -> Option<Signer<'_>> {
         let credentials = self.credentials.as_ref()?;
         Some(Signer::new(credentials.keys(), &self.naming.region))
     }
 
-    /// The threads of the run, represented by the CPU to which each is pinned, if any.
+    /// CPU of each thread; `None` for an unpinned thread.
     #[must_use]
     pub fn threads(&self) -> Vec<Option<usize>> {
         match &self.cores {
@@ -162,51 +159,45 @@ impl Plan {
     }
 }
 
-/// Limits above which a load on another machine must be confirmed: number of connections per second, and of concurrent
-/// connections.
+/// Limits above which a load on another machine must be confirmed: connections per second, and concurrent connections.
 const ABROAD_RATE_MAX: f64 = 100.0;
 const ABROAD_MAX: u64 = 1_000;
 
-/// Error in the flags; the program exits with code 2.
+/// Error in the flags; exit code 2.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum OptionError {
     /// The value of a flag is out of range. Contains the flag and its permitted values.
     #[error("{0}: expected {1}")]
     Range(&'static str, &'static str),
-    /// A flag was given that has no effect in storm mode.
+    /// The flag has no effect in storm mode.
     #[error(
         "{0}: not supported by --mode storm: all sessions begin at once and last for --duration; their number is \
          --channels times --viewers-per-channel"
     )]
     InStorm(&'static str),
-    /// `--insecure` was given, but the target is not on loopback.
+    /// `--insecure` was given for a target that is not on loopback.
     #[error("--insecure: expected loopback addresses only")]
     InsecureAbroad,
-    /// A heavy load on another machine was requested without `--yes`.
+    /// A heavy load on another machine was not confirmed with `--yes`.
     #[error(
         "more than {ABROAD_RATE_MAX} connections per second, or {ABROAD_MAX} at once, on another machine: confirm it \
          with --yes"
     )]
     Unconfirmed,
-    /// The target or the address range is invalid, see [`AddressError`].
+    /// Invalid target or address range.
     #[error(transparent)]
     Address(#[from] AddressError),
-    /// The schedule is invalid, see [`ScheduleError`].
+    /// Invalid schedule.
     #[error(transparent)]
     Schedule(#[from] ScheduleError),
-    /// Credentials are missing, see [`MissingKeys`].
+    /// Missing credentials.
     #[error(transparent)]
     Keys(#[from] MissingKeys),
 }
 
-// The plan of a command line: flags checked against each other.
-
 impl Options {
     /// Validates the flags and builds a plan. `run` is the id of the run; `variable` looks up environment variables,
-    /// from which the credentials are read.
-    ///
-    /// # Errors
-    /// Returns the first error found; see [`OptionError`].
+    /// which contain the credentials.
     pub fn plan(
         &self,
         run: u32,
@@ -325,7 +316,7 @@ impl Options {
     ) -> Result<CertificateTrust, OptionError> {
         let ways = || targets.iter().chain(detour.map(|(target, _)| target));
         let secured = || ways().filter(|target| target.tls);
-        // A discovered endpoint may speak TLS where the target does not.
+        // A discovered endpoint may use TLS even if the target does not.
         let discovers = self.discover && self.mode.is_open_loop();
         if secured().next().is_none() && !discovers {
             return Ok(CertificateTrust::NotNeeded);
@@ -340,16 +331,13 @@ impl Options {
     }
 }
 
-/// Default number of sessions started per second, used if neither the rate nor the number of sessions is given.
+/// Default number of sessions per second, if neither the rate nor the number of sessions is given.
 const RATE: f64 = 10.0;
 
 /// Maximum number of targets. Each takes a TLS configuration and a route in every thread.
 const TARGETS_MAX: usize = 64;
 
-// The values that each flag may have, by itself and in its mode.
-
 impl Options {
-    /// Checks that every flag is within its range, and that no flag is given that the mode would ignore.
     fn check_ranges(&self) -> Result<(), OptionError> {
         let checks = [
             (
@@ -417,7 +405,6 @@ impl Options {
         self.check_words()
     }
 
-    /// Checks that the rate of scheduled messages is within its range, and that `--window` is not given in addition.
     fn check_pace(&self) -> Result<(), OptionError> {
         let pace = self.rate.filter(|_| self.mode == Mode::Relay);
         first_fault(&[
@@ -453,8 +440,6 @@ impl Options {
         first_fault(&[(fits, "--failed-below", "0.000001 to 100 (percent)")])
     }
 
-    /// Checks that no flag is given that storm mode would ignore: in a storm, all sessions start at once and are held
-    /// until the end.
     fn check_storm(&self) -> Result<(), OptionError> {
         let ignored = [
             ("--sessions", self.sessions.is_some()),
@@ -495,7 +480,6 @@ impl Options {
     }
 }
 
-/// Returns the error for the first check that fails.
 fn first_fault(checks: &[(bool, &'static str, &'static str)]) -> Result<(), OptionError> {
     match checks.iter().find(|(well, _, _)| !well) {
         Some((_, flag, allowed)) => Err(OptionError::Range(flag, allowed)),
@@ -507,7 +491,6 @@ const fn payload_fits(bytes: usize) -> bool {
     bytes.is_multiple_of(4) && bytes >= STAMP_BYTES && bytes <= PAYLOAD_BYTES_MAX
 }
 
-/// Default duration of the measured phase, in seconds.
 const DURATION_S: f64 = 10.0;
 const CHANNELS_MAX: u32 = 1_000_000;
 const VIEWERS_MAX: u32 = 1_000;

@@ -1,10 +1,10 @@
-//! Creates the document that describes a run, which the engine then fills in.
+//! Document that describes a run; the engine fills in the results.
 
 use crate::result::{Document, EventArguments};
 use crate::{edge::DriverMachine, options::Options};
 use serde::Serialize;
 
-/// Creates the document for a run that has not started yet.
+/// Creates the document of a run before its start.
 #[must_use]
 pub fn document(options: &Options, machine: &DriverMachine) -> Document {
     let mut versions = EventArguments::from([("loadgen".into(), env!("CARGO_PKG_VERSION").into())]);

@@ -1,21 +1,19 @@
-//! The result of a run as data: the JSON document of schema 1, and how to read, write, judge and merge it.
+//! Result of a run as data: the JSON document of schema 1, with its parsing and serialisation.
 //!
-//! | module | what it is |
+//! | module | contents |
 //! |---|---|
-//! | [`figures`] | the groups of figures that a document consists of |
-//! | [`error_kind`] | why something failed: a closed set, each with what to do about it |
-//! | [`spread`] | the spans of one kind: quantiles and the full histogram |
-//! | [`verdict`] | what a document comes to, as a word and as an exit code |
-//! | [`merge`] | the documents of the parts of one run, added up exactly |
-//! | [`threshold`] | what the operator wants of latency and failures |
-//! | [`words`] | figures as people read them |
-//! | [`rows`] [`table`] | a document as rows; as text, several side by side |
-//!
-//! This file defines the document itself, including its parsing and serialization.
+//! | [`figures`] | groups of figures in a document |
+//! | [`error_kind`] | a closed set of failure kinds, each with advice |
+//! | [`spread`] | latencies of one kind: quantiles and the full histogram |
+//! | [`verdict`] | verdict on a document, in words and as an exit code |
+//! | [`merge`] | exact sum of the documents of a run's parts |
+//! | [`threshold`] | the operator's limits on latency and failures |
+//! | [`words`] | figures for human readers |
+//! | [`rows`] [`table`] | a document as rows; as a text table, several side by side |
 //!
 //! Each worker fills a [`Document`] with its counts, and [`merge()`] sums the documents of workers, processes and
-//! machines. Figures that concern the whole run are then added, and finally [`Document::judge`] is called. This module
-//! uses no I/O and no clock.
+//! machines. The engine then adds the figures of the whole run, and finally calls [`Document::judge`]. This module uses
+//! no I/O and no clock.
 
 pub mod error_kind;
 pub mod figures;
@@ -40,75 +38,72 @@ use thiserror::Error;
 pub use threshold::{Threshold, Thresholds};
 pub use verdict::{Ending, Verdict};
 
-// The JSON document of a run, schema 1. What is not known is null, in every member that can be unknown.
+// JSON document of a run, schema 1. Unknown figures are null.
 //
-// A member that the schema does not name is passed over when reading, so that a file may hold more than this build
-// knows. A file of another schema is refused.
+// Parsing ignores unknown members, so that a file of a later build can be read, and rejects other schemas.
 
-/// The complete results of a run.
+/// Complete results of a run.
 ///
-/// Schema 1 does not list all members. The others and the reasons for them: `verdict` (the exit code can be determined
-/// from the file alone), `latency_us.setup`, `connections.cycles` (the result of mode connect), `targets`, `cut_off`
-/// and `latency_us.recovery` (services with several nodes), `connections.resumed`, figures per connection in addition
-/// to those per message, and `hdr` in intervals and the schedule lag, without which these could not be merged exactly.
-/// The JSON also contains `thresholds` and `thresholds_met`, which are derived from other members and do not affect
-/// `ok`.
+/// Members in addition to schema 1, with their reasons: `verdict` (the file alone determines the exit code),
+/// `latency_us.setup`, `connections.cycles` (the result of mode connect), `targets`, `cut_off` and
+/// `latency_us.recovery` (services with several nodes), `connections.resumed`, figures per connection next to those per
+/// message, and `hdr` in intervals and the schedule lag, which make exact merging possible. The JSON also contains
+/// `thresholds` and `thresholds_met`, which are derived from other members and do not affect `ok`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Document {
     /// Always [`SCHEMA`].
     pub schema: u32,
-    /// The mode: `sessions`, `relay`, `idle`, `connect` or `storm`.
+    /// Mode: `sessions`, `relay`, `idle`, `connect` or `storm`.
     pub mode: String,
-    /// The target as given on the command line. Multiple targets are separated by commas.
+    /// Target as given on the command line; several targets are separated by commas.
     pub target: String,
-    /// The command line's flags and their values.
+    /// Flags of the command line with their values.
     pub arguments: EventArguments,
-    /// Time at which the run started, in RFC 3339 format, UTC.
+    /// Start time of the run in RFC 3339 format, UTC.
     pub started: String,
     /// Duration of the measured phase, in seconds.
     pub duration_s: f64,
     /// Whether the run succeeded according to [`Document::verdict`].
     pub ok: bool,
-    /// The engine's verdict, if it reached one; otherwise [`Document::verdict`] derives one from the figures.
+    /// Verdict of the engine, if it reached one; otherwise [`Document::verdict`] derives one from the figures.
     #[serde(default)]
     pub verdict: Option<Verdict>,
-    /// The resource that the load generator exhausted, if any. The figures then reflect the limits of the load
-    /// generator rather than those of the service.
+    /// Resource that the load generator exhausted, if any. The figures then do not reflect the limits of the service.
     pub saturated: Option<Saturated>,
     /// Delay of session starts or sent messages relative to the schedule, in microseconds.
     #[serde(default, deserialize_with = "or_default")]
     pub schedule_lag_us: ScheduleLag,
-    /// Number of sessions by outcome.
+    /// Sessions by outcome.
     #[serde(default, deserialize_with = "or_default")]
     pub sessions: Sessions,
-    /// Number of connections by outcome.
+    /// Connections by outcome.
     #[serde(default, deserialize_with = "or_default")]
     pub connections: ConnectionFigures,
-    /// Number of connections per target, if there are several targets.
+    /// Connections per target, if there are several targets.
     #[serde(default, deserialize_with = "or_default")]
     pub targets: Vec<TargetCounts>,
-    /// Number of channels that were cut off, and of those that recovered.
+    /// Channels that were cut off, and those that recovered.
     #[serde(default, deserialize_with = "or_default")]
     pub cut_off: CutOff,
-    /// Number of messages by outcome.
+    /// Messages by outcome.
     #[serde(default, deserialize_with = "or_default")]
     pub messages: Messages,
     /// Latencies by kind, in microseconds.
     #[serde(default, deserialize_with = "or_default")]
     pub latency_us: LatencyFigures,
-    /// CPU time used by the load generator and the service.
+    /// CPU time of the load generator and of the service.
     #[serde(default, deserialize_with = "or_default")]
     pub cpu: Cpu,
-    /// Memory used by the load generator and the service.
+    /// Memory of the load generator and of the service.
     #[serde(default, deserialize_with = "or_default")]
     pub memory: MemoryFigures,
-    /// Number of failures of each kind.
+    /// Failures by kind.
     #[serde(default, deserialize_with = "or_default")]
     pub errors: Errors,
     /// Request id of the first refused request of each kind, for use with `heliograph why ID`.
     #[serde(default, deserialize_with = "or_default")]
     pub request_ids: BTreeMap<String, String>,
-    /// Figures for each second.
+    /// Figures of each second.
     #[serde(default, deserialize_with = "or_default")]
     pub intervals: Vec<Interval>,
     /// Properties of the machine that generated the load: `cpu`, `cpus`, `kernel`, `memory_bytes`.
@@ -119,10 +114,10 @@ pub struct Document {
     pub versions: EventArguments,
 }
 
-/// A document together with a name to display, such as its file name.
+/// Document with a name for display, such as its file name.
 #[derive(Clone, Debug)]
 pub struct Run {
-    /// Name displayed in headings and legends.
+    /// Name in headings and legends.
     pub name: String,
     /// Results of the run.
     pub document: Document,
@@ -131,11 +126,11 @@ pub struct Run {
 /// JSON values by name, sorted by name.
 pub type EventArguments = BTreeMap<String, serde_json::Value>;
 
-/// Number of failures by name, sorted by name; [`crate::result::error_kind::ErrorKind`] classifies the names.
+/// Failures by name, sorted by name; [`crate::result::error_kind::ErrorKind`] classifies the names.
 pub type Errors = BTreeMap<String, u64>;
 
 impl Document {
-    /// Creates a document that describes the run but contains no results yet; `ok` is false.
+    /// Creates a document that describes the run without results; `ok` is false.
     #[must_use]
     pub fn new(mode: &str, target: &str, arguments: EventArguments, started: String) -> Self {
         Self {
@@ -166,9 +161,6 @@ impl Document {
     }
 
     /// Parses a document from JSON text of at most [`TEXT_BYTES_MAX`] bytes.
-    ///
-    /// # Errors
-    /// See [`DocumentError`].
     pub fn parse(text: &str) -> Result<Self, DocumentError> {
         #[derive(Deserialize)]
         struct Head {
@@ -190,18 +182,14 @@ impl Document {
         Ok(document)
     }
 
-    /// Whether the load was generated on schedule regardless of the service; if not, the service determined the pace of
-    /// the load.
+    /// Whether the load followed a schedule; in a closed loop, the service determines the pace of the load.
     #[must_use]
     pub fn is_open_loop(&self) -> bool {
         let is_paced = self.mode == "relay" && self.schedule_lag_us.max.is_some();
         self.mode == "sessions" || self.mode == "storm" || is_paced
     }
 
-    /// Serializes the document as JSON.
-    ///
-    /// # Errors
-    /// Cannot fail in practice, since all members can be represented in JSON.
+    /// Serialises the document as JSON. Never fails in practice.
     pub fn json(&self) -> serde_json::Result<String> {
         #[derive(Serialize)]
         struct Judged<'d> {
@@ -226,21 +214,21 @@ pub enum DocumentError {
     /// The text exceeds the maximum length.
     #[error("{0} bytes, expected at most {TEXT_BYTES_MAX}")]
     Length(usize),
-    /// The text is not JSON, or a member has the wrong type; contains the position and name of the member.
+    /// The text is not JSON, or a member has the wrong type. Contains the position and name of the member.
     #[error("not a report of loadgen: {0}")]
     Json(serde_json::Error),
     /// The `schema` member is missing.
     #[error("not a report of loadgen: it has no \"schema\", expected {SCHEMA}")]
     NoSchema,
-    /// The document uses a schema that is not supported, which the variant contains.
+    /// The schema is not supported; contains the schema.
     #[error("schema {0}, expected {SCHEMA}: read it with the loadgen that wrote it")]
     Schema(String),
-    /// The document contains more intervals than the maximum.
+    /// The document contains too many intervals.
     #[error("{0} intervals, expected at most {INTERVALS_MAX}")]
     Intervals(usize),
 }
 
-/// Deserializes a group of figures. `null` represents a group in which all figures are unknown.
+/// Deserialises a group of figures; `null` stands for a group of unknown figures.
 fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: serde::Deserializer<'de>,
@@ -249,11 +237,11 @@ where
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
-/// The schema version that this build reads and writes.
+/// Schema version that this build reads and writes.
 pub const SCHEMA: u32 = 1;
 /// Maximum length of a document, in bytes. A day of intervals with histograms takes less.
 pub const TEXT_BYTES_MAX: usize = 512 * 1024 * 1024;
-/// Maximum number of intervals in a document, which exceeds one per second for a day.
+/// Maximum number of intervals in a document, more than one per second for a day.
 pub const INTERVALS_MAX: usize = 100_000;
 
 #[cfg(test)]

@@ -1,14 +1,14 @@
-//! Scenario files, which contain the flags of a run in TOML, with comments that explain them.
+//! Scenario files: the flags of a run in TOML, with comments.
 //!
-//! Keys are the names of flags, with `_` or `-` between words; values are those of the flags, or `true` for a flag that
-//! takes none. Flags from the file are inserted before those of the command line, so that the latter override them.
+//! Keys are the names of flags, with `_` or `-` between words; values are those of the flags, or `true` for a flag
+//! without a value. Flags from the file are inserted before those of the command line, which override them.
 
 use clap::{ArgAction, Command, CommandFactory};
 use thiserror::Error;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// An error in a scenario file, with its position. The program exits with code 2.
+/// Error in a scenario file, with its position; exit code 2.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{line}:{column}: {text}")]
 pub struct ScenarioError {
@@ -17,12 +17,10 @@ pub struct ScenarioError {
     text: String,
 }
 
-/// Converts a scenario to flags, in the order of the file. The values are validated later, together with those of all
-/// other flags.
+/// Converts a scenario to flags, in the order of the file. The plan validates the values.
 ///
 /// # Errors
-/// Returns the first error with its position: the file is not TOML, a key is unknown, or a value has a type that no
-/// flag accepts.
+/// Fails at the first text that is not TOML, unknown key, or value of a type that no flag accepts.
 pub fn flags(text: &str) -> Result<Vec<String>, ScenarioError> {
     let table = DeTable::parse(text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start);
@@ -67,8 +65,7 @@ pub fn flags(text: &str) -> Result<Vec<String>, ScenarioError> {
     Ok(flags)
 }
 
-/// Returns the position of the scenario in a command line: the first word that ends in `.toml` and is neither a flag
-/// nor the value of one.
+/// Index of the scenario in a command line: the first word that ends in `.toml` and is neither a flag nor its value.
 pub(crate) fn place(words: &[String]) -> Option<usize> {
     let command = crate::options::CommandLine::command();
     let run = command.find_subcommand("run")?;
@@ -86,7 +83,6 @@ pub(crate) fn place(words: &[String]) -> Option<usize> {
     })
 }
 
-/// Whether a flag of a command takes a value; `None` if the flag is not permitted in scenarios.
 fn takes_value(command: &Command, flag: &str) -> Option<bool> {
     let flag = command
         .get_arguments()
@@ -106,7 +102,6 @@ fn names(command: &Command) -> String {
         .join(", ")
 }
 
-/// Creates an error for a byte offset in the text, reported as a line and column that count from 1.
 fn fault(text: &str, at: usize, what: String) -> ScenarioError {
     let before = text.get(..at).unwrap_or(text);
     let line = before.matches('\n').count() + 1;

@@ -1,10 +1,10 @@
-//! The schedule of a load and its sessions, and the split of a run into shares. The load is an open loop, in which all
-//! start times are fixed in advance.
+//! Schedule of a load, and the split of a run into shares. The load is an open loop, whose start times are all fixed in
+//! advance.
 //!
-//! [`Schedule::moment_ns`] depends only on the number of the session, the seed and the arrival distribution: no late or
-//! missing response of the target delays a later session. A stall of the target is therefore fully visible in the
-//! latencies, which are measured from the due time to avoid coordinated omission. Each [`RunShare`] of a run computes
-//! its part of the schedule without communicating with the others.
+//! [`SessionSchedule::moment_ns`] depends only on the number of the session, the seed and the arrival distribution: no
+//! late or missing response of the target delays a later session. Latencies are measured from the due time, so a stall
+//! of the target is fully visible in them (no coordinated omission). Each [`RunShare`] computes its part of the
+//! schedule without communication.
 
 use clap::ValueEnum;
 use fastrand::Rng;
@@ -15,8 +15,6 @@ use std::time::SystemTime;
 use thiserror::Error;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-
-// The shapes of arrival and the moment of each session.
 
 /// Distribution of session starts over time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
@@ -37,22 +35,21 @@ pub enum ArrivalSchedule {
     Poisson,
 }
 
-/// The start times of all sessions in a run.
+/// Start times of all sessions in a run.
 #[derive(Clone, Debug)]
 pub struct SessionSchedule {
     arrival: ArrivalSchedule,
     sessions: u32,
     span_ns: u64,
     seed: u64,
-    /// Index of the most recently drawn block of a Poisson schedule, and the start times in it, relative to the start
-    /// of the block.
+    /// Most recently drawn block of a Poisson schedule: its index, and its start times relative to the block.
     drawn: Option<(u32, Vec<u64>)>,
 }
 
-/// Reason why a schedule is invalid. Shown to the operator; the program exits with code 2.
+/// Reason why a schedule is invalid. Shown to the operator; exit code 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum ScheduleError {
-    /// Not enough of the sessions, rate and duration are given to determine a schedule.
+    /// Too few of the sessions, rate and duration are given to determine a schedule.
     #[error("give two of --sessions, --rate and --duration")]
     Incomplete,
     /// The sessions, rate and duration are all given and contradict each other.
@@ -69,11 +66,8 @@ pub enum ScheduleError {
 }
 
 impl SessionSchedule {
-    /// Creates a schedule from any two of the number of sessions, the full rate in sessions per second, and the
-    /// duration in seconds.
-    ///
-    /// # Errors
-    /// See [`ScheduleError`].
+    /// Creates a schedule from any two of the number of sessions, the full rate per second, and the duration in
+    /// seconds.
     pub fn new(
         arrival: ArrivalSchedule,
         sessions: Option<u32>,
@@ -109,7 +103,7 @@ impl SessionSchedule {
         Ok(Self::over(arrival, whole(count), span_s, seed))
     }
 
-    /// Creates a schedule in which all sessions are due at time 0.
+    /// Creates a schedule with all sessions due at time 0.
     #[must_use]
     pub const fn at_once(sessions: u32) -> Self {
         Self {
@@ -143,7 +137,7 @@ impl SessionSchedule {
         self.sessions
     }
 
-    /// Time from the start of the run to the end of the schedule, in nanoseconds. No session is due after it.
+    /// Time from the start of the run to the end of the schedule, in nanoseconds. No session is due later.
     #[must_use]
     pub const fn span_ns(&self) -> u64 {
         self.span_ns
@@ -158,21 +152,20 @@ impl SessionSchedule {
         f64::from(self.sessions) * 1e9 / (self.span_ns as f64 * self.arrival.mean())
     }
 
-    /// Due time of a session, in nanoseconds since the start of the run. The result is the same for all callers and
-    /// never less than that of an earlier session. Numbers beyond the last session are treated as the last.
+    /// Due time of a session, in nanoseconds since the start of the run. The same for all callers, and monotonic in the
+    /// session number. Numbers beyond the last session are treated as the last.
     pub fn moment_ns(&mut self, number: u32) -> u64 {
         let number = number.min(self.sessions.saturating_sub(1));
         let share = f64::from(number) / f64::from(self.sessions.max(1));
         match self.arrival {
             ArrivalSchedule::Steady => self.part(share),
-            // The count grows with the square of time.
+            // The number of sessions grows with the square of the time.
             ArrivalSchedule::Ramp => self.part(share.sqrt()),
             ArrivalSchedule::Step => self.part(step(share)),
             ArrivalSchedule::Poisson => self.poisson(number),
         }
     }
 
-    /// The time at which this fraction of the schedule has passed.
     fn part(&self, share: f64) -> u64 {
         #[expect(
             clippy::cast_possible_truncation,
@@ -190,7 +183,7 @@ impl SessionSchedule {
         let edge = |sessions: u32| self.part(f64::from(sessions) / f64::from(self.sessions));
         let (start, end) = (edge(first), edge(first + count));
         if self.drawn.as_ref().is_none_or(|(drawn, _)| *drawn != block) {
-            // Neighbouring seeds give unlike streams: the generator mixes its seed.
+            // The generator mixes its seed, so neighbouring seeds give independent streams.
             let mut random =
                 Rng::with_seed(self.seed ^ u64::from(block).wrapping_mul(0x9E37_79B9_7F4A_7C15));
             let mut moments: Vec<u64> = (0..count).map(|_| random.u64(0..=end - start)).collect();
@@ -204,7 +197,6 @@ impl SessionSchedule {
 }
 
 impl ArrivalSchedule {
-    /// Mean rate over the whole schedule, as a fraction of the full rate.
     const fn mean(self) -> f64 {
         match self {
             Self::Steady | Self::Poisson => 1.0,
@@ -214,8 +206,8 @@ impl ArrivalSchedule {
     }
 }
 
-/// Fraction of the schedule that has passed when this share of the sessions has started, for a schedule of five steps:
-/// step n starts n fifteenths of the sessions in a fifth of the time.
+/// Fraction of a five-step schedule that has passed when this share of the sessions has started: step n starts n
+/// fifteenths of the sessions in a fifth of the time.
 fn step(share: f64) -> f64 {
     let mut before = 0.0;
     for stair in 0..5_u8 {
@@ -238,23 +230,18 @@ fn whole(count: f64) -> u32 {
     whole
 }
 
-/// Number of sessions in a block of a Poisson schedule.
 const BLOCK: u32 = 1024;
-/// Maximum number of sessions in a run. Leaves an ample margin for the numbers of sessions and masters to fit in 32
-/// bits.
+/// Maximum number of sessions in a run. Sessions plus masters fit into 32 bits with an ample margin.
 const SESSIONS_MAX: u32 = 1_000_000_000;
 /// Maximum rate in sessions per second. Exceeds the capacity of any machine.
 const RATE_MAX: f64 = 1e6;
 /// Maximum duration of a schedule, in seconds: one week.
 const SPAN_S_MAX: f64 = 7.0 * 86_400.0;
 
-// The split of one run over machines, processes and threads, without a coordinator.
-
-/// A share of a run, written `K/N`: every N-th channel starting with the K-th, with all sessions of those channels.
+/// Share of a run, written `K/N`: every N-th channel from the K-th, with all sessions of those channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct RunShare {
-    /// Index of the share, counting from 0.
     place: u32,
     of: u32,
 }
@@ -263,8 +250,7 @@ impl RunShare {
     /// The whole run.
     pub const WHOLE: Self = Self { place: 0, of: 1 };
 
-    /// Subdivides this share and returns sub-share `place` (counting from 0) of `of`; `None` if it does not exist or
-    /// there would be too many shares.
+    /// Returns sub-share `place` (counted from 0) of `of`; `None` if it does not exist or there are too many.
     #[must_use]
     pub fn split(self, place: u32, of: u32) -> Option<Self> {
         let all = self.of.checked_mul(of).filter(|&all| all <= SHARES_MAX)?;
@@ -286,7 +272,7 @@ impl RunShare {
         channel % self.of == self.place
     }
 
-    /// The channels in this share of a run with `channels` channels, in ascending order.
+    /// Channels of this share in a run with `channels` channels, in ascending order.
     pub fn channels(self, channels: u32) -> impl Iterator<Item = u32> {
         (self.place..channels).step_by(self.of as usize)
     }
@@ -297,8 +283,7 @@ impl RunShare {
         (channel / self.of) as usize
     }
 
-    /// The first session of this share that is not before `session`. Session n belongs to channel n modulo `channels`.
-    /// `None` if there is no such session among the `sessions` of the run.
+    /// First session of this share at or after `session`, if any. Session n belongs to channel n modulo `channels`.
     #[must_use]
     pub fn session_from(self, session: u32, channels: u32, sessions: u32) -> Option<u32> {
         if self.place >= channels {
@@ -309,7 +294,7 @@ impl RunShare {
         let next = if channel + ahead < channels {
             session.checked_add(ahead)?
         } else {
-            // None of this share's is left in this round: its first one of the next.
+            // The share has no further session in this round: its first one in the next.
             session
                 .checked_add(channels - channel)?
                 .checked_add(self.place)?
@@ -357,15 +342,13 @@ impl From<RunShare> for String {
 /// Maximum number of shares in a run: machines × processes × threads.
 const SHARES_MAX: u32 = 65_536;
 
-// When a load begins, if not as soon as it can.
-
-/// A time in the form given on the command line: `2026-01-31T23:59:59Z`.
+/// Time in the form of the command line: `2026-01-31T23:59:59Z`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(into = "String")]
 pub struct PlannedMoment(SystemTime);
 
 impl PlannedMoment {
-    /// The time on the system clock.
+    /// Time on the system clock.
     #[must_use]
     pub const fn time(self) -> SystemTime {
         self.0
@@ -380,7 +363,7 @@ impl FromStr for PlannedMoment {
         let moment = OffsetDateTime::parse(text, &Rfc3339).ok();
         let moment = moment.filter(|moment| moment.unix_timestamp() >= 0);
         let moment = Self(moment.ok_or_else(wrong)?.into());
-        // Written again, one with a fraction or in another zone is another text.
+        // Rejects fractions and other time zones, which do not format back to the same text.
         (moment.to_string() == text)
             .then_some(moment)
             .ok_or_else(wrong)

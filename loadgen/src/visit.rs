@@ -1,4 +1,4 @@
-//! The I/O-free parties of one thread. In the open loop, viewers behave like real ones: they connect, send an offer,
+//! I/O-free parties of one thread. In the open loop, viewers behave like real ones: they connect, send an offer,
 //! receive the answer, exchange candidates, hold the connection, and disconnect. In the closed loop, peers stay
 //! connected for the whole run, and use [`Relay`] if they relay messages.
 //!
@@ -12,10 +12,10 @@
 //!     │ hold                                        │
 //!     └── close
 //! ```
-//! A session that has not started uses no memory, since its due time is a function of its number. A running session is
-//! a [`Viewer`] in the [`Crew`] of its thread. Each direction of a session is recorded in a [`MessageBook`]; this needs
-//! no communication because the master is on the same thread. The checks determine the expected recipient from the
-//! numbers in a message alone, and share no code with any routing.
+//! A future session uses no memory, since its due time is a function of its number. A running session is a [`Viewer`]
+//! in the [`Crew`] of its thread. A [`MessageBook`] records each direction of a session, without communication, because
+//! the master is on the same thread. The checks derive the expected recipient from the numbers in a message, and share
+//! no code with any routing.
 
 mod crew;
 pub mod discovery;
@@ -29,24 +29,20 @@ pub use discovery::{Call, DiscoveryCalls, Reply, Role, write_call};
 pub use messages::{MessageDesk, PartyTerms};
 pub use recovery::Recovery;
 
-// One session, from its first connect to its last message.
-
-/// A viewer's session. There is one for each session that is running or waiting to reconnect; future sessions use no
-/// memory.
+/// A viewer's session, which is running or waiting to reconnect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Viewer {
     /// Number of the session within the run.
     pub session: u32,
-    /// Number of connection attempts since the connection was last open.
+    /// Connection attempts since the connection was last open.
     pub attempts: u32,
     /// The current stage of the session.
     pub stage: Stage,
-    /// Whether the session lost its connection after an answer and has not been answered again yet.
+    /// Whether the session lost its connection after an answer and awaits another answer.
     pub returns: bool,
-    /// Due time, in nanoseconds since the start of the run: the scheduled time, or the time at which the connection was
-    /// lost.
+    /// Due time, in nanoseconds since the start of the run: as scheduled, or when the connection was lost.
     pub due_ns: u64,
-    /// Time at which the current stage began, in nanoseconds of the run's clock.
+    /// Start of the current stage, in nanoseconds of the run's clock.
     pub since_ns: u64,
     /// Messages from the viewer to the master.
     pub to_master: MessageBook,
@@ -54,25 +50,25 @@ pub struct Viewer {
     pub to_viewer: MessageBook,
 }
 
-/// The stage of a session, named after the event it is waiting for.
+/// Stage of a session, named after the awaited event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Waiting for the responses to API calls.
+    /// Awaits the responses to API calls.
     AwaitCalls,
-    /// Waiting for the 101 response.
+    /// Awaits the 101 response.
     AwaitOpen,
-    /// Waiting for the master's SDP answer.
+    /// Awaits the master's SDP answer.
     AwaitAnswer,
-    /// Waiting for the remaining messages in both directions.
+    /// Awaits the remaining messages in both directions.
     AwaitRest,
-    /// Waiting for the end of the hold time or of the run.
+    /// Awaits the end of the hold time or of the run.
     Hold,
-    /// Waiting for the service to echo our close frame.
+    /// Awaits the service's echo of the close frame.
     AwaitCloseEcho,
 }
 
 impl Stage {
-    /// Whether the connection has been opened. Also true while it is being closed.
+    /// Whether the connection is open or being closed.
     #[must_use]
     pub const fn is_open(self) -> bool {
         match self {
@@ -98,7 +94,7 @@ impl Viewer {
         }
     }
 
-    /// Number of messages, in both directions, that were composed but have not arrived.
+    /// Messages in both directions that were composed but have not arrived.
     #[must_use]
     pub fn missing(&self) -> u64 {
         self.to_master.missing() + self.to_viewer.missing()
@@ -111,7 +107,7 @@ impl Viewer {
         self.to_master.sent() == all && self.to_viewer.sent() == all && self.missing() == 0
     }
 
-    /// Discards the message records, for a new connection of the same session.
+    /// Discards the message records, for a new connection of the session.
     pub fn restart(&mut self, due_ns: u64) {
         let (attempts, returns) = (self.attempts, self.returns);
         *self = Self {
@@ -127,36 +123,33 @@ const _: () = assert!(
     "a million viewers that wait to connect again pay for each byte"
 );
 
-// The record of one direction of a session: a bit for each message, so that a million books fit in memory.
+// Record of one direction of a session: one bit per message, so that a million books fit in memory.
 
-/// The messages in one direction of a session: message 0 is the offer or answer, and the others are candidates. Takes 8
-/// bytes.
+/// Messages in one direction of a session: the offer or answer is number 0, candidates follow. Takes 8 bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MessageBook {
-    /// Bit set of the message numbers that arrived intact.
     heard: u32,
-    /// Number of messages composed so far.
     sent: u8,
 }
 
 /// Classification of a received message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
-    /// In order: the message follows all earlier ones.
+    /// In order: all earlier messages have arrived before.
     InOrder,
     /// Late: a later message arrived before this one.
     Late,
-    /// Duplicate: the message had already arrived.
+    /// Duplicate of a message that arrived earlier.
     Again,
-    /// Unknown: no message with this number was composed.
+    /// No message with this number was composed.
     Unknown,
 }
 
-/// Maximum number of candidates per side of a session, limited by the number of bits in a book.
+/// Maximum number of candidates per side of a session: the bits of a book, less one for the offer or answer.
 pub const CANDIDATES_MAX: u32 = 31;
 
 impl MessageBook {
-    /// Records that a message is composed and returns its number, or `None` if the book is full.
+    /// Records the composition of a message and returns its number; `None` if the book is full.
     pub fn compose(&mut self) -> Option<u32> {
         let number = u32::from(self.sent);
         (number <= CANDIDATES_MAX).then(|| {
@@ -165,7 +158,7 @@ impl MessageBook {
         })
     }
 
-    /// Records that the message with this number arrived intact.
+    /// Records the arrival of an intact message.
     pub fn arrive(&mut self, number: u64) -> Arrival {
         let Ok(number @ 0..=CANDIDATES_MAX) = u32::try_from(number) else {
             return Arrival::Unknown;
@@ -192,7 +185,7 @@ impl MessageBook {
         u64::from(self.sent)
     }
 
-    /// Number of composed messages that have not arrived.
+    /// Composed messages that have not arrived.
     #[must_use]
     pub fn missing(self) -> u64 {
         self.sent() - u64::from(self.heard.count_ones())

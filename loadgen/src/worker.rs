@@ -1,4 +1,4 @@
-//! A worker thread of a run: its connections, its crew, and the turn that drives them.
+//! A worker thread of a run: its connections, its crew, and its turn.
 
 mod advance;
 pub(crate) mod directory;
@@ -25,26 +25,21 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use timers::{MessagePace, Timers};
 
-/// State of a run that all workers share.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RunContext<'a> {
     pub(crate) plan: &'a Plan,
-    /// The document that describes the run, without results.
     pub(crate) document: &'a Document,
     pub(crate) board: &'a RunBoard,
-    /// The routes to the service: the targets, followed by the alternative target if there is one.
+    /// Routes to the service: the targets, then the alternative target if there is one.
     pub(crate) routes: &'a [Arc<Route>],
-    /// The thread that resolves endpoints, if needed.
     pub(crate) lookup: Option<&'a Lookup>,
     /// ARNs of this process's channels, in the order of its share; empty if they follow from the plan.
     pub(crate) arns: &'a [String],
-    /// The instant at which the run's clock starts.
     pub(crate) zero: Instant,
-    /// The time at which the run's clock starts, in seconds since 1970, for use in signatures.
+    /// Start of the run's clock in seconds since 1970, for signatures.
     pub(crate) zero_s: u64,
 }
 
-/// The part of a run that one thread handles.
 pub(crate) struct Worker<'a> {
     shared: RunContext<'a>,
     gauge: &'a Gauge,
@@ -56,41 +51,29 @@ pub(crate) struct Worker<'a> {
     /// Start times of the sessions; `None` in closed-loop modes.
     schedule: Option<SessionSchedule>,
     timers: Timers,
-    /// Schedule of messages, while peers send on schedule.
     pace: Option<MessagePace>,
-    /// The next session of this share to be started, if any.
     next: Option<u32>,
-    /// Masters and peers that are waiting to be connected.
     waiting: VecDeque<Name>,
-    /// Number of waiting peers that may be connected during the first phase.
+    /// Waiting peers that may be connected during the first phase.
     first: u64,
-    /// Number of masters and peers that are currently connecting.
     opening: usize,
-    /// Number of masters that are open or were given up.
     masters_settled: u64,
-    /// For each master in the share, whether it is open or was given up.
     settled: Vec<bool>,
-    /// For each master in the share, the number of consecutive failures to connect.
     master_attempts: Vec<u32>,
     connections: ConnectionCounts,
-    /// Numbers of connections per target, if there are several targets.
     by_target: Vec<ConnectionCounts>,
     opened: Opened,
-    /// Number of sessions that are running or waiting to reconnect, plus the number of peers that have not lost their
-    /// connection.
+    /// Sessions that are running or waiting to reconnect, plus peers that have not lost their connection.
     active: u64,
     log: IntervalLog,
     phase: RunPhase,
     close_begun_ns: u64,
 }
 
-/// The interval log, including the interval in progress.
 #[derive(Debug)]
 struct IntervalLog {
-    /// Start time of the schedule, if known.
     begins_ns: Option<u64>,
     intervals: Vec<Interval>,
-    /// Median and 99th percentile latency in the last interval, in microseconds.
     recent_us: (u64, u64),
     completed: u64,
     received: u64,
@@ -98,10 +81,7 @@ struct IntervalLog {
 }
 
 impl<'a> Worker<'a> {
-    /// Creates worker `number` out of `of` workers.
-    ///
-    /// # Errors
-    /// Returns an error if the ring cannot be created, or if the run is split into too many shares.
+    /// Fails if the ring cannot be created, or if the run has too many shares.
     pub(crate) fn new(shared: RunContext<'a>, number: u32, of: u32) -> io::Result<Self> {
         let plan = shared.plan;
         let gauge = shared.board.gauges.get(number as usize);
@@ -111,8 +91,7 @@ impl<'a> Worker<'a> {
         let seed = u64::from(plan.terms.run) << 16 | u64::from(number);
         let waiting: VecDeque<Name> = plan.held(share).collect();
         let is_closed = !plan.mode.is_open_loop();
-        // Those of the first phase make the server touch the memory that it keeps anyway; only these modes ask for
-        // that.
+        // The first connections make the server allocate its base memory; other modes do not measure memory.
         let first = match plan.mode {
             Mode::Relay | Mode::Idle => {
                 (waiting.len() as u64 / FIRST_SHARE).clamp(1, FIRST_MAX / u64::from(of))
@@ -156,17 +135,14 @@ impl<'a> Worker<'a> {
         })
     }
 
-    /// Runs this share through all phases and returns the figures that the worker counted.
-    ///
-    /// # Errors
-    /// Returns an error if the ring fails.
+    /// Runs this share through all phases and returns the worker's figures. Fails if the ring fails.
     pub(crate) fn run(mut self) -> io::Result<Document> {
         self.look_at_clock();
         loop {
             self.enter(self.shared.board.phase());
             self.open_waiting();
             if self.schedule.is_some() || self.pace.is_some() {
-                // Handling the received bytes took time, and the lateness of sessions and messages is measured.
+                // Reads the clock again, since handling received bytes takes time and lateness is measured.
                 self.look_at_clock();
                 self.launch();
                 self.say_due();
@@ -190,17 +166,16 @@ impl<'a> Worker<'a> {
         Ok(self.document())
     }
 
-    /// The phase that this worker has entered.
     pub(crate) const fn phase(&self) -> RunPhase {
         self.phase
     }
 
-    /// The time of this turn, in nanoseconds of the run's clock.
+    /// Time of this turn, in nanoseconds of the run's clock.
     pub(crate) const fn now_ns(&self) -> u64 {
         self.crew.desk.now_ns
     }
 
-    /// Whether all parties connect at the same time and reconnect by themselves.
+    /// Whether all parties connect at the same time and reconnect on their own.
     fn is_storm(&self) -> bool {
         self.shared.plan.mode == Mode::Storm
     }
@@ -210,7 +185,6 @@ impl<'a> Worker<'a> {
         self.crew.desk.now_ns = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
     }
 
-    /// Performs the actions required on entering a phase. Called once per phase.
     fn enter(&mut self, phase: RunPhase) {
         if phase == self.phase {
             return;
@@ -221,7 +195,7 @@ impl<'a> Worker<'a> {
         self.crew.relay.is_measured = phase == RunPhase::Measure;
         if phase == RunPhase::Measure {
             let tally = &self.crew.desk.tally;
-            // Without a warm-up nothing is known yet.
+            // Without a warm-up, no rejections can have been seen.
             self.crew.desk.asks = tally.throttled + tally.refused > 0 || tally.received == 0;
         }
         if relays && is_running && self.phase < RunPhase::WarmUp {
@@ -244,7 +218,6 @@ impl<'a> Worker<'a> {
         self.phase = phase;
     }
 
-    /// Time until the next deadline, at most [`LOOK_EVERY`].
     fn patience(&mut self) -> Duration {
         let now_ns = self.now_ns();
         let message = self.pace.as_ref().map(MessagePace::next_due);
@@ -256,8 +229,7 @@ impl<'a> Worker<'a> {
         .min(LOOK_EVERY)
     }
 
-    /// Whether all connections are closed. Connections that do not close in time are cut, and abandoned if cutting them
-    /// takes too long.
+    /// Whether all connections are closed. Late ones are cut, and abandoned if the cut takes too long.
     fn is_over(&mut self) -> bool {
         let waited = Duration::from_nanos(self.now_ns().saturating_sub(self.close_begun_ns));
         if waited > CLOSE_PATIENCE {
@@ -266,7 +238,6 @@ impl<'a> Worker<'a> {
         self.lines.taken() == 0 || waited > 2 * CLOSE_PATIENCE
     }
 
-    /// Ends the current interval of the log once it has lasted a second.
     fn note(&mut self) {
         let Some(begins_ns) = self.log.begins_ns else {
             return self.begin_log();
@@ -277,7 +248,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Starts the first interval of the log once the start time is known. Events counted earlier are excluded.
+    /// Starts the first interval of the log once the start time is known. Earlier events are excluded.
     fn begin_log(&mut self) {
         self.log.begins_ns = self.shared.board.begins_ns();
         let desk = &self.crew.desk;
@@ -286,7 +257,7 @@ impl<'a> Worker<'a> {
         self.log.failed = self.connections.failed + desk.sessions.failed;
     }
 
-    /// In closed-loop modes, ends the last interval of the log, which is usually shorter than a second.
+    /// Ends the last interval of the log, usually shorter than a second, in closed-loop modes.
     fn end_log(&mut self) {
         let Some(begins_ns) = self.log.begins_ns.filter(|_| self.schedule.is_none()) else {
             return;
@@ -382,7 +353,6 @@ impl IntervalLog {
         }
     }
 
-    /// Ends the current interval.
     fn end(&mut self, desk: &mut MessageDesk, t_ns: u64, open: u64, failed: u64, sessions: bool) {
         let (completed, received) = (desk.sessions.completed, desk.tally.received);
         let interval = Interval {
@@ -402,21 +372,18 @@ impl IntervalLog {
     }
 }
 
-/// Fraction of the connections that are opened in the first phase, as a divisor, and the maximum number of connections
-/// opened then.
+/// Divisor for the share of connections opened in the first phase, and maximum number of connections opened in it.
 const FIRST_SHARE: u64 = 8;
 const FIRST_MAX: u64 = 1024;
-/// Maximum time for which an idle worker sleeps before it checks the phase again.
+/// Maximum sleep of an idle worker before it checks the phase again.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Timeout of the closing handshakes at the end of a run.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
-/// Duration of an interval in the log, in nanoseconds.
 const INTERVAL_NS: u64 = 1_000_000_000;
 /// Minimum duration of the last interval in the log, in nanoseconds. A shorter one is omitted.
 const SHORTEST_NS: u64 = 100_000_000;
 
-/// The set of open connections. Each connection is counted once, whatever the service sends in a single segment: an
-/// upgrade response that is immediately followed by a close is a single event.
+/// Open connections, each counted once: an upgrade response immediately followed by a close is one event.
 #[derive(Debug, Default)]
 pub(crate) struct Opened {
     lines: Vec<bool>,
@@ -424,7 +391,6 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
-    /// Records that a connection was opened.
     pub(crate) fn add(&mut self, line: u32) {
         let index = line as usize;
         if self.lines.len() <= index {
@@ -435,14 +401,12 @@ impl Opened {
         }
     }
 
-    /// Removes a connection that has ended, if it was in the set.
     pub(crate) fn remove(&mut self, line: u32) {
         if let Some(is_open) = self.lines.get_mut(line as usize) {
             self.count -= u64::from(std::mem::take(is_open));
         }
     }
 
-    /// Number of open connections.
     pub(crate) fn count(&self) -> u64 {
         self.count
     }

@@ -1,5 +1,5 @@
-//! A device that comes: it signs in with its certificate, describes its channel, asks for its endpoint and for ICE
-//! servers, and connects as master, each on a connection of its own with a full handshake.
+//! A device that signs in with its certificate, describes its channel, requests its endpoint and ICE servers, and
+//! connects as master, each over a separate connection with a full handshake.
 
 use crate::{DEVICES, ORDINARY, exchange};
 use codec::sigv4::signer::{Call, Keys, Signer, Upgrade};
@@ -9,17 +9,13 @@ use std::io;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// One device, whose thing has the name of its channel.
+/// A device whose thing has the name of its channel.
 pub(crate) struct Device {
-    /// Shows its certificate.
     pub(crate) certified: Arc<ClientConfig>,
-    /// Shows none.
     pub(crate) plain: Arc<ClientConfig>,
-    /// Of its channel.
     pub(crate) arn: String,
 }
 
-/// The temporary keys of a device.
 struct Given {
     id: String,
     secret: String,
@@ -27,7 +23,7 @@ struct Given {
 }
 
 impl Device {
-    /// Its five connections, one after the other.
+    /// Makes the five connections of the device, one after the other.
     pub(crate) fn come(&self, port: u16) -> io::Result<()> {
         let given = self.sign_in(port)?;
         let keys = Keys {
@@ -84,7 +80,7 @@ impl Device {
     }
 }
 
-/// A signed call that succeeds; returns its answer.
+/// Makes a signed call, which must succeed, and returns the response.
 pub(crate) fn call(
     config: &Arc<ClientConfig>,
     port: u16,
@@ -123,5 +119,4 @@ fn now_s() -> u64 {
     now.map_or(0, |now| now.as_secs())
 }
 
-/// Of the broker's configuration.
 const REGION: &str = "us-west-2";

@@ -1,4 +1,4 @@
-//! The part of the edge in benches of whole shards.
+//! Drives a whole shard in place of the edge.
 
 use benches::fixture::upgrade_head_of_master;
 use broker_core::id::{SessionKey, ShardId};
@@ -14,26 +14,24 @@ use codec::identifiers::ChannelArn;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-/// The part of the edge, with sockets that take everything at once.
+/// Stand-in for the edge, whose sockets accept all bytes at once.
 pub(crate) struct Driver {
     pub(crate) shard: Shard,
-    /// The moment of all inputs.
     pub(crate) at: Moment,
     dirty: Vec<SessionKey>,
 }
 
 impl Driver {
-    /// A shard with these channels.
     pub(crate) fn new(channels: &[String]) -> Self {
         Self::recording(channels, RECORDER_NOTES)
     }
 
-    /// The same with this many notes of the flight recorder.
+    /// Like [`Self::new`], with a flight recorder of `notes` entries.
     pub(crate) fn recording(channels: &[String], notes: usize) -> Self {
         Self::started(channels, notes, |_| {})
     }
 
-    /// The same with `more` applied to what the shard starts with.
+    /// Like [`Self::recording`], but lets `more` modify the parameters of the shard.
     pub(crate) fn started(
         channels: &[String],
         notes: usize,
@@ -54,7 +52,6 @@ impl Driver {
         }
     }
 
-    /// A client that connects; looks at the answer.
     pub(crate) fn connect(&mut self, head: &str) -> SessionKey {
         let session = self.shard.open(PEER, AT).expect("there is room");
         let seen = self.receive(session, &mut head.to_owned().into_bytes());
@@ -68,7 +65,7 @@ impl Driver {
         session
     }
 
-    /// Handles a receive and gives what was sent, to whom.
+    /// Passes received bytes to the shard, and returns the bytes sent with their recipients.
     pub(crate) fn receive(
         &mut self,
         from: SessionKey,
@@ -84,7 +81,6 @@ impl Driver {
         self.input(Input::Received { session, bytes });
     }
 
-    /// Sends what waits: one send per recipient.
     pub(crate) fn flush(&mut self, mut see: impl FnMut(SessionKey, &[u8])) {
         while let Some(session) = self.dirty.pop() {
             let unsent = self.shard.unsent(session);
@@ -111,7 +107,6 @@ impl Driver {
         self.shard.handle(input, self.at);
         while let Some(output) = self.shard.poll_output() {
             match output {
-                // A peer that is near has acknowledged everything by then.
                 Output::Ask(session) => self.shard.handle(
                     Input::Unacknowledged {
                         session,
@@ -138,7 +133,7 @@ impl Driver {
     }
 }
 
-/// The record of the channel that upgrades to it name.
+/// Returns the record of the channel that a master's upgrade names.
 pub(crate) fn record_of(channel: &str) -> Record {
     let head = upgrade_head_of_master(channel);
     let query = head.split(['?', ' ']).nth(2).expect("a query");

@@ -1,5 +1,5 @@
-//! Compares two records of `cargo bench -p benches --bench relay`: `compare BEFORE.json AFTER.json`; one alone is shown
-//! as a table.
+//! Compares two records of `cargo bench -p benches --bench relay`, or prints a single one: `compare BEFORE.json
+//! AFTER.json`.
 
 use benches::compare::record::Record;
 use benches::compare::table::{Change, Table};
@@ -12,7 +12,6 @@ fn main() -> ExitCode {
     match shown(&files) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Nothing is left to report to if this fails.
             let _ = writeln!(io::stderr(), "compare: {error}");
             ExitCode::FAILURE
         }

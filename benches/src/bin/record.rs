@@ -1,8 +1,8 @@
-//! Writes the figures that criterion keeps of the last run as CSV: `module,case,library,ns_per_op`.
+//! Writes criterion's figures as CSV: `module,case,library,ns_per_op`.
 //!
-//! `cargo run -p benches --bin record [DIRECTORY]`, where the directory is criterion's, `target/criterion` by default.
-//! An operation is one message, head or text, however many an iteration handles; the figure is criterion's median.
-//! Figures of runs before the last one are listed as well, unless the directory was removed.
+//! Usage: `cargo run -p benches --bin record [DIRECTORY]`, where the directory is criterion's, `target/criterion` by
+//! default. An operation is one message, head or text, regardless of the number per iteration; the figure is
+//! criterion's median. Figures of earlier runs are included unless the directory was removed.
 
 use serde_json::Value;
 use std::fs;
@@ -41,7 +41,6 @@ fn subdirectories(directory: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// One figure; `None` for a directory without one.
 fn line(directory: &Path) -> Option<String> {
     let benchmark = json(&directory.join("benchmark.json"))?;
     let estimates = json(&directory.join("estimates.json"))?;

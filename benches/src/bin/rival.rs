@@ -1,4 +1,4 @@
-//! Serves one of the rivals: `rival NAME [--tls]`. Prints its port, and ends when its standard input does.
+//! Serves one of the rivals: `rival NAME [--tls]`. Prints its port, and exits at the end of its standard input.
 
 use benches::relay::Rival;
 use clap::Parser;
@@ -8,13 +8,13 @@ use std::net::TcpListener;
 use std::process::ExitCode;
 use std::thread;
 
-/// One of the rivals, served on a port of loopback.
+/// Serves a rival on a loopback port
 #[derive(Parser)]
 struct Options {
-    /// The rival
+    /// Relay to serve
     #[arg(value_enum)]
     rival: Rival,
-    /// Over TLS
+    /// Serve TLS 1.3
     #[arg(long)]
     tls: bool,
 }
@@ -22,7 +22,6 @@ struct Options {
 fn main() -> ExitCode {
     let Options { rival, tls } = Options::parse();
     if let Err(error) = serve(rival, tls) {
-        // Nothing is left to report to if this fails.
         let _ = writeln!(io::stderr(), "rival {}: {error}", rival.name());
     }
     ExitCode::FAILURE
@@ -38,7 +37,7 @@ fn serve(rival: Rival, is_tls: bool) -> io::Result<()> {
         },
     )?;
     let listener = TcpListener::bind("127.0.0.1:0")?;
-    // As long as the broker's: std asks for 128.
+    // Same backlog as the broker; std uses 128.
     rustix::net::listen(&listener, 4096)?;
     writeln!(io::stdout(), "{}", listener.local_addr()?.port())?;
     thread::spawn(|| {

@@ -1,5 +1,5 @@
-//! API calls on kept connections: each has one call under way, and both calls that a client makes before it connects
-//! follow each other on it. All are signed.
+//! Load of API calls on persistent connections. Each connection alternates between the two calls that a client makes
+//! before it connects, with one call in flight. All calls are signed.
 
 use crate::compare::run::Terms;
 use crate::compare::server::Running;
@@ -13,10 +13,10 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Drives a server over this many connections; the report has the form of `loadgen`'s.
+/// Drives a server over `connections` connections. The report has the format of `loadgen`.
 ///
 /// # Errors
-/// A connection failed, or an answer is none.
+/// Returns an error if a connection fails or a response is invalid.
 pub(crate) fn drive(server: &Running, connections: usize, terms: &Terms) -> io::Result<Value> {
     let started = SystemTime::now();
     let process = Server::process(server.pid())?;
@@ -66,7 +66,6 @@ impl Caller {
         })
     }
 
-    /// Makes the channel that all calls are about.
     fn create_channel(&mut self) -> io::Result<()> {
         let body = json!({ "ChannelName": "bench" }).to_string();
         let request = self.signed("/createSignalingChannel", &body)?;
@@ -82,12 +81,12 @@ impl Caller {
         Ok(())
     }
 
-    /// Makes both calls in turn on all connections until the time is over; returns how many were answered.
+    /// Makes both calls in turn on all connections until the time is over. Returns the number of responses.
     fn run(&mut self, span: Duration) -> io::Result<u64> {
         let begun = Instant::now();
         let mut calls = 0;
         while begun.elapsed() < span {
-            // As often as a signature's time allows: it has seconds.
+            // Signed once per [`SIGNED_FOR`], since the time in a signature has a resolution of one second.
             let endpoint = self.request(Call::Endpoint)?;
             let ice_servers = self.request(Call::IceServers)?;
             let signed = Instant::now();
@@ -132,7 +131,7 @@ impl Caller {
     }
 }
 
-/// Reads one answer, which must be a success; returns its body.
+/// Reads one response, which must be successful, and returns its body.
 fn answer<'a>(socket: &mut TcpStream, buffer: &'a mut Vec<u8>) -> io::Result<&'a [u8]> {
     let mut filled = 0;
     buffer.resize(ANSWER_BYTES_MAX, 0);
@@ -171,12 +170,10 @@ fn answer<'a>(socket: &mut TcpStream, buffer: &'a mut Vec<u8>) -> io::Result<&'a
 }
 
 const REGION: &str = "us-west-2";
-/// The load before it is measured.
+/// Duration of the load before measurement starts.
 const WARM_UP: Duration = Duration::from_secs(1);
 const SHORT: Duration = Duration::from_millis(50);
-/// The time for which a signed request is repeated.
+/// Period for which a signed request is reused.
 const SIGNED_FOR: Duration = Duration::from_millis(500);
-/// The time that an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Longest answer.
 const ANSWER_BYTES_MAX: usize = 16 * 1024;

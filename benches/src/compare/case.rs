@@ -1,54 +1,53 @@
-//! The loads: flags of `loadgen`, and the figure that is taken from its report. API calls have a driver of their own,
-//! [`crate::compare::calls`], whose report has the same form. All of them are in `cases.toml`.
+//! Loads: flags of `loadgen`, and the figure taken from its report. API calls have a separate driver,
+//! [`crate::compare::calls`], whose report has the same format. All loads are in `cases.toml`.
 
 use serde::Deserialize;
 
-/// One load.
+/// A load.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Case {
-    /// Its name in records.
+    /// Name of the load in records.
     pub name: String,
-    /// A description for readers.
+    /// Description for readers.
     pub what: String,
-    /// The figure that is measured.
+    /// Figure to compare.
     pub figure: Figure,
-    /// The mode and what does not depend on its size.
+    /// Mode, with the flags that do not depend on the size.
     mode: String,
-    /// Its size when it is measured.
+    /// Flags for the size of a measured run.
     size: String,
-    /// Its size when only its answers count.
+    /// Flags for the size of a run that only checks the results.
     small: String,
-    /// Whether it goes over TLS 1.3.
+    /// Whether the load uses TLS 1.3.
     #[serde(default)]
     pub is_tls: bool,
 }
 
-/// The file of all loads.
 #[derive(Deserialize)]
 struct Cases {
     case: Vec<Case>,
 }
 
-/// The figure of a report that is compared.
+/// Figure of a report that is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub enum Figure {
-    /// CPU time of the server's process for each message, in microseconds.
+    /// CPU time of the server process per message, in microseconds.
     PerMessage,
-    /// CPU time of the server's process for each connection opened and closed, in microseconds.
+    /// CPU time of the server process per connection opened and closed, in microseconds.
     PerConnection,
-    /// CPU time of the server's process for each session, in microseconds.
+    /// CPU time of the server process per session, in microseconds.
     PerSession,
-    /// CPU time of the server's process for each API call, in microseconds.
+    /// CPU time of the server process per API call, in microseconds.
     PerCall,
-    /// Bytes by which the server's process grew for each connection that it holds.
+    /// Growth of the server process per open connection, in bytes.
     BytesHeld,
-    /// Within this time, in microseconds, 99 % of the messages arrive.
+    /// 99th percentile of the message latency, in microseconds.
     MessageP99,
 }
 
 impl Figure {
-    /// Its unit in records.
+    /// Unit of the figure in records.
     #[must_use]
     pub const fn unit(self) -> &'static str {
         match self {
@@ -61,18 +60,18 @@ impl Figure {
         }
     }
 
-    /// Whether it is CPU time.
+    /// Whether the figure is CPU time.
     #[must_use]
     pub const fn is_cpu_time(self) -> bool {
         !matches!(self, Self::BytesHeld | Self::MessageP99)
     }
 
-    /// The place of the figure in a report, as a JSON pointer.
+    /// JSON pointer to the figure in a report.
     #[must_use]
     pub const fn pointer(self) -> &'static str {
         match self {
             Self::PerMessage => "/cpu/server_us_per_message",
-            // A session is a connection.
+            // Each session uses one connection.
             Self::PerConnection | Self::PerSession => "/cpu/server_us_per_connection",
             Self::PerCall => "/cpu/server_us_per_call",
             Self::BytesHeld => "/memory/server_bytes_per_connection",
@@ -82,17 +81,17 @@ impl Figure {
 }
 
 impl Case {
-    /// All loads.
+    /// Returns all loads.
     ///
     /// # Panics
-    /// `cases.toml` is wrong.
+    /// Panics if `cases.toml` is invalid.
     #[must_use]
     pub fn all() -> Vec<Self> {
         let cases: Cases = toml::from_str(include_str!("cases.toml")).expect("a list of cases");
         cases.case
     }
 
-    /// The flags of `loadgen run` for it.
+    /// Flags of `loadgen run` for the load.
     pub fn flags(&self, is_small: bool) -> impl Iterator<Item = &str> {
         ["--mode"]
             .into_iter()
@@ -100,43 +99,43 @@ impl Case {
             .chain(self.size(is_small).split(' '))
     }
 
-    /// Whether its messages are those of sessions.
+    /// Whether the messages belong to sessions.
     #[must_use]
     pub fn has_sessions(&self) -> bool {
         self.has("sessions")
     }
 
-    /// The number of connections that make API calls; `None` if that is not the load.
+    /// Number of connections that make API calls; `None` for other loads.
     pub(crate) fn callers(&self, is_small: bool) -> Option<usize> {
         let size = self.size(is_small);
         self.has_calls().then(|| size.parse().ok()).flatten()
     }
 
-    /// Whether a share of its sessions goes over TLS 1.3.
+    /// Whether a share of the sessions uses TLS 1.3.
     #[must_use]
     pub fn has_detour(&self) -> bool {
         self.has("--tls-percent")
     }
 
-    /// Whether its requests are signed.
+    /// Whether the requests are signed.
     #[must_use]
     pub fn is_signed(&self) -> bool {
         self.has_calls() || self.has("--presign")
     }
 
-    /// Whether its load is API calls.
+    /// Whether the load consists of API calls.
     #[must_use]
     pub fn has_calls(&self) -> bool {
         self.has("calls")
     }
 
-    /// Whether its TLS sessions are resumed.
+    /// Whether TLS sessions are resumed.
     #[must_use]
     pub fn resumes(&self) -> bool {
         self.has("--resume")
     }
 
-    /// The one of this name.
+    /// Returns the load with this name.
     #[must_use]
     pub fn of(name: &str) -> Option<Self> {
         Self::all().into_iter().find(|case| case.name == name)

@@ -1,13 +1,5 @@
-//! The broker beside its rivals, end to end: servers as processes, driven by `loadgen`, compared by CPU time.
-//!
-//! | module | what it is |
-//! |---|---|
-//! | [`case`] | the loads |
-//! | `calls` | the driver of API calls |
-//! | [`server`] | the programs: found or built, started on a core, stopped |
-//! | [`run`] | one server under one load |
-//! | [`record`] | figures of a whole comparison as a file |
-//! | [`table`] | a record as a table of ratios; two records side by side |
+//! End-to-end comparison of the broker with its rivals: servers run as processes, are driven by `loadgen`, and are
+//! compared by CPU time.
 
 mod calls;
 pub mod case;

@@ -1,62 +1,61 @@
-//! The figures of a comparison as a file.
+//! Figures of a comparison as a file.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::Path;
 use std::{fs, io};
 
-/// A whole comparison.
+/// All figures of a comparison.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Record {
-    /// When it began: RFC 3339, UTC.
+    /// Start time: RFC 3339, UTC.
     pub started: String,
-    /// The machine, as the driver describes it.
+    /// Properties of the machine, as reported by the driver.
     pub machine: Value,
-    /// The output of `rustc --version`.
+    /// Output of `rustc --version`.
     pub compiler: String,
-    /// Seconds that were measured in each round.
+    /// Measured time of each round, in seconds.
     pub seconds: f64,
-    /// The servers' CPU and the driver's.
+    /// CPUs of the servers and of the driver.
     pub cores: (usize, usize),
-    /// One for each case and server, in the order in which they were run.
+    /// Figures of each case and server, in the order of the runs.
     pub figures: Vec<Figures>,
 }
 
-/// One server under one load.
+/// Figures of one server under one load.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Figures {
-    /// The load.
+    /// Name of the load.
     pub case: String,
-    /// The server.
+    /// Name of the server.
     pub server: String,
-    /// The unit of the values.
+    /// Unit of the values.
     pub unit: String,
-    /// One for each round.
+    /// Value of each round.
     pub values: Vec<f64>,
-    /// The lateness of the driver, if messages are sent on schedule: the 99th percentile of each round, in
-    /// microseconds.
+    /// 99th percentile of the driver's schedule lag in each round, in microseconds, if messages are sent on schedule.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub driver_late_us: Vec<f64>,
-    /// The part of each value that is user time, where it is CPU time. The kernel counts it in ticks of some
-    /// milliseconds, from the first connection to the last: a median of many seconds says something.
+    /// User time contained in each value, if the figure is CPU time. The kernel counts user time in ticks of some
+    /// milliseconds from the first connection to the last, so only a median over many seconds is meaningful.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub user: Vec<f64>,
 }
 
 impl Figures {
-    /// The least.
+    /// Lowest value.
     #[must_use]
     pub fn best(&self) -> f64 {
         self.values.iter().copied().fold(f64::INFINITY, f64::min)
     }
 
-    /// The one in the middle; of an even number the lower one of the two.
+    /// Median; the lower one of the two middle values if their number is even.
     #[must_use]
     pub fn median(&self) -> f64 {
         median(&self.values)
     }
 
-    /// The median of user time; `None` where it was not measured.
+    /// Median of the user time; `None` if it was not measured.
     #[must_use]
     pub fn user(&self) -> Option<f64> {
         (!self.user.is_empty()).then(|| median(&self.user))
@@ -89,7 +88,7 @@ impl Record {
         }
     }
 
-    /// Adds the lateness of the driver in the round that was added last.
+    /// Adds the driver's schedule lag to the round added last.
     pub fn add_lateness(&mut self, case: &str, server: &str, us: f64) {
         let mut figures = self.figures.iter_mut();
         if let Some(figures) = figures.find(|one| one.case == case && one.server == server) {
@@ -97,7 +96,7 @@ impl Record {
         }
     }
 
-    /// Adds the user time in the value that was added last.
+    /// Adds the user time to the value added last.
     pub fn add_user(&mut self, case: &str, server: &str, us: f64) {
         let mut figures = self.figures.iter_mut();
         if let Some(figures) = figures.find(|one| one.case == case && one.server == server) {
@@ -105,7 +104,7 @@ impl Record {
         }
     }
 
-    /// The names of the cases, in order.
+    /// Names of the cases, in order.
     #[must_use]
     pub fn cases(&self) -> Vec<&str> {
         let mut names: Vec<&str> = self
@@ -117,17 +116,17 @@ impl Record {
         names
     }
 
-    /// The figures of a case, in order.
+    /// Figures of a case, in order.
     pub fn of<'a>(&'a self, case: &'a str) -> impl Iterator<Item = &'a Figures> {
         self.figures
             .iter()
             .filter(move |figures| figures.case == case)
     }
 
-    /// Reads a file.
+    /// Reads a record.
     ///
     /// # Errors
-    /// It cannot be read, or is no record.
+    /// Returns an error if the file cannot be read or is not a record.
     pub fn read(path: &Path) -> io::Result<Self> {
         let about = |error: &dyn std::fmt::Display| {
             io::Error::other(format!("{}: {error}", path.display()))
@@ -136,10 +135,10 @@ impl Record {
         serde_json::from_slice(&bytes).map_err(|error| about(&error))
     }
 
-    /// Writes a file.
+    /// Writes a record.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// Returns an error if the file cannot be written.
     pub fn write(&self, path: &Path) -> io::Result<()> {
         let text = serde_json::to_string_pretty(self)?;
         let about = |error| io::Error::other(format!("{}: {error}", path.display()));

@@ -1,4 +1,4 @@
-//! One server under one load.
+//! Run of one server under one load.
 
 use crate::compare::calls;
 use crate::compare::case::Case;
@@ -11,22 +11,22 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::{fs, io};
 
-/// The terms on which servers are run.
+/// Parameters of all runs.
 #[derive(Clone, Debug)]
 pub struct Terms {
-    /// Seconds that are measured.
+    /// Measured time, in seconds.
     pub seconds: f64,
-    /// Whether only the answers count.
+    /// Whether the run only checks the results, with a small load.
     pub is_small: bool,
-    /// The servers' CPU and the driver's; `None` leaves both to the kernel.
+    /// CPUs of the servers and of the driver; `None` leaves the choice to the kernel.
     pub cores: Option<(usize, usize)>,
 }
 
-/// Starts the server, puts the load on it, and gives the driver's report: every message was checked, and each one
-/// arrived once, in order, unchanged and where it belongs.
+/// Starts the server, puts the load on it, and returns the driver's report. Every message was checked: each arrived
+/// once, in order, unmodified and at the right peer.
 ///
 /// # Errors
-/// The server does not start, or the driver found a fault.
+/// Returns an error if the server does not start or the driver found a fault.
 pub fn run(
     server: &Server,
     case: &Case,
@@ -74,7 +74,7 @@ pub fn run(
         ])
         .args(["--duration", &terms.seconds.to_string()])
         .args(["--server-pid", &running.pid().to_string()])
-        // Closed connections keep a port of their address for a while.
+        // A closed connection occupies its local port for some time.
         .args(["--source-addresses", "127.0.1.1/24", "--quiet", "--json"])
         .arg(&report)
         .stdin(Stdio::null())
@@ -102,12 +102,12 @@ pub fn run(
     Ok(report)
 }
 
-/// The share of user time; `None` without a tick in between.
+/// Share of user time; `None` if no tick elapsed.
 fn user_share(begun: [u64; 2], ended: [u64; 2]) -> Option<f64> {
     let [user, kernel] = [0, 1].map(|of| ended[of].saturating_sub(begun[of]) as f64);
     (user + kernel > 0.0).then(|| user / (user + kernel))
 }
 
-/// The share of handshakes that must resume a session where that is the load: the first ones have no ticket, and node
-/// gives two to a new session and none to one that was resumed.
+/// Minimum share of resumed handshakes in loads that resume sessions: the first handshakes have no ticket, and node
+/// issues two tickets to a new session but none to a resumed one.
 const RESUMED_MIN: f64 = 0.6;

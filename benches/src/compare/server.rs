@@ -1,4 +1,4 @@
-//! The programs that are compared: found or built, started on a core, stopped.
+//! Programs under comparison: found or built, started on a core, stopped.
 
 use crate::compare::case::{Case, Figure};
 use crate::relay::{Identity, KEY_ID, Rival, SECRET};
@@ -10,10 +10,10 @@ use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-/// One program under comparison.
+/// A program under comparison.
 #[derive(Clone, Debug)]
 pub struct Server {
-    /// Its name in records.
+    /// Name of the program in records.
     pub name: String,
     kind: Kind,
 }
@@ -22,36 +22,33 @@ pub struct Server {
 enum Kind {
     Broker(Broker),
     Rival(Rival),
-    /// node with the package `ws`, which is in this directory.
+    /// node with the package `ws`, installed in this directory.
     Node(PathBuf),
 }
 
-/// A binary of the broker, and its options.
 #[derive(Clone, Debug)]
 struct Broker {
     binary: PathBuf,
     shards: u8,
-    /// Whether it runs with `--dev`.
     is_dev: bool,
-    /// Whether it works with epoll, not with io_uring.
     is_on_epoll: bool,
 }
 
-/// The programs of this workspace.
+/// Programs of this workspace.
 #[derive(Clone, Debug)]
 pub struct Programs {
-    /// The broker.
+    /// Path of the broker.
     pub broker: PathBuf,
-    /// The driver.
+    /// Path of the driver.
     pub loadgen: PathBuf,
     rival: PathBuf,
 }
 
 impl Programs {
-    /// Builds the programs in this profile and returns their places. `target` is the workspace's target directory.
+    /// Builds the programs in a profile and returns their paths. `target` is the workspace's target directory.
     ///
     /// # Errors
-    /// cargo fails; it has said why.
+    /// Returns an error if cargo fails; cargo prints the reason.
     pub fn build(target: &Path, is_release: bool) -> io::Result<Self> {
         let cargo = |command: &str, args: &[&str]| {
             let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -64,7 +61,7 @@ impl Programs {
             status.success().then_some(()).ok_or_else(failed)
         };
         if is_release {
-            // One at a time, as a user builds them: together they would share features that neither has alone.
+            // Built one at a time, as users build them: a joint build would merge their features.
             for (package, binary) in BINARIES {
                 cargo(
                     "build",
@@ -72,8 +69,8 @@ impl Programs {
                 )?;
             }
         } else {
-            // A test of each package, with which its programs are built as `cargo test` builds them; the rival is
-            // built with the bench that asks for it.
+            // Building a test of each package also builds its programs as `cargo test` does. The rival is built with
+            // the bench that needs it.
             let tests = [
                 "-p", "broker", "-p", "loadgen", "--test", "live", "--test", "load",
             ];
@@ -89,7 +86,7 @@ impl Programs {
 }
 
 impl Server {
-    /// A binary of the broker under this name, as it runs in production, with quotas off.
+    /// The broker as in production, with quotas off.
     #[must_use]
     pub fn broker(name: &str, binary: PathBuf) -> Self {
         Self::of_broker(name, binary, 1, false)
@@ -101,7 +98,7 @@ impl Server {
         Self::of_broker(name, binary, 1, true)
     }
 
-    /// The broker with two shards, which share the servers' core.
+    /// The broker with two shards on one core.
     #[must_use]
     pub fn two_shards(name: &str, binary: PathBuf) -> Self {
         Self::of_broker(name, binary, 2, false)
@@ -130,35 +127,35 @@ impl Server {
         }
     }
 
-    /// Whether channels have to be there before anybody connects: production makes none by itself.
+    /// Whether channels must exist before clients connect, because production does not create them on connect.
     pub(crate) fn wants_channels(&self) -> bool {
         matches!(&self.kind, Kind::Broker(broker) if !broker.is_dev)
     }
 
-    /// Whether it can serve a load: not all speak TLS, floors know one form of messages, two shards are compared by
-    /// messages and connections only, `--dev` by messages, and no rival checks the signature of an upgrade (a floor
-    /// checks nothing).
+    /// Whether the server supports a load. Not all servers support TLS; floors support one form of messages; two shards
+    /// are compared by messages and connections only, and `--dev` by messages; no rival verifies the signature of an
+    /// upgrade (floors verify nothing).
     #[must_use]
     pub fn takes(&self, case: &Case) -> bool {
         match &self.kind {
             Kind::Broker(broker) if broker.is_dev => case.figure == Figure::PerMessage,
             Kind::Broker(broker) if broker.shards == 1 => true,
-            // One framework stands for all: the check is the same code in each.
+            // One framework represents all of them: the check is the same code in each.
             Kind::Rival(rival) if case.has_calls() => *rival == Rival::Axum,
             Kind::Node(_) if case.has_calls() => false,
             Kind::Broker(..) => matches!(&*case.name, "pairs" | "fan-in" | "connect"),
             Kind::Rival(_) | Kind::Node(_) if case.is_signed() => {
                 Self::is_floor(&self.name) && !case.has_detour()
             }
-            // A floor copies from fixed places of a message, which differ in a session's messages.
+            // A floor copies from fixed offsets, which differ in the messages of sessions.
             Kind::Rival(_) if Self::is_floor(&self.name) && case.has_sessions() => false,
             Kind::Rival(rival) => !case.is_tls || rival.has_tls(),
             Kind::Node(_) => true,
         }
     }
 
-    /// The rivals that can run here: all of [`Rival`], and node's where node and its package are there, which
-    /// `clients` has if the tests with real clients were run.
+    /// Rivals that can run on this machine: all of [`Rival`], and node if it and its package are installed. `clients`
+    /// contains the package once the tests with real clients have run.
     #[must_use]
     pub fn rivals(clients: &Path) -> Vec<Self> {
         let mut all: Vec<Self> = Rival::value_variants()
@@ -179,16 +176,16 @@ impl Server {
         all
     }
 
-    /// Whether it is a floor: no relay that anybody could use.
+    /// Whether the server is a floor, which is not a usable relay.
     #[must_use]
     pub fn is_floor(name: &str) -> bool {
         name.starts_with("floor-")
     }
 
-    /// Starts it for a load on a core, with `directory`, which is emptied, for what it writes.
+    /// Starts the server for a load on a core. `directory` is emptied and receives the server's files.
     ///
     /// # Errors
-    /// It cannot be started, or says nothing.
+    /// Returns an error if the server cannot be started or prints no port.
     pub fn start(
         &self,
         programs: &Programs,
@@ -249,14 +246,13 @@ impl Server {
 }
 
 impl Broker {
-    /// The command that starts it.
     fn command(&self, core: Option<usize>, case: &Case, directory: &Path) -> io::Result<Command> {
         let mut command = Command::new(self.binary.canonicalize()?);
-        // An older build takes ":memory:" for a name.
+        // Older builds treat ":memory:" as a file name.
         command.current_dir(directory);
         command.args(["serve", "--admin", "off"]);
         command.arg("--shards").arg(self.shards.to_string());
-        // All of them where this process starts them.
+        // All shards run on the core on which this process starts the broker.
         if let Some(core) = core {
             command.arg("--cpus").arg(core.to_string());
         }
@@ -282,7 +278,7 @@ impl Broker {
     }
 }
 
-/// The configuration of production, with quotas off: its channels are made for each run, where no disk delays that.
+/// Returns the broker's configuration: production with quotas off, and channels in memory, created for each run.
 fn production(case: &Case, directory: &Path) -> io::Result<String> {
     let place = |name: &str| directory.join(name).display().to_string();
     let auth = if case.is_signed() { "sigv4" } else { "none" };
@@ -300,25 +296,24 @@ fn production(case: &Case, directory: &Path) -> io::Result<String> {
     toml::to_string(&config).map_err(io::Error::other)
 }
 
-/// The programs' packages and names.
 const BINARIES: [(&str, &str); 3] = [
     ("broker", "heliograph"),
     ("loadgen", "loadgen"),
     ("benches", "rival"),
 ];
 
-/// A server that runs until it is dropped.
+/// A running server, stopped on drop.
 #[derive(Debug)]
 pub struct Running {
     child: Child,
-    /// The port that it listens on, on 127.0.0.1.
+    /// Port of the server on 127.0.0.1.
     pub port: u16,
-    /// The port that it listens on for TLS, if it is the broker and does.
+    /// TLS port, if the server is the broker and serves TLS.
     pub tls_port: Option<u16>,
 }
 
 impl Running {
-    /// Its process.
+    /// Process id of the server.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
@@ -327,13 +322,13 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It may have ended by itself, which the driver has reported.
+        // The process may have exited by itself, which the driver has reported.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The broker's file of credentials: the only key may do everything.
+/// Returns the broker's credentials file, whose only key has all permissions.
 fn credentials() -> String {
     format!(
         "[[principal]]\nname = \"driver\"\naccess_key_id = \"{KEY_ID}\"\nsecret_access_key = \"{SECRET}\"\n\
@@ -343,7 +338,7 @@ fn credentials() -> String {
     )
 }
 
-/// The port in what a server says first: alone, or in the broker's ready line.
+/// Parses the port in a server's first line: the port alone, or the broker's ready line.
 fn port(line: &str) -> Option<u16> {
     match line.strip_prefix("ready ") {
         Some(addresses) => after_host(addresses),
@@ -351,17 +346,16 @@ fn port(line: &str) -> Option<u16> {
     }
 }
 
-/// The port of the first address in a text.
 fn after_host(addresses: &str) -> Option<u16> {
     let (_, after) = addresses.split_once("://127.0.0.1:")?;
     let digits = after.split(|c: char| !c.is_ascii_digit()).next()?;
     digits.parse().ok()
 }
 
-/// Has this thread start something on a core: what it starts stays there.
+/// Runs `start` on a core; processes that it starts stay on that core.
 ///
 /// # Errors
-/// Those of `start`, and of the kernel.
+/// Returns the error of `start` or of the kernel.
 pub fn on_core<T>(core: Option<usize>, start: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     let Some(core) = core else {
         return start();
@@ -375,10 +369,10 @@ pub fn on_core<T>(core: Option<usize>, start: impl FnOnce() -> io::Result<T>) ->
     started
 }
 
-/// The first and the last CPU that this process may use: the servers' and the driver's.
+/// Returns the first and the last CPU available to this process: those of the servers and of the driver.
 ///
 /// # Errors
-/// The kernel does not say.
+/// Returns an error if the kernel does not report the CPUs.
 pub fn cores() -> io::Result<(usize, usize)> {
     let set = sched_getaffinity(None)?;
     let mut allowed = (0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu));

@@ -1,20 +1,20 @@
-//! A record as a table of ratios, and two records side by side. Only ratios of one run mean something: machines differ,
-//! and one machine differs from hour to hour.
+//! A record as a table of ratios, and two records side by side. Only ratios within one run are meaningful: machines
+//! differ, and a machine's speed varies over time.
 
 use crate::compare::record::{Figures, Record};
 use crate::compare::server::Server;
 use std::fmt::{self, Display, Formatter};
 
-/// One record: best and median of each server, and by how much its best is above the floor's and the best rival's.
+/// A record as a table: best figure and median of each server, and its ratios to the floor and to the best rival.
 #[derive(Debug)]
 pub struct Table<'a>(pub &'a Record);
 
-/// A run and an earlier one: the broker's and the rivals' distance from the floor in each, and how it changed.
+/// Comparison of two runs: the ratios of the broker and of the rivals to the floor in each run, and their change.
 #[derive(Debug)]
 pub struct Change<'a> {
-    /// The earlier one.
+    /// Earlier run.
     pub before: &'a Record,
-    /// The later one.
+    /// Later run.
     pub after: &'a Record,
 }
 
@@ -83,7 +83,6 @@ impl Display for Change<'_> {
     }
 }
 
-/// The lowest figure of a floor.
 fn floor(record: &Record, case: &str) -> Option<f64> {
     best(
         record
@@ -92,7 +91,6 @@ fn floor(record: &Record, case: &str) -> Option<f64> {
     )
 }
 
-/// The lowest figure of a rival.
 fn rival(record: &Record, case: &str) -> Option<f64> {
     best(record.of(case).filter(|figures| {
         !Server::is_floor(&figures.server) && !figures.server.starts_with(BROKER)
@@ -116,7 +114,7 @@ fn shown(figure: Option<f64>) -> String {
     figure.map_or_else(|| "–".into(), |figure| format!("{figure:.2}"))
 }
 
-/// The prefix of the names of the broker's binaries.
+/// Prefix of the names of the broker's binaries.
 pub const BROKER: &str = "heliograph";
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! axum with tokio-tungstenite, as its documentation writes a chat: a task per connection, a channel to each.
+//! axum with tokio-tungstenite, like the chat example in its documentation: one task and one channel per connection.
 
 use crate::relay::directory::Directory;
 use crate::relay::place::Place;
@@ -18,7 +18,6 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 type Everybody = Arc<Mutex<Directory<UnboundedSender<String>>>>;
 
-/// Serves a listener until it fails.
 pub(crate) fn serve(listener: TcpListener) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
@@ -27,7 +26,6 @@ pub(crate) fn serve(listener: TcpListener) -> io::Result<()> {
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let listener = listener.tap_io(|stream| {
-            // A stream that broke meanwhile ends by itself.
             let _ = stream.set_nodelay(true);
         });
         let router = Router::new()
@@ -55,7 +53,7 @@ async fn upgrade(
 async fn connection(mut socket: WebSocket, place: Place, everybody: Everybody) {
     let (way, events) = unbounded_channel();
     let entered = lock(&everybody).enter(&place, way);
-    // A connection that breaks is of no interest here: the driver counts it.
+    // Errors of connections are ignored: the driver counts them.
     let _ = relay(&mut socket, events, &place, &everybody).await;
     lock(&everybody).leave(&place, entered);
 }
@@ -72,12 +70,12 @@ async fn relay(
                 Some(Message::Text(text)) => {
                     translate(&text, place, |recipient, event| {
                         if let Some(way) = lock(everybody).find(place, recipient) {
-                            // A recipient that is leaving takes nothing any more.
+                            // Fails if the recipient is disconnecting.
                             let _ = way.send(event);
                         }
                     });
                 }
-                // A close is answered by the next receive, which ends the loop.
+                // The next receive answers a close and ends the loop.
                 Some(Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Close(_)) => {}
                 None => return Ok(()),
             },

@@ -1,13 +1,12 @@
-//! The connected clients: channels by name, and in each its master and its viewers by client id.
+//! Connected clients: channels by name, and in each channel the master and the viewers by client id.
 
 use crate::relay::place::Place;
 use ahash::AHashMap;
 
-/// The ways to all clients; `T` is what a message is handed to.
 #[derive(Debug)]
 pub(crate) struct Directory<T> {
     channels: AHashMap<String, Channel<T>>,
-    /// Tells a client from an earlier one at its place.
+    /// Number of clients so far; distinguishes a client from its predecessor.
     entered: u64,
 }
 
@@ -27,7 +26,7 @@ impl<T> Default for Directory<T> {
 }
 
 impl<T> Directory<T> {
-    /// Adds a client, in place of an earlier one. Returns the number that [`Self::leave`] takes.
+    /// Adds a client, replacing its predecessor. Returns the number for [`Self::leave`].
     pub(crate) fn enter(&mut self, place: &Place, way: T) -> u64 {
         self.entered += 1;
         let entry = (self.entered, way);
@@ -45,7 +44,7 @@ impl<T> Directory<T> {
         self.entered
     }
 
-    /// Removes a client, unless another one has taken its place, and a channel without clients.
+    /// Removes a client unless a successor has replaced it; removes an empty channel.
     pub(crate) fn leave(&mut self, place: &Place, entered: u64) {
         let Some(channel) = self.channels.get_mut(&place.channel) else {
             return;
@@ -67,7 +66,7 @@ impl<T> Directory<T> {
         }
     }
 
-    /// The way to the recipient of a message from this place: a master names a viewer, a viewer writes to the master.
+    /// Returns the sender to the recipient of a message: the viewer that a master names, or a viewer's master.
     pub(crate) fn find(&self, from: &Place, recipient: Option<&str>) -> Option<&T> {
         let channel = self.channels.get(&from.channel)?;
         let found = match (&from.viewer, recipient) {

@@ -1,5 +1,4 @@
-//! fastwebsockets on a current-thread runtime: the head by httparse, a task for each half of a connection, a channel
-//! to each.
+//! fastwebsockets on a current-thread runtime: httparse, one task per half of a connection, one channel per connection.
 
 use crate::relay::directory::Directory;
 use crate::relay::place::Place;
@@ -24,7 +23,7 @@ use tokio_rustls::TlsAcceptor;
 type Way = UnboundedSender<Frame<'static>>;
 type Everybody = Rc<RefCell<Directory<Way>>>;
 
-/// Serves a listener until it fails, over TLS where there is an acceptor.
+/// Serves a listener until it fails; uses TLS if there is an acceptor.
 pub(crate) fn serve(listener: TcpListener, tls: Option<TlsAcceptor>) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
@@ -37,7 +36,7 @@ pub(crate) fn serve(listener: TcpListener, tls: Option<TlsAcceptor>) -> io::Resu
             let (stream, _) = listener.accept().await?;
             let (everybody, tls) = (Rc::clone(&everybody), tls.clone());
             spawn_local(async move {
-                // A connection that breaks is of no interest here: the driver counts it.
+                // Errors of connections are ignored: the driver counts them.
                 let _ = connection(stream, tls, everybody).await;
             });
         }
@@ -65,7 +64,6 @@ async fn connection(
     both(read, write, place, everybody).await
 }
 
-/// Serves the halves of a connection that was upgraded.
 async fn both<R, W>(
     read: R,
     write: W,
@@ -88,7 +86,7 @@ where
     ended
 }
 
-/// Answers the request for an upgrade; `None` if it was none.
+/// Answers an upgrade request; returns `None` if the request is not an upgrade.
 async fn shake(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<Option<Place>> {
     let mut head = Vec::with_capacity(READ_BYTES);
     loop {
@@ -131,7 +129,7 @@ async fn relay(
     place: &Place,
     everybody: &Everybody,
 ) -> Result<(), WebSocketError> {
-    // The answers to pings and closes go where all frames go.
+    // Replies to pings and closes pass through the same channel as all other frames.
     let mut answer = |frame: Frame<'static>| {
         let _ = own.send(frame);
         ready(Ok::<_, Infallible>(()))
@@ -143,20 +141,20 @@ async fn relay(
             OpCode::Close => return Ok(()),
             OpCode::Continuation | OpCode::Binary | OpCode::Ping | OpCode::Pong => continue,
         }
-        // Its reader has checked the text, and shows bytes all the same.
+        // fastwebsockets has validated the text, but returns bytes.
         let Ok(text) = simdutf8::basic::from_utf8(&frame.payload) else {
             return Ok(());
         };
         translate(text, place, |recipient, event| {
             if let Some(way) = everybody.borrow().find(place, recipient) {
-                // A recipient that is leaving takes nothing any more.
+                // Fails if the recipient is disconnecting.
                 let _ = way.send(Frame::text(Payload::Owned(event.into_bytes())));
             }
         });
     }
 }
 
-/// Writes frames as they come, all that wait in one go; ends when nobody is left who could send any.
+/// Writes all pending frames at once; ends when there are no senders.
 async fn write_all(
     mut socket: WebSocketWrite<BufWriter<impl AsyncWrite + Unpin>>,
     mut frames: UnboundedReceiver<Frame<'static>>,
@@ -171,5 +169,5 @@ async fn write_all(
     Ok(())
 }
 
-/// Bytes gathered before a write: the events of a fan-in.
+/// Maximum number of bytes per write: the events of a fan-in.
 const WRITE_BYTES: usize = 4 * 1024;

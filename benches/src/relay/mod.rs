@@ -3,18 +3,18 @@
 //!
 //! The binary `rival` serves one of them; `benches/relay.rs` drives all of them with `loadgen`, beside the broker.
 //!
-//! * `axum`: axum with tokio-tungstenite. Best: a current-thread runtime, read buffers of 8 KiB, one flush for all that
-//!   waits. It answers API calls as well.
-//! * `fastwebsockets`: fastwebsockets on tokio. Best: a current-thread runtime, a task for each half, one write for all
-//!   that waits.
-//! * `tungstenite`: a thread per connection. Best: each thread writes to its recipient's socket; small stacks.
-//! * `floor-uring`: the floor on the ring of the broker's edge. Multishot accept and receive, a send per recipient and
-//!   turn.
-//! * `floor-epoll`: the floor on epoll. One receive a wake, a send per recipient and round.
+//! * `axum`: axum with tokio-tungstenite. Best settings: a current-thread runtime, read buffers of 8 KiB, one flush for
+//!   all pending messages. Also answers API calls.
+//! * `fastwebsockets`: fastwebsockets on tokio. Best settings: a current-thread runtime, a task for each half of a
+//!   connection, one write for all pending frames.
+//! * `tungstenite`: one thread per connection. Best settings: each thread writes to its recipient's socket; small
+//!   stacks.
+//! * `floor-uring`: the floor on the broker's ring. Multishot accept and receive, one send per recipient and turn.
+//! * `floor-epoll`: the floor on epoll. One receive per wake-up, one send per recipient and round.
 //!
-//! All have `TCP_NODELAY`, no compression, mimalloc and the profile of the broker. All take the checks of a message
-//! from [`crate::rival::judge`]. What none of them has: signatures, quotas, deadlines, limits of memory, metrics, logs,
-//! messages kept for absent peers.
+//! All use `TCP_NODELAY`, no compression, mimalloc and the broker's build profile, and share the message checks in
+//! [`crate::rival::judge`]. None has signatures of upgrades, quotas, deadlines, memory limits, metrics, logs, or queues
+//! for absent peers.
 
 mod axum_ws;
 mod directory;
@@ -34,39 +34,40 @@ use std::io;
 use std::net::TcpListener;
 pub use tls::Identity;
 
-/// A relay that the binary `rival` can be.
+/// Relay served by the binary `rival`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Rival {
-    /// The floor on io_uring.
+    /// Floor on io_uring.
     FloorUring,
-    /// The floor on epoll.
+    /// Floor on epoll.
     FloorEpoll,
     /// fastwebsockets on tokio.
     Fastwebsockets,
     /// axum with tokio-tungstenite.
     Axum,
-    /// tungstenite, a thread per connection.
+    /// tungstenite, one thread per connection.
     Tungstenite,
 }
 
 impl Rival {
-    /// Its name on the command line and in records.
+    /// Name of the relay on the command line and in records.
     #[must_use]
     pub fn name(self) -> String {
         let value = self.to_possible_value();
         value.map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
-    /// Whether it speaks TLS: the one that was the best without.
+    /// Whether the relay supports TLS. Only the fastest one does.
     #[must_use]
     pub const fn has_tls(self) -> bool {
         matches!(self, Self::Fastwebsockets)
     }
 
-    /// Serves a listener until the process ends, over TLS 1.3 if asked to.
+    /// Serves a listener until the process ends, over TLS 1.3 if requested.
     ///
     /// # Errors
-    /// The listener failed, what the relay needs of the kernel is refused, or it has no TLS.
+    /// Returns an error if the listener fails, the kernel refuses a required feature, or the relay does not support
+    /// TLS.
     pub fn serve(self, listener: TcpListener, is_tls: bool) -> io::Result<()> {
         match self {
             Self::Fastwebsockets if is_tls => fast::serve(listener, Some(tls::acceptor()?)),

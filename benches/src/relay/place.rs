@@ -1,18 +1,18 @@
-//! The channel and the role of a client, by the target of its upgrade.
+//! Channel and role of a client, parsed from the target of its upgrade.
 
 use codec::http::{decode, pairs};
 
-/// A channel and a role in it.
+/// Channel and role of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// The channel's name.
+    /// Name of the channel.
     pub channel: String,
-    /// The client id of a viewer; `None` for a master.
+    /// Client id of a viewer; `None` for a master.
     pub viewer: Option<String>,
 }
 
 impl Place {
-    /// Reads path and query of an upgrade; `None` if it names no channel.
+    /// Parses the path and query of an upgrade; returns `None` if they name no channel.
     #[must_use]
     pub fn of_target(target: &str) -> Option<Self> {
         let (_, query) = target.split_once('?')?;

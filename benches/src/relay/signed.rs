@@ -1,5 +1,5 @@
-//! API calls beside a relay: the signature (AWS Signature Version 4) of each is checked, and the answer is always the
-//! same. Keys are derived once a day and kept, as the broker keeps them.
+//! API calls next to a relay: each signature (AWS Signature Version 4) is verified, and each response is constant.
+//! Derived keys are cached for a day, as in the broker.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
@@ -14,12 +14,11 @@ use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The only key whose signatures are good.
+/// Id of the only valid key.
 pub const KEY_ID: &str = "AKIDOFTHEBENCHES";
-/// Its secret.
+/// Secret of the key.
 pub const SECRET: &str = "of-the-benches-and-nobody-else";
 
-/// The three calls that the driver makes.
 pub(crate) fn routes() -> Router {
     Router::new()
         .route("/createSignalingChannel", post(call))
@@ -48,17 +47,15 @@ async fn call(
     ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
-/// Checks signatures.
 #[derive(Default)]
 struct Checker {
-    /// The day and region of the key that was used last, and that key.
+    /// Day and region of the last used key, and the derived key.
     key: Option<(String, hmac::Key)>,
-    /// The canonical request, then the string to sign.
     text: Vec<u8>,
 }
 
 impl Checker {
-    /// `None` if a call is not signed, or not well.
+    /// Returns `None` if a call is not signed or its signature does not match.
     fn check(&mut self, path: &str, headers: &HeaderMap, body: &[u8], now_s: u64) -> Option<()> {
         let line = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
         let mut parts = line("authorization")?
@@ -119,7 +116,7 @@ fn derive(day: &str, region: &str) -> hmac::Key {
 }
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
-/// The tolerance between a signature's time and the clock's, in seconds.
+/// Tolerance between the time of a signature and the clock, in seconds.
 const TOLERANCE_S: u64 = 300;
 const CHANNEL: &str =
     r#"{"ChannelARN":"arn:aws:kinesisvideo:us-west-2:123456789012:channel/bench/1700000000000"}"#;

@@ -1,4 +1,4 @@
-//! tungstenite, a thread per connection, which reads it and writes to whatever socket a message is for.
+//! tungstenite with one thread per connection, which reads from its own socket and writes to the sockets of recipients.
 
 use crate::relay::directory::Directory;
 use crate::relay::place::Place;
@@ -14,7 +14,6 @@ use tungstenite::{Message, WebSocket, accept_hdr_with_config};
 type Writer = Arc<Mutex<WebSocket<Shared>>>;
 type Everybody = Arc<Mutex<Directory<Writer>>>;
 
-/// One socket that is read by one thread and written by others.
 #[derive(Clone, Debug)]
 struct Shared(Arc<TcpStream>);
 
@@ -34,7 +33,6 @@ impl Write for Shared {
     }
 }
 
-/// Serves a listener until it fails.
 pub(crate) fn serve(listener: &TcpListener) -> io::Result<()> {
     let everybody = Everybody::default();
     loop {
@@ -43,7 +41,7 @@ pub(crate) fn serve(listener: &TcpListener) -> io::Result<()> {
         thread::Builder::new()
             .stack_size(STACK_BYTES)
             .spawn(move || {
-                // A connection that breaks is of no interest here: the driver counts it.
+                // Errors of connections are ignored: the driver counts them.
                 let _ = connection(stream, &everybody);
             })?;
     }
@@ -69,7 +67,7 @@ fn connection(stream: TcpStream, everybody: &Everybody) -> tungstenite::Result<(
     let Some(place) = place else {
         return Ok(());
     };
-    // Only writes: it needs no room to read.
+    // Used only for writing: needs no read buffer.
     let config = WebSocketConfig::default().read_buffer_size(1);
     let writer = WebSocket::from_raw_socket(shared, Role::Server, Some(config));
     let entered = lock(everybody).enter(&place, Arc::new(Mutex::new(writer)));
@@ -84,14 +82,14 @@ fn relay(
     everybody: &Everybody,
 ) -> tungstenite::Result<()> {
     loop {
-        // A close is answered by the next read, which ends the loop.
+        // The next read answers a close and ends the loop.
         let Message::Text(text) = socket.read()? else {
             continue;
         };
         translate(&text, place, |recipient, event| {
             let way = lock(everybody).find(place, recipient).cloned();
             if let Some(way) = way {
-                // A recipient that broke is its own thread's business.
+                // The recipient's own thread handles a broken connection.
                 let _ = lock(&way).send(Message::text(event));
             }
         });
@@ -102,5 +100,5 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A connection's stack. The usual 2 MiB of address space each would do as well.
+/// Stack size of a connection's thread. The default of 2 MiB of address space would also work.
 const STACK_BYTES: usize = 256 * 1024;

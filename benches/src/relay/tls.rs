@@ -1,5 +1,5 @@
-//! TLS 1.3 for rivals, as the broker has it: the same library and provider, the same cipher suite, a P-256 key, one
-//! ticket that holds the session itself.
+//! TLS 1.3 for rivals, configured like the broker: the same library and provider, the same cipher suite, a P-256 key,
+//! and one stateless ticket.
 
 use rcgen::{CertificateParams, KeyPair};
 use rustls::ServerConfig;
@@ -11,17 +11,17 @@ use std::io;
 use std::sync::Arc;
 use tokio_rustls::TlsAcceptor;
 
-/// A certificate for `localhost` that signed itself, as the driver takes with `--insecure`.
+/// Self-signed certificate for `localhost`, which the driver accepts with `--insecure`.
 #[derive(Debug)]
 pub struct Identity {
-    /// The certificate, as PEM.
+    /// Certificate in PEM.
     pub cert: String,
-    /// Its key, as PEM.
+    /// Private key in PEM.
     pub key: String,
 }
 
 impl Identity {
-    /// A new one.
+    /// Generates a certificate and key.
     #[must_use]
     pub fn new() -> Self {
         let (key, cert) = certified();
@@ -38,7 +38,6 @@ impl Default for Identity {
     }
 }
 
-/// Accepts TLS 1.3 with a certificate of its own.
 pub(crate) fn acceptor() -> io::Result<TlsAcceptor> {
     let (key, cert) = certified();
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));

@@ -1,15 +1,15 @@
-//! A rival's work on a text: that of the broker, by serde_json.
+//! A rival's processing of a text: the same work as the broker's, with serde_json.
 
 use crate::relay::place::Place;
 use crate::rival::SerdeJson;
 use crate::rival::serde_json::event_text;
 use codec::signal::{Delivery, Role};
 
-/// Bytes of a connection's read buffer where a library wants one: two SDPs.
+/// Size of a connection's read buffer in bytes, for libraries that need one: two SDPs.
 pub(crate) const READ_BYTES: usize = 8 * 1024;
 
-/// Reads and checks a text that came from `from`; shows the recipient that a master names, and the event's text for
-/// it. `None` for a text that fails a check.
+/// Parses and checks a text from `from`. Passes the recipient named by a master and the text of the event to `see`.
+/// Returns `None` if a check fails.
 pub(crate) fn translate<T>(
     text: &str,
     from: &Place,

@@ -1,15 +1,15 @@
-//! Ours: the codec as the broker uses it.
+//! Heliograph's codec, as used in the broker.
 
 use crate::rival::{Decode, Encode, Parse, ReadHead, Seen, Shake};
 use codec::http::{Head, HeadLimits, HeadScanner, Meta, switching_protocols, upgrade};
 use codec::signal::{MessageRules, Parser, Request, Role};
 use codec::ws::{self, Item, Opcode, Receiver, Side};
 
-/// The codec.
+/// Adaptor for the codec.
 #[derive(Debug)]
 pub struct Heliograph<T>(T);
 
-/// The parts of one connection's intake.
+/// State of one incoming connection.
 #[derive(Debug)]
 pub struct Intake {
     read: Box<[u8]>,
@@ -119,7 +119,7 @@ impl Shake for Heliograph<()> {
     }
 }
 
-/// A head as the shard takes it: its end is looked for, then it is parsed.
+/// Finds the end of a head, then parses the head, as the shard does.
 fn head(bytes: &[u8]) -> Option<Head<'_>> {
     let limits = HeadLimits::default();
     let end = HeadScanner::new().end(bytes, &limits).ok()??;

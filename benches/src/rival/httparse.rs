@@ -1,14 +1,14 @@
-//! httparse alone: the grammar of a head without the rules around it, with header slots that are not written first.
+//! httparse alone: the grammar of a head without further rules, with uninitialised header slots.
 //!
-//! A floor rather than a rival: ours calls it, and also bounds the head, refuses what two parties could read
-//! differently, and checks `Host`.
+//! A floor rather than a rival: the codec calls httparse, and also limits the size of the head, rejects ambiguous
+//! requests, and checks `Host`.
 
 use crate::rival::{ReadHead, Seen};
 use codec::limits::HEADER_LINES;
 use httparse::{Request, Status};
 use std::mem::MaybeUninit;
 
-/// httparse.
+/// Adaptor for httparse.
 #[derive(Debug)]
 pub struct Httparse;
 

@@ -1,4 +1,4 @@
-//! One adaptor per compared library, ours among them, behind the same traits: the same bytes in, the same answer out.
+//! One adaptor per library, including Heliograph's codec, with common traits: the same input, the same result.
 
 mod heliograph;
 mod httparse;
@@ -17,73 +17,73 @@ pub use simd_json::SimdJson;
 pub use text::{Text, judge, judge_from};
 pub use tungstenite::Tungstenite;
 
-/// A server's intake of one connection: masked text frames of a client to messages.
+/// Incoming side of a server's connection: decodes masked text frames into messages.
 pub trait Decode {
-    /// The library's name in groups.
+    /// Name of the library in groups.
     const LIBRARY: &'static str;
 
-    /// A connection on which each read gives `read`: whole frames.
+    /// Creates a connection on which each read returns `read`: whole frames.
     fn new(read: &[u8]) -> Self;
 
-    /// Handles one read: copies its bytes to where the library wants them, as the kernel would, and shows each
-    /// message, unmasked and known to be UTF-8.
+    /// Handles one read: copies the bytes to the library's buffer, as the kernel would, and passes each message,
+    /// unmasked and validated as UTF-8, to `see`.
     fn decode(&mut self, see: impl FnMut(&[u8]));
 }
 
-/// Text frames out, each of them whole.
+/// Encoding of complete text frames.
 pub trait Encode {
-    /// The library's name in groups.
+    /// Name of the library in groups.
     const LIBRARY: &'static str;
 
-    /// A sender of `text`, in the form in which the library wants it.
+    /// Creates a sender of `text`, in the form required by the library.
     fn new(text: &[u8]) -> Self;
 
-    /// Appends a frame as a server sends it.
+    /// Appends a server's frame.
     fn encode(&mut self, out: &mut Vec<u8>);
 
-    /// Appends a frame as a client sends it, masked with `key`.
+    /// Appends a client's frame, masked with `key`.
     fn encode_masked(&mut self, out: &mut Vec<u8>, key: [u8; 4]);
 }
 
-/// Texts of masters to requests, by the rules of the default profile.
+/// Parsing of masters' texts into requests, by the rules of the default profile.
 pub trait Parse {
-    /// The library's name in groups.
+    /// Name of the library in groups.
     const LIBRARY: &'static str;
 
-    /// A parser without memory of its own yet.
+    /// Creates a parser without allocated memory.
     fn new() -> Self;
 
-    /// Reads one text, which is valid UTF-8 and may be changed; shows the request if it passes every check.
+    /// Parses one text, which is valid UTF-8 and may be modified. Calls `see` with the request if it is valid.
     fn parse<T>(&mut self, text: &mut [u8], see: impl FnOnce(&Request<'_>) -> T) -> Option<T>;
 }
 
-/// The parts of a head that are looked at: all of them are touched, so that no library gets away with less.
+/// Parts of a head that the benches read, so that no library can skip work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// Bytes of the head.
+    /// Length of the head, in bytes.
     pub bytes: usize,
-    /// Bytes of the request target.
+    /// Length of the request target, in bytes.
     pub target_bytes: usize,
     /// Number of header lines.
     pub lines: usize,
-    /// Bytes of the `Host` header's value.
+    /// Length of the `Host` header's value, in bytes.
     pub host_bytes: usize,
 }
 
-/// Request heads.
+/// Parsing of request heads.
 pub trait ReadHead {
-    /// The library's name in groups.
+    /// Name of the library in groups.
     const LIBRARY: &'static str;
 
-    /// Finds the head at the start of `bytes` and reads it. `None`: not a head, or not one that the library takes.
+    /// Parses the head at the start of `bytes`. Returns `None` if the bytes are not a head that the library accepts.
     fn read(bytes: &[u8]) -> Option<Seen>;
 }
 
 /// Opening handshakes.
 pub trait Shake {
-    /// The library's name in groups.
+    /// Name of the library in groups.
     const LIBRARY: &'static str;
 
-    /// Reads a whole request head and appends the response that makes the connection a WebSocket. False: refused.
+    /// Parses a whole request head and appends the 101 response. Returns `false` if the request is refused.
     fn shake(bytes: &[u8], out: &mut Vec<u8>) -> bool;
 }

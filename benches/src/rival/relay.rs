@@ -1,5 +1,5 @@
-//! The work of a relay made of well-known parts on a message, without sockets: tungstenite's frames, serde_json's
-//! parser and serializer, a hash map of recipients, an outbox each.
+//! A relay's work on a message, built from common libraries, without sockets: tungstenite for frames, serde_json for
+//! parsing and serialising, a hash map of recipients, and one outbox per recipient.
 
 use crate::rival::serde_json::SerdeJson;
 use crate::rival::tungstenite::{Pipe, Tungstenite};
@@ -8,7 +8,7 @@ use codec::signal::Delivery;
 use std::collections::HashMap;
 use tungstenite::WebSocket;
 
-/// One master's connection, and the outboxes of its viewers.
+/// Connection of one master, and the outboxes of its viewers.
 #[derive(Debug)]
 pub struct Relay {
     master: Tungstenite<WebSocket<Pipe>>,
@@ -17,10 +17,10 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// The relay's name in groups.
+    /// Name of the relay in groups.
     pub const LIBRARY: &'static str = "tungstenite+serde_json";
 
-    /// A channel whose master sends `read` with each read, to one of these viewers.
+    /// Creates a channel whose master sends `read` with each read, addressed to one of `viewers`.
     #[must_use]
     pub fn new(read: &[u8], viewers: &[String]) -> Self {
         let outbox = |viewer: &String| (viewer.clone(), Vec::new());
@@ -31,8 +31,7 @@ impl Relay {
         }
     }
 
-    /// Handles one read and moves each message into its recipient's outbox. A recipient that is not there gets
-    /// nothing.
+    /// Handles one read and appends each message to its recipient's outbox. Messages to unknown recipients are dropped.
     pub fn relay(&mut self) {
         let Self {
             master,
@@ -54,7 +53,7 @@ impl Relay {
         });
     }
 
-    /// Shows what waits for a viewer, and empties it.
+    /// Passes a viewer's pending output to `see`, then clears it.
     pub fn flush<T>(&mut self, viewer: &str, see: impl FnOnce(&[u8]) -> T) -> Option<T> {
         let outbox = self.outboxes.get_mut(viewer)?;
         let seen = see(outbox);

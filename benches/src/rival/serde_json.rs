@@ -1,4 +1,4 @@
-//! serde_json: borrowed strings in, a buffer that is used again out.
+//! serde_json: parses into borrowed strings, and serialises into a reused buffer.
 
 use crate::rival::Parse;
 use crate::rival::text::{Text, judge_from};
@@ -6,14 +6,13 @@ use codec::signal::{Delivery, Request, Role};
 use codec::ws::{self, Opcode};
 use serde::Serialize;
 
-/// serde_json, with the text of the last event.
+/// Adaptor for serde_json, with the text of the last event.
 #[derive(Debug)]
 pub struct SerdeJson(Vec<u8>);
 
 impl SerdeJson {
-    /// Appends the event as one unmasked text frame.
-    ///
-    /// A frame begins with its length, which a serializer does not know ahead: the text is written beside it first.
+    /// Appends the event as one unmasked text frame. The serializer does not know the length that begins a frame, so
+    /// the text is first written to a separate buffer.
     pub(crate) fn write(&mut self, delivery: &Delivery<'_>, out: &mut Vec<u8>) {
         self.0.clear();
         serde_json::to_writer(&mut self.0, &Event::of(delivery))
@@ -21,12 +20,12 @@ impl SerdeJson {
         ws::frame(out, Opcode::Text, &self.0);
     }
 
-    /// Reads a master's text that is known to be UTF-8 already.
+    /// Parses a master's text that has been validated as UTF-8.
     pub(crate) fn parse_str<T>(text: &str, see: impl FnOnce(&Request<'_>) -> T) -> Option<T> {
         Self::parse_from(Role::Master, text, see)
     }
 
-    /// Reads a text of a client of this role that is known to be UTF-8 already.
+    /// Parses a text of a client in this role that has been validated as UTF-8.
     pub(crate) fn parse_from<T>(
         role: Role,
         text: &str,
@@ -44,13 +43,12 @@ impl Parse for SerdeJson {
         Self(Vec::new())
     }
 
-    /// One quick check of the whole text is cheaper than serde_json's own of each string.
+    /// Validates the whole text once, which is cheaper than serde_json's validation of each string.
     fn parse<T>(&mut self, text: &mut [u8], see: impl FnOnce(&Request<'_>) -> T) -> Option<T> {
         Self::parse_str(simdutf8::basic::from_utf8(text).ok()?, see)
     }
 }
 
-/// An event as serde writes it.
 #[derive(Debug, Serialize)]
 pub(crate) struct Event<'a> {
     #[serde(rename = "messagePayload")]
@@ -62,7 +60,7 @@ pub(crate) struct Event<'a> {
 }
 
 impl<'a> Event<'a> {
-    /// serde_json writes texts alone: the quickest check makes one of the payload.
+    /// Converts the payload to a `str` with the fastest check, because serde_json writes only strings.
     pub(crate) fn of(delivery: &Delivery<'a>) -> Self {
         Self {
             payload: simdutf8::basic::from_utf8(delivery.payload).expect("base64 is ASCII"),
@@ -72,7 +70,6 @@ impl<'a> Event<'a> {
     }
 }
 
-/// The text of an event, without a frame.
 pub(crate) fn event_text(delivery: &Delivery<'_>) -> String {
     serde_json::to_string(&Event::of(delivery)).expect("an event has texts only")
 }

@@ -1,4 +1,4 @@
-//! simd-json alone, without a scanner before it: its tape in, serde out, with buffers that are used again.
+//! simd-json alone, without a scanner before it: parses into a tape and serialises with serde, in reused buffers.
 
 use crate::rival::Parse;
 use crate::rival::text::{Text, judge};
@@ -8,11 +8,11 @@ use simd_json::{Buffers, StaticNode, fill_tape};
 use std::borrow::Cow;
 use std::mem;
 
-/// simd-json.
+/// Adaptor for simd-json.
 #[derive(Debug)]
 pub struct SimdJson<T>(T);
 
-/// The memory that its reader uses again.
+/// Reusable buffers of the reader.
 pub struct Reader {
     buffers: Buffers,
     tape: Tape<'static>,
@@ -44,7 +44,7 @@ impl Parse for SimdJson<Reader> {
     }
 }
 
-/// The known members of an object; `None` for anything else, for one that occurs twice, and for one that is no text.
+/// Returns the known members of an object; `None` for other values, duplicate members, and members other than strings.
 fn members<'a>(nodes: &[Node<'a>]) -> Option<Text<'a>> {
     let (Node::Object { .. }, mut rest) = nodes.split_first()? else {
         return None;

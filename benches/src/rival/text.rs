@@ -1,5 +1,5 @@
-//! The members that a JSON library has found in a message, and the checks that it leaves to its caller: the same calls
-//! that ours makes.
+//! Members that a JSON library found in a message, with the checks that the library leaves to its caller. The checks
+//! call the same functions as the codec.
 
 use codec::base64::{Alphabet, alphabet, is_well_formed};
 use codec::identifiers::{ClientId, CorrelationId};
@@ -9,8 +9,7 @@ use serde::de::{Deserializer, Error, Visitor};
 use std::borrow::Cow;
 use std::fmt;
 
-/// The known members of a message, as serde reads them: in both spellings, once, borrowed where no escape is in the
-/// way.
+/// Known members of a message, in both spellings, at most once, borrowed unless a string contains escapes.
 #[derive(Debug, Default, Deserialize)]
 pub struct Text<'a> {
     /// `action`.
@@ -32,7 +31,7 @@ pub struct Text<'a> {
     pub correlation: Member<'a>,
 }
 
-/// The text of a known member; `None` for one that is not there, or null.
+/// Text of a known member; `None` if the member is absent or null.
 #[derive(Debug, Default)]
 pub struct Member<'a>(pub Option<Cow<'a, str>>);
 
@@ -42,8 +41,7 @@ pub fn judge<'t>(text: &'t Text<'_>) -> Option<Request<'t>> {
     judge_from(Role::Master, text)
 }
 
-/// Applies the rules of the default profile to a message of this role. A viewer's goes to its master, whatever it
-/// names.
+/// Applies the rules of the default profile to a message in this role. The recipient of a viewer's message is ignored.
 #[must_use]
 pub fn judge_from<'t>(role: Role, text: &'t Text<'_>) -> Option<Request<'t>> {
     let action = Action::parse(text.action.as_str()?.as_bytes())?;
@@ -82,7 +80,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Member<'a> {
     }
 }
 
-/// Takes strings, borrowed where they can be, which `Cow`'s own reader never does, and null. All else is a fault.
+/// Visitor for strings, borrowed if possible (unlike the deserialiser of `Cow`), and null. Rejects other values.
 struct Value;
 
 impl<'de> Visitor<'de> for Value {

@@ -1,9 +1,9 @@
 //! tungstenite: frames, masks and opening handshakes.
 //!
-//! Settings: it fills its free read buffer with zeros before each read, so a buffer that just holds a read is the
-//! quickest (7 times quicker for an ICE candidate than the default of 128 KiB). A smaller one spares a large message's
-//! allocation another seventh here, but would cost a socket several reads a message. Frames go out through its
-//! `Frame`, past its connection's write buffer: that is its shortest way from a payload to a frame at the end of a
+//! Settings: tungstenite zeroes its free read buffer before each read, so a buffer that just holds a read is the
+//! fastest (for an ICE candidate, 7 times faster than the default of 128 KiB). A smaller buffer would save another
+//! seventh on large messages here, but would require several reads per message from a socket. Frames are written with
+//! `Frame` instead of the connection's write buffer, which is the shortest path from a payload to a frame in a caller's
 //! buffer.
 
 use crate::rival::{Decode, Encode, ReadHead, Seen, Shake};
@@ -15,11 +15,11 @@ use tungstenite::protocol::frame::coding::{Data, OpCode};
 use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Bytes, Message, WebSocket};
 
-/// tungstenite.
+/// Adaptor for tungstenite.
 #[derive(Debug)]
 pub struct Tungstenite<T>(T);
 
-/// A stream that gives the same bytes for each read and takes whatever is written.
+/// Stream that returns the same bytes for each read and discards written bytes.
 #[derive(Debug)]
 pub struct Pipe {
     read: Box<[u8]>,
@@ -50,7 +50,7 @@ impl io::Write for Pipe {
 }
 
 impl Tungstenite<WebSocket<Pipe>> {
-    /// Handles one read and lends each message as it came.
+    /// Handles one read and passes each received message to `see`.
     pub(crate) fn messages(&mut self, mut see: impl FnMut(&str)) {
         self.0.get_mut().at = 0;
         while let Ok(message) = self.0.read() {

@@ -1,16 +1,16 @@
-//! Accounting of connections that have not been admitted yet, by address: decides which connection is evicted when the
+//! Accounting of connections that have not been admitted yet, by address; selects the connection to evict when the
 //! table is full.
 //!
 //! No connection is refused while there is free capacity, so a single address may use all of it. When the table is
-//! full, the address with the most connections loses one to an address that would have fewer, and a connection that has
-//! been silent for [`GRACE_MS`] may be evicted for any newcomer. Thus no single address can lock out the others, and
-//! clients sharing an address do not evict each other.
+//! full, the address with the most connections loses one to an address that would have fewer. A connection that has
+//! been silent for [`GRACE_MS`] may be evicted for any newcomer. A single address therefore cannot lock out the others,
+//! and clients that share an address do not evict each other.
 
 use crate::time::Now;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
-/// Origin of a connection: an IPv4 address or an IPv6 /64 network, since a client with one address of such a network
+/// Origin of a connection: an IPv4 address or an IPv6 /64 network. A client with one address of a /64 network usually
 /// controls all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
@@ -21,7 +21,7 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// The origin of an address. An IPv4-mapped IPv6 address counts as IPv4.
+    /// Returns the origin of an address. An IPv4-mapped IPv6 address counts as IPv4.
     #[must_use]
     pub fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
@@ -34,8 +34,7 @@ impl Origin {
     }
 }
 
-/// Returns the address in canonical form: an IPv4-mapped IPv6 address, as seen by a listener on `[::]` for IPv4
-/// clients, is converted to IPv4.
+/// Converts an IPv4-mapped IPv6 address, which a listener on `[::]` reports for IPv4 clients, to IPv4.
 #[must_use]
 pub fn canonical(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
@@ -44,21 +43,20 @@ pub fn canonical(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Connections (called members here) by origin and age. Takes about 200 bytes per member; each operation takes
-/// logarithmic time, and a query also sorts up to [`UNFILED_MAX`] of the newest members. The owner limits the number of
-/// members.
+/// Connections (members), indexed by origin and age.
+///
+/// A member takes about 200 bytes. Each operation takes logarithmic time; queries also sort up to [`UNFILED_MAX`] of
+/// the newest members. The owner bounds the number of members.
 #[derive(Debug)]
 pub struct Crowd<K> {
     members: BTreeMap<K, Member>,
-    /// Members of each origin, in eviction order.
     ranks: BTreeMap<Rank, K>,
-    /// Silent members, oldest first.
     silent: BTreeMap<u64, K>,
     counts: BTreeMap<Origin, usize>,
     /// Origins by number of members, in ascending order.
     sizes: BTreeSet<(usize, Origin)>,
-    /// Newest members, not yet added to the indexes above, since most leave before an eviction is needed. At most
-    /// [`UNFILED_MAX`] entries, some of which may have left.
+    /// Newest members, not indexed yet because most leave before an eviction is needed. At most [`UNFILED_MAX`]
+    /// entries, some of which may have left.
     unfiled: VecDeque<(u64, K)>,
     next: u64,
 }
@@ -111,14 +109,14 @@ impl<K: Copy + Ord> Crowd<K> {
         self.counts.get(&origin).copied().unwrap_or(0)
     }
 
-    /// The members and their origins.
+    /// Iterates over the members and their origins.
     pub fn members(&self) -> impl Iterator<Item = (K, Origin)> {
         self.members
             .iter()
             .map(|(&key, member)| (key, member.rank.0))
     }
 
-    /// Adds a member, initially silent; has no effect if the member already exists.
+    /// Adds a silent member; does nothing if the member exists.
     pub fn enter(&mut self, key: K, origin: Origin, now: Now) {
         if self.members.contains_key(&key) {
             return;
@@ -136,7 +134,7 @@ impl<K: Copy + Ord> Crowd<K> {
         self.unfiled.push_back((self.next, key));
     }
 
-    /// Marks a member as no longer silent; silent members are evicted first.
+    /// Records that a member has sent data. Silent members are evicted first.
     pub fn spoke(&mut self, key: K) {
         let Some(member) = self.members.get_mut(&key) else {
             return;
@@ -166,14 +164,12 @@ impl<K: Copy + Ord> Crowd<K> {
         }
     }
 
-    /// Adds all unindexed members to the indexes.
     fn file_all(&mut self) {
         while !self.unfiled.is_empty() {
             self.file_oldest();
         }
     }
 
-    /// Adds the oldest unindexed member to the indexes, unless it has left.
     fn file_oldest(&mut self) {
         let Some((number, key)) = self.unfiled.pop_front() else {
             return;
@@ -193,7 +189,7 @@ impl<K: Copy + Ord> Crowd<K> {
         self.resize(origin, |count| count + 1);
     }
 
-    /// Returns the member to evict to admit a connection from `newcomer`, or `None` if the newcomer must be refused.
+    /// Returns the member to evict in favour of a connection from `newcomer`; `None` if the newcomer must be refused.
     #[must_use]
     pub fn victim(&mut self, newcomer: Origin, now: Now) -> Option<K> {
         self.file_all();
@@ -206,8 +202,7 @@ impl<K: Copy + Ord> Crowd<K> {
         self.outstayed(oldest, now).then_some(oldest)
     }
 
-    /// Returns the member to evict for a new connection from the same origin, for tables that limit connections per
-    /// origin.
+    /// Returns the member to evict for another connection from the same origin, for tables that limit each origin.
     #[must_use]
     pub fn victim_of(&mut self, origin: Origin, now: Now) -> Option<K> {
         let first = self.first_of(origin)?;
@@ -242,11 +237,11 @@ impl<K: Copy + Ord> Crowd<K> {
     }
 }
 
-/// Time in milliseconds after which a silent member may be evicted for any newcomer; a lost first packet is
-/// retransmitted after one second (RFC 6298 section 2).
+/// Silence in milliseconds after which a member may be evicted for any newcomer. A lost first packet is retransmitted
+/// after one second (RFC 6298 section 2).
 pub const GRACE_MS: u64 = 2_000;
 
-/// Maximum number of unindexed members; larger than the number of arrivals and departures in one turn.
+/// Maximum number of unindexed members; exceeds the arrivals and departures of one turn.
 const UNFILED_MAX: usize = 256;
 
 #[cfg(test)]

@@ -1,17 +1,16 @@
-//! Identity and permissions of callers: principals, roles, temporary credentials, and the signature check that
-//! identifies the caller.
+//! Authentication and authorization of callers: principals, roles, temporary credentials and signature verification.
 //!
 //! # Theory of operation
 //! ```text
-//! request ─ Authenticator::check ──▶ Caller ─ decide(question)────────────────── ──▶ allowed | the check that failed
-//!              │                       │ policies of the principal or role, and for temporary credentials
-//!              │                       │ those they were asked for with: each must allow, none may deny
-//!              ├ Credentials: the file, read; one snapshot for all shards, replaced whole
-//!              └ SessionKeys: temporary credentials carry their grant in their token, sealed
+//! request ─ Authenticator::check ──▶ Caller ─ decide(question) ──▶ allowed | the check that failed
+//!              │                       │ policies of the principal or role, and session policies of temporary
+//!              │                       │ credentials: each must allow, none may deny
+//!              ├ Credentials: the parsed file; one snapshot for all shards, replaced as a whole
+//!              └ SessionKeys: temporary credentials carry their encrypted grant in their token
 //! ```
-//! Checks run in a fixed order: signature, token and expiry in this module, then policies and finally existence in the
-//! code that handles the request. This module uses no clock, I/O or randomness: times, file contents and nonces are
-//! passed as arguments.
+//! Checks run in a fixed order: this module checks the signature, the token and the expiry; the code that handles the
+//! request then checks policies and existence. This module uses no clock, I/O or randomness: times, file contents and
+//! nonces are arguments.
 
 mod assume_role;
 mod caller;
@@ -65,21 +64,19 @@ pub use sign_in::{Claim, PROVIDER_BYTES_MAX, SignIn, ThingIdentity, Vouched, Web
 use std::fmt;
 use std::sync::Arc;
 
-// From a request to its caller.
-
-/// The operator's requirements for signatures.
+/// Signature requirements configured by the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignatureRules {
-    /// Region of the server's channels, to which the scope of requests must be limited; `None` for any region.
+    /// Region of the server's channels, which the credential scope must name; `None` accepts any region.
     pub region: Option<Arc<str>>,
-    /// Tolerance for the error of a caller's clock, in seconds.
+    /// Tolerated error of a caller's clock, in seconds.
     pub clock_tolerance_s: u64,
-    /// Whether extensions to AWS's rules are disabled: per-principal clock tolerances, and an empty token with a key
-    /// that needs no token.
+    /// Disables two extensions to AWS's rules: clock tolerances per principal, and an empty token with a key that needs
+    /// no token.
     pub strict: bool,
 }
 
-/// Checks signatures. Each shard has its own instance, with the necessary buffers and derived keys.
+/// Verifies signatures. Each shard has its own instance with its buffers and derived keys.
 pub struct Authenticator {
     rules: SignatureRules,
     verifier: Verifier,
@@ -88,19 +85,18 @@ pub struct Authenticator {
     session_keys: Arc<SessionKeys>,
 }
 
-/// The kind of request, which determines what the signature covers.
 #[derive(Clone, Copy)]
 enum Signing<'a> {
     Call(Service),
     Upgrade,
-    /// A request from a player, authenticated by this token.
+    /// A player's request, authenticated by this token.
     Player(&'a str),
 }
 
-/// Owner of the key named by a request whose signature has not been checked yet.
+/// Owner of the access key in a request whose signature has not been verified yet.
 enum Signer {
     Principal(Arc<Principal>),
-    /// The owner of temporary credentials and the secret key of those credentials.
+    /// Temporary credentials with their secret key.
     Session(Box<Session>, Secret),
 }
 
@@ -130,24 +126,21 @@ impl Authenticator {
         }
     }
 
-    /// Replaces the credentials and drops the keys derived from the old ones. Returns the old credentials, so that the
-    /// caller can free them outside the shard's thread.
+    /// Replaces the credentials and drops all derived keys. Returns the old credentials, which the caller frees outside
+    /// the shard's thread.
     pub fn replace_credentials(&mut self, credentials: Arc<Credentials>) -> Arc<Credentials> {
         self.keys.clear();
         std::mem::replace(&mut self.credentials, credentials)
     }
 
-    /// Whether this authenticator uses the given keys to open tokens.
+    /// Whether tokens are opened with the given keys.
     #[must_use]
     pub fn opens_with(&self, session_keys: &Arc<SessionKeys>) -> bool {
         Arc::ptr_eq(&self.session_keys, session_keys)
     }
 
-    /// Rejects requests that cannot be valid regardless of their body, before the body is read. `now_s` is in seconds
-    /// since 1970 UTC.
-    ///
-    /// # Errors
-    /// See [`Verifier::read`].
+    /// Rejects a request that is invalid regardless of its body, before the body is read. `now_s` is in seconds since
+    /// 1970 UTC.
     pub fn precheck(
         &mut self,
         head: &Head<'_>,
@@ -160,11 +153,10 @@ impl Authenticator {
         Ok(check_region(&self.rules, service, claim.region())?)
     }
 
-    /// Identifies the signer of a complete request: checks the signature, then the token, then the key's expiry.
+    /// Identifies the signer of a complete request: verifies the signature, the token, and the expiry of the key.
     ///
     /// # Errors
-    /// See [`Self::precheck`] and [`codec::sigv4::Claim::verify`]. A foreign token, or one whose parent was removed or
-    /// has a different secret now, is reported as an unknown key.
+    /// A foreign token, or a token whose parent was removed or has a different secret, is reported as an unknown key.
     pub fn check(
         &mut self,
         head: &Head<'_>,
@@ -178,9 +170,6 @@ impl Authenticator {
 
     /// Identifies the signer of an upgrade request and returns the signed path, which may differ from the requested
     /// path; see [`codec::sigv4::Verified::path`].
-    ///
-    /// # Errors
-    /// See [`Self::check`].
     pub fn check_upgrade<'a>(
         &'a mut self,
         head: &'a Head<'a>,
@@ -189,12 +178,11 @@ impl Authenticator {
         self.verify(head, &[], Signing::Upgrade, now_s)
     }
 
-    /// Identifies the signer of a player's token, ignoring the body; see [`whep::token`]. The client id is
+    /// Identifies the signer of a player's token without reading the body; see [`whep::token`]. The client id is
     /// [`whep::client_id`].
     ///
     /// # Errors
-    /// See [`Self::check`]. Also returns [`Check::WhepTokenElsewhere`] unless the request is a POST or OPTIONS request
-    /// to `/whep/NAME`.
+    /// [`Check::WhepTokenElsewhere`] unless the request is a POST or OPTIONS of `/whep/NAME`.
     pub fn check_whep<'a>(&'a mut self, head: &'a Head<'a>, now_s: u64) -> Result<Caller, Refusal> {
         let verified = self.verify(head, &[], Signing::Player(whep::token(head)), now_s);
         verified.map(|(caller, _)| caller)
@@ -249,13 +237,13 @@ impl Authenticator {
         Ok((caller, verified.path))
     }
 
-    /// Number of bytes hashed to check signatures; see [`Verifier::hashed_bytes`].
+    /// Number of bytes hashed by signature verification; see [`Verifier::hashed_bytes`].
     #[must_use]
     pub const fn hashed_bytes(&self) -> u64 {
         self.verifier.hashed_bytes()
     }
 
-    /// Returns the region of the server's channels; `None` for any region.
+    /// Region of the server's channels; `None` accepts any region.
     #[must_use]
     pub const fn region(&self) -> Option<&Arc<str>> {
         self.rules.region.as_ref()
@@ -267,15 +255,13 @@ impl Authenticator {
         &self.credentials
     }
 
-    /// Returns the variant of the request that the client signed instead of the one it sent, for diagnostics; see
-    /// [`Verifier::signed_as`].
+    /// Returns how the signed request differs from the one that was sent, for diagnostics; see [`Verifier::signed_as`].
     #[must_use]
     pub fn signed_as(&self, hosts: &[&str]) -> Option<SignedAs> {
         self.verifier.signed_as(hosts)
     }
 
-    /// Returns the canonical request and the string to sign of the last request, possibly incomplete; see
-    /// [`Verifier::canonical_request`].
+    /// Returns the canonical request and the string to sign of the last request, possibly incomplete.
     #[must_use]
     pub fn compared(&self) -> (&[u8], &[u8]) {
         (
@@ -285,7 +271,7 @@ impl Authenticator {
     }
 }
 
-/// Adds details about the key's owner to a refusal. The details are for logs only and never shown to callers.
+/// Replaces the check of a refusal with a more precise one, by the state of the key's owner; for logs only.
 fn refined(refusal: sigv4::Refusal, signer: &Result<Signer, Check>) -> Refusal {
     let refusal = Refusal::from(refusal);
     let check = match (refusal.check, signer) {
@@ -308,7 +294,6 @@ impl Signer {
             },
             Self::Session(session, secret) => AccessKey {
                 secret_access_key: secret.reveal(),
-                // The token was opened, so it is base64, and it is the right one.
                 session_token: token.and_then(|token| std::str::from_utf8(token).ok()),
                 expires_s: Some(session.expires_s),
                 clock_tolerance_s: tolerance(session.owner().clock_tolerance_s),
@@ -341,7 +326,7 @@ fn find(
             .then(|| Root::SignIn(Arc::new(sign_in.clone()))),
     };
     let root = root.ok_or(Check::TokenOrphaned)?;
-    // A session does not outlive the principal that it hangs on.
+    // A session expires with its principal.
     let expires_s = grant.expires_s.min(root.expires_s().unwrap_or(u64::MAX));
     let issued_s = grant.issued_s;
     let (source, scope) = match (opened.grant.holder, root) {
@@ -375,8 +360,7 @@ fn find(
     Ok(Signer::Session(Box::new(session), opened.secret_access_key))
 }
 
-/// Resolves the role and session policies of a token; `None` if the role, a role in its chain, or a policy no longer
-/// exists.
+/// Resolves the role and session policies of a token; `None` if the role, a role in its chain or a policy was removed.
 fn of_role(
     credentials: &Credentials,
     named: RoleGrant,
@@ -409,7 +393,6 @@ fn of_role(
     Some((Source::Role(session), scope))
 }
 
-/// Whether a request may be authenticated by a player's token.
 fn takes_token(head: &Head<'_>) -> bool {
     let target = whep::Target::parse(head.path());
     matches!(head.method(), "POST" | "OPTIONS") && target.is_some_and(|it| it.call.is_none())
@@ -450,8 +433,8 @@ impl fmt::Debug for Authenticator {
     }
 }
 
-/// Region that older SDKs use for STS regardless of their configured region: that of the global endpoint. Source: AWS
-/// SDKs and Tools Reference Guide, "AWS STS Regional endpoints", `legacy`.
+/// Region that older SDKs use for STS regardless of their configuration. Source: AWS SDKs and Tools Reference Guide,
+/// "AWS STS Regional endpoints", `legacy`.
 const STS_GLOBAL_REGION: &str = "us-east-1";
 
 #[cfg(test)]

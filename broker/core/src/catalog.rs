@@ -1,12 +1,12 @@
-//! The catalog: records of all channels in the process, sorted by name, with each account's number of channels, record
-//! bytes and rate usage.
+//! The catalog: records of all channels in the process, sorted by name, and each account's channels, record bytes and
+//! rate usage.
 //!
-//! A channel's home shard publishes the channel's record once it is durable, and removes the record when the channel is
-//! deleted, before any caller receives a response. Every shard can read the catalog, so listing channels or checking an
-//! account's quota requires no letter.
+//! A channel's home shard publishes the record once it is durable, and removes it when the channel is deleted, in both
+//! cases before any caller receives a response. Every shard reads the catalog directly, so that lists and quota checks
+//! need no letter.
 //!
-//! Records are stored in chunks. A reader clones the handles of a page's chunks and reads them without holding the
-//! lock; a writer copies a chunk only while a reader is using it.
+//! Chunks hold the records. A reader clones the handles of a page's chunks and reads them without the lock; a writer
+//! copies a chunk only while a reader uses it.
 
 use crate::id::Identity;
 use crate::limits::CATALOG_CHUNK;
@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 /// The catalog of the process, shared by all shards.
 ///
-/// Each step runs under a lock and takes microseconds: a step must not block, log, or call anything but the catalog.
+/// A step runs under a lock and takes microseconds: it must not block, log, or call anything but the catalog.
 pub trait SharedCatalog: Send + Sync {
     /// Runs `step` exactly once.
     fn with(&self, step: &mut dyn FnMut(&mut Catalog));
@@ -39,8 +39,8 @@ impl dyn SharedCatalog + '_ {
         result.expect("the step runs once")
     }
 
-    /// Returns the channels whose identities begin with `prefix` and sort after `after` (at least one and at most
-    /// `limit`), and whether there are more. Channels that are still being created are omitted.
+    /// Returns at least one and at most `limit` channels whose identities begin with `prefix` and sort after `after`,
+    /// and whether more exist. Omits channels whose creation is not durable.
     #[must_use]
     pub fn page(
         &self,
@@ -71,13 +71,12 @@ impl dyn SharedCatalog + '_ {
 pub struct Catalog {
     /// Chunks by a lower bound of their keys; the first bound is the empty string.
     chunks: BTreeMap<Box<str>, Arc<Vec<CatalogEntry>>>,
-    /// Number of channels and bytes used by each account in each region.
+    /// Channels and bytes per account and region.
     pub(crate) holdings: Holdings,
-    /// Rate usage of accounts: one bucket per account and operation.
+    /// One bucket per account and operation.
     rates: BTreeMap<(Identity, Operation), Bucket>,
 }
 
-/// A published channel.
 #[derive(Clone, Debug)]
 struct CatalogEntry {
     record: Arc<Record>,
@@ -95,9 +94,9 @@ impl CatalogEntry {
 pub enum Shortage {
     /// The account's maximum number of channels.
     Channels,
-    /// The account's maximum record size in total; contains the number of bytes currently used.
+    /// The account's maximum size of all records; contains the bytes in use.
     Account(u64),
-    /// The maximum total size of the records of all accounts.
+    /// The maximum size of all records of all accounts.
     Process,
 }
 
@@ -111,8 +110,6 @@ impl Default for Catalog {
     }
 }
 
-// Records.
-
 impl Catalog {
     /// Publishes a record, replacing any earlier record of the same name.
     pub fn put(&mut self, record: Arc<Record>, status: ChannelStatus) {
@@ -125,7 +122,7 @@ impl Catalog {
         match place {
             Ok(place) => chunk.splice(place..=place, [entry]).for_each(drop),
             Err(place) if chunk.len() < CATALOG_CHUNK => chunk.insert(place, entry),
-            // Records that come in order fill their chunks.
+            // Records that arrive in order fill their chunks.
             Err(CATALOG_CHUNK) => self.add_chunk(vec![entry]),
             Err(_) => {
                 let rest = chunk.split_off(CATALOG_CHUNK / 2);
@@ -158,14 +155,12 @@ impl Catalog {
         }
     }
 
-    /// Returns the chunk that would contain a key, with its lower bound.
     fn floor(&mut self, key: &str) -> Option<(&str, &mut Arc<Vec<CatalogEntry>>)> {
         let range = (Bound::Unbounded, Bound::Included(key));
         let (floor, chunk) = self.chunks.range_mut::<str, _>(range).next_back()?;
         Some((floor, chunk))
     }
 
-    /// Merges a chunk with the next one if both are small, so that reading a page takes few chunks.
     fn join(&mut self, floor: &str) {
         let behind = (Bound::Excluded(floor), Bound::Unbounded);
         let next = self.chunks.range::<str, _>(behind).next();
@@ -179,7 +174,7 @@ impl Catalog {
         }
     }
 
-    /// Returns the chunks that contain `wanted` records, starting at a key.
+    /// Returns the chunks of the next `wanted` records, starting at a key.
     fn chunks_from(&self, key: &str, wanted: usize) -> Vec<Arc<Vec<CatalogEntry>>> {
         let range = (Bound::Unbounded, Bound::Included(key));
         let floor = self.chunks.range::<str, _>(range).next_back();
@@ -197,22 +192,19 @@ impl Catalog {
     }
 }
 
-// What accounts hold and use.
-
 impl Catalog {
-    /// Returns the usage of an account in a region, given as `region:account:`.
+    /// Returns the usage of a tenant (`region:account:`).
     #[must_use]
     pub fn held_by(&self, tenant: &str) -> Holding {
         self.holdings.of_tenant(tenant)
     }
 
-    /// Reserves channels and bytes for an account. The reservation counts until the change fails or the channel is
-    /// removed.
+    /// Reserves channels and bytes for an account until the change fails or the channel is removed.
     ///
-    /// `elsewhere` is the account's usage on other nodes; `most` is its quota of channels, where 0 means no quota.
+    /// `elsewhere` is the account's usage on other nodes; `most` is its quota of channels, 0 for none.
     ///
     /// # Errors
-    /// The limit that would be exceeded; nothing is reserved in this case.
+    /// The exceeded limit; nothing is reserved.
     pub(crate) fn reserve(
         &mut self,
         tenant: &str,
@@ -235,7 +227,7 @@ impl Catalog {
         Ok(())
     }
 
-    /// Counts one call of an account; returns `false`, without counting it, if the account's rate is exceeded.
+    /// Counts a call of an account; returns `false` without counting it if the rate is exceeded.
     pub(crate) fn take(
         &mut self,
         account: Identity,
@@ -247,51 +239,43 @@ impl Catalog {
         bucket.take(rate, now)
     }
 
-    /// Resets the rate usage of all accounts because the rates may have changed.
     pub(crate) fn forget_rates(&mut self) {
         self.rates.clear();
     }
 }
 
-/// Number of channels and bytes of each account that has channels.
+/// Channels and bytes of each account with channels.
 ///
-/// A channel counts with the bytes of its record or of the record that is about to replace it, whichever is larger, so
-/// that space for a change in progress is guaranteed once the change is durable. Stored records and those of an
-/// incoming slot are counted but never refused, so the total may exceed its limit; in that case, only growth is
-/// refused.
+/// A channel counts the larger of its record and of the record that is about to replace it, so that a change still fits
+/// once it is durable. Stored records and those of an incoming slot always count, so the total may exceed its limit;
+/// only growth is refused then.
 #[derive(Debug, Default)]
 pub(crate) struct Holdings {
-    /// Usage by `region:account:`.
     tenants: BTreeMap<Box<str>, Holding>,
     bytes: u64,
-    /// Whether the current excess over the limit has been reported.
     noted: bool,
 }
 
 impl Holdings {
-    /// Returns the usage of an account in a region.
     pub(crate) fn of_tenant(&self, tenant: &str) -> Holding {
         self.tenants.get(tenant).copied().unwrap_or_default()
     }
 
-    /// The accounts that have channels, as sorted `region:account:` prefixes.
     pub(crate) fn tenants(&self) -> impl Iterator<Item = &str> {
         self.tenants.keys().map(|tenant| &**tenant)
     }
 
-    /// Total bytes of all records.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Returns the total bytes if they have come to exceed `most` since the last call.
+    /// Returns the total bytes once when they begin to exceed `most`.
     pub(crate) fn exceeded(&mut self, most: usize) -> Option<u64> {
         let is_over = self.bytes > most as u64;
         let was_noted = std::mem::replace(&mut self.noted, is_over);
         (is_over && !was_noted).then_some(self.bytes)
     }
 
-    /// Adds to the usage of an account.
     pub(crate) fn add(&mut self, tenant: &str, more: Holding) {
         self.bytes += more.bytes;
         match self.tenants.get_mut(tenant) {
@@ -300,7 +284,6 @@ impl Holdings {
         }
     }
 
-    /// Removes one channel with a record of `bytes` from an account's usage.
     pub(crate) fn went(&mut self, tenant: &str, bytes: usize) {
         self.change(tenant, bytes, 0);
         if let Some(held) = self.tenants.get_mut(tenant) {
@@ -311,7 +294,6 @@ impl Holdings {
         }
     }
 
-    /// Changes the counted size of a channel's record from `before` to `after` bytes.
     pub(crate) fn change(&mut self, tenant: &str, before: usize, after: usize) {
         if let Some(held) = self.tenants.get_mut(tenant) {
             let changed = |bytes: u64| (bytes + after as u64).saturating_sub(before as u64);

@@ -1,4 +1,4 @@
-//! A channel: its master, viewers, pending messages, and waiting Alexa calls.
+//! A channel: its master, viewers, pending messages and waiting Alexa calls.
 //!
 //! A pure state machine over session keys. The channel decides *where* a message goes; the caller moves the bytes.
 //! Sockets, session state and other channels are out of scope.
@@ -25,57 +25,45 @@ use std::sync::Arc;
 pub use unanswered::AwaitedMaster;
 use unanswered::Unanswered;
 
-/// A channel on its home shard. The state of an active channel is boxed because most channels, of up to a million, are
-/// idle.
+/// A channel on its home shard. Most of up to a million channels are idle, so the state of active ones is boxed.
 #[derive(Debug)]
 pub(crate) struct Channel {
-    /// The channel's record.
     pub record: Arc<Record>,
-    /// Current stage of the channel's lifecycle.
     pub state: Life,
     /// Bitmask of the hooks that watch the channel; see [`crate::settings::Hook`].
     pub hooks: u16,
-    /// Entry in the shard's timer wheel.
     pub timer: TimerId,
-    /// Number of admitted connections that have not ended yet, including those that are closing.
+    /// Admitted connections that have not ended, including closing ones.
     pub connections: u32,
-    /// Callers that requested the channel's endpoints; `None` if there are none.
     pub endpoint_requests: Option<Box<EndpointRequests>>,
     live: Option<Box<Live>>,
-    /// Rate limiters of the channel; `None` while all of them are full.
+    /// `None` while all limiters are full.
     rates: Option<Box<Rates>>,
 }
 
-/// Stages of a channel's lifecycle. A change that is not yet durable is visible only here.
+/// Lifecycle of a channel. Changes that are not durable are visible only here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Life {
-    /// The creation is not durable yet: the name is taken, but the channel is not visible to callers.
+    /// The creation is not durable: the name is taken, but callers cannot see the channel.
     Creating,
-    /// The channel exists and clients may connect.
     Active,
-    /// The deletion is not durable yet: clients can no longer connect.
+    /// The deletion is not durable: clients cannot connect.
     Deleting,
 }
 
-// Bytes of each of a million channels, and of each active one, before their names and the tables around them.
+// Bytes per channel and per active channel, without names and tables.
 const _: () = assert!(size_of::<Channel>() <= 112 && size_of::<Live>() <= 112);
 
-/// State of an active channel.
 #[derive(Debug, Default)]
 pub(crate) struct Live {
-    /// The connected members.
     pub members: Members,
-    /// Messages queued for disconnected peers.
     pub pending: Pending,
-    /// Calls waiting for an answer.
     pub calls: Calls,
-    /// Viewers' offers waiting for an answer.
     pub unanswered: Unanswered,
     order: u64,
 }
 
 impl Live {
-    /// Allocates the next number in the channel's order of acceptance.
     pub(crate) fn next_order(&mut self) -> u64 {
         self.order += 1;
         self.order
@@ -92,7 +80,6 @@ impl Live {
 }
 
 impl Channel {
-    /// Creates a channel without connections.
     #[must_use]
     pub(crate) fn new(record: Record, state: Life) -> Self {
         Self {
@@ -107,8 +94,7 @@ impl Channel {
         }
     }
 
-    /// Whether one more event is within the channel's rate limit and, if the caller has its own share, within that
-    /// share.
+    /// Whether the rate limits of the channel and of the caller's share allow one more event.
     #[must_use]
     pub(crate) fn may(
         &self,
@@ -121,7 +107,7 @@ impl Channel {
         rates.is_none_or(|rates| rates.has(what, caller, quotas, now))
     }
 
-    /// Counts an event; returns `false`, without counting it, if the rate limit is exceeded.
+    /// Counts an event; returns `false` without counting it if a rate limit is exceeded.
     pub(crate) fn count(
         &mut self,
         what: Metered,
@@ -136,7 +122,7 @@ impl Channel {
         rates.take(what, caller, quotas, now)
     }
 
-    /// Earliest deadline of the channel: the next expiry, or the time at which its rate limiters can be dropped.
+    /// Next expiry, or the time at which full rate limiters can be dropped.
     pub(crate) fn next_due(&mut self, quotas: &Quotas, now: Now) -> Option<Now> {
         let live = self.live.as_deref().and_then(Live::next_expiry);
         let rates = self
@@ -149,24 +135,22 @@ impl Channel {
         live.into_iter().chain(rates.flatten()).min()
     }
 
-    /// State of an active channel.
     #[must_use]
     pub(crate) fn live(&self) -> Option<&Live> {
         self.live.as_deref()
     }
 
-    /// Mutable state of an active channel.
     pub(crate) fn live_mut(&mut self) -> Option<&mut Live> {
         self.live.as_deref_mut()
     }
 
-    /// Returns the channel's live state, creating it if the channel is idle.
+    /// Returns the live state, created if the channel is idle.
     pub(crate) fn wake(&mut self) -> &mut Live {
         self.live.get_or_insert_default()
     }
 
-    /// Frees the live state of an idle channel. The state is kept while there are connections, because messages
-    /// returned by them refer to the channel's order of acceptance.
+    /// Frees the live state of an idle channel. Connections prevent this because messages that they return refer to the
+    /// channel's order of acceptance.
     pub(crate) fn rest(&mut self) {
         let unused = |live: &Live| {
             let waits_for_nobody = live.pending.is_empty() && live.calls.is_empty();
@@ -177,7 +161,6 @@ impl Channel {
         }
     }
 
-    /// Expiry time of messages accepted at `now`.
     #[must_use]
     pub(crate) fn expiry(&self, now: Now) -> Now {
         now.after(u64::from(self.record.ttl_seconds) * 1000)
@@ -186,26 +169,23 @@ impl Channel {
 
 // Recipients of messages: codec/PROTOCOL.md, ROUTE.
 
-/// Destination of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
-    /// Deliver to this connection.
     To(SessionKey),
-    /// Queue, because the recipient is not connected.
+    /// The recipient is not connected: queue.
     Keep(Towards),
-    /// The message answers a call, or is a candidate gathered for a player's call.
+    /// The message answers a call or is a candidate for a player's call.
     AnswersCall,
-    /// Drop: a candidate for an Alexa call, which does not support trickle ICE, or a message that arrived after its
-    /// call had ended.
+    /// Drop: a candidate for an Alexa call, which has no trickle ICE, or a message for a call that has ended.
     ForCall,
 }
 
 impl Live {
-    /// Determines the destination of a message from its sender's role. `viewer` is the id of the sending viewer, or of
-    /// the recipient named by the master.
+    /// Returns the destination of a message. `viewer` is the id of the sending viewer, or of the recipient that the
+    /// master named.
     ///
-    /// A waiting call takes precedence over viewers (ALEXA-2). Offers from a master reach this function only if they
-    /// are allowed.
+    /// A waiting call takes precedence over viewers (ALEXA-2). The caller has already refused disallowed offers from
+    /// a master.
     #[inline]
     #[must_use]
     pub(crate) fn route(&self, from: Role, action: Action, viewer: &str) -> Route {

@@ -475,7 +475,7 @@ pub enum Check {
 pub const CHECKS: usize = Check::COUNT;
 
 impl Check {
-    /// Every check, in the order of [`Check::index`].
+    /// All checks, in the order of [`Check::index`].
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// Number of the check, also its index in tables.
@@ -484,13 +484,13 @@ impl Check {
         self as usize
     }
 
-    /// The check with this number; `None` if the number is unknown.
+    /// Returns the check with this number; `None` if the number is unknown.
     #[must_use]
     pub const fn of_index(number: u8) -> Option<Self> {
         Self::from_repr(number)
     }
 
-    /// Stable id, used as the metric's label and in the log and JSON.
+    /// Stable id, used as a metric label, in the log and in JSON.
     #[must_use]
     pub fn id(self) -> &'static str {
         self.into()
@@ -532,12 +532,12 @@ impl ByCheck {
         }
     }
 
-    /// Each check with its count.
+    /// Iterates over the checks and their counts.
     pub fn each(&self) -> impl Iterator<Item = (Check, u64)> + '_ {
         Check::ALL.iter().copied().zip(self.0)
     }
 
-    /// Adds another shard's counts.
+    /// Adds the counts of another shard.
     pub fn add(&mut self, other: &Self) {
         for (sum, one) in self.0.iter_mut().zip(other.0) {
             *sum += one;

@@ -1,12 +1,12 @@
 //! Simulated jumps of a shard's clock in tests, which visit each deadline in turn.
 //!
-//! If a jump were a single step, everything that fell due in the meantime would fire at the same moment: a connection
-//! that reached its maximum age would be closed without the preceding GO_AWAY. Therefore, the driver of a machine
-//! [announces](Machine::leap) the end of the jump, and then ticks at each moment returned by [`Leap::next`].
+//! In a single step, everything due would fire at the same moment: a connection at its maximum age would close without
+//! the preceding GO_AWAY. Therefore, the driver [announces](Machine::leap) the end of the jump and ticks at each moment
+//! that [`Leap::next`] returns.
 //!
 //! Peers cannot act during a jump. Timeouts for a peer's reaction (a pong or a close frame) that start during the jump
 //! therefore count from its end, and a WebSocket that reaches its maximum age during the jump is not closed for earlier
-//! silence. The order of events is preserved within one shard; shards jump independently.
+//! silence. A shard preserves the order of events; shards jump independently.
 
 use crate::time::{Moment, Now, Wall};
 use crate::{limits::LEAP_STEPS_MAX, machine::Machine};
@@ -30,8 +30,8 @@ impl Leap {
         }
     }
 
-    /// Returns the moment of the next tick, or `None` if none remains before the end of the jump. `deadline` is the
-    /// machine's next deadline.
+    /// Returns the moment of the next tick, or `None` at the end of the jump. `deadline` is the machine's next
+    /// deadline.
     pub fn next(&mut self, deadline: Option<Now>) -> Option<Moment> {
         let now = deadline?.max(self.at.now);
         if now >= self.until.now || self.steps == LEAP_STEPS_MAX {

@@ -1,30 +1,31 @@
 //! Cluster logic: which node owns which channels. Uses no I/O, clock or randomness.
 //!
 //! Channels are divided into [`limits::SLOTS`](crate::cluster::limits::SLOTS) slots. Each slot has one owner, recorded
-//! under a key in etcd; the *epoch* is the revision of that key. Slot keys are not attached to a lease, so a node that
-//! loses its lease keeps its slots.
+//! under a key in etcd; the *epoch* is the revision of that key. Slot keys have no lease, so a node that loses its
+//! lease keeps its slots.
 //!
-//! * **Taking** a slot needs etcd: its owner's registration is absent, *and* the owner has not told the taker that it
-//!   serves the slot ([`slot_claims`], [`liveness`]). The claim's transaction compares the epoch and the registration.
-//! * **Serving on** needs no etcd: an owner serves until it learns of a newer epoch, or is alone ([`authority`]).
-//! * **Giving** is a transfer: the pending messages first, then the owner's key ([`slot_departures`]).
+//! * **Claiming** a slot needs etcd: its owner's registration is absent, *and* the owner has not told the claimant that
+//!   it serves the slot ([`slot_claims`], [`liveness`]). The claim's transaction compares the epoch and the
+//!   registration.
+//! * **Serving** needs no etcd: an owner serves until it learns of a newer epoch, or is alone ([`authority`]).
+//! * **Transferring** a slot sends the pending messages first and then changes the owner's key ([`slot_departures`]).
 //!
-//! [`Cluster`] is the state machine of one node. Like a shard, it takes one input at a time, and all outputs must be
-//! polled before the next input. Times are those of the node's own monotonic clock, which continues while the machine
-//! sleeps. The rules are explained in broker/decisions/0023-slots-and-epochs.md, 0024-authority.md, 0025-transfers.md,
+//! [`Cluster`] is the state machine of one node. Like a shard, it takes one input at a time, and the caller polls all
+//! outputs before the next input. Times are those of the node's monotonic clock, which continues while the machine
+//! sleeps. Decisions: broker/decisions/0023-slots-and-epochs.md, 0024-authority.md, 0025-transfers.md,
 //! 0026-another-history.md, 0037-who-counts.md, 0039-one-process-a-name.md and 0040-word-of-etcd.md.
 //!
-//! | module | what it is |
+//! | module | contents |
 //! |---|---|
-//! | [`types`] [`message`] [`limits`] | the words, what goes in and out, bounds and the parts of a lease |
-//! | [`etcd`] [`etcd_view`] | calls of etcd; what is known of its keys |
-//! | `registration` | the registration under a lease, and the right to the node's name |
-//! | [`liveness`] [`authority`] | which nodes answer, and what; until when this node may admit |
-//! | `tick` | what follows from time alone, and the decisions after each input |
-//! | [`slots`] [`slot_claims`] [`slot_departures`] | the own slots: loaded and served; claimed; given |
-//! | [`slot_maps`] [`leads`] | from a channel to its slot and node; clients that are passed on to owners of slots |
+//! | [`types`] [`message`] [`limits`] | vocabulary, inputs and outputs, bounds and fractions of a lease |
+//! | [`etcd`] [`etcd_view`] | calls to etcd; the known state of its keys |
+//! | `registration` | registration under a lease, and the right to the node's name |
+//! | [`liveness`] [`authority`] | answers of peers; until when this node may admit clients |
+//! | `tick` | effects of time, and decisions after each input |
+//! | [`slots`] [`slot_claims`] [`slot_departures`] | this node's slots: loaded and served; claimed; transferred |
+//! | [`slot_maps`] [`leads`] | from a channel to its slot and node; clients forwarded to owners of slots |
 //! | [`link`] | many clients on one connection between two nodes |
-//! | [`secret`] | the keys that all nodes derive from one secret, and the proof in a registration |
+//! | [`secret`] | keys that all nodes derive from one secret, and the proof in a registration |
 
 pub mod authority;
 pub mod etcd;
@@ -66,13 +67,12 @@ use types::{
     SlotRecord,
 };
 
-// One node's part of the cluster: effects of each input. The effects of etcd's replies are in `etcd`, those on slots in
-// `slots` and `slot_departures`.
+// Effects of inputs on one node. `etcd` handles replies of etcd, `slots` and `slot_departures` handle slots.
 
-/// Configuration of a process at startup.
+/// Startup configuration of a process.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
-    /// The node and the incarnation of this process.
+    /// The node and this process's incarnation.
     pub me: Owner,
     /// Address on which this process listens.
     pub address: Address,
@@ -80,24 +80,24 @@ pub struct Config {
     pub slots: u16,
     /// Time spans derived from the lease requested from etcd.
     pub spans: Spans,
-    /// State loaded from the data directory; the default if the operator accepts the current state of etcd.
+    /// State from the data directory; the default if the operator accepts etcd's current state.
     pub memory: Memory,
     /// Seed for random choices.
     pub seed: u64,
 }
 
-/// State of etcd that the data directory keeps across restarts.
+/// Facts about etcd kept in the data directory across restarts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
     /// Highest etcd revision seen.
     pub newest: Revision,
     /// Id of the etcd cluster.
     pub etcd: Option<EtcdId>,
-    /// Whether etcd showed a different history that has not yet been accepted by an operator.
+    /// Whether etcd showed another history that no operator has accepted.
     pub other_history: bool,
 }
 
-/// The cluster state machine of one node. There is one per process, outside the shards.
+/// State machine of one node. One per process, outside the shards.
 #[derive(Debug)]
 pub struct Cluster {
     me: Owner,
@@ -116,7 +116,6 @@ pub struct Cluster {
     pub(crate) outputs: VecDeque<NodeOutput>,
 }
 
-/// Times of a node's next scheduled actions.
 #[derive(Debug)]
 pub(crate) struct ActionTimes {
     spans: Spans,
@@ -124,20 +123,19 @@ pub(crate) struct ActionTimes {
     next_round: Now,
 }
 
-/// Conditions that prevent a node from acting.
+/// Conditions that prevent the node from acting.
 #[derive(Debug)]
 struct Obstacles {
-    /// Whether etcd showed a different history.
     other_history: bool,
-    /// Whether a shard hangs; if so, the node neither registers nor answers peers.
+    /// Whether a shard hangs; the node then neither registers nor answers peers.
     pub(crate) stuck: bool,
-    /// Whether another process may be using this node's name.
+    /// Whether another process may use this node's name.
     awaits_name: bool,
     pub(crate) ended: bool,
 }
 
 impl Cluster {
-    /// Creates the state of a process that starts at `now`, knowing only the state from its data directory.
+    /// Creates the state of a process that starts at `now` with the state from its data directory.
     #[must_use]
     pub fn new(config: &Config, now: Now) -> Self {
         let (memory, spans) = (config.memory, config.spans);
@@ -168,7 +166,7 @@ impl Cluster {
         }
     }
 
-    /// Handles one input. Afterwards, [`Self::poll_output`] must be called until it returns `None`.
+    /// Handles one input. The caller must poll [`Self::poll_output`] until it returns `None`.
     pub fn handle(&mut self, input: NodeInput, now: Now) {
         if self.obstacles.ended {
             return;
@@ -206,13 +204,13 @@ impl Cluster {
         self.settle(now);
     }
 
-    /// Sets a node's key. Keys must be set in ascending order of node numbers, each before any input names the node.
-    /// Not needed if all nodes use the same numbers.
+    /// Sets a node's key, in ascending order of node numbers and before any input names the node. Unnecessary if all
+    /// nodes use the same numbers.
     pub fn set_key(&mut self, node: NodeId, key: NodeKey) {
         self.view.set_key(node, key);
     }
 
-    /// Sets the time spans according to the lease granted by etcd.
+    /// Applies the lease granted by etcd.
     fn set_spans(&mut self, spans: Spans) {
         self.times.spans = spans;
         self.silence.set_spans(spans);
@@ -225,7 +223,7 @@ impl Cluster {
         self.outputs.pop_front()
     }
 
-    /// Whether clients of `slot` are admitted at `now`; if so, returns the slot with its epoch.
+    /// Returns the slot with its epoch if clients of `slot` are admitted at `now`.
     #[must_use]
     pub fn admits(&self, slot: Slot, now: Now) -> Option<Held> {
         let own = self.slots.own(slot)?;
@@ -234,32 +232,32 @@ impl Cluster {
         (serves && !self.obstacles.stuck && !self.obstacles.ended).then_some(Held { slot, epoch })
     }
 
-    /// Time until which clients of the served slots may be admitted.
+    /// Time until which clients of served slots may be admitted.
     #[must_use]
     pub fn valid_until(&self) -> Now {
         self.authority.valid_until()
     }
 
-    /// Returns the reason why this node does or does not serve its slots.
+    /// Why this node does or does not serve its slots.
     #[must_use]
     pub fn standing(&self) -> Standing {
         self.authority.standing()
     }
 
-    /// Whether etcd answered recently; if not, no slot is claimed or transferred and nothing is written.
+    /// Whether etcd answered recently. Otherwise, the node writes nothing and claims or transfers no slot.
     #[must_use]
     pub fn has_etcd(&self, now: Now) -> bool {
         self.authority.has_etcd(now)
     }
 
-    /// Whether a channel outside this node's own slots can be reported as nonexistent: etcd showed the slots less than
-    /// a lease ago, or no peer can have claimed any slot since then.
+    /// Whether a channel outside this node's slots can be reported as nonexistent: either etcd showed the slots within
+    /// the last lease, or no peer can have claimed a slot since.
     #[must_use]
     pub fn knows_absence(&self, now: Now) -> bool {
         !self.authority.is_outdated(now) || !self.may_be_taken()
     }
 
-    /// Number of slots that this process owns, served or not.
+    /// Number of owned slots, served or not.
     #[must_use]
     pub fn owned(&self) -> usize {
         self.slots.count()
@@ -271,44 +269,43 @@ impl Cluster {
         self.slots.iter().filter(|(_, own)| own.is_held()).count()
     }
 
-    /// Whether the node is giving away all its slots.
+    /// Whether the node is transferring all its slots.
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.transfers.is_draining()
     }
 
-    /// Number of observed changes of slot owners and epochs.
+    /// Number of observed changes of owners and epochs.
     #[must_use]
     pub fn slot_changes(&self) -> u64 {
         self.slots.changes
     }
 
-    /// Whether `node` is registered as a peer, as known to this node.
+    /// Whether `node` is registered as a peer.
     #[must_use]
     pub fn is_registered(&self, node: NodeId) -> bool {
         self.view.registration(node).is_some()
     }
 
-    /// Returns the registered nodes that do not belong to this cluster, each with the reason; their registrations are
-    /// ignored.
+    /// Returns the registered nodes of other clusters, and why each registration is ignored.
     pub fn strangers(&self) -> impl Iterator<Item = (NodeId, Kinship)> {
         let strangers = self.view.strangers();
         strangers.map(|(node, registration)| (node, registration.kinship))
     }
 
-    /// Whether other nodes are registered but none of them answers; if so, this node claims none of their slots.
+    /// Whether other nodes are registered but none of them answers. This node then claims none of their slots.
     #[must_use]
     pub fn is_cut_off(&self, now: Now) -> bool {
         Candidates::of(self.me.node, &self.view, &self.silence, now).is_cut_off()
     }
 
-    /// Whether this process is waiting because another process may be using its node's name.
+    /// Whether this process waits because another one may use its node's name.
     #[must_use]
     pub fn awaits_name(&self) -> bool {
         self.obstacles.awaits_name
     }
 
-    /// Returns the lease of this process's registration, while it is registered.
+    /// Lease of the current registration.
     #[must_use]
     pub fn lease(&self) -> Option<LeaseId> {
         let registration = self.registering.current(&self.view)?;
@@ -321,8 +318,8 @@ impl Cluster {
         self.silence.reaches(node, now)
     }
 
-    /// Returns the process that last answered under a node's name, used to detect duplicate names; for the node's own
-    /// name, this process.
+    /// Returns the process that last answered under a node's name, to detect duplicate names; for the node's own name,
+    /// this process.
     #[must_use]
     pub fn heard(&self, node: NodeId, now: Now) -> Option<Heard> {
         let own = (self.me.incarnation, now);
@@ -336,19 +333,19 @@ impl Cluster {
         })
     }
 
-    /// Returns the record of a slot as known to this node, by which the slot's channels are located.
+    /// Returns the known record of a slot, by which its channels are located.
     #[must_use]
     pub fn record(&self, slot: Slot) -> SlotRecord {
         self.view.slot(slot)
     }
 
-    /// Whether the roster, as known to this node, lists `node` as present.
+    /// Whether the known roster lists `node` as present.
     #[must_use]
     pub fn expects(&self, node: NodeId) -> bool {
         self.view.roster(node) == Some(RosterState::Here)
     }
 
-    /// Whether this node queries `node`: as known to this node, `node` is present, registered or the owner of a slot.
+    /// Whether this node queries `node`, which is present, registered or the owner of a slot.
     #[cfg(feature = "testing")]
     #[must_use]
     pub fn asks(&self, node: NodeId) -> bool {
@@ -358,7 +355,7 @@ impl Cluster {
             || self.view.slots().iter().any(owns)
     }
 
-    /// Returns the state of etcd to keep in the data directory.
+    /// Returns the facts about etcd to keep in the data directory.
     #[must_use]
     pub fn memory(&self) -> Memory {
         Memory {
@@ -390,9 +387,8 @@ impl Cluster {
         self.outputs.push_back(NodeOutput::Tell(from, answer));
     }
 
-    /// Processes a peer's answer, after the slot changes in the answer have been applied. An answer addressed to
-    /// another process with this node's name shows which slots are served, but does not count as contact, since its
-    /// times may come from another clock.
+    /// Processes a peer's answer after its slot changes were applied. An answer to another process with this node's
+    /// name shows which slots are served; it does not count as contact, because its times may come from another clock.
     fn answered(&mut self, from: NodeId, answer: &Answer, now: Now) {
         if from.index() >= NODES_MAX || from == self.me.node {
             return;
@@ -417,12 +413,10 @@ impl Cluster {
         }
     }
 
-    /// Sends an order to the shards.
     pub(crate) fn order(&mut self, order: SlotOrder) {
         self.outputs.push_back(NodeOutput::Order(order));
     }
 
-    /// Sends a call to etcd.
     pub(crate) fn call(&mut self, purpose: Purpose, call: Call, now: Now) {
         let id = self.calls.send(purpose, &call, self.view.newest(), now);
         self.outputs.push_back(NodeOutput::Etcd(id, call));

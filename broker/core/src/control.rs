@@ -1,5 +1,5 @@
-//! Responses to API calls that depend on more than a channel's record: endpoints, and ICE servers with their
-//! credentials. Pure functions of configuration, request and time.
+//! Responses to API calls that depend on more than a channel's record: endpoints and ICE servers. Pure functions of
+//! configuration, request and time.
 
 use crate::settings::{Ice, IceCredential, Listen, Scheme, Settings};
 use crate::{id::Identity, machine::Peer, time::Wall};
@@ -10,9 +10,9 @@ use codec::sigv4::MASTER_PATH;
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
-// GetSignalingChannelEndpoint: where clients connect. See codec/PROTOCOL.md, EP.
+// GetSignalingChannelEndpoint; see codec/PROTOCOL.md, EP.
 
-/// Properties of the request that, together with the configuration, determine the response.
+/// Properties of a GetSignalingChannelEndpoint request that determine the response.
 #[derive(Clone, Copy, Debug)]
 pub struct EndpointRequest<'a> {
     /// Requested protocols, without duplicates.
@@ -21,11 +21,11 @@ pub struct EndpointRequest<'a> {
     pub role: Role,
     /// `Host` header of the request.
     pub host: &'a str,
-    /// Connection on which the request arrived.
+    /// Connection that the request arrived on.
     pub peer: Peer,
-    /// Whether a proxy reports that the client reached it at `host`, using the scheme of `peer`.
+    /// Whether a proxy reports that the client reached it at `host` with the scheme of `peer`.
     pub proxied: bool,
-    /// Whether to add a path to the master's endpoint if both roles use the same host (CON-2).
+    /// Whether the master's endpoint gets a path if both roles share a host (CON-2).
     pub role_path: bool,
 }
 
@@ -48,7 +48,7 @@ pub fn endpoint(
     codec::control::endpoint(out, &pairs);
 }
 
-/// Returns a channel's WebSocket endpoint, without a path, as given to a client that reaches this machine as `host`.
+/// Returns a channel's WebSocket endpoint without a path, for a client that reaches this machine as `host`.
 #[must_use]
 pub fn web_socket_url(settings: &Settings, role: Role, host: &str, identity: &Identity) -> String {
     let port = settings.listen.first().map_or(0, |own| own.addr.port());
@@ -91,12 +91,12 @@ fn url(
         let hex = named.map_or_else(|| hex(&identity.text()), node_label);
         format!("{label}-{hex}.{domain}")
     });
-    // In production these names are those of a service at port 443; in development there is no proxy in front.
+    // In production, a service at port 443 has these names; in development, no proxy is in front.
     if let Some(named) = named.as_ref().filter(|_| !settings.dev) {
         let scheme = if web_socket { "wss" } else { "https" };
         return format!("{scheme}://{named}");
     }
-    // A viewer is recognized by its client id, and some clients take everything after `wss://` for a host.
+    // A client id identifies a viewer, and some clients take everything after `wss://` for a host.
     let says_role = web_socket && asked.role_path && named.is_none();
     let path = match asked.role {
         Role::Master if says_role => MASTER_PATH,
@@ -125,7 +125,7 @@ fn url(
         (Scheme::Http, false) => ("http", 80),
     };
     let host = named.as_deref().unwrap_or_else(|| host_name(asked.host));
-    // The other port of a container is published under an unknown number.
+    // The published number of a container's other port is unknown.
     let known = settings.container && own.is_some_and(|own| own.scheme == listener.scheme);
     let port = if known {
         port_of(asked.host).unwrap_or(default_port)
@@ -139,7 +139,7 @@ fn url(
     }
 }
 
-/// Returns the TLS listener that received the request; otherwise the first TLS listener; otherwise the plain listener
+/// Returns the TLS listener that received the request; otherwise, the first TLS listener; otherwise, the plain listener
 /// that received the request.
 fn listener(settings: &Settings, peer: Peer) -> Listen {
     let own = settings.listen.get(usize::from(peer.listener)).copied();
@@ -156,7 +156,7 @@ fn listener(settings: &Settings, peer: Peer) -> Listen {
     secure.or(own).or_else(fallback).unwrap_or(nothing)
 }
 
-/// Returns the host without its port. An IPv6 address keeps its brackets.
+/// Returns the host without its port; keeps the brackets of an IPv6 address.
 pub(crate) fn host_name(host: &str) -> &str {
     match host.rfind(':') {
         Some(colon) if !host.get(colon..).unwrap_or_default().contains(']') => {
@@ -166,20 +166,19 @@ pub(crate) fn host_name(host: &str) -> &str {
     }
 }
 
-/// Returns the port of a host, if the host contains one.
 pub(crate) fn port_of(host: &str) -> Option<u16> {
     let rest = host.strip_prefix(host_name(host))?;
     rest.strip_prefix(':')?.parse().ok()
 }
 
-/// Label that identifies a node in the host names of its channels if `[cluster] direct` is set. The label follows the
-/// prefix `m-`, `v-` or `r-` and precedes the domain.
+/// Label that identifies a node in the host names of its channels if `[cluster] direct` is set. Follows the prefix
+/// `m-`, `v-` or `r-` and precedes the domain.
 #[must_use]
 pub fn node_label(node: &str) -> String {
     hex(node)
 }
 
-/// Returns the first four bytes of the text's SHA-256 hash in hexadecimal; stable across restarts and machines.
+/// Returns the first four bytes of the text's SHA-256 in hexadecimal; stable across restarts and machines.
 fn hex(text: &str) -> String {
     let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
     data_encoding::HEXLOWER.encode(hash.as_ref().get(..4).unwrap_or_default())
@@ -187,8 +186,8 @@ fn hex(text: &str) -> String {
 
 // GetIceServerConfig: the configured servers with credentials. See codec/PROTOCOL.md, ICE.
 
-/// Writes the response body: one entry per configured server, or a STUN entry if no server is configured, because
-/// clients do not start with an empty list.
+/// Writes the response body: one entry per configured server, or a STUN entry if none is configured, because clients do
+/// not start with an empty list.
 pub fn ice(out: &mut Vec<u8>, servers: &[Ice], host: &str, name: &str, wall: Wall) {
     let entries: Vec<Entry> = if servers.is_empty() {
         vec![Entry::placeholder(
@@ -206,7 +205,7 @@ pub fn ice(out: &mut Vec<u8>, servers: &[Ice], host: &str, name: &str, wall: Wal
 }
 
 /// Writes a `Link` header line for each URI of the configured servers (draft-ietf-wish-whep, "STUN/TURN Server
-/// Configuration"). A server whose credentials are not visible ASCII is omitted.
+/// Configuration"). Omits servers whose credentials are not visible ASCII.
 pub(crate) fn ice_links(out: &mut String, servers: &[Ice], name: &str, wall: Wall) {
     for server in servers {
         let entry = Entry::of(server, name, wall);
@@ -293,8 +292,8 @@ impl Entry {
     }
 }
 
-/// Computes the password of a time-limited user name (draft-uberti-behave-turn-rest-00 section 2.2):
-/// base64(HMAC-SHA1(secret, name)).
+/// Returns the password of a time-limited username: base64(HMAC-SHA1(secret, name)). Source:
+/// draft-uberti-behave-turn-rest-00, section 2.2.
 fn password(secret: &str, username: &str) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.as_bytes());
     let tag = hmac::sign(&key, username.as_bytes());
@@ -303,7 +302,6 @@ fn password(secret: &str, username: &str) -> String {
     text.into_iter().map(char::from).collect()
 }
 
-/// Maximum TTL in the service's model, in seconds.
 const TTL_SECONDS_MAX: u32 = 86_400;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Event counters, each defined in one place. Counters are plain numbers of one shard; a scrape adds up the shards.
+//! Event counters, each defined once. Counters are plain numbers of one shard; a scrape adds up all shards.
 
 mod access;
 mod histogram;
@@ -16,7 +16,7 @@ pub use histogram::{BOUNDS, BUCKETS, EXEMPLARS, Exemplar, Exemplars, Histogram};
 pub use purpose::{PURPOSES, Purpose};
 use strum::{EnumCount, IntoStaticStr, VariantNames};
 
-/// Kind of a received message, for counters: an action, or `unknown` if the message could not be parsed.
+/// Kind of a received message in counters: an action, or `unknown` if the message could not be parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A message with a known action.
@@ -30,7 +30,7 @@ impl Kind {
     pub const LABELS: [&'static str; KINDS] =
         ["SDP_OFFER", "SDP_ANSWER", "ICE_CANDIDATE", "unknown"];
 
-    /// The action, if it is known.
+    /// Returns the action, if known.
     #[must_use]
     pub const fn action(self) -> Option<Action> {
         match self {
@@ -65,19 +65,19 @@ pub enum Outcome {
     /// Replaced by a newer message, or dropped from the bounded candidate list.
     Overwritten,
     /// Dropped because the channel was deleted, the Alexa caller disconnected, the answer was too late for its Alexa
-    /// call, the server is shutting down, or a newer connection of its sender sent a message while this one was held
+    /// call, the server is shutting down, or a newer connection of the sender sent a message while this one was held
     /// back.
     Withdrawn,
-    /// Refused because it violates a rule.
+    /// Refused because a rule was violated.
     Refused,
-    /// Refused because it exceeds its sender's rate limit.
+    /// Refused because of the sender's rate limit.
     Throttled,
     /// Refused because the queue was full.
     Overflow,
-    /// Evicted from its queue in favour of a channel or account that used less, or because it exceeds the maximum
+    /// Evicted from its queue in favour of a channel or account that uses less, or because it exceeds the maximum
     /// message length of the newly connected recipient.
     Evicted,
-    /// Passed to the kernel, then dropped in favour of newer messages before it was acknowledged.
+    /// Passed to the kernel, then dropped in favour of newer messages before its acknowledgement.
     DeliveredUnproved,
 }
 
@@ -85,7 +85,7 @@ impl Outcome {
     /// Labels in the order of [`Outcome::index`].
     pub const LABELS: &'static [&'static str] = Self::VARIANTS;
 
-    /// Returns the outcome of a message that was refused for this reason.
+    /// Returns the outcome of a message refused for this reason.
     #[must_use]
     pub const fn of(reason: Unaccepted) -> Self {
         match reason {
@@ -132,7 +132,7 @@ pub enum ConnectionRole {
     Master,
     /// Current connection of a viewer.
     Viewer,
-    /// Superseded by a newer connection, and still open.
+    /// Superseded by a newer connection and still open.
     Superseded,
 }
 
@@ -150,29 +150,28 @@ impl ConnectionRole {
     }
 }
 
-/// Counters of one shard, or their sum over all shards. Gauges that can be computed from a table are not included.
+/// Counters of one shard, or their sum over all shards. Excludes gauges that can be computed from a table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Messages received, by kind.
     pub received: [u64; KINDS],
-    /// Messages that reached their outcome, by kind and outcome.
+    /// Messages with an outcome, by kind and outcome.
     pub outcomes: [[u64; OUTCOMES]; KINDS],
-    /// Messages refused, by reason. For each outcome that has reasons, the counts of its reasons add up to its count in
-    /// `outcomes`.
+    /// Refused messages by reason. For each outcome that has reasons, their counts add up to its count in `outcomes`.
     pub unaccepted: [u64; UNACCEPTED],
     /// Messages queued for a disconnected recipient.
     pub pending_messages: u64,
     /// Bytes of messages queued for a disconnected recipient.
     pub pending_bytes: u64,
-    /// Messages passed completely to the kernel but not yet acknowledged.
+    /// Messages passed completely to the kernel and not acknowledged.
     pub written_messages: u64,
     /// Bytes of unacknowledged messages.
     pub unconfirmed_bytes: u64,
-    /// Messages that were written to a connection and then returned to their queue.
+    /// Messages written to a connection and then returned to their queue.
     pub returned: u64,
-    /// Returned messages that turned out to have been acknowledged.
+    /// Returned messages that had in fact been acknowledged.
     pub repeated: u64,
-    /// Messages in outboxes, not yet passed completely to the kernel.
+    /// Messages in outboxes that have not been passed completely to the kernel.
     pub outbox_messages: u64,
     /// Bytes of messages in outboxes.
     pub outbox_bytes: u64,
@@ -191,15 +190,15 @@ pub struct Counters {
     /// Delivered frames that were longer than each of [`LARGE_FRAMES`].
     pub large_frames: [u64; LARGE_FRAMES.len()],
     /// Time from reading a message until its last byte was passed to the kernel. Excludes messages that were queued for
-    /// a disconnected recipient or were returned.
+    /// a disconnected recipient or returned.
     pub delivery: Histogram,
     /// Time from a viewer's admission to the delivery of its first SDP_ANSWER.
     pub session_setup: Histogram,
     /// WebSocket connections ended, by reason.
     pub connection_ends: [u64; END_REASONS],
-    /// Counters of sessions by outcome, of superseded connections, and of short connections.
+    /// Sessions by outcome, superseded connections and short connections.
     pub sessions: Sessions,
-    /// Refusals that were not logged because of the log's rate limit.
+    /// Refusals not logged because of the log's rate limit.
     pub log_suppressed: u64,
     /// Changes refused because the log had no space for their audit entry.
     pub audit_refused: u64,
@@ -207,14 +206,13 @@ pub struct Counters {
     pub players: [u64; PLAYER_OUTCOMES],
     /// Time from a player's request to its answer.
     pub player_setup: Histogram,
-    /// Pattern-matching steps in policies; see [`codec::policy::Policy::decide`].
+    /// Pattern-matching steps of policies; see [`codec::policy::Policy::decide`].
     pub policy_steps: u64,
-    /// Bytes hashed to check signatures; see [`codec::sigv4::Verifier::hashed_bytes`].
+    /// Bytes hashed by signature verification; see [`codec::sigv4::Verifier::hashed_bytes`].
     pub hashed_bytes: u64,
 }
 
-/// Frame lengths, including the header, above which frames overflow the buffers of old C SDK builds. Source: the
-/// metrics contract.
+/// Frame lengths, with headers, that overflow the buffers of old C SDK builds. Source: the metrics contract.
 pub const LARGE_FRAMES: [usize; 2] = [10_240, 18_750];
 
 impl Counters {
@@ -241,7 +239,7 @@ impl Counters {
         }
     }
 
-    /// Counts a message that was refused for this reason.
+    /// Counts a message refused for this reason.
     pub fn unaccepted(&mut self, kind: Kind, reason: Unaccepted) {
         self.end(kind, Outcome::of(reason));
         if let Some(count) = self.unaccepted.get_mut(reason.index()) {
@@ -286,7 +284,7 @@ impl Counters {
         }
     }
 
-    /// Adds another shard's counters.
+    /// Adds the counters of another shard.
     pub fn add(&mut self, other: &Self) {
         for (sum, one) in self.received.iter_mut().zip(other.received) {
             *sum += one;
@@ -330,8 +328,7 @@ impl Counters {
         self.waiting_calls += other.waiting_calls;
     }
 
-    /// Number of messages unaccounted for: those received minus those that have an outcome and those counted by the
-    /// gauges. Always 0.
+    /// Number of received messages that neither have an outcome nor are counted by a gauge. Always 0.
     #[must_use]
     pub fn unaccounted(&self) -> i128 {
         let received: u64 = self.received.iter().sum();
@@ -343,8 +340,7 @@ impl Counters {
             - i128::from(self.written_messages)
     }
 
-    /// Whether every refused message has a reason: for each outcome with reasons, the counts of its reasons add up to
-    /// its count.
+    /// Whether every refused message has a reason: the counts of each outcome's reasons add up to the outcome's count.
     #[must_use]
     pub fn all_have_their_reason(&self) -> bool {
         [Outcome::Refused, Outcome::Throttled, Outcome::Overflow]
@@ -367,23 +363,22 @@ fn add_rows<const N: usize, const M: usize>(sums: &mut [[u64; N]; M], ones: &[[u
     }
 }
 
-// Counters of sessions: answered or not, superseded, short ones. All connections may be well while masters are mute.
+// Counters of sessions. All connections may be open while masters do not answer.
 
-/// Outcome of a viewer's connection; each connection has exactly one outcome, known when it ends.
+/// Outcome of a viewer's connection, known at its end; exactly one per connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum SessionOutcome {
     /// The viewer received an answer.
     Answered,
-    /// The viewer sent an offer, and disconnected or fell silent before it received an answer.
+    /// The viewer sent an offer and disconnected or fell silent before it received an answer.
     Unanswered,
     /// The viewer sent no offer.
     NoOffer,
-    /// The viewer sent an offer, but the broker closed the connection before an answer was received.
+    /// The viewer sent an offer, but the broker closed the connection before an answer arrived.
     CutShort,
 }
 
-/// Number of outcomes.
 const SESSION_OUTCOMES: usize = SessionOutcome::COUNT;
 
 impl SessionOutcome {
@@ -408,7 +403,7 @@ impl SessionOutcome {
     }
 }
 
-/// Roles by which connections are counted, in the order of their counters.
+/// Role labels, in the order of their counters.
 pub const ROLES: [&str; 2] = ["master", "viewer"];
 
 /// Session counters of one shard, or their sum over all shards.
@@ -422,8 +417,8 @@ pub struct Sessions {
     pub short: [u64; ROLES.len()],
 }
 
-/// Duration in milliseconds below which a connection counts as short. Short connections are normal for viewers that
-/// have received an answer, but not for masters.
+/// Duration in milliseconds below which a connection counts as short. Short connections are normal for answered
+/// viewers, but not for masters.
 pub const SHORT_MS: u64 = 10_000;
 
 impl Sessions {
@@ -442,7 +437,7 @@ impl Sessions {
         self.superseded[place(role)] += 1;
     }
 
-    /// Adds another shard's counters.
+    /// Adds the counters of another shard.
     pub fn add(&mut self, other: &Self) {
         let pairs = [
             (&mut self.outcomes[..], &other.outcomes[..]),

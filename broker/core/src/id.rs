@@ -1,11 +1,11 @@
-//! Identifiers of the broker: integers wrapped in distinct types.
+//! Identifiers of the broker: distinct types around integers.
 
 use codec::identifiers::ChannelArn;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::num::{NonZeroU16, NonZeroU32};
 
-/// Maximum number of slots in a table; a key contains a 24-bit slot number.
+/// Maximum number of slots in a table: a key has a 24-bit slot number.
 pub const SLOTS_MAX: usize = 1 << 24;
 
 /// A shard of the process, counted from 0. The number never changes while the process runs.
@@ -20,9 +20,10 @@ impl ShardId {
     }
 }
 
-/// Number of a node in this node's list of names, below the cluster's `NODES_MAX`. Each name has one number, but nodes
-/// may number the names differently: in a message between nodes, the number is an index into that message's list of
-/// names.
+/// Number of a node in this node's list of names, below the cluster's `NODES_MAX`.
+///
+/// Nodes may number the names differently: in a message between nodes, the number is an index into that message's list
+/// of names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NodeId(pub u16);
 
@@ -34,7 +35,7 @@ impl NodeId {
     }
 }
 
-/// A slot, that is, one part of the channel space; below the cluster's `SLOTS`.
+/// A slot: one part of the channel space; below the cluster's `SLOTS`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u16")]
 pub struct Slot(pub u16);
@@ -47,7 +48,7 @@ impl Slot {
     }
 
     /// Returns the shard that holds the slot's channels on a node with `shards` shards. All nodes with the same inner
-    /// protocol version compute the same shard.
+    /// version compute the same shard.
     #[must_use]
     pub fn shard(self, shards: u16) -> ShardId {
         // Spreads any pattern of slots: the odd number is 2^16 divided by the golden ratio.
@@ -56,9 +57,9 @@ impl Slot {
     }
 }
 
-/// Entry of a session or channel in its shard's timer wheel; empty before the owner's first deadline.
+/// Entry of a session or channel in its shard's timer wheel; empty before the first deadline.
 ///
-/// Not `Clone`: each owner has a single entry, so there are never more entries in the wheel than owners.
+/// Not `Clone`: each owner has one entry, so the wheel never has more entries than owners.
 #[derive(Debug, Default)]
 pub struct TimerId(Option<NonZeroU32>);
 
@@ -69,14 +70,14 @@ impl TimerId {
         Self(NonZeroU32::new(place))
     }
 
-    /// Number of the entry, if there is one.
+    /// Returns the number of the entry, if any.
     #[must_use]
     pub fn place(&self) -> Option<u32> {
         self.0.map(NonZeroU32::get)
     }
 }
 
-/// A key made of a 24-bit slot number and a 24-bit generation, for tables that are generic over their keys.
+/// A key of a 24-bit slot number and a 24-bit generation, for tables that are generic over their keys.
 pub trait Key: Copy {
     /// See [`SessionKey::new`].
     fn new(slot: u32, generation: u32) -> Self;
@@ -99,7 +100,7 @@ macro_rules! generational_key {
             /// Creates a key for `slot` (below [`SLOTS_MAX`]) in its `generation` (truncated to 24 bits).
             ///
             /// # Panics
-            /// If `slot` is out of range, which cannot occur because no table grows that large.
+            /// If `slot` is out of range; no table grows that large.
             #[must_use]
             pub fn new(slot: u32, generation: u32) -> Self {
                 assert!((slot as usize) < SLOTS_MAX);
@@ -112,13 +113,13 @@ macro_rules! generational_key {
                 self.slot as usize
             }
 
-            /// The slot's generation; looking up a key after its slot was freed finds nothing.
+            /// Generation of the slot. A key from an earlier generation is not found.
             #[must_use]
             pub fn generation(self) -> u32 {
                 self.generation
             }
 
-            /// Packs the key into 48 bits, with the slot in the low bits, for the user data of ring operations.
+            /// Packs the key into 48 bits, the slot in the low bits, for the user data of ring operations.
             #[must_use]
             pub fn pack(self) -> u64 {
                 u64::from(self.generation) << 24 | u64::from(self.slot)
@@ -157,9 +158,9 @@ generational_key! {
     ChannelKey
 }
 
-/// Identity of a channel, without its creation time: the text of [`ChannelArn::identity`].
+/// Identity of a channel without its creation time: the text of [`ChannelArn::identity`].
 ///
-/// Region, account and name contain neither a colon nor a slash, so the names of one account sort bytewise.
+/// Region, account and name contain neither a colon nor a slash, so the names of an account sort bytewise.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Identity(Box<str>);
 
@@ -173,12 +174,12 @@ impl Identity {
     /// Creates the identity of the channel `name` in an account and region.
     #[must_use]
     pub fn new(region: &str, account: &str, name: &str) -> Self {
-        // Created by every call: one allocation, and no formatting.
+        // Called for every API call: one allocation, and no formatting.
         Self([region, ":", account, KIND, name].concat().into_boxed_str())
     }
 
-    /// Creates the identity for `region:account:name`. If the name is only a prefix, the result serves as a bound for
-    /// range queries.
+    /// Creates the identity of `region:account:name`. With only a prefix of a name, the result is a bound for range
+    /// queries.
     #[must_use]
     pub fn from_text(text: &str) -> Self {
         let (tenant, name) = text.rsplit_once(':').unwrap_or_default();
@@ -191,7 +192,7 @@ impl Identity {
         [self.tenant(), self.name()].concat()
     }
 
-    /// Key under which the channel's record is stored: [`ChannelArn::identity`].
+    /// Storage key of the channel's record: [`ChannelArn::identity`].
     #[must_use]
     pub fn key(&self) -> &str {
         &self.0
@@ -223,25 +224,24 @@ impl Identity {
     }
 }
 
-/// Text between the account and the name.
 const KIND: &str = ":channel/";
 
-/// A call waiting for a letter, identified by its shard, session and number.
+/// A call that waits for a letter, identified by its shard, session and number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CallRef {
     /// Shard that serves the caller's connection.
     pub shard: ShardId,
     /// Session of the caller's connection.
     pub session: SessionKey,
-    /// Number of the call within its session; used to drop answers to earlier calls.
+    /// Number of the call in its session; used to drop answers to earlier calls.
     pub serial: u32,
-    /// Account of the caller; the call counts against this account's limits.
+    /// Account of the caller. The call counts against its limits.
     pub account: Account,
     /// Whether the call waits for the store and counts against the limit of changes.
     pub change: bool,
 }
 
-/// An account, stored as the integer formed by its 12 digits so that no text has to be compared or stored.
+/// An account: the integer of its 12 digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Account(pub u64);
 
@@ -266,9 +266,8 @@ impl fmt::Display for Account {
     }
 }
 
-/// A caller among those that share a channel, stored as a hash keyed per shard rather than as text. A connection has
-/// only two bytes for it; if two of the 65,535 values collide, the two callers share one allowance until the process
-/// ends.
+/// A caller among those that share a channel, stored as a hash keyed per shard. A connection has only two bytes for it;
+/// if two of the 65,535 values collide, the two callers share one allowance until the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CallerId(NonZeroU16);
 

@@ -1,7 +1,7 @@
-//! Log entries as plain data. Shards record the entries; a separate thread formats and writes them.
+//! Log entries as plain data. Shards record them; a separate thread formats and writes them.
 //!
 //! No entry has a field for a query string, a payload, a signature or a secret, so none of these can be logged by
-//! accident. Text received from clients (client ids, names, ARNs) is escaped and truncated when it is written.
+//! accident. Text from clients (client ids, names, ARNs) is escaped and truncated when written.
 
 pub(crate) mod end_reasons;
 mod rate_limits;
@@ -21,20 +21,19 @@ use std::fmt;
 use std::net::SocketAddr;
 use strum::{EnumCount, IntoStaticStr, VariantArray, VariantNames};
 
-/// Receives log entries without blocking. When full, drops entries and counts them.
+/// Receiver of log entries that never blocks. When full, it drops and counts entries.
 pub trait Journal: Send {
     /// Records an entry.
     fn note(&mut self, entry: Entry);
 
-    /// Reserves space for the audit entry of a change by this account. Returns `false` if no space is left, in which
-    /// case the change must not be made. Each reservation is either used by [`Journal::note_kept`] or returned by
-    /// [`Journal::give_back`].
+    /// Reserves space for the audit entry of an account's change. Returns `false` if no space is left, in which case
+    /// the change must not be made. Each reservation ends with [`Journal::note_kept`] or [`Journal::give_back`].
     fn keep_place(&mut self, account: Account) -> bool {
         let _ = account;
         true
     }
 
-    /// Records an entry in its reserved space; such an entry is never dropped.
+    /// Records an entry in its reserved space; it is never dropped.
     fn note_kept(&mut self, account: Account, entry: Entry) {
         let _ = account;
         self.note(entry);
@@ -53,23 +52,23 @@ pub enum Entry {
     ConnectionEnd(ConnectionEnd),
     /// A request or upgrade was refused. Rate-limited per shard; see [`LimitedJournal::refused`].
     Refused(Box<Refused>),
-    /// Some refusals within a window were not logged; see [`LimitedJournal::window_over`].
+    /// Refusals of a window that were not logged; see [`LimitedJournal::window_over`].
     Suppressed {
         /// Number of suppressed refusals.
         refusals: u64,
         /// Number of suppressed refusals by check and subject.
         counts: Box<[RefusalCount]>,
     },
-    /// Some connection ends within a second were not logged.
+    /// Connection ends of a second that were not logged.
     EndsSuppressed {
-        /// Number of connection ends that were not logged.
+        /// Number of unlogged connection ends.
         ends: u64,
     },
     /// A message was refused. Rate-limited per shard; see [`LimitedJournal::unaccepted`].
     Unaccepted(Box<UnacceptedMessage>),
     /// A connection was superseded. Rate-limited per shard; see [`LimitedJournal::superseded`].
     Superseded(Box<Superseded>),
-    /// A call changed something or was denied by a policy.
+    /// A call that changed something or that a policy denied.
     Audit(Audit),
     /// Another node did not respond.
     NodeTrouble {
@@ -77,14 +76,14 @@ pub enum Entry {
         node: Box<str>,
         /// Why the node did not respond, in a few words.
         why: &'static str,
-        /// Number of requests answered with 503 since the last entry of this kind.
+        /// Requests answered with 503 since the last entry of this kind.
         requests: u64,
     },
-    /// Reloaded credentials no longer allow some open connections.
+    /// Reloaded credentials forbid some open connections.
     Forbidden(Forbidden),
     /// The registry's store failed.
     StoreTrouble {
-        /// Error message of the store; contains nothing received from clients.
+        /// The store's error message; contains nothing received from clients.
         error: Box<str>,
     },
 }
@@ -96,20 +95,19 @@ pub struct ConnectionEnd {
     pub role: Role,
     /// Client id, if the connection is a viewer's.
     pub client_id: Option<Box<str>>,
-    /// Name of the channel, even if it has since been deleted; `None` would indicate a bug in telemetry.
+    /// Name of the channel, even if it was deleted; `None` would indicate a bug in telemetry.
     pub channel: Option<Box<str>>,
     /// Account of the channel; not logged.
     pub account: Account,
     /// Address of the peer.
     pub remote: SocketAddr,
-    /// Duration from admission to end, in milliseconds.
+    /// Time from admission to end, in milliseconds.
     pub duration_ms: u64,
-    /// Number of messages received on the connection, including refused ones.
+    /// Received messages, including refused ones.
     pub messages_in: u32,
-    /// Number of messages that were delivered completely to the connection.
+    /// Messages delivered completely to the connection.
     pub messages_out: u32,
-    /// Number of messages delivered to this connection that were not acknowledged and were queued again for the next
-    /// connection.
+    /// Messages delivered to this connection that were not acknowledged and were queued again for the next one.
     pub returned: u32,
     /// Time from a viewer's admission to its first offer, in milliseconds; `None` if it sent no offer.
     pub offered_ms: Option<u32>,
@@ -118,19 +116,19 @@ pub struct ConnectionEnd {
     /// Why the connection ended.
     pub reason: EndReason,
     /// If the connection was closed for lack of permission: the policy and statement that forbid it, or the key, role,
-    /// policy or sign-in that no longer exists.
+    /// policy or sign-in that was removed.
     pub refused_by: Option<Box<str>>,
 }
 
-/// Open connections that reloaded credentials no longer allow.
+/// Open connections that reloaded credentials forbid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Forbidden {
     /// Number of open connections.
     pub connections: u64,
-    /// Number of open connections that are no longer allowed.
+    /// Number of open connections that the credentials forbid.
     pub forbidden: u64,
-    /// Whether closing the connections is delayed, because more than half of all connections are forbidden and another
-    /// reload may follow.
+    /// Whether closing is postponed because more than half of all connections are forbidden and another reload may
+    /// follow.
     pub waits: bool,
 }
 
@@ -147,16 +145,15 @@ pub struct UnacceptedMessage {
     pub client_id: Option<Box<str>>,
     /// Address of the sender.
     pub remote: SocketAddr,
-    /// Action of the message; `None` if it could not be parsed.
+    /// Action of the message, if it could be parsed.
     pub action: Option<Action>,
     /// Why the message was refused.
     pub reason: Unaccepted,
-    /// Length of the payload if it is too long; otherwise, length of the frame for the recipient, or 0 if there is
-    /// none.
+    /// Length of an oversized payload; otherwise, length of the frame for the recipient, or 0 if there is none.
     pub bytes: usize,
-    /// Maximum payload length, if the payload is too long; otherwise 0.
+    /// Maximum payload length if the payload is oversized; otherwise, 0.
     pub most: usize,
-    /// Number of refused messages that were not logged since the last entry of this kind.
+    /// Refused messages not logged since the last entry of this kind.
     pub unlogged: u64,
 }
 
@@ -175,23 +172,23 @@ pub struct Superseded {
     pub remote: SocketAddr,
     /// Address of the newer connection.
     pub by: SocketAddr,
-    /// Time between their admissions, in milliseconds.
+    /// Time between the two admissions, in milliseconds.
     pub after_ms: u64,
-    /// Set only under `--dev`: the newer connection is treated as the master merely because nothing specifies its role;
-    /// it may be a viewer without a client id.
+    /// Whether the newer connection counts as the master only because nothing specifies its role; it may be a viewer
+    /// without a client id. Only under `--dev`.
     pub unnamed: bool,
-    /// Number of superseded connections that were not logged since the last entry of this kind.
+    /// Superseded connections not logged since the last entry of this kind.
     pub unlogged: u64,
 }
 
-/// Caller in an audit entry. The session name alone is no proof of identity, since the caller chose it.
+/// Caller in an audit entry. The session name alone proves no identity, since the caller chose it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditCaller {
     /// The principal, `federated-user/NAME`, `ROLE/SESSION`, or the identity of the sign-in.
     pub name: Box<str>,
     /// Account of the caller.
     pub account: Box<str>,
-    /// Access key id used for the signature; `None` for a sign-in.
+    /// Access key id of the signature; `None` for a sign-in.
     pub key_id: Option<Box<str>>,
     /// Source identity: the person or program on whose behalf the session acts.
     pub source_identity: Option<Box<str>>,
@@ -199,10 +196,10 @@ pub struct AuditCaller {
     pub sign_in: Presented,
 }
 
-/// An audited API call: one that changes something, or that a policy denied.
+/// An audited API call: it changes something, or a policy denied it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Audit {
-    /// The caller; `None` if the request did not have to be signed.
+    /// The caller; `None` if the request needed no signature.
     pub caller: Option<Box<AuditCaller>>,
     /// AWS name of the operation, `ConnectAsMaster` or `ConnectAsViewer`.
     pub operation: &'static str,
@@ -210,10 +207,10 @@ pub struct Audit {
     pub channel_arn: Option<Box<str>>,
     /// Session requested by an STS call: the federated user, or `ROLE/SESSION`.
     pub session: Option<Box<str>>,
-    /// Access key id of the newly issued temporary credentials.
+    /// Access key id of the issued temporary credentials.
     pub new_key_id: Option<Box<str>>,
     /// `ok`, or the error type of the response; `unanswered` if the caller disconnected or timed out before the outcome
-    /// of the change was known.
+    /// was known.
     pub outcome: &'static str,
     /// Request id of the response.
     pub request_id: Box<str>,
@@ -238,14 +235,14 @@ pub enum EndReason {
     SupersededEvicted,
     /// The connection was superseded, and its peer did not accept the rest of a partially sent message.
     SupersededStuck,
-    /// The connection was superseded by one that has since left, and was closed so that its client can reconnect.
+    /// The connection was superseded, the newer connection has left, and this one was closed so that its client
+    /// reconnects.
     SupersededVacant,
     /// The peer sent no frame after a ping.
     Unanswered,
-    /// The operator requested that clients fetch ICE servers again, and this client can only be disconnected, not
-    /// notified.
+    /// The operator asked clients to fetch ICE servers again, and this client must reconnect to do so.
     IceReconnect,
-    /// The client read too slowly, and the outbox was full.
+    /// The client read too slowly and filled its outbox.
     SlowConsumer,
     /// The channel was deleted.
     ChannelDeleted,
@@ -255,19 +252,19 @@ pub enum EndReason {
     Unsupported,
     /// The process is shutting down.
     Drain,
-    /// A message took too long to arrive, from its first byte to its last.
+    /// A message took too long to arrive.
     SlowMessage,
     /// The peer sent too many control frames within a second.
     Flood,
     /// The operator closed the connection.
     Operator,
-    /// Evicted in favour of another connection, because the account or caller of this one had the most connections.
+    /// Evicted in favour of another connection, because its account or caller had the most connections.
     MadeRoom,
-    /// The caller may no longer connect because the credentials or the channel's tags have changed.
+    /// The caller lost its permission to connect because the credentials or the channel's tags have changed.
     Forbidden,
 }
 
-/// Number of reasons, where all protocol errors count as one.
+/// Number of reasons; all protocol errors count as one.
 pub const END_REASONS: usize = EndReason::COUNT;
 
 impl EndReason {
@@ -282,8 +279,7 @@ impl EndReason {
         place.unwrap_or_default()
     }
 
-    /// Status code and text of the close frame that the broker sends to start the close handshake (RFC 6455 section
-    /// 7.4).
+    /// Status code and text of the close frame that starts the close handshake (RFC 6455 section 7.4).
     #[must_use]
     pub const fn close(self) -> (u16, &'static str) {
         match self {
@@ -310,8 +306,7 @@ impl EndReason {
     }
 }
 
-/// Formats the reason for the log as a name from a closed set, followed by the close code if the reason is a protocol
-/// error.
+/// Formats the reason as a name from a closed set, followed by the close code of a protocol error.
 impl fmt::Display for EndReason {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         to.write_str(self.into())?;
@@ -322,9 +317,7 @@ impl fmt::Display for EndReason {
     }
 }
 
-// Reasons are the labels of `heliograph_messages_unaccepted_total{reason}`.
-
-/// Why a message was refused. Every message whose outcome is refused, throttled or overflow has exactly one reason.
+/// Why a message was refused. Every refused, throttled or overflowed message has exactly one reason.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, EnumCount, IntoStaticStr, VariantArray,
 )]
@@ -342,11 +335,11 @@ pub enum Unaccepted {
     Malformed,
     /// The action is missing or unknown.
     UnknownAction,
-    /// The recipient specified by the master is missing or is not a client id.
+    /// The recipient named by the master is missing or is not a client id.
     UnknownRecipient,
-    /// The master sent an offer, but only viewers may send offers under these rules.
+    /// The master sent an offer, which only viewers may send under these rules.
     MasterOffer,
-    /// The message was refused by an injected test fault; only under `--dev`.
+    /// An injected test fault refused the message; only under `--dev`.
     FaultInjected,
     /// The sender has exceeded its rate limit.
     TooFast,
@@ -363,7 +356,7 @@ impl Unaccepted {
     /// All reasons, in the order of [`Unaccepted::index`].
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
-    /// Returns the reason for a fault, and the payload's length if it is too long, or 0 otherwise.
+    /// Returns the reason for a fault, and the payload's length if it is oversized, or 0 otherwise.
     #[must_use]
     pub const fn of(fault: FaultKind) -> (Self, usize) {
         match fault {

@@ -1,29 +1,29 @@
 //! The broker without its edge: sessions, channels and shards as state machines, and their shared types.
 //!
-//! Bytes, time and random seeds are passed as arguments, and outputs are returned as values: this crate uses no files,
-//! sockets, clocks, threads, locks or system randomness. The dependencies include no async runtime, TLS library or
-//! database, and `clippy.toml` bans their counterparts in `std` (broker/decisions/0002-pure-core.md).
-//! `broker/ARCHITECTURE.md` is an overview of the whole broker. In reading order:
+//! Bytes, time and random seeds are arguments, and outputs are return values: this crate uses no files, sockets,
+//! clocks, threads, locks or system randomness. Its dependencies include no async runtime, TLS library or database, and
+//! `clippy.toml` bans their counterparts in `std` (broker/decisions/0002-pure-core.md). `broker/ARCHITECTURE.md` is an
+//! overview of the whole broker. In reading order:
 //!
-//! | module | what it is |
+//! | module | contents |
 //! |---|---|
-//! | [`id`] [`time`] [`limits`] [`check`] [`event`] [`journal`] [`record`] | plain data that everything else uses |
-//! | [`settings`] | what the operator configured, with its defaults |
-//! | [`presence`] | who is there on channels that are watched |
+//! | [`id`] [`time`] [`limits`] [`check`] [`event`] [`journal`] [`record`] | plain data that all other modules use |
+//! | [`settings`] | configuration, with its defaults |
+//! | [`presence`] | members of watched channels |
 //! | `quota` [`timer_wheel`] [`work_units`] | token buckets; deadlines without a scan; the work of a turn |
-//! | [`auth`] | who a caller is and what they may do |
+//! | [`auth`] | identity and permissions of callers |
 //! | [`readiness`] | whether the process is ready for clients |
-//! | [`refusal`] | why a request is refused, and the error that its client reads |
-//! | [`refusal_id`] | request ids of refusals, which say why |
-//! | [`wire`] | the form of what nodes and programs write for each other |
-//! | [`machine`] | the seam between a shard's state and the edge that drives it |
-//! | [`clock_jump`] | a jump of its clock, for tests |
-//! | [`registry`] [`catalog`] | records as bytes; the records of all shards, and what accounts hold |
-//! | `session` `channel` [`placement`] [`control`] | the state machines of connections and channels |
-//! | [`address_shares`] | connections by address, and who makes room |
+//! | [`refusal`] | why a request is refused, and the error for its client |
+//! | [`refusal_id`] | request ids of refusals, which encode the reason |
+//! | [`wire`] | encoding of what nodes and programs write for each other |
+//! | [`machine`] | interface between a shard's state and the edge that drives it |
+//! | [`clock_jump`] | simulated jumps of the clock, for tests |
+//! | [`registry`] [`catalog`] | records as bytes; the records of all shards, and the usage of accounts |
+//! | `session` `channel` [`placement`] [`control`] | state machines of connections and channels |
+//! | [`address_shares`] | connections by address, and their eviction |
 //! | [`cluster`] | which node owns which channels |
-//! | [`shard`] | one core's sessions and channels: the road of a message |
-//! | `testing` | what tests and benches begin with; behind a feature |
+//! | [`shard`] | one core's sessions and channels: the path of a message |
+//! | `testing` | setup for tests and benchmarks; behind a feature |
 
 #![forbid(unsafe_code)]
 

@@ -1,35 +1,35 @@
-//! Limits that are not configurable, each with its reason and the effect of reaching it. The limits for sockets and the
-//! log are in the broker, in `src/edge/limits.rs` and `src/limits.rs`.
+//! Fixed limits, each with its reason and the effect of reaching it. The broker's `src/edge/limits.rs` and
+//! `src/limits.rs` have the limits of sockets and of the log.
 
 use std::ops::RangeInclusive;
 
 /// Maximum number of shards per process. A configuration with more is rejected at startup.
 pub const SHARDS_MAX: usize = 256;
 
-/// Maximum number of outstanding calls from one shard to each other shard, shared between accounts: one account may use
-/// half of them, and fewer while others compete. Further calls are refused with 503.
+/// Maximum number of outstanding calls from one shard to another, shared by accounts: one account may use half of them,
+/// and fewer while others compete. Further calls are refused with 503.
 ///
 /// A call is answered once its home shard has processed it, a change once it is durable. An Alexa call that waits for
 /// its master does not count; see [`waiting_calls_per_shard`].
 pub const CALLS_PER_PAIR_MAX: usize = 256;
 
-/// Returns [`CALLS_PER_PAIR_MAX`] for this number of shards: reduced for more than 8 shards, so that the mailbox
-/// capacity reserved for answers does not grow with the square of the number of shards.
+/// [`CALLS_PER_PAIR_MAX`] for this number of shards: lower above 8 shards, so that the mailbox capacity reserved for
+/// answers does not grow with the square of the number of shards.
 #[must_use]
 pub const fn calls_per_pair(shards: usize) -> usize {
     share(2048, shards, 8, CALLS_PER_PAIR_MAX)
 }
 
-/// Maximum number of changes among the calls limited by [`calls_per_pair`]: half of them, shared between accounts in
-/// the same way. A change is answered only when it is durable, so without this limit a slow disk could use up all calls
-/// and block those that change nothing.
+/// Maximum number of changes among the calls of [`calls_per_pair`]: half of them, shared by accounts in the same way.
+/// Changes wait until they are durable, so a slow disk could otherwise use up all calls and block those that change
+/// nothing.
 #[must_use]
 pub const fn changes_per_pair(shards: usize) -> usize {
     calls_per_pair(shards) / 2
 }
 
-/// Number of handovers and calls in a mailbox above which further ones are refused with 503; about as many as one core
-/// can admit in half a second.
+/// Number of handovers and calls in a mailbox above which further ones are refused with 503: about as many as a core
+/// admits in half a second.
 pub const MAILBOX_OPEN_PLACES: usize = 4096;
 
 /// [`MAILBOX_OPEN_PLACES`] for this number of shards.
@@ -51,38 +51,36 @@ pub const fn share(total: usize, shards: usize, least: usize, most: usize) -> us
     }
 }
 
-/// Maximum number of versions of the message limits since the process started; each connection keeps the version that
-/// it started with. A reload that would exceed the maximum is refused; a restart resets the count. Each version takes a
-/// few kilobytes, including its settings.
+/// Maximum number of versions of the message limits since the process started. Each connection keeps the version that
+/// it started with; a version takes a few kilobytes. Reloads beyond the maximum are refused until a restart.
 pub const MESSAGE_BOUNDS_MAX: usize = 64;
 
-/// Maximum number of channels whose hooks a shard re-evaluates in one turn after the hooks have changed. Each channel
-/// is matched against up to 16 patterns, which takes about a millisecond for all channels.
+/// Maximum number of channels per turn whose hooks a shard re-evaluates after the hooks have changed. Each is matched
+/// against up to 16 patterns, which takes about a millisecond for all.
 pub const REWATCHED_PER_TURN: usize = 1_024;
 
-/// Maximum number of letters from the side thread (scrape, inspect, drain, stop) that may be in flight to one shard.
+/// Maximum number of letters from the side thread (scrape, inspect, drain, stop) in flight to one shard.
 pub const MAILBOX_CONTROL_PLACES: usize = 64;
 
-/// Maximum number of registry changes that one shard may have in flight, including those queued after another change of
-/// the same channel, shared between accounts: one account may use half of them, and fewer while others compete. Further
-/// changes are answered with 503. A commit takes a few milliseconds, regardless of the number of changes that it
-/// contains.
+/// Maximum number of registry changes of one shard in flight, including those queued behind another change of the same
+/// channel, shared by accounts: one account may use half of them, and fewer while others compete. Further changes are
+/// answered with 503. A commit takes a few milliseconds, however many changes it contains.
 pub const CHANGES_PER_SHARD_MAX: usize = 1024;
 
-/// Number of the process's connections for each change in flight and each waiting Alexa call that a shard may have.
-/// Limits both where `[limits] connections` is small: each one has a connected caller, and their usual maxima would
-/// take more memory than a small machine has. At least [`FEWEST_WAITING`] are always allowed.
+/// Number of the process's connections for each change in flight, and for each waiting Alexa call, of a shard. Limits
+/// both where `[limits] connections` is small: each has a connected caller, and the usual maxima would exceed the
+/// memory of a small machine. At least [`FEWEST_WAITING`] are always allowed.
 pub const CONNECTIONS_PER_WAITING: usize = 16;
-/// Minimum number of changes and Alexa calls that [`CONNECTIONS_PER_WAITING`] leaves a shard.
+/// Minimum number of changes and Alexa calls of a shard under [`CONNECTIONS_PER_WAITING`].
 pub const FEWEST_WAITING: usize = 64;
 
-/// Maximum number of changes of one channel that may be queued after the one in flight; further changes receive
+/// Maximum number of changes of one channel that queue behind the one in flight. Further changes receive
 /// `ClientLimitExceededException`.
 pub const CHANGES_WAITING_PER_CHANNEL_MAX: usize = 16;
 
-/// Mailbox capacity reserved for letters that must not be refused: a reply for each outstanding call, an answer for
-/// each Alexa call waiting on any shard, a withdrawal and an end notice for each one waiting on this shard, a result
-/// for each change in flight, and control letters.
+/// Mailbox capacity reserved for letters that must not be refused: a reply per outstanding call, an answer per Alexa
+/// call that waits on any shard, a withdrawal and an end notice per Alexa call that waits on this shard, a result per
+/// change in flight, and control letters.
 #[must_use]
 pub const fn mailbox_reserve(shards: usize) -> usize {
     let waiting = CALL_PLACES_PER_WAITING_CALL * waiting_calls_per_shard(shards);
@@ -98,147 +96,144 @@ pub const fn mailbox_capacity(shards: usize) -> usize {
     mailbox_open_places(shards) + mailbox_reserve(shards)
 }
 
-/// Number of tokens that a connect or call takes from its caller's bucket, which has the same parameters as the
-/// channel's. One caller can therefore use at most half of the channel's rate, and a caller that has used up its share
-/// leaves the rest to others. Source: codec/PROTOCOL.md, RATE-4.
+/// Tokens that a connect or call takes from its caller's bucket, whose parameters are the channel's. One caller can
+/// therefore use at most half of the channel's rate. Source: codec/PROTOCOL.md, RATE-4.
 pub const CALLER_TOKENS: u32 = 2;
 
-/// Maximum number of caller buckets per channel, 12 bytes each; when the list is full, the bucket with the least debt
-/// is evicted. A caller has one bucket for each operation that it may call. At the default rates, callers do not evict
-/// one another: too few are admitted to a channel within the seconds that a bucket takes to refill.
+/// Maximum number of caller buckets per channel, 12 bytes each; a full list evicts the bucket with the least debt. A
+/// caller has one bucket per operation. At the default rates, callers do not evict one another: a channel admits too
+/// few of them within the seconds that a bucket takes to refill.
 pub const CALLER_BUCKETS_MAX: usize = 64;
 
-/// Maximum number of keys (direction and viewer id) in a channel's queue; a further key is refused unless another can
+/// Maximum number of keys (direction and viewer id) in a channel's queue. A further key is refused unless another can
 /// be evicted. Source: codec/PROTOCOL.md, KEEP-4.
 pub const PENDING_KEYS_MAX: usize = 64;
 
 /// Maximum number of keys in a channel's queue for one caller with its own share: a quarter, which exceeds the default
-/// number of viewers per channel. Beyond this limit, the caller's oldest key whose viewer is gone is evicted. Source:
+/// number of viewers per channel. Beyond it, the caller's oldest key of a departed viewer is evicted. Source:
 /// codec/PROTOCOL.md, KEEP-7.
 pub const PENDING_KEYS_OF_CALLER_MAX: usize = PENDING_KEYS_MAX / 4;
 
-/// Divisor by which a channel's queue size in bytes is divided to give one caller's share; a single message may be
-/// larger. Source: codec/PROTOCOL.md, KEEP-8.
+/// Divisor of a channel's queue size in bytes that gives one caller's share; a single message may be larger. Source:
+/// codec/PROTOCOL.md, KEEP-8.
 pub const PENDING_BYTES_PARTS: usize = 4;
 
-/// Time after a viewer's close frame until its queued messages are dropped if another viewer of the same caller is
-/// present, in milliseconds; by then, a reloaded page has reconnected. Source: codec/PROTOCOL.md, KEEP-6.
+/// Time in milliseconds from a viewer's close frame until its queued messages are dropped if another viewer of the same
+/// caller is present; a reloaded page has reconnected by then. Source: codec/PROTOCOL.md, KEEP-6.
 pub const CLOSED_VIEWER_MS: u64 = 5_000;
 
-/// Maximum number of queued ICE candidates per key; queueing a further one drops the oldest. Source: codec/PROTOCOL.md,
-/// KEEP-3.
+/// Maximum number of queued ICE candidates per key; a further one drops the oldest. Source: codec/PROTOCOL.md, KEEP-3.
 pub const PENDING_CANDIDATES_MAX: usize = 32;
 
-/// Maximum number of superseded connections per slot (the master's, or that of a client id); beyond this limit, the
-/// oldest is closed with 1001 (codec/PROTOCOL.md, TAKE-3).
+/// Maximum number of superseded connections per slot (of the master or of a client id). Beyond it, the oldest is closed
+/// with 1001 (codec/PROTOCOL.md, TAKE-3).
 pub const SUPERSEDED_PER_SLOT_MAX: usize = 4;
 
-/// Maximum number of superseded connections per channel, enough for ten busy slots; beyond this limit, the oldest is
-/// closed with 1001.
+/// Maximum number of superseded connections per channel, enough for ten busy slots. Beyond it, the oldest is closed
+/// with 1001.
 pub const SUPERSEDED_PER_CHANNEL_MAX: usize = 44;
 
-/// Maximum number of a shard's channels that are listed because superseded connections of theirs stay open, 8 bytes
-/// each. Connections on further channels are still counted (`heliograph_connections`), and those channels are listed
-/// once others are removed.
+/// Maximum number of channels that a shard lists because superseded connections of theirs stay open, 8 bytes each.
+/// Connections of further channels are still counted (`heliograph_connections`), and are listed once others are
+/// removed.
 pub const DISPLACED_CHANNELS_MAX: usize = 1024;
 
 /// Maximum number of displaced connections listed in one response to an operator, about 200 bytes each.
 pub const DISPLACED_TOLD_MAX: usize = 50;
 
-/// Time after which a superseded connection counts as displaced rather than as about to close, in milliseconds: clients
-/// that reconnect after a network change close the old connection either at once or never.
+/// Time in milliseconds after which a superseded connection counts as displaced instead of about to close: after a
+/// network change, clients close the old connection at once or never.
 pub const DISPLACED_MS: u64 = 10_000;
 
-/// Time for which a slot must be vacant before its most recently superseded connection is closed with 1001, in
-/// milliseconds. Any client takes less time to reconnect, so the client that left has the first chance.
+/// Time in milliseconds for which a slot must be vacant before its most recently superseded connection is closed with
+/// 1001. Any client reconnects faster, so the client that left has the first chance.
 pub const VACANT_SLOT_MS: u64 = 5_000;
 
-/// Maximum duration in milliseconds of a connection that, if it ends without its client having sent a frame, returns
-/// its slot to the connection it superseded, provided that one is still open; longer than a node takes to detect that a
-/// client has left.
+/// Maximum duration in milliseconds of a connection that returns its slot to the connection that it superseded, if its
+/// client has sent no frame. Longer than a node takes to detect that a client has left.
 pub const BRIEF_MS: u64 = 1_000;
 
-/// Time for which messages from a superseded connection are still accepted, in milliseconds, so that an answer in
-/// flight is not lost. Later messages have been delayed and may have been overtaken.
+/// Time in milliseconds for which messages of a superseded connection are accepted, so that an answer in flight is not
+/// lost. Later messages are delayed and may have been overtaken.
 pub const LATE_AFTER_MS: u64 = 5_000;
 
-/// Time after a shard has been paused during which received bytes may date from the pause, in milliseconds; enough to
-/// read the sockets of ten thousand connections.
+/// Time in milliseconds after a shard's pause during which received bytes may date from the pause; enough to read the
+/// sockets of ten thousand connections.
 pub const HELD_READ_MS: u64 = 2_000;
 
-/// Maximum number of callers per channel that are recorded as having last requested the master endpoint. When full, the
-/// oldest is evicted; its next request records it again.
+/// Maximum number of callers per channel recorded as having last requested the master endpoint. A full list evicts the
+/// oldest, whose next request records it again.
 pub const MASTER_REQUESTS_MAX: usize = 2;
 
-/// Maximum number of upgrades per second whose signatures a shard checks under `--dev`, each taking up to 0.1 ms. The
-/// signatures of further upgrades are not checked.
+/// Maximum number of upgrades per second whose signatures a shard verifies under `--dev`, up to 0.1 ms each. Signatures
+/// of further upgrades are not verified.
 pub const DEV_SIGNATURES_PER_SECOND_MAX: u32 = 64;
 
-/// Maximum number of signatures recorded per hour under `--dev` that the server would refuse in production; at most
-/// [`DEV_SIGNATURES_NOTED_MAX`] in total. Further ones are not recorded.
+/// Maximum number of signatures recorded per hour under `--dev` that production would refuse. Further ones are not
+/// recorded.
 pub const DEV_SIGNATURES_PER_HOUR_MAX: u64 = 16;
-/// Maximum total number of signatures recorded; see [`DEV_SIGNATURES_PER_HOUR_MAX`].
+/// Maximum number of recorded signatures in total; see [`DEV_SIGNATURES_PER_HOUR_MAX`].
 pub const DEV_SIGNATURES_NOTED_MAX: usize = 256;
 
-/// Maximum number of callers per channel that are recorded as having last requested the viewer endpoint, two bytes
-/// each. When full, the oldest is evicted, since a viewer connects soon after its request.
+/// Maximum number of callers per channel recorded as having last requested the viewer endpoint, two bytes each. A full
+/// list evicts the oldest, since a viewer connects soon after its request.
 pub const VIEWER_REQUESTS_MAX: usize = 4;
 
-/// Maximum number of Alexa calls waiting on one channel; a further call receives ClientLimitExceededException. Each
-/// call holds an offer of at most 10,000 bytes.
+/// Maximum number of Alexa calls that wait on one channel, each with an offer of at most 10,000 bytes. Further calls
+/// receive `ClientLimitExceededException`.
 pub const WAITING_CALLS_PER_CHANNEL_MAX: usize = 64;
 
-/// Maximum number of Alexa calls waiting in one process; 4,096 offers take 40 MiB. See [`waiting_calls_per_shard`].
+/// Maximum number of Alexa calls that wait in one process; 4,096 offers take 40 MiB. See [`waiting_calls_per_shard`].
 pub const WAITING_CALLS_MAX: usize = 4096;
 
-/// Maximum number of Alexa calls waiting on the channels of one shard: its share of [`WAITING_CALLS_MAX`]. With 64
-/// shards, this equals the maximum per channel; with more shards, it is less.
+/// Maximum number of Alexa calls that wait on one shard: its share of [`WAITING_CALLS_MAX`]. With 64 shards, it equals
+/// the maximum per channel; with more, it is lower.
 ///
 /// At the limit, an account with fewer calls can still add one: the newest call of the account with the most calls is
-/// answered with `ClientLimitExceededException` instead. The same applies to the channels of one account. If no account
-/// has more calls, the new call is refused.
+/// answered with `ClientLimitExceededException` instead. The same rule applies to the channels of an account. If no
+/// account has more calls, the new call is refused.
 #[must_use]
 pub const fn waiting_calls_per_shard(shards: usize) -> usize {
     share(WAITING_CALLS_MAX, shards, 16, WAITING_CALLS_MAX)
 }
 
-/// Number of entries per waiting call for calls from other shards whose end has not been confirmed: one for the waiting
-/// call, and one for an evicted call that the caller's shard has not confirmed. When all are taken, an Alexa call is
-/// answered with 503.
+/// Number of entries, per waiting call, for calls from other shards whose end has not been confirmed: one for the
+/// waiting call, and one for an evicted call that the caller's shard has not confirmed. If no entry is free, an Alexa
+/// call is answered with 503.
 pub const CALL_PLACES_PER_WAITING_CALL: usize = 2;
 
-/// Maximum number of ended calls whose channel and sender a shard remembers, so that the master's late messages for
+/// Maximum number of ended calls that a shard remembers by channel and sender, so that late messages of the master for
 /// them are dropped. With the longest names, they take 320 KiB, within the memory reserved for waiting calls; a scan
-/// takes microseconds. At the limit, the oldest ended call of the account with the most is evicted.
+/// takes microseconds. At the limit, the account with the most loses its oldest.
 pub const ENDED_CALLS_MAX: usize = 1024;
 
-/// Maximum number of remembered ended calls per channel, equal to the maximum number of calls waiting on one channel.
-/// When full, the oldest is evicted.
+/// Maximum number of remembered ended calls per channel, equal to the maximum number of waiting calls. A full list
+/// evicts the oldest.
 pub const ENDED_CALLS_PER_CHANNEL_MAX: usize = WAITING_CALLS_PER_CHANNEL_MAX;
 
-/// Time for which a player's ended call is remembered after its maximum wait, in milliseconds; cameras trickle
+/// Time in milliseconds for which a player's ended call is remembered after its maximum wait; cameras trickle
 /// candidates for several seconds.
 pub const ENDED_PLAYER_MS: u64 = 30_000;
 
 /// Divisor of the limit of waiting Alexa calls that gives the limit of players' calls: 1,024 per process, from offer to
-/// answer. Players' calls have a separate limit because an offer may be as large as `payload_bytes`, and an answer 24
-/// KiB. At the limit, the newest call of the busiest channel of the account with the most calls ends with the messages
-/// gathered so far, or with 503.
+/// answer. Players have a separate limit because an offer may be as large as `payload_bytes`, and an answer 24 KiB. At
+/// the limit, the newest call of the busiest channel of the account with the most calls ends with the messages gathered
+/// so far, or with 503.
 pub const WAITING_CALLS_PER_PLAYER: usize = 4;
 
-/// Delay before a player that found no camera retries, in seconds; long enough for a battery-powered camera to wake up.
+/// Delay in seconds before a player that found no camera retries; long enough for a battery-powered camera to wake up.
 pub const WHEP_RETRY_S: u32 = 5;
 
-/// Number of a shard's connections per connection reserved for callers that are not yet known. WebSockets and clients
-/// on links never use the reserved ones, so a newcomer's request is read even when all other capacity is taken.
+/// Number of a shard's connections per connection reserved for unknown callers. WebSockets and clients on links never
+/// use reserved ones, so a newcomer's request is read even when all other capacity is taken.
 pub const CONNECTIONS_PER_GUEST: usize = 16;
 
-/// Maximum number of WebSockets and clients on links on a shard with this many connections: all but the number reserved
-/// by [`CONNECTIONS_PER_GUEST`], which is at least one if there are two or more connections.
+/// Maximum number of WebSockets and clients on links of a shard with this many connections: all but those reserved by
+/// [`CONNECTIONS_PER_GUEST`], of which there is at least one if there are two or more connections.
 ///
 /// At the limit, an account with fewer connections can still add one: the newest viewer of the account with the most
-/// connections is closed with 1001, or its newest master, but never its first. Callers within an account are treated
-/// likewise. If no account has more connections, the newcomer is answered with 503.
+/// connections is closed with 1001, or its newest master, but never its first. The same rule applies to callers within
+/// an account. If no account has more connections, the newcomer is answered with 503.
 #[must_use]
 pub const fn admitted_most(connections: usize) -> usize {
     let guests = connections / CONNECTIONS_PER_GUEST;
@@ -246,12 +241,11 @@ pub const fn admitted_most(connections: usize) -> usize {
     connections - if guests > least { guests } else { least }
 }
 
-/// Maximum number of a shard's evicted WebSockets that are still closing; beyond this limit, the first of them is
-/// aborted.
+/// Maximum number of a shard's evicted WebSockets that are still closing. Beyond it, the first of them is aborted.
 pub const LEAVING_MAX: usize = 256;
 
-/// [`LEAVING_MAX`] for a shard with this many connections: half of the reserved capacity, which leaves the other half
-/// to newcomers.
+/// [`LEAVING_MAX`] for a shard with this many connections: at most half of the reserved capacity; the other half
+/// remains for newcomers.
 #[must_use]
 pub const fn leaving_most(connections: usize) -> usize {
     let half = (connections - admitted_most(connections)) / 2;
@@ -262,32 +256,32 @@ pub const fn leaving_most(connections: usize) -> usize {
     }
 }
 
-/// Test only: maximum number of steps in a single jump of a shard's clock. If a jump needs more, everything due after
-/// the last step fires at the same moment, the end of the jump.
+/// Maximum number of steps in a single jump of a shard's clock, in tests. In a longer jump, everything due after the
+/// last step fires at the end of the jump.
 ///
 /// Each distinct deadline is one step. The timer wheel has a resolution of 64 ms, so a jump of an hour takes 56,250
 /// steps if every slot of the wheel has a deadline. With few sessions, a step takes a few microseconds.
 pub const LEAP_STEPS_MAX: u32 = 1 << 16;
 
-/// Maximum number of channels on one shard: there are 16 million table slots, and a record with its table entries takes
-/// about 500 bytes.
+/// Maximum number of channels per shard: tables have 16 million slots, and a record takes about 500 bytes with its
+/// table entries.
 pub const CHANNELS_PER_SHARD_MAX: usize = 1 << 22;
 
-/// Maximum memory taken by a channel's record, in bytes: the longest name, and the maximum number of tags with the
-/// longest text, at four bytes per character.
+/// Maximum memory of a channel's record, in bytes: the longest name and the maximum number of tags with the longest
+/// text, at four bytes per character.
 pub const RECORD_BYTES_MAX: usize = 96 << 10;
 
-/// Maximum number of records in a chunk of the catalog: a page is read from five to thirty chunks, and a change copies
-/// one chunk if a page is reading it.
+/// Maximum number of records in a chunk of the catalog. A page spans five to thirty chunks, and a change copies one
+/// chunk if a page is reading it.
 pub const CATALOG_CHUNK: usize = 256;
 
 /// Number of records that all nodes together send for one page of ListSignalingChannels: twice the maximum page size,
-/// so that pages are nearly always full although each node only estimates its part; a short page specifies where the
-/// next one begins.
+/// so that pages are nearly always full although each node only estimates its part. A short page states where the next
+/// one begins.
 pub const LIST_MERGED_MAX: usize = 2 * LIST_PAGE_MAX;
 
-/// Maximum number of channel lists in progress for a shard's callers, for different accounts; each may hold
-/// [`LIST_MERGED_MAX`] records. Further lists wait, and the accounts take turns.
+/// Maximum number of channel lists in progress on a shard, for different accounts; each may hold [`LIST_MERGED_MAX`]
+/// records. Further lists wait, and the accounts take turns.
 pub const LISTS_UNDER_WAY_MAX: usize = 4;
 
 /// [`LISTS_UNDER_WAY_MAX`] for this number of shards.
@@ -296,12 +290,11 @@ pub const fn lists_under_way(shards: usize) -> usize {
     share(16, shards, 1, LISTS_UNDER_WAY_MAX)
 }
 
-/// Maximum number of lists in progress for one account if several nodes own channels; if one node owns all channels,
-/// only one per account.
+/// Maximum number of lists in progress per account if several nodes own channels; otherwise, the maximum is one.
 pub const LISTS_OF_AN_ACCOUNT: usize = 4;
 
-/// Maximum number of channel lists waiting for their turn on a shard. When the queue is full, the newest list of the
-/// account with the most waiting lists is refused with 503.
+/// Maximum number of channel lists that wait for their turn on a shard. At the limit, the newest list of the account
+/// with the most waiting lists is refused with 503.
 pub const LISTS_WAITING_MAX: usize = 1024;
 
 /// [`LISTS_WAITING_MAX`] for this number of shards.
@@ -310,75 +303,71 @@ pub const fn lists_waiting(shards: usize) -> usize {
     share(4096, shards, 16, LISTS_WAITING_MAX)
 }
 
-/// Maximum number of ListSignalingChannels pages that a node collects from all nodes concurrently, each with
+/// Maximum number of ListSignalingChannels pages that a node collects concurrently from all nodes, each with
 /// [`LIST_MERGED_MAX`] records. Further pages wait.
 pub const LISTS_OF_NODES_MAX: usize = 16;
 
 /// Maximum size of a record in a channel list, in bytes: an ARN with the longest name takes 340 bytes.
 pub const LISTED_BYTES: usize = 512;
 
-/// Number of channel records that a shard examines in one turn for ListSignalingChannels pages, which takes about a
-/// millisecond. The page that exceeds the limit is completed; further pages wait for the next turn, in order.
+/// Number of channel records that a shard examines per turn for ListSignalingChannels, which takes about a millisecond.
+/// The page that exceeds the limit is completed; further pages wait for the next turn, in order.
 pub const RECORDS_PER_TURN: u64 = 2000;
 
-/// Maximum number of connections notified by one step of POST /ice/reconnect; each takes a separate send of about 5 µs
+/// Maximum number of connections notified by one step of POST /ice/reconnect, each with a separate send of about 5 µs
 /// in the same turn.
 pub const RECONNECTS_PER_STEP: usize = 256;
 
-/// Maximum number of connections that a shard closes in one turn when a channel is deleted, a slot moves, or an
-/// operator disconnects clients; the rest follow in later turns. Each close frame takes a separate send of about 5 µs,
-/// about a millisecond in total; a channel with 10,000 viewers takes 40 turns. Also the number of table slots that one
-/// step of a drain examines.
+/// Maximum number of connections that a shard closes per turn when a channel is deleted, a slot moves, or an operator
+/// disconnects clients. Each close frame takes a separate send of about 5 µs, so a full turn takes about a millisecond,
+/// and a channel with 10,000 viewers takes 40 turns. Also the number of table slots that one step of a drain examines.
 pub const CLOSES_PER_TURN: usize = 256;
 
 /// Maximum number of follow-up steps queued while one input is processed; takes 24 KiB. A step of a drain adds the
-/// most, one for each of [`CLOSES_PER_TURN`] connections. Other steps that end many connections or calls process them
-/// one at a time.
+/// most, one per connection of [`CLOSES_PER_TURN`]. Other steps process connections or calls one at a time.
 pub const STEPS_LEFT_MAX: usize = 2 * CLOSES_PER_TURN;
 
-/// Maximum number of answers that a shard queues for its callers while it processes one input: one for each Alexa call
-/// and change in flight, and one for each follow-up step.
+/// Maximum number of answers that a shard queues for its callers while it processes one input: one per Alexa call,
+/// change in flight and follow-up step.
 pub const ANSWERS_PER_INPUT_MAX: usize = WAITING_CALLS_MAX
     + WAITING_CALLS_MAX / WAITING_CALLS_PER_PLAYER
     + CHANGES_PER_SHARD_MAX
     + STEPS_LEFT_MAX;
 
-/// Maximum number of viewers listed in an event as waiting for an absent master: 16 names of up to 256 bytes. Beyond
-/// this limit, the event only states how many more there are.
+/// Maximum number of viewers in an event that wait for an absent master: 16 names of up to 256 bytes. Beyond it, the
+/// event only states how many more wait.
 pub const WAITERS_TOLD_MAX: usize = 16;
 
-/// Maximum number of final states of deleted channels that a shard keeps while they cannot be reported. Beyond this
-/// limit, the oldest is dropped, and watchers are notified of the loss.
+/// Maximum number of final states of deleted channels that a shard keeps until it can report them. Beyond it, the
+/// oldest is dropped, and watchers learn of the loss.
 pub const PARTING_MAX: usize = 1024;
 
-/// Delay before a shard retries a presence report for which the audience had no space, in milliseconds.
+/// Delay in milliseconds before a shard retries a presence report that did not fit into the audience's queue.
 pub const PRESENCE_RETRY_MS: u64 = 20;
 
 /// Maximum number of channels whose presence a shard reports in one turn; the rest follow in the next turn.
 pub const PRESENCE_TOLD_PER_TURN: usize = 256;
 
-/// Maximum number of entries on one page of ListSignalingChannels, regardless of MaxResults (codec/PROTOCOL.md,
-/// CHAN-3).
+/// Maximum number of entries on a page of ListSignalingChannels, regardless of MaxResults (codec/PROTOCOL.md, CHAN-3).
 pub const LIST_PAGE_MAX: usize = 1000;
 
 /// Maximum number of WebSocket frames per message. C SDK builds on libwebsockets send a few; 64 tiny ones are an
-/// attack. Beyond this limit, the connection is closed with 1008.
+/// attack. Beyond it, the connection is closed with 1008.
 pub const FRAGMENTS_PER_MESSAGE_MAX: u32 = 64;
 
-/// Maximum number of frames per second that a connection may send without effect: pings, pongs, empty messages, and
-/// messages that are refused or throttled. A well-behaved client sends a few. Beyond this limit, the connection is
-/// closed with 1008. Not configurable: a 6-byte frame costs as much as a relayed one, and no other limit covers these
-/// frames.
+/// Maximum number of frames per second without effect on one connection: pings, pongs, empty messages, and refused or
+/// throttled messages. A well-behaved client sends a few. Beyond it, the connection is closed with 1008. Not
+/// configurable: a 6-byte frame costs as much as a relayed one, and no other limit covers these frames.
 pub const IDLE_FRAMES_PER_SECOND_MAX: u8 = 200;
 
-/// Maximum number of pings in one receive that are answered individually; if there are more, only the latest of the
-/// rest is answered, as RFC 6455 section 5.5.3 allows.
+/// Maximum number of pings in one receive that are answered individually. Of any others, only the latest is answered,
+/// as RFC 6455 section 5.5.3 allows.
 pub const PONGS_PER_RECEIVE_MAX: u32 = 16;
 
-/// Maximum number of principals in a credentials file, about half a KiB each; a file with more is rejected.
+/// Maximum number of principals in a credentials file, about 0.5 KiB each; a file with more is rejected.
 pub const PRINCIPALS_MAX: usize = 65_536;
 
-/// Maximum number of roles in a credentials file, about half a KiB each plus the trust document; a file with more is
+/// Maximum number of roles in a credentials file, about 0.5 KiB each plus the trust document; a file with more is
 /// rejected.
 pub const ROLES_MAX: usize = 4096;
 
@@ -386,8 +375,8 @@ pub const ROLES_MAX: usize = 4096;
 pub const ROLE_ALIASES_MAX: usize = 1024;
 
 /// Maximum number of derived signing keys cached by a shard, 1.5 KiB each; deriving an evicted key again takes a
-/// microsecond. Keys with a session token are limited to a quarter of the cache, since a principal may have any number
-/// of them.
+/// microsecond. Keys with a session token use at most a quarter of the cache, since a principal may have any number of
+/// them.
 pub const SIGNING_KEYS_PER_SHARD_MAX: usize = 4096;
 
 /// [`SIGNING_KEYS_PER_SHARD_MAX`] for this number of shards: 12 MiB in total.
@@ -398,57 +387,55 @@ pub const fn signing_keys_per_shard(shards: usize) -> usize {
 
 /// Maximum number of empty outbox buffers that a shard keeps for reuse.
 pub const SPARE_OUTBOXES_MAX: usize = 512;
-/// Maximum size of a buffer kept for reuse, in bytes: [`SPARE_OUTBOXES_MAX`] of 16 KiB take 8 MiB.
+/// Maximum size of a reused buffer, in bytes: [`SPARE_OUTBOXES_MAX`] of 16 KiB take 8 MiB.
 pub const SPARE_OUTBOX_BYTES_MAX: usize = 16 * 1024;
 
-/// Time in milliseconds after which the kernel is queried for whether the peer has acknowledged a message, and the
-/// interval between queries; a live peer acknowledges within a round trip plus at most 0.25 s.
+/// Time in milliseconds until the kernel is first queried for the peer's acknowledgement, and between queries. A live
+/// peer acknowledges within a round trip plus at most 0.25 s.
 pub const ASK_AFTER_MS: u64 = 1000;
 
-/// Granularity in milliseconds to which the times of first queries are rounded, so that they can be batched.
+/// Granularity in milliseconds of first queries, so that they can be batched.
 pub const ASK_STEP_MS: u64 = 50;
 
 /// Maximum number of connections queried in one tick; each query is a system call of less than a microsecond.
 pub const ASKS_PER_TICK: usize = 512;
 
-/// Number of message bytes sent to a connection after which the next data received from it triggers an early query: by
-/// then the peer has usually acknowledged the bytes, and their buffer can be reused while it is still in a core's
-/// cache. Small enough for that, yet large enough that a query costs little per message.
+/// Number of message bytes sent to a connection after which the next data from it triggers an early query. By then, the
+/// peer has usually acknowledged the bytes, and their buffer is reused while still in a core's cache. Small enough for
+/// the cache, large enough that a query costs little per message.
 pub const ASK_BYTES: usize = 1024;
 
-/// [`ASK_BYTES`] for a connection from which no data is received.
+/// [`ASK_BYTES`] for a connection that sends no data.
 pub const ASK_BYTES_UNHEARD: usize = 8 * 1024;
 
-/// Number of bytes that the kernel may hold for a connection's peer without being charged, in addition to the same
-/// number written since the last query: the basic cost of any connection. Responses, control frames and, with pong
-/// confirmation, messages of this size are written between two queries.
+/// Number of bytes that the kernel may hold for a peer without charge, in addition to the same number written since the
+/// last query: the basic cost of a connection. Responses, control frames and, with pong confirmation, messages of this
+/// size are written between two queries.
 pub const UNREAD_BYTES_FREE: usize = 4 * 1024;
 
-/// Granularity in which unacknowledged message bytes are counted; a shorter frame takes as much kernel memory because
-/// of the overhead.
+/// Granularity of counted message bytes; a shorter frame takes as much kernel memory because of the overhead.
 pub const ASK_STEP_BYTES: usize = 256;
 
 /// Maximum number of a channel's offers kept for redelivery: one per viewer.
 pub const UNANSWERED_PER_CHANNEL_MAX: usize = PENDING_KEYS_MAX;
 
-/// Maximum number of candidates kept with an offer for redelivery, the same as for a queued offer; a further one drops
-/// the oldest.
+/// Maximum number of candidates kept with an offer for redelivery, as for a queued offer; a further one drops the
+/// oldest.
 pub const UNANSWERED_CANDIDATES_MAX: usize = PENDING_CANDIDATES_MAX;
 
 /// Divisor of the queue size in bytes that gives the additional memory for offers kept for redelivery and their
-/// candidates. Beyond this limit, the account that uses the most loses the candidates of its oldest offer, then the
-/// offer itself.
+/// candidates. Beyond it, the account that uses the most loses the candidates of its oldest offer, then the offer.
 pub const UNANSWERED_BYTES_PARTS: usize = 4;
 
-/// Window in milliseconds. A master that is reported gone and back [`GONE_TIMES_MAX`] times within this window stays
-/// reported gone until it has acknowledged messages for [`GONE_STEADY_MS`], so that a radio that sleeps between
-/// messages is not reported each time.
+/// Window in milliseconds. A master reported gone and back [`GONE_TIMES_MAX`] times in this window stays reported gone
+/// until it has acknowledged messages for [`GONE_STEADY_MS`], so that a radio that sleeps between messages is not
+/// reported each time.
 pub const GONE_WINDOW_MS: u64 = 600_000;
 
 /// Number of times that a master is reported gone and back within [`GONE_WINDOW_MS`] before it stays reported gone.
 pub const GONE_TIMES_MAX: u32 = 3;
 
-/// Time in milliseconds for which a master must acknowledge messages before it is reported back; see
+/// Time in milliseconds for which such a master must acknowledge messages before it is reported back; see
 /// [`GONE_WINDOW_MS`].
 pub const GONE_STEADY_MS: u64 = 60_000;
 
@@ -456,14 +443,14 @@ pub const GONE_STEADY_MS: u64 = 60_000;
 /// requires a scan of all connections.
 pub const PROOF_ROOM_PARTS: usize = 8;
 
-/// Time after two round trips at which an acknowledgement is overdue, in milliseconds: receivers delay acknowledgements
-/// by at most this much (40 ms on Linux, 250 ms on lwIP).
+/// Time in milliseconds after two round trips at which an acknowledgement is overdue: the maximum delay of receivers
+/// (40 ms on Linux, 250 ms on lwIP).
 pub const ACKNOWLEDGE_MS: u64 = 250;
 
-/// Maximum time for which messages of a superseded connection may delay newer messages, in milliseconds.
+/// Maximum time in milliseconds for which messages of a superseded connection delay newer ones.
 pub const TAKEOVER_MS_MAX: u64 = 1000;
 
-/// Number of spare buffers that each shard keeps, such that `shards` shards together use 16 MiB.
+/// Number of spare buffers per shard, such that all shards together use 16 MiB.
 #[must_use]
 pub const fn spare_outboxes(shards: usize) -> usize {
     share(1024, shards, 4, SPARE_OUTBOXES_MAX)
@@ -472,36 +459,34 @@ pub const fn spare_outboxes(shards: usize) -> usize {
 /// Interval between the steps of a shutdown drain, in milliseconds.
 pub const DRAIN_STEP_MS: u64 = 50;
 
-/// Number of session slots that one step of an operator's request examines, which takes about a millisecond.
+/// Number of session slots that one step of an operator's request examines, in about a millisecond.
 pub const INSPECTED_SLOTS_PER_STEP: usize = 4096;
 
 /// Maximum number of accounts with individual counters of calls, messages and refusals, per shard and in `GET /usage`:
 /// 56 bytes each. Further accounts are counted together.
 pub const USAGE_ACCOUNTS_MAX: usize = 1024;
 
-/// Maximum number of accounts in the credentials file that have their own metrics series, starting with the lowest
-/// account number. All other accounts are counted together.
+/// Maximum number of accounts in the credentials file with their own metrics series, lowest account numbers first. All
+/// others are counted together.
 pub const USAGE_SERIES_MAX: usize = 20;
 
 /// Delay of a deadline in milliseconds which indicates that the shard itself did not run (process stopped, machine
-/// suspended), and that data sent by peers in the meantime is still unread.
+/// suspended) and that data from peers is still unread.
 pub const STALL_MS: u64 = 2_000;
 
-/// Maximum time from a message's first byte to its last, in milliseconds; beyond this limit, the connection is closed
-/// with 1008.
+/// Maximum time in milliseconds from a message's first byte to its last. Beyond it, the connection is closed with 1008.
 pub const MESSAGE_MS_MAX: u64 = 10_000;
 
-/// Time after which an unanswered API call receives 503, in milliseconds. The longest wait of any call is that of
-/// SendAlexaOfferToMaster, whose MessageTtlSeconds is at most 120 s; the rest is a margin for a slow store.
+/// Time in milliseconds after which an unanswered API call receives 503. SendAlexaOfferToMaster waits longest, for
+/// MessageTtlSeconds of at most 120 s; the rest is a margin for a slow store.
 pub const REPLY_MS_MAX: u64 = 150_000;
 
-/// [`REPLY_MS_MAX`] for a change stored in etcd, which answers within milliseconds or, during a leader election, after
-/// up to three seconds. A client that receives 503 can determine with its next call whether the change was made.
+/// [`REPLY_MS_MAX`] for a change stored in etcd, which answers within milliseconds or, during a leader election, within
+/// three seconds. After a 503, the client's next call shows whether the change was made.
 pub const CHANGE_REPLY_MS_MAX: u64 = 2_500;
 
-/// Time for which a request waits for a node that owns its channel while slots move between nodes, in milliseconds;
-/// after that it is answered with
-/// 503. The C SDK gives up after 5 s.
+/// Time in milliseconds for which a request waits for its channel's owner while slots move between nodes. The request
+/// then receives 503. The C SDK gives up after 5 s.
 pub const OWNER_WAIT_MS: u64 = 3_000;
 
 /// `Retry-After` in seconds for a channel that another node may own: long enough not to overload nodes that have lost
@@ -511,89 +496,85 @@ pub const ABSENCE_RETRY_S: u32 = 5;
 /// Interval between attempts to determine the node that owns a channel, in milliseconds.
 pub const OWNER_LOOK_MS: u64 = 50;
 
-/// Interval between attempts to reach the node that owns a channel while it does not respond, in milliseconds; a
-/// restarted process listens within a second.
+/// Interval in milliseconds between attempts to reach a channel's owner that does not respond; a restarted process
+/// listens within a second.
 pub const OWNER_RETRY_MS: u64 = 500;
 
-/// Maximum number of requests waiting on one shard for an owner of their channel; a further one is immediately refused
-/// with 503. Each costs a check of less than a microsecond every [`OWNER_LOOK_MS`], in total 2 % of a core.
+/// Maximum number of requests on one shard that wait for an owner of their channel; further ones are refused with 503
+/// at once. Each costs a check of less than a microsecond every [`OWNER_LOOK_MS`], in total 2 % of a core.
 pub const OWNER_WAITERS_MAX: usize = 1024;
 
-/// Maximum number of clients on links that a shard closes in one tick because their owner was lost or the node is
-/// shutting down; each takes one or two sends. The rest follow in the next tick.
+/// Maximum number of link clients that a shard closes per tick because their owner was lost or the node shuts down;
+/// each takes one or two sends. The rest follow in later ticks.
 pub const LEADS_PER_TICK: usize = 64;
 
-/// Maximum number of slot orders that a shard executes in one turn; each adds or removes several hundred channels in
-/// less than a millisecond.
+/// Maximum number of slot orders that a shard executes per turn; each adds or removes several hundred channels in less
+/// than a millisecond.
 pub const SLOT_ORDERS_PER_TURN: usize = 4;
 
-/// Maximum number of bytes of queued messages packed for a slot that moves to another node; further messages are
-/// dropped as withdrawn. Parcels too long for one message between nodes are sent in parts.
+/// Maximum number of bytes of queued messages packed for a slot that moves to another node. Further messages are
+/// dropped as withdrawn. Long parcels are sent in several messages.
 pub const PARCEL_BYTES_MAX: usize = 48 << 20;
 
-/// Maximum number of bytes of queued messages accepted for slots offered by other nodes; a parcel that would exceed the
-/// limit is refused, and its slot does not move.
+/// Maximum number of bytes of queued messages accepted for slots that other nodes offer. A parcel beyond it is refused,
+/// and its slot does not move.
 pub const KEPT_PARCEL_BYTES_MAX: usize = 64 << 20;
 
-/// Maximum time for which a shard waits until the connections of a slot that moves to another node have finished the
-/// messages they are sending, in milliseconds; less than half of the transfer's timeout.
+/// Maximum time in milliseconds for which a shard waits until the connections of a moving slot have finished their
+/// current messages; less than half of the transfer's timeout.
 pub const SLOT_STILL_MS: u64 = 1_000;
 
-/// Interval at which a shard checks whether the connections of a moving slot have finished their messages, in
-/// milliseconds.
+/// Interval in milliseconds at which a shard checks whether these connections have finished.
 pub const SLOT_LOOK_MS: u64 = 5;
 
 /// Time over which an isolated node closes its connections, in milliseconds.
 pub const ALONE_CLOSE_MS: u64 = 2_000;
 
-/// Number of bytes received after an unfinished call on the same connection at which the connection is no longer read.
+/// Number of bytes after an unfinished call at which reading from its connection stops.
 pub const PIPELINED_BYTES_MAX: usize = 32 * 1024;
 
-/// Number of bytes of responses queued on one HTTP connection at which the next request is not started and reading
-/// pauses until the peer reads some; so at most this many bytes plus one response are queued.
+/// Number of queued response bytes on an HTTP connection at which reading and further requests pause until the peer
+/// reads some. At most this many bytes plus one response are queued.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// Maximum number of request heads and bodies of one connection answered in succession. Further ones wait until other
-/// connections have been served: a receive of 8 KiB can contain 300 of the shortest requests.
+/// connections were served: a receive of 8 KiB can contain 300 of the shortest requests.
 pub const REQUESTS_PER_VISIT: u32 = 16;
 
-/// Maximum number of request heads and bodies that a shard answers on arrival in one turn, on all connections. Further
-/// ones wait, as do those that follow a lot of work ([`crate::work_units`]).
+/// Maximum number of request heads and bodies that a shard answers on arrival per turn. Further ones wait, as do those
+/// behind a lot of work ([`crate::work_units`]).
 pub const FRESH_REQUESTS_PER_TURN: u32 = 128;
 
-/// Maximum number of waiting request heads and bodies answered in one tick; fewer if they take a lot of work
+/// Maximum number of waiting request heads and bodies answered per tick; fewer if they take a lot of work
 /// ([`crate::work_units`]).
 pub const WAITING_REQUESTS_PER_TICK: u32 = 32;
 
-/// Number of bytes of unfinished or waiting requests, or of unread responses, that an HTTP connection may hold without
-/// being charged: the basic cost of any connection.
+/// Number of bytes of unfinished or waiting requests, or of unread responses, that an HTTP connection holds without
+/// charge: the basic cost of a connection.
 pub const REQUEST_BYTES_FREE: usize = 1024;
 
-/// Maximum number of connections that may be evicted to free bytes for one input; beyond this limit, the connection of
-/// the input itself is closed.
+/// Maximum number of connections evicted to free bytes for one input. Beyond it, the connection of the input is closed.
 pub const PAYERS_PER_INPUT: usize = 16;
 
-/// Maximum number of bytes of pongs and status responses queued on one WebSocket. Beyond this limit, pings are not
-/// answered, as RFC 6455 section 5.5.3 allows, and a status response closes the connection with 1008.
+/// Maximum number of bytes of pongs and status responses queued on one WebSocket. Beyond it, pings are not answered, as
+/// RFC 6455 section 5.5.3 allows, and a status response closes the connection with 1008.
 pub const CONTROL_BYTES_MAX: usize = 64 * 1024;
 
-/// [`CONTROL_BYTES_MAX`] while the shard's responses and control frames together exceed its share of
-/// `limits.request_bytes`.
+/// [`CONTROL_BYTES_MAX`] while the shard's responses and control frames exceed its share of `limits.request_bytes`.
 pub const CONTROL_BYTES_WHEN_FULL: usize = 4 * 1024;
 
-/// Maximum overhead of a frame in addition to its payload, in bytes: header, JSON members, and the longest sender id.
+/// Maximum number of bytes of a frame besides its payload: header, JSON members and the longest sender id.
 pub const ENVELOPE_BYTES_MAX: usize = 14 + 96 + 256;
 
-/// Maximum number of message copies that a shard captures per second under `--dev`; further ones are counted as missed.
-/// Half of the number that is kept, so that only a few messages of a load test are copied.
+/// Maximum number of messages that a shard captures per second under `--dev`; further ones are counted as missed. Half
+/// of the number kept, so that a load test copies only a few messages.
 pub const CAPTURES_PER_SECOND_MAX: u32 = 1000;
 
-/// Number of channels that a test reset (`/dev/reset`) deletes in one step; the store accepts that many at once with
-/// capacity to spare.
+/// Number of channels that one step of a test reset (`/dev/reset`) deletes; the store has capacity for more at once.
 pub const RESET_CHANNELS_PER_STEP: u64 = 256;
 
-/// Maximum number of a shard's findings about requests that the cloud service would have refused (`/dev/parity`), each
-/// for one rule and channel. Findings for further channels are counted together.
+/// Maximum number of a shard's findings (`/dev/parity`), each for one rule and channel, about requests that the cloud
+/// service would have refused. Findings for further channels are counted together.
 pub const FINDINGS_MAX: usize = 1024;
 
 /// Maximum number of channels whose rates are tracked for findings (`/dev/parity`).
@@ -602,16 +583,16 @@ pub const PARITY_BUCKETS_MAX: usize = 4096;
 /// Maximum number of test faults at a time (`/dev/faults`).
 pub const FAULTS_MAX: usize = 64;
 
-/// Maximum number of messages held back by a shard's faults. Further ones pass immediately and are counted.
+/// Maximum number of messages held back by a shard's faults. Further ones pass at once and are counted.
 pub const FAULT_HELD_MAX: usize = 1024;
 
 /// Maximum number of bytes of messages held back by a shard's faults.
 pub const FAULT_HELD_BYTES_MAX: usize = 4 << 20;
 
-/// Maximum number of messages and connections held back by faults that are released in one tick.
+/// Maximum number of messages and connections released per tick that faults held back.
 pub const FAULTS_DUE_PER_TICK: usize = 256;
 
-/// Maximum time for which a message that is to be reordered waits for the next one, in milliseconds.
+/// Maximum time in milliseconds for which a message to be reordered waits for the next one.
 pub const FAULT_REORDER_MS: u64 = 1000;
 
 const _: () = assert!(PARCEL_BYTES_MAX < KEPT_PARCEL_BYTES_MAX);
@@ -619,13 +600,13 @@ const _: () = assert!(SHARDS_MAX <= u16::MAX as usize);
 const _: () = assert!(mailbox_reserve(SHARDS_MAX) < 1 << 20);
 const _: () = assert!(SUPERSEDED_PER_CHANNEL_MAX >= SUPERSEDED_PER_SLOT_MAX);
 
-// Bounds of devices that wait with `GET /wake`.
+// Devices that wait with `GET /wake`.
 
-/// Maximum number of devices waiting with `GET /wake` in one process, equal to the number of connections. Each takes
-/// about 100 bytes in addition to its connection. See [`wake_polls_per_shard`].
+/// Maximum number of devices that wait with `GET /wake` in one process, equal to the number of connections. Each takes
+/// about 100 bytes besides its connection. See [`wake_polls_per_shard`].
 pub const WAKE_POLLS_MAX: usize = 131_072;
 
-/// Maximum number of devices waiting on the channels of one shard: its share of [`WAKE_POLLS_MAX`].
+/// Maximum number of devices that wait on one shard: its share of [`WAKE_POLLS_MAX`].
 ///
 /// At the limit, an account with fewer waiting devices can still add one: a device of the account with the most is
 /// answered with `ClientLimitExceededException` instead. If no account has more, the new device is refused.
@@ -634,18 +615,17 @@ pub const fn wake_polls_per_shard(shards: usize) -> usize {
     share(WAKE_POLLS_MAX, shards, 1024, WAKE_POLLS_MAX)
 }
 
-/// Range of the wait that a device may request, in seconds. TCP keepalives preserve NAT mappings that would expire
-/// earlier.
+/// Range of the requested wait of a device, in seconds. TCP keepalives preserve NAT mappings that would expire earlier.
 pub const WAKE_WAIT_S: RangeInclusive<u64> = 30..=600;
 
 /// Default wait of a device, in seconds.
 pub const WAKE_WAIT_S_DEFAULT: u64 = 240;
 
-/// Maximum number of things, across all shards, whose sign-ins are counted per hour: half a MiB. Sign-ins of further
-/// things are not counted within that hour.
+/// Maximum number of things, across all shards, whose sign-ins are counted per hour: 0.5 MiB. Sign-ins of further
+/// things are not counted in that hour.
 pub const SIGN_INS_COUNTED_MAX: usize = 65_536;
 
-/// Number of sign-ins of one thing per hour above which each is still served but listed with the refusals. Credentials
+/// Number of sign-ins of a thing per hour above which each is served but also listed with the refusals. Credentials
 /// last at least 15 minutes, and the C SDK renews them up to 20 % early, which makes six sign-ins an hour; a device
 /// whose clock is ahead requests credentials before each of its calls.
 pub const SIGN_INS_PER_HOUR: u64 = 20;
@@ -654,26 +634,25 @@ pub const SIGN_INS_PER_HOUR: u64 = 20;
 /// at most, and a new handshake revalidates the certificate and its chain.
 pub const PROVIDER_AGE_MS: u64 = 5 * 60 * 1000;
 
-/// Maximum random reduction of a provider connection's maximum age, in milliseconds; connections opened at the same
-/// time then do not all reconnect at the same time.
+/// Maximum random reduction of a provider connection's age in milliseconds, so that connections opened together do not
+/// all reconnect together.
 pub const PROVIDER_AGE_SPREAD_MS: u64 = 60 * 1000;
 
-/// Maximum number of channels in one import into a running process; the store creates them in one commit. For a larger
-/// import, the process must be stopped.
+/// Maximum number of channels per import into a running process; the store creates them in one commit. A larger import
+/// requires a stopped process.
 pub const IMPORTED_MAX: usize = 1000;
 
-// Log lines: a shard logs some of a kind within a second, and counts the others.
+// Log entries: a shard logs some of each kind per second and counts the others.
 
-/// Length of the window for limiting logged refusals, in milliseconds. Suppressed refusals are counted in
-/// `heliograph_log_suppressed_total`.
+/// Window of logged refusals, in milliseconds. `heliograph_log_suppressed_total` counts suppressed ones.
 pub const REFUSAL_WINDOW_MS: u64 = 10_000;
 
-/// Maximum number of groups of refusals (one check for one channel or key) logged from one network (/24 of IPv4, /48 of
-/// IPv6) within a window. Refusals of further groups are counted together.
+/// Maximum number of groups of refusals (one check for one channel or key) logged per window from one network (/24 of
+/// IPv4, /48 of IPv6). Refusals of further groups are counted together.
 pub const REFUSAL_GROUPS_PER_NETWORK: usize = 64;
 
-/// Maximum number of groups of refusals logged from all networks within a window, at most 384 bytes each: the maximum
-/// for one network, plus 16.
+/// Maximum number of groups of refusals logged per window from all networks, at most 384 bytes each: the maximum of one
+/// network, plus 16.
 pub const REFUSAL_GROUPS_MAX: usize = 80;
 
 /// Number of repeated refusals of known groups logged per network, so that each manual attempt is visible. A flood from
@@ -683,38 +662,37 @@ pub const REFUSALS_REPEATED_PER_NETWORK: u32 = 15;
 /// Maximum number of repeated refusals logged from all networks.
 pub const REFUSALS_REPEATED_MAX: u32 = 128;
 
-/// Maximum number of entries about refused changes and denials by policy that one shard logs per second; the rest are
-/// counted with the refusals.
+/// Maximum number of refused changes and policy denials that one shard logs per second; the rest count as refusals.
 pub const DENIALS_LOGGED_PER_SECOND: u32 = 50;
 
-/// Maximum number of entries about refused changes and denials that one shard logs per second and network, so that a
-/// flood from one network does not hide a device elsewhere.
+/// Maximum number of refused changes and denials that one shard logs per second and network, so that a flood from one
+/// network does not hide a device elsewhere.
 pub const DENIALS_LOGGED_PER_PREFIX: u32 = 10;
 
-/// Maximum number of WebSocket connection ends that one shard logs per second; the rest are counted with the refusals.
+/// Maximum number of WebSocket connection ends that one shard logs per second; the rest count as refusals.
 pub const ENDS_LOGGED_PER_SECOND: u32 = 200;
 
-/// Maximum number of connection ends that one shard logs per second and account, so that a client connecting in a loop
-/// does not hide other accounts.
+/// Maximum number of connection ends that one shard logs per second and account, so that a client that connects in a
+/// loop does not hide other accounts.
 pub const ENDS_LOGGED_PER_ACCOUNT: u32 = 50;
 
-/// Maximum number of refused messages that one shard logs per second; the rest are counted with the refusals. A sample
-/// suffices to show which client sends such messages and why; the metrics contain the totals.
+/// Maximum number of refused messages that one shard logs per second; the rest count as refusals. A sample shows which
+/// client sends such messages and why; metrics contain the totals.
 pub const UNACCEPTED_LOGGED_PER_SECOND: u32 = 50;
 
-/// Maximum number of refused messages that one shard logs per second and account, so that a client sending such
-/// messages in a loop does not hide other accounts.
+/// Maximum number of refused messages that one shard logs per second and account, so that a client that sends them in a
+/// loop does not hide other accounts.
 pub const UNACCEPTED_LOGGED_PER_ACCOUNT: u32 = 10;
 
-/// Maximum number of store failures that one shard logs per second; the rest are counted with the refusals. While the
-/// store fails, every requested change causes a failure.
+/// Maximum number of store failures that one shard logs per second; the rest count as refusals. While the store fails,
+/// every change causes a failure.
 pub const STORE_TROUBLES_LOGGED_PER_SECOND: u32 = 5;
 
-/// Maximum number of entries that one shard logs per second about nodes that do not respond; each contains the number
-/// of unanswered requests since the previous entry.
+/// Maximum number of entries per second in which one shard reports nodes that do not respond, each with the number of
+/// unanswered requests since the previous one.
 pub const NODE_TROUBLES_LOGGED_PER_SECOND: u32 = 1;
 
-// Bounds of OpenID providers, and of sign-ins with their tokens.
+// OpenID providers, and sign-ins with their tokens.
 
 /// Maximum number of OpenID providers in a credentials file; a file with more is rejected.
 pub const PROVIDERS_MAX: usize = 64;
@@ -733,10 +711,10 @@ pub const KEYS_OF_PROVIDER_MAX: usize = 100;
 /// `WebIdentityToken`.
 pub const WEB_TOKEN_BYTES_MAX: usize = 20_000;
 
-/// Maximum size of the claim values kept for one session, in bytes; the values are part of the session's token.
+/// Maximum size of the retained claim values of one session, in bytes; the session's token contains them.
 pub const WEB_CLAIMS_BYTES_MAX: usize = 1024;
 
-/// Maximum size of an unsigned form, in bytes; enough for a provider's token and a session policy.
+/// Maximum size of an unsigned form, in bytes; fits a provider's token and a session policy.
 pub const UNSIGNED_FORM_BYTES_MAX: usize = 32 * 1024;
 
 /// Maximum number of unsigned sign-ins per second from one address; each costs a signature check.
@@ -749,16 +727,15 @@ pub const SIGN_INS_BURST: u32 = 100;
 /// rate limit.
 pub const SIGN_IN_ADDRESSES_MAX: usize = 4096;
 
-/// Number of hash buckets for the callers that share an account's rate of temporary credentials: 256 bytes per account.
-/// Callers in the same bucket count as one.
+/// Hash buckets of the callers that share an account's rate of temporary credentials: 256 bytes per account. Callers in
+/// the same bucket count as one.
 pub const GRANT_CALLERS: usize = 32;
 
-/// Time in milliseconds for which the other callers are limited to half of an account's rate after one caller was
-/// refused.
+/// Time in milliseconds for which other callers are limited to half of an account's rate after one caller was refused.
 pub const GRANT_WAIT_MS: u64 = 1000;
 
-/// Maximum number of refused calls for temporary credentials per caller and second, as caused by a loop that lacks
-/// permission to assume its role; beyond this limit, calls are refused without being evaluated.
+/// Maximum number of refused calls for temporary credentials per caller and second, as in a loop without permission to
+/// assume its role. Further calls are refused without evaluation.
 pub const GRANTS_REFUSED_PER_SECOND: u32 = 5;
 
 /// Maximum burst of refused calls for temporary credentials per caller.
@@ -771,42 +748,41 @@ pub const REFUSED_CALLERS_MAX: usize = 4096;
 /// Maximum number of claim names per provider that the policies and trust documents of a file may test.
 pub const CLAIM_NAMES_MAX: usize = 32;
 
-// Bounds of work on open connections by shards themselves: recalls, and checks after the credentials were replaced.
+// Work that shards start themselves on open connections: recalls, and rechecks after the credentials were replaced.
 
 /// Interval in milliseconds at which a shard closes connections so that their clients fetch ICE servers again: 100 per
-/// second. Each client reconnects with up to five TLS handshakes, which takes a quarter of a core in total.
+/// second. Each client reconnects with up to five TLS handshakes, in total a quarter of a core.
 pub const RECALL_STEP_MS: u64 = 10;
 
-/// Maximum number of open connections that a shard rechecks in one turn. Rechecking a connection evaluates its policies
-/// once, which takes about a microsecond, and as long again if a session has to be looked up. The rest follow in later
-/// turns.
+/// Maximum number of open connections that a shard rechecks per turn. A recheck evaluates the policies once, in about a
+/// microsecond, and takes as long again if it looks up a session. The rest follow in later turns.
 pub const RECHECKS_PER_TURN: usize = 1_000;
 
-/// Time within which forbidden connections are closed, in milliseconds: 5 s less the delay of a busy shard.
+/// Time in milliseconds within which forbidden connections are closed: 5 s minus the delay of a busy shard.
 pub const RECHECK_CLOSE_MS: u64 = 4_500;
 
-/// Time in milliseconds by which closing is delayed, to allow for another reload, if more than half of all connections
-/// would be closed.
+/// Time in milliseconds by which closing is postponed if more than half of all connections would be closed, to allow
+/// for another reload.
 pub const RECHECK_WAIT_MS: u64 = 10_000;
 
-/// Interval at which the completion of a recheck on all shards is checked, in milliseconds.
+/// Interval in milliseconds between checks whether all shards have completed a recheck.
 pub const RECHECK_LOOK_MS: u64 = 20;
 
-/// Time during which a connection admitted with the old credentials may still arrive, in milliseconds: a handover
-/// between two shards takes no longer than the head timeout.
+/// Time in milliseconds during which a connection admitted with the old credentials may still arrive: a handover
+/// between shards takes no longer than the head timeout.
 pub const RECHECK_LATE_MS: u64 = 60_000;
 
-// Bounds of the flight recorder.
+// Flight recorder.
 
 /// Size of a flight recorder note, in bytes.
 pub const NOTE_BYTES: usize = 32;
 
-/// Number of notes in one shard's flight recorder, 2 MiB; the oldest are overwritten. A viewer's session takes about 30
+/// Number of notes in a shard's flight recorder, 2 MiB; the oldest are overwritten. A viewer's session takes about 30
 /// notes.
 pub const RECORDER_NOTES: usize = 1 << 16;
 
-/// [`RECORDER_NOTES`] for this number of shards: 32 MiB in total; 1 MiB above 128 shards, where letters and buffers
-/// take more memory.
+/// [`RECORDER_NOTES`] for this number of shards: 32 MiB in total; above 128 shards, whose letters and buffers take more
+/// memory, 1 MiB.
 #[must_use]
 pub const fn recorder_notes(shards: usize) -> usize {
     if shards > 128 {
@@ -815,11 +791,11 @@ pub const fn recorder_notes(shards: usize) -> usize {
     1 << share(1 << 20, shards, RECORDER_NOTES_LEAST, RECORDER_NOTES).ilog2()
 }
 
-/// Minimum number of notes that can be configured: 32 KiB per shard.
+/// Minimum configurable number of notes: 32 KiB per shard.
 pub const RECORDER_NOTES_LEAST: usize = 1 << 10;
-/// Maximum number of notes that can be configured: 128 MiB per shard.
+/// Maximum configurable number of notes: 128 MiB per shard.
 pub const RECORDER_NOTES_MOST: usize = 1 << 22;
 
-/// Number of flight recorder notes that a shard examines in one step of a trace, which takes about 0.1 ms. The next
-/// step is a separate letter, so messages are processed in between.
+/// Number of notes that a shard examines in one step of a trace, in about 0.1 ms. The next step is a separate letter,
+/// so messages are processed in between.
 pub const INSPECTED_NOTES_PER_STEP: usize = 16_384;

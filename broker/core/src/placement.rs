@@ -1,4 +1,4 @@
-//! Placement of channels: determines which node and which shard own a channel.
+//! Placement of channels: which node and which shard own a channel.
 
 use crate::cluster::slot_maps::SlotMap;
 use crate::id::{Identity, NodeId, ShardId, Slot};
@@ -10,20 +10,19 @@ use std::sync::Arc;
 /// The owner of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Home {
-    /// On this shard of this process.
+    /// This shard of this process.
     Here(ShardId),
-    /// On another node.
+    /// Another node.
     There(NodeId),
-    /// Nowhere at present; no node is known to serve the channel's slot.
+    /// No known node serves the channel's slot.
     Nobody,
 }
 
-/// Determines the home of each channel. Created once at startup and copied to each shard.
+/// Locates channels. Created at startup and copied to each shard.
 #[derive(Clone, Debug)]
 pub struct Placement {
     hasher: RandomState,
     shards: u16,
-    /// Slot map of the cluster; `None` for a single process.
     cluster: Option<Arc<SlotMap>>,
 }
 
@@ -43,7 +42,7 @@ impl Placement {
         }
     }
 
-    /// Attaches the slot map of a cluster to the placement.
+    /// Adds the slot map of a cluster.
     #[must_use]
     pub fn in_cluster(self, map: Arc<SlotMap>) -> Self {
         Self {
@@ -64,8 +63,8 @@ impl Placement {
         self.cluster.clone()
     }
 
-    /// Returns the home of a channel at `now`. Lookups by name and by ARN give the same result, since the creation time
-    /// is ignored.
+    /// Returns the home of a channel at `now`. A name and its ARN have the same home, since the creation time is
+    /// ignored.
     #[must_use]
     pub fn home(&self, identity: &Identity, now: Now) -> Home {
         match &self.cluster {
@@ -84,8 +83,8 @@ impl Placement {
         self.cluster.as_ref()?.slot(identity)
     }
 
-    /// Returns the shard of this process that owns a channel, provided that this node owns it. In a cluster, the shard
-    /// is derived from the slot, so that other nodes can compute it.
+    /// Returns the shard of this process that owns a channel of this node. In a cluster, the slot determines the shard,
+    /// so that other nodes can compute it.
     #[must_use]
     pub fn shard(&self, identity: &Identity) -> ShardId {
         if let Some(slot) = self.slot(identity) {
@@ -95,8 +94,7 @@ impl Placement {
         ShardId(u16::try_from(place).unwrap_or(0))
     }
 
-    /// Returns the hash of a caller, which is identical on all shards of this process and cannot be predicted by
-    /// clients.
+    /// Returns the hash of a caller: the same on all shards of this process, and not predictable by clients.
     #[must_use]
     pub fn caller(&self, identity: impl Hash) -> u64 {
         self.hasher.hash_one(identity)

@@ -1,11 +1,11 @@
-//! Presence of watched channels as plain data: who is connected, who waits for an absent master, and which changes have
-//! not been reported yet.
+//! Presence of watched channels as plain data: connected members, viewers that wait for an absent master, and
+//! unreported changes.
 //!
-//! A channel is watched if a hook in the configuration matches it; while an operator's page follows all channels, all
-//! are watched. After each input that changed a watched channel, its shard reports the channel's complete state rather
-//! than a delta, so that lost or replaced reports do no harm. A shard's sequence numbers never repeat or decrease while
-//! the process runs. The epoch, which takes precedence, orders the states of different processes: it is the process's
-//! own or, in a cluster, that of the channel's slot since this process began serving the slot.
+//! A hook in the configuration selects the channels that it watches; while an operator's page follows all channels, all
+//! are watched. After each input that changed a watched channel, its shard reports the channel's complete state, not a
+//! delta, so that lost or replaced reports do no harm. A shard's sequence numbers never repeat or decrease while the
+//! process runs. The epoch, which takes precedence, orders the states of different processes: it is the process's own
+//! or, in a cluster, that of the channel's slot since this process began to serve it.
 
 use crate::id::{Account, CallerId, ChannelKey, Slot};
 use crate::limits::{PARTING_MAX, PRESENCE_RETRY_MS, PRESENCE_TOLD_PER_TURN};
@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use std::ops::Bound;
 use strum::{EnumCount, IntoStaticStr, VariantNames};
 
-/// State of one channel's presence at one point in time.
+/// State of a channel's presence at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Presence {
     /// The channel's name.
@@ -28,24 +28,24 @@ pub struct Presence {
     pub account: Account,
     /// Bitmask of the hooks that watch the channel: bit n is entry n of `[[hook]]`.
     pub hooks: u16,
-    /// The channel's slot; set only if slots can move between nodes.
+    /// The channel's slot, if slots can move between nodes.
     pub slot: Option<Slot>,
-    /// Epoch of the state; a higher epoch belongs to a later owner of the channel.
+    /// Epoch of the state. If the channel's owner changes, the new owner's epoch is higher.
     pub epoch: u64,
-    /// Sequence number of the state; within an epoch, a higher one is more recent.
+    /// Sequence number of the state, increasing within an epoch.
     pub sequence: u64,
     /// Time of this state.
     pub at: Wall,
     /// Kind of the most recent change.
     pub cause: PresenceCause,
-    /// Reason why the master or viewer in `cause` left, as it appears in the log.
+    /// Why the master or viewer in `cause` left, as in the log.
     pub reason: Option<&'static str>,
     /// The master, if one is connected.
     pub master: Option<Master>,
     /// Number of connected viewers.
     pub viewers: u32,
     /// Viewers and calls with messages queued for an absent master, oldest first; at most
-    /// [`WAITERS_TOLD_MAX`](crate::limits::WAITERS_TOLD_MAX). If there are more, the newest of each caller is included.
+    /// [`WAITERS_TOLD_MAX`](crate::limits::WAITERS_TOLD_MAX). A truncated list includes the newest of each caller.
     pub waiting: Vec<Waiter>,
     /// Number of waiting viewers omitted from `waiting`.
     pub more: u32,
@@ -87,13 +87,12 @@ pub struct Master {
     pub since: Wall,
     /// Address of the master.
     pub remote: SocketAddr,
-    /// Time since which the master has been suspect, because it has not acknowledged a message for so long that it must
-    /// be woken.
+    /// When the master became suspect, if it is: it had not acknowledged a message for too long, and must be woken.
     pub doubtful_since: Option<Wall>,
 }
 
 impl Master {
-    /// Whether the master is suspect and therefore woken as if it were absent.
+    /// Whether the master is suspect and woken as if absent.
     #[must_use]
     pub fn is_doubtful(&self) -> bool {
         self.doubtful_since.is_some()
@@ -109,9 +108,9 @@ pub struct Waiter {
     pub action: Action,
     /// Caller of the viewer's connection, if callers have their own shares.
     pub caller: Option<CallerId>,
-    /// When the message with this `action` was accepted.
+    /// When the message with `action` was accepted.
     pub since: Wall,
-    /// When the message with this `action` expires.
+    /// When the message with `action` expires.
     pub until: Wall,
 }
 
@@ -120,10 +119,10 @@ pub struct Waiter {
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, EnumCount, IntoStaticStr, VariantNames,
 )]
 pub enum PresenceCause {
-    /// A viewer started to wait: its message was queued for an absent master.
+    /// A viewer began to wait: its message was queued for an absent master.
     #[strum(serialize = "viewer.waiting")]
     Waiting,
-    /// A viewer stopped waiting: its messages were delivered to the master or have expired.
+    /// A viewer stopped waiting: its messages were delivered or expired.
     #[strum(serialize = "viewer.served")]
     Served,
     /// A viewer joined.
@@ -138,17 +137,17 @@ pub enum PresenceCause {
     /// A master joined.
     #[strum(serialize = "master.joined")]
     MasterJoined,
-    /// A master that had been reported gone turned out to be connected.
+    /// A master that was reported gone turned out to be connected.
     #[strum(serialize = "master.confirmed")]
     MasterConfirmed,
-    /// A newer master superseded the current one, or a superseded master got its slot back.
+    /// A newer master superseded the current one, or a superseded one regained its slot.
     #[strum(serialize = "master.replaced")]
     MasterReplaced,
     /// The master left.
     #[strum(serialize = "master.left")]
     MasterLeft,
-    /// A hook no longer watches the channel because a tag was removed. Reported to that hook only, as a channel with
-    /// nobody connected.
+    /// A hook stopped watching the channel because a tag was removed. Reported to that hook only, as a channel without
+    /// members.
     #[strum(serialize = "channel.unwatched")]
     Unwatched,
     /// The channel was deleted.
@@ -156,25 +155,24 @@ pub enum PresenceCause {
     Deleted,
 }
 
-/// A report from a shard to its audience.
+/// A shard's report to its audience.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Told {
     /// The state of a channel.
     Presence(Box<Presence>),
-    /// Some final states of deleted channels were dropped because the queue was full.
+    /// A full queue dropped some final states of deleted channels.
     Lost,
 }
 
-/// Receives reports from shards; must not block.
+/// Receiver of shards' reports; must not block.
 pub trait Audience: Send {
     /// Delivers a report.
     ///
     /// # Errors
-    /// The report itself if there is no space for it; the shard retries later with the channel's state at that time.
+    /// The report itself if there is no space for it. The shard retries later with the channel's state at that time.
     fn tell(&mut self, told: Told) -> Result<(), Told>;
 
-    /// Whether there is a reader for the states of all channels, including those that no hook watches. Queried at each
-    /// join and leave.
+    /// Whether anyone reads the states of all channels, including unwatched ones. Queried at each join and leave.
     fn is_read(&self) -> bool {
         false
     }
@@ -190,25 +188,24 @@ impl Audience for Nobody {
     }
 }
 
-// The channels of a shard whose presence has changed and was not told yet.
+// Unreported presence changes of a shard's channels.
 
-/// Latest change of a channel; if someone left, with the reason.
+/// The latest change of a channel, and why the master or viewer left if it did.
 pub type Change = (PresenceCause, Option<&'static str>);
 
-/// A shard's unreported changes, with at most one entry per watched channel. A state that cannot be delivered is sent
-/// later with the contents it has by then, so nothing is lost except final states of deleted channels beyond
-/// [`PARTING_MAX`]; such a loss is reported as well.
+/// Unreported changes of a shard, at most one per watched channel. A state that cannot be delivered is sent later as it
+/// is then, so nothing is lost except final states of deleted channels beyond [`PARTING_MAX`]; such a loss is reported
+/// as well.
 pub struct News {
     audience: Box<dyn Audience>,
     sequence: u64,
     changed: BTreeMap<ChannelKey, Change>,
-    /// Channel whose state was sent last. The next channel in order follows, so that one that changes constantly does
+    /// Channel whose state was sent last. The next one in order follows, so that a channel that changes constantly does
     /// not starve the others.
     turn: Option<ChannelKey>,
-    /// Final states of channels that no longer exist.
     parting: VecDeque<Box<Presence>>,
     lost: bool,
-    /// Time until which no reports are sent because the audience had no space.
+    /// Time until which reports wait for space in the audience.
     waits: Option<Now>,
 }
 
@@ -219,7 +216,7 @@ impl Default for News {
 }
 
 impl News {
-    /// Creates a queue without changes that reports to `audience`.
+    /// Creates an empty queue that reports to `audience`.
     #[must_use]
     pub fn new(audience: Box<dyn Audience>) -> Self {
         Self {
@@ -233,14 +230,14 @@ impl News {
         }
     }
 
-    /// Whether there is a reader for the state of a channel watched by these hooks.
+    /// Whether anyone reads the state of a channel watched by these hooks.
     #[inline]
     #[must_use]
     pub fn is_watched(&self, hooks: u16) -> bool {
         hooks != 0 || self.audience.is_read()
     }
 
-    /// Records a change of a watched channel. If several changes are unreported, the most significant one is kept.
+    /// Records a change of a watched channel. Of several unreported changes, the most significant one remains.
     pub fn changed(&mut self, channel: ChannelKey, change: Change) {
         let last = self.changed.entry(channel).or_insert(change);
         if change.0 >= last.0 {
@@ -248,13 +245,13 @@ impl News {
         }
     }
 
-    /// Whether a channel has a change that has not been reported yet.
+    /// Whether a channel has an unreported change.
     #[must_use]
     pub fn is_untold(&self, channel: ChannelKey) -> bool {
         self.changed.contains_key(&channel)
     }
 
-    /// Records the final state of a watched channel that was deleted, or is no longer watched by some hooks.
+    /// Records the final state of a channel that was deleted or that some hooks stopped watching.
     pub fn parted(&mut self, channel: ChannelKey, last: Box<Presence>) {
         self.changed.remove(&channel);
         self.parting.push_back(last);
@@ -264,19 +261,19 @@ impl News {
         }
     }
 
-    /// Drops the unreported change of a channel because another process has taken over the channel.
+    /// Drops the unreported change of a channel that another process has taken over.
     pub fn forget(&mut self, channel: ChannelKey) {
         self.changed.remove(&channel);
     }
 
-    /// Whether there is anything to report at `now`.
+    /// Whether a report is due at `now`.
     #[inline]
     #[must_use]
     pub fn is_due(&self, now: Now) -> bool {
         !self.is_empty() && self.waits.is_none_or(|until| until <= now)
     }
 
-    /// Time at which to retry reporting, if anything is unreported.
+    /// When to retry, if anything is unreported.
     #[must_use]
     pub fn next_due(&self) -> Option<Now> {
         self.waits.filter(|_| !self.is_empty())
@@ -288,8 +285,8 @@ impl News {
         self.changed.is_empty() && self.parting.is_empty() && !self.lost
     }
 
-    /// Sends the reports that are due. `presence` returns the state of a channel for the given sequence number, or
-    /// `None` if there is nothing to report about the channel.
+    /// Sends the due reports. `presence` returns a channel's state for the given sequence number, or `None` if there is
+    /// nothing to report.
     pub fn tell(
         &mut self,
         at: Moment,
@@ -334,7 +331,7 @@ impl News {
         self.changed.remove_entry(&channel)
     }
 
-    /// Allocates the sequence number for a state that is read at this moment.
+    /// Returns the sequence number for a state that is read at this moment.
     pub fn next_sequence(&mut self) -> u64 {
         self.sequence += 1;
         self.sequence

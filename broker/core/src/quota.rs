@@ -1,6 +1,6 @@
 //! Token buckets for rate limits.
 //!
-//! A bucket is stored as its *debt*: the tokens taken that have not been refilled. An unused bucket is therefore all
+//! A bucket is stored as its *debt*: the tokens that were taken and not refilled. An unused bucket is therefore all
 //! zeros, and a full one can be dropped. Source: KVS WebRTC service quotas; the burst is specific to this service
 //! (codec/PROTOCOL.md, RATE-2).
 
@@ -28,24 +28,23 @@ impl Rate {
     }
 }
 
-/// A token bucket. Its parameters ([`Rate`]) are passed as arguments because millions of buckets share only a few
-/// different rates.
+/// A token bucket. Its [`Rate`] is an argument, because millions of buckets share a few rates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Bucket {
     /// Missing tokens, in thousandths, so that a rate in tokens per second equals thousandths per millisecond.
     debt: u32,
-    /// Time at which `debt` was computed, in milliseconds; wraps after 49 days. An idle bucket may then appear to have
-    /// been used more recently than it was, and refills from that time.
+    /// When `debt` was computed, in milliseconds; wraps after 49 days. An idle bucket may then seem to have been used
+    /// later than it was, and refills from that time.
     at: u32,
 }
 
 impl Bucket {
-    /// Takes a token, or takes nothing and returns `false` if no token is available. A rate of 0 means no limit.
+    /// Takes a token; takes nothing and returns `false` if none is available. A rate of 0 means no limit.
     pub(crate) fn take(&mut self, rate: Rate, now: Now) -> bool {
         self.take_several(1, rate, now)
     }
 
-    /// Takes several tokens at once. A full bucket always suffices, even if its burst is smaller.
+    /// Takes several tokens at once. A full bucket always suffices, even with a smaller burst.
     pub(crate) fn take_several(&mut self, tokens: u32, rate: Rate, now: Now) -> bool {
         let debt = self.debt_at(rate, now);
         let allowed = rate.rate == 0 || has_tokens(tokens, debt, rate);
@@ -58,30 +57,26 @@ impl Bucket {
         allowed
     }
 
-    /// Whether [`Bucket::take`] would succeed.
     #[must_use]
     pub(crate) fn has(&self, rate: Rate, now: Now) -> bool {
         self.has_several(1, rate, now)
     }
 
-    /// Whether [`Bucket::take_several`] would succeed.
     #[must_use]
     pub(crate) fn has_several(&self, tokens: u32, rate: Rate, now: Now) -> bool {
         rate.rate == 0 || has_tokens(tokens, self.debt_at(rate, now), rate)
     }
 
-    /// Number of milliseconds until the bucket is full again.
+    /// Milliseconds until the bucket is full.
     #[must_use]
     pub(crate) fn full_in(&self, rate: Rate, now: Now) -> u64 {
         u64::from(self.debt_at(rate, now).div_ceil(rate.rate.max(1)))
     }
 
-    /// Packs the bucket into one word.
     fn bits(self) -> u64 {
         u64::from(self.debt) << 32 | u64::from(self.at)
     }
 
-    /// Unpacks a bucket from one word.
     fn of_bits(bits: u64) -> Self {
         let half = |bits: u64| u32::try_from(bits & u64::from(u32::MAX)).unwrap_or_default();
         Self {
@@ -90,7 +85,7 @@ impl Bucket {
         }
     }
 
-    /// Returns `now`, or the bucket's own time if that is later by less than a minute.
+    /// Returns the later of `now` and the bucket's time, unless the latter is ahead by a minute or more.
     fn not_before(&self, now: Now) -> Now {
         let ahead = self.at.wrapping_sub(wrap(now));
         if ahead < 60_000 {
@@ -106,19 +101,16 @@ impl Bucket {
     }
 }
 
-/// A bucket shared by all shards.
 #[derive(Debug, Default)]
 pub(crate) struct SharedBucket(AtomicU64);
 
 impl SharedBucket {
-    /// See [`Bucket::has`].
     pub(crate) fn has(&self, rate: Rate, now: Now) -> bool {
         let bucket = Bucket::of_bits(self.0.load(Ordering::Relaxed));
         bucket.has(rate, bucket.not_before(now))
     }
 
-    /// Atomic version of [`Bucket::take`]. Shards read their clocks at different times, so the bucket's time is never
-    /// set back.
+    /// Atomic [`Bucket::take`]. Shards read their clocks at different times, so the bucket's time is never set back.
     pub(crate) fn take(&self, rate: Rate, now: Now) -> bool {
         let order = Ordering::Relaxed;
         let taken = self.0.fetch_update(order, order, |bits| {
@@ -131,7 +123,7 @@ impl SharedBucket {
     }
 }
 
-/// Whether a bucket with this debt still contains this many tokens.
+/// Whether a bucket with this debt contains this many tokens.
 fn has_tokens(tokens: u32, debt: u32, rate: Rate) -> bool {
     let full = debt == 0 && rate.burst > 0;
     full || debt.saturating_add(tokens * TOKEN) <= rate.burst.saturating_mul(TOKEN)
@@ -141,7 +133,7 @@ fn wrap(now: Now) -> u32 {
     u32::try_from(now.0 & u64::from(u32::MAX)).unwrap_or_default()
 }
 
-/// A token, in thousandths. A burst is at most a million tokens (`[quotas]`), that is, 10⁹ thousandths.
+/// A token, in thousandths. A burst is at most a million tokens (`[quotas]`), or 10⁹ thousandths.
 const TOKEN: u32 = 1000;
 
 #[cfg(test)]

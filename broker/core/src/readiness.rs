@@ -1,4 +1,4 @@
-//! Readiness of the process to serve clients: set by the main thread, and read by a shard for each load balancer probe.
+//! Readiness of the process, set by the main thread and read by shards for probes of load balancers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,21 +11,21 @@ pub struct Readiness(Arc<Flags>);
 struct Flags {
     /// Whether listeners accept connections and the process is not about to shut down.
     serves: AtomicBool,
-    /// Whether the registry cannot accept changes at present.
+    /// Whether the registry accepts no changes.
     store_failed: AtomicBool,
-    /// Whether the registry should accept no additional channels.
+    /// Whether the registry should accept no more channels.
     store_nearly_full: AtomicBool,
 }
 
 impl Readiness {
-    /// Whether the process is ready to serve clients. Remains true while the registry accepts no changes, since
-    /// messages are still relayed.
+    /// Whether the process is ready for clients. Remains true while the registry accepts no changes, since messages are
+    /// still relayed.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.0.serves.load(Ordering::Relaxed)
     }
 
-    /// Sets whether the process serves clients, as opposed to starting or shutting down.
+    /// Sets whether the process serves clients; `false` while it starts or shuts down.
     pub fn set_serves(&self, serves: bool) {
         self.0.serves.store(serves, Ordering::Relaxed);
     }
@@ -35,12 +35,12 @@ impl Readiness {
         self.0.store_failed.swap(failed, Ordering::Relaxed) != failed
     }
 
-    /// Sets whether the registry's store is nearly full, which leaves capacity for existing channels only.
+    /// Sets whether the registry's store is nearly full and keeps its capacity for existing channels.
     pub fn set_store_nearly_full(&self, full: bool) {
         self.0.store_nearly_full.store(full, Ordering::Relaxed);
     }
 
-    /// Whether the registry's store is nearly full. The process is still ready for clients.
+    /// Whether the registry's store is nearly full. The process is still ready.
     #[must_use]
     pub fn store_nearly_full(&self) -> bool {
         self.0.store_nearly_full.load(Ordering::Relaxed)

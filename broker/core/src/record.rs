@@ -1,4 +1,4 @@
-//! Channel records: everything that is stored of a channel, without its connections.
+//! Channel records: everything stored about a channel, without its connections.
 
 use crate::time::Wall;
 use codec::control::{ChannelStatus, Tag};
@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// Length of a version, in characters of `[A-Za-z0-9]`, the same as in the cloud service.
+/// Length of a version, in characters of `[A-Za-z0-9]`, as in the cloud service.
 pub const VERSION_BYTES: usize = 20;
 
 /// A channel's version, which changes on every update. Protects Update and Delete against stale data.
@@ -26,7 +26,7 @@ impl Version {
         }))
     }
 
-    /// Restores a previously generated version; `None` unless it consists of letters and digits.
+    /// Restores a version; `None` unless it consists of letters and digits.
     #[must_use]
     pub fn from_bytes(bytes: [u8; VERSION_BYTES]) -> Option<Self> {
         bytes
@@ -52,11 +52,10 @@ impl TryFrom<[u8; VERSION_BYTES]> for Version {
 
 /// A channel record.
 ///
-/// Source: KVS API reference, "`ChannelInfo`". All channels are of type `SINGLE_MASTER`, and are ACTIVE as soon as they
-/// are created.
+/// Source: KVS API reference, "`ChannelInfo`". All channels are of type `SINGLE_MASTER` and are ACTIVE once created.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// The ARN, which contains the region, account, name and creation time.
+    /// The ARN: region, account, name and creation time.
     pub arn: ChannelArn,
     /// Lifetime of undelivered messages, in seconds: 5 to 120.
     pub ttl_seconds: u32,
@@ -68,7 +67,7 @@ pub struct Record {
     pub tags: Tags,
 }
 
-/// Tags of a channel; takes a single machine word if empty, as is the case for nearly all channels.
+/// Tags of a channel. Takes one machine word if there are none, as for nearly all channels.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tags(
     #[expect(
@@ -87,7 +86,7 @@ impl Tags {
 }
 
 impl From<Vec<Tag>> for Tags {
-    /// Converts a vector of tags, freeing its spare capacity, which [`Record::bytes`] does not count.
+    /// Frees the spare capacity, which [`Record::bytes`] does not count.
     fn from(mut tags: Vec<Tag>) -> Self {
         tags.shrink_to_fit();
         Self((!tags.is_empty()).then(|| Box::new(tags)))
@@ -102,7 +101,7 @@ impl Deref for Tags {
     }
 }
 
-/// A channel's entry on a page of a channel list: everything except the tags, which may take about 80 KiB.
+/// A channel's entry in a list: everything except the tags, which may take about 80 KiB.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ListedChannel {
     /// See [`Record::arn`].
@@ -118,7 +117,7 @@ pub struct ListedChannel {
 }
 
 impl Record {
-    /// Number of bytes of shard memory taken by the record, including its table entries and the allocator's overhead.
+    /// Shard memory of the record in bytes, with its table entries and the allocator's overhead.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let text = |text: &str| allocated(text.len());
@@ -129,7 +128,7 @@ impl Record {
         RECORD_BYTES_FIXED + arn + list + self.tags.iter().map(tag).sum::<usize>()
     }
 
-    /// The channel's contribution to the totals of its account.
+    /// Returns the channel's share of its account's totals.
     #[must_use]
     pub fn holding(&self) -> Holding {
         Holding {
@@ -138,7 +137,7 @@ impl Record {
         }
     }
 
-    /// Creates the channel's entry for a page of a channel list.
+    /// Returns the channel's entry for a list.
     #[must_use]
     pub fn listed(&self, status: ChannelStatus) -> ListedChannel {
         ListedChannel {
@@ -151,7 +150,7 @@ impl Record {
     }
 }
 
-/// A record that serves as a key sorted by identity, without a separate copy of the text.
+/// A record as a map key, sorted by identity without a separate copy of the text.
 #[derive(Clone, Debug)]
 pub(crate) struct NamedRecord(pub(crate) Arc<Record>);
 
@@ -181,17 +180,17 @@ impl Ord for NamedRecord {
     }
 }
 
-/// Number of an account's channels and the size of their records, on one or more shards.
+/// Number and total record size of an account's channels, on one or more shards.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holding {
     /// Number of channels, including those being created.
     pub channels: u64,
-    /// Total number of bytes of the channels' records.
+    /// Total bytes of the records.
     pub bytes: u64,
 }
 
 impl Holding {
-    /// Returns the sum of this total and another one.
+    /// Returns the sum of both totals.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self {
@@ -201,8 +200,8 @@ impl Holding {
     }
 }
 
-/// A large number of records, in the given order. Stored in chunks, each of which is freed when its last record is
-/// taken, so that converting a million records does not require memory for both representations.
+/// Many records in the given order. Stored in chunks, each freed when its last record is taken, so that converting a
+/// million records does not need memory for both representations.
 #[derive(Debug, Default)]
 pub struct Records(Vec<Vec<Record>>);
 
@@ -249,17 +248,17 @@ impl IntoIterator for Records {
     }
 }
 
-/// Maximum memory taken by an allocation of this size, in bytes: the allocator's size classes are one eighth apart, and
-/// at least 16 bytes.
+/// Maximum memory of an allocation of this size, in bytes: the allocator's size classes are one eighth apart, and at
+/// least 16 bytes.
 fn allocated(bytes: usize) -> usize {
     bytes + bytes / 8 + 16
 }
 
-/// Number of bytes that a channel takes in tables, excluding its texts: its slot, the entries in a half-full map and a
-/// half-full catalog chunk, and the entries in the list of free slots and in the list of a node's slots.
+/// Bytes of a channel in tables, without its texts: its slot, the entries in a half-full map and a half-full catalog
+/// chunk, and the entries in the list of free slots and in that of a node's slots.
 const RECORD_BYTES_FIXED: usize = 256;
 
-/// Number of records per chunk, about 48 KiB.
+/// Records per chunk, about 48 KiB.
 const CHUNK: usize = 512;
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
-//! Refusals: the single mechanism for refusing a request.
+//! Refusals: the only way to refuse a request.
 //!
-//! A refusal contains the check that failed, the error sent to the client, and details for operators only. Its wire
-//! format depends on the purpose of the request: JSON for the API, XML for STS, `{"message":"…"}` if no operation is
-//! known. `codec` has two separate types, since it knows neither checks nor operators: [`sigv4::Refusal`], which is
-//! converted to a refusal here, and `signal::Fault`, which is answered with a message on the WebSocket.
+//! A refusal contains the check that failed, the error for the client, and details for operators only. Its wire format
+//! depends on the purpose of the request: JSON for the API, XML for STS, `{"message":"…"}` if no operation is known.
+//! `codec` knows neither checks nor operators and has two types of its own: [`sigv4::Refusal`], which this module
+//! converts, and `signal::Fault`, which is answered with a message on the WebSocket.
 
 use crate::check::Check;
 use crate::event::{AuthFailure, PlayerOutcome, Purpose, UpgradeOutcome};
@@ -13,20 +13,20 @@ use codec::sigv4::{self, Malformed, Scope, Window};
 use codec::sts;
 use std::borrow::Cow;
 
-/// Why a request is refused: the error sent to the client, and the check that explains it to operators.
+/// Why a request is refused: the error for the client, and the check that explains it to operators.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The rule that was violated.
     pub check: Check,
-    /// The error sent to the client.
+    /// The error for the client.
     pub error: ErrorCode,
     /// Message text of the error.
     pub message: Cow<'static, str>,
-    /// The policy and statement that denied the request, or another reason; for operators only.
+    /// Policy and statement that denied the request, or another reason; for operators only.
     pub policy: Option<Box<str>>,
 }
 
-/// Error sent for a refusal: its type and status.
+/// Type and status of a refusal's error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorCode {
     /// An API error; its status depends on the request's purpose.
@@ -37,7 +37,7 @@ pub enum ErrorCode {
     Signature(sigv4::Refusal),
     /// A fixed status and type, regardless of the operation.
     Fixed(u16, &'static str),
-    /// The status and type requested by a test (`--dev`), in the error format of this operation.
+    /// Status and type requested by a test (`--dev`), in the error format of this operation.
     Injected(u16, &'static str, Option<Operation>),
 }
 
@@ -57,29 +57,26 @@ impl Refusal {
         }
     }
 
-    /// Creates the refusal for a request that the server is temporarily unable to serve.
+    /// Creates the refusal of a request that the server temporarily cannot serve.
     #[must_use]
     pub fn unavailable(check: Check, message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(check, ErrorKind::ServiceUnavailable, message)
     }
 
-    /// Creates the refusal for a request that exceeds a rate limit or the capacity of a table.
     pub(crate) fn limited(check: Check, message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(check, ErrorKind::ClientLimitExceeded, message)
     }
 
-    /// Creates the refusal for an argument that is missing or violates its constraints.
     pub(crate) fn invalid(check: Check, message: &'static str) -> Self {
         Self::new(check, ErrorKind::InvalidArgument, message)
     }
 
-    /// Creates a refusal with this status for a request that is not valid HTTP.
     pub(crate) fn of_head(check: Check, status: u16, message: &'static str) -> Self {
         let error_type = ErrorKind::InvalidArgument.error_type();
         Self::new(check, ErrorCode::Fixed(status, error_type), message)
     }
 
-    /// Creates a finding about a request that is served nevertheless, listed with the refusals for the given reason.
+    /// Creates a finding about a request that is served all the same, listed with the refusals.
     pub(crate) fn noticed(check: Check, reason: Option<Box<str>>) -> Self {
         Self::new(check, ErrorCode::Fixed(200, ""), "").by_policy(reason)
     }
@@ -90,7 +87,6 @@ impl Refusal {
         Self { policy, ..self }
     }
 
-    /// Returns the status of the response to a request with this purpose.
     pub(crate) fn status(&self, purpose: Purpose) -> u16 {
         match self.error_for(purpose) {
             ErrorCode::Api(kind) => purpose.status(kind),
@@ -100,7 +96,6 @@ impl Refusal {
         }
     }
 
-    /// Error type in the response.
     pub(crate) fn error_type(&self, purpose: Purpose) -> &'static str {
         match self.error_for(purpose) {
             ErrorCode::Api(kind) => kind.error_type(),
@@ -110,7 +105,7 @@ impl Refusal {
         }
     }
 
-    /// Returns the body of the response with this request id, and its content type.
+    /// Returns the response body with this request id, and its content type.
     pub(crate) fn body(&self, purpose: Purpose, id: &str) -> (Vec<u8>, &'static str) {
         if purpose == Purpose::Whep {
             return (self.problem(), "application/problem+json");
@@ -129,7 +124,6 @@ impl Refusal {
         (body, "application/json")
     }
 
-    /// Formats the response body for a player (RFC 9457).
     fn problem(&self) -> Vec<u8> {
         let (title, status) = (self.error_type(Purpose::Whep), self.status(Purpose::Whep));
         let mut body = format!(r#"{{"title":"{title}","status":{status},"detail":"#).into_bytes();
@@ -138,8 +132,8 @@ impl Refusal {
         body
     }
 
-    /// Returns the error to send for the request's purpose: STS has its own names for invalid signatures, and reports
-    /// every API error as the server being at capacity.
+    /// Returns the error for the request's purpose: STS has its own names for invalid signatures, and reports every API
+    /// error as a lack of capacity.
     fn error_for(&self, purpose: Purpose) -> ErrorCode {
         match (purpose, self.error) {
             (Purpose::Sts(_), ErrorCode::Api(_)) => sts::ErrorKind::ServiceUnavailable.into(),
@@ -150,7 +144,7 @@ impl Refusal {
         }
     }
 
-    /// The authentication or authorization failure as which the refusal is counted.
+    /// Returns the kind of authentication or authorization failure that the refusal counts as.
     pub(crate) fn auth_failure(&self) -> Option<AuthFailure> {
         match self.error {
             ErrorCode::Signature(refusal) => Some(AuthFailure::Signature(refusal.reason())),
@@ -161,7 +155,6 @@ impl Refusal {
         }
     }
 
-    /// Whether the caller's policies denied the request.
     pub(crate) fn is_denial(&self) -> bool {
         let denied = [
             ErrorKind::AccessDenied.into(),
@@ -171,12 +164,11 @@ impl Refusal {
         denied.contains(&self.error)
     }
 
-    /// Whether the request has no signature at all.
     pub(crate) fn is_unsigned(&self) -> bool {
         self.error == ErrorCode::Signature(sigv4::Refusal::Missing)
     }
 
-    /// The outcome as which a refused upgrade is counted.
+    /// Returns the outcome that a refused upgrade is counted as.
     pub(crate) fn upgrade_outcome(&self) -> UpgradeOutcome {
         if self.check == Check::Draining {
             return UpgradeOutcome::Draining;
@@ -210,7 +202,7 @@ impl Refusal {
         }
     }
 
-    /// The outcome as which a player's refused offer is counted.
+    /// Returns the outcome that a player's refused offer is counted as.
     pub(crate) fn player_outcome(&self) -> PlayerOutcome {
         match (self.check, self.status(Purpose::Whep)) {
             (Check::WhepNoMaster, _) => PlayerOutcome::NoMaster,
@@ -223,7 +215,7 @@ impl Refusal {
         }
     }
 
-    /// Reason for operators; for some STS errors, the text in the response.
+    /// Reason for operators; for some STS errors, the text of the response.
     #[must_use]
     pub fn reason(&self) -> Option<&str> {
         let is_text = matches!(self.error, ErrorCode::Sts(_))
@@ -277,7 +269,7 @@ impl From<sigv4::Refusal> for Refusal {
 }
 
 impl From<ApiError> for Refusal {
-    /// Converts an API error found in the body of a call.
+    /// Converts an API error in the body of a call.
     fn from(error: ApiError) -> Self {
         let check = match error.kind {
             ErrorKind::Serialization => Check::BodyMalformed,

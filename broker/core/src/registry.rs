@@ -1,7 +1,7 @@
 //! The registry: channel records that outlive the process.
 //!
-//! Records are kept in the memory of their home shard; a [`Store`] makes changes durable. This module defines the
-//! encoding of a record. Sessions and messages are not stored.
+//! Home shards keep records in memory; a [`Store`] makes changes durable. This module defines the encoding of a record.
+//! Sessions and messages are not stored.
 
 use crate::id::{ChannelKey, ShardId};
 use crate::record::{Record, VERSION_BYTES, Version};
@@ -10,18 +10,16 @@ use codec::control::{TAGS_MAX, Tag};
 use codec::identifiers::ChannelArn;
 use std::fmt;
 
-// Interface of the registry's store.
-
 /// One change to the registry.
 #[derive(Debug)]
 pub enum Change<'a> {
-    /// Stores a new record, or replaces the one with the same identity.
+    /// Stores a new record or replaces the one with the same identity.
     Put(&'a Record),
     /// Deletes the channel.
     Remove(&'a ChannelArn),
 }
 
-/// Why a change could not be stored. The call is answered with `ServiceUnavailable` in this case.
+/// Why a change could not be stored. The call is answered with `ServiceUnavailable`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreError {
     /// Too many changes are in flight. A retry may succeed.
@@ -44,13 +42,13 @@ impl std::error::Error for StoreError {}
 /// State of a submitted change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Submitted {
-    /// Stored, as durably as this store supports.
+    /// Stored as durably as this store supports.
     Kept,
-    /// Pending; the result will arrive in a letter with the same key.
+    /// Pending; the result arrives in a letter with the same key.
     Later,
 }
 
-/// Destination of the result of a pending change.
+/// Destination of a pending change's result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket {
     /// Home shard of the channel.
@@ -59,12 +57,12 @@ pub struct Ticket {
     pub channel: ChannelKey,
 }
 
-/// Persists records beyond the life of the process. Each shard has its own store, for its channels only. Never blocks.
+/// Persistent storage of records. Each shard has its own store for its channels. Never blocks.
 pub trait Store: Send {
     /// Submits a change of the channel `of`, which must have no other change in flight.
     ///
     /// # Errors
-    /// If the change cannot be stored, in which case it has no effect.
+    /// The change could not be stored and has no effect.
     fn submit(&mut self, of: ChannelKey, change: Change<'_>) -> Result<Submitted, StoreError>;
 }
 
@@ -74,26 +72,26 @@ pub trait Store: Send {
 //  format (1) | ARN | MessageTtlSeconds (4) | created, ms since 1970 (8) | version (20) | number of tags (2) | tags
 //  text: length in bytes (2) and UTF-8      tag: text, text      numbers: the least significant byte first
 // ```
-// An additional field needs another format, which is read beside this one; an unknown format is refused, since dropping
-// a field would lose it with the next change. The store guarantees that bytes are as written: whatever does not parse
-// here was written by another program.
+// An additional field needs another format number; both are then decoded. An unknown format is refused, since a dropped
+// field would be lost with the next change. The store returns bytes as written, so another program wrote whatever
+// cannot be decoded.
 
 /// Why bytes cannot be decoded as a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordError {
-    /// The format, identified by its number, belongs to a later version of this program.
+    /// The record is in a format, with this number, of a later version of this program.
     Format(u8),
-    /// The bytes end within a field, or continue after the last one.
+    /// The bytes end within a field or continue after the last one.
     Length,
     /// A text field is not valid UTF-8.
     Text,
     /// The ARN is invalid.
     Arn,
-    /// The version contains a character other than a letter or a digit.
+    /// The version contains a character that is neither a letter nor a digit.
     Version,
-    /// There are more tags than a channel can have.
+    /// The record has more tags than a channel can have.
     Tags,
-    /// The record belongs under a different key.
+    /// The record belongs to another key.
     Key,
 }
 
@@ -116,8 +114,8 @@ impl fmt::Display for RecordError {
 
 impl std::error::Error for RecordError {}
 
-/// Maximum size of an encoded record in bytes: the longest ARN that a request may contain, and the maximum number of
-/// tags with the longest text, at four bytes per character.
+/// Maximum size of an encoded record in bytes: the longest ARN of a request and the maximum number of tags with the
+/// longest text, at four bytes per character.
 pub const ENCODED_BYTES_MAX: usize = 80 << 10;
 
 /// Returns the key of a channel's record. At most one channel with the same identity exists at a time.
@@ -154,9 +152,6 @@ pub fn encode(record: &Record) -> Box<[u8]> {
 }
 
 /// Decodes the record stored under a key.
-///
-/// # Errors
-/// [`RecordError`] if the record is malformed.
 pub fn decode(key: &str, bytes: &[u8]) -> Result<Record, RecordError> {
     let mut rest = Rest(bytes);
     match rest.take(1)? {
@@ -192,7 +187,6 @@ pub fn decode(key: &str, bytes: &[u8]) -> Result<Record, RecordError> {
     })
 }
 
-/// Bytes that have not been read yet.
 struct Rest<'b>(&'b [u8]);
 
 impl<'b> Rest<'b> {
@@ -222,8 +216,7 @@ fn put_text(bytes: &mut Vec<u8>, text: &str) {
     bytes.extend(text.as_bytes());
 }
 
-/// # Panics
-/// If the text is longer than the API permits.
+/// Panics if the text is longer than the API permits.
 fn put_length(bytes: &mut Vec<u8>, len: usize) {
     let len = u16::try_from(len).expect("ARNs have at most 1,024 bytes, tags at most 1,024");
     bytes.extend(len.to_le_bytes());

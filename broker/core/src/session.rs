@@ -1,5 +1,5 @@
-//! Protocol state of one connection: HTTP until an upgrade, then WebSocket, then closing. Channels are referred to only
-//! by their keys.
+//! Protocol state of one connection: HTTP until an upgrade, then WebSocket, then closing. Refers to channels only by
+//! their keys.
 
 pub(crate) mod http;
 pub(crate) mod outbox;
@@ -20,32 +20,25 @@ use web_socket::{Due, Role, Tally, WebSocket};
 /// State of one connection. Rare states are boxed because nearly all connections are open, idle WebSockets.
 #[derive(Debug)]
 pub(crate) struct Session {
-    /// See [`Self::peer`].
     remote: Remote,
     listener: u16,
     entry: Entry,
-    /// Current state.
     pub state: SessionState,
-    /// Bytes queued for the socket.
     pub outbox: Outbox,
-    /// The connection's entry in the shard's timer wheel.
     pub timer: TimerId,
-    /// Gauge by which the connection is counted.
+    /// Gauge that counts the connection.
     pub place: ConnectionRole,
-    /// Whether queued bytes may be sent.
     pub sending: SendState,
     /// Whether the socket was full and the queue has not been drained since.
     pub behind: bool,
     /// Whether the connection was aborted because its peer does not read.
     pub cut: bool,
-    /// Number of bytes counted in the shard's telemetry of slow connections.
+    /// Bytes counted in the shard's telemetry of slow connections.
     pub weight: u32,
-    /// Whether the kernel is queried for the connection's acknowledgements, and how much has been written since the
-    /// last query.
     pub asking: ProofQueries,
 }
 
-/// Stores in one byte whether a connection is listed for acknowledgement queries, whether a test simulates a
+/// One byte that stores whether a connection is listed for acknowledgement queries, whether a test simulates a
 /// disconnected peer, and how many bytes the kernel has accepted since the last query.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ProofQueries(u8);
@@ -55,22 +48,21 @@ impl ProofQueries {
     const HALF_OPEN: u8 = 1 << 6;
     const FLAGS: u8 = Self::LISTED | Self::HALF_OPEN;
 
-    /// Whether a test simulates a disconnected peer: nothing is read from the peer, and it acknowledges nothing.
     pub(crate) fn is_half_open(self) -> bool {
         self.0 & Self::HALF_OPEN != 0
     }
 
-    /// Starts or stops simulating a disconnected peer.
+    /// Starts or stops the simulation of a disconnected peer, from which nothing is read and which acknowledges
+    /// nothing.
     pub(crate) fn set_half_open(&mut self, half_open: bool) {
         self.0 = self.0 & !Self::HALF_OPEN | if half_open { Self::HALF_OPEN } else { 0 };
     }
 
-    /// Whether the connection is listed for acknowledgement queries.
     pub(crate) fn is_listed(self) -> bool {
         self.0 & Self::LISTED != 0
     }
 
-    /// Adds the connection to the list for acknowledgement queries or removes it; returns whether it was listed before.
+    /// Adds the connection to the list for acknowledgement queries, or removes it; returns whether it was listed.
     pub(crate) fn list(&mut self, listed: bool) -> bool {
         let before = self.is_listed();
         self.0 = self.0 & !Self::LISTED | if listed { Self::LISTED } else { 0 };
@@ -87,7 +79,6 @@ impl ProofQueries {
         is_due
     }
 
-    /// Restarts the count after the kernel was queried.
     pub(crate) fn was_asked(&mut self) {
         self.0 &= Self::FLAGS;
     }
@@ -95,7 +86,6 @@ impl ProofQueries {
 
 const _: () = assert!(UNREAD_BYTES_FREE / ASK_STEP_BYTES < ProofQueries::HALF_OPEN as usize);
 
-/// How a connection arrived: with or without TLS, directly or over a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Entry {
     Plain,
@@ -104,25 +94,21 @@ enum Entry {
     InnerTls,
 }
 
-/// An address in 16 bytes instead of the 32 of the standard type; IPv6 addresses are boxed.
+/// An address in 16 bytes instead of 32; IPv6 addresses are boxed.
 #[derive(Debug)]
 enum Remote {
     V4(SocketAddrV4),
     V6(Box<SocketAddrV6>),
-    /// Client and proxy of a forwarded request.
     Forwarded(Box<Forwarded>),
 }
 
-/// Client of a single request, as reported by forwarding headers.
 #[derive(Debug)]
 pub(crate) struct Forwarded {
-    /// Address of the proxy.
     pub(crate) proxy: SocketAddr,
-    /// Address of the client, or of the proxy if the client's address is unclear.
+    /// Address of the client, or of the proxy if the client's is unclear.
     pub(crate) client: SocketAddr,
-    /// Whether the client uses TLS, if reported by the proxy.
+    /// Whether the client uses TLS, if the proxy reports it.
     pub(crate) tls: Option<bool>,
-    /// Why the client's address is unclear.
     pub(crate) unclear: Option<Unclear>,
 }
 
@@ -135,12 +121,11 @@ impl Remote {
     }
 }
 
-/// Whether queued bytes may be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SendState {
-    /// Bytes may be sent once they have been announced.
+    /// Bytes may be sent once announced.
     Idle,
-    /// An [`crate::machine::Output::Send`] has been emitted and not yet processed.
+    /// An [`crate::machine::Output::Send`] is emitted and not processed yet.
     Announced,
     /// Withheld by a test fault until the fault ends.
     Withheld,
@@ -148,37 +133,29 @@ pub(crate) enum SendState {
     WithheldForGood,
 }
 
-/// States of a connection, in lifecycle order.
 #[derive(Debug)]
 pub(crate) enum SessionState {
-    /// Waiting for requests, or for the answer to a call.
     Http(Box<Http>),
-    /// Waiting for frames.
     Open(WebSocket),
-    /// A close frame has been queued, and the peer's close frame is awaited; everything else from the peer is
-    /// discarded.
+    /// A close frame is queued, and the peer's is awaited; everything else from the peer is discarded.
     AwaitCloseEcho(Box<WebSocket>, Now),
-    /// The edge must close or abort the connection, and reports when the descriptor is free.
+    /// The edge closes or aborts the connection and reports when the descriptor is free.
     AwaitGone(Box<Ending>),
 }
 
-/// State of a connection that is ending.
 #[derive(Debug)]
 pub(crate) struct Ending {
-    /// Time at which an incomplete close is aborted; `NEVER` once it has been aborted.
+    /// When to abort an incomplete close; `NEVER` after the abort.
     pub deadline: Now,
-    /// Channel and role of the connection; its unsent messages return to the channel's queue.
     pub was: Option<(ChannelKey, Role)>,
-    /// Statistics for the log, if the session was a WebSocket.
+    /// Statistics of a WebSocket, for the log.
     pub tally: Option<Tally>,
-    /// Why the connection ended; if there are several causes, the first one.
+    /// Why the connection ended; the first of several causes.
     pub reason: Option<EndReason>,
-    /// If the connection was closed for lack of permission: the policy and statement that forbid it, or the key, role,
-    /// policy or sign-in that no longer exists.
+    /// If the connection was closed for lack of permission: the policy and statement that forbid it, or the removed
+    /// key, role, policy or sign-in.
     pub refused_by: Option<Box<str>>,
-    /// See [`Session::peer_is_done`].
     pub peer_is_done: bool,
-    /// Client program, if the session was a WebSocket.
     pub program: Program,
 }
 
@@ -208,7 +185,7 @@ impl Session {
         }
     }
 
-    /// Makes the session wait for the TLS handshake, the PROXY protocol header, or both.
+    /// Awaits the TLS handshake, the PROXY protocol header, or both.
     pub(crate) fn shakes_hands(&mut self) {
         if let Some(http) = self.http_mut() {
             http.stage = HttpStage::AwaitTls;
@@ -216,12 +193,11 @@ impl Session {
         }
     }
 
-    /// Sets the address of the client, as reported by the proxy that opened the connection.
     pub(crate) fn comes_from(&mut self, client: SocketAddr) {
         self.remote = Remote::of(client);
     }
 
-    /// Returns the client that sent the request: the connected peer, or the client reported by a proxy.
+    /// Returns the client that sent the request, connected or reported by a proxy.
     #[must_use]
     pub(crate) fn peer(&self) -> Peer {
         let says = self.forwarded().and_then(|it| it.tls);
@@ -232,7 +208,6 @@ impl Session {
         }
     }
 
-    /// Returns the connected peer, even if it is a proxy that reports another client.
     #[must_use]
     pub(crate) fn own_peer(&self) -> Peer {
         Peer {
@@ -249,7 +224,7 @@ impl Session {
         matches!(self.entry, Entry::Tls | Entry::InnerTls)
     }
 
-    /// Client of this request as reported by a proxy.
+    /// Client of this request, as reported by a proxy.
     #[must_use]
     pub(crate) fn forwarded(&self) -> Option<&Forwarded> {
         match &self.remote {
@@ -258,7 +233,7 @@ impl Session {
         }
     }
 
-    /// Replaces a proxy's report about the previous request with that about the current one.
+    /// Replaces a proxy's report about the previous request.
     pub(crate) fn forwards(&mut self, says: Option<Box<Forwarded>>) {
         if says.is_some() || self.forwarded().is_some() {
             self.remote = says.map_or_else(|| Remote::of(self.origin()), Remote::Forwarded);
@@ -274,21 +249,19 @@ impl Session {
         }
     }
 
-    /// Whether the connection is a stream of a link, that is, was forwarded by another node.
+    /// Whether the connection is a stream of a link, forwarded by another node.
     #[inline]
     #[must_use]
     pub(crate) fn is_inner(&self) -> bool {
         !matches!(self.entry, Entry::Plain | Entry::Tls)
     }
 
-    /// Address of the client.
     #[must_use]
     pub(crate) fn remote(&self) -> SocketAddr {
         self.forwarded()
             .map_or_else(|| self.origin(), |it| it.client)
     }
 
-    /// Address of the connected peer, under which the connection is counted.
     #[must_use]
     pub(crate) fn origin(&self) -> SocketAddr {
         match &self.remote {
@@ -298,7 +271,6 @@ impl Session {
         }
     }
 
-    /// The WebSocket, if it is open.
     #[must_use]
     pub(crate) fn open(&self) -> Option<&WebSocket> {
         match &self.state {
@@ -309,7 +281,6 @@ impl Session {
         }
     }
 
-    /// Mutable reference to the WebSocket, if it is open.
     pub(crate) fn open_mut(&mut self) -> Option<&mut WebSocket> {
         match &mut self.state {
             SessionState::Open(web_socket) => Some(web_socket),
@@ -319,8 +290,7 @@ impl Session {
         }
     }
 
-    /// Whether the next request must wait because too many bytes of responses are queued for the peer or the response
-    /// is withheld.
+    /// Whether the next request waits, because the peer has not read its responses or a response is withheld.
     #[must_use]
     pub(crate) fn answers_wait(&self) -> bool {
         self.outbox.bytes() >= ANSWER_BYTES_MAX || self.answer_is_delayed()
@@ -330,7 +300,7 @@ impl Session {
         matches!(self.state, SessionState::Http(_)) && self.sending == SendState::Withheld
     }
 
-    /// Bytes that the edge may send: the queued bytes, unless they are withheld.
+    /// Bytes that the edge may send: the queued bytes unless withheld.
     #[inline]
     #[must_use]
     pub(crate) fn unsent(&self) -> &[u8] {
@@ -340,8 +310,7 @@ impl Session {
         }
     }
 
-    /// Returns the first of the unsent bytes that may share TLS records: only the first frame if the client's buffer is
-    /// small.
+    /// Returns the first unsent bytes that may share TLS records: only the first frame if the client's buffer is small.
     #[inline]
     #[must_use]
     pub(crate) fn unsent_record(&self) -> &[u8] {
@@ -358,7 +327,7 @@ impl Session {
         unsent
     }
 
-    /// Whether there are queued bytes to announce; if so, marks them as announced.
+    /// Whether there are queued bytes to announce; marks them as announced.
     #[inline]
     pub(crate) fn announces(&mut self) -> bool {
         let announces = self.sending == SendState::Idle && !self.outbox.unsent().is_empty();
@@ -392,7 +361,7 @@ impl Session {
     }
 
     /// Deadline of an HTTP connection. While requests wait for their turn or for the peer to read responses, only the
-    /// deadline for reading responses applies; while a call is in progress, only the call's deadline applies.
+    /// deadline for reading responses applies; during a call, only the call's deadline.
     #[must_use]
     fn http_due(&self, http: &Http) -> Now {
         let awaits_head = matches!(http.stage, HttpStage::AwaitHead);
@@ -405,8 +374,8 @@ impl Session {
         }
     }
 
-    /// Number of bytes held by the connection beyond its free allowance: unfinished or waiting requests and unread
-    /// responses of an HTTP connection, or an unfinished message of a WebSocket.
+    /// Bytes held beyond the free allowance: unfinished or waiting requests and unread responses of an HTTP connection,
+    /// or an unfinished message of a WebSocket.
     #[must_use]
     pub(crate) fn held(&self) -> usize {
         let answers = self.outbox.bytes();
@@ -425,7 +394,7 @@ impl Session {
         if held > REQUEST_BYTES_FREE { held } else { 0 }
     }
 
-    /// Channel of a WebSocket, even after it has ended.
+    /// Channel of a WebSocket, even after its end.
     #[must_use]
     pub(crate) fn channel(&self) -> Option<ChannelKey> {
         match &self.state {
@@ -436,7 +405,7 @@ impl Session {
         }
     }
 
-    /// Channel and role of a WebSocket, even after it has ended.
+    /// Channel and role of a WebSocket, even after its end.
     #[must_use]
     pub(crate) fn membership(&self) -> Option<(ChannelKey, Role)> {
         let of = |web_socket: &WebSocket| Some((web_socket.channel, web_socket.role.clone()));
@@ -448,7 +417,6 @@ impl Session {
         }
     }
 
-    /// Mutable statistics, which are logged when the connection ends, if it was admitted as a WebSocket.
     pub(crate) fn tally_mut(&mut self) -> Option<&mut Tally> {
         match &mut self.state {
             SessionState::Open(web_socket) => Some(&mut web_socket.tally),
@@ -458,7 +426,6 @@ impl Session {
         }
     }
 
-    /// Statistics for the log.
     #[must_use]
     pub(crate) fn tally(&self) -> Option<&Tally> {
         match &self.state {
@@ -469,7 +436,6 @@ impl Session {
         }
     }
 
-    /// Why the WebSocket ended or is closing, if known.
     #[must_use]
     pub(crate) fn reason(&self) -> Option<EndReason> {
         match &self.state {
@@ -480,8 +446,8 @@ impl Session {
         }
     }
 
-    /// Takes the policy and statement that forbid the WebSocket, or the name of the key, role, policy or sign-in that
-    /// no longer exists.
+    /// Takes the policy and statement that forbid the WebSocket, or the name of the removed key, role, policy or
+    /// sign-in.
     pub(crate) fn take_refused(&mut self) -> Option<Box<str>> {
         match &mut self.state {
             SessionState::Open(web_socket) => web_socket.held.take_refused(),
@@ -491,8 +457,8 @@ impl Session {
         }
     }
 
-    /// Whether the peer will send nothing more: it has started closing the WebSocket with its close frame (RFC 6455
-    /// section 5.5.1), and no ping that it might still answer is in flight.
+    /// Whether the peer sends nothing more: its close frame has started the close (RFC 6455 section 5.5.1), and no ping
+    /// that it might still answer is in flight.
     #[must_use]
     pub(crate) fn peer_is_done(&self) -> bool {
         let done = |web_socket: &WebSocket| {
@@ -507,7 +473,6 @@ impl Session {
         }
     }
 
-    /// Sets the reason why a WebSocket ends, unless a reason is already set.
     pub(crate) fn because(&mut self, reason: EndReason) {
         match &mut self.state {
             SessionState::Open(web_socket) => web_socket.because(reason),
@@ -519,13 +484,11 @@ impl Session {
         }
     }
 
-    /// Whether the session is a device that is waiting for a caller.
     #[must_use]
     pub(crate) fn awaits_wake(&self) -> bool {
         matches!(&self.state, SessionState::Http(http) if matches!(http.stage, HttpStage::AwaitWake(_)))
     }
 
-    /// The HTTP state, if the connection has one.
     pub(crate) fn http_mut(&mut self) -> Option<&mut Http> {
         match &mut self.state {
             SessionState::Http(http) => Some(http),
@@ -536,35 +499,33 @@ impl Session {
     }
 }
 
-/// A time that is never reached, for states without a deadline.
+/// Deadline of a state that has none.
 pub(crate) const NEVER: Now = Now(u64::MAX);
 
-// Event that ends each state of a connection when its peer is silent.
-
-/// Event that is guaranteed to end a state if nothing else does.
+/// Event that is guaranteed to end a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
     /// The shard's timer fires, at this time at the latest; the session is in the timer wheel.
     Until(Now),
-    /// The shard's next turn begins, in which waiting requests are answered.
+    /// The shard's next turn, which answers waiting requests.
     OwnTurn,
-    /// The edge, which must abort the connection, stops reading and writing and reports the end after the kernel's last
-    /// completions, which do not depend on the peer.
+    /// The end of an aborted connection: the edge reports it after the kernel's last completions, which do not depend
+    /// on the peer.
     Aborted,
 }
 
 impl Session {
     /// Returns the event that ends the session's state if nothing else does.
     ///
-    /// The match is exhaustive, so that a new state must be handled here; the simulation checks after every step that
-    /// the returned event is armed.
+    /// The match is exhaustive, so that every state is handled here; the simulation checks after every step that the
+    /// returned event is armed.
     #[must_use]
     pub(crate) fn waits(&self, timeouts: &Timeouts, now: Now) -> Wait {
         match &self.state {
             SessionState::Http(http) => match &http.stage {
-                // `answer`, if answers wait, and else: `tls`; `head`, or `keep_alive` between two requests; `body`; the
-                // longest wait of a call; the wait that the device requested; `head` again, twice; the next look for an
-                // owner.
+                // `answer`, if responses wait; otherwise `tls`; `head`, or `keep_alive` between two requests;
+                // `body`; the longest wait of a call; the wait that the device requested; `head` again, twice; the next
+                // look for an owner.
                 HttpStage::AwaitTls
                 | HttpStage::AwaitHead
                 | HttpStage::AwaitBody(_)
@@ -578,7 +539,7 @@ impl Session {
                     due => Wait::Until(due),
                 },
             },
-            // `idle` at the latest.
+            // At the latest, `idle`.
             SessionState::Open(web_socket) => match web_socket.due(timeouts, now) {
                 Due::At(next) => Wait::Until(next),
                 Due::Ping
@@ -588,7 +549,7 @@ impl Session {
                 | Due::Old
                 | Due::SlowMessage => Wait::Until(now),
             },
-            // `close`, twice: for the peer's close frame, then for the rest of the unsent bytes and the end.
+            // `close`, twice: for the peer's close frame, then for the unsent bytes and the end.
             SessionState::AwaitCloseEcho(_, deadline) => Wait::Until(*deadline),
             SessionState::AwaitGone(ending) if ending.deadline == NEVER => Wait::Aborted,
             SessionState::AwaitGone(ending) => Wait::Until(ending.deadline),

@@ -1,8 +1,8 @@
-//! The validated configuration as plain data: written once at startup and read-only afterwards.
+//! The validated configuration as plain data, written once at startup.
 //!
-//! Defaults depend on only two switches: the [`Profile`] determines the numbers, and `--dev` determines the listeners,
-//! the authentication and the rate limits. A key that is set in the file or by a flag overrides both. The table
-//! [`KEYS`] lists the keys with their ranges and defaults.
+//! Defaults depend on only two switches: the [`Profile`] determines the numbers, and `--dev` the listeners, the
+//! authentication and the rate limits. A key in the file or a flag overrides both. The table [`KEYS`] lists the keys
+//! with their ranges and defaults.
 
 mod changes;
 mod clients;
@@ -29,8 +29,8 @@ use std::path::PathBuf;
 use strum::{Display, EnumString, IntoStaticStr, VariantNames};
 pub use table::KEYS;
 
-/// Declares the struct and its constructor `blank`, in which every field is empty or 0, ready to receive the defaults
-/// of the table.
+/// Declares the struct and its constructor `blank`, in which every field is empty or 0, to be filled from the table's
+/// defaults.
 macro_rules! with_blank {
     ($(#[$about:meta])* pub struct $name:ident { $($(#[$doc:meta])* pub $field:ident: $type:ty,)+ }) => {
         $(#[$about])*
@@ -49,9 +49,8 @@ macro_rules! with_blank {
 }
 
 with_blank! {
-/// The complete configuration; one per process, shared by all threads as `Arc<Settings>`.
-///
-/// Source: Heliograph's command line contract, kept in `deploy/broker.toml`.
+/// The complete configuration. One per process, shared by all threads as `Arc<Settings>`; documented in
+/// `deploy/broker.toml`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// AWS region in the ARNs of created channels, such as `us-west-2`.
@@ -62,18 +61,18 @@ pub struct Settings {
     pub listen: Vec<Listen>,
     /// The admin listener.
     pub admin: Admin,
-    /// Path of the configuration file, if one was used; kept because parts of it can be reloaded.
+    /// Path of the configuration file, parts of which can be reloaded.
     pub config: Option<PathBuf>,
     /// Number of shards, from 1 to [`SHARDS_MAX`](crate::limits::SHARDS_MAX).
     pub shards: usize,
-    /// Whether to start fewer shards if there is not enough locked memory for all of them: under `--dev` without an
-    /// explicit number of shards.
+    /// Whether to start fewer shards if too little memory can be locked: under `--dev` without an explicit number of
+    /// shards.
     pub fewer_shards: bool,
-    /// Kernel interface used by shards; resolved to a concrete one at startup.
+    /// Kernel interface of the shards, resolved at startup.
     pub engine: EngineChoice,
     /// CPUs to which shards are pinned in turn; at least one. See [`Settings::cpu`].
     pub cpus: Vec<usize>,
-    /// The profile that determines the default numbers.
+    /// Profile of the default numbers.
     pub profile: Profile,
     /// How callers must authenticate.
     pub auth: Auth,
@@ -81,44 +80,42 @@ pub struct Settings {
     pub auth_recheck: bool,
     /// Development mode: accepts any region and account, and creates an unknown channel when a client connects to it.
     pub dev: bool,
-    /// Origins of pages, in addition to loopback origins, that may use a server without signatures, in the form that
-    /// browsers send. Empty if requests are signed, since any origin is then permitted.
+    /// Origins of pages, besides loopback origins, that may use a server without signatures, as browsers send them.
+    /// Empty if requests are signed, since any origin is then permitted.
     pub dev_origins: Vec<String>,
-    /// Whether listeners on other than loopback addresses are allowed without signatures (`--dev` only).
+    /// Whether listeners without signatures may have addresses other than loopback (`--dev` only).
     pub allow_remote: bool,
-    /// Whether clients connect through published ports of a container (`--dev` only). If so, the port used by the
-    /// client is taken from `Host`, and access to the admin listener requires a token generated at startup.
+    /// Whether clients connect through published ports of a container (`--dev` only). `Host` then contains the client's
+    /// port, and the admin listener requires a token generated at startup.
     pub container: bool,
-    /// Names and addresses, in addition to loopback, by which clients reach a development server. The server's
-    /// certificate includes them, and pages served under them may use the server.
+    /// Names and addresses, besides loopback, by which clients reach a development server. The server's certificate
+    /// includes them, and pages served under them may use the server.
     pub dev_hosts: Vec<String>,
-    /// Local network address of this machine, by which devices reach the server and its pages (`--dev` only).
+    /// Address on the local network by which devices reach the server and its pages (`--dev` only).
     pub lan: Option<Ipv4Addr>,
-    /// Whether to open the page for trying the service in a browser once the server is up (`--dev` only).
+    /// Whether to open the page `/try` in a browser at startup (`--dev` only).
     pub open_try: bool,
-    /// Whether to accept the state in etcd even if it contradicts the state recorded in the data directory; can only be
-    /// set by a flag.
+    /// Whether to accept etcd's state even if it contradicts the data directory; set only by a flag.
     pub accept_etcd: bool,
     /// Whether to keep copies of messages for `/dev/messages` (`--dev` only).
     pub dev_capture: bool,
     /// Whether endpoints returned by discovery use the scheme and port of the request (`--dev` only).
     pub plain: bool,
-    /// File to which the contents of the ready line are written once all listeners accept connections.
+    /// File that receives the ready line once all listeners accept connections.
     pub ready_file: Option<PathBuf>,
     /// Directory for the files of the process.
     pub data_dir: PathBuf,
-    /// Whether to delete `data_dir` when the process exits.
+    /// Whether to delete `data_dir` at exit.
     pub data_dir_ends: bool,
     /// Format of log lines on stderr.
     pub log_format: LogFormat,
-    /// Minimum level of log entries, unless overridden by the environment.
+    /// Minimum level of log entries; the environment may override it.
     pub log_level: LogLevel,
     /// Credentials file used with `--auth sigv4`.
     pub credentials: Option<PathBuf>,
-    /// The operator's certificate. If it is `None` and there is a TLS listener, the development certificate is used
-    /// (`--dev` only).
+    /// The operator's certificate. If there is none, TLS listeners present the development certificate (`--dev` only).
     pub tls: Option<TlsFiles>,
-    /// Endpoints returned by discovery.
+    /// Endpoints that discovery returns.
     pub advertise: Advertise,
     /// Reverse proxies in front of the broker.
     pub proxy: Proxy,
@@ -128,7 +125,7 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// Rate limits of clients.
     pub quotas: Quotas,
-    /// Which clients receive notices from the service.
+    /// Notices to clients, and confirmation of deliveries.
     pub signaling: Signaling,
     /// Limits of client programs, by `User-Agent`.
     pub clients: Vec<Client>,
@@ -140,21 +137,21 @@ pub struct Settings {
     pub whep: Whep,
     /// Extensions beyond the AWS service.
     pub options: Options,
-    /// Settings of the cluster, if this node belongs to one.
+    /// This node's cluster, if any.
     pub cluster: ClusterSettings,
-    /// Presence settings common to all hooks.
+    /// Presence settings of all hooks.
     pub presence: PresenceRules,
-    /// Receivers of channel events; empty if none is configured.
+    /// Receivers of channel events.
     pub hooks: Vec<Hook>,
-    /// STUN and TURN servers, in the order returned by GetIceServerConfig; empty if none is configured.
+    /// STUN and TURN servers, in the order of GetIceServerConfig.
     pub ice: Vec<Ice>,
-    /// Files from which secrets of the ICE servers were read.
+    /// Files that the ICE servers' secrets were read from.
     pub ice_files: Vec<PathBuf>,
 }
 }
 
 impl Default for Settings {
-    /// Returns the settings for an empty configuration file without `--dev`, with one shard.
+    /// Returns the settings of an empty configuration file without `--dev`, with one shard.
     fn default() -> Self {
         Self::new(Profile::Default, false)
     }
@@ -195,14 +192,14 @@ impl Settings {
         settings
     }
 
-    /// CPU to which `shard` (counted from 0) is pinned; if there are more shards than CPUs, CPUs are assigned in turn.
+    /// CPU of `shard` (counted from 0). If there are more shards than CPUs, they share the CPUs in turn.
     #[must_use]
     pub fn cpu(&self, shard: usize) -> Option<usize> {
         self.cpus.get(shard % self.cpus.len().max(1)).copied()
     }
 
-    /// Requirements for signatures: `--dev` accepts any region; the strict profile accepts only the clock tolerance of
-    /// AWS.
+    /// Returns the requirements for signatures: `--dev` accepts any region; the strict profile accepts only AWS's clock
+    /// tolerance.
     #[must_use]
     pub fn signature_rules(&self) -> SignatureRules {
         let tolerance_s = self.timeouts.clock_tolerance_ms.div_ceil(1000);
@@ -233,18 +230,17 @@ impl Settings {
     }
 }
 
-/// A client listener: its address and whether it uses TLS.
+/// A client listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listen {
     /// Plain or TLS.
     pub scheme: Scheme,
-    /// Address and port. In the configuration, port 0 means any free port; the settings passed to shards contain the
-    /// actual port.
+    /// Address and port. Port 0 in the configuration means any free port; shards receive the actual one.
     pub addr: SocketAddr,
 }
 
 impl fmt::Display for Listen {
-    /// Formats the listener as in the configuration file, for example `https://127.0.0.1:8443`.
+    /// Formats the listener as in the configuration file, such as `https://127.0.0.1:8443`.
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = match self.scheme {
             Scheme::Http => "http",
@@ -254,7 +250,7 @@ impl fmt::Display for Listen {
     }
 }
 
-/// Protocol of a listener. Both kinds serve the HTTP API and WebSocket.
+/// Protocol of a listener. Both serve the HTTP API and WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
     /// Plain text: HTTP API and `ws`.
@@ -266,23 +262,21 @@ pub enum Scheme {
 /// The admin listener.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Admin {
-    /// Address of the listener, or `None` for `off`.
+    /// Address of the listener; `None` for `off`.
     pub listen: Option<SocketAddr>,
-    /// Origins from which the console may be used, in addition to the listener's own, if it is behind a proxy that
-    /// terminates TLS.
+    /// Origins of the console besides the listener's own, for a proxy that terminates TLS.
     pub origins: Vec<String>,
-    /// File that contains the bearer token, which every request must carry, regardless of the address at which it
-    /// arrives.
+    /// File with the bearer token that every request must carry, regardless of its address.
     pub token_file: Option<PathBuf>,
-    /// Whether `/metrics` can be accessed without the bearer token.
+    /// Whether `/metrics` can be read without the bearer token.
     pub metrics_open: bool,
     /// Whether `/try` is served without `--dev`.
     pub try_page: bool,
-    /// OpenID provider whose accounts may use the console, as an alternative to the token.
+    /// OpenID provider whose accounts may use the console instead of the token.
     pub oidc: Option<Oidc>,
 }
 
-/// Profile: a set of default values for the numbers in the configuration.
+/// Profile: the set of default numbers.
 #[derive(
     Clone, Copy, Debug, Default, Display, EnumString, IntoStaticStr, PartialEq, Eq, VariantNames,
 )]
@@ -291,7 +285,7 @@ pub enum Profile {
     /// Suited to current browsers, with payloads up to 32 KiB.
     #[default]
     Default,
-    /// Every number as documented by AWS, and no extensions.
+    /// The numbers that AWS documents, and no extensions.
     Strict,
 }
 
@@ -301,10 +295,10 @@ pub enum Profile {
 )]
 #[strum(serialize_all = "snake_case")]
 pub enum EngineChoice {
-    /// `io_uring` if it is available to all shards; otherwise `epoll`.
+    /// `io_uring` if available to all shards; otherwise `epoll`.
     #[default]
     Auto,
-    /// `io_uring`; startup fails if it is not available.
+    /// `io_uring`; startup fails if unavailable.
     IoUring,
     /// `epoll`, available on every Linux.
     Epoll,
@@ -338,20 +332,20 @@ pub enum LogFormat {
 )]
 #[strum(serialize_all = "lowercase")]
 pub enum LogLevel {
-    /// Conditions that require action by an operator.
+    /// Log conditions that an operator must act on.
     Error,
-    /// In addition, conditions that may require action by an operator.
+    /// Also log conditions that an operator may have to act on.
     Warn,
-    /// In addition, events that concern the process as a whole.
+    /// Also log events that concern the process as a whole.
     #[default]
     Info,
-    /// In addition, detailed events of the process.
+    /// Also log details of the process.
     Debug,
-    /// In addition, individual messages.
+    /// Also log individual messages.
     Trace,
 }
 
-/// The operator's certificates: either a single one, or one per key type.
+/// The operator's certificates: one, or one per key type.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsFiles {
     /// PEM files: the leaf certificate first, followed by its chain.
@@ -368,8 +362,8 @@ pub struct TlsFiles {
 #[derive(Clone, Copy, Debug, Default, Display, EnumString, PartialEq, Eq, VariantNames)]
 #[strum(serialize_all = "lowercase")]
 pub enum Expired {
-    /// Present the certificate and log an error; clients that do not verify it, and clients of plain listeners, are
-    /// still served.
+    /// Present the certificate and log an error. Clients that do not verify it and clients of plain listeners are still
+    /// served.
     #[default]
     Serve,
     /// Reject the files.
@@ -381,16 +375,16 @@ pub enum Expired {
 pub struct Proxy {
     /// Networks of proxies that begin each connection with a PROXY protocol header.
     pub protocol_from: Vec<IpNet>,
-    /// Client listeners on which these proxies use the PROXY protocol; if empty, all listeners.
+    /// Client listeners on which these proxies use the PROXY protocol; all if empty.
     pub protocol_on: Vec<Listen>,
     /// Networks of proxies whose `Forwarded` or `X-Forwarded-For` header is trusted.
     pub forwarded_from: Vec<IpNet>,
 }
 
-/// Endpoints returned by discovery; if all three fields are absent, the host of the request is returned.
+/// Endpoints that discovery returns; if none is set, the host of the request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Advertise {
-    /// Domain below which hosts are named, with a separate host name per channel and role.
+    /// Domain of the host names, one per channel and role.
     pub domain: Option<String>,
     /// WebSocket endpoint, such as `wss://signaling.example.com`, without a trailing slash.
     pub wss: Option<String>,
@@ -398,27 +392,26 @@ pub struct Advertise {
     pub https: Option<String>,
 }
 
-/// Which clients receive notices from the service.
+/// Notices to clients, and confirmation of deliveries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Signaling {
     /// Which clients receive GO_AWAY and RECONNECT_ICE_SERVER.
     pub go_away: GoAway,
     /// How the delivery of a message to its recipient is confirmed.
     pub proof: Proof,
-    /// Time in milliseconds for which a master's connection must have been open before it is sent the offers that a
-    /// previous connection left unanswered; 0 disables this.
+    /// Time in milliseconds for which a master's connection must be open before it receives the offers that a previous
+    /// connection left unanswered; 0 disables redelivery.
     pub repeat_offers_ms: u64,
 }
 
-/// How the delivery of a message to the recipient's machine is confirmed.
+/// How a delivery to the recipient's machine is confirmed.
 #[derive(Clone, Copy, Debug, Default, Display, EnumString, PartialEq, Eq, VariantNames)]
 #[strum(serialize_all = "lowercase")]
 pub enum Proof {
-    /// By TCP acknowledgements from the machine that terminates the connection.
+    /// By TCP acknowledgements of the machine that terminates the connection.
     #[default]
     Tcp,
-    /// By the pong that answers a ping sent after the message, for connections terminated by a proxy (RFC 6455 section
-    /// 5.5.3).
+    /// By the pong to a ping sent after the message, for connections that a proxy terminates (RFC 6455 section 5.5.3).
     Pong,
 }
 
@@ -427,8 +420,8 @@ pub enum Proof {
 #[strum(serialize_all = "lowercase")]
 pub enum GoAway {
     /// All clients except those whose `[clients]` row disables it and those that offered the subprotocol `wss`: the C
-    /// SDK, whose receiving thread deadlocks waiting for itself after either message (observed with 1.16; the code has
-    /// been the same since 1.7.3).
+    /// SDK, whose receiving thread deadlocks after either message (observed with 1.16; the code is unchanged since
+    /// 1.7.3).
     #[default]
     Auto,
     /// All clients, as in the cloud service.
@@ -437,7 +430,7 @@ pub enum GoAway {
     Never,
 }
 
-/// Settings of the flight recorder, in which shards keep notes about events on their channels.
+/// Settings of the flight recorder of each shard, which keeps notes about events on channels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RecorderSettings {
     /// Number of notes per shard, a power of two; 0 disables the recorder. See [`Settings::recorder_notes_of_shard`].
@@ -447,8 +440,8 @@ pub struct RecorderSettings {
 /// Retention of data that identifies people or devices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Privacy {
-    /// Age at which refusals, troubled sessions, log lines, recorder notes, and the marks and causes in the history are
-    /// erased, in milliseconds; 0 means never.
+    /// Age in milliseconds at which refusals, troubled sessions, log lines, recorder notes, and the marks and causes in
+    /// the history are erased; 0 means never.
     pub keep_ms: u64,
 }
 
@@ -457,9 +450,9 @@ pub struct Privacy {
 pub struct Whep {
     /// Whether `/whep/` is served; never under the strict profile.
     pub on: bool,
-    /// Time without a candidate after which the camera is assumed to have sent all its candidates, in milliseconds.
+    /// Time in milliseconds after which, if no candidate arrives, the camera's candidates count as complete.
     pub quiet_ms: u64,
-    /// Maximum time from the camera's first message to the end of a call, in milliseconds.
+    /// Maximum time in milliseconds from the camera's first message to the end of a call.
     pub gather_max_ms: u64,
     /// Maximum duration of a call, in milliseconds.
     pub wait_ms: u64,
@@ -472,11 +465,10 @@ pub struct Options {
     pub master_offers: bool,
 }
 
-// The URLs under which people find the pages of the admin listener.
+// URLs of the admin listener's pages.
 
 impl Settings {
-    /// Returns the URL of the admin listener, without a trailing slash, for a client that reached this machine as
-    /// `host`.
+    /// Returns the admin listener's URL, without a trailing slash, for a client that reached this machine as `host`.
     #[must_use]
     pub fn admin_url(&self, host: &str) -> Option<String> {
         let addr = self.admin.listen?;
@@ -487,13 +479,13 @@ impl Settings {
         })
     }
 
-    /// Whether the page for trying the service is served.
+    /// Whether the page `/try` is served.
     #[must_use]
     pub fn has_try_page(&self) -> bool {
         self.dev || self.admin.try_page
     }
 
-    /// URL of the page for trying the service, for a browser on this machine; `None` if the page is not served.
+    /// URL of the page `/try` for a browser on this machine; `None` if it is not served.
     #[must_use]
     pub fn try_url(&self) -> Option<String> {
         let host = self.dev_hosts.first().map_or("localhost", String::as_str);
@@ -505,8 +497,8 @@ impl Settings {
 }
 
 impl Settings {
-    /// Returns a warning if clients are behind a proxy that terminates TLS and would receive the wrong endpoints
-    /// because none is configured.
+    /// Returns a warning if clients behind a proxy that terminates TLS would receive wrong endpoints because none is
+    /// configured.
     #[must_use]
     pub fn unadvertised(&self) -> Option<String> {
         let Advertise { domain, wss, https } = &self.advertise;
@@ -524,7 +516,7 @@ impl Settings {
         })
     }
 
-    /// Returns a warning for users of a development server if other machines can reach it.
+    /// Returns a warning if other machines can reach a development server.
     #[must_use]
     pub fn exposure(&self) -> Option<&'static str> {
         if self.container {
@@ -542,13 +534,13 @@ impl Settings {
         }
     }
 
-    /// TLS listener to which devices on the local network connect, under `--lan`.
+    /// TLS listener for devices on the local network, under `--lan`.
     #[must_use]
     pub fn lan_listener(&self) -> Option<&Listen> {
         self.listen.iter().find(|listen| self.is_of_lan(listen))
     }
 
-    /// Whether the listener with this index serves pages to devices on the local network.
+    /// Whether this listener serves pages to devices on the local network.
     #[must_use]
     pub fn has_pages(&self, listener: u16) -> bool {
         let listen = self.listen.get(usize::from(listener));
@@ -571,7 +563,7 @@ impl Settings {
     }
 }
 
-/// Formats a name or an address as the host of a URL; an IPv6 address is enclosed in brackets.
+/// Formats a name or an address as the host of a URL, with brackets around an IPv6 address.
 #[must_use]
 pub fn host_text(host: &str) -> String {
     match host.parse::<Ipv6Addr>() {
@@ -580,9 +572,9 @@ pub fn host_text(host: &str) -> String {
     }
 }
 
-// People's accounts of an OpenID provider, with which they use the console: `[admin.oidc]`.
+// Console accounts of an OpenID provider: `[admin.oidc]`.
 
-/// Accounts of an OpenID provider that may use the console. Contains paths of secret files, not the secrets themselves.
+/// Accounts of an OpenID provider that may use the console. Contains paths of secret files, not the secrets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Oidc {
     /// Issuer of a provider listed in the credentials file, without `https://`.
@@ -591,16 +583,16 @@ pub struct Oidc {
     pub claim: String,
     /// Value that the claim must equal or, if it is a list, contain.
     pub value: String,
-    /// Client id of the console at the provider; `None` means the only client id listed in the credentials file.
+    /// Client id of the console at the provider; `None` for the only one in the credentials file.
     pub client_id: Option<String>,
-    /// File that contains the console's client secret; if absent, the console is a public client.
+    /// File with the console's client secret; if unset, the console is a public client.
     pub client_secret_file: Option<PathBuf>,
-    /// Scopes to request; if empty, [`SCOPES`](Self::SCOPES) are requested.
+    /// Requested scopes; [`SCOPES`](Self::SCOPES) if empty.
     pub scopes: Vec<String>,
 }
 
 impl Oidc {
-    /// Scopes requested if none are configured. Source: OpenID Connect Core 1.0, section 5.4.
+    /// Default scopes. Source: OpenID Connect Core 1.0, section 5.4.
     pub const SCOPES: [&'static str; 3] = ["openid", "email", "profile"];
 
     /// Whether the settings specify who may sign in.
@@ -611,7 +603,7 @@ impl Oidc {
             .any(|text| text.is_empty())
     }
 
-    /// The scopes, formatted for a request.
+    /// Scopes as sent in a request.
     #[must_use]
     pub fn scope(&self) -> String {
         if self.scopes.is_empty() {
@@ -622,34 +614,33 @@ impl Oidc {
     }
 }
 
-// STUN and TURN servers that clients are given.
+// STUN and TURN servers for clients.
 
-/// A server listed in the response to GetIceServerConfig.
+/// A server in the response to GetIceServerConfig.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ice {
-    /// `stun:`, `turn:` and `turns:` URLs, in the order returned to clients: 1 to 4.
+    /// `stun:`, `turn:` and `turns:` URLs, 1 to 4, in the order of the response.
     pub urls: Vec<String>,
     /// The client's credential for the server.
     pub credential: IceCredential,
-    /// Validity of the response: 30 to 86 400 seconds. Source: GetIceServerConfig, `Ttl`.
+    /// Validity of the response: 30 to 86,400 seconds. Source: GetIceServerConfig, `Ttl`.
     pub ttl_seconds: u32,
 }
 
-/// Credential that a client presents to a STUN or TURN server. Never shown in logs or debug output.
+/// A client's credential for a STUN or TURN server. Never shown in logs or debug output.
 #[derive(Clone, PartialEq, Eq)]
 pub enum IceCredential {
-    /// No credential, for STUN only. The response contains placeholders because clients reject entries without
-    /// credentials.
+    /// None, for STUN only. The response contains placeholders because clients reject entries without credentials.
     None,
-    /// A fixed user name and password.
+    /// A fixed username and password.
     Fixed {
-        /// The user's name.
+        /// The username.
         username: String,
-        /// The user's password.
+        /// The password.
         password: String,
     },
-    /// Secrets for time-limited credentials, at least one. Credentials are generated with the first secret (coturn's
-    /// `static-auth-secret`); the TURN server may still accept the others during a rotation.
+    /// One or more secrets of time-limited credentials. The first (coturn's `static-auth-secret`) generates
+    /// credentials; the TURN server may accept the others during a rotation.
     Secrets(Vec<String>),
 }
 
@@ -666,7 +657,7 @@ impl fmt::Debug for IceCredential {
     }
 }
 
-// Whether two addresses can be listened on beside each other.
+// Conflicts between listening addresses.
 
 /// Whether a socket bound to one address prevents binding the other: the addresses are equal, or one is a wildcard.
 /// `[::]` includes IPv4 unless the socket is restricted to IPv6.

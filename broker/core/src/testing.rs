@@ -1,5 +1,5 @@
-//! Fixtures of tests and benches: a shard that checks no signature, stores nothing and logs nothing. Behind the feature
-//! `testing`, which no product has.
+//! Fixtures of tests and benchmarks: a shard that checks no signature, stores nothing and logs nothing. Only with the
+//! feature `testing`, which no product enables.
 
 use crate::auth::{Nonces, SessionKeys};
 use crate::catalog::{Catalog, SharedCatalog};
@@ -48,7 +48,7 @@ impl Start {
 }
 
 impl StartKeys {
-    /// The keys of a shard that checks no signature, with nonces that are no secret.
+    /// Keys of a shard that checks no signature, with nonces that are not secret.
     #[must_use]
     pub fn bare(id: ShardId, session_keys: Arc<SessionKeys>) -> Self {
         Self {
@@ -70,7 +70,7 @@ impl Readiness {
 }
 
 impl Hook {
-    /// A hook for the states of all channels, without secret.
+    /// A hook for the states of all channels, without a secret.
     #[must_use]
     pub fn bare(name: &str) -> Self {
         Self {
@@ -107,7 +107,7 @@ impl SharedCatalog for TestCatalog {
     }
 }
 
-/// A store without memory of its own: channels live as long as the process.
+/// A store without its own memory: channels live as long as the process.
 #[derive(Debug, Default)]
 pub struct MemoryStore;
 

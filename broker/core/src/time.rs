@@ -3,12 +3,12 @@
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
-/// Milliseconds on a monotonic clock since the process started. Deadlines use this clock.
+/// Milliseconds on the monotonic clock since the process started. Deadlines use this clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Now(pub u64);
 
 impl Now {
-    /// Returns the time `ms` milliseconds later; saturates at the maximum, which means "never".
+    /// Returns the time `ms` milliseconds later; saturates at the maximum, "never".
     #[must_use]
     pub fn after(self, ms: u64) -> Self {
         Self(self.0.saturating_add(ms))
@@ -21,24 +21,23 @@ impl Now {
     }
 }
 
-/// Milliseconds since 1970-01-01 UTC. The clock may jump; used only for dates, signatures and certificates.
+/// Milliseconds since 1970-01-01 UTC. The clock may jump; use it only for dates, signatures and certificates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Wall(pub u64);
 
-/// Removes the front of a queue and returns it if it is due.
+/// Removes and returns the front of a queue if it is due.
 pub fn take_due<T>(queue: &mut VecDeque<T>, is_due: impl FnOnce(&T) -> bool) -> Option<T> {
     let is_due = queue.front().is_some_and(is_due);
     if is_due { queue.pop_front() } else { None }
 }
 
-/// Values of both clocks, read once per turn.
+/// Both clocks, read once per turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Moment {
     /// Time on the monotonic clock.
     pub now: Now,
     /// Time on the wall clock.
     pub wall: Wall,
-    /// Time on the monotonic clock in microseconds, which wraps about every 71 minutes; used to measure short
-    /// intervals.
+    /// Microseconds on the monotonic clock, for short intervals; wraps about every 71 minutes.
     pub micros: u32,
 }

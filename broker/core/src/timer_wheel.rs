@@ -1,32 +1,29 @@
-//! Timer wheel: finds deadlines that are due without a scan, and needs no ticks while there are no deadlines.
+//! Timer wheel: finds due deadlines without a scan, and needs no ticks while there are no deadlines.
 //!
 //! ```text
-//!   near   256 slots of 64 ms, 16 s in all     each slot a list of entries, doubly linked
+//!   near   256 slots of 64 ms, 16 s in all     each slot is a doubly linked list of entries
 //!   far    256 slots of 16 s, 70 min in all
 //! ```
 //! Each owner (a session or channel) has one entry, identified by its [`TimerId`], in at most one list. An earlier
 //! deadline moves the entry in constant time, so there are never more entries than owners. A later deadline changes
 //! nothing (the owner is called early and checks whether its deadline has moved), so a busy session causes no work in
-//! the wheel. An entry with a deadline beyond the far ring waits in the ring's last slot and is then inserted again. An
-//! entry fires at most one near slot late, and never early.
+//! the wheel. An entry beyond the far ring waits in the ring's last slot and is then inserted again. An entry fires at
+//! most one near slot late, and never early.
 
 use crate::{id::TimerId, time::Now};
 
 /// Deadlines of owners of type `T`.
 #[derive(Debug)]
 pub struct Wheel<T> {
-    /// Heads of the lists: first those of the near slots, then those of the far slots. Each list is circular and
-    /// includes its head.
+    /// Heads of the near slots' lists, then of the far slots'. A list is circular and includes its head.
     heads: Vec<ListLinks>,
-    /// A bit for each non-empty list.
     near: TakenTimers,
     far: TakenTimers,
     entries: Entries<T>,
-    /// Last near slot reached, counted from time 0. Entries remaining in this slot are due.
+    /// Last near slot reached, counted from time 0. Remaining entries of this slot are due.
     tick: u64,
 }
 
-/// Neighbours of an entry in a list, as indexes of entries or of the list's head.
 #[derive(Clone, Copy, Debug)]
 struct ListLinks {
     before: u32,
@@ -40,7 +37,7 @@ struct Entry<T> {
     what: T,
 }
 
-// One entry for each session and channel with a deadline.
+// One entry per session and channel with a deadline.
 const _: () = assert!(size_of::<Entry<u64>>() <= 24);
 
 impl<T: Copy> Default for Wheel<T> {
@@ -60,7 +57,7 @@ impl<T: Copy> Default for Wheel<T> {
 }
 
 impl<T: Copy> Wheel<T> {
-    /// Schedules a call of `owner` with `what` at `at` or shortly after, unless an earlier call is already scheduled.
+    /// Schedules a call of `owner` with `what` at `at` or shortly after, unless an earlier call is scheduled.
     pub fn call_by(&mut self, owner: &mut TimerId, at: Now, what: T) {
         let tick = at.0.div_ceil(NEAR_MS).max(self.tick + 1);
         let place = match owner.place() {
@@ -90,7 +87,7 @@ impl<T: Copy> Wheel<T> {
         entry.is_some_and(|entry| entry.tick <= tick)
     }
 
-    /// Returns the item in this owner's entry, if the owner has one.
+    /// Returns the item in the owner's entry, if any.
     #[must_use]
     pub fn entry(&self, owner: &TimerId) -> Option<T> {
         let entry = self.entries.get(owner.place()?)?;
@@ -105,7 +102,7 @@ impl<T: Copy> Wheel<T> {
         }
     }
 
-    /// Removes and returns the next item that is due at `now`. Its owner keeps the entry.
+    /// Removes the next item that is due at `now`. Its owner keeps the entry.
     pub fn pop(&mut self, now: Now) -> Option<T> {
         let last = now.0 / NEAR_MS;
         loop {
@@ -127,7 +124,7 @@ impl<T: Copy> Wheel<T> {
         }
     }
 
-    /// Returns the latest time at which [`Wheel::pop`] should be called again.
+    /// Time of the next [`Wheel::pop`], at the latest.
     #[must_use]
     pub fn next(&self) -> Option<Now> {
         if self.first(near_head(self.tick)).is_some() {
@@ -141,7 +138,7 @@ impl<T: Copy> Wheel<T> {
         near.into_iter().chain(far).min().map(Now)
     }
 
-    /// Number of entries in use; never more than the number of owners.
+    /// Number of entries in use; at most the number of owners.
     #[must_use]
     pub fn places(&self) -> usize {
         self.entries.used
@@ -156,7 +153,6 @@ impl<T: Copy> Wheel<T> {
         }
     }
 
-    /// Appends an unlinked entry to its list.
     fn put(&mut self, place: u32, tick: u64) {
         let head = if tick - self.tick < SLOTS {
             self.near.set(tick);
@@ -175,7 +171,6 @@ impl<T: Copy> Wheel<T> {
         }
     }
 
-    /// Unlinks an entry from its list, if it is in one.
     fn unlink(&mut self, place: u32) {
         let ListLinks { before, after } = self.links(place);
         self.link(before, after);
@@ -213,7 +208,6 @@ impl<T: Copy> Wheel<T> {
         }
     }
 
-    /// Makes two entries neighbours in a list.
     fn link(&mut self, before: u32, after: u32) {
         if let Some(links) = self.links_mut(before) {
             links.after = after;
@@ -225,13 +219,13 @@ impl<T: Copy> Wheel<T> {
 }
 
 impl<T> Entry<T> {
-    /// Whether an entry is in a list; an entry that is not is its own neighbour.
+    /// Whether an entry is in a list; an unlinked entry is its own neighbour.
     fn listed(&self, place: u32) -> bool {
         self.links.after != place
     }
 }
 
-/// Entries stored in chunks, so that adding chunks never copies existing entries. Indexes start at [`HEADS`].
+/// Entries in chunks, so that growth never copies them. Indexes start at [`HEADS`].
 #[derive(Debug)]
 struct Entries<T> {
     chunks: Vec<Vec<Entry<T>>>,
@@ -295,7 +289,6 @@ impl<T> Entries<T> {
     }
 }
 
-/// Bitmap of the non-empty lists in a ring.
 #[derive(Debug, Default)]
 struct TakenTimers([u64; WORDS]);
 
@@ -318,8 +311,8 @@ impl TakenTimers {
         self.0 == [0; WORDS]
     }
 
-    /// Returns the first non-empty slot after `slot`, wrapping around. Checks a word of slots at a time because it is
-    /// called in every turn.
+    /// Returns the first nonempty slot after `slot`, with wrap-around. Runs in every turn, so it checks a word of slots
+    /// at a time.
     fn first_after(&self, slot: u64) -> Option<u64> {
         let first = Self::index(slot + 1);
         let (word, bit) = (first / WORD, first % WORD);
@@ -357,10 +350,10 @@ const SLOTS: u64 = (WORDS * WORD) as u64;
 const WORD: usize = 64;
 const WORDS: usize = 4;
 const NEAR_MS: u64 = 64;
-/// Number of list heads, whose indexes precede those of the entries.
+/// Number of list heads, whose indexes precede those of entries.
 const HEADS: u32 = 512;
 const _: () = assert!(HEADS as u64 == 2 * SLOTS);
-/// Number of entries allocated at a time, about 32 KiB.
+/// Entries per allocation, about 32 KiB.
 const CHUNK: usize = 1024;
 
 #[cfg(test)]

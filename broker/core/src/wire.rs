@@ -1,14 +1,13 @@
-//! Encoding of data exchanged between the nodes and programs of Heliograph: `postcard` with types that derive `serde`'s
-//! traits.
+//! Encoding of data that Heliograph's nodes and programs exchange: `postcard` with types that derive `serde`'s traits.
 //!
-//! The definition of a type determines its encoding: fields follow one another without names, and a variant is encoded
-//! as its number. An encoding can therefore be extended only by appending a variant to an `enum`; any other change
-//! results in a different encoding, which must be indicated in its first bytes.
+//! A type's definition determines its encoding: fields follow one another without names, and a variant is encoded as
+//! its number. An encoding can be extended only by appending a variant to an `enum`; any other change gives a different
+//! encoding, which the first bytes must indicate.
 //!
-//! Only holders of the cluster's secret write such bytes, but the bytes are parsed as untrusted input: the length is
-//! checked first, trailing bytes are rejected, and no memory is reserved beyond a specified limit. Strings and byte
-//! strings are slices of the input and therefore bounded by its length; a list may take far more memory than its
-//! encoding, so each list has a separate limit ([`at_most`]).
+//! Only holders of the cluster's secret write such bytes, but they are decoded as untrusted input: the length is
+//! checked first, trailing bytes are rejected, and no memory is reserved beyond a limit. Strings and byte strings are
+//! slices of the input and bounded by its length; a list may take far more memory than its encoding, so each list has
+//! its own limit ([`at_most`]).
 
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
@@ -24,13 +23,13 @@ pub fn write(value: &impl Serialize) -> Vec<u8> {
 /// Appends an encoded value to a buffer.
 ///
 /// # Panics
-/// If the length of a sequence is not known in advance, which does not occur here.
+/// If the length of a sequence is not known in advance, which is not the case for any type here.
 #[must_use]
 pub fn append(to: Vec<u8>, value: &impl Serialize) -> Vec<u8> {
     postcard::to_extend(value, to).expect("a sequence knows its length, and memory does not end")
 }
 
-/// Decodes a value from at most `most` bytes; `None` if the input is longer or does not consist of exactly one value.
+/// Decodes a value from at most `most` bytes. Returns `None` if the input is longer or is not exactly one value.
 #[must_use]
 pub fn read<'b, T: Deserialize<'b>>(bytes: &'b [u8], most: usize) -> Option<T> {
     if bytes.len() > most {
@@ -40,18 +39,18 @@ pub fn read<'b, T: Deserialize<'b>>(bytes: &'b [u8], most: usize) -> Option<T> {
     rest.is_empty().then_some(value)
 }
 
-/// Decodes the value at the start of the input; returns it with the remaining bytes.
+/// Decodes the value at the start of the input, and returns it with the remaining bytes.
 #[must_use]
 pub fn first<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Option<(T, &'b [u8])> {
     postcard::take_from_bytes(bytes).ok()
 }
 
-/// Encodes byte strings in one piece; by default, `serde` encodes slices element by element.
+/// Encoding of byte strings as a whole; `serde` encodes slices element by element.
 pub mod bytes {
     use crate::wire::{Deserialize, Deserializer};
     use serde::Serializer;
 
-    /// Serializes a byte string, for use with `serialize_with`.
+    /// Serializes a byte string, for `serialize_with`.
     ///
     /// # Errors
     /// The serializer's error.
@@ -59,20 +58,19 @@ pub mod bytes {
         to.serialize_bytes(bytes.as_ref())
     }
 
-    /// Deserializes a byte string, for use with `deserialize_with`.
+    /// Deserializes a byte string, for `deserialize_with`.
     ///
     /// # Errors
-    /// If the input ends too early.
+    /// The input ends too early.
     pub fn deserialize<'b, D: Deserializer<'b>>(from: D) -> Result<Vec<u8>, D::Error> {
         <&[u8]>::deserialize(from).map(Into::into)
     }
 }
 
-/// Deserializes a list of at most `MOST` elements, for use with `deserialize_with`. The number of elements is checked
-/// before memory is reserved.
+/// Deserializes a list of at most `MOST` elements, for `deserialize_with`. Checks their number before reserving memory.
 ///
 /// # Errors
-/// If the number of elements exceeds the limit or the number of remaining bytes, or if an element is invalid.
+/// The number of elements exceeds the limit or the remaining bytes, or an element is invalid.
 pub fn at_most<'b, D, T, L, const MOST: usize>(from: D) -> Result<L, D::Error>
 where
     D: Deserializer<'b>,
@@ -89,7 +87,7 @@ where
         }
 
         fn visit_seq<A: SeqAccess<'b>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
-            // `postcard` returns the count, or nothing if fewer bytes than that are left.
+            // `postcard` returns the count, or nothing if fewer bytes remain.
             let count = list.size_hint().filter(|count| *count <= MOST);
             let count = count.ok_or_else(|| A::Error::custom("too long a list"))?;
             let mut all = Vec::with_capacity(count);

@@ -1,4 +1,4 @@
-//! Configuration of a node, and options for its connections to etcd.
+//! Configuration of a node, and options of its connections to etcd.
 
 use crate::limits::INNER_PORTS_MAX;
 use broker_core::cluster::secret::ProofKeys;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// Configuration of a node, one per process.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
-    /// Name of the cluster. Part of every key, so that several clusters can share one etcd.
+    /// Name of the cluster, part of every key, so that several clusters can share one etcd.
     pub cluster: Box<str>,
     /// Name of this node, unique in the cluster.
     pub node: Box<str>,
@@ -20,36 +20,35 @@ pub struct NodeConfig {
     pub inner: InnerAddress,
     /// Host and port to which other nodes send messages.
     pub peers: Box<str>,
-    /// Data directory, which must exist and must not be shared by two processes.
+    /// Data directory, which must exist; two processes must not share it.
     pub directory: PathBuf,
-    /// Keys that registrations use to prove that their processes know the cluster's secret.
+    /// Keys with which a process proves in its registration that it knows the cluster's secret.
     pub proofs: ProofKeys,
     /// Members of etcd, and connection options.
     pub etcd: Options,
-    /// Size limit of etcd's database in bytes, used if its members do not report one.
+    /// Size limit of etcd's database in bytes, if its members do not report one.
     pub etcd_quota_bytes: u64,
-    /// Time after which a registration expires without a keepalive, in milliseconds: 5 to 60 whole seconds.
+    /// Lifetime of a registration without a keepalive, in milliseconds: 5 to 60 whole seconds.
     pub lease_ms: u64,
     /// Presence epoch of this process; the epochs of its slots are higher.
     pub presence: u64,
     /// Whether the operator accepts etcd's current state, regardless of what the data directory recorded.
     pub accept_etcd: bool,
-    /// Commit that this program was built from, and start time of the process in seconds since 1970, for operators.
+    /// Commit of this program, and start time of the process in seconds since 1970, for operators.
     pub build: (Box<str>, u64),
 }
 
-/// Address to which client connections are forwarded.
+/// Address to which other nodes forward client connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InnerAddress {
     /// Host and port.
     pub address: Box<str>,
-    /// All ports of the host that accept forwarded client connections, at most [`INNER_PORTS_MAX`], without duplicates.
+    /// All distinct ports of the host that accept forwarded client connections, at most [`INNER_PORTS_MAX`].
     pub ports: Box<[u16]>,
 }
 
 impl InnerAddress {
-    /// Creates an address with all of its ports, if there are several. Invalid ports and those beyond the limit are
-    /// dropped.
+    /// Creates an address with all of its ports. Drops invalid ports and those beyond the limit.
     #[must_use]
     pub fn new(address: &str, ports: &[u16]) -> Self {
         let own = address.rsplit_once(':');
@@ -66,7 +65,7 @@ impl InnerAddress {
         }
     }
 
-    /// Returns all ports; empty if the address's own port is the only one.
+    /// Returns all ports; empty if the address's own is the only one.
     pub(crate) fn several(&self) -> Vec<u16> {
         match &*self.ports {
             [] | [_] => Vec::new(),
@@ -75,7 +74,7 @@ impl InnerAddress {
     }
 }
 
-/// Formats the address, followed by any additional ports, as ranges such as `7445-7447` where possible.
+/// Formats the address and any further ports, as ranges such as `7445-7447` where possible.
 impl fmt::Display for InnerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.address)?;
@@ -94,19 +93,18 @@ impl fmt::Display for InnerAddress {
 /// Endpoints of etcd, and options for connecting to them.
 #[derive(Clone, Default)]
 pub struct Options {
-    /// Endpoints: `http://` or `https://` with host and port, one for each etcd member.
+    /// Endpoints: `http://` or `https://` with host and port, one per etcd member.
     pub endpoints: Vec<Box<str>>,
     /// TLS configuration for `https://`; see [`tls`].
     pub tls: Option<Arc<ClientConfig>>,
     /// User name and password, if etcd requires them.
     pub user: Option<(Box<str>, Box<str>)>,
-    /// Returns the current options if they are read from files that may change. Called before each connection attempt;
+    /// Returns the current options, if they are read from files that may change. Called before each connection attempt;
     /// may block.
     pub renew: Option<Arc<dyn Fn() -> Self + Send + Sync>>,
 }
 
 impl Options {
-    /// Returns the options for a connection opened now.
     pub(crate) async fn in_force(&self) -> Self {
         let Some(renew) = self.renew.clone() else {
             return self.clone();
@@ -116,7 +114,6 @@ impl Options {
     }
 }
 
-/// Omits the password from debug output.
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Options")
@@ -129,7 +126,7 @@ impl fmt::Debug for Options {
 /// Why TLS certificates cannot be used.
 #[derive(Debug)]
 pub enum TlsError {
-    /// The file with the CA certificates, the client certificate or the key is not PEM, or lacks the expected items.
+    /// The file with the CA certificates, the client certificate or the key is not PEM or lacks the expected items.
     Pem(&'static str),
     /// Rejected by the TLS library.
     Refused(rustls::Error),
@@ -146,11 +143,11 @@ impl fmt::Display for TlsError {
 
 impl std::error::Error for TlsError {}
 
-/// Creates the TLS configuration for connections to etcd from PEM files: the CA certificates that sign etcd's
-/// certificates, and a client certificate with its key if etcd requires one.
+/// Creates the TLS configuration for connections to etcd from PEM files: the CA certificates with which etcd's
+/// certificates are verified, and a client certificate with its key if etcd requires one.
 ///
 /// # Errors
-/// Returns a [`TlsError`] if a file is unusable.
+/// A [`TlsError`] if a file is unusable.
 pub fn tls(ca: &[u8], identity: Option<(&[u8], &[u8])>) -> Result<ClientConfig, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(ca, "authorities")? {

@@ -1,8 +1,8 @@
-//! State that a node keeps across restarts, in two files in its data directory that are updated as it changes.
+//! State that a node keeps across restarts, in two files in its data directory.
 //!
 //! ```text
 //!  DIR/cluster.lock   held while the node runs: one process at a time
-//!  DIR/cluster.json   the directory's number, how often it was started, and what was seen of etcd
+//!  DIR/cluster.json   the directory's number, its number of starts, and what was seen of etcd
 //! ```
 //! The directory's number is generated once. The number of a start is persisted before it is used, and exceeds the
 //! previous one by a random amount, so that no two processes ever have the same incarnation, even if a directory is
@@ -33,7 +33,7 @@ const FORMAT: u32 = 1;
 pub enum DirectoryError {
     /// Another process is using the directory.
     Locked(PathBuf),
-    /// The file was written by another version of this program, or is damaged.
+    /// Another version of this program wrote the file, or it is damaged.
     Unreadable(PathBuf, Box<str>),
     /// A file system operation failed.
     System(PathBuf, io::Error),
@@ -53,7 +53,6 @@ impl fmt::Display for DirectoryError {
 
 impl std::error::Error for DirectoryError {}
 
-/// Contents of `cluster.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Kept {
     format: u32,
@@ -62,12 +61,10 @@ pub(crate) struct Kept {
     newest: u64,
     etcd: Option<u64>,
     other_history: bool,
-    /// The id in the cluster's meta key.
     pub(crate) cluster: Option<Box<str>>,
 }
 
 impl Kept {
-    /// Returns the incarnation of this process.
     pub(crate) fn incarnation(&self) -> Incarnation {
         Incarnation {
             directory: self.directory,
@@ -75,7 +72,6 @@ impl Kept {
         }
     }
 
-    /// Returns the part of the contents that is passed to the core.
     pub(crate) fn memory(&self) -> Memory {
         Memory {
             newest: Revision(self.newest),
@@ -84,7 +80,6 @@ impl Kept {
         }
     }
 
-    /// Returns the contents, updated with the core's memory.
     pub(crate) fn with(&self, memory: Memory) -> Self {
         Self {
             newest: memory.newest.0,
@@ -94,12 +89,10 @@ impl Kept {
         }
     }
 
-    /// Returns the contents, updated with the id in the cluster's meta key.
     fn with_cluster(self, cluster: Option<Box<str>>) -> Self {
         Self { cluster, ..self }
     }
 
-    /// Whether the revision is the only difference.
     fn differs_by_revision(&self, other: &Self) -> bool {
         let newest = other.newest;
         let same = Self {
@@ -109,7 +102,7 @@ impl Kept {
         same == *other
     }
 
-    /// Discards everything known about etcd, because the operator accepts its current state.
+    /// Discards everything known about etcd because the operator accepts its current state.
     pub(crate) fn forget(&mut self) {
         self.newest = 0;
         self.etcd = None;
@@ -118,7 +111,6 @@ impl Kept {
     }
 }
 
-/// An open data directory.
 #[derive(Debug)]
 pub(crate) struct Directory {
     path: PathBuf,
@@ -127,7 +119,7 @@ pub(crate) struct Directory {
 
 impl Directory {
     /// Locks an existing directory and counts a start. `drawn` contains two random numbers: the directory's number,
-    /// used if it has none yet, and the amount in addition to one by which the start's number is increased.
+    /// used if it has none yet, and the amount beyond one by which the start's number increases.
     pub(crate) fn open(path: &Path, drawn: [u32; 2]) -> Result<(Self, Kept), DirectoryError> {
         let system = |name: &str, error| DirectoryError::System(path.join(name), error);
         let lock = Lock::take(&path.join(LOCK)).map_err(|error| match error {
@@ -152,7 +144,6 @@ impl Directory {
         Ok((directory, kept))
     }
 
-    /// Returns the path of the directory.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -175,7 +166,7 @@ fn read(path: &Path) -> Result<Option<Kept>, DirectoryError> {
     }
 }
 
-/// Replaces the file by renaming a new one, so that it is always complete. Synced if it must survive a crash.
+/// Replaces the file by renaming a complete one over it. Synced if it must survive a crash.
 pub(crate) fn write(directory: &Path, kept: &Kept, is_synced: bool) -> io::Result<()> {
     let young = directory.join(YOUNG);
     let mut file = File::options()
@@ -195,14 +186,12 @@ pub(crate) fn write(directory: &Path, kept: &Kept, is_synced: bool) -> io::Resul
     Ok(())
 }
 
-/// The contents of the directory, and those currently being written to it.
 #[derive(Debug)]
 pub(crate) struct Keeping {
     directory: Directory,
     kept: Kept,
     writing: Option<Kept>,
     last: Now,
-    /// When a write failure was last logged.
     noted: Option<Now>,
     events: TaskEvents,
 }
@@ -242,7 +231,7 @@ impl Keeping {
         });
     }
 
-    /// Handles the completion of a write. A failed write is retried on the next tick.
+    /// Handles the end of a write. A failed write is retried on the next tick.
     pub(crate) fn written(&mut self, result: Result<(), Box<str>>) {
         let written = self.writing.take();
         match result {

@@ -2,22 +2,22 @@
 //!
 //! ```text
 //!  Handle ── commands ──►┌─ Node ───────────────────────────────────────────────┐
-//!  EtcdStore ─ changes ─►│ Core      the rules, and inputs that wait for them   │
+//!  EtcdStore ─ changes ─►│ Core      the rules and their queued inputs          │
 //!  Mailbox ──── mail ───►│ Control   leases, the watch, slots ┐                 │──► Service: orders, news
 //!  tasks ──── events ───►│ Records   loads, changes           ┴ Connection: etcd│
 //!                        │ Post      messages, the hosts of other nodes         │
 //!                        └──────────────────────────────────────────────────────┘
 //! ```
-//! Each input, of any kind, is processed together with everything that results from it before the next one.
-//! [`DriverNode`] passes it to the responsible component. Components have private fields; they receive what they need
-//! from others as arguments, and return the remaining work, which only the node carries out.
+//! Each input is processed together with everything that results from it before the next one. [`DriverNode`] passes it
+//! to the responsible component. Components have private fields; they receive what they need from others as arguments,
+//! and return the remaining work, which only the node carries out.
 //!
-//! * this page: the parts, what goes from one to another, and reports of tasks;
-//! * `handle`: the thread, and the rest of the process' end of it;
+//! * this page: the components, the data between them, and reports of tasks;
+//! * `handle`: the thread, and the process's handle to it;
 //! * `core`: the rules;
-//! * `connection`, `control`, `records`: etcd; `capacity`, `orders`: its fill, and orders of operators in it;
+//! * `connection`, `control`, `records`: etcd; `capacity`, `orders`: its database usage, and operators' orders in it;
 //! * `messages`: other nodes;
-//! * `news`, `inspection`, `log`: what is passed on, shown and logged.
+//! * `news`, `inspection`, `log`: what the node publishes, shows and logs.
 
 mod capacity;
 mod connection;
@@ -63,7 +63,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use tracing::warn;
 
-/// The components of a node.
 pub(crate) struct Parts<S, P> {
     pub(crate) config: NodeConfig,
     pub(crate) service: S,
@@ -74,7 +73,6 @@ pub(crate) struct Parts<S, P> {
     pub(crate) seed: u64,
 }
 
-/// A running node.
 pub(crate) struct DriverNode<S, P> {
     core: Core,
     translator: Translator,
@@ -138,7 +136,6 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
         }
     }
 
-    /// Performs everything due at this tick.
     fn tick(&mut self) {
         self.core.inputs().tick();
         self.control.look_after(self.core.inputs());
@@ -155,7 +152,6 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
         self.keeping.remember(memory, self.control.cluster_id());
     }
 
-    /// Handles a task's report.
     fn event(&mut self, event: Event) {
         match event {
             Event::Connected(which, generation, result) => {
@@ -207,7 +203,6 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
         }
     }
 
-    /// Handles a message from another node.
     pub(crate) fn mail(&mut self, mail: PeerMail) {
         let (post, translator) = (&mut self.post, &mut self.translator);
         match mail {
@@ -220,7 +215,7 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
                 if let Some((from, Message::Seek(asked))) = post.read(&name, &bytes, translator) {
                     let heard = self.core.cluster().heard(from, now());
                     let found = Message::Found(asked, heard);
-                    // Nobody listens any more if it was late.
+                    // A late reply has no receiver.
                     let _ = reply.send(wire::encode(&found, &translator.names));
                 }
             }
@@ -257,14 +252,13 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
                 let translator = &self.translator;
                 self.post.part_taken((from, &name), id, number, translator);
             }
-            // It comes over a connection of its own.
+            // Arrives over a separate connection.
             Message::Seek(_) => {}
             Message::Inquiry(number, bytes) => self.service.inquired(name, number, bytes),
             Message::Reply(number, bytes) => self.service.replied(name, number, bytes),
         }
     }
 
-    /// Handles a command from the process.
     fn command(&mut self, command: NodeCommand) {
         let translator = &mut self.translator;
         match command {
@@ -283,7 +277,7 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
                 self.post.send_to(&to, &reply, translator);
             }
             NodeCommand::Inspect(reply) => {
-                // Nobody waits if the caller gave up.
+                // The caller may have given up.
                 let _ = reply.send(Inspection::of(
                     &self.core,
                     &self.translator,
@@ -295,12 +289,10 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
         }
     }
 
-    /// Whether another record change can be accepted.
     pub(crate) fn has_room(&self) -> bool {
         self.records.has_room()
     }
 
-    /// Accepts a record change.
     pub(crate) fn submit(&mut self, change: Submission) {
         let (inputs, service) = (self.core.inputs(), &mut self.service);
         let slot_key = self.control.slot_key();
@@ -320,30 +312,28 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
         self.publish();
     }
 
-    /// Whether the node has ended. If so, [`Self::close`] and [`Self::exit`] must be called.
+    /// Whether the node has ended; the caller then calls [`Self::close`] and [`Self::exit`].
     fn has_ended(&self) -> bool {
         self.core.ending().is_some()
     }
 
-    /// Refuses a change that has not been accepted.
     fn refuse(&mut self, change: &Submission) {
         records::refuse(change, &mut self.service);
     }
 
-    /// Starts shutting down, refusing changes that have no outcome yet. The future completes when the last messages
-    /// have been sent.
+    /// Starts shutting down and refuses changes without an outcome. The future completes when the last messages are
+    /// sent.
     fn close(&mut self) -> Pin<Box<dyn Future<Output = ()>>> {
         self.records.end(&mut self.service);
         self.log();
         self.post.finish()
     }
 
-    /// Whether no call about slots and leases is in flight.
     fn is_idle(&self) -> bool {
         self.control.is_idle()
     }
 
-    /// Reports the node's end to the process, unless the handle has been dropped.
+    /// Reports the node's end to the process, unless the handle was dropped.
     pub(crate) fn exit(&mut self) {
         if let Some(ending) = self.core.ending() {
             let others = self.others(ending);
@@ -428,7 +418,6 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
         self.post.send(to, message, &self.translator);
     }
 
-    /// Handles a parcel offered by another node.
     fn parcel(&mut self, from: NodeId, parcel: Parcel, bytes: Vec<u8>) {
         if self.service.keep(parcel.id, bytes) {
             self.core.inputs().push(NodeInput::Parcel(from, parcel));
@@ -437,14 +426,13 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
         }
     }
 
-    /// Requests the meta key, unless etcd shows a different history.
+    /// Requests the meta key, unless etcd shows another history.
     fn ask_meta(&mut self) {
         if !self.core.cluster().memory().other_history {
             self.control.ask_meta(&self.translator.keys);
         }
     }
 
-    /// Carries out each order from operators once.
     fn obey(&mut self) {
         let lowest = self.translator.lowest;
         if lowest > INNER_VERSION {
@@ -463,7 +451,6 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
         self.report();
     }
 
-    /// Writes the report that is due to be sent, if any.
     fn report(&mut self) {
         let Some(order) = self.orders.due() else {
             return;
@@ -492,7 +479,7 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
         self.journal.write(cluster, me, &self.translator.names);
     }
 
-    /// Publishes the news that has changed since the previous call.
+    /// Publishes the news since the previous call.
     fn publish(&mut self) {
         let service = &mut self.service;
         self.known.slot_key(self.control.slot_key(), service);

@@ -1,5 +1,5 @@
-//! Entry point for fuzzers and the seeded test: no input may cause a panic, and anything that can be decoded must
-//! survive being encoded and decoded again.
+//! Entry point of fuzzers and the seeded test: no input may cause a panic, and whatever can be decoded must survive
+//! encoding and decoding.
 
 use crate::names::{Name, Names};
 use crate::parcels::Part;
@@ -13,7 +13,7 @@ use broker_core::time::Now;
 /// Decodes `data` as a message, both as is and with the current form byte prepended.
 ///
 /// # Panics
-/// Panics if a decoded message cannot be encoded and decoded again, which would be a bug.
+/// If a decoded message does not survive encoding and decoding, which would be a bug.
 pub fn fuzz(data: &[u8]) {
     let mut names = names();
     for bytes in [data, &[&[FORM][..], data].concat()] {
@@ -24,7 +24,7 @@ pub fn fuzz(data: &[u8]) {
     }
 }
 
-/// Returns sample messages, one of each kind, as a seed corpus.
+/// Returns one sample message of each kind, as a seed corpus.
 #[must_use]
 pub fn samples() -> Vec<Vec<u8>> {
     let giver = Incarnation {

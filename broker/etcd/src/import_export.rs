@@ -1,4 +1,4 @@
-//! Imports a store on disk into etcd, exports in the other direction, and adds records to those in etcd.
+//! Import of a store on disk into etcd, export in the other direction, and addition of records to those in etcd.
 //!
 //! Import and export read a consistent snapshot of their source. An import requires that no node is registered; each of
 //! its transactions verifies this, so that a node that starts in the meantime aborts the import.
@@ -22,21 +22,22 @@ use store::Store;
 use tokio::runtime::Runtime;
 use tokio::task::{JoinSet, LocalSet};
 
-/// How an import treats records already in etcd.
+/// How an import treats records that are already in etcd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Existing {
-    /// Import nothing if etcd contains any records.
+    /// Import nothing if etcd has records.
     Refuse,
-    /// Remove the existing records, so that etcd contains exactly the directory's records.
+    /// Replace all records, so that etcd contains exactly those of the directory.
     Replace,
 }
 
-/// Copies all records of the store in `directory` into etcd, and returns their number. The store must not be in use.
+/// Copies all records of the store in `directory`, which must not be in use, into etcd. Returns their number.
 ///
-/// The first import into a cluster without nodes creates the cluster. Subsequent presence epochs exceed `epoch`.
+/// The first import into a cluster without nodes creates the cluster. Later presence epochs will be higher than
+/// `epoch`.
 ///
 /// # Errors
-/// Returns a [`CommandError`] if the import fails.
+/// Why the import failed.
 pub fn import(
     etcd: &Options,
     cluster: &str,
@@ -84,11 +85,11 @@ pub fn import(
     })
 }
 
-/// Creates a store in `directory`, which must not already contain one, with all records of the cluster. Returns their
-/// number and the highest presence epoch so far. Nodes may be running, since the export reads a single revision.
+/// Creates a store in `directory`, which must not have one, with all records of the cluster. Returns their number and
+/// the highest presence epoch so far. Nodes may run, since the export reads a single revision.
 ///
 /// # Errors
-/// Returns a [`CommandError`] if the export fails, in which case no store is left behind.
+/// Why the export failed; no store is left behind.
 pub fn export(etcd: &Options, cluster: &str, directory: &Path) -> Result<(u64, u64), CommandError> {
     let runtime = runtime()?;
     let end = runtime.block_on(End::connect(etcd, cluster))?;
@@ -125,7 +126,6 @@ fn runtime() -> Result<Runtime, CommandError> {
     builder.enable_all().build().map_err(CommandError::failed)
 }
 
-/// Records to put in a single transaction.
 #[derive(Default)]
 pub(crate) struct ImportBatch {
     puts: Vec<RequestOp>,
@@ -139,27 +139,24 @@ impl ImportBatch {
         self.puts.push(RequestOp::put(key, value));
     }
 
-    /// Whether one more record fits.
     pub(crate) fn has_room(&self) -> bool {
         self.puts.len() < PUTS_PER_BATCH && self.bytes < BATCH_BYTES_MAX
     }
 }
 
-/// The etcd side of an import or export.
 struct End {
     lines: Lines,
     pub(crate) keys: Keys,
 }
 
 impl End {
-    /// Connects to the first reachable member.
     pub(crate) async fn connect(options: &Options, cluster: &str) -> Result<Self, CommandError> {
         let keys = Keys::new(&name(cluster)?);
         let lines = connect(options).await?;
         Ok(Self { lines, keys })
     }
 
-    /// Returns the cluster's slot key, creating the cluster if it does not exist.
+    /// Returns the cluster's slot key; creates the cluster if needed.
     pub(crate) async fn found(&self) -> Result<[u8; 16], CommandError> {
         let drawn = random().zip(random());
         let (id, slot_key) =
@@ -197,7 +194,7 @@ impl End {
         }
     }
 
-    /// Removes all records, one slot at a time to keep transactions small.
+    /// Removes all records, slot by slot to keep transactions small.
     async fn clear(&self) -> Result<(), CommandError> {
         let slots: Vec<u16> = (0..SLOTS).collect();
         for some in slots.chunks(PUTS_PER_BATCH) {
@@ -208,8 +205,8 @@ impl End {
         Ok(())
     }
 
-    /// Puts batches, several at a time, provided that no node is registered. `next` returns a batch and whether more
-    /// follow; `done` counts the records confirmed to be in etcd.
+    /// Writes batches, several at a time, if no node is registered. `next` returns a batch and whether more follow;
+    /// `done` counts the records confirmed to be in etcd.
     async fn put_batches(
         self: &Rc<Self>,
         mut next: impl FnMut() -> Result<(ImportBatch, bool), CommandError>,
@@ -233,7 +230,6 @@ impl End {
         Ok(())
     }
 
-    /// Performs the operations, provided that no node is registered.
     async fn without_nodes(&self, operations: Vec<RequestOp>) -> Result<TxnResponse, CommandError> {
         let (first, last) = self.keys.registrations();
         let outcome = self.transact(TxnRequest {
@@ -277,8 +273,8 @@ impl End {
         Ok(())
     }
 
-    /// Reads the rows from `next` up to `last`, and returns whether there are more; all pages are read at the revision
-    /// of the first.
+    /// Reads the rows from `next` up to `last`, and returns whether more follow. All pages have the revision of the
+    /// first.
     async fn page(
         &self,
         next: Vec<u8>,
@@ -298,13 +294,13 @@ impl End {
     }
 }
 
-// Records that are added to those that a cluster has in etcd, while no node runs.
+// Records added to those in etcd while no node runs.
 
-/// Calls the function with each of the cluster's records in etcd, at a single revision; never if the cluster does not
+/// Calls the function with each record of the cluster in etcd, at a single revision; never if the cluster does not
 /// exist.
 ///
 /// # Errors
-/// Returns a [`CommandError`] on failure; the records passed so far are then incomplete.
+/// Why the read failed; the records passed so far are incomplete.
 pub fn each_record(
     etcd: &Options,
     cluster: &str,
@@ -321,10 +317,10 @@ pub fn each_record(
     })
 }
 
-/// Puts records that do not exist in etcd yet, in batches. Creates the cluster if necessary.
+/// Writes the records that etcd does not have yet, in batches. Creates the cluster if needed.
 ///
 /// # Errors
-/// Returns a [`CommandError`] and the number of records confirmed to be in etcd; the others may be put again.
+/// The number of records confirmed to be in etcd, and why the write failed. The other records can be written again.
 pub fn add(etcd: &Options, cluster: &str, records: &[Record]) -> Result<(), (u64, CommandError)> {
     let runtime = runtime().map_err(|error| (0, error))?;
     let mut done = 0;
@@ -350,10 +346,9 @@ pub fn add(etcd: &Options, cluster: &str, records: &[Record]) -> Result<(), (u64
     added.map_err(|error| (done, error))
 }
 
-// The epochs of presence of a cluster that gets the channels of a single broker, or gives its own to one.
+// Presence epochs of a cluster whose channels come from, or move to, a single broker.
 
 impl End {
-    /// Returns the highest presence epoch that the cluster has ever had.
     pub(crate) async fn presence(&self) -> Result<u64, CommandError> {
         let outcome = self.transact(TxnRequest {
             success: vec![RequestOp::read(RangeRequest::range(self.keys.watched()))],
@@ -372,7 +367,7 @@ impl End {
         Ok(epochs.max().unwrap_or(0))
     }
 
-    /// Ensures that all future presence epochs exceed `epoch`. No node may be running.
+    /// Ensures that all future presence epochs exceed `epoch`. No node may run.
     async fn raise_presence(&self, epoch: u64) -> Result<(), CommandError> {
         let key = self.keys.meta();
         let read = self.transact(TxnRequest {

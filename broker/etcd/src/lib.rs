@@ -1,28 +1,28 @@
-//! Clusters of several nodes on etcd: carries out the decisions of [`broker_core::cluster`] against a real etcd, where
-//! the records of channels are also stored.
+//! Clusters of several nodes on etcd: carries out the decisions of [`broker_core::cluster`] in a real etcd, which also
+//! stores the channel records.
 //!
 //! ```text
 //!            Service (shards)                    Peers (other nodes)
 //!   orders ▲   │ parcels, changes              ▲ questions, answers, parcels
 //!          │   ▼                               ▼
-//!        ┌───────────────── driver ───────────────┐   one thread, one runtime; its clock goes on while the machine
-//!        │ Cluster (decides)   Writer (batches)   │   sleeps
+//!        ┌───────────────── driver ───────────────┐   one thread, one runtime; its clock continues while
+//!        │ Cluster (decides)   Writer (batches)   │   the machine sleeps
 //!        └──┬──────────────────────┬──────────────┘
-//!           │ connection 1         │ connection 2     each to one member, and to the next when it fails
+//!           │ connection 1         │ connection 2     each to one member, after a failure to the next
 //!           ▼                      ▼
 //!   lease, watch, slots      records: loads, changes
 //! ```
 //! The modules, in suggested reading order:
 //!
-//! * [`Config`], [`Options`], `limits`: what a node is given, and bounds;
-//! * `schema`, `translate`, `names`: the keys and values in etcd, and from there to the types of the core and back;
+//! * [`NodeConfig`], [`Options`], `limits`: configuration of a node, and bounds;
+//! * `schema`, `translate`, `names`: keys and values in etcd, and their conversion to the types of the core;
 //! * `wire`, `parcels`, [`Peers`], [`TcpPeers`]: messages between nodes;
-//! * `rpc`: connections to etcd, what is asked over them, and what a failure means;
-//! * `writer`: changes of records in batches, each made once whatever is lost;
-//! * `directory`: what a node remembers from one start to the next;
-//! * [`Driver`], [`Handle`], [`Service`]: the node; [`EtcdStore`]: the registry's end of it for one shard;
-//! * [`import`], [`export`], [`add`]: from a store on a disk into etcd, and back; records beside those there;
-//! * [`operator`]: what the commands of operators ask of etcd.
+//! * `rpc`: connections to etcd, calls over them, and what a failure means;
+//! * `writer`: batches of record changes, each made exactly once despite lost messages;
+//! * `directory`: what a node remembers across restarts;
+//! * [`Driver`], [`Handle`], [`HostService`]: the node; [`EtcdStore`]: one shard's store in etcd;
+//! * [`import`], [`export`], [`add`]: records from a store on disk into etcd, and back; records added to those in etcd;
+//! * [`operator`]: operators' commands.
 //!
 //! # From etcd to the shards
 //!
@@ -32,17 +32,16 @@
 //!  watch ──► Event::Watched ──► Input::Changed ──► rules ──► Output::Order ──► SlotOrder ──► each shard
 //!  (task)      (driver)             (core)        (core)        (core)       (from the rules to the shard)
 //! ```
-//! [`Service::order`] receives the [`SlotOrder`] from the core's output, and the shards receive the same order, with
-//! the records and messages held by the service. The opposite direction uses calls: the service is notified of what a
-//! shard serves or has packed, and sends parcels through [`Commands`].
+//! [`HostService::order`] receives the [`SlotOrder`] in the core's output, and the shards receive the same order with
+//! the records and messages that the service holds. In the other direction, the service reports which slots a shard
+//! serves or has packed, and sends parcels through [`Commands`].
 //!
 //! [`SlotOrder`]: broker_core::cluster::message::SlotOrder
 //!
 //! # What a lost answer means
 //!
-//! A call that was not answered may have been carried out, or may be carried out later, since a request can wait in a
-//! frozen member. The core reads back its changes to slots and registrations; how records are handled is described in
-//! `writer`.
+//! An unanswered call may have been carried out, or may be carried out later, since a request can wait in a frozen
+//! member. The core reads back its changes to slots and registrations; `writer` describes the handling of records.
 
 mod config;
 mod directory;

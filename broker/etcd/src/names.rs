@@ -1,5 +1,5 @@
-//! Node names, and the numbers that the core uses for them. Numbers are local to a process; on the wire and in etcd,
-//! nodes are identified by name.
+//! Node names, and the core's numbers for them. Numbers are local to a process; on the wire and in etcd, nodes have
+//! names.
 
 use crate::limits::NAME_BYTES_MAX;
 use broker_core::cluster::limits::NODES_MAX;
@@ -9,8 +9,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-/// Name of a node or a cluster: letters, digits, `-` and `.`, at most [`NAME_BYTES_MAX`], so that it can be used in a
-/// key and a host name.
+/// Name of a node or a cluster: letters, digits, `-` and `.`, at most [`NAME_BYTES_MAX`], so that it fits into a key
+/// and a host name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "&str")]
 pub struct Name(Arc<str>);
@@ -30,18 +30,16 @@ impl Name {
         &self.0
     }
 
-    /// Returns the cluster-wide number of the node, which is the same on all nodes and in all versions.
+    /// Number of the node in the cluster, the same on all nodes and in all versions.
     pub(crate) fn key(&self) -> NodeKey {
         NodeKey(hash(&self.0))
     }
 }
 
-/// Returns the number that the core uses for an address.
 pub(crate) fn address(text: &str) -> Address {
     Address(hash(text))
 }
 
-/// Computes the FNV-1a hash of a text.
 fn hash(text: &str) -> u64 {
     let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     text.bytes().fold(0xcbf2_9ce4_8422_2325, mix)
@@ -61,7 +59,7 @@ impl fmt::Display for Name {
     }
 }
 
-/// Escapes and truncates a text from etcd, which may be foreign, for display in the log or a terminal.
+/// Escapes and truncates a text from etcd, which may be foreign, for the log or a terminal.
 pub(crate) fn shown(text: &str) -> String {
     let mut rest = text.chars();
     let begin: String = rest.by_ref().take(SHOWN_CHARS).collect();
@@ -69,17 +67,17 @@ pub(crate) fn shown(text: &str) -> String {
     format!("{}{dots}", begin.escape_debug())
 }
 
-/// Maximum number of characters shown of a text from etcd; longer than our longest name.
+/// Maximum number of characters shown of a text from etcd; exceeds the longest name of this program.
 const SHOWN_CHARS: usize = 200;
 
-/// The nodes known to this process. Never shrinks; limited to [`NODES_MAX`].
+/// Nodes known to this process. Never shrinks; bounded by [`NODES_MAX`].
 #[derive(Debug)]
 pub(crate) struct Names {
     names: Vec<Name>,
     numbers: HashMap<Name, NodeId>,
 }
 
-/// The number of nodes exceeds the maximum for a cluster.
+/// The number of nodes exceeds a cluster's maximum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooManyNodes;
 
@@ -94,7 +92,7 @@ impl Names {
         names
     }
 
-    /// Returns a node's number, assigning one if the node is new.
+    /// Returns a node's number; a new node is assigned one.
     pub(crate) fn number(&mut self, name: &Name) -> Result<NodeId, TooManyNodes> {
         if let Some(&number) = self.numbers.get(name) {
             return Ok(number);
@@ -105,12 +103,10 @@ impl Names {
         Ok(self.push(name.clone()))
     }
 
-    /// Returns the name of the node with this number, if any.
     pub(crate) fn name(&self, node: NodeId) -> Option<&Name> {
         self.names.get(node.index())
     }
 
-    /// Returns all nodes with their numbers.
     pub(crate) fn all(&self) -> impl Iterator<Item = (NodeId, &Name)> {
         let numbers = (0..).map(NodeId);
         numbers.zip(&self.names)

@@ -1,8 +1,8 @@
 //! Operators' commands that use etcd: they show the state of a cluster, remove nodes, and send orders to nodes. Each
 //! call connects, performs its requests and disconnects, within a bounded time.
 //!
-//! Contains what the commands have in common: a session with etcd, the nodes of a cluster at one revision, and the
-//! lease that etcd grants.
+//! This file has what the commands share: a session with etcd, the nodes of a cluster at one revision, and the lease
+//! that etcd grants.
 
 mod drain;
 pub(crate) mod member;
@@ -34,10 +34,8 @@ pub use survey::{ClusterSurvey, Meta, NodeStatus, survey};
 use tonic::Status;
 pub use upgrade::{Raised, finish_upgrade};
 
-/// Why etcd could not be queried, in one line.
 pub(crate) type ConnectError = Box<str>;
 
-/// Connects to the first reachable member.
 pub(crate) async fn connect(options: &Options) -> Result<Lines, ConnectError> {
     let mut why: ConnectError = "no member of etcd is configured".into();
     for (member, endpoint) in options.endpoints.iter().enumerate() {
@@ -49,7 +47,7 @@ pub(crate) async fn connect(options: &Options) -> Result<Lines, ConnectError> {
     Err(why)
 }
 
-/// A session that reconnects when its connection fails.
+/// A session that reconnects after a failed connection.
 struct Session<'a> {
     options: &'a Options,
     keys: Keys,
@@ -65,7 +63,6 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Returns the connection and the keys of the cluster.
     async fn lines(&mut self) -> Result<(Lines, Keys), ConnectError> {
         let lines = match self.lines.take() {
             Some(lines) => lines,
@@ -75,7 +72,6 @@ impl<'a> Session<'a> {
         Ok((lines, self.keys.clone()))
     }
 
-    /// Reads the current state of the cluster.
     async fn look(&mut self) -> Result<Picture, ConnectError> {
         let (lines, keys) = self.lines().await?;
         let looked = look(&lines, &keys).await;
@@ -86,7 +82,7 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Whether the error means that etcd accepts no changes because its quota is exhausted.
+/// Whether etcd accepts no changes because its quota is exhausted.
 fn is_full(why: &str) -> bool {
     why.contains("database space exceeded")
 }
@@ -94,11 +90,9 @@ fn is_full(why: &str) -> bool {
 /// Why a command failed, in one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CommandError {
-    /// The operator must correct something first: a name, a node that should or should not be running, existing
-    /// records.
+    /// The operator must correct something first: a name, a node that should or should not run, existing records.
     Refused(Box<str>),
-    /// etcd, a node or the disk failed. Whether anything was changed is unknown; the operator should check, or run the
-    /// command again.
+    /// etcd, a node or the disk failed. The outcome is unknown; the operator checks, or runs the command again.
     Failed(Box<str>),
 }
 
@@ -131,13 +125,11 @@ impl From<ConnectError> for CommandError {
     }
 }
 
-/// Validates a cluster or node name given by an operator.
 pub(crate) fn name(text: &str) -> Result<Name, CommandError> {
     let rule = || CommandError::refused("expected 1 to 63 of the characters a-z 0-9 . -");
     Name::new(text).ok_or_else(rule)
 }
 
-/// Waits for the answer to a call.
 pub(crate) async fn answer<T>(
     call: impl Future<Output = Result<T, Status>>,
 ) -> Result<T, ConnectError> {
@@ -145,78 +137,68 @@ pub(crate) async fn answer<T>(
     answered.map_err(|failure| failure.to_string().into())
 }
 
-/// Runs a session on this thread.
 fn block_on<T, E: From<ConnectError>>(
     conversation: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let built = builder.enable_all().build();
     let runtime = built.map_err(|error| ConnectError::from(error.to_string()))?;
-    // Connections are of one thread.
+    // Connections belong to one thread.
     tokio::task::LocalSet::new().block_on(&runtime, conversation)
 }
 
-/// Error shown to an operator when no node is registered.
 const NOBODY: &str = "no node is registered: start the nodes first";
 
-/// Error shown to an operator when [`is_full`].
 const FULL: &str = "etcd takes no changes, since its quota is used up: compact and defragment it, disarm its alarm, \
                     then try again";
 
-// The nodes of a cluster at one revision, as commands see them that ask nodes for something; and how they ask.
+// Nodes of a cluster at one revision, for commands that order something, and the orders.
 
-/// Contents of the watched keys.
 #[derive(Debug, Default)]
 pub(crate) struct Picture {
-    /// The meta key as stored, and its revision.
     pub(crate) meta: Option<(MetaValue, Vec<u8>, i64)>,
     pub(crate) nodes: BTreeMap<Name, SeenNode>,
 }
 
-/// A node's entries in etcd.
 #[derive(Debug, Default)]
 pub(crate) struct SeenNode {
-    /// Whether the roster expects the node to be running; `None` if the node is not a member.
+    /// Whether the roster expects the node to run; `None` for a non-member.
     pub(crate) is_here: Option<bool>,
     pub(crate) registered: Option<Registered>,
-    /// The most recent order for the node.
     pub(crate) order: Option<OrderWord>,
     pub(crate) report: Option<ReportValue>,
     /// Number of slots owned by each of the node's processes.
     slots: Vec<(Incarnation, usize)>,
 }
 
-/// A node's registration.
 #[derive(Clone, Debug)]
 pub(crate) struct Registered {
     pub(crate) process: Incarnation,
     pub(crate) inner: u32,
-    /// Revision at which the registration was written.
     pub(crate) at: i64,
     lease: i64,
 }
 
 impl SeenNode {
-    /// Whether the node is running and is expected to be.
+    /// Whether the node runs as expected.
     fn runs(&self) -> bool {
         self.is_here == Some(true) && self.registered.is_some()
     }
 
-    /// Returns the number of slots owned by one of the node's processes.
     fn slots_of(&self, process: Incarnation) -> usize {
         let mut slots = self.slots.iter();
         let found = slots.find(|(owner, _)| *owner == process);
         found.map_or(0, |(_, count)| *count)
     }
 
-    /// Returns the number of slots owned by the node's registered process.
+    /// Number of slots owned by the node's registered process.
     pub(crate) fn slots(&self) -> usize {
         let registered = self.registered.as_ref();
         registered.map_or(0, |found| self.slots_of(found.process))
     }
 }
 
-/// Reads the watched keys. Fails if a key of this version has an unreadable value, since its meaning would be unknown.
+/// Reads the watched keys. Fails if a key of this version has an unreadable value, whose meaning would be unknown.
 pub(crate) async fn look(lines: &Lines, keys: &Keys) -> Result<Picture, ConnectError> {
     let read = answer(lines.range(RangeRequest::range(keys.watched()))).await?;
     let mut picture = Picture::default();
@@ -253,7 +235,7 @@ impl Picture {
                 });
             }
             Some(WatchedSubject::Report(node)) => {
-                // One of a later version is as if it were not there.
+                // A report of a later version counts as absent.
                 self.node(node).report = schema::read(&row.value).ok();
             }
             Some(WatchedSubject::Slot(_)) => {
@@ -273,7 +255,7 @@ impl Picture {
         self.nodes.entry(name).or_default()
     }
 
-    /// Returns the nodes that are running and are expected to be.
+    /// Returns the nodes that run as expected.
     pub(crate) fn running(&self) -> impl Iterator<Item = (&Name, &SeenNode)> {
         self.nodes.iter().filter(|(_, node)| node.runs())
     }
@@ -288,8 +270,8 @@ impl SeenNode {
     }
 }
 
-/// Writes an order for nodes, provided that their registrations have not changed. Returns the revision of the first
-/// order, to which the reports refer; `None` if a registration has changed.
+/// Writes an order for nodes if their registrations are unchanged. Returns the revision of the first order, which the
+/// reports name; `None` if a registration has changed.
 pub(crate) async fn order(
     lines: &Lines,
     keys: &Keys,
@@ -320,11 +302,11 @@ pub(crate) async fn order(
     Ok(first)
 }
 
-/// Requests a lease of this many seconds and revokes it. Returns the number of seconds that etcd granted, which is
-/// higher if its elections take longer than two thirds of the requested duration.
+/// Requests a lease of this many seconds and revokes it. Returns the number of seconds granted, which is higher if
+/// etcd's elections take longer than two thirds of the requested duration.
 ///
 /// # Errors
-/// Returns the reason why no lease was granted, in one line.
+/// Why no lease was granted, in one line.
 pub fn granted(options: &Options, seconds: i64) -> Result<i64, Box<str>> {
     block_on(async {
         let lines = connect(options).await?;

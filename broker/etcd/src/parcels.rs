@@ -1,16 +1,15 @@
-//! Parcels of pending messages, sent between nodes. Parcels that are too long for one message are sent in parts, one
-//! after another.
+//! Parcels of pending messages between nodes. A parcel that exceeds a message is sent in parts, one after another.
 //!
 //! ```text
-//!  giver                           receiver
-//!  part 0 of 8 ──────────────────► kept apart
-//!        ◄───────── taken: part 0
+//!  sender                          receiver
+//!  part 0 of 8 ──────────────────► stored
+//!        ◄──── acknowledged: part 0
 //!  part 1 of 8 ─ ─ (lost)
 //!  part 1 of 8, again ───────────► …
-//!  part 7 of 8 ──────────────────► whole: offered to the core like any parcel, which says whether it is taken
+//!  part 7 of 8 ──────────────────► complete: offered to the core like any parcel, which accepts or refuses it
 //! ```
-//! Parcels are all or nothing: no part is used until the last one has arrived. A parcel whose parts stop arriving is
-//! dropped on both sides; the core then offers another one.
+//! Parcels are all or nothing: no part is used before the last one arrives. Both sides drop a parcel whose parts stop
+//! arriving; the core then offers another one.
 
 use crate::limits::{PART_AGAIN_MS, PART_BYTES, PARTS_KEPT_MS, PARTS_MAX, SENDING_MAX};
 use crate::names::Name;
@@ -21,21 +20,16 @@ use broker_core::time::Now;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// A part of a parcel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Part {
-    /// The parcel that the part belongs to.
     pub(crate) parcel: Parcel,
-    /// Number of the part, from 0.
     pub(crate) number: u16,
-    /// Number of parts in the parcel.
     pub(crate) count: u16,
-    /// Messages in the part.
     #[serde(with = "broker_core::wire::bytes")]
     pub(crate) bytes: Vec<u8>,
 }
 
-/// Parcels being sent, at most [`SENDING_MAX`] with a total size of at most [`KEPT_PARCEL_BYTES_MAX`].
+/// Parcels being sent, at most [`SENDING_MAX`] and [`KEPT_PARCEL_BYTES_MAX`] bytes.
 #[derive(Debug, Default)]
 pub(crate) struct SendingParcels(BTreeMap<ParcelId, SentParcel>);
 
@@ -44,16 +38,13 @@ struct SentParcel {
     to: Name,
     parcel: Parcel,
     bytes: Vec<u8>,
-    /// Number of the part in flight.
     number: u16,
-    /// When the part in flight was sent.
     at: Now,
-    /// When the first part was sent.
     began: Now,
 }
 
 impl SendingParcels {
-    /// Starts sending a parcel and returns its first part; `None` if too many are already being sent.
+    /// Starts sending a parcel and returns its first part; `None` at the limit.
     pub(crate) fn begin(
         &mut self,
         to: Name,
@@ -99,12 +90,11 @@ impl SendingParcels {
         next
     }
 
-    /// Stops sending a parcel whose outcome is known.
     pub(crate) fn forget(&mut self, id: ParcelId) {
         self.0.remove(&id);
     }
 
-    /// Returns unacknowledged parts that are due to be resent, and drops parcels that have timed out.
+    /// Returns unacknowledged parts to resend, and drops parcels that have timed out.
     pub(crate) fn again(&mut self, now: Now) -> Vec<(Name, Part)> {
         self.0
             .retain(|_, sent| now.since(sent.began) < PARTS_KEPT_MS);
@@ -131,7 +121,7 @@ impl SentParcel {
     }
 }
 
-/// Parcels being received. Their total size is limited in the same way as that of complete parcels.
+/// Parcels being received, with the same total limit as complete parcels.
 #[derive(Debug, Default)]
 pub(crate) struct Receiving(BTreeMap<(NodeId, ParcelId), ReceivedParcels>);
 
@@ -140,25 +130,22 @@ struct ReceivedParcels {
     count: u16,
     next: u16,
     bytes: Vec<u8>,
-    /// When the most recent part arrived.
     at: Now,
 }
 
-/// Result of receiving a part.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum PartArrival {
-    /// The part was stored or had already been received, and must be acknowledged to the sender.
+    /// Stored, or received before; to be acknowledged.
     Taken,
-    /// The last part has arrived; contains the parcel's messages, whose arrival is acknowledged to the sender.
+    /// The last part; contains the parcel's messages. To be acknowledged.
     Whole(Vec<u8>),
-    /// The part is out of sequence or invalid.
+    /// Out of sequence or invalid.
     Strange,
-    /// The part was refused because there is no capacity for the parcel.
+    /// Refused: no capacity for the parcel.
     Refused,
 }
 
 impl Receiving {
-    /// Adds a received part.
     pub(crate) fn add(&mut self, from: NodeId, part: Part, now: Now) -> PartArrival {
         let Part {
             parcel,
@@ -211,7 +198,6 @@ impl Receiving {
         })
     }
 
-    /// Drops parcels that have made no progress for too long.
     pub(crate) fn expire(&mut self, now: Now) {
         self.0
             .retain(|_, received| now.since(received.at) < PARTS_KEPT_MS);

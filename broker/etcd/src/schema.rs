@@ -1,4 +1,4 @@
-//! A cluster's keys and values in etcd. Their conversion to and from the core's types is in `translate.rs`.
+//! A cluster's keys and values in etcd. `translate.rs` converts them to and from the core's types.
 
 use crate::names::{Name, shown};
 use crate::{
@@ -22,29 +22,25 @@ use std::sync::Arc;
 //  /heliograph/<cluster>/c/<slot>/<region:account:name>   a channel's record          never watched
 //  /heliograph/<cluster>/live/<node>                      a registration, leased      ┐
 //  /heliograph/<cluster>/meta                             the format, the slot key    │
-//  /heliograph/<cluster>/order/<node>                     what an operator asks of it │ one range:
-//  /heliograph/<cluster>/report/<node>                    its answer to that          │ read and watched
+//  /heliograph/<cluster>/order/<node>                     an operator's order         │ one range:
+//  /heliograph/<cluster>/report/<node>                    the report on it            │ read and watched
 //  /heliograph/<cluster>/roster/<node>                    a member                    │
 //  /heliograph/<cluster>/s/<slot>                         a slot's owner              ┘
 //  /heliograph/<cluster>/w/<node>/<lane>                  the last batch of records   never watched
 // ```
 // A slot is three hexadecimal digits.
 
-/// Formats and parses the keys of one cluster.
 #[derive(Clone, Debug)]
 pub(crate) struct Keys {
     prefix: Box<str>,
 }
 
-/// The subject of a watched key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum WatchedSubject {
     Slot(Slot),
     Registration(Name),
     Roster(Name),
-    /// An operator's order to a node.
     Order(Name),
-    /// A node's report on its most recent order.
     Report(Name),
     Meta,
 }
@@ -88,7 +84,7 @@ impl Keys {
         format!("{}c/{:03x}/{identity}", self.prefix, slot.0)
     }
 
-    /// Returns the range of all registrations, the meta key, members and slots: the first key and the exclusive end.
+    /// Returns the range of all watched keys: the first key and the exclusive end.
     pub(crate) fn watched(&self) -> (String, String) {
         (
             format!("{}live/", self.prefix),
@@ -96,19 +92,17 @@ impl Keys {
         )
     }
 
-    /// Returns the range of the records in one slot; the first key is the prefix of all of them.
+    /// Returns the range of the records in a slot; the first key is their common prefix.
     pub(crate) fn records(&self, slot: Slot) -> (String, String) {
         let start = format!("{}c/{:03x}/", self.prefix, slot.0);
         let end = format!("{}c/{:03x}0", self.prefix, slot.0);
         (start, end)
     }
 
-    /// Returns the range of the records in all slots.
     pub(crate) fn all_records(&self) -> (String, String) {
         (format!("{}c/", self.prefix), format!("{}c0", self.prefix))
     }
 
-    /// Returns the range of all registrations.
     pub(crate) fn registrations(&self) -> (String, String) {
         (
             format!("{}live/", self.prefix),
@@ -116,7 +110,6 @@ impl Keys {
         )
     }
 
-    /// Returns the range of all reports.
     pub(crate) fn reports(&self) -> (String, String) {
         (
             format!("{}report/", self.prefix),
@@ -124,7 +117,7 @@ impl Keys {
         )
     }
 
-    /// Returns the ranges below the prefix that contain no keys of this version; any key in them is foreign.
+    /// Returns the ranges below the prefix without keys of this version; any key in them is foreign.
     pub(crate) fn of_others(&self) -> [(String, String); 4] {
         let prefix = &self.prefix;
         let end = prefix.strip_suffix('/').unwrap_or(prefix);
@@ -137,7 +130,7 @@ impl Keys {
         ]
     }
 
-    /// Parses a key; `None` if it does not have the expected format.
+    /// Parses a watched key; `None` for any other key.
     pub(crate) fn parse(&self, key: &[u8]) -> Option<WatchedSubject> {
         let key = std::str::from_utf8(key).ok()?;
         let key = key.strip_prefix(&*self.prefix)?;
@@ -165,21 +158,19 @@ fn slot_of(digits: &str) -> Option<Slot> {
     (number < SLOTS).then_some(Slot(number))
 }
 
-// The values of the keys in etcd: JSON, so that operators can read them, each with the number of its format.
+// Values in etcd: JSON, so that operators can read them, each with the number of its format.
 //
-// Unknown fields are passed over, so that a later version may add some; another format is refused.
+// Unknown fields are ignored, so that a later version may add some; another format is refused.
 
-/// Format version that this program reads and writes.
 const FORMAT: u32 = 1;
 
-/// Why a value is unreadable.
 #[derive(Debug)]
 pub(crate) enum ValueError {
-    /// The value has the format of another version.
+    /// The format of another version.
     Format(u32),
-    /// The value is not valid JSON, or a field is missing.
+    /// Invalid JSON, or a missing field.
     Json(serde_json::Error),
-    /// The value is longer than any of ours can be.
+    /// Longer than any value of this program.
     Length(usize),
 }
 
@@ -199,21 +190,18 @@ impl fmt::Display for ValueError {
     }
 }
 
-/// Owner of a slot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SlotValue {
     format: u32,
-    /// Owner of the slot; absent if the last owner was unable to serve it.
+    /// Absent if the last owner could not serve the slot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) owner: Option<OwnerValue>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     parcel: Option<ParcelValue>,
-    /// Presence epoch of the slot's channels.
     #[serde(default)]
     pub(crate) presence: u64,
 }
 
-/// A node, and the incarnation of its process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct OwnerValue {
     pub(crate) node: Box<str>,
@@ -250,24 +238,20 @@ impl SlotValue {
     }
 }
 
-/// Registration of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RegistrationValue {
     format: u32,
     #[serde(flatten)]
     pub(crate) process: Incarnation,
-    /// Version of the program, for operators.
     pub(crate) version: Box<str>,
-    /// Commit of the program, for operators.
     #[serde(default)]
     pub(crate) commit: Box<str>,
-    /// Start time of the process according to its own clock, in seconds since 1970.
+    /// Start of the process by its own clock, in seconds since 1970.
     #[serde(default)]
     pub(crate) started: u64,
-    /// [`INNER_VERSION`] of the node.
     #[serde(default)]
     pub(crate) inner: u32,
-    /// Proofs, in hexadecimal, that the process knows the cluster's secret, one for each line of the secret.
+    /// Proofs, in hexadecimal, that the process knows the cluster's secret; one per line of the secret.
     #[serde(default)]
     proof: Vec<Box<str>>,
 }
@@ -277,18 +261,18 @@ pub(crate) struct RegistrationValue {
 pub struct RegistrationRecord {
     /// Version of the node's program.
     pub version: Box<str>,
-    /// Number of the start, as counted in the data directory.
+    /// Number of the start, from the data directory.
     pub start: u64,
-    /// Commit of the node's program. Empty if the program does not write it, as are the other fields.
+    /// Commit of the node's program. Empty if the program does not write it.
     pub commit: Box<str>,
-    /// Inner version of the program, which determines the messages that it exchanges with other nodes.
+    /// Inner version of the program, which determines the form of its messages to other nodes.
     pub inner: u32,
-    /// Start time of the process according to its own clock, in seconds since 1970, or 0 if unknown.
+    /// When the process started, by its own clock, in seconds since 1970; 0 if unknown.
     pub started: u64,
 }
 
 impl RegistrationValue {
-    /// Converts the registration for operators, escaping and truncating its texts.
+    /// Converts the registration for operators; escapes and truncates its texts.
     pub(crate) fn registration(&self) -> RegistrationRecord {
         RegistrationRecord {
             version: shown(&self.version).into(),
@@ -299,7 +283,6 @@ impl RegistrationValue {
         }
     }
 
-    /// Creates a registration for this program and a process with these keys.
     pub(crate) fn new(
         registrant: &Registrant<'_>,
         keys: &ProofKeys,
@@ -318,8 +301,8 @@ impl RegistrationValue {
         }
     }
 
-    /// Determines whether the registered process belongs to the cluster of a process with these keys; `registrant` is
-    /// what the proofs must cover.
+    /// Determines whether the registered process belongs to the cluster of a process with these keys. The proofs must
+    /// cover `registrant`.
     pub(crate) fn kinship(&self, registrant: &Registrant<'_>, keys: &ProofKeys) -> Kinship {
         let proofs: Vec<Vec<u8>> = self
             .proof
@@ -331,19 +314,18 @@ impl RegistrationValue {
     }
 }
 
-/// Maximum number of proofs checked per registration. A secret has at most two lines.
+/// Maximum number of checked proofs per registration. A secret has at most two lines.
 const PROOFS_MAX: usize = 2;
 
 /// A member's entry in the roster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RosterValue {
     format: u32,
-    /// Address to which other nodes forward client connections.
+    /// Address for client connections that other nodes forward.
     pub(crate) address: Box<str>,
-    /// All ports of the host in `address`, if there are several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) ports: Vec<u16>,
-    /// Address to which other nodes send messages.
+    /// Address for messages from other nodes.
     #[serde(default)]
     pub(crate) peers: Box<str>,
     pub(crate) state: RosterState,
@@ -370,16 +352,15 @@ impl RosterValue {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MetaValue {
     format: u32,
-    /// Random id, which distinguishes the cluster from one with the same name on another etcd.
+    /// Random id, which distinguishes the cluster from one with the same name in another etcd.
     pub(crate) id: Box<str>,
     pub(crate) slots: u16,
     /// Key of the hash that maps channels to slots: 16 bytes in hexadecimal.
     slot_key: Box<str>,
-    /// Minimum inner version of the nodes; a node with a lower [`INNER_VERSION`] does not start. Raised by operators.
+    /// Minimum inner version; a node with a lower [`INNER_VERSION`] does not start. Raised by operators.
     #[serde(default)]
     pub(crate) lowest: u32,
-    /// Value that the presence epochs of all slots must exceed: the last epoch of a broker whose channels were
-    /// imported.
+    /// Last presence epoch of a broker whose channels were imported; the epochs of all slots exceed it.
     #[serde(default)]
     pub(crate) presence: u64,
 }
@@ -405,11 +386,11 @@ impl MetaValue {
     }
 }
 
-/// An operator's order to a process, written under the lease of its registration.
+/// An operator's order to a process, under the lease of its registration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct OrderValue {
     format: u32,
-    /// The process that the order is for; a later process of the node does not carry it out.
+    /// Receiver of the order; a later process of the node does not carry it out.
     #[serde(flatten)]
     pub(crate) process: Incarnation,
     pub(crate) order: OrderWord,
@@ -418,9 +399,9 @@ pub(crate) struct OrderValue {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum OrderWord {
-    /// Hand over all slots, then shut down.
+    /// Transfer all slots, then shut down.
     Drain,
-    /// Hand over slots in excess of an equal share.
+    /// Transfer slots beyond an equal share.
     Rebalance,
     /// Only write a report.
     Report,
@@ -436,23 +417,20 @@ impl OrderValue {
     }
 }
 
-/// A process's report on its most recent order, updated every second during a drain. Written under the lease of the
-/// process's registration.
+/// A process's report on its last order, updated every second during a drain, under the lease of its registration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ReportValue {
     format: u32,
-    /// Revision of the order that the report is about.
     pub(crate) order: u64,
-    /// Time of the report according to the process's clock, in milliseconds since 1970.
+    /// Time of the report by the process's clock, in milliseconds since 1970.
     pub(crate) unix_ms: u64,
-    /// Number of messages waiting for peers.
+    /// Number of messages that wait for peers.
     pub(crate) waiting: u64,
-    /// Nodes that have answered the reporting node recently.
+    /// Nodes that answered the reporting node recently.
     pub(crate) reaches: Vec<Box<str>>,
-    /// SHA-256 of the node's credentials files in hexadecimal, if it has any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) credentials: Option<Box<str>>,
-    /// Links with other nodes, in both directions, keyed by node name.
+    /// Links with other nodes, both directions, by node name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) links: BTreeMap<Arc<str>, LinkFigures>,
 }
@@ -470,7 +448,6 @@ impl ReportValue {
         }
     }
 
-    /// Adds the SHA-256 of the node's credentials files to the report.
     pub(crate) fn with_credentials(self, sha256: Option<[u8; 32]>) -> Self {
         let credentials = sha256.map(|sha256| HEXLOWER.encode(&sha256).into());
         Self {
@@ -479,7 +456,6 @@ impl ReportValue {
         }
     }
 
-    /// Adds the node's links to the report.
     pub(crate) fn with_links(self, links: &LinkTable) -> Self {
         let links = links.iter().take(REPORTED_LINKS_MAX);
         let links = links.map(|(peer, links)| (Arc::clone(peer), links.both()));
@@ -495,7 +471,6 @@ struct FormatOnly {
     format: u32,
 }
 
-/// Parses a value.
 pub(crate) fn read<V: DeserializeOwned>(bytes: &[u8]) -> Result<V, ValueError> {
     if bytes.len() > VALUE_BYTES_MAX {
         return Err(ValueError::Length(bytes.len()));
@@ -507,12 +482,11 @@ pub(crate) fn read<V: DeserializeOwned>(bytes: &[u8]) -> Result<V, ValueError> {
     serde_json::from_slice(bytes).map_err(ValueError::Json)
 }
 
-/// Serializes a value.
 pub(crate) fn write<V: Serialize>(value: &V) -> Vec<u8> {
     serde_json::to_vec(value).expect("names and numbers are JSON")
 }
 
-/// Replaces the number in a field of a serialized value, preserving fields added by later versions.
+/// Replaces the number in a field of a serialized value; keeps fields of later versions.
 pub(crate) fn with_number(bytes: &[u8], field: &str, number: u64) -> Option<Vec<u8>> {
     let mut value: serde_json::Value = serde_json::from_slice(bytes).ok()?;
     value.as_object_mut()?.insert(field.into(), number.into());

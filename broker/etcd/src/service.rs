@@ -12,20 +12,20 @@ use std::net::SocketAddr;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
-/// The process that surrounds the driver. The methods are called in order on the driver's thread, and must not block.
+/// The process around the driver. The driver calls the methods in order on its thread; they must not block.
 pub trait HostService: Send + 'static {
     /// Passes an order from the core to the shards.
     fn order(&mut self, order: SlotOrder);
 
-    /// Starts loading the records of a slot; records from an earlier load must be dropped.
+    /// Starts loading the records of a slot; drops records of an earlier load.
     fn load(&mut self, held: Held);
 
-    /// Delivers any number of records, possibly none, of a slot being loaded. They take effect when
-    /// [`SlotOrder::Serve`] arrives for `held`.
+    /// Delivers some records, possibly none, of a slot that is being loaded. They take effect with [`SlotOrder::Serve`]
+    /// for `held`.
     fn records(&mut self, held: Held, records: Vec<Record>);
 
-    /// Stores the messages of a parcel offered by another node until an order refers to the parcel or [`Self::discard`]
-    /// is called. Returns `false` if there is no capacity, in which case the other node keeps the slot.
+    /// Stores the messages of another node's parcel until an order names the parcel or [`Self::discard`] is called.
+    /// Returns `false` if there is no capacity; the other node then keeps the slot.
     fn keep(&mut self, parcel: ParcelId, messages: Vec<u8>) -> bool;
 
     /// Drops a parcel.
@@ -35,33 +35,31 @@ pub trait HostService: Send + 'static {
     /// shards have packed them.
     fn send(&mut self, to: Name, parcel: Parcel);
 
-    /// Reports the outcome of a record change. Called exactly once for each accepted change.
+    /// Reports the outcome of a record change, exactly once per accepted change.
     fn written(&mut self, ticket: Ticket, result: Result<(), StoreError>);
 
-    /// Returns the number of messages waiting for peers on all shards, for operators. May be several seconds old.
+    /// Number of messages on all shards that wait for peers, for operators. May be several seconds old.
     fn waiting(&self) -> u64;
 
-    /// Returns the SHA-256 of the node's credentials files, for operators; `None` if there are none.
+    /// SHA-256 of the node's credentials files, for operators; `None` if there are none.
     fn credentials(&self) -> Option<[u8; 32]>;
 
-    /// Returns the node's links with other nodes, for operators. May be several seconds old.
+    /// Links with other nodes, for operators. May be several seconds old.
     fn links(&self) -> LinkTable;
 
-    /// Receives a change in what the node knows about its cluster, after any orders caused by the same change.
+    /// Receives a change in what the node knows about its cluster, after the orders that the change causes.
     fn learn(&mut self, news: News);
 
-    /// Receives a query from another node's process, to be answered by [`crate::Commands::reply`] with the same number,
-    /// or not at all.
+    /// Receives a query from another node's process, which [`crate::Commands::reply`] may answer with the same number.
     fn inquired(&mut self, from: Name, number: u64, inquiry: Vec<u8>);
 
-    /// Receives the reply from another node's process to the query with this number.
+    /// Receives the reply of another node's process to the query with this number.
     fn replied(&mut self, from: Name, number: u64, reply: Vec<u8>);
 
-    /// Starts a graceful shutdown requested by an operator; [`crate::Handle::drain`] must follow.
+    /// Starts a graceful shutdown for an operator; [`crate::Handle::drain`] must follow.
     fn drain(&mut self);
 
-    /// Ends the process; this is the last call. `others` lists the nodes that caused it to end, each with its address,
-    /// if known.
+    /// Ends the process; the last call. `others` lists the nodes that caused the end, with their addresses if known.
     fn exit(&mut self, ending: Ending, others: Vec<String>);
 }
 
@@ -70,49 +68,47 @@ pub trait HostService: Send + 'static {
 pub enum News {
     /// Key of the hash that maps channels to slots. Sent once.
     SlotKey([u8; 16]),
-    /// Addresses at which a node can be reached: each port of its host, from the roster and from resolving its name.
-    /// The name that belongs to a number never changes.
+    /// Addresses of a node: each port of its host, from the roster and from resolving its name. A number always refers
+    /// to the same name.
     Node {
         /// Number of the node.
         node: NodeId,
         /// Name of the node.
         name: Name,
-        /// Addresses of the node's host, with the port of the first shard; empty while its name cannot be resolved.
+        /// Addresses of the node's host, with the first shard's port; empty until its name is resolved.
         hosts: Box<[SocketAddr]>,
         /// All ports of the host.
         ports: Box<[u16]>,
     },
-    /// Owner of a slot; `NodeId(0)` stands for this node, which may not be serving the slot yet.
+    /// Owner of a slot; `NodeId(0)` is this node, which may not serve the slot yet.
     Owner {
         /// The slot.
         slot: Slot,
-        /// The node that owns the slot, if any.
+        /// Owner of the slot, if any.
         owner: Option<NodeId>,
-        /// Whether the previous owner handed the slot over, as indicated by a parcel in the slot's value; otherwise the
-        /// owner claimed it.
+        /// Whether the previous owner transferred the slot, as indicated by the parcel in the slot's value; otherwise,
+        /// the owner claimed it.
         is_given: bool,
     },
     /// Number of registered nodes, including this one.
     Registered(u16),
-    /// Whether etcd uses at least four fifths of its quota.
+    /// Whether etcd uses four fifths of its quota or more.
     NearlyFull(bool),
-    /// Admissions to served slots are valid until this time, on a clock that continues to run while the machine is
+    /// Clients of served slots may be admitted until this time, on a clock that continues while the machine is
     /// suspended.
     ValidUntil(Now),
-    /// Whether a channel that is absent from this node's own slots is known not to exist. If not, another node may have
-    /// taken over the slots.
+    /// Whether a channel outside this node's slots is known not to exist. Otherwise, another node may have claimed the
+    /// slots.
     KnowsAbsence(bool),
 }
 
-/// A change on its way to the node's thread.
 #[derive(Debug)]
 pub(crate) struct Submission {
     pub(crate) ticket: Ticket,
-    /// The channel, from which the node derives the slot.
+    /// Identity of the channel, which determines the slot.
     pub(crate) identity: Identity,
-    /// Key of the record within the slot.
     pub(crate) key: Box<str>,
-    /// New value of the record; `None` removes the record.
+    /// `None` removes the record.
     pub(crate) value: Option<Box<[u8]>>,
 }
 
@@ -120,10 +116,10 @@ pub(crate) fn queue() -> (mpsc::Sender<Submission>, mpsc::Receiver<Submission>) 
     mpsc::channel(CHANGES_MAX)
 }
 
-/// Registry store of one shard, backed by etcd. The outcome of each change is reported by [`Service::written`].
+/// Registry store of one shard, in etcd. [`HostService::written`] reports the outcome of each change.
 ///
 /// A change is made if this node serves the channel's slot and etcd responds; otherwise, it is refused within a second.
-/// If a change was sent but not answered, its result is reported once its outcome is known.
+/// If etcd does not answer a change, its outcome is reported once it is known.
 #[derive(Debug)]
 pub struct EtcdStore {
     shard: ShardId,

@@ -4,19 +4,19 @@
 //!   send ──► queue of a node ──► one connection to it ─ ─ ─► a connection of each node ──► mailbox
 //!            (outgoing.rs)        TLS, hello, frames          (incoming.rs)
 //! ```
-//! Each node connects to all the others and sends only on its own connections, receiving on theirs. An answer therefore
-//! uses a different connection than its query, and a link that works in only one direction counts as cut.
+//! Each node connects to all others, sends only on its own connections and receives on theirs. An answer therefore uses
+//! another connection than its query, and a link that works in one direction counts as cut.
 //!
 //! TLS proves that the peer knows the cluster's secret ([`link`]); in the hello that follows, each side states its name
-//! and the node that it intends to reach. All nodes that know the secret are trusted to state their own names, since
-//! each could derive the keys of the others. TLS was chosen over a per-frame HMAC because parcels contain client data,
-//! which must remain confidential regardless of `[cluster] link`. TLS also rejects frames from other connections.
+//! and the node that it intends to reach. All nodes with the secret are trusted to state their names, since each could
+//! derive the keys of the others. TLS was chosen over a per-frame HMAC because parcels contain client data, which must
+//! remain confidential regardless of `[cluster] link`. TLS also rejects frames from other connections.
 //!
-//! A process whose name may be in use by another process sends queries over a separate connection, with one message in
-//! each direction, so as not to disturb the existing connections under that name.
+//! A process whose name another process may use sends queries over a separate connection, with one message in each
+//! direction, so as not to disturb the existing connections under that name.
 //!
 //! A message is lost if its node has no address, if the queue is full, or if the connection breaks or cannot be
-//! established. After a failure, the connection is retried for the next message, following a delay.
+//! established. After a failure and a delay, the next message retries the connection.
 
 mod frames;
 mod incoming;
@@ -45,7 +45,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-/// Listener for other nodes. Bound, so that its address is known, but not accepting yet.
+/// Listener for other nodes: bound, so that its address is known, but not accepting yet.
 pub struct PeerListener {
     listener: TcpListener,
     address: SocketAddr,
@@ -56,7 +56,7 @@ pub struct PeerListener {
 }
 
 impl PeerListener {
-    /// Returns the listener's address, with the port chosen by the system if the configured one was 0.
+    /// Address of the listener, with the port chosen by the system if the configured one was 0.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -96,17 +96,16 @@ pub struct TcpPeers {
     shared: Rc<NodeShared>,
     accepting: JoinHandle<()>,
     nodes: HashMap<Name, Outgoing>,
-    /// The most recent query to each node that is queried over a separate connection.
+    /// The last query to each node over a separate connection.
     asking: HashMap<Name, JoinHandle<()>>,
-    /// Number of bytes still free, across all send queues.
     outgoing: Arc<Semaphore>,
 }
 
 impl TcpPeers {
-    /// Binds a listener for the other nodes of the cluster that uses this secret.
+    /// Binds a listener for the other nodes of the cluster with this secret.
     ///
     /// # Errors
-    /// Returns an error if the address cannot be used or the system cannot provide random bytes.
+    /// The address cannot be used, or the system does not provide random bytes.
     pub fn bind(
         address: SocketAddr,
         node: &Name,
@@ -128,7 +127,7 @@ impl TcpPeers {
     }
 }
 
-/// Creates a listening socket, with a backlog larger than the kernel's default of 128 for when this process is busy.
+/// Creates a listening socket with a backlog above the kernel's default of 128, for when this process is busy.
 fn listener(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
@@ -190,8 +189,8 @@ impl Drop for TcpPeers {
     }
 }
 
-/// Maximum number of connections that the kernel completes before they are accepted: a quarter of a second's worth at
-/// the maximum rate.
+/// Maximum number of connections that the kernel completes before they are accepted: a quarter of a second at the
+/// maximum rate.
 const BACKLOG: i32 = 1_024;
 
 #[cfg(test)]

@@ -17,36 +17,32 @@ use broker_core::cluster::types::{
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Information about the cluster's keys that the core does not have: names, addresses and the meta key.
+/// Facts about the cluster's keys that the core does not have: names, addresses and the meta key.
 #[derive(Debug)]
 pub(crate) struct Translator {
     pub(crate) keys: Keys,
     pub(crate) names: Names,
-    /// Id of the cluster; set once the meta key has been read.
+    /// Id of the cluster, once the meta key was read.
     cluster: Option<Box<str>>,
-    /// Key of the hash that maps channels to slots; valid once the meta key has been read.
+    /// Key of the hash that maps channels to slots, valid once the meta key was read.
     slot_key: [u8; 16],
     proofs: ProofKeys,
-    /// See [`Config::build`].
     build: (Box<str>, u64),
     me: Name,
     inner: InnerAddress,
     peers: Box<str>,
-    /// Addresses of each node: for client connections, and for messages.
     addresses: BTreeMap<NodeId, (InnerAddress, Box<str>)>,
-    /// The registration most recently read for each node.
     registrations: BTreeMap<NodeId, RegistrationRecord>,
     /// Whether an address has changed since [`Self::take_moved`].
     moved: bool,
-    /// The most recent order to this node, until taken by [`Self::take_order`].
     order: Option<(Revision, OrderValue)>,
-    /// Highest minimum inner version seen in the meta key so far.
+    /// Highest minimum inner version seen in the meta key.
     pub(crate) lowest: u32,
-    /// Presence epoch that all epochs written to etcd must exceed.
+    /// Lower bound, exclusive, of all presence epochs written to etcd.
     presence: u64,
 }
 
-/// A key of this version has an unreadable value. The response that contains it is discarded.
+/// A key of this version has an unreadable value, so its response is discarded.
 #[derive(Debug)]
 pub(crate) struct Unreadable {
     key: String,
@@ -110,7 +106,7 @@ impl Translator {
         }
     }
 
-    /// Stores the contents of the meta key, which must be read before all other keys.
+    /// Stores the meta key, which must be read before all other keys.
     pub(crate) fn founded(&mut self, meta: &MetaValue) {
         self.lowest = self.lowest.max(meta.lowest);
         self.presence = self.presence.max(meta.presence);
@@ -118,7 +114,7 @@ impl Translator {
         self.slot_key = meta.slot_key().unwrap_or_default();
     }
 
-    /// Returns the identity that the registration of a node's process must prove.
+    /// Returns the data that a registration of a node's process must prove.
     fn registrant<'a>(&'a self, node: &'a Name, incarnation: Incarnation) -> Registrant<'a> {
         Registrant {
             cluster: self.cluster.as_deref().unwrap_or_default(),
@@ -128,45 +124,43 @@ impl Translator {
         }
     }
 
-    /// Returns the address to which messages for a node are sent, from its roster entry.
+    /// Returns the address for messages to a node, from its roster entry.
     pub(crate) fn peers(&self, node: NodeId) -> Option<&str> {
         self.addresses.get(&node).map(|(_, peers)| &**peers)
     }
 
-    /// Returns the address to which client connections for a node are forwarded, from its roster entry.
+    /// Returns the address for forwarded client connections to a node, from its roster entry.
     pub(crate) fn inner(&self, node: NodeId) -> Option<&InnerAddress> {
         self.addresses.get(&node).map(|(inner, _)| inner)
     }
 
-    /// Returns the registration most recently read for a node.
     pub(crate) fn registration(&self, node: NodeId) -> Option<&RegistrationRecord> {
         self.registrations.get(&node)
     }
 
-    /// Returns all nodes with the addresses to which client connections are forwarded.
+    /// Returns all nodes with their addresses for forwarded client connections.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = (NodeId, &InnerAddress)> {
         let all = self.addresses.iter();
         all.map(|(node, (inner, _))| (*node, inner))
     }
 
-    /// Returns the addresses of all nodes except this one, for client connections and for messages.
+    /// Returns the addresses of all other nodes, for client connections and for messages.
     pub(crate) fn of_others(&self) -> impl Iterator<Item = &str> {
         let others = self.addresses.iter().filter(|(node, _)| **node != OWN);
         others.flat_map(|(_, (inner, peers))| [&*inner.address, &**peers])
     }
 
-    /// Whether an address has changed since the previous call.
     pub(crate) fn take_moved(&mut self) -> bool {
         std::mem::take(&mut self.moved)
     }
 
-    /// Takes the most recent order observed for this node, and its revision.
+    /// Takes the last order for this node and its revision.
     pub(crate) fn take_order(&mut self) -> Option<(Revision, OrderValue)> {
         self.order.take()
     }
 
-    /// Converts all watched keys at one revision. Keys of another cluster with the same name belong to a different
-    /// history, which the core recognises by the id of etcd.
+    /// Converts all watched keys of one revision. Keys of another cluster with the same name belong to another history,
+    /// which the core recognises by etcd's id.
     pub(crate) fn snapshot(
         &mut self,
         header: Option<&ResponseHeader>,
@@ -186,8 +180,8 @@ impl Translator {
         })
     }
 
-    /// Converts the latest change to a watched key; `None` for the meta key and foreign keys. A key without a version
-    /// has been deleted.
+    /// Converts the latest change of a watched key; `None` for the meta key and foreign keys. A key without a version
+    /// is deleted.
     pub(crate) fn change(&mut self, row: &KeyValue) -> Result<Option<Change>, Unreadable> {
         let Some(watched) = self.keys.parse(&row.key) else {
             return Ok(None);
@@ -212,7 +206,6 @@ impl Translator {
         }
     }
 
-    /// Stores an order for this node, ignoring orders from later versions.
     fn note_order(&mut self, value: Option<&[u8]>, revision: Revision) {
         let order = value.and_then(|bytes| schema::read(bytes).ok());
         if let Some(order) = order {
@@ -227,7 +220,7 @@ impl Translator {
         lease: LeaseId,
     ) -> Result<Option<(Key, Option<Value>)>, Why> {
         Ok(Some(match watched {
-            // One that cannot be read is reported where it is read as a whole.
+            // The full read reports an unreadable one.
             WatchedSubject::Meta => {
                 let meta: Option<MetaValue> = value.and_then(|bytes| schema::read(bytes).ok());
                 if let Some(meta) = meta {
@@ -296,8 +289,8 @@ impl Translator {
         })
     }
 
-    /// Converts a transaction of the core to an etcd transaction, given the wall-clock time in milliseconds since 1970.
-    /// Records are handled separately ([`crate::writer`]).
+    /// Converts a transaction of the core to etcd's, at this wall-clock time in milliseconds since 1970. Records are
+    /// handled by [`crate::writer`].
     pub(crate) fn transaction(&self, transaction: &Transaction, wall_ms: u64) -> TxnRequest {
         let compares = transaction.compares.iter();
         let puts = transaction.puts.iter();
@@ -369,16 +362,14 @@ impl Translator {
         }
     }
 
-    /// Returns the name of this node.
     pub(crate) fn me(&self) -> &Name {
         &self.me
     }
 }
 
-/// Number by which this process refers to its own node.
+/// Number of this node in its own process.
 const OWN: NodeId = NodeId(0);
 
-/// Parses the meta key, if it is among the rows.
 pub(crate) fn meta(keys: &Keys, rows: &[KeyValue]) -> Result<Option<MetaValue>, Unreadable> {
     let row = rows
         .iter()
@@ -390,14 +381,12 @@ pub(crate) fn meta(keys: &Keys, rows: &[KeyValue]) -> Result<Option<MetaValue>, 
     })
 }
 
-/// Extracts the revision and the id of etcd from a response header.
 pub(crate) fn header_of(header: Option<&ResponseHeader>) -> (Revision, EtcdId) {
     let revision = header.map_or(0, |header| header.revision);
     let cluster = header.map_or(0, |header| header.cluster_id);
     (revision_of(revision), EtcdId(cluster))
 }
 
-/// Converts an etcd revision, which is never negative.
 pub(crate) fn revision_of(number: i64) -> Revision {
     Revision(u64::try_from(number).unwrap_or(0))
 }

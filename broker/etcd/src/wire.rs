@@ -1,10 +1,10 @@
 //! Encoding of messages between nodes.
 //!
 //! ```text
-//!  form (1) | an Envelope, by broker_core::wire
+//!  form (1) | a WireEnvelope, by broker_core::wire
 //! ```
-//! Nodes are identified by numbers within a process and by names everywhere else, so each message contains its own list
-//! of names. A malformed message is rejected as a whole, never decoded in part.
+//! Nodes have numbers within a process and names everywhere else, so each message contains its own list of names. A
+//! malformed message is rejected as a whole, never decoded in part.
 
 use crate::names::{Name, Names};
 use crate::{limits::MESSAGE_BYTES_MAX, parcels::Part};
@@ -17,31 +17,28 @@ use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::fmt;
 
-/// A message from one node to another. New kinds are added at the end; earlier versions ignore them.
+/// A message between nodes. Kinds may be appended; earlier versions ignore them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Message {
     Question(Question),
     Answer(Answer),
     Goodbye(Incarnation),
-    /// A parcel and its pending messages.
     Parcel(Parcel, #[serde(with = "bytes")] Vec<u8>),
     Receipt(ParcelId, bool),
-    /// A part of a parcel.
     Part(Part),
-    /// Acknowledges the part with this number.
+    /// Acknowledgement of the part with this number.
     PartTaken(ParcelId, u16),
-    /// A query from one node's process to another's, with a number assigned by the querying process.
+    /// A query from one node's process to another's, with the querying process's number.
     Inquiry(u64, #[serde(with = "bytes")] Vec<u8>),
-    /// The reply to the query with this number.
     Reply(u64, #[serde(with = "bytes")] Vec<u8>),
-    /// Asks which process last answered under the querying node's name; contains the time according to that node's
-    /// clock. Sent over a separate connection, as is the reply.
+    /// A query over a separate connection: which process last answered under the sender's name? Contains the time by
+    /// the sender's clock.
     Seek(Now),
-    /// The reply to `Seek`, with the time from the query.
+    /// Reply to `Seek`, with its time.
     Found(Now, Option<Heard>),
 }
 
-/// A message in which the owners of slots are represented by indexes into a list of names.
+/// A message in which indexes into a list of names stand for the owners of slots.
 #[derive(Serialize, Deserialize)]
 struct WireEnvelope<'m> {
     #[serde(deserialize_with = "at_most::<_, _, _, NODES_MAX>")]
@@ -49,12 +46,12 @@ struct WireEnvelope<'m> {
     message: Cow<'m, Message>,
 }
 
-/// Why bytes could not be decoded as a message.
+/// Why bytes cannot be decoded as a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UnreadableMessage {
-    /// The message has another form, given by the inner version that introduced that form.
+    /// The message is in another form, which is identified by the inner version that introduced it.
     Form(u8),
-    /// The message is malformed: too long, truncated, or with more nodes than this process can hold.
+    /// The message is too long, truncated, or contains more nodes than this process can hold.
     Damaged,
 }
 
@@ -70,14 +67,14 @@ impl fmt::Display for UnreadableMessage {
     }
 }
 
-/// Current message form, given by the inner version that introduced it.
+/// Current form, identified by the inner version that introduced it.
 pub(crate) const FORM: u8 = 5;
 const _: () = assert!(FORM as u32 <= INNER_VERSION);
 
-/// Encodes a message. `names` are those of this process.
+/// Encodes a message with this process's `names`.
 ///
 /// # Panics
-/// Panics if an owner has no name in `names`, which cannot happen because its number was assigned there.
+/// If an owner has no name in `names`. This cannot happen, since owners' numbers are assigned there.
 pub(crate) fn encode(message: &Message, names: &Names) -> Vec<u8> {
     let envelope = if let Message::Answer(answer) = message {
         with_places(answer.clone(), names)
@@ -108,10 +105,6 @@ fn with_places(mut answer: Answer, names: &Names) -> WireEnvelope<'static> {
     }
 }
 
-/// Decodes a message.
-///
-/// # Errors
-/// Fails as described in [`UnreadableMessage`].
 pub(crate) fn decode(bytes: &[u8], names: &mut Names) -> Result<Message, UnreadableMessage> {
     let (form, bytes) = bytes.split_first().ok_or(UnreadableMessage::Damaged)?;
     if *form != FORM {
@@ -121,7 +114,6 @@ pub(crate) fn decode(bytes: &[u8], names: &mut Names) -> Result<Message, Unreada
     with_numbers(envelope, names).ok_or(UnreadableMessage::Damaged)
 }
 
-/// Converts a message to the numbers that its nodes have in this process.
 fn with_numbers(envelope: WireEnvelope<'_>, names: &mut Names) -> Option<Message> {
     let mut message = envelope.message.into_owned();
     if let Message::Answer(answer) = &mut message {

@@ -1,16 +1,15 @@
-//! Batches of record changes, each of which is made exactly once even if messages are lost.
+//! Batches of record changes, each made exactly once even if messages are lost.
 //!
-//! A change is fenced by its slot's epoch, so that an owner that has lost the slot cannot change anything. What remains
-//! is a batch whose answer is lost: it may have been made already, or a copy may be waiting in a frozen member and be
-//! made later. The batch is resent until its outcome is known, and late copies have no effect:
+//! A slot's epoch fences a change, so that an owner that has lost the slot cannot change anything. If the answer to a
+//! batch is lost, the batch may have been made, or a copy may wait in a frozen member and be made later. The batch is
+//! resent until its outcome is known, and late copies have no effect:
 //!
-//! * *Puts* go over a *lane*: a key of this node that every batch of the lane compares and writes. Once a batch is
-//!   made, its copies and those of earlier ones fail, and the lane's value says which batch was the last.
-//! * *Removals* write nothing else, so that they are possible when etcd's quota is used up. They compare that the
-//!   record was not written after they were asked for: a copy cannot remove the next channel of that name.
+//! * *Puts* use a *lane*: a key of this node that every batch of the lane compares and writes. Once a batch is made,
+//!   its copies and those of earlier ones fail, and the lane's value names the last batch.
+//! * *Removals* write nothing else, so that they are possible when etcd's quota is exhausted. They compare that the
+//!   record was not written after their request: a copy cannot remove the next channel of that name.
 //!
-//! The writer uses no I/O and no clock: requests are returned as [`Request`], and their results are passed in as
-//! [`Answer`].
+//! The writer uses no I/O and no clock: it returns requests as [`Request`] and takes their results as [`Answer`].
 
 use crate::limits::{
     BATCH_BYTES_MAX, CHANGES_MAX, LANES, PUTS_PER_BATCH, REMOVALS_PER_BATCH, WRITE_AGAIN_MS,
@@ -22,85 +21,72 @@ use broker_core::time::Now;
 use std::collections::{HashSet, VecDeque};
 use std::rc::Rc;
 
-/// A change to one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Change<T> {
-    /// Id of the core's call.
     pub(crate) call: CallId,
-    /// Slot of the record, and the epoch under which the change may be made.
+    /// Slot of the record, and the epoch that permits the change.
     pub(crate) held: Held,
-    /// Key of the record: region, account and name.
     pub(crate) key: Rc<str>,
-    /// New value of the record; `None` removes the record.
+    /// `None` removes the record.
     pub(crate) value: Option<Rc<[u8]>>,
     pub(crate) ticket: T,
-    /// When the change was accepted.
     pub(crate) since: Now,
 }
 
-/// Outcome of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Settled {
     /// The change was made, at this revision or earlier.
     Made(Revision),
-    /// Another writer had changed the slot or the record, as of this revision. The change was not made and never will
-    /// be.
+    /// The change was not and will not be made: another writer had changed the slot or the record by this revision.
     Fenced(Revision),
-    /// etcd did not accept the change, which was not made and never will be.
+    /// The change was not and will not be made: etcd refused it.
     Refused,
 }
 
-/// A transaction. If any compare fails, nothing is changed and the keys that were compared are read instead.
+/// A transaction. If a compare fails, nothing is changed, and the compared keys are read instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Request {
-    /// Last revision and next value of the lane's key, which is compared and written if the batch puts records.
+    /// Last revision and next value of the lane's key, for puts.
     pub(crate) lane: Option<(Revision, Box<str>)>,
     /// Slots to compare, with their epochs.
     pub(crate) slots: Vec<(Slot, Epoch)>,
-    /// Records to put or remove; a request never contains both kinds.
+    /// Records to put or to remove, never both.
     pub(crate) records: Vec<Row>,
-    /// Compared if the batch removes records: none of them may have been written after this revision.
+    /// For removals: no record may have been written after this revision.
     pub(crate) before: Revision,
 }
 
-/// Slot and key of a record, and the record's new value; `None` removes the record.
+/// Slot, key and value of a record; `None` removes it.
 type Row = (Slot, Rc<str>, Option<Rc<[u8]>>);
 
-/// Result of a [`Request`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) made: bool,
-    /// Revision of etcd's store.
     pub(crate) revision: Revision,
-    /// If the request was not made, the last revision and the value of the lane's key, provided that the request had
-    /// one.
+    /// After a failed put: last revision and value of the lane's key.
     pub(crate) lane: (Revision, Box<str>),
-    /// If the request was not made, the last revision of each slot's key.
+    /// After a failure: last revision of each slot's key.
     pub(crate) slots: Vec<Revision>,
-    /// If the request was a removal and was not made, the last revision of each record, or 0 if the record does not
-    /// exist.
+    /// After a failed removal: last revision of each record, 0 if absent.
     pub(crate) records: Vec<Revision>,
 }
 
-/// A process's changes that are queued or in flight.
 #[derive(Debug)]
 pub(crate) struct Writer<T> {
     process: Incarnation,
     queue: VecDeque<Change<T>>,
-    /// Keys with a change in one of the lanes. Further changes to such a key wait, so that the changes to each key are
-    /// made in order.
+    /// Keys with a change in a lane. Further changes of such a key wait, so that they are made in order.
     busy: HashSet<Rc<str>>,
     lanes: [Lane<T>; LANES],
     batches: u64,
     /// When a batch was last answered.
     progress: Now,
-    /// A revision at least as high as the last change to any record known to this process.
+    /// A revision at least as high as that of the last known change to any record.
     newest: Revision,
 }
 
 #[derive(Debug)]
 struct Lane<T> {
-    /// Last known revision of the lane's key.
     revision: Revision,
     state: State<T>,
 }
@@ -109,7 +95,7 @@ struct Lane<T> {
 enum State<T> {
     Idle,
     UnderWay(WriteBatch<T>),
-    /// The batch is waiting to be resent at this time.
+    /// To be resent at this time.
     Waiting(WriteBatch<T>, Now),
 }
 
@@ -130,28 +116,24 @@ impl<T> Writer<T> {
         }
     }
 
-    /// Whether another change can be accepted.
     pub(crate) fn has_room(&self) -> bool {
         self.queue.len() < CHANGES_MAX
     }
 
-    /// Whether nothing is queued or in flight.
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty() && self.busy.is_empty()
     }
 
-    /// Queues a change.
     pub(crate) fn take(&mut self, change: Change<T>) {
         self.queue.push_back(change);
     }
 
-    /// Records that this process knows of changes to records up to this revision.
+    /// Records that this process knows record changes up to this revision.
     pub(crate) fn knows(&mut self, revision: Revision) {
         self.newest = self.newest.max(revision);
     }
 
-    /// Returns the next request to send, and its lane.
     pub(crate) fn next(&mut self, now: Now) -> Option<(usize, Request)> {
         for lane in 0..LANES {
             let waits = std::mem::replace(&mut self.lanes[lane].state, State::Idle);
@@ -172,7 +154,7 @@ impl<T> Writer<T> {
         None
     }
 
-    /// Handles the answer to a request. Returns the changes that it settles.
+    /// Handles the answer to a request; returns the settled changes.
     pub(crate) fn answered(
         &mut self,
         lane: usize,
@@ -210,7 +192,7 @@ impl<T> Writer<T> {
         settled
     }
 
-    /// Handles a request that etcd refused or that was not sent (see `is_sent`), so that this copy changes nothing.
+    /// Handles a request that etcd refused or that was not sent (see `is_sent`), so this copy changes nothing.
     pub(crate) fn refused(
         &mut self,
         lane: usize,
@@ -231,7 +213,7 @@ impl<T> Writer<T> {
         }
     }
 
-    /// Handles a request that was not answered, and that may have been made or may yet be.
+    /// Handles an unanswered request, which may have been carried out or may still be.
     pub(crate) fn unknown(&mut self, lane: usize, now: Now) {
         if let Some(mut batch) = self.under_way(lane) {
             batch.is_unsure = true;
@@ -239,7 +221,7 @@ impl<T> Writer<T> {
         }
     }
 
-    /// Takes changes that have waited too long to be sent while no batch was answered; none of them was made.
+    /// Takes changes that have waited too long to be sent while no batch was answered; none was made.
     pub(crate) fn expire(&mut self, now: Now) -> Vec<(Change<T>, Settled)> {
         if now.since(self.progress) < WRITE_WAIT_MS {
             return Vec::new();
@@ -256,7 +238,7 @@ impl<T> Writer<T> {
             .collect()
     }
 
-    /// Takes all changes that have no outcome, during shutdown.
+    /// Takes all changes without an outcome, at shutdown.
     pub(crate) fn end(&mut self) -> Vec<Change<T>> {
         let mut left: Vec<Change<T>> = self.queue.drain(..).collect();
         for lane in &mut self.lanes {
@@ -301,7 +283,7 @@ impl<T> Writer<T> {
         settled.collect()
     }
 
-    /// Assembles the next batch: changes of one kind, in order for each key.
+    /// Returns the next batch: changes of one kind, in order per key.
     fn batch(&mut self) -> Option<WriteBatch<T>> {
         let mut changes: Vec<Change<T>> = Vec::new();
         let mut passed: HashSet<Rc<str>> = HashSet::new();
@@ -348,16 +330,16 @@ impl<T> Writer<T> {
     }
 }
 
-// Changes that are made together: what is sent of them, and what an answer says of each.
+// Changes made together: the request for them, and the outcome of each by the answer.
 
-/// A batch of changes of one kind, either all puts or all removals.
+/// A batch of changes, either all puts or all removals.
 #[derive(Debug)]
 pub(crate) struct WriteBatch<T> {
-    /// Value that the lane's key has once the batch has been made.
+    /// The lane's value after the batch.
     pub(crate) tag: Box<str>,
     pub(crate) before: Revision,
     pub(crate) changes: Vec<Change<T>>,
-    /// Whether an unanswered copy of the batch may still be applied at any time.
+    /// Whether an unanswered copy of the batch may still be applied.
     is_unsure: bool,
 }
 
@@ -393,8 +375,7 @@ pub(crate) fn request<T>(batch: &WriteBatch<T>, lane: Revision) -> Request {
     }
 }
 
-/// Splits a batch that was not made into the changes that are settled, with their outcomes, and a batch of those to
-/// send again.
+/// Splits a batch that was not made into settled changes, with their outcomes, and a batch to resend.
 fn judge<T>(
     mut batch: WriteBatch<T>,
     answer: &Answer,

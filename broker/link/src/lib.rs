@@ -1,13 +1,11 @@
-//! TLS between the nodes of a cluster: version 1.3, with mutual authentication by a key that every node derives from
-//! the cluster's shared secret.
+//! TLS between the nodes of a cluster: version 1.3, mutually authenticated by a key that every node derives from the
+//! cluster's shared secret.
 //!
-//! No certificates are used. Both sides present a raw public key (RFC 7250), and each accepts only the keys that it has
-//! derived from the secret. Therefore nothing expires, clocks do not matter, and no authority has to be trusted or
-//! renewed. Any holder of the secret counts as a node; the protocols on top of TLS establish which one. See
-//! broker/decisions/0028-links.md.
+//! There are no certificates. Both sides present a raw public key (RFC 7250), and accept only keys derived from the
+//! secret. Therefore nothing expires, clocks do not matter, and no authority has to be trusted or renewed. Any holder
+//! of the secret counts as a node; the protocols on top of TLS establish which one. See broker/decisions/0028-links.md.
 //!
-//! Both sides agree on the purpose of a connection through ALPN (RFC 7301), so that a listener refuses connections for
-//! any other purpose.
+//! Both sides agree on the purpose of a connection by ALPN (RFC 7301); a listener refuses other purposes.
 
 use aws_lc_rs::signature::Ed25519KeyPair;
 use broker_core::cluster::secret::ClusterSecret;
@@ -36,12 +34,12 @@ use std::sync::Arc;
 pub enum Purpose {
     /// Exchange of messages between nodes.
     Messages,
-    /// A link, which carries clients' connections as streams.
+    /// Link that carries clients' connections as streams.
     Link,
 }
 
 impl Purpose {
-    /// Name of the ALPN protocol for this purpose.
+    /// ALPN protocol name of the purpose.
     #[must_use]
     pub const fn protocol(self) -> &'static [u8] {
         match self {
@@ -63,7 +61,7 @@ impl Keys {
     /// Derives the keys of the cluster with this name from its secret.
     ///
     /// # Errors
-    /// If the TLS library rejects the keys, which would be a bug.
+    /// Fails only if the TLS library has a bug.
     pub fn derive(secret: &ClusterSecret, cluster: &str) -> Result<Self, rustls::Error> {
         let mut pairs = Vec::new();
         for seed in secret.node_seeds(cluster) {
@@ -87,15 +85,12 @@ impl Keys {
         })
     }
 
-    /// Creates the configuration for the connecting side. Resumes sessions with tickets stored by server name. Each
-    /// thread should use a separate configuration, because the ticket store contains a lock.
-    ///
-    /// # Errors
-    /// If the TLS library rejects the settings, which would be a bug.
+    /// Creates the configuration of the connecting side, which resumes sessions with tickets stored by server name.
+    /// Each thread should use its own, because the ticket store contains a lock.
     pub fn client(&self, purpose: Purpose) -> Result<ClientConfig, rustls::Error> {
         let mut config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&TLS13])?
-            .dangerous() // that is: with a verifier of our own
+            .dangerous() // with a custom verifier
             .with_custom_certificate_verifier(Arc::clone(&self.accepted) as Arc<_>)
             .with_client_cert_resolver(Arc::new(AlwaysResolvesClientRawPublicKeys::new(
                 Arc::clone(&self.shown),
@@ -107,11 +102,11 @@ impl Keys {
         Ok(config)
     }
 
-    /// Creates the configuration for the accepting side. Shared by all threads of a process, so that a session can be
-    /// resumed on any of them.
+    /// Creates the configuration of the accepting side, shared by all threads of a process, so that any of them can
+    /// resume a session.
     ///
     /// # Errors
-    /// If the system cannot provide random bytes for ticket keys.
+    /// Fails if the system cannot provide random bytes for ticket keys.
     pub fn server(&self, purpose: Purpose) -> Result<ServerConfig, rustls::Error> {
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&TLS13])?
@@ -123,16 +118,15 @@ impl Keys {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ticketer = Ticketer::new()?;
         config.send_tls13_tickets = match purpose {
-            // One connection for each node.
+            // Each node keeps one connection, which needs no ticket.
             Purpose::Messages => 0,
-            // One for the next link.
+            // One ticket, for the next link.
             Purpose::Link => 1,
         };
         Ok(config)
     }
 }
 
-/// Creates the key pair whose public key is presented in place of a certificate.
 fn pair(seed: &[u8; 32]) -> Result<CertifiedKey, rustls::Error> {
     let pair = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| refused())?;
     let document = pair.to_pkcs8v1().map_err(|_| refused())?;
@@ -152,8 +146,7 @@ impl std::fmt::Debug for Keys {
     }
 }
 
-/// Whether a handshake failed because the other side derived different keys, that is, uses another secret or another
-/// cluster name. The side that detects the mismatch sends an alert to the other.
+/// Whether a handshake failed because the other side derived different keys, from another secret or cluster name.
 #[must_use]
 pub fn is_of_another_cluster(error: &rustls::Error) -> bool {
     use rustls::{AlertDescription, CertificateError, Error};
@@ -164,9 +157,6 @@ pub fn is_of_another_cluster(error: &rustls::Error) -> bool {
     )
 }
 
-// Accepted keys of other nodes: those that this node derives itself.
-
-/// The public keys that each side accepts.
 #[derive(Debug)]
 pub(crate) struct AcceptedKeys {
     keys: Vec<CertificateDer<'static>>,
@@ -182,8 +172,7 @@ impl AcceptedKeys {
     }
 }
 
-/// Methods common to both verifier traits: verification of TLS 1.3 signatures with raw keys; a TLS 1.2 peer is refused
-/// with `$refusal`.
+/// Methods of both verifier traits: TLS 1.3 signatures with raw keys; TLS 1.2 is refused with `$refusal`.
 macro_rules! raw_keys_of_tls13 {
     ($refusal:ident) => {
         fn verify_tls12_signature(
@@ -249,8 +238,7 @@ impl ClientCertVerifier for AcceptedKeys {
     raw_keys_of_tls13!(ServerDoesNotSupportTls12Or13);
 }
 
-/// Maximum number of stored tickets, eight per node: if more links to a node are opened at once, the rest start with
-/// full handshakes.
+/// Maximum number of stored tickets, eight per node. Further links start with full handshakes.
 const TICKETS_MAX: usize = 8 * 64;
 
 #[cfg(test)]

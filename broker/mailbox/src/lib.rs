@@ -2,13 +2,13 @@
 //!
 //! Any thread posts letters, and one thread reads them. In reading order:
 //!
-//! * `queue`: the [`Mailbox`], which letters may use its last places, and the two doors by which its reader is woken;
-//! * `wake`: how a producer knows whether, and by which door, it must wake the reader. With `--cfg model` only this
-//!   file is compiled, on loom's atomics: `RUSTFLAGS="--cfg model" cargo test -p mailbox --release` runs all
+//! * `queue`: the [`Mailbox`], its reserved capacity, and the two eventfds that wake its reader;
+//! * `wake`: how a producer knows whether, and on which eventfd, it must wake the reader. With `--cfg model`, this file
+//!   alone is compiled, on loom's atomics: `RUSTFLAGS="--cfg model" cargo test -p mailbox --release` runs all
 //!   interleavings.
 //!
-//! Out of scope: blocking, retries, dropping. A refused letter returns to its sender, which decides what to do with it.
-//! For the capacity reserved for each kind of letter see broker/decisions/0005-mailboxes.md.
+//! Out of scope: blocking, retries, dropping. A refused letter returns to its sender, which decides what to do. For the
+//! capacity reserved for each kind of letter, see broker/decisions/0005-mailboxes.md.
 
 #[cfg(not(model))]
 mod queue;

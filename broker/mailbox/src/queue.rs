@@ -1,16 +1,15 @@
-//! The queue with its reserved capacity, and the descriptors that a sleeping reader waits on.
+//! Queue with reserved capacity, and the descriptors that a sleeping reader waits on.
 //!
 //! ```text
 //!  capacity = open places + reserve
 //!             post         post, post_always
 //! ```
-//! Ordinary letters (handovers, calls) never use more than the unreserved capacity, so as long as callers bound the
-//! number of letters that *must* arrive (replies to accepted calls, and a fixed number of commands), those always fit.
-//! The count of ordinary letters is exact, not estimated from the queue's length: two producers cannot both take the
-//! last unreserved position.
+//! Ordinary letters (handovers, calls) never use the reserve. Callers bound the number of letters that *must* arrive
+//! (replies to accepted calls, and a fixed number of commands), so those always fit. The count of ordinary letters is
+//! exact, not estimated from the queue's length: two producers cannot both take the last unreserved place.
 //!
 //! Capacity is counted, not allocated: most of it is reserved for letters that are rarely all in flight, and grows with
-//! the number of shards, so fully allocated queues would take gigabytes in a process of many shards.
+//! the number of shards, so allocated queues would take gigabytes in a process of many shards.
 
 use crate::wake::{ReaderBell, Sleep, Wake};
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -20,23 +19,22 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Mailbox of one reader. One per shard; any thread posts, only the shard takes letters, falls asleep and wakes up.
+/// Mailbox of one reader, a shard. Any thread posts; only the shard takes letters, falls asleep and wakes up.
 ///
-/// Letters from one thread arrive in the order in which they were posted. Nothing is dropped and nothing blocks.
+/// Letters of one thread arrive in the order of posting. Nothing is dropped and nothing blocks.
 #[derive(Debug)]
 pub struct Mailbox<L> {
     to: Sender<Envelope<L>>,
     from: Receiver<Envelope<L>>,
-    /// Number of letters in the queue: at most `capacity`. A letter being taken may still be counted.
+    /// Letters in the queue: at most `capacity`. Includes a letter that is being taken.
     taken: AtomicUsize,
     capacity: usize,
-    /// Number of ordinary letters in the queue: at most `open_places`.
+    /// Ordinary letters in the queue: at most `open_places`.
     ordinary: AtomicUsize,
     open_places: usize,
     wake: Wake<EventFd>,
 }
 
-/// A letter and the counter that it belongs to.
 #[derive(Debug)]
 struct Envelope<L> {
     letter: L,
@@ -54,7 +52,7 @@ impl<L> Mailbox<L> {
     /// allocated as letters arrive, some thirty letters at a time.
     ///
     /// # Errors
-    /// The process or the system is out of descriptors: a mailbox needs two.
+    /// Fails if the process or the system has fewer than two free descriptors.
     ///
     /// # Panics
     /// Panics if `reserve` is not below `capacity`: no ordinary letter would ever be accepted.
@@ -76,10 +74,7 @@ impl<L> Mailbox<L> {
         })
     }
 
-    /// Posts a handover or a call, and wakes the reader if it sleeps.
-    ///
-    /// # Errors
-    /// Returns the letter if all unreserved capacity is in use.
+    /// Posts a handover or a call, and wakes a sleeping reader. Returns the letter if all unreserved places are taken.
     pub fn post(&self, letter: L) -> Result<(), L> {
         if !one_more(&self.ordinary, self.open_places) {
             return Err(letter);
@@ -91,10 +86,8 @@ impl<L> Mailbox<L> {
         Ok(())
     }
 
-    /// Posts a reply, a cancellation or a command (drain, scrape, stop), and wakes the reader if it sleeps.
-    ///
-    /// # Errors
-    /// Returns the letter if the whole queue is full: callers posted more than they had reserved.
+    /// Posts a reply, a cancellation or a command (drain, scrape, stop), and wakes a sleeping reader. Returns the
+    /// letter if the whole queue is full: callers exceeded the reserve.
     pub fn post_always(&self, letter: L) -> Result<(), L> {
         self.put(letter, Account::Reserve)
     }
@@ -119,25 +112,23 @@ impl<L> Mailbox<L> {
         self.from.is_empty()
     }
 
-    /// Announces that the reader is about to wait. The reader must check [`Mailbox::is_empty`] after this call and
-    /// before waiting.
+    /// Announces that the reader is about to wait, after another check of [`Mailbox::is_empty`].
     pub fn fall_asleep(&self, sleep: Sleep) {
         self.wake.fall_asleep(sleep);
     }
 
-    /// Announces that the reader is polling for letters: posting needs no system call.
+    /// Announces that the reader polls for letters: posting needs no system call.
     pub fn wake_up(&self) {
         self.wake.wake_up();
     }
 
-    /// The eventfd written while the reader sleeps [`Sleep::InRing`]: polled in the reader's ring. Need not be read,
-    /// since each write is an edge for a poll.
+    /// Eventfd of [`Sleep::InRing`], polled in the reader's ring. Need not be read: each write is an edge for a poll.
     pub fn bell(&self) -> BorrowedFd<'_> {
         self.wake.bell.as_fd()
     }
 
-    /// The eventfd written while the reader sleeps [`Sleep::InGlommio`]: registered with the reader's ring, which also
-    /// writes it for completions, and read by the reader before it checks again.
+    /// Eventfd written while the reader sleeps [`Sleep::InGlommio`]. Registered with the reader's ring, which also
+    /// writes it for completions; read by the reader before it checks again.
     pub fn completed(&self) -> BorrowedFd<'_> {
         self.wake.completed.as_fd()
     }
@@ -147,7 +138,7 @@ impl<L> Mailbox<L> {
             return Err(letter);
         }
         if let Err(closed) = self.to.try_send(Envelope { letter, account }) {
-            // The receiving end is a field of this mailbox.
+            // Cannot fail: the mailbox owns the receiving end.
             return Err(closed.into_inner().letter);
         }
         self.wake.posted();
@@ -155,27 +146,21 @@ impl<L> Mailbox<L> {
     }
 }
 
-/// Increments a counter, unless it has reached `most`.
 fn one_more(count: &AtomicUsize, most: usize) -> bool {
     let one_more = |count: usize| (count < most).then_some(count + 1);
     let counted = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
     counted.is_ok()
 }
 
-// Eventfd that a sleeping reader waits on.
-
-/// An event counter descriptor (eventfd), closed on exec.
+/// Event counter descriptor (eventfd), closed on exec.
 ///
-/// Blocking on purpose: a read started by a ring on a non-blocking descriptor would fail at once instead of waiting. A
-/// write blocks only if the count reaches 2⁶⁴ − 2, so in practice never.
+/// Blocking on purpose: a ring's read of a non-blocking descriptor fails at once instead of waiting. A write blocks
+/// only if the count reaches 2⁶⁴ − 2, so in practice never.
 #[derive(Debug)]
 struct EventFd(File);
 
 impl EventFd {
-    /// Creates an eventfd with a count of 0.
-    ///
-    /// # Errors
-    /// The process or the system is out of descriptors.
+    /// Creates an eventfd with a count of 0. Fails if the process or the system is out of descriptors.
     pub(crate) fn new() -> io::Result<Self> {
         Ok(Self(eventfd(0, EventfdFlags::CLOEXEC)?.into()))
     }
@@ -189,7 +174,7 @@ impl AsFd for EventFd {
 
 impl ReaderBell for EventFd {
     fn ring(&self) {
-        // Fails only at the counter's maximum, and then the reader is notified already.
+        // Fails only at the counter's maximum, when the reader has been notified.
         let _ = (&self.0).write(&1_u64.to_ne_bytes());
     }
 }

@@ -4,52 +4,48 @@
 //!  producer                              reader
 //!  1. letter into the queue              1. publish IN_RING or IN_GLOMMIO      fall_asleep
 //!  2. fence                              2. fence
-//!  3. state not AWAKE? take it to AWAKE  3. look into the queue once more      (the caller's part)
-//!     and ring the door it named         4. empty: wait at the door; then AWAKE   wake_up
+//!  3. state not AWAKE? set it to AWAKE   3. check the queue once more          (the caller's part)
+//!     and write the named eventfd        4. empty: wait on it; then AWAKE        wake_up
 //! ```
-//! Each side writes one variable and then reads the other's, with a fence between, so at least one of the two sees the
-//! other's write: either the producer rings or the reader finds the letter. The side that sets the state to AWAKE
-//! rings, so a sleep costs one ring regardless of the number of letters, and an awake reader costs none.
+//! Each side writes one variable and then reads the other's, with a fence between, so at least one side sees the
+//! other's write: the producer rings, or the reader finds the letter. The side that sets the state to AWAKE rings, so a
+//! sleep costs one ring regardless of the number of letters, and an awake reader costs none.
 //!
-//! There are two descriptors because a reader waits in two ways: in its own ring, where the bell is polled, or through
+//! There are two descriptors because a reader waits in two ways: in its own ring, which polls the bell, or through
 //! glommio, which reads the descriptor that the ring signals for completions. A bell polled in the ring does not
-//! reliably signal the ring's own descriptor, so each kind of sleep has a separate one.
+//! reliably signal the ring's own descriptor.
 //!
-//! A ring may arrive late, after the reader has woken up: the next sleep then ends immediately, and the reader finds
-//! nothing and sleeps again. That is allowed; a sleep with a letter in the queue and no ring in flight is not.
+//! A ring may arrive after the reader has woken up: the next sleep then ends immediately, and the reader finds nothing
+//! and sleeps again. A sleep with a letter in the queue and no ring in flight never occurs.
 
 #[cfg(model)]
 use loom::sync::atomic::{AtomicU8, Ordering, fence};
 #[cfg(not(model))]
 use std::sync::atomic::{AtomicU8, Ordering, fence};
 
-/// How a reader waits.
+/// Way in which a reader waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sleep {
-    /// Blocked in its own ring: woken by the bell.
+    /// Blocked in its own ring; the bell wakes it.
     InRing,
-    /// Parked through glommio: woken by the descriptor that the ring signals for completions.
+    /// Parked through glommio; the descriptor that the ring signals for completions wakes it.
     InGlommio,
 }
 
-/// Wakes a reader. The model counts rings; the mailbox writes an eventfd.
 pub(crate) trait ReaderBell {
     /// Ends the reader's current or next wait on this descriptor.
     fn ring(&self);
 }
 
-/// State of one reader and its two wake-up descriptors.
 #[derive(Debug)]
 pub(crate) struct Wake<D> {
     state: Line,
-    /// The descriptor polled in the reader's ring.
     pub(crate) bell: D,
-    /// The descriptor signalled by the reader's ring for every completion; glommio waits for it.
+    /// Descriptor that the reader's ring signals for every completion; glommio waits for it.
     pub(crate) completed: D,
 }
 
-/// The state, on separate cache lines: producers read it after every letter, and updates of the queue's counters must
-/// not invalidate it.
+/// State on separate cache lines: updates of the queue's counters must not invalidate it for producers.
 #[derive(Debug)]
 #[repr(align(128))]
 struct Line(AtomicU8);
@@ -67,11 +63,11 @@ impl<D: ReaderBell> Wake<D> {
         }
     }
 
-    /// Producer: a letter was queued. Rings if the reader sleeps and no other producer has rung for this sleep.
+    /// Producer: reports a queued letter. Rings if the reader sleeps and no other producer has rung for this sleep.
     pub(crate) fn posted(&self) {
         fence(Ordering::SeqCst);
         if self.state.0.load(Ordering::Relaxed) == AWAKE {
-            return; // a plain read: the line stays shared among producers
+            return; // plain read: the line stays shared among producers
         }
         let slept = self.state.0.swap(AWAKE, Ordering::AcqRel);
         if slept == IN_RING {
@@ -81,19 +77,19 @@ impl<D: ReaderBell> Wake<D> {
         }
     }
 
-    /// Reader: announces a sleep. The caller must check the queue after this and before waiting.
+    /// Reader: announces a sleep. The caller must check the queue between this call and the wait.
     pub(crate) fn fall_asleep(&self, sleep: Sleep) {
         let state = match sleep {
             Sleep::InRing => IN_RING,
             Sleep::InGlommio => IN_GLOMMIO,
         };
-        // An exchange like all other changes of the state, so that they form one chain: a plain store would do in C++'s
-        // model, but the model checker does not order it against a producer's exchange.
+        // An exchange like all other changes of the state, so that they form one chain. C++'s model permits a plain
+        // store, but the model checker does not order it against a producer's exchange.
         self.state.0.swap(state, Ordering::Relaxed);
         fence(Ordering::SeqCst);
     }
 
-    /// Reader: announces that it is awake, so that letters need no ring until the next sleep.
+    /// Reader: announces that it is awake, so that letters need no ring before the next sleep.
     pub(crate) fn wake_up(&self) {
         self.state.0.swap(AWAKE, Ordering::Relaxed);
     }

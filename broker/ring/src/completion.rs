@@ -1,7 +1,7 @@
-//! Completions, which contain the caller's key and the result of the operation; and sends in flight, whose buffers the
-//! ring owns until they complete.
+//! Completions, with the caller's key and the result of the operation; and sends in flight, whose buffers the ring owns
+//! until they complete.
 //!
-//! An entry's user data consists of one byte of operation and seven bytes of key:
+//! The user data of an entry consists of one byte of operation and seven bytes of key:
 //! ```text
 //!  63      56 55                                             0
 //! ┌──────────┬───────────────────────────────────────────────┐
@@ -13,10 +13,8 @@ use crate::pool::Lent;
 use std::io;
 use std::os::fd::OwnedFd;
 
-/// The caller's identifier for an operation: 56 bits that are returned unchanged with each completion.
-///
-/// Two operations of the same kind with the same key cannot be distinguished, so a key should identify one connection
-/// in one generation.
+/// The caller's identifier of an operation: 56 bits, returned unchanged with each completion. Operations of one kind
+/// with the same key cannot be distinguished, so a key should identify one connection in one generation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Key(u64);
 
@@ -24,29 +22,29 @@ impl Key {
     /// Creates a key from these bits.
     ///
     /// # Panics
-    /// Panics if any of the highest 8 bits is set, because these are used by the ring.
+    /// Panics if one of the highest 8 bits is set; the ring uses these.
     #[must_use]
     pub const fn new(bits: u64) -> Self {
         assert!(bits & !KEY_MASK == 0, "a key has 56 bits");
         Self(bits)
     }
 
-    /// Returns the bits of the key.
+    /// Bits of the key.
     #[must_use]
     pub const fn bits(self) -> u64 {
         self.0
     }
 }
 
-/// Result of one operation. If `more` is true, the operation is still armed and will complete again; otherwise this is
-/// its final completion, after which the kernel no longer uses the descriptor for it.
+/// Result of one operation. If `more` is true, the operation is still armed and will complete again; otherwise, this is
+/// its final completion, and the kernel no longer uses the descriptor for it.
 #[derive(Debug)]
 pub enum Completion {
-    /// Completion of [`Ring::accept`](crate::Ring::accept): an accepted connection, or an error.
+    /// Completion of [`Ring::accept`](crate::Ring::accept).
     Accepted {
-        /// The listener's key.
+        /// Key of the listener.
         key: Key,
-        /// The accepted connection (close-on-exec). An error always comes with `more == false`.
+        /// Accepted connection (close-on-exec). An error always comes with `more == false`.
         socket: io::Result<OwnedFd>,
         /// Whether the listener is still armed.
         more: bool,
@@ -54,59 +52,55 @@ pub enum Completion {
     /// Completion of [`Ring::receive_once`](crate::Ring::receive_once) or
     /// [`Ring::receive_many`](crate::Ring::receive_many).
     Received {
-        /// The connection's key.
+        /// Key of the connection.
         key: Key,
-        /// The received bytes, EOF, or an error.
+        /// Received bytes, EOF, or an error.
         received: Received,
         /// Whether the receive is still armed.
         more: bool,
     },
-    /// Completion of [`Ring::send`](crate::Ring::send); returns the buffer.
+    /// Completion of [`Ring::send`](crate::Ring::send), which returns the buffer.
     Sent {
-        /// The connection's key.
+        /// Key of the connection.
         key: Key,
-        /// The buffer, unchanged.
+        /// Buffer, unchanged.
         bytes: Vec<u8>,
-        /// Number of bytes passed to the kernel, counted from the start of the send: all of them unless the connection
-        /// broke.
+        /// Number of bytes passed to the kernel, from the start of the send: all of them unless the connection broke.
         result: io::Result<usize>,
     },
     /// Completion of [`Ring::connect`](crate::Ring::connect).
     Connected {
-        /// The connection's key.
+        /// Key of the connection.
         key: Key,
-        /// `Ok` if the connection was established; otherwise the error.
+        /// `Ok` for an established connection; otherwise the error.
         result: io::Result<()>,
     },
     /// Another thread rang a bell ([`Ring::bell`](crate::Ring::bell)).
     Rang {
-        /// The bell's key.
+        /// Key of the bell.
         key: Key,
-        /// Whether the bell is still watched.
+        /// Whether the ring still watches the bell.
         more: bool,
     },
-    /// The timeout of [`Ring::wake_by`](crate::Ring::wake_by) has expired; no timeout is armed any more.
+    /// The timeout of [`Ring::wake_by`](crate::Ring::wake_by) expired; no timeout is armed.
     TimedOut,
 }
 
 /// Result of a receive.
 #[derive(Debug)]
 pub enum Received {
-    /// At least one byte, in a buffer of the pool, which must be returned with `give_back`.
+    /// At least one byte, in a buffer of the pool, to be returned with `give_back`.
     Bytes(Lent),
     /// The peer sent EOF.
     End,
-    /// The pool was empty. The receive has ended although the connection is intact: return buffers, then arm the
-    /// receive again.
+    /// The pool was empty. The connection is intact: return buffers, then arm the receive again.
     NoBuffers,
-    /// The receive was ended by [`Ring::cancel_receive`](crate::Ring::cancel_receive). No bytes are lost: those already
-    /// received were reported before, and all others remain in the socket.
+    /// [`Ring::cancel_receive`](crate::Ring::cancel_receive) ended the receive. Unreported bytes remain in the socket.
     Cancelled,
     /// The connection broke.
     Failed(io::Error),
 }
 
-/// Operation codes, as encoded in user data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Op {
@@ -116,22 +110,16 @@ pub(crate) enum Op {
     Connect,
     Bell,
     Timeout,
-    /// A cancellation or a timeout update, whose completion is ignored.
     Quiet,
 }
 
 impl Op {
-    /// Combines this operation with `bits`, at most 56 bits, into user data.
     pub(crate) fn tag(self, bits: u64) -> u64 {
         debug_assert!(bits & !KEY_MASK == 0);
         u64::from(self as u8) << 56 | bits
     }
 
-    /// Inverse of [`Self::tag`].
-    ///
-    /// # Panics
-    /// Panics if the user data was not created by [`Self::tag`], which cannot occur because the kernel returns user
-    /// data unchanged.
+    /// Inverse of [`Self::tag`]. Panics on other user data, which cannot occur: the kernel returns user data unchanged.
     pub(crate) fn untag(data: u64) -> (Self, Key) {
         let [op, ..] = data.to_be_bytes();
         let op = match op {
@@ -150,8 +138,6 @@ impl Op {
 
 const KEY_MASK: u64 = (1 << 56) - 1;
 
-// Buffers of sends in flight: owned here, in place, until their completion.
-
 /// Slab of sends in flight. The index of a send is its user data, so a completion finds its buffer without a search.
 #[derive(Default)]
 pub(crate) struct Flight {
@@ -165,7 +151,7 @@ enum SendSlot {
 }
 
 impl Flight {
-    /// Stores the buffer of a send. Its heap block does not move until [`Self::land`], even if the slab grows.
+    /// Stores the buffer of a send. Its heap block does not move before [`Self::land`], even if the slab grows.
     pub(crate) fn launch(&mut self, key: Key, bytes: Vec<u8>) -> u32 {
         let taken = SendSlot::Taken { key, bytes };
         if let Some(place) = self.free.pop() {
@@ -178,7 +164,6 @@ impl Flight {
         place
     }
 
-    /// Returns the buffer at `place`, for the submission entry that points to it.
     pub(crate) fn bytes(&self, place: u32) -> &[u8] {
         match &self.places[place as usize] {
             SendSlot::Taken { bytes, .. } => bytes,
@@ -186,10 +171,7 @@ impl Flight {
         }
     }
 
-    /// Removes and returns the buffer of a send that has completed.
-    ///
-    /// # Panics
-    /// Panics if there is no such buffer, that is, if a completion arrived twice.
+    /// Removes the buffer of a completed send. Panics if a completion arrived twice.
     pub(crate) fn land(&mut self, place: Key) -> (Key, Vec<u8>) {
         let place = u32::try_from(place.bits()).expect("made by launch");
         match std::mem::replace(&mut self.places[place as usize], SendSlot::Free) {

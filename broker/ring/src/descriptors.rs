@@ -1,14 +1,13 @@
-//! Descriptors of an epoll set, with the operations armed on each descriptor and its known readiness.
+//! Descriptors of an epoll set, with the operations armed on each and its known readiness.
 //!
-//! A descriptor is registered when an operation is first armed on it, and stays registered until it is released. The
-//! slot of a descriptor has a generation, which is part of the kernel's events: an event from before the release
-//! matches no slot, even if the slot or the descriptor's number has been reused.
+//! A descriptor is registered when an operation is first armed on it, until it is released. The slot of a descriptor
+//! has a generation, which is part of the kernel's events: an event from before the release matches no slot, even if
+//! the slot or the descriptor's number has been reused.
 
 use crate::completion::Key;
 use std::collections::HashMap;
 use std::os::fd::RawFd;
 
-/// The operation armed for reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReadState {
     Nothing,
@@ -18,7 +17,6 @@ pub(crate) enum ReadState {
     Bell,
 }
 
-/// The operation armed for writing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Writing {
     Nothing,
@@ -26,7 +24,6 @@ pub(crate) enum Writing {
     Connect,
 }
 
-/// One registered descriptor.
 pub(crate) struct Slot {
     pub(crate) read_key: Key,
     pub(crate) write_key: Key,
@@ -34,22 +31,17 @@ pub(crate) struct Slot {
     generation: u32,
     pub(crate) read: ReadState,
     pub(crate) write: Writing,
-    /// Whether a read may return data.
     pub(crate) readable: bool,
-    /// Whether a write may succeed.
     pub(crate) writable: bool,
-    /// Whether to read again even if the last read left room in its buffer, because EOF or urgent data has arrived or
-    /// the connection is broken.
+    /// Whether to read again even if the last read left room in its buffer: EOF, urgent data or an error has arrived.
     pub(crate) goes_on: bool,
-    /// Whether the slot is in the list of slots that are ready to be served.
     pub(crate) listed: bool,
 }
 
-/// Limits the memory per idle connection, in addition to a map entry.
+/// Bounds the memory of an idle connection, in addition to a map entry.
 const _: () = assert!(size_of::<Slot>() <= 32);
 
 impl Slot {
-    /// Whether an armed operation can be performed.
     pub(crate) fn can_be_served(&self) -> bool {
         (self.read != ReadState::Nothing && self.readable)
             || (self.write != Writing::Nothing && self.writable)
@@ -68,7 +60,6 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Packs the slot and its generation into the user data of an event.
     pub(crate) fn pack(self) -> u64 {
         u64::from(self.generation) << 32 | u64::from(self.slot)
     }
@@ -83,7 +74,6 @@ impl Place {
     }
 }
 
-/// All descriptors of one epoll set.
 #[derive(Default)]
 pub(crate) struct DescriptorSet {
     slots: Vec<Slot>,
@@ -92,12 +82,10 @@ pub(crate) struct DescriptorSet {
 }
 
 impl DescriptorSet {
-    /// Returns the slot of a descriptor, if it is registered.
     pub(crate) fn find(&self, fd: RawFd) -> Option<u32> {
         self.by_number.get(&fd).copied()
     }
 
-    /// Allocates a slot for a descriptor that is not registered yet.
     pub(crate) fn claim(&mut self, fd: RawFd) -> Place {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(blank(0));
@@ -112,7 +100,7 @@ impl DescriptorSet {
         }
     }
 
-    /// Frees the slot of a descriptor, if it has one; references to the slot become stale.
+    /// Frees the slot of a descriptor, if any; references to the slot become stale.
     pub(crate) fn forget(&mut self, fd: RawFd) -> Option<u32> {
         let slot = self.by_number.remove(&fd)?;
         let freed = self.at(slot);
@@ -122,18 +110,15 @@ impl DescriptorSet {
         Some(slot)
     }
 
-    /// Returns the slot, unless it has been freed.
     pub(crate) fn get(&mut self, place: Place) -> Option<&mut Slot> {
         let slot = self.slots.get_mut(place.slot as usize)?;
         (slot.generation == place.generation).then_some(slot)
     }
 
-    /// Returns the slot with this number.
     pub(crate) fn at(&mut self, slot: u32) -> &mut Slot {
         &mut self.slots[slot as usize]
     }
 
-    /// Returns a reference to a slot in its current generation.
     pub(crate) fn place(&mut self, slot: u32) -> Place {
         let generation = self.at(slot).generation;
         Place { slot, generation }

@@ -1,8 +1,8 @@
 //! The epoll engine: the kernel reports readiness, and the ring performs the operations.
 //!
-//! Theory of operation. A descriptor is registered once, edge-triggered, for all events. The ring remembers the
-//! descriptor's readiness until a system call finds that it is no longer ready. Arming, cancelling and rearming
-//! therefore only change a slot (`descriptors.rs`), without a system call:
+//! Theory of operation. A descriptor is registered once, edge-triggered, for all events. The ring remembers its
+//! readiness until a system call finds that it is not ready. Arming, cancelling and rearming therefore only change a
+//! slot (`descriptors.rs`), without a system call:
 //! ```text
 //!  armed, and known to be ready ──► listed ──► enter: one buffer, one send … in turn ──► completion
 //!        ▲                            ▲                     │
@@ -36,27 +36,20 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
-/// A thread's epoll set with its receive buffers and the buffers of its sends.
 pub(crate) struct Epoll {
     set: OwnedFd,
     descriptors: DescriptorSet,
     pub(crate) pool: Stack,
-    /// Sends by the slot of their socket.
     sends: HashMap<u32, Sending>,
-    /// Round-robin queue of the slots that are ready to be served.
     listed: VecDeque<Place>,
     completions: VecDeque<Completion>,
     completions_max: usize,
-    /// Completions that the next enter returns.
     ended: Vec<Completion>,
     events: Vec<epoll::Event>,
-    /// When the armed timeout expires.
     due: Option<Instant>,
-    /// Whether buffers have been added since the last enter.
     grown: bool,
 }
 
-/// An unfinished send.
 struct Sending {
     bytes: Vec<u8>,
     from: usize,
@@ -102,11 +95,9 @@ impl Epoll {
     }
 }
 
-// The operations.
-
 impl Epoll {
     pub(crate) fn accept(&mut self, listener: BorrowedFd<'_>, key: Key) {
-        // No flag of accept prevents waiting. The set refuses descriptors that are not sockets.
+        // Accept has no flag against waiting. The set refuses descriptors that are not sockets.
         let _ = SockRef::from(&listener).set_nonblocking(true);
         self.read(listener, ReadState::Accept, key);
     }
@@ -165,7 +156,7 @@ impl Epoll {
                 let armed = self.descriptors.at(slot);
                 debug_assert!(armed.write == Writing::Nothing, "one send at a time");
                 (armed.write, armed.write_key) = (Writing::Send, key);
-                // Others may have filled the socket, and the kernel may have reported room since.
+                // The kernel may have reported space that other senders have used since.
                 armed.writable = true;
                 self.list(slot);
             }
@@ -217,7 +208,6 @@ impl Epoll {
         }
     }
 
-    /// Disarms a read; returns whether one was armed.
     fn cancel_read(&mut self, fd: BorrowedFd<'_>, reading: ReadState, key: Key) -> bool {
         let Some(slot) = self.descriptors.find(fd.as_raw_fd()) else {
             return false;
@@ -230,7 +220,6 @@ impl Epoll {
         is_armed
     }
 
-    /// Returns the slot of a descriptor, registering the descriptor if needed.
     fn registered(&mut self, fd: BorrowedFd<'_>) -> io::Result<u32> {
         let number = fd.as_raw_fd();
         if let Some(slot) = self.descriptors.find(number) {
@@ -250,7 +239,6 @@ impl Epoll {
         Ok(place.slot)
     }
 
-    /// Adds a slot to the list of slots that are ready to be served.
     fn list(&mut self, slot: u32) {
         let place = self.descriptors.place(slot);
         let slot = self.descriptors.at(slot);
@@ -261,16 +249,13 @@ impl Epoll {
     }
 }
 
-// The turn.
-
 impl Epoll {
-    /// Polls for readiness, performs the operations that are ready, and waits.
     pub(crate) fn enter(&mut self, want: u32, limit: Option<Duration>) -> io::Result<()> {
         self.grown = false;
         self.completions.extend(self.ended.drain(..));
         let want = want as usize;
         let until = match (want, limit) {
-            (0, _) => None, // not looked at: there is no wait
+            (0, _) => None, // not polled: there is no wait
             (_, limit) => limit.and_then(|limit| Instant::now().checked_add(limit)),
         };
         loop {
@@ -325,7 +310,6 @@ impl Epoll {
         Ok(Looked::Whole)
     }
 
-    /// Serves each listed slot once, as long as there is space for completions.
     fn serve(&mut self) {
         for _ in 0..self.listed.len() {
             if self.completions.len() >= self.completions_max {
@@ -335,14 +319,14 @@ impl Epoll {
                 return;
             };
             let Some(slot) = self.descriptors.get(place) else {
-                continue; // released since
+                continue; // released in the meantime
             };
             slot.listed = false;
             match slot.read {
                 ReadState::Accept if slot.readable => self.accept_some(place.slot),
                 ReadState::Once | ReadState::Many if slot.readable => self.receive(place.slot),
                 ReadState::Bell if slot.readable => {
-                    slot.readable = false; // it is never read: each ring is an edge
+                    slot.readable = false; // never read: each ring of the bell is an edge
                     let (key, more) = (slot.read_key, true);
                     self.completions.push_back(Completion::Rang { key, more });
                 }
@@ -375,7 +359,7 @@ impl Epoll {
             let key = listener.read_key;
             match rustix::net::accept_with(descriptor(listener.fd), SocketFlags::CLOEXEC) {
                 Ok(socket) => {
-                    // The former descriptor with this number was closed.
+                    // The former descriptor with this number has been closed.
                     self.descriptors.forget(socket.as_raw_fd());
                     self.completions.push_back(Completion::Accepted {
                         key,
@@ -386,7 +370,7 @@ impl Epoll {
                 Err(Errno::AGAIN) => return listener.readable = false,
                 Err(Errno::CONNABORTED | Errno::INTR) => {}
                 Err(error) => {
-                    // Waiting connections stay for the next accept.
+                    // Pending connections remain for the next accept.
                     listener.read = ReadState::Nothing;
                     let last = not_begun(ReadState::Accept, key, error.into());
                     return self.completions.push_back(last);
@@ -432,7 +416,7 @@ impl Epoll {
             Ok(sent) => {
                 sending.done += sent;
                 if sent < rest.len() {
-                    return; // tried again: the kernel speaks of room only after it has refused
+                    return; // retried: the kernel reports space only after a refused send
                 }
                 None
             }
@@ -461,11 +445,9 @@ impl Epoll {
     }
 }
 
-/// How a poll ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Looked {
     Whole,
-    /// A signal interrupted the poll.
     Interrupted,
 }
 
@@ -501,19 +483,17 @@ fn begin_connect(socket: BorrowedFd<'_>, to: SocketAddr) -> io::Result<()> {
     }
 }
 
-/// Borrows a registered descriptor.
 fn descriptor<'a>(fd: RawFd) -> BorrowedFd<'a> {
-    // SAFETY: its caller has something armed on it, and keeps it open until that has ended (the second rule of this
-    // crate). The borrow ends with the call that it is for.
+    // SAFETY: the caller has an operation armed on the descriptor, and keeps it open until the operation has ended (the
+    // second rule of this crate). The borrow ends with the call.
     unsafe { BorrowedFd::borrow_raw(fd) }
 }
 
-/// Maximum number of events per poll. The kernel reports ready descriptors in turn, so those left out are reported
-/// next.
+/// Maximum number of events per poll. The kernel reports ready descriptors in turn: the rest in the next poll.
 const EVENTS: usize = 256;
 
-/// Maximum number of connections accepted from a listener per enter before others are served.
+/// Maximum number of connections accepted from a listener per enter, before others are served.
 const ACCEPTS: usize = 64;
 
-/// Maximum wait per system call: before Linux 5.11, no call supports waits of more than 24 days.
+/// Maximum wait per system call: before Linux 5.11, no call supports more than 24 days.
 const WAIT_MAX: Duration = Duration::from_secs(3600);

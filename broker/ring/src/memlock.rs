@@ -1,11 +1,10 @@
-//! Locked memory: how much the kernel charges a user for rings and their registered buffers, and how much is left.
+//! Locked memory: the amount that the kernel charges for rings and their registered buffers, and the remaining amount.
 //!
-//! Theory of operation. The kernel counts locked pages per user, not per process, and refuses requests that would
-//! exceed `RLIMIT_MEMLOCK` with `ENOMEM`. Three things are charged: the memory of a ring (since Linux 6.14; older
-//! kernels charge only the memory cgroup), the descriptors of its provided buffers (likewise), and buffers registered
-//! for fixed I/O (by all kernels; includes the whole huge page that contains a buffer, once per ring). A process with
-//! `CAP_IPC_LOCK` is not charged. The count is not available in any file, so it is determined by locking memory and
-//! releasing it again.
+//! Theory of operation. The kernel counts locked pages per user, not per process, and refuses requests beyond
+//! `RLIMIT_MEMLOCK` with `ENOMEM`. Three things are charged: the memory of a ring (since Linux 6.14; older kernels
+//! charge only the memory cgroup), the descriptors of its provided buffers (likewise), and buffers registered for fixed
+//! I/O (by all kernels; includes the whole huge page of a buffer, once per ring). A process with `CAP_IPC_LOCK` is not
+//! charged. No file contains the count, so it is determined by locking memory and releasing it again.
 #![expect(
     unsafe_code,
     reason = "registers memory of its own to learn what is left of a limit"
@@ -16,16 +15,13 @@ use rustix::param::page_size;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{fs, io, ptr};
 
-/// Minimum locked-memory limit required to start an executor, in bytes: glommio checks the limit itself, regardless of
-/// the user and of how much is charged.
+/// Minimum locked-memory limit required to start an executor, in bytes: glommio checks the limit itself.
 pub const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
 
-/// Locked-memory limit recommended if the current one is too low for any shard, in bytes: the Debian default, enough
-/// for 16 shards.
+/// Recommended locked-memory limit, in bytes: the Debian default, enough for 16 shards.
 pub(crate) const MEMLOCK_BYTES_USUAL: u64 = 8 * 1024 * 1024;
 
-/// Explains how to raise the hard limit of locked memory to this many bytes, for a shell, for logins, for services and
-/// for containers. The process raises its soft limit itself.
+/// Explains how to raise the hard limit of locked memory, for a shell, logins, services and containers.
 #[must_use]
 pub fn memlock_remedy(bytes: u64) -> String {
     let kib = bytes.div_ceil(1024);
@@ -36,8 +32,7 @@ pub fn memlock_remedy(bytes: u64) -> String {
     )
 }
 
-/// Raises the soft limit of locked memory to the hard limit and returns it in bytes; `None` if unlimited. Lack of
-/// permission is not an error.
+/// Raises the soft limit of locked memory to the hard limit, if permitted. Returns it in bytes; `None` if unlimited.
 #[must_use]
 pub fn raise_memlock() -> Option<u64> {
     let Rlimit { current, maximum } = getrlimit(Resource::Memlock);
@@ -51,17 +46,15 @@ pub fn raise_memlock() -> Option<u64> {
     }
 }
 
-/// Returns the locked-memory limit in bytes; `None` if unlimited.
 pub(crate) fn memlock() -> Option<u64> {
     getrlimit(Resource::Memlock).current
 }
 
-/// Determines how many bytes, up to `max`, processes of this user can still lock, by registering that much memory and
-/// releasing it again. Exact to the page, except for a ring of two pages. Takes some milliseconds and temporarily uses
-/// `max` bytes of memory.
+/// Determines how many bytes, up to `max`, processes of this user can still lock, by registering memory and releasing
+/// it again. Exact to the page, except for a ring of two pages. Takes some milliseconds, and `max` bytes of memory.
 ///
 /// # Errors
-/// If the address space has no room for `max` bytes.
+/// Returns an error if the address space has no room for `max` bytes.
 pub fn lockable_bytes(max: usize) -> io::Result<usize> {
     let Ok(io) = IoUring::new(1) else {
         return Ok(0);
@@ -82,11 +75,10 @@ pub fn lockable_bytes(max: usize) -> io::Result<usize> {
 }
 
 /// Releases all buffers that rings of this process have registered for fixed I/O, and returns the number of these
-/// rings. Does not affect other operations, nor any [`Ring`](crate::Ring), since a `Ring` registers no such buffers.
+/// rings. A [`Ring`](crate::Ring) registers no such buffers and is not affected.
 ///
-/// A runtime that registers a buffer in each of its rings is charged for each one, and pins the huge page that contains
-/// the buffer. Without `/proc`, no rings are found and the buffers stay registered, which costs memory but is harmless
-/// otherwise.
+/// A runtime that registers a buffer in each of its rings is charged for each one, and pins the huge page of the
+/// buffer. Without `/proc`, no rings are found and the buffers stay registered, which only costs memory.
 pub fn unregister_buffers() -> usize {
     let Ok(open) = fs::read_dir("/proc/self/fd") else {
         return 0;
@@ -101,10 +93,8 @@ pub fn unregister_buffers() -> usize {
         .count()
 }
 
-/// Releases the registered buffers of a ring; returns whether there were any.
 fn unregister(ring: libc::c_int) -> bool {
-    // SAFETY: the operation takes no memory. On a descriptor that is no ring (any more), or has nothing registered, it
-    // is an error.
+    // SAFETY: the operation takes no memory. It fails on a descriptor that is not a ring or has no registered buffers.
     let result = unsafe {
         libc::syscall(
             libc::SYS_io_uring_register,
@@ -117,7 +107,6 @@ fn unregister(ring: libc::c_int) -> bool {
     result == 0
 }
 
-/// Memory in small pages, used to test how much memory can be locked.
 struct SmallPages {
     start: *mut libc::c_void,
     len: usize,
@@ -129,24 +118,23 @@ impl SmallPages {
             libc::PROT_READ | libc::PROT_WRITE,
             libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
         );
-        // SAFETY: a new mapping anywhere, of nothing that exists.
+        // SAFETY: a new anonymous mapping at an address that the kernel selects.
         let start = unsafe { libc::mmap(ptr::null_mut(), len, protection, kind, -1, 0) };
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: the mapping was made above. A kernel without huge pages refuses, and needs none of it.
+        // SAFETY: the mapping was made above. A kernel without huge pages refuses, which is harmless.
         unsafe { libc::madvise(start, len, libc::MADV_NOHUGEPAGE) };
         Ok(Self { start, len })
     }
 
-    /// Whether the first `len` bytes of the memory can be locked.
     fn can_be_locked(&self, io: &IoUring, len: usize) -> bool {
         debug_assert!(len <= self.len);
         let buffer = libc::iovec {
             iov_base: self.start,
             iov_len: len,
         };
-        // SAFETY: the mapping outlives the registration, which ends here, and nothing reads or writes by it.
+        // SAFETY: the mapping outlives the registration, which ends here, and no operation uses it.
         let registered = unsafe { io.submitter().register_buffers(&[buffer]) }.is_ok();
         registered && io.submitter().unregister_buffers().is_ok()
     }

@@ -1,4 +1,4 @@
-//! Operations on io_uring, each queued as an entry that the next enter submits; queries for acknowledgements by peers;
+//! Operations on io_uring, each queued as an entry that the next enter submits; queries for acknowledgements of peers;
 //! and control of socket buffer sizes.
 #![expect(
     unsafe_code,
@@ -22,7 +22,7 @@ impl Uring {
         let entry = opcode::AcceptMulti::new(fd)
             .flags(libc::SOCK_CLOEXEC)
             .build();
-        // SAFETY: the entry points at nothing.
+        // SAFETY: the entry has no pointers.
         unsafe { self.push(entry.user_data(Op::Accept.tag(key.bits()))) };
     }
 
@@ -41,7 +41,7 @@ impl Uring {
     pub(crate) fn receive_many(&mut self, socket: BorrowedFd<'_>, key: Key) {
         let fd = types::Fd(socket.as_raw_fd());
         let entry = opcode::RecvMulti::new(fd, GROUP).build();
-        // SAFETY: the entry points at nothing; the kernel writes into pool buffers.
+        // SAFETY: the entry has no pointers; the kernel writes into pool buffers.
         unsafe { self.push(entry.user_data(Op::Receive.tag(key.bits()))) };
     }
 
@@ -60,8 +60,7 @@ impl Uring {
         let entry = opcode::Send::new(types::Fd(socket.as_raw_fd()), rest.as_ptr(), len)
             .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
             .build();
-        // SAFETY: the entry points into the heap block of a vector that `flight` owns, untouched, until the completion
-        // lands it.
+        // SAFETY: the entry points to the heap block of a vector that `flight` owns, unmodified, until the completion.
         unsafe { self.push(entry.user_data(Op::Send.tag(u64::from(place)))) };
     }
 
@@ -85,7 +84,7 @@ impl Uring {
         let entry = opcode::PollAdd::new(types::Fd(eventfd.as_raw_fd()), readable)
             .multi(true)
             .build();
-        // SAFETY: the entry points at nothing.
+        // SAFETY: the entry has no pointers.
         unsafe { self.push(entry.user_data(Op::Bell.tag(key.bits()))) };
     }
 
@@ -97,19 +96,18 @@ impl Uring {
         let (span, id) = (std::ptr::from_ref(&**self.span), Op::Timeout.tag(0));
         let entry = match self.due {
             None => opcode::Timeout::new(span).build().user_data(id),
-            // If the old one fires meanwhile, the update fails quietly and the old one's completion leads to another
-            // check.
+            // If the old timeout fires first, the update fails quietly, and the old completion leads to another check.
             Some(_) => opcode::TimeoutUpdate::new(id, span)
                 .build()
                 .user_data(Op::Quiet.tag(0)),
         };
         self.due = Some(due);
-        // SAFETY: the entry points at a box that the ring owns; the kernel copies it when the entry is submitted.
+        // SAFETY: the entry points to a box that the ring owns; the kernel copies it when the entry is submitted.
         unsafe { self.push(entry) };
     }
 
     fn cancel(&mut self, target: u64) {
-        // SAFETY: the entry points at nothing.
+        // SAFETY: the entry has no pointers.
         unsafe {
             self.push(
                 opcode::AsyncCancel::new(target)
@@ -120,19 +118,17 @@ impl Uring {
     }
 }
 
-/// Makes a descriptor blocking, so that the kernel waits on it; operations on a non-blocking descriptor would return
-/// `EAGAIN`.
+/// Makes a descriptor blocking, so that the kernel waits on it; otherwise, operations would return `EAGAIN`.
 fn wait_in(socket: BorrowedFd<'_>) {
-    // A descriptor that cannot be set is not a socket: the operation reports it.
+    // Fails for a descriptor that is not a socket, which the operation reports.
     let _ = SockRef::from(&socket).set_nonblocking(false);
 }
 
-// Acknowledgements of a peer's machine for bytes that the kernel accepted. Two system calls: the ring's own operations
-// for them save nothing.
+// Acknowledgements by a peer's host for bytes that the kernel accepted. Two system calls: the ring has no cheaper
+// operations for them.
 
-/// Returns the number of bytes of a TCP connection that the kernel has accepted but the peer's host has not
-/// acknowledged (`SIOCOUTQ`). Includes bytes of a send in flight, and one for the connection's own FIN. `None` without
-/// a connection.
+/// Returns the bytes of a TCP connection that the kernel has accepted but the peer's host has not acknowledged
+/// (`SIOCOUTQ`). Includes bytes of a send in flight, and one for the connection's own FIN. `None` without a connection.
 #[must_use]
 pub fn unacknowledged(socket: BorrowedFd<'_>) -> Option<u32> {
     let mut bytes: libc::c_int = 0;
@@ -152,7 +148,7 @@ pub fn unacknowledged(socket: BorrowedFd<'_>) -> Option<u32> {
 pub fn round_trip_us(socket: BorrowedFd<'_>) -> Option<u32> {
     let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
     let mut length = libc::socklen_t::try_from(size_of::<libc::tcp_info>()).unwrap_or(0);
-    // SAFETY: at most `length` bytes are written into memory of that size, in which zeros are a value.
+    // SAFETY: the kernel writes at most `length` bytes into memory of that size, in which zeros are valid.
     let result = unsafe {
         libc::getsockopt(
             socket.as_raw_fd(),
@@ -162,16 +158,16 @@ pub fn round_trip_us(socket: BorrowedFd<'_>) -> Option<u32> {
             &raw mut length,
         )
     };
-    // SAFETY: it was zeroed, and what the kernel wrote are integers.
+    // SAFETY: the memory was zeroed, and the kernel wrote integers.
     (result == 0).then(|| unsafe { info.assume_init() }.tcpi_rtt)
 }
 
-/// Lets the kernel adapt a socket's buffer sizes again after they were fixed by `SO_SNDBUF` (`SO_BUF_LOCK`). Returns
-/// `false` if this is not supported: before Linux 5.14.
+/// Lets the kernel adapt a socket's buffer sizes again after `SO_SNDBUF` fixed them (`SO_BUF_LOCK`). Returns `false`
+/// before Linux 5.14, which does not support this.
 #[must_use]
 pub fn adapts_buffers(socket: BorrowedFd<'_>) -> bool {
     let unlocked: libc::c_int = 0;
-    // SAFETY: one int is read.
+    // SAFETY: the kernel reads one int.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),

@@ -1,31 +1,28 @@
 //! Retry policy while the kernel accepts no entries.
 //!
 //! `EAGAIN` (no memory for a request) and `EBUSY` (overflowed completions have not been served) are temporary: the
-//! entries stay queued and are submitted again. Serving completions helps in both cases, so a turn that has completions
+//! entries stay queued and are submitted again. Serving completions helps in both cases, so a turn with completions
 //! continues immediately; otherwise the thread pauses, because immediate retries would occupy a whole core. If the
 //! kernel accepts nothing for [`REFUSED_MAX`], the ring fails permanently: it cannot serve any connection, and a
-//! restart may free what the kernel lacks.
+//! restart may free the missing resource.
 
 use std::io;
 use std::time::{Duration, Instant};
 
-/// Time since which the kernel has refused entries; `None` while it accepts them. One per ring.
+/// Start of the period in which the kernel refuses entries; `None` while it accepts them. One per ring.
 #[derive(Debug, Default)]
 pub(crate) struct Patience {
     since: Option<Instant>,
 }
 
 impl Patience {
-    /// Records that the kernel no longer refuses entries.
     pub(crate) fn renew(&mut self) {
         self.since = None;
     }
 
-    /// Records that the kernel refused entries with `error`; returns how long to pause before the next attempt, which
-    /// depends on whether there are completions to serve.
-    ///
-    /// # Errors
-    /// `TimedOut`, with `error` in its text, if the kernel has refused entries for [`REFUSED_MAX`].
+    /// Records that the kernel refused entries with `error`. Returns the pause before the next attempt, which depends
+    /// on whether there are completions to serve. Fails with `TimedOut`, with `error` in its text, after
+    /// [`REFUSED_MAX`].
     pub(crate) fn refused(
         &mut self,
         error: &io::Error,
@@ -48,11 +45,10 @@ impl Patience {
     }
 }
 
-/// Maximum time for which the kernel may refuse all entries. Equal to the time after which a service manager's watchdog
-/// considers a silent shard stuck.
+/// Maximum time for which the kernel may refuse all entries: the time limit of a service manager's watchdog.
 const REFUSED_MAX: Duration = Duration::from_secs(10);
 
-/// Pause between two attempts, which limits them to a thousand system calls per second.
+/// Pause between attempts, which limits them to a thousand system calls per second.
 const PAUSE: Duration = Duration::from_millis(1);
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! Receive buffers, taken for each receive by the kernel ("provided buffers") or by the epoll engine.
 //!
 //! Theory of operation. A buffer always has one of two owners: the receiver, or the caller (a [`Lent`] with its number
-//! exists). A completion transfers the buffer to the caller, and returning it transfers it back to the receiver. `Lent`
-//! cannot be copied and is consumed when the buffer is returned, so a buffer that may be written to is never read.
-//! [`Buffers`] is the memory. With [`Pool`], the kernel is the receiver: the buffers' numbers are in a ring of
-//! descriptors between the kernel's head and the pool's tail, and a buffer is returned by writing a descriptor and
-//! advancing the tail. With [`Stack`], the engine is the receiver: the most recently returned buffer, whose memory is
-//! still in the core's cache, is used first.
+//! exists). A completion transfers the buffer to the caller, and returning it transfers it back. `Lent` cannot be
+//! copied and is consumed when the buffer is returned, so a buffer that may be written to is never read. [`Buffers`] is
+//! the memory. With [`Pool`], the kernel is the receiver: the buffers' numbers are in a ring of descriptors between the
+//! kernel's head and the pool's tail, and a buffer is returned by writing a descriptor and advancing the tail. With
+//! [`Stack`], the engine is the receiver: the most recently returned buffer, which is still in the core's cache, is
+//! used first.
 #![expect(
     unsafe_code,
     reason = "memory that the kernel writes to; the types above keep the two hands apart"
@@ -22,8 +22,7 @@ use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 
-/// A buffer with received bytes, owned by the caller until it is returned. If dropped instead, the buffer is
-/// permanently lost to its pool.
+/// A buffer with received bytes, owned by the caller until it is returned. A dropped buffer is lost to its pool.
 #[derive(Debug)]
 #[must_use = "a buffer that is not given back is lost to the pool"]
 pub struct Lent {
@@ -42,7 +41,6 @@ impl Lent {
 }
 
 impl Lent {
-    /// Truncates the buffer to its first `len` bytes.
     fn cut(self, len: usize) -> Self {
         debug_assert!((1..=self.len()).contains(&len));
         let len = u32::try_from(len).unwrap_or(self.len).min(self.len);
@@ -50,28 +48,23 @@ impl Lent {
     }
 }
 
-/// Memory of all buffers of one ring. Never moves in memory.
+/// Memory of all buffers of one ring. Never moves.
 pub(crate) struct Buffers {
     start: NonNull<u8>,
     count: u16,
     bytes: u32,
-    /// Number of buffers that have ever been handed out, starting with the lowest numbers; the memory of the others has
-    /// never been touched.
+    /// Buffers that have ever been handed out, lowest numbers first; the memory of the others has never been touched.
     pub(crate) offered: u16,
-    /// Number of buffers that are lent at present.
     lent: u16,
-    /// Whether a buffer has been lent since the memory was last released.
     used: bool,
-    /// Number that identifies the pool, so that its buffers are never looked up in another pool.
     serial: u32,
 }
 
 impl Buffers {
-    /// Allocates `count` buffers of `bytes` bytes.
     fn new(count: u16, bytes: u32) -> Self {
         static POOLS: AtomicU32 = AtomicU32::new(0);
         let layout = buffers_layout(count, bytes);
-        // SAFETY: the layout has a size above 0, see `buffers_layout`.
+        // SAFETY: the size of the layout is above 0, see `buffers_layout`.
         let Some(start) = NonNull::new(unsafe { alloc_zeroed(layout) }) else {
             handle_alloc_error(layout)
         };
@@ -87,18 +80,14 @@ impl Buffers {
         }
     }
 
-    /// Returns the numbers of the buffers to hand out next, such that `most` buffers have been handed out in total, or
-    /// all that exist.
+    /// Returns the numbers of the buffers to hand out next, up to a total of `most`, or of all.
     fn offer(&mut self, most: u16) -> Range<u16> {
         let first = self.offered;
         self.offered = most.clamp(first, self.count);
         first..self.offered
     }
 
-    /// Lends the buffer with this number, containing `len` received bytes.
-    ///
-    /// # Panics
-    /// Panics if the buffer was not handed out.
+    /// Lends the buffer with this number, containing `len` received bytes. Panics if the buffer was not handed out.
     pub(crate) fn lend(&mut self, id: u16, len: u32) -> Lent {
         assert!(
             id < self.offered && len <= self.bytes,
@@ -109,27 +98,19 @@ impl Buffers {
         Lent { id, pool, len }
     }
 
-    /// Returns the received bytes in a buffer.
-    ///
-    /// # Panics
-    /// Panics if the buffer belongs to another ring.
+    /// Returns the received bytes in a buffer. Panics if the buffer belongs to another ring.
     pub(crate) fn bytes<'a>(&'a mut self, lent: &'a mut Lent) -> &'a mut [u8] {
         assert_eq!(lent.pool, self.serial, "a buffer of another ring");
-        // SAFETY: `lend` checked id and len against the memory's size. Nobody else has this buffer, because `lent`
-        // exists and only taking it back, which consumes it, hands its number out again; the borrow of both ends
-        // before.
+        // SAFETY: `lend` checked id and len against the memory's size. `lent` is the only access to this buffer until
+        // it is consumed, which hands its number out again; the borrow of both ends before.
         unsafe { std::slice::from_raw_parts_mut(self.place(lent.id), lent.len as usize) }
     }
 
-    /// Whether the received bytes fill the buffer.
     pub(crate) fn fills(&self, lent: &Lent) -> bool {
         lent.len == self.bytes
     }
 
-    /// Takes back a buffer and returns its number, so that it can be handed out again.
-    ///
-    /// # Panics
-    /// Panics if the buffer belongs to another ring.
+    /// Takes back a buffer and returns its number. Panics if the buffer belongs to another ring.
     #[expect(
         clippy::needless_pass_by_value,
         reason = "consuming it is the point: nobody can read it afterwards"
@@ -141,22 +122,22 @@ impl Buffers {
     }
 
     /// Releases the memory to the system, unless a buffer is lent or none has been lent since the last release. The
-    /// next receives map the memory again. The caller must ensure that no buffer has been filled but not lent. Returns
-    /// whether the memory was released.
+    /// next receives map it again. The caller must ensure that every filled buffer has been lent. Returns whether it
+    /// was released.
     pub(crate) fn release(&mut self) -> bool {
         if self.lent > 0 || !std::mem::take(&mut self.used) {
             return false;
         }
         let bytes = buffers_layout(self.count, self.bytes).size();
         let whole = bytes - bytes % page_size();
-        // SAFETY: whole pages of the allocation, which is page-aligned. No buffer is lent, so nobody refers to these
-        // bytes, and they may be any: a `Lent` spans received bytes alone.
+        // SAFETY: whole pages of the page-aligned allocation. No buffer is lent, so no reference to these bytes exists,
+        // and their values do not matter: a `Lent` spans only received bytes.
         unsafe { libc::madvise(self.start.as_ptr().cast(), whole, libc::MADV_DONTNEED) == 0 }
     }
 
     fn place(&self, id: u16) -> *mut u8 {
         debug_assert!(id < self.count);
-        // SAFETY: the number is below the count that was allocated.
+        // SAFETY: the number is below the allocated count.
         unsafe {
             self.start
                 .as_ptr()
@@ -172,22 +153,20 @@ impl Drop for Buffers {
     }
 }
 
-/// Buffers of one io_uring, with the descriptors from which the kernel takes them. Dropped after the kernel's ring has
-/// released the buffers.
+/// Buffers of one io_uring, with the descriptors from which the kernel takes them. Dropped after the kernel's ring.
 pub(crate) struct Pool {
     pub(crate) buffers: Buffers,
     entries: NonNull<BufRingEntry>,
     tail: u16,
 }
 
-/// The only buffer group of each ring.
 pub(crate) const GROUP: u16 = 0;
 
 impl Pool {
-    /// Allocates `count` buffers (a power of two) of `buffer_bytes` bytes; none is given to the kernel yet.
+    /// Allocates `count` buffers (a power of two) of `buffer_bytes` bytes, without handing any to the kernel.
     pub(crate) fn register(io: &IoUring, count: u16, buffer_bytes: u32) -> io::Result<Self> {
         let layout = entries_layout(count);
-        // SAFETY: the layout has a size above 0, see `entries_layout`.
+        // SAFETY: the size of the layout is above 0, see `entries_layout`.
         let entries = unsafe { alloc_zeroed(layout) };
         let Some(entries) = NonNull::new(entries.cast::<BufRingEntry>()) else {
             handle_alloc_error(layout)
@@ -206,8 +185,7 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Gives further buffers to the kernel, such that it has been given `most` in total, or all that exist; returns
-    /// whether there were any.
+    /// Hands further buffers to the kernel, up to a total of `most`, or all; returns whether there were any.
     pub(crate) fn offer(&mut self, most: u16) -> bool {
         let more = self.buffers.offer(most);
         let is_more = !more.is_empty();
@@ -215,10 +193,6 @@ impl Pool {
         is_more
     }
 
-    /// Returns a buffer to the kernel.
-    ///
-    /// # Panics
-    /// Panics if the buffer belongs to another ring.
     pub(crate) fn give_back(&mut self, lent: Lent) {
         let id = self.buffers.take_back(lent);
         self.put(id);
@@ -226,10 +200,10 @@ impl Pool {
 
     fn put(&mut self, id: u16) {
         let base = self.entries.as_ptr();
-        // SAFETY: the index is below `count`, the number of descriptors allocated. The kernel reads only descriptors
-        // below the tail, so this one is not read before the store below publishes it; at most `count` buffers exist,
-        // so none unread is overwritten. `tail` is the descriptor ring's tail field, aligned for u16, read by the
-        // kernel with acquire.
+        // SAFETY: the index is below `count`, the number of allocated descriptors. The kernel reads only descriptors
+        // below the tail, so this one is not read before the store below publishes it; there are at most `count`
+        // buffers, so no unread descriptor is overwritten. `tail` is the descriptor ring's tail field, aligned for u16,
+        // which the kernel reads with acquire.
         unsafe {
             let entry = &mut *base.add(usize::from(self.tail & (self.buffers.count - 1)));
             entry.set_addr(self.buffers.place(id) as u64);
@@ -250,14 +224,13 @@ impl Drop for Pool {
     }
 }
 
-/// Buffers of one ring that uses epoll, as a stack.
 pub(crate) struct Stack {
     pub(crate) buffers: Buffers,
     free: Vec<u16>,
 }
 
 impl Stack {
-    /// Allocates `count` buffers of `buffer_bytes` bytes, of which `at_start` are used at first.
+    /// Allocates `count` buffers of `buffer_bytes` bytes, of which `at_start` are in use at first.
     pub(crate) fn new(count: u16, buffer_bytes: u32, at_start: u16) -> Self {
         let buffers = Buffers::new(count, buffer_bytes);
         let mut stack = Self {
@@ -268,8 +241,7 @@ impl Stack {
         stack
     }
 
-    /// Adds buffers to those in use, such that `most` are in use in total, or all that exist; returns whether any were
-    /// added.
+    /// Takes further buffers into use, up to a total of `most`, or all; returns whether there were any.
     pub(crate) fn offer(&mut self, most: u16) -> bool {
         let more = self.buffers.offer(most);
         let is_more = !more.is_empty();
@@ -277,7 +249,7 @@ impl Stack {
         is_more
     }
 
-    /// Receives into the most recently returned buffer; returns the buffer to the stack if nothing was received.
+    /// Receives into the most recently returned buffer, which returns to the stack if nothing was received.
     pub(crate) fn fill(&mut self, read: impl FnOnce(&mut [u8]) -> Result<usize, Errno>) -> Filled {
         let Some(id) = self.free.pop() else {
             return Filled::NoBuffers;
@@ -291,17 +263,12 @@ impl Stack {
         received.map_or_else(Filled::Failed, |_| Filled::End)
     }
 
-    /// Returns a buffer to the stack.
-    ///
-    /// # Panics
-    /// Panics if the buffer belongs to another ring.
     pub(crate) fn give_back(&mut self, lent: Lent) {
         let id = self.buffers.take_back(lent);
         self.free.push(id);
     }
 }
 
-/// Outcome of a single receive into a buffer of a [`Stack`].
 pub(crate) enum Filled {
     Bytes(Lent),
     End,

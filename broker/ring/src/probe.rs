@@ -1,4 +1,4 @@
-//! Check at startup of whether a ring can be created on this machine, with an error that an operator can act on.
+//! Startup check of whether a ring can be created on this machine, with an error that an operator can act on.
 
 use crate::memlock::{MEMLOCK_BYTES_MIN, MEMLOCK_BYTES_USUAL, memlock, memlock_remedy};
 use crate::{pool::Pool, uring::builder};
@@ -6,16 +6,16 @@ use rustix::param::page_size;
 use std::io;
 use thiserror::Error;
 
-/// Reason why no ring is available. The error message describes the remedy.
+/// Reason why no ring is available, with the remedy in the message.
 #[derive(Debug, Error)]
 pub enum Unsupported {
-    /// A seccomp filter rejects `io_uring_setup` with `EPERM`.
+    /// A seccomp filter refuses `io_uring_setup` with `EPERM`.
     #[error(
         "io_uring is forbidden here by a seccomp filter ({0}), as container runtimes set one: {PROFILE}. Outside of a \
          container allow io_uring_setup, io_uring_enter and io_uring_register (SystemCallFilter= in the unit)"
     )]
     Filtered(io::Error),
-    /// `io_uring_setup` is disabled by `kernel.io_uring_disabled`, whose value is 1 or 2.
+    /// `kernel.io_uring_disabled` (1 or 2) disables `io_uring_setup`.
     #[error(
         "io_uring is forbidden on this host ({0}): kernel.io_uring_disabled is {1}, off {whom}; expected 0: \
          `sudo sysctl kernel.io_uring_disabled=0`, and a line of it in /etc/sysctl.d to keep it",
@@ -46,8 +46,7 @@ pub enum Unsupported {
         .0 / 1024, MEMLOCK_BYTES_MIN / 1024, memlock_remedy(MEMLOCK_BYTES_USUAL)
     )]
     MemlockLow(u64),
-    /// `RLIMIT_MEMLOCK` is high enough, but other processes of this user have locked all of it; contains the limit in
-    /// bytes.
+    /// Other processes of this user have locked all memory within `RLIMIT_MEMLOCK`; contains the limit in bytes.
     #[error(
         "no locked memory is left: the limit is {} KiB, and other processes of this user hold it: end them, or raise \
          it: {}",
@@ -59,7 +58,6 @@ pub enum Unsupported {
     Other(io::Error),
 }
 
-/// Explains why a kernel of this release has no io_uring, with the remedy.
 fn why_absent(release: &str) -> String {
     if is_recent(release) {
         format!(
@@ -73,15 +71,11 @@ fn why_absent(release: &str) -> String {
     }
 }
 
-/// Instruction to run the container with the broker's seccomp profile, which the broker can print.
 const PROFILE: &str = "run it with the profile that allows it: `heliograph seccomp-profile > seccomp.json`, then \
                        `--security-opt seccomp=seccomp.json`";
 
 /// Sets up a small ring with every feature that [`Ring`](crate::Ring) needs, and drops it. Must be called before any
-/// executor starts: executors abort the process in the cases in which this function returns an error.
-///
-/// # Errors
-/// The first obstacle found, if a ring cannot be created.
+/// executor starts: executors abort the process where this function returns an error.
 pub fn probe() -> Result<(), Unsupported> {
     let limit = memlock();
     if let Some(limit) = limit.filter(|&limit| limit < MEMLOCK_BYTES_MIN) {
@@ -95,10 +89,9 @@ pub fn probe() -> Result<(), Unsupported> {
     Ok(())
 }
 
-/// Release of the running kernel.
 struct KernelRelease {
     release: String,
-    /// Value of `kernel.io_uring_disabled`; 0 if this setting does not exist.
+    /// Value of `kernel.io_uring_disabled`; 0 without this setting.
     disabled: u8,
 }
 
@@ -132,7 +125,6 @@ fn explain(error: io::Error, limit: Option<u64>, host: &KernelRelease) -> Unsupp
     }
 }
 
-/// Whether a kernel of this release is Linux 6.1 or newer.
 fn is_recent(release: &str) -> bool {
     let mut numbers = release
         .split(|letter: char| !letter.is_ascii_digit())

@@ -1,4 +1,4 @@
-//! Front end of a ring, which dispatches calls to one of two engines.
+//! Interface of a ring, which dispatches calls to one of two engines.
 
 use crate::completion::{Completion, Key};
 use crate::epoll::Epoll;
@@ -15,12 +15,12 @@ pub enum Engine {
     /// The kernel performs the operations and reports their completion.
     #[default]
     IoUring,
-    /// The kernel reports readiness, and the ring performs the operations itself.
+    /// The kernel reports readiness, and the ring performs the operations.
     Epoll,
 }
 
 impl Engine {
-    /// Name of the engine, as shown in the ready line and on pages.
+    /// Name of the engine in the ready line and on pages.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -30,32 +30,30 @@ impl Engine {
     }
 }
 
-/// Sizes of a ring. All memory is reserved when the ring is created, but touched only as it is used.
+/// Sizes of a ring. All memory is reserved when the ring is created, but touched only on use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RingSettings {
-    /// Kernel interface used by the ring.
+    /// Kernel interface of the ring.
     pub engine: Engine,
-    /// Number of entries that can be queued for one [`Ring::enter`]; when the queue is full, the ring submits the
-    /// entries itself. A power of two. On epoll, nothing is queued.
+    /// Entries that can be queued for one [`Ring::enter`], a power of two; a full queue is submitted early. Unused on
+    /// epoll.
     pub submissions: u32,
-    /// Number of completions that the kernel can hold without a slow path, 16 bytes each. A power of two, at least
-    /// `submissions`. On epoll, the maximum number of completions that one [`Ring::enter`] leaves.
+    /// Completions that the kernel can hold without a slow path, 16 bytes each: a power of two, at least `submissions`.
+    /// On epoll, the maximum number per [`Ring::enter`].
     pub completions: u32,
-    /// Number of receive buffers, a power of two up to 32,768. Each receive in a turn takes one, so if there are fewer
-    /// buffers than simultaneously active connections, receives have to be rearmed.
+    /// Receive buffers, a power of two up to 32,768. Each receive in a turn takes one; without one, it must be rearmed.
     pub buffers: u16,
     /// Size of one receive buffer, from 64 bytes to 1 MiB.
     pub buffer_bytes: u32,
-    /// Number of buffers used at first; [`Ring::add_buffers`] adds more. The kernel cycles through all buffers in use,
-    /// so the memory of each is soon touched even if a few buffers would suffice.
+    /// Buffers in use at first; [`Ring::add_buffers`] adds more. The kernel cycles through all of them.
     pub buffers_at_start: u16,
 }
 
 impl Default for RingSettings {
     /// Defaults to 512 buffers of 8 KiB: 4 MiB per ring. Newer kernels charge 144 KiB as locked memory: 64 KiB each for
-    /// submissions and completions, plus descriptors. The number of completions between two turns is bounded by their
-    /// sources: the buffers, the submissions, and at worst a listener's backlog of 4096; the kernel keeps any beyond
-    /// that in an overflow list.
+    /// submissions and completions, plus descriptors. The completions between two turns are bounded by their sources:
+    /// the buffers, the submissions, and at worst a listener's backlog of 4096; the kernel keeps any others in an
+    /// overflow list.
     fn default() -> Self {
         Self {
             engine: Engine::default(),
@@ -84,8 +82,7 @@ impl RingSettings {
     }
 }
 
-/// A thread's ring: its engine, its receive buffers and the buffers of its sends. Must stay on the thread that created
-/// it.
+/// A thread's ring: its engine and its buffers. Must stay on the thread that created it.
 pub struct Ring(EngineDriver);
 
 enum EngineDriver {
@@ -93,7 +90,6 @@ enum EngineDriver {
     Epoll(Epoll),
 }
 
-/// Dispatches a call to the engine of this ring.
 macro_rules! ask {
     ($ring:expr, $engine:ident => $call:expr) => {
         match &mut $ring.0 {
@@ -103,14 +99,11 @@ macro_rules! ask {
     };
 }
 
-// The turn.
-
 impl Ring {
     /// Creates a ring for the calling thread.
     ///
     /// # Errors
-    /// `InvalidInput` if a size is out of range; otherwise the kernel's error, which [`probe`](crate::probe) explains
-    /// for io_uring.
+    /// Returns `InvalidInput` if a size is out of range; otherwise the kernel's error, see [`probe`](crate::probe).
     pub fn new(settings: &RingSettings) -> io::Result<Self> {
         settings.check()?;
         Ok(Self(match settings.engine {
@@ -134,21 +127,21 @@ impl Ring {
         ask!(self, engine => engine.has_completions())
     }
 
-    /// Performs the armed operations that are ready, and waits until there are `want` completions or `limit` has
-    /// passed. Does not wait if `want` is 0. Completions are produced only by this method.
+    /// Performs the ready operations, and waits until there are `want` completions or `limit` has passed. Does not wait
+    /// if `want` is 0. Only this method produces completions.
     ///
-    /// Each call does a bounded amount of work: if there are completions, the caller should enter again after serving
-    /// them. The same applies to [submissions](Self::has_submissions), which stay queued while the kernel lacks a
-    /// resource.
+    /// Each call does a bounded amount of work: while there are completions, the caller should enter again after
+    /// serving them; likewise while there are [submissions](Self::has_submissions), which stay queued while the kernel
+    /// lacks a resource.
     ///
     /// # Errors
-    /// Only errors after which the ring can no longer be used. An expired limit, a signal and a busy kernel are not
-    /// errors, unless the kernel is busy for 10 s.
+    /// Returns errors that leave the ring unusable. An expired limit, a signal and a busy kernel are not errors, unless
+    /// the kernel is busy for 10 s.
     pub fn enter(&mut self, want: u32, limit: Option<Duration>) -> io::Result<()> {
         ask!(self, engine => engine.enter(want, limit))
     }
 
-    /// Whether there are operations that the kernel has not accepted yet, in which case [`Self::enter`] must be called.
+    /// Whether there are operations that the kernel has not accepted, so that [`Self::enter`] must be called.
     pub fn has_submissions(&mut self) -> bool {
         match &mut self.0 {
             EngineDriver::Uring(engine) => engine.has_submissions(),
@@ -156,16 +149,16 @@ impl Ring {
         }
     }
 
-    /// Returns the bytes of a received buffer, which can be read and modified in place.
+    /// Returns the bytes of a received buffer, which may be modified in place.
     ///
     /// # Panics
-    /// Panics if the buffer belongs to another ring.
+    /// Panics if another ring owns the buffer.
     #[inline]
     pub fn bytes<'a>(&'a mut self, lent: &'a mut Lent) -> &'a mut [u8] {
         ask!(self, engine => engine.pool.buffers.bytes(lent))
     }
 
-    /// Whether a receive filled its buffer, in which case the socket may contain more data.
+    /// Whether a receive filled its buffer, so that the socket may contain more data.
     #[inline]
     pub fn fills(&mut self, lent: &Lent) -> bool {
         ask!(self, engine => engine.pool.buffers.fills(lent))
@@ -180,25 +173,24 @@ impl Ring {
         ask!(self, engine => engine.pool.give_back(lent));
     }
 
-    /// Doubles the number of buffers; called after a receive that found none. Returns whether there are now more than
-    /// at the last [`Self::enter`], in which case receives that ended for lack of buffers may be rearmed immediately.
+    /// Doubles the number of buffers, after a receive that found none. Returns whether there are more than at the last
+    /// [`Self::enter`], so that receives without buffers may be rearmed immediately.
     pub fn add_buffers(&mut self) -> bool {
         ask!(self, engine => engine.add_buffers())
     }
 
-    /// Releases the memory of all buffers to the system, for a thread that is about to sleep for a longer time,
-    /// provided that all received bytes have been taken and their buffers returned. Returns whether any memory was in
-    /// use.
+    /// Releases the memory of all buffers to the system, before a longer sleep, unless received bytes or buffers are
+    /// outstanding. Returns whether any memory was in use.
     pub fn release_buffers(&mut self) -> bool {
-        // The kernel fills buffers in `enter` alone (deferred task work).
+        // The kernel fills buffers only in `enter` (deferred task work).
         !self.has_completions() && ask!(self, engine => engine.pool.buffers.release())
     }
 
     /// Signals completions on `eventfd`, so that another event loop can wait for this ring. Disabled until
-    /// [`Self::eventfd_on`] is called. Supported on io_uring only: on epoll, the caller waits in [`Self::enter`].
+    /// [`Self::eventfd_on`].
     ///
     /// # Errors
-    /// The kernel's error; `EBUSY` if an eventfd is already registered, `Unsupported` on epoll.
+    /// Fails with `EBUSY` if one is registered, and with `Unsupported` on epoll.
     pub fn register_eventfd(&mut self, eventfd: BorrowedFd<'_>) -> io::Result<()> {
         match &mut self.0 {
             EngineDriver::Uring(engine) => engine.register_eventfd(eventfd),
@@ -221,7 +213,7 @@ impl Ring {
     }
 }
 
-// Operations. Each one starts with the next enter.
+// Operations, which start with the next enter.
 
 impl Ring {
     /// Accepts all connections of a listener until the operation is cancelled or fails (for example with `EMFILE`).
@@ -230,20 +222,19 @@ impl Ring {
         ask!(self, engine => engine.accept(listener, key));
     }
 
-    /// Receives once, into a buffer of the pool. Nothing stays armed after the completion, so the connection can move
-    /// to another ring. Completes as [`Completion::Received`].
+    /// Receives once into a buffer of the pool; the connection can then move to another ring. Completes as
+    /// [`Completion::Received`].
     pub fn receive_once(&mut self, socket: BorrowedFd<'_>, key: Key) {
         ask!(self, engine => engine.receive_once(socket, key));
     }
 
-    /// Receives repeatedly, each time into a buffer of the pool, until EOF, an error, an empty pool, or
-    /// [`Self::cancel_receive`].
+    /// Receives repeatedly into buffers of the pool, until EOF, an error, an empty pool, or [`Self::cancel_receive`].
     pub fn receive_many(&mut self, socket: BorrowedFd<'_>, key: Key) {
         ask!(self, engine => engine.receive_many(socket, key));
     }
 
-    /// Cancels the receive armed on this socket under `key`. Bytes already received are reported first, then the final
-    /// completion, which is [`Received::Cancelled`](crate::Received::Cancelled) unless the receive has already ended.
+    /// Cancels the receive armed on this socket under `key`. Received bytes are reported first, then the final
+    /// completion, [`Received::Cancelled`](crate::Received::Cancelled) unless the receive has already ended.
     pub fn cancel_receive(&mut self, socket: BorrowedFd<'_>, key: Key) {
         ask!(self, engine => engine.cancel_receive(socket, key));
     }
@@ -253,9 +244,9 @@ impl Ring {
         ask!(self, engine => engine.cancel_accept(listener, key));
     }
 
-    /// Sends all of `bytes[from..]`; the ring waits for space in the socket buffer. The ring owns the buffer until
-    /// [`Completion::Sent`] returns it. Only one send per connection may be in flight, otherwise the order is
-    /// undefined. A broken connection results in an error, never in a signal.
+    /// Sends all of `bytes[from..]`, waiting for space in the socket buffer. The ring owns the buffer until
+    /// [`Completion::Sent`] returns it. At most one send per connection may be in flight. A broken connection results
+    /// in an error, never in a signal.
     ///
     /// # Panics
     /// Panics if `from` is beyond the end of `bytes`, or if more than 4 GiB are to be sent.
@@ -268,29 +259,26 @@ impl Ring {
         ask!(self, engine => engine.connect(socket, key, to));
     }
 
-    /// Cancels the connect of this socket under `key`; its completion is an error (`ECANCELED`), unless the connect has
-    /// already finished.
+    /// Cancels the connect of this socket under `key`; its completion is `ECANCELED`, unless it has already finished.
     pub fn cancel_connect(&mut self, socket: BorrowedFd<'_>, key: Key) {
         ask!(self, engine => engine.cancel_connect(socket, key));
     }
 
-    /// Completes as [`Completion::Rang`] each time another thread writes to this eventfd. The eventfd's counter need
-    /// not be read.
+    /// Completes as [`Completion::Rang`] each time another thread writes to this eventfd, which need not be read.
     pub fn bell(&mut self, eventfd: BorrowedFd<'_>, key: Key) {
         ask!(self, engine => engine.bell(eventfd, key));
     }
 
     /// Completes as [`Completion::TimedOut`] at `due` or earlier; on epoll, up to a millisecond later. A ring has one
-    /// timeout: a time later than the armed one has no effect, an earlier one replaces it.
+    /// timeout: a later time than the armed one has no effect, an earlier one replaces it.
     pub fn wake_by(&mut self, due: Instant, now: Instant) {
         ask!(self, engine => engine.wake_by(due, now));
     }
 
-    /// Releases a descriptor that has no operation armed, before the descriptor is closed or moves to another ring. Not
-    /// needed if no operation was ever armed on it.
+    /// Releases a descriptor on which no operation is armed, before it is closed or moves to another ring.
     pub fn release(&mut self, descriptor: BorrowedFd<'_>) {
         match &mut self.0 {
-            EngineDriver::Uring(_) => {} // the kernel knows it by its operations alone
+            EngineDriver::Uring(_) => {} // io_uring keeps no state of a descriptor without operations
             EngineDriver::Epoll(engine) => engine.release(descriptor),
         }
     }

@@ -16,35 +16,28 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
-/// A thread's io_uring with its receive buffers and the buffers of its sends.
+/// A thread's io_uring, with its receive buffers and the buffers of its sends.
 ///
-/// Stays on the thread that created it and is not `Send`, because the kernel refuses calls from any other thread
-/// (`SINGLE_ISSUER`). On drop, all armed operations are cancelled and awaited; memory that the kernel does not release
-/// is leaked rather than freed.
+/// Not `Send`, because the kernel refuses calls of any thread but the creating one (`SINGLE_ISSUER`). Drop cancels and
+/// awaits all armed operations; memory that the kernel does not release is leaked rather than freed.
 pub(crate) struct Uring {
     pub(crate) io: ManuallyDrop<IoUring>,
     pub(crate) pool: ManuallyDrop<Pool>,
     pub(crate) flight: ManuallyDrop<Flight>,
     /// Duration of the armed timeout; read by the kernel when its entry is submitted.
     pub(crate) span: ManuallyDrop<Box<types::Timespec>>,
-    /// Addresses of connects that have not been submitted yet.
     #[expect(
         clippy::vec_box,
         reason = "the kernel is given their addresses, so they may not move with the vector"
     )]
     pub(crate) addresses: ManuallyDrop<Vec<Box<socket2::SockAddr>>>,
-    /// When the armed timeout expires; `None` if none is armed.
     pub(crate) due: Option<Instant>,
-    /// Entries for which the submission queue had no space, in order; the next enter queues them. Each is counted in
-    /// `armed`, so there are never more entries than the caller has operations.
+    /// Entries without space in the submission queue, for the next enter. Bounded: each is counted in `armed`.
     waiting: VecDeque<squeue::Entry>,
     pub(crate) patience: Patience,
-    /// Whether buffers have been added since the last enter.
     grown: bool,
-    /// Error numbers injected by a test, with which the next enters fail.
     #[cfg(test)]
     refusals: VecDeque<i32>,
-    /// Number of queued entries whose final completion has not arrived.
     pub(crate) armed: u64,
     /// Makes the ring neither `Send` nor `Sync`, since `SINGLE_ISSUER` binds it to its thread.
     _thread: PhantomData<*const ()>,
@@ -107,7 +100,6 @@ impl Uring {
         self.io.completion().disable_eventfd();
     }
 
-    /// Translates one completion entry; returns `None` for entries that are ignored.
     fn completion(&mut self, entry: &cqueue::Entry) -> Option<Completion> {
         let (op, key) = Op::untag(entry.user_data());
         let (result, more) = (entry.result(), cqueue::more(entry.flags()));
@@ -150,7 +142,7 @@ impl Uring {
         match (checked(result), buffer) {
             (Ok(0), None) => Received::End,
             (Ok(len), Some(id)) if len > 0 => Received::Bytes(self.pool.buffers.lend(id, len)),
-            // Never observed; should the kernel use a buffer for an end or an error, it is given back unread.
+            // Never observed; should the kernel use a buffer for an end or an error, it is returned unread.
             (Ok(_), Some(id)) => {
                 let unread = self.pool.buffers.lend(id, 0);
                 self.pool.give_back(unread);
@@ -173,10 +165,9 @@ impl Uring {
 }
 
 impl Drop for Uring {
-    /// Cancels armed operations and waits for their completions, for a limited time.
     fn drop(&mut self) {
         let all = types::CancelBuilder::any();
-        // SAFETY: the entry points at nothing.
+        // SAFETY: the entry has no pointers.
         unsafe {
             self.push(
                 opcode::AsyncCancel2::new(all)
@@ -191,8 +182,8 @@ impl Drop for Uring {
             while self.next().is_some() {}
         }
         let quiet = self.armed == 0;
-        // SAFETY: each field is dropped here, once, and not used again. The memory goes after the ring that refers to
-        // it, and only when the kernel has completed every entry that could.
+        // SAFETY: each field is dropped here, once, and not used again. The memory is freed after the ring that refers
+        // to it, and only if the kernel has completed every entry that could use it.
         unsafe {
             ManuallyDrop::drop(&mut self.io);
             if quiet {
@@ -205,7 +196,7 @@ impl Drop for Uring {
     }
 }
 
-/// Setup options that the engine relies on. `TASKRUN_FLAG` is not set because every turn enters anyway.
+/// Setup options of the engine. `TASKRUN_FLAG` is not set, because every turn enters anyway.
 pub(crate) fn builder(completions: u32) -> io_uring::Builder {
     let mut builder = IoUring::builder();
     builder
@@ -215,29 +206,24 @@ pub(crate) fn builder(completions: u32) -> io_uring::Builder {
     builder
 }
 
-/// Converts a kernel result, in which a negative value is an error number.
 fn checked(result: i32) -> io::Result<u32> {
     u32::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result))
 }
 
 fn owned(result: i32) -> io::Result<OwnedFd> {
     checked(result)?;
-    // SAFETY: the kernel has just opened this descriptor for us, and this completion is the only one to name it.
+    // SAFETY: the kernel has just opened this descriptor for the process, and only this completion names it.
     Ok(unsafe { OwnedFd::from_raw_fd(result) })
 }
 
-/// Number of times that drop waits for cancelled operations to end: at most 2 s in total.
 const DROP_ROUNDS: u32 = 20;
 const DROP_PATIENCE: Duration = Duration::from_millis(100);
 
-// From the caller to the kernel: entries queued, submitted, and kept while the kernel does not accept them.
-
 impl Uring {
-    /// Submits queued entries, runs the kernel's deferred work, and waits.
     pub(crate) fn enter(&mut self, want: u32, limit: Option<Duration>) -> io::Result<()> {
         self.fill();
         self.grown = false;
-        // No waiting while there is more to submit than fits.
+        // Does not wait while some entries do not fit into the queue.
         let want = if self.waiting.is_empty() { want } else { 0 };
         let count = u32::try_from(self.io.submission().len()).expect("the queue has a 32-bit size");
         let result = self.call(count, want, limit);
@@ -253,8 +239,7 @@ impl Uring {
         }
     }
 
-    /// Handles a kernel that accepts no entries and therefore runs no deferred work either: runs the deferred work,
-    /// whose completions free the resources that the kernel lacks.
+    /// Handles a kernel that refuses entries: runs its deferred work, whose completions free the missing resources.
     fn bear(&mut self, refusal: &io::Error) -> io::Result<()> {
         match self.call(0, 0, None) {
             Err(error) if refuses(&error) => {}
@@ -270,7 +255,6 @@ impl Uring {
         Ok(())
     }
 
-    /// Makes one enter system call.
     fn call(&mut self, count: u32, want: u32, limit: Option<Duration>) -> io::Result<()> {
         #[cfg(test)]
         if let Some(errno) = self.refusals.pop_front() {
@@ -286,10 +270,9 @@ impl Uring {
         unsafe { self.io.submitter().enter(count, want, flags, Some(&args)) }.map(|_| ())
     }
 
-    /// Moves as many waiting entries into the submission queue as fit.
     fn fill(&mut self) {
         while let Some(entry) = self.waiting.front() {
-            // SAFETY: what the entry points at lives on by the promise made to `push`.
+            // SAFETY: the caller of `push` guarantees that the entry's pointers are valid.
             if unsafe { self.io.submission().push(entry) }.is_err() {
                 return;
             }
@@ -301,33 +284,30 @@ impl Uring {
         !self.waiting.is_empty() || !self.io.submission().is_empty()
     }
 
-    /// Queues an entry, submitting the queue when it is full. Entries that the kernel does not accept then wait for the
-    /// next enter.
+    /// Queues an entry, and submits a full queue. Entries that the kernel refuses wait for the next enter.
     ///
     /// # Safety
-    /// Everything that the entry points to must be stored in a field of this ring until the entry's completion or, if
-    /// the kernel copies the data, until the entry has been submitted.
+    /// All memory that the entry points to must be in a field of this ring until the entry's completion or, if the
+    /// kernel copies the data, until the entry has been submitted.
     pub(crate) unsafe fn push(&mut self, entry: squeue::Entry) {
         self.armed += 1;
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         if self.waiting.is_empty() && unsafe { self.io.submission().push(&entry) }.is_ok() {
             return;
         }
         self.waiting.push_back(entry);
         if self.waiting.len() == 1 {
-            // An error that ends the ring recurs at the next enter, whose caller gets it.
+            // A permanent error recurs at the next enter, which returns it to the caller.
             let _ = self.enter(0, None);
             self.fill();
         }
     }
 }
 
-/// Whether the error means that the kernel accepted nothing, but may do so later.
 fn refuses(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EBUSY))
 }
 
-/// Treats an expired limit and a signal as success.
 fn passes(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if matches!(error.raw_os_error(), Some(libc::ETIME | libc::EINTR)) => Ok(()),

@@ -81,18 +81,16 @@ pub fn run(flags: &BackupFlags) -> Result<String, Failure> {
     })
 }
 
-/// The copied parts of a data directory, except for the rows, which are already in the folder.
+/// Copied parts of a data directory, without the rows, which are already in the folder.
 struct Copied {
     channels: u64,
     key: SessionKeyText,
-    /// The last presence epoch, if any.
     epoch: Option<u64>,
 }
 
-/// The text of `session.key`.
 enum SessionKeyText {
     Found(Zeroizing<String>),
-    /// Missing, for this reason.
+    /// Reason for the missing key.
     Missing(String),
 }
 
@@ -108,7 +106,6 @@ impl SessionKeyText {
     }
 }
 
-/// Requests a backup from a running broker.
 fn running(flags: &BackupFlags, folder: &PartialFolder) -> Result<Copied, Failure> {
     let listener = AdminListener::of(&flags.asked)?;
     let host = &listener.host;
@@ -147,7 +144,6 @@ fn running(flags: &BackupFlags, folder: &PartialFolder) -> Result<Copied, Failur
     })
 }
 
-/// Copies the data directory of a stopped broker.
 fn stopped(data_dir: &Path, folder: &PartialFolder) -> Result<Copied, Failure> {
     if !data_dir.join("store.redb").is_file() {
         return Err(Failure::Configuration(format!(
@@ -199,27 +195,21 @@ fn verify(folder: &PartialFolder, channels: u64) -> Result<(), Failure> {
         let text = format!("the backup is incomplete: {found} of {channels} channels are in it");
         return Err(Failure::Fatal(text));
     }
-    // The files that opening it has left.
+    // Opening the copy leaves its lock file.
     fs::remove_file(folder.path().join("store.lock"))
         .map_err(|error| Failure::Fatal(format!("the backup cannot be written: {error}")))
 }
 
-// The request to a running broker: `POST /backup` at its admin listener.
+// Request for a backup: `POST /backup` to the admin listener of a running broker.
 
-/// A response with status 200 whose body has not been read.
 pub(crate) struct Answer {
-    /// The response body, not yet read, which ends when the connection closes.
+    /// Unread response body, which ends when the connection closes.
     pub(crate) body: BufReader<TcpStream>,
-    /// The data directory of the broker, if it is on this machine.
     pub(crate) data_dir: Option<PathBuf>,
-    /// The broker's last presence epoch, if any.
     pub(crate) epoch: Option<u64>,
 }
 
-/// Requests a backup.
-///
-/// # Errors
-/// [`Failure::Fatal`]: what went wrong, with what to do.
+/// Requests a backup. The error states the cause and the remedy.
 pub(crate) fn ask(listener: &AdminListener) -> Result<Answer, Failure> {
     let answer = listener.ask("POST", "/backup").map_err(|error| {
         Failure::Fatal(format!(

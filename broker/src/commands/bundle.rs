@@ -1,5 +1,5 @@
 //! `heliograph bundle`: collects a broker's diagnostics for support in a tar archive readable only by its owner. The
-//! archive contains no secrets, since none of the pages and command outputs in it do.
+//! pages and command outputs in the archive contain no secrets.
 
 use crate::admin_client::AdminListener;
 use crate::commands::{cluster, doctor};
@@ -57,13 +57,12 @@ pub fn run(flags: &BundleFlags) -> Result<String, Failure> {
     ))
 }
 
-/// A file in the archive.
 struct Part {
     file: &'static str,
     content: String,
 }
 
-/// Names of files in the archive, each with the broker page stored in it.
+/// File names in the archive, with the page of the broker that each stores.
 const PAGES: [(&str, &str); 8] = [
     ("config.json", "/config"),
     ("overview.json", "/overview"),
@@ -86,13 +85,14 @@ fn of_broker(listener: &AdminListener) -> Vec<Part> {
         let content = text.unwrap_or_else(|error| format!("{error}\n"));
         parts.push(Part { file, content });
         if !is_answered {
-            break; // the others would be waited for as long
+            break; // the other pages would time out, too
         }
     }
     parts
 }
 
-/// Collects what the command can determine itself: the build, the machine, and etcd if the broker is in a cluster.
+/// Collects what the command itself determines: the build, the state of the machine and, in a cluster, the state of
+/// etcd.
 fn of_machine(asked: &AdminFlags, parts: &[Part]) -> Vec<Part> {
     let doctor = doctor::report(&DoctorFlags {
         asked: asked.clone(),
@@ -155,7 +155,7 @@ fn entry(archive: &mut Vec<u8>, name: &str, content: &[u8], time_s: u64) {
     put(116, "0000000");
     put(124, &format!("{:011o}", content.len()));
     put(136, &format!("{time_s:011o}"));
-    put(148, "        "); // the checksum is made with blanks in its place
+    put(148, "        "); // the checksum is computed over blanks in its field
     put(156, "0");
     put(257, "ustar\u{0}00");
     let sum: u32 = head.iter().map(|byte| u32::from(*byte)).sum();
@@ -167,9 +167,7 @@ fn entry(archive: &mut Vec<u8>, name: &str, content: &[u8], time_s: u64) {
     archive.resize(archive.len().next_multiple_of(BLOCK), 0);
 }
 
-/// Maximum number of bytes read of a page.
 const PAGE_BYTES_MAX: u64 = 16 << 20;
-/// Block size of the archive, in bytes.
 const BLOCK: usize = 512;
 
 #[cfg(test)]

@@ -46,10 +46,8 @@ pub fn run(flags: &ClusterFlags, out: &mut dyn Write) -> Result<(), Failure> {
     write(out, &text)
 }
 
-/// Returns all findings of [`ClusterCommand::Check`].
-///
-/// # Errors
-/// Returns [`Failure::Configuration`] if the configuration has no etcd, or files are unusable.
+/// Returns the findings of `heliograph cluster check`. Fails with [`Failure::Configuration`] if the configuration has
+/// no etcd, or files are unusable.
 pub(crate) fn findings(config: &Path) -> Result<Vec<Finding>, Failure> {
     Place::of(config).map(|place| cluster_check::findings(&place))
 }
@@ -69,9 +67,8 @@ fn removed(place: &Place, node: &str, lost: bool) -> Result<String, Failure> {
     }
 }
 
-// `heliograph cluster drain`, `rebalance` and `finish-upgrade`: what nodes do because an operator asks for it.
+// `heliograph cluster drain`, `rebalance` and `finish-upgrade`.
 
-/// Drains a node and waits until it stops, printing a line for each change.
 pub(crate) fn drain(place: &Place, node: &str, out: &mut dyn Write) -> Result<(), Failure> {
     let shown = plain(node);
     let mut broken = None;
@@ -143,7 +140,7 @@ fn comparison(before: &Parts, after: &Parts) -> String {
     table(&rows)
 }
 
-/// Raises the minimum inner version, so that nodes still running the previous version can no longer start.
+/// Raises the minimum inner version, so that nodes still running the previous version cannot start.
 fn finish_upgrade(place: &Place) -> Result<String, Failure> {
     match upgraded(&place.etcd, &place.name) {
         Ok(raised) if raised.from == raised.to => Ok(format!(
@@ -158,10 +155,8 @@ fn finish_upgrade(place: &Place) -> Result<String, Failure> {
     }
 }
 
-// `heliograph cluster import` and `export`: all channels of a data directory into etcd, and back into one that a
-// single node can be started from.
+// `heliograph cluster import` and `export`: copy all channels from a data directory to etcd and back.
 
-/// Imports the data directory of a stopped broker.
 pub(crate) fn import(place: &Place, directory: &Path, replace: bool) -> Result<String, Failure> {
     if !directory.join("store.redb").is_file() {
         let directory = directory.display();
@@ -208,7 +203,6 @@ fn import_files(place: &Place, files: &[PathBuf], replace: bool) -> Result<Strin
     Ok(format!("etcd: {made} made, {there} there already\n"))
 }
 
-/// Exports all channels to a data directory, which must be absent or empty.
 pub(crate) fn export(place: &Place, directory: &Path) -> Result<String, Failure> {
     let shown = directory.display();
     let folder = PartialFolder::begin(directory).map_err(|error| {
@@ -225,7 +219,7 @@ pub(crate) fn export(place: &Place, directory: &Path) -> Result<String, Failure>
     Ok(format!("{shown}: {count} channels\n"))
 }
 
-/// Converts a command's error to a failure whose message is prefixed with `of`.
+/// Converts the error of a command. `of` prefixes its message.
 fn failure(of: &str, error: &CommandError) -> Failure {
     let text = plain(&format!("{of}{error}"));
     match error {

@@ -19,7 +19,6 @@ use std::net::{IpAddr, ToSocketAddrs};
 use std::sync::mpsc;
 use std::time::{Duration, SystemTime};
 
-/// Runs all checks and prints a line for each.
 pub(crate) fn run(place: &Place, out: &mut dyn Write) -> Result<(), Failure> {
     let findings = findings(place);
     let mut text = String::new();
@@ -35,7 +34,6 @@ pub(crate) fn run(place: &Place, out: &mut dyn Write) -> Result<(), Failure> {
     count(&findings, Level::Error, "error").map_or(Ok(()), |errors| Err(Failure::Fatal(errors)))
 }
 
-/// Runs all checks and returns their findings.
 pub(crate) fn findings(place: &Place) -> Vec<Finding> {
     let mut findings = vec![secret(place)];
     findings.extend(certificate(place));
@@ -51,7 +49,6 @@ pub(crate) fn findings(place: &Place) -> Vec<Finding> {
     findings
 }
 
-/// Checks when the certificates used with etcd expire; `None` if there are none.
 fn certificate(place: &Place) -> Option<Finding> {
     let expiry = etcd_options::expiry(&place.settings.cluster.etcd)?;
     Some(match expiry.notice(SystemTime::now()) {
@@ -61,8 +58,7 @@ fn certificate(place: &Place) -> Option<Finding> {
     })
 }
 
-/// Checks the duration of the lease granted by etcd, which exceeds the requested duration if etcd's election timeout is
-/// long.
+/// Compares the granted lease with the requested one. etcd grants longer leases if its election timeout is long.
 fn lease(place: &Place) -> Finding {
     let asked_s = place.settings.cluster.lease_ms / 1_000;
     let seconds = i64::try_from(asked_s).unwrap_or(i64::MAX);
@@ -100,7 +96,7 @@ fn of_etcd(survey: &ClusterSurvey) -> Vec<Finding> {
 fn of_member(member: &EtcdMember) -> Vec<Finding> {
     let endpoint = &member.endpoint;
     match &member.status {
-        // The survey was made by another one.
+        // A survey of etcd is read from any endpoint; this one failed.
         Err(why) => vec![warning(format!("{endpoint}: {why}"))],
         Ok(status) => {
             let mut findings = vec![version(status), quota(status)];
@@ -129,7 +125,7 @@ fn version(status: &MemberStatus) -> Finding {
     ))
 }
 
-/// Whether an etcd release is free of the bug that revokes leases despite keepalives.
+/// Returns whether an etcd release is free of the bug that revokes leases despite keepalives.
 fn is_recommended(version: &str) -> bool {
     let digits = |part: &str| {
         let end = part.find(|c: char| !c.is_ascii_digit());
@@ -145,7 +141,6 @@ fn is_recommended(version: &str) -> bool {
     }
 }
 
-/// Compares etcd's clock with this machine's.
 fn clock(ahead_s: i64) -> Finding {
     let off = ahead_s.unsigned_abs();
     if off <= CLOCK_OFF_S {
@@ -175,7 +170,6 @@ fn quota(status: &MemberStatus) -> Finding {
     ok(said)
 }
 
-/// Checks that all members belong to the same etcd cluster; otherwise their answers would differ.
 fn one_etcd(survey: &ClusterSurvey) -> Option<Finding> {
     let answered = survey
         .members
@@ -211,7 +205,6 @@ fn secret(place: &Place) -> Finding {
     }
 }
 
-/// Checks the host names returned by discovery.
 fn names(place: &Place) -> Vec<Finding> {
     let advertise = &place.settings.advertise;
     let of_domain = advertise
@@ -239,14 +232,13 @@ fn resolved(name: &str) -> Finding {
     }
 }
 
-/// Resolves a name to its addresses.
 pub(crate) fn resolve(name: &str) -> Result<BTreeSet<IpAddr>, String> {
     let (tell, told) = mpsc::channel();
     let host = name
         .trim_start_matches('[')
         .trim_end_matches(']')
         .to_owned();
-    // The system's resolver has no bound of its own; what it finds later is of no use.
+    // The system resolver has no timeout; a late result is discarded.
     std::thread::spawn(move || {
         let found = (host.as_str(), 443).to_socket_addrs();
         let _ = tell.send(found.map(|found| found.map(|at| at.ip()).collect()));
@@ -269,12 +261,10 @@ const CLOCK_OFF_S: u64 = 2;
 /// revisions.
 const REVISIONS: i64 = 10_000;
 
-/// Timeout for resolving a name.
 const RESOLVE_MAX: Duration = Duration::from_secs(5);
 
-// The nodes' part of `heliograph cluster check`: their clocks, the links between them, and where their names lead.
+// Checks of nodes: their clocks, the links between them, and the addresses to which their names resolve.
 
-/// Queries the nodes and checks their answers.
 fn node_findings(place: &Place, survey: &ClusterSurvey) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (name, node) in &survey.nodes {
@@ -300,7 +290,6 @@ fn node_findings(place: &Place, survey: &ClusterSurvey) -> Vec<Finding> {
     findings
 }
 
-/// Explains why a registration is rejected and how to fix it.
 fn stranger(kinship: Kinship) -> String {
     match kinship {
         Kinship::OtherVersion(inner) => format!(
@@ -315,7 +304,7 @@ fn stranger(kinship: Kinship) -> String {
     }
 }
 
-/// Resolves the nodes' host names on this machine; each node uses its own resolver.
+/// Resolves the nodes' host names on this machine. Nodes use their own resolvers, whose answers may differ.
 fn hosts(survey: &ClusterSurvey) -> Vec<Finding> {
     let nodes = survey.nodes.iter();
     let nodes = nodes.filter_map(|(node, status)| {
@@ -409,7 +398,6 @@ fn links(reports: &NodeReports) -> Vec<Finding> {
     findings
 }
 
-/// Checks that all nodes have the same credentials.
 fn credentials(reports: &NodeReports) -> Option<Finding> {
     let mut nodes_of: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (node, report) in reports {
@@ -433,7 +421,7 @@ fn credentials(reports: &NodeReports) -> Option<Finding> {
     )))
 }
 
-/// With `direct`, checks each node's host names; a name that only a wildcard record covers resolves to any node.
+/// Checks each node's host names under `cluster.direct`. A wildcard record is reported, since it resolves to any node.
 fn node_names(place: &Place, survey: &ClusterSurvey) -> Vec<Finding> {
     let settings = &place.settings;
     let Some(domain) = settings
@@ -446,7 +434,7 @@ fn node_names(place: &Place, survey: &ClusterSurvey) -> Vec<Finding> {
     };
     let anywhere = match resolve(&format!("{ABSENT}.{domain}")) {
         Ok(anywhere) => anywhere,
-        // Further questions to such a resolver would take as long for each name.
+        // Further queries to an unreachable resolver would each take as long.
         Err(why) => return vec![warning(format!("no name below {domain} resolves: {why}"))],
     };
     let nodes = survey.nodes.iter();
@@ -483,7 +471,7 @@ fn named(
 /// Number of SHA-256 hex digits shown, enough to tell files apart.
 const SHA256_SHOWN: usize = 12;
 
-/// Prefixes of endpoint host names: for masters, viewers and calls.
+/// Host name prefixes of endpoints: masters, viewers and API calls.
 pub(crate) const KINDS: [&str; 3] = ["m", "v", "r"];
 
 /// A host name label that resolves only through a wildcard, since no node's label begins with this letter.

@@ -13,7 +13,6 @@ use broker_etcd::operator::{ClusterSurvey, EtcdMember, NodeReports, NodeStatus, 
 use std::path::Path;
 use std::time::SystemTime;
 
-/// Formats the command's output, after querying the nodes for the peers they can reach.
 pub(crate) fn text(place: &Place, survey: &ClusterSurvey) -> String {
     let founded = match &survey.meta {
         Some(meta) => format!("id {}, {} slots", plain(&meta.id), meta.slots),
@@ -64,7 +63,7 @@ fn nodes(survey: &ClusterSurvey, reports: &NodeReports) -> String {
     table(&rows)
 }
 
-/// Formats how many of the reporting nodes can reach a registered node, and the names of those that cannot.
+/// Formats the number of reporting nodes that can reach a registered node, and the names of the others.
 fn answers(name: &str, reports: &NodeReports) -> String {
     let others = reports.iter().filter(|(other, _)| ***other != *name);
     let asking: Vec<_> = others
@@ -84,7 +83,6 @@ fn answers(name: &str, reports: &NodeReports) -> String {
     }
 }
 
-/// Formats the links of each reporting node, in both directions.
 fn links(reports: &NodeReports) -> String {
     let reports = reports.iter();
     let with_links = reports.filter_map(|(node, report)| {
@@ -151,7 +149,6 @@ fn node(name: &str, node: &NodeStatus, answers: String) -> [String; 6] {
     [plain(name), address, member, registered, answers, slots]
 }
 
-/// Formats the versions of the nodes that publish one in their registration.
 fn programs(survey: &ClusterSurvey, now: SystemTime) -> String {
     let known = survey.nodes.iter().filter_map(|(name, node)| {
         let found = node
@@ -187,7 +184,6 @@ fn uptime(started: u64, now: SystemTime) -> String {
     format!("{}{unit}", up / seconds)
 }
 
-/// Number of hex digits of a commit that are shown.
 const COMMIT_CHARS: usize = 12;
 
 fn member(member: &EtcdMember) -> [String; 4] {
@@ -224,9 +220,8 @@ fn member(member: &EtcdMember) -> [String; 4] {
     }
 }
 
-// The cluster that a command is about.
+// Access to the cluster.
 
-/// A cluster, with the settings for accessing its etcd.
 pub(crate) struct Place {
     pub(crate) settings: Settings,
     pub(crate) name: String,
@@ -234,7 +229,6 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Reads the cluster from the configuration file.
     pub(crate) fn of(config: &Path) -> Result<Self, Failure> {
         let mut draft = config::draft_of(config, "cluster", config::KeyFlags::default());
         let mut etcd = None;
@@ -275,16 +269,14 @@ impl Place {
         Some(secret.proof_keys(&self.name))
     }
 
-    /// Reads the state of the cluster from etcd.
     pub(crate) fn survey(&self) -> Result<ClusterSurvey, Failure> {
         survey(&self.etcd, &self.name, self.proofs().as_ref())
             .map_err(|why| Failure::Fatal(format!("etcd: {why}")))
     }
 }
 
-// Columns of text.
+// Text layout.
 
-/// Formats rows as aligned columns without trailing spaces.
 pub(crate) fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
     let mut widths = [0; COLUMNS];
     for row in rows {
@@ -301,7 +293,6 @@ pub(crate) fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String 
     rows.iter().map(line).collect()
 }
 
-/// Formats a number of bytes in the largest suitable unit.
 pub(crate) fn bytes(number: u64) -> String {
     let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
     match units.iter().find(|(shift, _)| number >= 1 << shift) {

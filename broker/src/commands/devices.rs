@@ -1,8 +1,9 @@
 //! `heliograph things`: manages devices that sign in with certificates.
 //!
-//! * [`import`]: what the AWS CLI prints of things and certificates, as the registry of `[things]`.
-//! * [`check`]: what a server would make of a certificate.
-//! * [`issue`]: a certificate for a test device of `serve --dev`; no server in production has an authority.
+//! * [`import`]: converts things and certificates printed by the AWS CLI to the registry of `[things]`.
+//! * [`check`]: reports whether a server would accept a certificate.
+//! * [`issue`]: issues a certificate for a test device of `serve --dev`; production servers have no certificate
+//!   authority.
 
 use crate::config::{
     Loaded, ThingsCheckFlags, ThingsCommand, ThingsImportFlags, ThingsIssueFlags, last_line,
@@ -45,7 +46,7 @@ pub fn run(command: &ThingsCommand, out: &mut dyn Write) -> Result<(), Failure> 
     terminal::write(out, &text)
 }
 
-// `heliograph things import`: what the AWS CLI prints of things and certificates, as the registry of `[things]`.
+// `heliograph things import`: converts things and certificates printed by the AWS CLI to the registry of `[things]`.
 //
 // ```text
 //  {"things": [{"thingName", "thingTypeName"}, …]}                  aws iot list-things
@@ -53,7 +54,7 @@ pub fn run(command: &ThingsCommand, out: &mut dyn Write) -> Result<(), Failure> 
 //  {"certificates": [{"certificateId", "status"}, …]}               aws iot list-certificates
 //  -----BEGIN CERTIFICATE-----                                      a certificate: its id is checked
 // ```
-// A certificate's id is the SHA-256 of its DER. That is checked against every PEM file given, since all hangs on it.
+// A certificate's id is the SHA-256 of its DER. The id is checked against every given PEM file.
 
 /// A JSON document to import. Unknown members are ignored, since the service may add some.
 #[derive(Deserialize)]
@@ -79,23 +80,18 @@ struct ListedCertificate {
     status: String,
 }
 
-/// Contents of the imported files.
 #[derive(Default)]
 struct GatheredThings {
     types: BTreeMap<String, Option<String>>,
-    /// Thing names, by certificate.
     things: BTreeMap<String, BTreeSet<String>>,
     inactive: BTreeSet<String>,
     listed: BTreeSet<String>,
-    /// Certificates from PEM files, with the names of these files.
     shown: Vec<(String, String)>,
     faults: Vec<String>,
 }
 
-/// Writes the registry, or returns it as text.
-///
-/// # Errors
-/// Returns [`Failure::Configuration`] with the faults found; nothing is written in this case.
+/// Writes the registry, or returns it as text. Fails with [`Failure::Configuration`] with the faults found; nothing is
+/// written in this case.
 pub(crate) fn import(flags: &ThingsImportFlags) -> Result<String, Failure> {
     let mut gathered = GatheredThings::default();
     for file in &flags.files {
@@ -179,7 +175,7 @@ impl GatheredThings {
             } => {
                 let name = named(name)?;
                 for arn in principals {
-                    // Others are identities of Cognito, which sign in with tokens.
+                    // The other principals are Cognito identities, which sign in with tokens.
                     if let Some((_, id)) = arn.split_once(":cert/") {
                         self.things
                             .entry(certificate_of(id)?)
@@ -193,7 +189,6 @@ impl GatheredThings {
         Ok(())
     }
 
-    /// Checks that each certificate's id is the SHA-256 of its DER encoding.
     fn check(&mut self) {
         for (id, file) in &self.shown {
             if !self.things.contains_key(id) && !self.listed.contains(id) {
@@ -205,7 +200,6 @@ impl GatheredThings {
         }
     }
 
-    /// Returns the lines of the registry and their number.
     fn registry(&self) -> (String, usize) {
         let (mut text, mut lines) = (String::from(HEAD), 0);
         for (id, things) in &self.things {
@@ -221,7 +215,7 @@ impl GatheredThings {
                 } else {
                     format!("{id},{thing},{thing_type}")
                 };
-                let _ = writeln!(text, "{}", line.trim_end_matches(',')); // a String takes all
+                let _ = writeln!(text, "{}", line.trim_end_matches(',')); // writing to a String never fails
             }
         }
         text.push_str(&last_line(&text));
@@ -251,21 +245,17 @@ fn certificate_of(id: &str) -> Result<String, String> {
 const EXPECTED: &str =
     "expected list-things, list-certificates, and {\"thingName\": NAME, \"principals\": [ARN, …]}";
 
-/// The first line of a registry.
 const HEAD: &str = "# SHA-256 of the DER, thing name, thing type, inactive, policy\n";
 
-/// Maximum number of faults shown.
 const FAULTS_SHOWN_MAX: usize = 20;
 
 /// Maximum size of a file in bytes, enough for a million things with their principals.
 const FILE_BYTES_MAX: usize = 1 << 30;
 
-// `heliograph things check`: what a server with this credentials file would make of a certificate.
+// `heliograph things check`: whether a server with this credentials file would accept a certificate.
 
-/// Checks a sign-in and returns the result as text.
-///
-/// # Errors
-/// Returns [`Failure::Configuration`] if the certificate would be refused, or a file cannot be read.
+/// Checks a sign-in with a certificate and returns the result as text. Fails with [`Failure::Configuration`] if the
+/// certificate would be refused, or a file cannot be read.
 pub(crate) fn check(flags: &ThingsCheckFlags, now: SystemTime) -> Result<String, Failure> {
     let path = &flags.certificate;
     let account = Settings::default().account_id;
@@ -300,10 +290,8 @@ pub(crate) fn check(flags: &ThingsCheckFlags, now: SystemTime) -> Result<String,
     Ok(text)
 }
 
-/// Loads a credentials file, and a certificate that is verified as the server would verify it.
-///
-/// # Errors
-/// Returns [`Failure::Configuration`] if the handshake would reject the certificate, or a file cannot be read.
+/// Loads a credentials file, and a certificate that is verified as the server would verify it. Fails with
+/// [`Failure::Configuration`] if the handshake would reject the certificate, or a file cannot be read.
 pub(crate) fn shown(
     certificate: &Path,
     credentials: &Path,
@@ -340,7 +328,6 @@ pub(crate) fn shown(
     Ok((loaded, shown))
 }
 
-/// Appends a description of a thing and of the role aliases it may use.
 fn tell(
     text: &mut String,
     thing: &Identified<'_>,
@@ -353,7 +340,7 @@ fn tell(
         None => "the registry",
     };
     let name = thing.name.unwrap_or("none");
-    let _ = writeln!(text, "thing {name}, by {by}"); // a String takes all
+    let _ = writeln!(text, "thing {name}, by {by}"); // writing to a String never fails
     for alias in credentials.aliases() {
         let arn = alias_arn(region, &alias.account, &alias.name);
         let (decision, why) = thing.may_use(&arn, origin, &mut 0);
@@ -367,7 +354,6 @@ fn tell(
     }
 }
 
-/// Checks with the TLS library whether a certificate would pass the TLS handshake.
 fn handshake(leaf: &CertificateDer<'_>) -> Result<(), String> {
     ParsedCertificate::try_from(leaf)
         .map_err(|error| format!("{error}; expected certificates of X.509 version 3"))?;
@@ -405,13 +391,11 @@ fn handshake(leaf: &CertificateDer<'_>) -> Result<(), String> {
 
 const NO_THINGS: &str = "has no [things], so no certificate is asked for";
 
-/// Minimum size of an RSA key for signature verification, in bits.
 const RSA_BITS_MIN: usize = 2048;
 
-/// Maximum size of a certificate chain file, in bytes.
 const PEM_BYTES_MAX: usize = 1 << 20;
 
-// `heliograph things issue`: certificate and key of a test device.
+// `heliograph things issue`: a certificate and key for a test device.
 
 /// Writes a certificate and key for a test device, and returns the environment variables that configure the C SDK to
 /// use them.
@@ -455,7 +439,7 @@ pub(crate) fn issue(flags: &ThingsIssueFlags, now: SystemTime) -> Result<String,
         ("AWS_IOT_CORE_THING_NAME", name.clone()),
     ] {
         let quoted = value.replace('\'', r"'\''");
-        let _ = writeln!(text, "export {variable}='{quoted}'"); // a String takes all
+        let _ = writeln!(text, "export {variable}='{quoted}'"); // writing to a String never fails
     }
     Ok(text)
 }

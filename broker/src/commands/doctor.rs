@@ -51,7 +51,6 @@ pub fn run(flags: &DoctorFlags, out: &mut dyn Write, screen: Screen) -> Result<(
     }
 }
 
-/// The whole report as JSON.
 pub(crate) fn report(flags: &DoctorFlags) -> Value {
     document(&lines(flags))
 }
@@ -85,7 +84,7 @@ fn lines(flags: &DoctorFlags) -> Vec<Line> {
     lines
 }
 
-/// Checks the broker running with this configuration, or else whether one could start.
+/// Checks the running broker of this configuration or, if there is none, whether one could start.
 fn of_broker(flags: &DoctorFlags, settings: &Settings) -> Vec<Line> {
     let is_asked = settings.admin.listen.is_some() || flags.asked.admin.is_some();
     let asked = is_asked.then(|| AdminListener::of(&flags.asked).map(AdminListener::at_once));
@@ -122,8 +121,6 @@ fn of_cluster(config: &std::path::Path) -> Vec<Line> {
     }
 }
 
-/// Formats the report: `{"checks":[{"check":"kernel","level":"ok","text":"…"}],"level":"ok"}`; the outer `level` is the
-/// most severe one.
 fn document(lines: &[Line]) -> serde_json::Value {
     let worst = lines.iter().map(|line| line.finding.level).max();
     let checks: Vec<_> = lines
@@ -135,12 +132,10 @@ fn document(lines: &[Line]) -> serde_json::Value {
     json!({ "checks": checks, "level": word(worst.unwrap_or(Level::Ok)) })
 }
 
-// The broker that runs, by its admin listener; or the ports that one would need.
+// Checks of the running broker, or of the ports that a start needs.
 
-/// Returns the status reported by a running broker, such as `ok` or `draining`.
-///
-/// # Errors
-/// Returns [`io::ErrorKind::TimedOut`] if a process listens but does not answer, any other error if nothing listens.
+/// Returns the status reported by a running broker, such as `ok` or `draining`. Fails with [`io::ErrorKind::TimedOut`]
+/// if a process listens but does not answer, any other error if nothing listens.
 pub(crate) fn status(listener: &AdminListener) -> io::Result<String> {
     let answer = listener.ask("GET", "/ready")?;
     let text = answer.text(STATUS_BYTES_MAX)?;
@@ -149,10 +144,7 @@ pub(crate) fn status(listener: &AdminListener) -> io::Result<String> {
     status.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-/// Checks whether a broker is ready.
-///
-/// # Errors
-/// Returns [`Failure::Fatal`] if the broker is not ready, or does not answer.
+/// Checks whether a broker is ready. Fails with [`Failure::Fatal`] if the broker is not ready, or does not answer.
 pub(crate) fn ready(listener: &AdminListener, out: &mut dyn Write) -> Result<(), Failure> {
     let host = &listener.host;
     match status(listener) {
@@ -170,7 +162,6 @@ pub(crate) fn ready(listener: &AdminListener, out: &mut dyn Write) -> Result<(),
     }
 }
 
-/// Checks a running broker: its readiness, its version, and whether its listeners accept connections.
 fn of_running(listener: &AdminListener, status: &str, settings: &Settings) -> Vec<Line> {
     let host = &listener.host;
     let metrics = listener.ask("GET", "/metrics");
@@ -224,21 +215,21 @@ fn of_running(listener: &AdminListener, status: &str, settings: &Settings) -> Ve
     lines
 }
 
-/// Checks the ports needed at startup by binding and releasing each.
 fn of_ports(settings: &Settings) -> Vec<Line> {
     let all = preflight::listeners(settings).into_iter();
     all.map(|(addr, bound)| Line::of("ports", bound.map(|()| format!("{addr} is free"))))
         .collect()
 }
 
-/// Returns the files that a running broker tried to reload but rejected, according to its metrics.
+/// Returns the files whose reload the running broker rejected, according to its metrics.
 fn refused_files(metrics: &str) -> impl Iterator<Item = String> {
     let lines = metrics.lines();
     let labels = lines.filter_map(|line| line.strip_prefix("heliograph_reload_ok{what=\""));
     labels.filter_map(|line| Some(plain(line.strip_suffix("\"} 0")?)))
 }
 
-/// Returns the configuration keys that need a restart or a SIGHUP to take effect, according to the broker's metrics.
+/// Returns the changed configuration keys that take effect only after `needs` (a restart or a SIGHUP), from the
+/// metrics.
 fn keys_waiting(metrics: &str, needs: &str) -> impl Iterator<Item = String> {
     let lines = metrics.lines();
     let labels = lines.filter_map(|line| line.strip_prefix("heliograph_config_waiting{key=\""));
@@ -259,19 +250,16 @@ fn label(metrics: &str, metric: &str, label: &str) -> Option<String> {
     Some(plain(rest.split_once('"')?.0))
 }
 
-/// The status of a broker that is ready.
 const READY: &str = "ok";
 
-/// Timeout for connecting to a listener on this machine.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
 
-/// Maximum number of bytes read of a status or of metrics.
+/// Maximum number of bytes read of a status response.
 const STATUS_BYTES_MAX: u64 = 4 << 10;
 const METRICS_BYTES_MAX: u64 = 16 << 20;
 
-// The configuration and what it names: credentials, certificate, data directory.
+// Checks of the configuration and the files that it names: credentials, certificate, data directory.
 
-/// Lists the configuration faults that would prevent a start.
 pub(crate) fn faults(error: &ConfigError) -> Vec<Line> {
     let text = error.to_string();
     let lines = text.lines();
@@ -280,7 +268,6 @@ pub(crate) fn faults(error: &ConfigError) -> Vec<Line> {
         .collect()
 }
 
-/// Reports a valid configuration.
 fn of_configuration(config: Option<&Path>, checked: &CheckedConfiguration) -> Vec<Line> {
     let settings = &checked.settings;
     let name = config.map_or_else(
@@ -303,7 +290,6 @@ fn of_configuration(config: Option<&Path>, checked: &CheckedConfiguration) -> Ve
     lines
 }
 
-/// Checks the certificate presented by TLS listeners: its names and its expiry.
 fn of_certificate(settings: &Settings, warnings: &[String]) -> Vec<Line> {
     let check = "certificate";
     let mut lines: Vec<_> = warnings
@@ -385,7 +371,6 @@ fn fsync(time: Duration) -> Line {
     Line::warning("fsync", format!("{text}: {remedy}"))
 }
 
-/// Checks whether a start could lock the data directory.
 fn of_lock(data_dir: &Path) -> Line {
     let free = || format!("{} is free to use", data_dir.display());
     Line::of(
@@ -394,7 +379,7 @@ fn of_lock(data_dir: &Path) -> Line {
     )
 }
 
-/// Checks whether the broker could read the channels and the key of temporary credentials at startup, if they exist.
+/// Checks that a start could read the channels and the key of temporary credentials, if they exist.
 fn of_contents(data_dir: &Path) -> Vec<Line> {
     let mut lines = Vec::new();
     let file = data_dir.join("store.redb");
@@ -416,7 +401,6 @@ fn of_contents(data_dir: &Path) -> Vec<Line> {
     lines
 }
 
-/// Returns the directory itself, or its nearest existing ancestor.
 fn existing(data_dir: &Path) -> Option<&Path> {
     let named = |path: &&Path| !path.as_os_str().is_empty();
     let mut above = data_dir.ancestors().filter(named);
@@ -425,7 +409,6 @@ fn existing(data_dir: &Path) -> Option<&Path> {
         .or_else(|| data_dir.is_relative().then_some(Path::new(".")))
 }
 
-/// Measures the median time taken to write bytes to a new file and sync them to disk.
 fn fsync_time(place: &Path) -> io::Result<Duration> {
     let path = place.join(format!(".heliograph-doctor-{}", std::process::id()));
     let mut options = File::options();
@@ -450,13 +433,12 @@ const FREE_USUAL: u64 = 1 << 30;
 /// Free space below which the disk is considered full, in bytes.
 const FREE_LEAST: u64 = 64 << 20;
 
-/// Number of fsync measurements.
 const FSYNCS: usize = 5;
 
-/// Latency above which the disk is assumed to be rotational, or busy with other work.
+/// fsync latency above which a warning is given: the disk is probably rotational or busy.
 const FSYNC_MAX: Duration = Duration::from_millis(50);
 
-// The machine: kernel, limits of the process, CPUs, and whether its clock is right.
+// Checks of the machine: kernel, process limits, CPUs and clock.
 
 /// Checks the kernel's release, and whether it permits an io_uring with the broker's flags, by creating one.
 fn of_kernel(engine: EngineChoice) -> Vec<Line> {
@@ -480,12 +462,11 @@ fn of_kernel(engine: EngineChoice) -> Vec<Line> {
     ]
 }
 
-/// Checks the limit on open files against the configured number of connections.
 pub(crate) fn descriptors(settings: &Settings) -> Line {
     let check = "descriptors";
     let wanted = settings.limits.connections;
     match preflight::descriptors(settings) {
-        // A tenth less is as good; and a machine of development is not asked for as many.
+        // Nine tenths of the configured number suffice. Development machines need fewer.
         Ok(room) if room >= wanted / 10 * 9 || settings.dev => {
             Line::ok(check, format!("room for {room} connections"))
         }
@@ -495,7 +476,7 @@ pub(crate) fn descriptors(settings: &Settings) -> Line {
                 "the limit of open files leaves room for {room} connections, limits.connections allows {wanted}: raise \
                  it (`ulimit -Hn {}`, LimitNOFILE= in the unit, --ulimit nofile= of the container), or lower \
                  limits.connections",
-                // A twentieth of the rest stays free.
+                // A twentieth of the other descriptors is kept free.
                 wanted.saturating_mul(20) / 19 + DESCRIPTORS_BESIDE
             ),
         ),
@@ -586,19 +567,15 @@ fn answer_of(program: &str, arguments: &[&str]) -> Option<String> {
     ended.filter(|ended| ended.success()).map(|_| text)
 }
 
-/// Number of descriptors that a process with few shards needs in addition to its connections; used to suggest a limit.
+/// Descriptors that a process with few shards needs in addition to its connections; used to suggest a limit.
 const DESCRIPTORS_BESIDE: usize = 1_024;
 
-/// Time after which an external program is killed.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// Maximum number of bytes read of an external program's output.
 const ANSWER_BYTES_MAX: u64 = 256;
 
-/// A finding of a check.
 pub(crate) struct Line {
-    /// Name of the check, such as `ports`.
     pub(crate) check: &'static str,
     pub(crate) finding: Finding,
 }
@@ -619,7 +596,6 @@ impl Line {
         Self { check, finding }
     }
 
-    /// Converts the result of a startup step to a finding.
     pub(crate) fn of(check: &'static str, done: Result<String, Failure>) -> Self {
         match done {
             Ok(text) => Self::ok(check, text),
@@ -627,7 +603,6 @@ impl Line {
         }
     }
 
-    /// Formats the line as shown to the operator.
     pub(crate) fn text(&self, screen: Screen) -> String {
         let level = self.finding.level;
         let text = plain(&self.finding.text);
@@ -643,10 +618,8 @@ impl Line {
     }
 }
 
-/// The column at which the text of a line begins.
 const TEXT_COLUMN: usize = 21;
 
-/// Returns the name of a level.
 pub(crate) const fn word(level: Level) -> &'static str {
     match level {
         Level::Ok => "ok",

@@ -35,8 +35,8 @@ pub fn run(flags: &EnvFlags) -> Result<String, Failure> {
     }
 }
 
-/// Whether a variable is safe to pass to a shell. Any process on this machine may be listening on that port, and a
-/// shell evaluates this command's output, so only known names are accepted, and only values without a line break.
+/// Returns whether a variable is safe to pass to a shell: a known name, and a value without a line break. Shells
+/// evaluate the output, and any local process may listen on the port.
 fn is_ours(name: &str, value: &Value) -> bool {
     let text = value.as_str();
     NAMES.contains(&name) && text.is_some_and(|text| !text.contains(is_obeyed))
@@ -57,8 +57,8 @@ fn written(format: EnvFormat, variables: &Map<String, Value>) -> String {
     variables.iter().map(line).collect()
 }
 
-/// Quotes a value. Uses single quotes if it contains characters that shells or parsers expand between double quotes,
-/// unless it also contains a single quote.
+/// Quotes a value. Single quotes protect characters that shells and parsers expand between double quotes, unless the
+/// value itself contains a single quote.
 fn dotenv(value: &str) -> String {
     let replaced = |c| matches!(c, '"' | '\\' | '$' | '`');
     if value.contains(replaced) && !value.contains('\'') {

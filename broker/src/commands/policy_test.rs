@@ -64,16 +64,12 @@ pub fn run(command: &PolicyCommand, out: &mut dyn Write) -> Result<bool, Failure
     Ok(answer.is_allowed())
 }
 
-/// The caller under test.
 struct TestedCaller {
     caller: Caller,
-    /// The role, if the caller is a session of one.
     role: Option<Arc<Role>>,
-    /// Certificate or token with which the caller originally signed in.
     sign_in: Option<SignIn>,
 }
 
-/// The result of a policy test.
 struct TestAnswer {
     who: String,
     may: bool,
@@ -189,7 +185,6 @@ fn asked(
     Err(Failure::Configuration(format!("{file}: --as: {fault}")))
 }
 
-/// Determines from the flags the certificate or token with which the caller originally signed in.
 fn sign_in(
     flags: &PolicyTestFlags,
     role: Option<&Arc<Role>>,
@@ -213,7 +208,7 @@ fn sign_in(
             name: Some(name.as_str().into()),
             thing_type: first.and_then(|it| it.thing_type).map(Into::into),
             alias: alias.unwrap_or_default().into(),
-            grounds: 0, // no keys hang on it
+            grounds: 0, // no issued keys depend on it
             authority: None,
         })));
     }
@@ -238,7 +233,7 @@ fn sign_in(
             _ => add_claim(&mut identity.claims, name, value),
         }
     }
-    // The token has no others that a policy may ask for.
+    // The token has no other claims that a policy can test.
     let named = role.into_iter().flat_map(|role| &role.policies);
     for claim in named.flat_map(|policy| policy.claims()) {
         let name = claim.strip_prefix(&**provider);
@@ -258,7 +253,6 @@ fn absent_claim(claims: &mut Vec<Claim>, name: &str) {
     }
 }
 
-/// Returns the client id of a provider that has exactly one; otherwise an empty text.
 fn sole_client(credentials: &Credentials, issuer: &str) -> Box<str> {
     match credentials.provider(issuer).map(|it| &*it.client_ids) {
         Some([sole]) => sole.clone(),
@@ -266,7 +260,6 @@ fn sole_client(credentials: &Credentials, issuer: &str) -> Box<str> {
     }
 }
 
-/// Adds a value to a claim.
 fn add_claim(claims: &mut Vec<Claim>, name: &str, value: &str) {
     match claims.iter_mut().find(|claim| &*claim.name == name) {
         Some(claim) => claim.values.push(value.into()),
@@ -281,15 +274,13 @@ fn now_s() -> u64 {
     calendar().0 / 1000
 }
 
-// Whether somebody gets a session of a role: by the provider or the thing's policies first, then by the role's trust.
+// Whether a session of a role is granted: first the policies of the provider or thing, then the role's trust policy.
 
-/// Tests whether a sign-in would be granted a session of a role.
 pub(crate) struct SignInTest<'a> {
     pub(crate) credentials: &'a Credentials,
     pub(crate) role: &'a Role,
     pub(crate) region: &'a str,
     pub(crate) origin: &'a Origin,
-    /// The certificate of a thing, if one was given.
     pub(crate) shown: Option<&'a ShownCertificate>,
 }
 
@@ -309,7 +300,6 @@ fn identities<'a>(
 }
 
 impl SignInTest<'_> {
-    /// Returns the reason for refusing the sign-in; `None` if a session is granted.
     pub(crate) fn refusal(&self, sign_in: &SignIn) -> Option<String> {
         let refused = match sign_in {
             SignIn::Thing(thing) => self.of_thing(thing),
@@ -318,7 +308,6 @@ impl SignInTest<'_> {
         refused.or_else(|| self.of_trust(sign_in))
     }
 
-    /// Checks a thing against the registry and against the IoT policies of `[things]`.
     fn of_thing(&self, thing: &ThingIdentity) -> Option<String> {
         let Some(things) = self.credentials.things() else {
             return Some("the file has no [things]".to_owned());
@@ -358,7 +347,6 @@ impl SignInTest<'_> {
         })
     }
 
-    /// Checks the provider and the client of a token.
     fn of_token(&self, identity: &WebIdentity) -> Option<String> {
         let Some(provider) = self.credentials.provider(&identity.provider) else {
             return Some(format!(

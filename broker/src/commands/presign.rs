@@ -35,7 +35,7 @@ fn web_socket(flags: &PresignFlags, keys: Keys<'_>, now_s: u64) -> Result<String
     let (Some(given), Some(arn)) = (&flags.endpoint, &flags.channel_arn) else {
         return refused("a WebSocket needs --endpoint and --channel-arn");
     };
-    // What the path of an endpoint says of the role, the client id says where there is no path.
+    // The path of an endpoint names the role. Without a path, the presence of a client id decides.
     let endpoint = without_role(given);
     let client_id = match role_of_path(given.get(endpoint.len()..).unwrap_or_default()) {
         Some(Role::Master) => None,
@@ -111,8 +111,6 @@ fn refused(rule: &str) -> Result<String, Failure> {
     Err(Failure::Configuration(rule.into()))
 }
 
-/// Environment variable with the endpoint for API calls, which players use as well.
 const ENDPOINT: &str = "AWS_ENDPOINT_URL_KINESIS_VIDEO";
 
-/// Default region.
 const REGION: &str = "us-west-2";

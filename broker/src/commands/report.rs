@@ -40,7 +40,7 @@ pub fn run(flags: &ReportFlags, out: &mut dyn Write) -> Result<(), Failure> {
     terminal::write(out, &text)
 }
 
-/// Formats the whole report, in lines of at most 80 characters except for messages from the broker.
+/// Formats the report. Lines have at most 80 characters, except messages from the broker.
 fn text(document: &Value, clock: ReportClock) -> String {
     let at = |name: &str| document[name].as_str().and_then(parsed);
     let (from, to) = (at("from").unwrap_or(0), at("to").unwrap_or(0));
@@ -58,10 +58,10 @@ fn text(document: &Value, clock: ReportClock) -> String {
     text
 }
 
-// Rows of figures.
+// Table of figures.
 
-/// Formats a row for each period of ten minutes, an hour or a day: minimum, mean and maximum of masters, sums, and
-/// worst values; empty if there are no rows.
+/// Formats a row per period (ten minutes, an hour or a day): minimum, mean and maximum of masters, sums, and worst
+/// values. Returns an empty text if there are no rows.
 fn table(columns: &Value, span_ms: u64, clock: ReportClock) -> String {
     let width_ms = match span_ms / HOUR_MS {
         0..=3 => 10 * 60_000,
@@ -151,18 +151,16 @@ fn marks(document: &Value, clock: ReportClock) -> String {
     text
 }
 
-// Moments as people read them.
+// Display of times.
 
-/// The time zone in which times are displayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ReportClock {
     Utc,
-    /// Time zone of the machine on which the command runs.
     Local,
 }
 
 impl ReportClock {
-    /// Returns the offset from UTC at the given time, in milliseconds.
+    /// Returns the offset from UTC at the given time in milliseconds.
     fn ahead_ms(self, at_ms: u64) -> i64 {
         match self {
             Self::Utc => 0,
@@ -170,19 +168,16 @@ impl ReportClock {
         }
     }
 
-    /// Formats a time as `2026-11-29 07:00:01`.
     fn text(self, at_ms: u64) -> String {
         let mut text = rfc3339(at_ms.saturating_add_signed(self.ahead_ms(at_ms)));
         text.truncate("2026-11-29 07:00:01".len());
         text.replace('T', " ")
     }
 
-    /// Formats a time as `11-29 07:00:01`.
     fn moment(self, at_ms: u64) -> String {
         self.text(at_ms).split_off("2026-".len())
     }
 
-    /// Formats a time as `2026-11-29 07:00:01 +01:00`, or with `UTC` in place of the offset.
     fn whole(self, at_ms: u64) -> String {
         let minutes = self.ahead_ms(at_ms) / 60_000;
         let zone = match (self, minutes.unsigned_abs()) {
@@ -195,16 +190,14 @@ impl ReportClock {
         format!("{} {zone}", self.text(at_ms))
     }
 
-    /// Returns the start of the previous day.
     fn yesterday(self, now_ms: u64) -> u64 {
         let of_day = now_ms.saturating_add_signed(self.ahead_ms(now_ms)) % (24 * HOUR_MS);
         let begin = now_ms.saturating_sub(of_day + 24 * HOUR_MS);
-        // A day on which clocks are changed is longer or shorter.
+        // Corrects for a change of daylight saving time between the two days.
         begin.saturating_add_signed(self.ahead_ms(now_ms) - self.ahead_ms(begin))
     }
 }
 
-/// Parses a time in a broker's response, as milliseconds.
 fn parsed(text: &str) -> Option<u64> {
     moment(text).map(|at| at.0)
 }

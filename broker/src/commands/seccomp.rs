@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 
-/// Returns the text to print: the profile, or nothing if it was written to a file.
+/// Returns the profile as text, or an empty text if it was written to a file.
 ///
 /// # Errors
 /// Fails if the file cannot be written, or exists with different content.
@@ -39,5 +39,5 @@ fn write(path: &Path) -> Result<(), Failure> {
     }
 }
 
-/// The profile shipped in the repository, which its tests apply.
+/// Profile that the repository ships and its tests apply.
 const PROFILE: &str = include_str!("../../../deploy/seccomp.json");

@@ -27,7 +27,7 @@ pub fn run(flags: &TailFlags, out: &mut dyn Write, screen: Screen) -> Result<(),
     }
 }
 
-/// Returns the lines of an event that match the flags, each with its level. A snapshot contributes only its most recent
+/// Returns the lines of an event that match the flags, with their levels; of a snapshot, only the last [`BEFORE`]
 /// lines.
 fn lines(name: &str, data: &Value, flags: &TailFlags) -> Vec<(TailLevel, String)> {
     let list = |name: &str| data[name].as_array().map_or(&[][..], Vec::as_slice);
@@ -38,7 +38,7 @@ fn lines(name: &str, data: &Value, flags: &TailFlags) -> Vec<(TailLevel, String)
     });
     let wanted = |it: &(TailLevel, String)| it.0 <= level;
     match (name, data["topic"].as_str()) {
-        // Refusals have the newest first there.
+        // Snapshots list refusals newest first.
         ("snapshot", Some("refusals")) => last(
             list("refusals")
                 .iter()
@@ -66,14 +66,12 @@ fn lines(name: &str, data: &Value, flags: &TailFlags) -> Vec<(TailLevel, String)
     }
 }
 
-/// Returns the most recent lines in chronological order; the input is sorted newest first.
 fn last(newest_first: impl Iterator<Item = (TailLevel, String)>) -> Vec<(TailLevel, String)> {
     let mut lines: Vec<_> = newest_first.take(BEFORE).collect();
     lines.reverse();
     lines
 }
 
-/// Formats a refusal as one line.
 fn refusal(row: &Value, flags: &TailFlags) -> Option<(TailLevel, String)> {
     let fits = |name: &str, wanted: &Option<String>| {
         wanted.as_deref().is_none_or(|wanted| row[name] == wanted)
@@ -114,7 +112,6 @@ fn refusal(row: &Value, flags: &TailFlags) -> Option<(TailLevel, String)> {
     Some((TailLevel::Warn, line))
 }
 
-/// Formats a log line. Log lines about refusals are skipped, since refusals arrive as separate events.
 fn of_log(row: &Value, flags: &TailFlags) -> Option<(TailLevel, String)> {
     let text = row["text"].as_str().unwrap_or_default();
     let refused = ["broker::journal: refused ", "\"message\":\"refused\""];
@@ -141,7 +138,6 @@ fn of_log(row: &Value, flags: &TailFlags) -> Option<(TailLevel, String)> {
     Some((level, aligned([&at, &word, by, ""], &message)))
 }
 
-/// Aligns the columns of a line: time of day, kind, origin, subject and message.
 fn aligned([at, kind, by, who]: [&str; 4], says: &str) -> String {
     let clock = at.get(11..19).unwrap_or(at);
     let who = if who.is_empty() {
@@ -152,7 +148,6 @@ fn aligned([at, kind, by, who]: [&str; 4], says: &str) -> String {
     format!("{clock}  {kind:<7}  {by:<24}  {who}{says}")
 }
 
-/// Extracts the time, target and message of a log line in either format.
 fn parts(text: &str) -> [String; 3] {
     if let Ok(line) = serde_json::from_str::<Value>(text) {
         let message = member(&line["fields"]["message"]).unwrap_or_default();
@@ -178,7 +173,6 @@ fn parts(text: &str) -> [String; 3] {
     [at, target, message].map(terminal::plain)
 }
 
-/// Whether a line contains a name as a whole word.
 fn names(text: &str, name: &str) -> bool {
     let in_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     text.split(|c| !in_name(c)).any(|word| word == name)
@@ -192,7 +186,7 @@ fn colour(level: TailLevel) -> Option<Colour> {
     }
 }
 
-/// Maximum number of earlier lines of each kind shown at startup.
+/// Maximum number of earlier lines shown of each kind.
 const BEFORE: usize = 10;
 
 #[cfg(test)]

@@ -40,7 +40,6 @@ pub fn run(flags: &TopFlags, out: &mut dyn Write, screen: Screen) -> Result<(), 
     ended
 }
 
-/// Redraws the screen for each of the broker's events until a key ends the command.
 fn draw(
     from: &Receiver<Result<(String, Value), Failure>>,
     out: &mut dyn Write,
@@ -54,7 +53,7 @@ fn draw(
             is_new = true;
         }
         if is_new {
-            // The terminal may have another size than before.
+            // The terminal may have been resized.
             let screen = Screen::stdout();
             terminal::draw(out, &state.text(screen, screen.rows()))?;
         }
@@ -62,7 +61,7 @@ fn draw(
     Ok(())
 }
 
-/// Waits briefly for a key; returns whether to exit because of that key or because the terminal was closed.
+/// Waits briefly for a key. Returns `true` if the key ends the command or the terminal is closed.
 fn is_over() -> bool {
     let mut stdin = io::stdin();
     let wait = Timespec {
@@ -82,7 +81,7 @@ fn is_over() -> bool {
     }
 }
 
-/// Disables line buffering and echo of the terminal until dropped.
+/// Disables the terminal's line buffering and echo until dropped.
 struct Keys(Termios);
 
 impl Keys {
@@ -102,16 +101,15 @@ impl Drop for Keys {
     }
 }
 
-/// Switches to the alternate screen and hides the cursor; `LEAVE` reverts both.
+/// Switches to the alternate screen and hides the cursor. [`LEAVE`] reverts both.
 const ENTER: &str = "\u{1b}[?1049h\u{1b}[?25l";
 const LEAVE: &str = "\u{1b}[?25h\u{1b}[?1049l";
 const WAIT_NS: i64 = 200_000_000;
 const CTRL_C: u8 = 3;
 const ESCAPE: u8 = 27;
 
-// The screen: figures, then problems by cause, as many as there is room for.
+// Screen layout: figures first, then as many problems as fit, by cause.
 
-/// The broker's state, according to the events received so far.
 #[derive(Debug, Default)]
 struct State {
     node: Value,
@@ -120,7 +118,6 @@ struct State {
 }
 
 impl State {
-    /// Parses a complete document of `/overview`.
     fn of(document: &Value) -> Self {
         let mut state = Self::default();
         state.take("snapshot", document);
@@ -138,7 +135,6 @@ impl State {
         }
     }
 
-    /// Renders the screen in at most `rows` lines.
     fn text(&self, screen: Screen, rows: usize) -> String {
         let mut lines = self.figures(screen);
         lines.push(String::new());
@@ -216,7 +212,7 @@ impl State {
         ];
         let row = |(name, text): (&str, String)| {
             let name = screen.paint(Colour::Bold, &format!("{name:<12}"));
-            // The name is as wide as it looks.
+            // The name is padded by its display width.
             let text = screen.cut(&format!("{:<13}{text}", ""));
             format!("{name} {}", text.trim_start())
         };
@@ -228,12 +224,10 @@ impl State {
     }
 }
 
-/// Whether a problem is ongoing and has not been acknowledged.
 fn is_open(row: &Value) -> bool {
     row["ended"].is_null() && row["known"].is_null()
 }
 
-/// Formats a problem in at most [`COLUMNS`] characters: start or end time, cause, number of channels, and description.
 fn problem(row: &Value) -> String {
     let part = |name: &str| row[name].as_str().map(terminal::plain).unwrap_or_default();
     let clock = |name: &str| part(name).get(11..16).unwrap_or("-").to_owned();
@@ -253,7 +247,6 @@ fn problem(row: &Value) -> String {
     line
 }
 
-/// Formats the number of refusals per second, and the checks that caused most of them.
 fn refusals(by_check: &Value) -> String {
     let rates = by_check.as_object().into_iter().flatten();
     let mut rates: Vec<(f64, &String)> = rates
@@ -270,8 +263,7 @@ fn refusals(by_check: &Value) -> String {
     }
 }
 
-/// Formats the load of each shard, and for how long an unresponsive one has been silent; if there are many shards, the
-/// worst come first.
+/// Formats the load of each shard, and the silence of an unresponsive one. With many shards, the worst come first.
 fn shards(rows: &Value) -> String {
     let load = |row: &Value| {
         let silent = row["silentSeconds"].is_number();
@@ -290,7 +282,7 @@ fn shards(rows: &Value) -> String {
     fitting("", shown)
 }
 
-/// Joins as many parts as fit next to the name of a row; an ellipsis stands for the rest.
+/// Joins as many parts as fit next to the row's name; an ellipsis replaces the others.
 fn fitting(begin: &str, parts: impl IntoIterator<Item = String>) -> String {
     let mut line = begin.to_owned();
     for (place, part) in parts.into_iter().enumerate() {
@@ -304,11 +296,8 @@ fn fitting(begin: &str, parts: impl IntoIterator<Item = String>) -> String {
     line
 }
 
-/// Maximum number of shards listed in numerical order.
 const FEW_SHARDS: usize = 4;
-/// Width of the name of a row, in characters.
 const NAME_COLUMNS: usize = 13;
-/// Maximum width of a line that describes a problem, in characters.
 const COLUMNS: usize = 80;
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ pub fn run(flags: &TraceFlags, out: &mut dyn Write, screen: Screen) -> Result<()
 }
 
 fn ask(listener: &AdminListener, flags: &TraceFlags) -> Result<Value, Failure> {
-    // Names and client ids have no character that would have to be escaped.
+    // Names and client ids contain no characters that need escaping.
     let client = flags.client.as_deref().unwrap_or_default();
     let name = &flags.channel;
     let target = format!("/channels/{name}/trace?limit={EVENTS}&client={client}");
@@ -45,7 +45,7 @@ fn ask(listener: &AdminListener, flags: &TraceFlags) -> Result<Value, Failure> {
     if refusal.status != "404" {
         return Err(refusal.into());
     }
-    // A name may be misspelt.
+    // Suggests the nearest name, in case of a misspelling.
     let channels = listener.get("/channels?limit=1000")?.unwrap_or_default();
     let names = channels["channels"].as_array().into_iter().flatten();
     let names: Vec<&str> = names.filter_map(|one| one["name"].as_str()).collect();
@@ -53,13 +53,12 @@ fn ask(listener: &AdminListener, flags: &TraceFlags) -> Result<Value, Failure> {
     Err(Failure::Fatal(format!("{}{nearest}", refusal.why)))
 }
 
-/// Polling interval of `--follow`.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Number of events requested, which is the maximum for a response.
+/// Number of requested events: the maximum of a response.
 const EVENTS: usize = 5_000;
 
-/// Returns the colour of a line; client headings, suggestions and failures are coloured.
+/// Returns the colour of a client heading, a suggestion or a failure; `None` for other lines.
 fn colour(line: &str) -> Option<Colour> {
     let begins = ["channel ", "master ", "viewer "];
     let wrong = ["  refused", "  dropped", "  throttled", "  expired"];

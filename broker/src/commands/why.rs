@@ -46,7 +46,6 @@ pub fn run(flags: &WhyFlags, screen: Screen) -> Result<String, Failure> {
     })
 }
 
-/// Returns the refusals or groups in a document, or the document itself if it is a single refusal.
 fn found(document: &Value) -> Vec<&Value> {
     let lists = [&document["groups"], &document["refusals"]];
     match lists.into_iter().find_map(Value::as_array) {
@@ -55,7 +54,7 @@ fn found(document: &Value) -> Vec<&Value> {
     }
 }
 
-/// Sends the requests in order; returns the first response that contains a match, or else the last response.
+/// Sends the requests in order. Returns the first response with a match, otherwise the last response.
 fn ask(flags: &WhyFlags) -> Result<Value, Failure> {
     let listener = AdminListener::of(&flags.asked)?;
     let mut last = Value::Null;
@@ -74,14 +73,13 @@ fn ask(flags: &WhyFlags) -> Result<Value, Failure> {
     Ok(last)
 }
 
-/// Lists the closed connections of a channel that its trace attributes to a proxy's timeout, for which there are no
-/// refusals.
+/// Lists closed connections that the channel's trace attributes to a proxy's timeout; no refusal records them.
 fn ended_by_proxies(flags: &WhyFlags, channel: Option<&str>) -> Result<Vec<String>, Failure> {
     let Some(channel) = channel else {
         return Ok(Vec::new());
     };
     let mut target = String::from("/channels/");
-    encode(&mut target, channel.split('/').nth(1).unwrap_or(channel)); // of an ARN its name
+    encode(&mut target, channel.split('/').nth(1).unwrap_or(channel)); // the name, if this is an ARN
     target.push_str("/trace");
     let Ok(trace) = AdminListener::of(&flags.asked)?.get(&target)? else {
         return Ok(Vec::new()); // no such channel
@@ -96,8 +94,8 @@ fn ended_by_proxies(flags: &WhyFlags, channel: Option<&str>) -> Result<Vec<Strin
     Ok([named("master"), named("viewers")].concat())
 }
 
-/// Returns the requests to send, in order: an argument without a flag is treated as an id, an ARN or an address if it
-/// has that form, otherwise as a channel, a client id, a key, or part of another name.
+/// Returns the requests to send, in order. An argument without a flag is an id, an ARN or an address if it has that
+/// form, otherwise a channel, a client id, a key, or part of another name.
 fn targets(flags: &WhyFlags) -> Vec<String> {
     let Some(what) = flags.what.as_deref().map(str::trim) else {
         return vec![target(flags, None)];
@@ -147,9 +145,8 @@ fn target(flags: &WhyFlags, what: Option<(&str, &str)>) -> String {
     target
 }
 
-// A refusal as people read it. Characters that could move a terminal's cursor are escaped.
+// Display of a refusal. Characters that could move the terminal's cursor are escaped.
 
-/// Returns the colour of a line; the heading and the remedy of a refusal are coloured.
 fn colour(line: &str) -> Option<Colour> {
     if line.starts_with("  What to do:") {
         Some(Colour::Green)
@@ -158,7 +155,6 @@ fn colour(line: &str) -> Option<Colour> {
     }
 }
 
-/// Formats a group of refusals, with the details of its newest one.
 fn group(row: &Value) -> String {
     let part = |name: &str| member(&row[name]).unwrap_or_else(|| "-".into());
     let count = row["refusals"].as_u64().unwrap_or_default();
@@ -174,7 +170,6 @@ fn group(row: &Value) -> String {
     out
 }
 
-/// Formats a refusal reported by the admin listener.
 pub(crate) fn refusal(row: &Value) -> String {
     let part = |name: &str| member(&row[name]);
     let or = |name: &str, other: &str| part(name).unwrap_or_else(|| other.to_owned());

@@ -24,23 +24,23 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// The contents of a credentials file, once loaded.
+/// Content of a credentials file.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// The principals.
+    /// Principals, roles and policies.
     pub credentials: Arc<Credentials>,
-    /// The devices that may sign in with certificates, for the listeners.
+    /// Devices that may sign in with certificates, for the TLS listeners.
     pub devices: Option<Arc<Devices>>,
-    /// Warnings about valid but suspicious entries, one per line, without any secrets.
+    /// Warnings about valid but suspicious entries, one per line, without secrets.
     pub warnings: Vec<String>,
-    /// All files read, the credentials file first; a change to any of them causes all to be reloaded.
+    /// All files read, the credentials file first. A change to any of them reloads all.
     pub files: Vec<PathBuf>,
-    /// Stamps of `files`, taken just before each was opened.
+    /// Stamps of `files`, each taken just before its file was opened.
     pub(crate) stamps: Vec<FileStamp>,
 }
 
-/// Reads a credentials file and the files named in it, relative to its folder. `account_id`: default account of
-/// principals; `console`: provider whose accounts use the console, and which therefore needs no role.
+/// Reads a credentials file and the files named in it, relative to its folder. `account_id` is the default account of
+/// principals. `console` is the provider of console accounts, which needs no role.
 ///
 /// # Errors
 /// Returns all faults, each with the line and column of its key.
@@ -99,7 +99,6 @@ pub fn load_credentials(
     })
 }
 
-/// The parts of the file read so far.
 #[derive(Default)]
 struct CredentialsDraft {
     policies: KnownPolicies,
@@ -107,12 +106,10 @@ struct CredentialsDraft {
     providers: Vec<Provider>,
     aliases: Vec<RoleAlias>,
     things: Option<(Things, Devices)>,
-    /// Principals, each with its index in the list.
     principals: Vec<(usize, Principal)>,
 }
 
-/// Reads a policy from a file or an inline document; `None` if it does not load. `others`: number of policies read
-/// before.
+/// Reads a policy from a file or an inline document; `None` if it is invalid. `others` counts the policies read before.
 fn policy(
     section: &mut TableReader<'_, '_>,
     name: &str,
@@ -168,7 +165,6 @@ fn principal(
 }
 
 impl CredentialsDraft {
-    /// Checks the rules across principals, roles and providers.
     fn check(&self, findings: &mut Findings) {
         let principals = self.principals.len();
         findings.at_most("role", self.roles.len(), ROLES_MAX, "roles");
@@ -201,7 +197,6 @@ impl CredentialsDraft {
         }
     }
 
-    /// Returns warnings about valid but suspicious entries.
     fn warnings(&self, findings: &Findings, path: &Path, console: Option<&str>) -> Vec<String> {
         let mut remarks = Vec::new();
         let mut remark = |key: String, text: String| remarks.push((key, text));
@@ -257,7 +252,6 @@ impl CredentialsDraft {
         remarks.into_iter().map(placed).collect()
     }
 
-    /// Iterates over the policies of principals, roles and things.
     fn policies_in_use(&self) -> impl Iterator<Item = &Arc<Policy>> {
         let principals = self.principals.iter().flat_map(|(_, it)| &it.policies);
         let roles = self.roles.iter().flat_map(|role| &role.policies);
@@ -269,7 +263,7 @@ impl CredentialsDraft {
         principals.chain(roles).chain(things)
     }
 
-    /// Returns the ARNs of all principals and roles, which only the trusts of roles need; empty if there are no roles.
+    /// Returns the ARNs of all principals and roles; empty without roles, since only trusts need them.
     fn arns_for_trusts(&self) -> BTreeSet<String> {
         if self.roles.is_empty() {
             return BTreeSet::new();
@@ -278,8 +272,8 @@ impl CredentialsDraft {
         principals.chain(self.roles.iter().map(Role::arn)).collect()
     }
 
-    /// Warns about a policy that depends on channel tags, if principals or roles of the same account without that
-    /// policy can change these tags.
+    /// Warns about a policy that depends on channel tags, if other principals or roles of the account can change these
+    /// tags.
     fn tagged_by_others(&self, policy: &Arc<Policy>) -> Option<String> {
         let may_tag = |policy: &Arc<Policy>| {
             let mut allowed = policy.allowed_somewhere();
@@ -304,7 +298,6 @@ impl CredentialsDraft {
         ))
     }
 
-    /// Converts the draft to credentials, and to the devices for the listeners.
     fn into_credentials(self, sha256: Option<[u8; 32]>) -> (Credentials, Option<Arc<Devices>>) {
         let principals = self.principals.into_iter().map(|(_, it)| it).collect();
         let policies = self.policies.into_values().flatten();
@@ -318,14 +311,13 @@ impl CredentialsDraft {
     }
 }
 
-/// Returns the seconds since 1970, for warnings about expiry.
 fn now_s() -> u64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     now.map_or(0, |since| since.as_secs())
 }
 
-/// Parses an access key id. Source: IAM API Reference, `accessKeyIdType`, except for its minimum length of 16, since
-/// test ids are shorter.
+/// Parses an access key id. Source: IAM API Reference, `accessKeyIdType`. Its minimum length of 16 is not enforced,
+/// since test ids are shorter.
 fn key_id(text: &str) -> Checked<String> {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     let rule = "expected 1 to 128 of the characters A-Z a-z 0-9 _";
@@ -345,7 +337,6 @@ fn token(text: &str) -> Checked<Secret> {
     letters(text, 1..=4096, is_visible, rule).map(Secret::from)
 }
 
-/// Parses a date and time with a UTC offset, as seconds since 1970 UTC.
 fn moment(value: &Raw<'_>) -> Checked<u64> {
     let rule =
         || "expected a date and time with its offset, such as 2027-01-01T00:00:00Z".to_owned();
@@ -364,7 +355,6 @@ fn moment(value: &Raw<'_>) -> Checked<u64> {
     u64::try_from(seconds).map_err(|_| rule())
 }
 
-/// Maximum number of policies in a file.
 const POLICIES_MAX: usize = 4096;
 
 #[cfg(test)]

@@ -10,17 +10,14 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// A text and the findings from reading it.
 pub(crate) struct Document<'d> {
     text: &'d str,
-    /// Byte offsets at which lines begin.
     lines: Vec<usize>,
-    /// Whether error messages omit the values of unknown keys, which may be secrets under a misspelt key.
+    /// Whether to omit the values of unknown keys from error messages, since a misspelt key may hold a secret.
     confidential: bool,
     findings: Findings,
 }
 
-/// An unparsed value of the document, for functions that interpret it.
 pub(crate) type Raw<'d> = DeValue<'d>;
 
 impl<'d> Document<'d> {
@@ -34,7 +31,7 @@ impl<'d> Document<'d> {
         }
     }
 
-    /// Creates the document of a file that contains secrets.
+    /// Creates a document whose values may be secrets.
     pub(crate) fn confidential(text: &'d str) -> Self {
         Self {
             confidential: true,
@@ -42,16 +39,14 @@ impl<'d> Document<'d> {
         }
     }
 
-    /// Reads the document's root table with `read`, then reports keys that `read` did not request.
-    ///
-    /// # Errors
-    /// Returns the reason why the text is not valid TOML; `read` is not called in this case.
+    /// Reads the root table with `read`, then reports the keys that `read` did not request. The error states why the
+    /// text is not valid TOML; `read` is not called in this case.
     pub(crate) fn read(
         self,
         read: impl FnOnce(&mut TableReader<'_, '_>),
     ) -> Result<Findings, Findings> {
         let (table, errors) = DeTable::parse_recoverable(self.text);
-        let mut document: Document<'_> = self; // of the table's lifetime
+        let mut document: Document<'_> = self; // shortens the lifetime to that of the table
         if errors.is_empty() {
             TableReader::walk(&mut document, String::new(), table.get_ref(), read);
             return Ok(document.findings);
@@ -65,7 +60,6 @@ impl<'d> Document<'d> {
         Err(document.findings)
     }
 
-    /// Records the position of the key, or of the table, with this path.
     fn note_place(&mut self, key: &str, span: &Range<usize>) {
         let place = self.place(span);
         self.findings.written(key, place);
@@ -79,7 +73,6 @@ impl<'d> Document<'d> {
         ValuePlace::File { line, column }
     }
 
-    /// Records that `key` breaks `rule`, quoting its value from the file.
     fn fault(&mut self, key: &str, value: &Spanned<Raw<'_>>, rule: String) {
         let value = self.excerpt(key, value);
         self.findings.fault(key, value, rule);
@@ -103,7 +96,6 @@ impl<'d> Document<'d> {
     }
 }
 
-/// One table of the document.
 pub(crate) struct TableReader<'d, 'r> {
     document: &'r mut Document<'d>,
     /// Path of the table with a trailing dot; empty for the document itself.
@@ -113,7 +105,7 @@ pub(crate) struct TableReader<'d, 'r> {
 }
 
 impl<'d> TableReader<'d, '_> {
-    /// Reads a table with `read`, then reports keys that `read` did not request.
+    /// Reads a table with `read`, then reports the keys that `read` did not request.
     fn walk<'r>(
         document: &'r mut Document<'d>,
         path: String,
@@ -130,7 +122,7 @@ impl<'d> TableReader<'d, '_> {
         section.refuse_unknown_keys();
     }
 
-    /// Reads the value of `key` with `check`; `None` if the key is absent, or if its value is invalid, which is
+    /// Reads the value of `key` with `check`. Returns `None` if the key is absent, or if its value is invalid, which is
     /// recorded as a fault.
     pub(crate) fn read<T>(
         &mut self,
@@ -156,7 +148,6 @@ impl<'d> TableReader<'d, '_> {
         check(value.get_ref()).map_err(note).ok()
     }
 
-    /// Reads a string and parses it with `check`.
     pub(crate) fn text<T>(
         &mut self,
         key: &'static str,
@@ -165,7 +156,6 @@ impl<'d> TableReader<'d, '_> {
         self.read(key, |value| text(value, check))
     }
 
-    /// Reads a nested table.
     pub(crate) fn section(
         &mut self,
         key: &'static str,
@@ -176,7 +166,6 @@ impl<'d> TableReader<'d, '_> {
         }
     }
 
-    /// Reads an array of tables, calling `read` for each with its index.
     pub(crate) fn tables(
         &mut self,
         key: &'static str,
@@ -202,7 +191,6 @@ impl<'d> TableReader<'d, '_> {
         }
     }
 
-    /// Reads a table of user-named tables, calling `read` for each with its name.
     pub(crate) fn named_tables(
         &mut self,
         key: &'static str,
@@ -227,39 +215,34 @@ impl<'d> TableReader<'d, '_> {
         self.table.get(key)?.get_ref().as_str()
     }
 
-    /// Whether `key` is present, valid or not.
+    /// Returns whether `key` is present, valid or not.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
     }
 
-    /// Whether any value in this table is invalid, in which case faults that merely follow from its absence need not be
-    /// reported.
+    /// Returns whether a value in this table is invalid. Faults that follow from its absence are then not reported.
     pub(crate) fn has_faults(&self) -> bool {
         let mut faults = self.document.findings.faults.iter();
         faults.any(|fault| fault.key.starts_with(&self.path))
     }
 
-    /// Records a fault if this table's name breaks a rule.
     pub(crate) fn named<T>(&mut self, name: Checked<T>) {
         if let Err(rule) = name {
             self.fault(format!("the name: {rule}"));
         }
     }
 
-    /// Records a fault unless exactly one of the two keys is present.
     pub(crate) fn either(&mut self, one: &str, other: &str) {
         if self.has(one) == self.has(other) {
             self.fault(format!("expected either {one} or {other}"));
         }
     }
 
-    /// Records a fault that concerns this table as a whole.
     pub(crate) fn fault(&mut self, rule: impl Into<String>) {
         let path = self.path.trim_end_matches('.');
         self.document.findings.fault(path, A_TABLE, rule);
     }
 
-    /// Returns the value of `key` with its path, if present, and marks the key as known.
     fn value(&mut self, key: &'static str) -> Option<(String, &'d Spanned<Raw<'d>>)> {
         self.known.push(key);
         let value = self.table.get(key)?;
@@ -268,7 +251,6 @@ impl<'d> TableReader<'d, '_> {
         Some((path, value))
     }
 
-    /// Reads a value that must be a table.
     fn enter(
         &mut self,
         path: String,
@@ -307,18 +289,15 @@ impl<'d> TableReader<'d, '_> {
     }
 }
 
-/// A key that earlier versions supported.
 struct Removed {
-    /// Full path of the key, as shown in errors.
     path: &'static str,
     version: &'static str,
     instead: &'static str,
 }
 
-/// Removed keys that a configuration file for an earlier version may contain (deploy/UPGRADE.md).
+/// Removed keys that the file of an earlier version may contain (deploy/UPGRADE.md).
 const REMOVED: &[Removed] = &[];
 
-/// Formats the error for a key that this version does not know.
 fn unknown(path: &str, name: &str, known: &[&str], removed: &[Removed]) -> String {
     match removed.iter().find(|key| key.path == path) {
         Some(key) => format!("removed in {}, use {}", key.version, key.instead),
@@ -329,14 +308,13 @@ fn unknown(path: &str, name: &str, known: &[&str], removed: &[Removed]) -> Strin
     }
 }
 
-/// Reads a string and parses it with `check`.
 pub(crate) fn text<'d, T>(
     value: &'d Raw<'_>,
     check: impl FnOnce(&'d str) -> Checked<T>,
 ) -> Checked<T> {
     match value.as_str() {
         Some(text) => check(text),
-        // The check's error for an empty text says what is allowed, but a number could be right in every other way.
+        // The rule for an empty text names the allowed values; a number may break only the type.
         None => Err(match check("") {
             Ok(_) => "expected a text in quotes".into(),
             Err(rule) => format!("{rule}, in quotes"),
@@ -344,7 +322,7 @@ pub(crate) fn text<'d, T>(
     }
 }
 
-/// Formats an integer as a flag would specify it. Other values yield an empty text, which every rule rejects.
+/// Formats an integer as a flag would. Other values yield an empty text, which every rule rejects.
 pub(crate) fn digits(value: &Raw<'_>) -> String {
     let number = value.as_integer().and_then(|number| {
         u64::from_str_radix(number.as_str().trim_start_matches('+'), number.radix()).ok()
@@ -352,8 +330,7 @@ pub(crate) fn digits(value: &Raw<'_>) -> String {
     number.map_or_else(String::new, |number| number.to_string())
 }
 
-/// Reads a list of at least `least` entries, parsing each with `check`. `entries` is what error messages call the
-/// entries.
+/// Reads a list of at least `least` entries, each parsed with `check`. Error messages call them `entries`.
 pub(crate) fn list<'d, T>(
     value: &'d Raw<'d>,
     least: usize,
@@ -367,10 +344,8 @@ pub(crate) fn list<'d, T>(
     }
 }
 
-/// Placeholder shown instead of a secret.
 pub(crate) const REDACTED: &str = "<redacted>";
 
-/// Placeholder shown instead of the content of a table.
 pub(crate) const A_TABLE: &str = "{ … }";
 
 const EXCERPT_CHARS_MAX: usize = 80;

@@ -1,5 +1,5 @@
-//! A configuration as read, with all errors found so far, including those in the files it references. Also defines the
-//! format of an error.
+//! Settings as read, with all errors found so far, including those of referenced files. Also defines the format of
+//! errors.
 
 use crate::terminal::plain;
 use broker_core::settings::Settings;
@@ -12,11 +12,9 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug)]
 pub struct Draft {
     file: Option<PathBuf>,
-    /// `None` if the text is not valid TOML, since no settings can then be derived from it. Defaults take the place of
-    /// invalid values.
+    /// `None` if the text is not valid TOML. Defaults replace invalid values.
     settings: Option<Settings>,
     findings: Findings,
-    /// SHA-256 of the file in hexadecimal; empty without a file.
     pub(crate) sha256: Box<str>,
 }
 
@@ -31,8 +29,7 @@ impl Draft {
         }
     }
 
-    /// The settings read so far, for further checks. They may be invalid; only [`Draft::finish`] returns settings that
-    /// are safe to use.
+    /// Settings read so far, for further checks. They may be invalid; only [`Draft::finish`] returns valid settings.
     #[must_use]
     pub fn settings(&self) -> Option<&Settings> {
         self.settings.as_ref()
@@ -43,19 +40,19 @@ impl Draft {
         self.findings.push(key, value, rule);
     }
 
-    /// Whether any fault concerns a key with this prefix.
+    /// Returns whether any fault concerns a key with this prefix.
     pub(crate) fn has_faults_of(&self, beginning: &str) -> bool {
         let mut faults = self.findings.faults.iter();
         faults.any(|fault| fault.key.starts_with(beginning))
     }
 
-    /// Discards faults in keys outside one table. The fault of a text that is not valid TOML is kept.
+    /// Discards the faults of keys outside one table. A TOML syntax error is kept.
     pub(crate) fn only(&mut self, table: &str) {
         let stays = |fault: &Fault| fault.key.is_empty() || fault.is_of(table);
         self.findings.faults.retain(stays);
     }
 
-    /// Returns the settings if neither they nor the referenced files contain faults; `others` are the faults in those
+    /// Returns the settings if neither they nor the referenced files have faults. `others` are the faults of those
     /// files.
     ///
     /// # Errors
@@ -69,17 +66,16 @@ impl Draft {
     }
 }
 
-/// The positions of keys, on the command line or in a file, and the faults in their values.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Findings {
     pub(crate) faults: Vec<Fault>,
     places: BTreeMap<String, ValuePlace>,
-    /// Keys with an unreadable value. No further faults are recorded for the defaults used in place of such values.
+    /// Keys with an unreadable value. Faults of the defaults that replace such values are not recorded.
     wrong: BTreeSet<String>,
 }
 
 impl Findings {
-    /// Records the position of `key`. A position on the command line replaces one in the file.
+    /// Records the position of `key`. A position on the command line replaces a position in the file.
     pub(crate) fn written(&mut self, key: &str, place: ValuePlace) {
         self.places.insert(key.into(), place);
     }
@@ -88,14 +84,13 @@ impl Findings {
         self.places.get(key).cloned().unwrap_or(ValuePlace::Default)
     }
 
-    /// Records that the value of `key` breaks a rule, unless the value was already recorded as unreadable.
+    /// Records that the value of `key` breaks a rule, unless the value is recorded as unreadable.
     pub(crate) fn fault(&mut self, key: &str, value: impl ToString, rule: impl Into<String>) {
         if !self.wrong.contains(key) {
             self.push(key, value, rule);
         }
     }
 
-    /// Records a fault if a list contains more entries than permitted.
     pub(crate) fn at_most(&mut self, key: &str, count: usize, most: usize, entries: &str) {
         if count > most {
             self.fault(
@@ -106,7 +101,6 @@ impl Findings {
         }
     }
 
-    /// Records that the value of `key` is unreadable.
     pub(crate) fn unreadable(&mut self, key: &str) {
         self.wrong.insert(key.into());
     }
@@ -121,25 +115,25 @@ impl Findings {
     }
 }
 
-// Errors of a configuration: place, cause, and what is allowed instead.
+// Errors of a configuration: position, cause, and allowed values.
 
-/// A fault: `FILE:LINE:COL: key = value: expected …`, or `--flag value: expected …`.
+/// Fault, shown as `FILE:LINE:COL: key = value: expected …` or `--flag value: expected …`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// Where the faulty value was specified.
+    /// Position of the faulty value.
     pub place: ValuePlace,
-    /// The key's full path, such as `limits.payload_bytes`; empty if the fault concerns the file as a whole.
+    /// Full path of the key, such as `limits.payload_bytes`; empty if the fault concerns the whole file.
     pub key: String,
-    /// The value as written, truncated if long; `<redacted>` for a secret.
+    /// Value as written, truncated if long; `<redacted>` for a secret.
     pub value: String,
-    /// The rule broken by the value, such as `expected 1 to 10`.
+    /// Broken rule, such as `expected 1 to 10`.
     pub rule: String,
 }
 
-/// Where a value was specified.
+/// Position of a value.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ValuePlace {
-    /// In the file. Line and column start at 1; columns count characters.
+    /// In the file. Line and column start at 1. Columns count characters.
     File {
         /// Line number.
         line: usize,
@@ -148,21 +142,20 @@ pub enum ValuePlace {
     },
     /// On the command line, in this flag.
     Flag(&'static str),
-    /// Not specified, so that the default applies.
+    /// Default of an unspecified key.
     Default,
 }
 
-/// All faults of a configuration, of which there is at least one. Displayed with one line per fault.
+/// Faults of a configuration, at least one. Displayed with one line per fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     file: Option<PathBuf>,
     faults: Vec<Fault>,
-    /// Errors of referenced files.
     others: Vec<Self>,
 }
 
 impl Fault {
-    /// Creates the error for a text that is invalid as a whole, at `place`.
+    /// Creates the fault of a text that is not valid TOML.
     pub(crate) fn of_text(place: ValuePlace, rule: String) -> Self {
         let (key, value) = (String::new(), String::new());
         Self {
@@ -173,13 +166,12 @@ impl Fault {
         }
     }
 
-    /// Whether the fault concerns `key`, or a key in the table `key`.
+    /// Returns whether the fault concerns `key`, or a key in the table `key`.
     pub(crate) fn is_of(&self, key: &str) -> bool {
         let rest = self.key.strip_prefix(key);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     }
 
-    /// Formats the fault as one line.
     fn line(&self, file: Option<&Path>) -> String {
         let Self {
             place,
@@ -204,7 +196,6 @@ impl Fault {
 }
 
 impl ConfigError {
-    /// Collects the faults of `file` and of the flags, sorted by source: file, flags, defaults.
     pub(crate) fn new(file: Option<&Path>, mut faults: Vec<Fault>) -> Self {
         faults.sort_by(|one, other| one.place.cmp(&other.place));
         Self {
@@ -214,12 +205,11 @@ impl ConfigError {
         }
     }
 
-    /// Attaches the errors of other files.
     pub(crate) fn with(self, others: Vec<Self>) -> Self {
         Self { others, ..self }
     }
 
-    /// The faults in the file and in the flags, in display order.
+    /// Returns the faults of the file and the flags, in display order.
     #[must_use]
     pub fn faults(&self) -> &[Fault] {
         &self.faults
@@ -228,7 +218,7 @@ impl ConfigError {
 
 impl ConfigError {
     /// Formats the faults for a terminal, each with its line of the configuration file and a marker below the column.
-    /// Lines that may contain a secret are omitted.
+    /// Lines that may contain a secret are not shown.
     #[must_use]
     pub fn marked(&self) -> String {
         let text = self
@@ -250,7 +240,7 @@ impl ConfigError {
     }
 }
 
-/// Formats a line of the file with a marker below one column; a long line is cut to the characters around that column.
+/// Formats a line of the file with a marker below one column. A long line is cut to the characters around that column.
 fn mark(line: usize, column: usize, whole: &str) -> String {
     let at = column.saturating_sub(1);
     let from = if whole.chars().count() > SHOWN {
@@ -269,11 +259,9 @@ fn mark(line: usize, column: usize, whole: &str) -> String {
     )
 }
 
-/// Maximum number of characters of a line that are shown, so that the line with its number fits the width of a
-/// terminal.
+/// Maximum number of characters of a line that are shown, so that the line and its number fit a terminal.
 const SHOWN: usize = 70;
 
-/// Words in key names that indicate a secret, whose value is hidden.
 const SECRETS: [&str; 3] = ["secret", "password", "key"];
 
 impl std::error::Error for ConfigError {}

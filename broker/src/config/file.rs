@@ -11,7 +11,7 @@ use broker_core::settings::{
 };
 use std::path::{Path, PathBuf};
 
-/// Reads the whole file into `settings`, which initially contains the defaults.
+/// Reads the whole file into `settings`, which must contain the defaults.
 pub(crate) fn read(top: &mut TableReader<'_, '_>, settings: &mut Settings) {
     read_table(top, "", settings);
     top.tables("hook", |nth, section| read_hook(nth, section, settings));
@@ -24,7 +24,6 @@ pub(crate) fn read(top: &mut TableReader<'_, '_>, settings: &mut Settings) {
     });
 }
 
-/// Reads the keys of a table and its nested tables.
 fn read_table(section: &mut TableReader<'_, '_>, table: &'static str, settings: &mut Settings) {
     let mut inner = None;
     for key in KEYS {
@@ -45,8 +44,8 @@ fn read_table(section: &mut TableReader<'_, '_>, table: &'static str, settings: 
     }
 }
 
-/// Stores a value that is not a table, in the same way as the key's flag would. A value of the wrong type is treated as
-/// an empty text, which is rejected with a list of the valid values.
+/// Stores a value other than a table as the key's flag would. A value of the wrong type counts as an empty text, which
+/// is rejected with the list of valid values.
 fn store(value: &Raw<'_>, key: &Key, settings: &mut Settings) -> Checked<()> {
     match &key.kind {
         Kind::Number(..) => key.put(settings, &[&digits(value)]),
@@ -81,7 +80,7 @@ fn store(value: &Raw<'_>, key: &Key, settings: &mut Settings) -> Checked<()> {
     }
 }
 
-/// Parses `{ rate = 5, burst = 25 }`; `burst` defaults to the rate multiplied by five seconds.
+/// Parses `{ rate = 5, burst = 25 }`; `burst` defaults to five seconds of the rate.
 fn rate(section: &mut TableReader<'_, '_>, field: &Field<Rate>, settings: &mut Settings) {
     let rate = section.read("rate", |value| small(value, 0)).map(Rate::of);
     let mut rate = rate.unwrap_or_else(|| (field.get)(settings));
@@ -96,9 +95,8 @@ fn small(value: &Raw<'_>, least: u64) -> Checked<u32> {
     Ok(u32::try_from(number).unwrap_or(RATE_MAX))
 }
 
-// The entries of `[[hook]]`.
+// Entries of `[[hook]]`.
 
-/// Reads the hook at this index, if its required keys are present.
 fn read_hook(nth: usize, section: &mut TableReader<'_, '_>, settings: &mut Settings) {
     if nth == HOOKS_MAX {
         section.fault(format!("expected at most {HOOKS_MAX} hooks"));
@@ -173,7 +171,6 @@ fn events(value: &Raw<'_>) -> Checked<[bool; 3]> {
     Ok([0, 1, 2].map(|place| events.contains(&place)))
 }
 
-/// Kinds of events to which a hook can subscribe.
 const EVENTS: [&str; 3] = ["wake", "presence", "problems"];
 
 fn include<'d>(value: &'d Raw<'d>) -> Checked<Vec<&'static str>> {
@@ -208,18 +205,17 @@ fn switch(value: &Raw<'_>) -> Checked<bool> {
     value.as_bool().ok_or_else(|| "expected true, false".into())
 }
 
-/// Maximum length of a hook's name in bytes; the name is used as a metric label and in paths.
+/// Maximum length of a hook's name in bytes. The name is a metric label and a path segment.
 const NAME_BYTES_MAX: usize = 32;
-/// Maximum length of a pattern in bytes, the same as for a channel name.
+/// Maximum length of a pattern in bytes, as for a channel name.
 const PATTERN_BYTES_MAX: usize = 256;
 const TIMEOUT_MS: std::ops::RangeInclusive<u64> = 100..=30_000;
 const TIMEOUT_MS_DEFAULT: u64 = 5_000;
 const RETRY_MS: std::ops::RangeInclusive<u64> = 0..=600_000;
 const RETRY_MS_DEFAULT: u64 = 60_000;
 
-// The rows of `[clients]`.
+// Entries of `[clients]`.
 
-/// Reads the client entry with this name, which is either new or replaces the built-in entry of that name.
 fn read_client(name: &str, section: &mut TableReader<'_, '_>, clients: &mut Vec<Client>) {
     let user_agent = section.text("user_agent", user_agent);
     let row = Client::new(name, &user_agent.unwrap_or_default());
@@ -261,9 +257,8 @@ fn bytes(value: &Raw<'_>) -> Checked<usize> {
 /// would exclude every message.
 const CLIENT_BYTES: std::ops::RangeInclusive<u64> = 1024..=2 << 20;
 
-// The entries of `[[ice]]`.
+// Entries of `[[ice]]`.
 
-/// Reads one `[[ice]]` entry, and records the file that contains its secrets.
 fn read_ice(section: &mut TableReader<'_, '_>, files: &mut Vec<PathBuf>) -> Option<Ice> {
     let urls = section.read("urls", urls).unwrap_or_default();
     let secrets = section.read("secret", secrets);
@@ -303,7 +298,7 @@ fn read_ice(section: &mut TableReader<'_, '_>, files: &mut Vec<PathBuf>) -> Opti
     })
 }
 
-/// Reads the URLs of an ICE server. Source: C SDK, `MAX_ICE_CONFIG_URI_COUNT` 4: more are an error.
+/// Reads the URLs of an ICE server. At most four, since the C SDK rejects more (`MAX_ICE_CONFIG_URI_COUNT`).
 fn urls(value: &Raw<'_>) -> Checked<Vec<String>> {
     let urls = list(value, 1, "URLs", |url| text(url, value::ice_url))?;
     if urls.len() > 4 {
@@ -320,7 +315,6 @@ fn secrets(value: &Raw<'_>) -> Checked<Vec<String>> {
     list(value, 1, "secrets", |secret| text(secret, value::ice_word))
 }
 
-/// Reads a file with one secret per line.
 fn secret_file(path: &Path) -> Checked<Vec<String>> {
     let read = files::read_text(path, SECRET_BYTES_MAX)
         .map_err(|error| format!("must be a readable file: {error}"))?;
@@ -338,9 +332,9 @@ fn secret_file(path: &Path) -> Checked<Vec<String>> {
 
 const DAY: u64 = 86_400_000;
 /// Minimum TTL, in milliseconds. GetIceServerConfig permits 30 s, but the C SDK refreshes the configuration 30 s before
-/// it expires, and rejects TTLs no longer than that (`ICE_CONFIGURATION_REFRESH_GRACE_PERIOD`).
+/// it expires, and rejects TTLs that are not longer (`ICE_CONFIGURATION_REFRESH_GRACE_PERIOD`).
 const ICE_TTL_MS_LEAST: u64 = 60_000;
-/// Default TTL in milliseconds, the one that AWS returns. Source: GetIceServerConfig, `Ttl`.
+/// Default TTL in milliseconds, as returned by AWS. Source: GetIceServerConfig, `Ttl`.
 const ICE_TTL_MS: u64 = 300_000;
 /// Maximum size of a file of secrets, in bytes; more than a rotation needs.
 const SECRET_BYTES_MAX: usize = 64 * 1024;

@@ -1,5 +1,4 @@
-//! The command-line help: commands in groups, and below the flags of each command a text with exit codes and an
-//! example.
+//! Help texts: commands in groups, and for each command exit codes and an example below its flags.
 
 use crate::config::Arguments;
 use crate::terminal;
@@ -19,7 +18,7 @@ impl Arguments {
     }
 }
 
-/// Adds a hint to an error if the unknown word is valid elsewhere on the command line.
+/// Adds a hint to the error if the unknown word is valid after another command.
 fn hinted(mut error: clap::Error, words: &[OsString]) -> clap::Error {
     let kinds = [ContextKind::InvalidSubcommand, ContextKind::InvalidArg];
     let written = kinds.into_iter().find_map(|kind| match error.get(kind) {
@@ -45,7 +44,6 @@ fn hinted(mut error: clap::Error, words: &[OsString]) -> clap::Error {
     error
 }
 
-/// Returns the flag or command closest to the given word, if any is close enough.
 fn nearest_of(command: &str, written: &str) -> String {
     let program = program();
     let of = program.find_subcommand(command).unwrap_or(&program);
@@ -65,8 +63,7 @@ fn nearest_of(command: &str, written: &str) -> String {
     format!("the nearest is {dashes}{name}")
 }
 
-/// Words known from other programs, each with the command after which it is used (empty for any) and its equivalent
-/// here.
+/// Words known from other programs, each with the command that precedes it (empty for any) and its equivalent here.
 const ELSEWHERE: [(&str, &str, &str); 6] = [
     (
         "",
@@ -116,7 +113,6 @@ pub fn completions(shell: Shell) -> String {
     String::from_utf8_lossy(&script).into_owned()
 }
 
-/// Adds a text below the flags of the command with this path.
 fn below(command: Command, path: &[&str], text: &'static str) -> Command {
     match path {
         [] => command.after_help(text),
@@ -124,11 +120,10 @@ fn below(command: Command, path: &[&str], text: &'static str) -> Command {
     }
 }
 
-/// Formats the commands in groups, with their descriptions.
 fn groups(program: &Command) -> String {
     let mut out = String::new();
     for (title, names) in GROUPS {
-        // As the headings of other parts are.
+        // Bold and underlined like clap's own headings.
         out.push_str(&format!("\u{1b}[1m\u{1b}[4m{title}:\u{1b}[0m\n"));
         for name in names {
             let about = program.find_subcommand(name).and_then(Command::get_about);
@@ -149,7 +144,7 @@ const TEMPLATE: &str = "\
 
 heliograph COMMAND --help has the flags of each, and an example.";
 
-/// The groups of commands; each command belongs to exactly one.
+/// Groups of commands. Each command belongs to exactly one.
 const GROUPS: [(&str, &[&str]); 3] = [
     (
         "Commands to run a broker",
@@ -189,7 +184,6 @@ const GROUPS: [(&str, &[&str]); 3] = [
     ),
 ];
 
-/// Texts shown below the flags of a command.
 const BELOW: &[(&str, &str)] = &[
     (
         "serve",

@@ -7,28 +7,25 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
-/// The flags given on the command line, by the paths of their keys; a flag for a list may have several values.
+/// Flags of the command line, by the paths of their keys. A flag for a list may have several values.
 #[derive(Clone, Debug, Default)]
 pub struct KeyFlags(BTreeMap<&'static str, Vec<OsString>>);
 
 impl KeyFlags {
-    /// Creates the flags for a command line with a single flag.
     pub(crate) fn of(path: &'static str, value: String) -> Self {
         Self(BTreeMap::from([(path, vec![value.into()])]))
     }
 
-    /// Returns the value given for the key at `path`; the last one if repeated.
+    /// Returns the value of the flag for the key at `path`; the last one if repeated.
     #[must_use]
     pub fn given(&self, path: &str) -> Option<&OsStr> {
         self.0.get(path)?.last().map(OsString::as_os_str)
     }
 
-    /// Like [`Self::given`], as a text.
     pub(crate) fn text(&self, path: &str) -> Option<&str> {
         self.given(path)?.to_str()
     }
 
-    /// Overrides values from the file with the flags.
     pub(crate) fn apply(&self, settings: &mut Settings, findings: &mut Findings) {
         for (key, flag) in flags() {
             let Some(values) = self.0.get(key.path) else {
@@ -90,13 +87,13 @@ fn argument(key: &'static Key, flag: &'static Flag) -> Arg {
         .action(action)
         .help(format!("{} [default: {}]", flag.help, default(key, flag)));
     if let Kind::Path { .. } | Kind::Paths { .. } = key.kind {
-        // A path may be other than UTF-8.
+        // Paths may be other than UTF-8.
         return argument.value_parser(PathBufValueParser::new());
     }
     argument.value_parser(|text: &str| key.check(text).map(|()| text.to_owned()))
 }
 
-/// Formats the default value, and the default under `--dev` if it differs.
+/// Formats the default, and the default under `--dev` if it differs.
 fn default(key: &Key, flag: &Flag) -> String {
     let of = |dev| key.default_of(Profile::Default, dev).unwrap_or_default();
     let (usual, dev) = (of(false), of(true));

@@ -1,5 +1,5 @@
 //! Applies `--container` (listeners on all addresses) and `--lan` (a TLS listener on the machine's local network
-//! address, which is also added to the names of the development certificate), and selects that address.
+//! address, which is also added to the names of the development certificate), and selects this address.
 
 use crate::config::IN_MEMORY;
 use crate::config::draft::{Findings, ValuePlace};
@@ -7,7 +7,7 @@ use broker_core::settings::{Listen, Scheme, Settings};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::{fs, io};
 
-/// Admits devices on the local network, at the address `wanted` or else at the only suitable address.
+/// Admits devices on the local network, at the address `wanted` or at the only suitable one.
 pub(crate) fn apply(
     wanted: Option<Ipv4Addr>,
     networks: io::Result<Networks>,
@@ -41,11 +41,11 @@ pub(crate) fn apply(
     }
 }
 
-/// Serves the published ports of a container, where traffic may arrive at any address: listeners without a configured
-/// address bind all addresses, and the data directory is in memory unless one is configured.
+/// Serves the published ports of a container, whose traffic may arrive at any address. Listeners without a configured
+/// address bind all addresses. The data directory is in memory unless configured.
 pub(crate) fn publish(settings: &mut Settings, findings: &Findings) {
     (settings.container, settings.allow_remote) = (true, true);
-    // A socket on [::] takes both families; where IPv6 is off there is none.
+    // A socket on `[::]` accepts both families. Hosts without IPv6 have no `[::]`.
     let both = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok();
     let all: IpAddr = match both {
         true => Ipv6Addr::UNSPECIFIED.into(),
@@ -64,40 +64,33 @@ pub(crate) fn publish(settings: &mut Settings, findings: &Findings) {
     }
 }
 
-/// Port of the TLS listener if none is specified, the same as under `--dev`.
+/// Default port of the TLS listener, as under `--dev`.
 const TLS_PORT: u16 = 8443;
 
-// The addresses of this machine in its local networks, and the one that `--lan` takes.
+// Local network addresses of this machine, and the address that `--lan` selects.
 //
-// The kernel's tables are read as text: `/proc/net/fib_trie` has the addresses, `/proc/net/route` the networks of each
-// interface and the default routes.
+// Reads the kernel's tables: addresses from `/proc/net/fib_trie`, and the networks and default routes of each interface
+// from `/proc/net/route`.
 
-/// The IPv4 addresses of this machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Networks(Vec<LanAddress>);
 
-/// An IPv4 address of this machine, with its interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct LanAddress {
     address: Ipv4Addr,
-    /// The address's network interface; empty if no route names one.
+    /// Network interface of the address; empty if no route names one.
     interface: String,
-    /// Whether the interface has a default route.
     is_default: bool,
 }
 
 impl Networks {
-    /// Reads the addresses in this process's network namespace.
-    ///
-    /// # Errors
-    /// Fails if the kernel's tables are unreadable.
+    /// Reads the addresses in this process's network namespace. Fails if the kernel's tables are unreadable.
     pub(crate) fn read() -> io::Result<Self> {
         let trie = fs::read_to_string("/proc/net/fib_trie")?;
         let routes = fs::read_to_string("/proc/net/route")?;
         Ok(Self::parse(&trie, &routes))
     }
 
-    /// Creates a set of addresses, each on an interface without a default route.
     #[cfg(test)]
     pub(crate) fn of(addresses: &[Ipv4Addr]) -> Self {
         let local = |address: &Ipv4Addr| LanAddress {
@@ -125,12 +118,9 @@ impl Networks {
         Self(own_addresses(trie).into_iter().map(local).collect())
     }
 
-    /// Selects the address for devices on the local network: `wanted` if this machine has it, or else the only suitable
-    /// address. Addresses on an interface with a default route are preferred.
-    ///
-    /// # Errors
-    /// Fails if no address is suitable, if several are, or if `wanted` is not a private address of this machine; the
-    /// message states what is expected.
+    /// Selects the address for devices on the local network: `wanted`, or the only suitable address. Prefers addresses
+    /// on an interface with a default route. Fails if no address is suitable, if several are, or if `wanted` is not a
+    /// private address of this machine; the message states what is expected.
     fn choose(&self, wanted: Option<Ipv4Addr>) -> Result<Ipv4Addr, String> {
         if let Some(wanted) = wanted {
             return self.check(wanted);
@@ -176,7 +166,7 @@ impl Networks {
     }
 }
 
-/// A line of `/proc/net/route`, whose numbers are in native byte order.
+/// Line of `/proc/net/route`. Its numbers are in native byte order.
 struct Route<'t> {
     interface: &'t str,
     destination: u32,
@@ -203,13 +193,12 @@ impl<'t> Route<'t> {
         self.destination == 0 && self.mask == 0
     }
 
-    /// Whether an address belongs to this directly attached network.
     fn has(&self, address: Ipv4Addr) -> bool {
         self.gateway == 0 && self.mask != 0 && address.to_bits() & self.mask == self.destination
     }
 }
 
-/// Extracts the addresses of this machine, without duplicates: entries `|-- ADDRESS` followed by `/32 host LOCAL`.
+/// Extracts the distinct addresses of this machine from entries `|-- ADDRESS` followed by `/32 host LOCAL`.
 fn own_addresses(trie: &str) -> Vec<Ipv4Addr> {
     let mut found = Vec::new();
     let mut entry = None;
@@ -225,13 +214,14 @@ fn own_addresses(trie: &str) -> Vec<Ipv4Addr> {
     found
 }
 
-/// Whether an address belongs to a local network: private (RFC 1918), link-local (RFC 3927) or shared (RFC 6598).
+/// Returns whether an address belongs to a local network: private (RFC 1918), link-local (RFC 3927) or shared (RFC
+/// 6598).
 fn is_lan(address: Ipv4Addr) -> bool {
     let [first, second, ..] = address.octets();
     address.is_private() || address.is_link_local() || (first == 100 && second & 0xc0 == 64)
 }
 
-/// Whether an interface belongs to containers, virtual machines or a VPN, whose networks phones cannot join.
+/// Returns whether an interface belongs to containers, virtual machines or a VPN, whose networks phones cannot join.
 fn is_virtual(interface: &str) -> bool {
     VIRTUAL.iter().any(|name| interface.starts_with(name))
 }
@@ -244,7 +234,6 @@ fn listed(addresses: &[&LanAddress]) -> String {
     addresses.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
-/// Name prefixes of virtual interfaces.
 const VIRTUAL: [&str; 17] = [
     "br-",
     "cali",

@@ -1,5 +1,5 @@
-//! Configuration rules that involve several keys: limits on lists, conflicting listeners, and numbers whose lower bound
-//! is another key. Rules with a fixed error text are in the table [`RULES`].
+//! Rules across several keys: limits of lists, conflicting listeners, and numbers whose lower bound is another key.
+//! Rules with a fixed error text are in the table [`RULES`].
 
 use crate::config::Cpus;
 use crate::config::document::A_TABLE;
@@ -11,7 +11,7 @@ use broker_core::settings::{
 };
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-/// Records all rules that `settings` break. Faults with the same position are reported in the order of these checks.
+/// Records all rules that `settings` breaks. Faults at the same position keep the order of these checks.
 pub(crate) fn check(settings: &Settings, machine: &Cpus, findings: &mut Findings) {
     let mut check = SettingsCheck {
         settings,
@@ -45,8 +45,7 @@ pub(crate) fn check(settings: &Settings, machine: &Cpus, findings: &mut Findings
     check.inner_listeners();
 }
 
-/// Records a fault for each certificate without a key and for each key without a certificate, and ignores it from then
-/// on.
+/// Records a fault for each certificate without a key and each key without a certificate, then drops these files.
 pub(crate) fn certificate(settings: &mut Settings, findings: &mut Findings) {
     let Some(files) = &settings.tls else {
         return;
@@ -63,22 +62,20 @@ pub(crate) fn certificate(settings: &mut Settings, findings: &mut Findings) {
     settings.tls = None;
 }
 
-/// The settings and the faults found so far.
 pub(crate) struct SettingsCheck<'s> {
     pub(crate) settings: &'s Settings,
-    /// Faults found while reading, before any rule was checked.
+    /// Faults found while reading, before any rule is checked.
     read: Vec<Fault>,
     findings: &'s mut Findings,
 }
 
 impl SettingsCheck<'_> {
-    /// Records that the value of `key`, which may be a table, breaks a rule.
     pub(crate) fn broken(&mut self, key: &str, rule: impl Into<String>) {
         self.findings.fault(key, shown(key, self.settings), rule);
     }
 
-    /// Whether the value of `key`, or of a key in that table, is already known to be invalid, so that faults resulting
-    /// from its absence need not be reported.
+    /// Returns whether the value of `key`, or of a key in that table, is known to be invalid. Faults that follow from
+    /// its absence are then not reported.
     fn is_wrong(&self, key: &str) -> bool {
         self.read.iter().any(|fault| fault.is_of(key))
     }
@@ -121,7 +118,7 @@ impl SettingsCheck<'_> {
         }
         for (larger, smaller) in AT_LEAST {
             let (bytes, least) = (self.limit(larger), self.limit(smaller));
-            // 0 stands for a part of the total, which is never too small.
+            // 0 stands for a share of the total, which always suffices.
             if bytes != 0 && bytes < least {
                 let rule = format!("expected at least {least}, which is limits.{smaller}");
                 self.broken(&format!("limits.{larger}"), rule);
@@ -135,7 +132,6 @@ impl SettingsCheck<'_> {
         }
     }
 
-    /// Returns the value of a key in `[limits]`.
     fn limit(&self, name: &str) -> usize {
         match Key::of(&format!("limits.{name}")).map(|key| key.value(self.settings)) {
             Some(Value::Number(number)) => number,
@@ -158,8 +154,8 @@ impl SettingsCheck<'_> {
         }
     }
 
-    /// Checks the listeners for other nodes: their addresses must not conflict, and other nodes must be able to
-    /// discover them.
+    /// Checks the listeners for other nodes: their addresses must not conflict, and other nodes must be able to find
+    /// them.
     fn inner_listeners(&mut self) {
         let (settings, cluster) = (self.settings, &self.settings.cluster);
         let inner = cluster.inner(settings.shards);
@@ -175,8 +171,7 @@ impl SettingsCheck<'_> {
         }
     }
 
-    /// Checks that a listener for other nodes does not conflict with the listeners for clients and operators, or with
-    /// `own`.
+    /// Checks that a listener for other nodes conflicts neither with the client and admin listeners nor with `own`.
     fn inner_listener(&mut self, key: &str, addr: SocketAddr, own: &[SocketAddr]) {
         let (settings, cluster) = (self.settings, &self.settings.cluster);
         let clashes = own.iter().any(|other| clash(*other, addr));
@@ -194,8 +189,8 @@ impl SettingsCheck<'_> {
         }
     }
 
-    /// Checks that the port for messages between nodes, which follows that of `cluster.listen` unless configured
-    /// otherwise, is available. Returns `false` and records a fault if not.
+    /// Checks that the port for messages between nodes, by default the port after `cluster.listen`, is free. Otherwise
+    /// records a fault and returns `false`.
     fn has_next_port(&mut self) -> bool {
         let (settings, cluster) = (self.settings, &self.settings.cluster);
         let is_free = |peers| !is_taken(peers, settings);
@@ -208,7 +203,7 @@ impl SettingsCheck<'_> {
         has_one
     }
 
-    /// Checks the ports of the other shards, which follow that of the first if nodes use etcd.
+    /// Checks the ports of the other shards. With etcd, they follow the port of the first shard.
     fn further_ports(&mut self, listen: SocketAddr, inner: Option<&[SocketAddr]>) {
         let (settings, shards) = (self.settings, self.settings.shards);
         let Some(inner) = inner else {
@@ -229,7 +224,6 @@ impl SettingsCheck<'_> {
         }
     }
 
-    /// Records a fault for each etcd member that is listed twice.
     fn members(&mut self) {
         let members = &self.settings.cluster.etcd.endpoints;
         let mut others = members.iter().enumerate();
@@ -249,19 +243,17 @@ impl SettingsCheck<'_> {
     }
 }
 
-/// Formats a key's value for a fault; for a table, returns a placeholder.
+/// Formats the value of a key for a fault; a table is shown as a placeholder.
 fn shown(path: &str, settings: &Settings) -> String {
     Key::of(path).map_or_else(|| A_TABLE.into(), |key| key.value(settings).to_string())
 }
 
-/// Whether an address conflicts with a listener for clients or operators.
 fn is_taken(addr: SocketAddr, settings: &Settings) -> bool {
     let clients = settings.listen.iter().map(|listen| listen.addr);
     let mut others = clients.chain(settings.admin.listen);
     others.any(|other| clash(other, addr))
 }
 
-/// Formats the error message for two client listeners that conflict.
 fn once(one: &Listen, other: &Listen) -> String {
     let rule = "expected each address and port once";
     if one.addr.ip() == other.addr.ip() {
@@ -274,13 +266,13 @@ fn once(one: &Listen, other: &Listen) -> String {
     format!("{rule}: it overlaps {one}")
 }
 
-/// Whether two listeners conflict: their ports are equal, and so are their addresses, or one covers the other. `[::]`
-/// covers all addresses, `0.0.0.0` all IPv4 addresses.
+/// Returns whether two listeners conflict: their ports are equal, and their addresses are equal or one covers the
+/// other. `[::]` covers all addresses, `0.0.0.0` all IPv4 addresses.
 fn clash(one: SocketAddr, other: SocketAddr) -> bool {
     one.port() != 0 && overlap(one, other)
 }
 
-/// Keys in `[limits]`, each with another key whose value is its lower bound.
+/// Keys of `[limits]`, each with the key whose value is its lower bound.
 const AT_LEAST: [(&str, &str); 5] = [
     ("outbox_bytes", "pending_bytes_per_channel"),
     ("outbox_bytes_per_shard", "outbox_bytes"),
@@ -289,41 +281,35 @@ const AT_LEAST: [(&str, &str); 5] = [
     ("pending_bytes_total", "pending_bytes_per_channel"),
 ];
 
-/// The error message for a listener that accepts every client without authentication.
 const LOOPBACK_WITHOUT_AUTH: &str =
     "expected loopback addresses only, since auth none lets everybody in";
 
-/// Maximum number of ICE entries. Source: C SDK, `MAX_ICE_CONFIG_COUNT` 5: more are an error.
+/// Maximum number of ICE entries. The C SDK rejects more (`MAX_ICE_CONFIG_COUNT`).
 const ICE_MAX: usize = 5;
 
-/// Maximum number of listeners; each needs one descriptor per shard.
+/// Maximum number of listeners. Each takes a descriptor per shard.
 const LISTENERS_MAX: usize = 64;
 
-/// Maximum number of hosts; each becomes a name in the development certificate.
+/// Maximum number of hosts. Each becomes a name in the development certificate.
 const DEV_HOSTS_MAX: usize = 16;
 
-/// Maximum number of origins; the origin of each request is compared with all of them.
+/// Maximum number of origins. Each request compares its origin with all of them.
 const ORIGINS_MAX: usize = 64;
 
 /// Maximum number of etcd members; etcd's documentation recommends at most five.
 const MEMBERS_MAX: usize = 16;
 
-// Rules across several keys, a row each. Those with a number in their text, or a list to walk, are functions of
+// Table of rules across several keys. Rules that need a number in their text or a loop are functions of
 // [`SettingsCheck`].
 
-/// A constraint on one key that depends on other keys.
 struct Rule {
-    /// The key, or a table.
     key: &'static str,
-    /// Whether the value is invalid.
     is_broken: fn(&Settings) -> bool,
-    /// The permitted values, as stated in the error.
     allowed: &'static str,
-    /// Other keys and tables on which the rule depends. The rule is skipped if one of them is already invalid.
+    /// Other keys and tables on which the rule depends. The rule is skipped if one of them is invalid.
     others: &'static [&'static str],
 }
 
-/// Records every rule in the table that the settings break.
 fn check_rules(check: &mut SettingsCheck<'_>) {
     for rule in RULES {
         let is_unknown = rule.others.iter().any(|key| check.is_wrong(key));
@@ -333,8 +319,8 @@ fn check_rules(check: &mut SettingsCheck<'_>) {
     }
 }
 
-/// The rules; the errors of a key are reported in the order of its rules.
-#[rustfmt::skip] // a table, a rule per entry
+/// Rules. The errors of a key are reported in the order of its rules.
+#[rustfmt::skip] // a table with a rule per entry
 const RULES: &[Rule] = &[
     rule("auth", |s| s.auth == Auth::Sigv4 && s.credentials.is_none(),
         "needs a credentials file: --credentials FILE, or credentials in the file; else --dev, or none with \
@@ -465,14 +451,13 @@ fn has_whole_lease(settings: &Settings) -> bool {
     settings.cluster.lease_ms.is_multiple_of(1_000)
 }
 
-/// Dependency of the rules about etcd, which are skipped if etcd's URLs are invalid.
+/// Dependency of rules about etcd, which are skipped if its URLs are invalid.
 const ETCD: &[&str] = &["cluster.etcd"];
 
 const WITH_ETCD: &str = "needs etcd";
 
 const SECURE_MEMBERS: &str = "needs URLs of https:// in etcd";
 
-/// The error message for a listener that conflicts with another one.
 const ADDRESS_OF_ITS_OWN: &str = "expected an address and port that no other listener has";
 
 #[cfg(test)]

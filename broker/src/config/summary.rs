@@ -1,4 +1,4 @@
-//! Human-readable summaries of a configuration, of permissions, and of devices.
+//! Summaries of a configuration, of permissions and of devices for operators.
 
 use crate::config::credentials::Loaded;
 use crate::{memory, terminal::plain};
@@ -12,8 +12,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::sync::Arc;
 
-/// Summarizes the settings in a few lines, with the maximum memory used by them and by the principals; contains no
-/// secrets.
+/// Summarizes the settings, with the maximum memory that they and the principals may use. Contains no secrets.
 #[must_use]
 pub fn summary(settings: &Settings, credentials: Option<&Credentials>) -> String {
     let filled = |text: &str| {
@@ -25,7 +24,7 @@ pub fn summary(settings: &Settings, credentials: Option<&Credentials>) -> String
             }
         })
     };
-    // Without an admin listener there is no URL.
+    // A disabled admin listener has no URL.
     let keys = SUMMARY
         .iter()
         .map(|(name, text)| (*name, filled(text).replace("http://off", "off")));
@@ -35,7 +34,6 @@ pub fn summary(settings: &Settings, credentials: Option<&Credentials>) -> String
     ]))
 }
 
-/// The lines of the summary, each with the keys it shows.
 const SUMMARY: [(&str, &str); 9] = [
     ("listen", "{listen}"),
     ("admin", "http://{admin.listen}"),
@@ -52,8 +50,8 @@ const SUMMARY: [(&str, &str); 9] = [
     ("timeouts", "idle {timeouts.idle}, drain {timeouts.drain}"),
 ];
 
-/// Formats a line for each principal, role, role alias and device authority (up to a maximum number), followed by the
-/// warnings; contains no secrets.
+/// Formats a line for each principal, role, provider, role alias and device authority, at most 100 of each kind, then
+/// the warnings. Contains no secrets.
 #[must_use]
 pub fn credentials_summary(loaded: &Loaded) -> String {
     let credentials = &loaded.credentials;
@@ -69,7 +67,6 @@ pub fn credentials_summary(loaded: &Loaded) -> String {
     lines(rows)
 }
 
-/// Formats the lines of one kind, at most [`LISTED_MAX`].
 fn listed<T>(
     kind: &'static str,
     all: impl Iterator<Item = T>,
@@ -86,7 +83,7 @@ fn of_principal(principal: &Principal) -> String {
     let (name, account) = (&principal.name, &principal.account);
     let mut text = format!("{name}, account {account}, key {}", principal.access_key_id);
     if let Some(expires_s) = principal.expires_s {
-        let _ = write!(text, ", until {}", Stamp::from_epoch(expires_s)); // a String takes all
+        let _ = write!(text, ", until {}", Stamp::from_epoch(expires_s)); // writing to a String never fails
     }
     text + &tolerance(principal.clock_tolerance_s) + &rights(&principal.policies)
 }
@@ -105,7 +102,7 @@ fn of_role(role: &Role) -> String {
         trusted.join(" ")
     );
     if more > 0 {
-        let _ = write!(text, " and {more} more"); // a String takes all
+        let _ = write!(text, " and {more} more"); // writing to a String never fails
     }
     text + &rights(&role.policies)
 }
@@ -148,7 +145,7 @@ fn of_authority(authority: &ThingAuthority) -> String {
     let names = authority.names.as_deref().unwrap_or("*");
     let (subject, end) = (&authority.subject, Stamp::from_epoch(authority.ends_s));
     let mut text = format!("{subject}, names {names}, until {end}");
-    // A String takes all.
+    // Writing to a `String` never fails.
     if let Some(revoked) = authority.revoked {
         let _ = write!(text, ", {revoked} revoked");
     }
@@ -158,7 +155,6 @@ fn of_authority(authority: &ThingAuthority) -> String {
     text + &rights(&authority.policies)
 }
 
-/// Formats the actions that policies allow on at least one resource.
 fn rights(policies: &[Arc<Policy>]) -> String {
     let allowed = policies
         .iter()
@@ -179,14 +175,11 @@ fn rights(policies: &[Arc<Policy>]) -> String {
     text
 }
 
-/// Formats one row per line with aligned values; line breaks in values are not preserved.
 fn lines(rows: impl IntoIterator<Item = (&'static str, String)>) -> String {
     let line = |(name, value): (_, String)| format!("{name:<12}{}\n", plain(&value));
     rows.into_iter().map(line).collect()
 }
 
-/// Maximum number of principals, roles, providers, role aliases and authorities listed individually.
 const LISTED_MAX: usize = 100;
 
-/// Maximum number of principals listed for a trust.
 const TRUSTED_TOLD_MAX: usize = 5;

@@ -6,7 +6,7 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::{parse_x509_certificate, parse_x509_crl};
 
-/// Revocation lists of one table, all of which apply to each of its authorities.
+/// Revocation lists of one table. All of them apply to each authority of the table.
 #[derive(Debug, Default)]
 pub struct RevocationLists {
     all: Vec<RevocationList>,
@@ -15,27 +15,22 @@ pub struct RevocationLists {
 #[derive(Debug)]
 struct RevocationList {
     der: CertificateRevocationListDer<'static>,
-    /// Issuer name, DER-encoded.
     issuer: Box<[u8]>,
     signer: ListSigner,
-    /// Time of the next update, since 1970 UTC.
     ends_s: Option<u64>,
     revoked: Vec<u64>,
 }
 
-/// The kind of a list's issuer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ListSigner {
-    /// An authority in the table.
     Authority,
-    /// An intermediate certificate.
     Between,
-    /// Neither: the list of a withdrawn authority, which remains in force.
+    /// Withdrawn authority, whose list remains in force.
     Unknown,
 }
 
 impl RevocationLists {
-    /// Creates the lists, whose issuers are authorities or intermediates between authorities and devices.
+    /// Parses the lists. Their issuers are authorities, or intermediates between authorities and devices.
     ///
     /// # Errors
     /// Returns a message that identifies the unreadable list.
@@ -96,8 +91,7 @@ impl RevocationLists {
         counts.reduce(|sum, count| sum + count)
     }
 
-    /// Returns the earliest next update of the lists on which certificates of an authority depend: the authority's own,
-    /// and those of its intermediates.
+    /// Returns the earliest next update of the lists of an authority and its intermediates.
     pub(crate) fn end_s(&self, authority: &[u8]) -> Option<u64> {
         let hangs_on = |list: &&RevocationList| match list.signer {
             ListSigner::Authority => *list.issuer == *authority,
@@ -108,12 +102,12 @@ impl RevocationLists {
         lists.filter_map(|list| list.ends_s).min()
     }
 
-    /// Iterates over the times of each list's next update, since 1970 UTC.
+    /// Returns the time of each list's next update, in seconds since 1970 UTC.
     pub(crate) fn ends_s(&self) -> impl Iterator<Item = u64> {
         self.all.iter().filter_map(|list| list.ends_s)
     }
 
-    /// Whether a revocation list of an issuer of any of these certificates was due for an update before this second.
+    /// Returns whether a list of an issuer of these certificates was due for an update before this second.
     pub(crate) fn is_stale(&self, chain: &[X509Certificate<'_>], before_s: u64) -> bool {
         let overdue = self.all.iter();
         let mut overdue =
@@ -122,14 +116,13 @@ impl RevocationLists {
     }
 }
 
-/// Derives a number from a certificate's issuer name and serial number, which together identify it (RFC 5280, 4.1.2.2).
-/// Certificates with the same number are revoked together, so 64 bits of the digest are enough.
+/// Derives a number from a certificate's issuer and serial number, which identify it (RFC 5280, section 4.1.2.2). A
+/// collision revokes a certificate by mistake; 64 bits of the digest make it improbable.
 pub(crate) fn number_of(certificate: &X509Certificate<'_>) -> u64 {
     number(certificate.issuer().as_raw(), certificate.raw_serial())
 }
 
-/// Hashes the issuer and the serial number, ignoring leading zeros of the latter, since certificates and lists may
-/// differ in them.
+/// Hashes the issuer and the serial number. Ignores leading zeros, in which certificates and lists may differ.
 fn number(issuer: &[u8], serial: &[u8]) -> u64 {
     let zeros = serial.iter().take_while(|byte| **byte == 0).count();
     let serial = serial.get(zeros..).unwrap_or_default();
@@ -139,7 +132,6 @@ fn number(issuer: &[u8], serial: &[u8]) -> u64 {
         .map_or(0, |first| u64::from_be_bytes(*first))
 }
 
-/// Returns the DER-encoded subject names of certificates.
 fn subjects(certificates: &[CertificateDer<'_>]) -> Result<Vec<Box<[u8]>>, String> {
     let read = certificates.iter().map(|certificate| {
         let (_, parsed) = parse_x509_certificate(certificate)

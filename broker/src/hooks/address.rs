@@ -1,14 +1,10 @@
-//! Validates a receiver's URL, which comes only from the configuration, and inserts a channel's name into its path or
-//! query.
+//! Receiver URLs, which come only from the configuration, and the insertion of a channel's name into path or query.
 
 use axum::http::Uri;
 use broker_core::settings::value;
 use std::net::IpAddr;
 
-/// Checks whether a text is a valid URL for a hook.
-///
-/// # Errors
-/// Returns the rule that the text breaks.
+/// Validates the URL of a hook. The error states the rule that the text breaks.
 pub(crate) fn check(text: &str, allow_plain: bool) -> Result<&str, String> {
     let rule = || "expected an absolute URL of https or http, such as https://push.example.com/wake/{channel}";
     let (scheme, rest) = text.split_once("://").ok_or_else(rule)?;
@@ -40,8 +36,8 @@ pub(crate) fn check(text: &str, allow_plain: bool) -> Result<&str, String> {
     }
 }
 
-/// Returns the URL for a channel. Channel names contain no characters that need escaping, which is checked here. `.`
-/// and `..` as path segments (RFC 3986 section 3.3) would refer elsewhere, escaped or not, so these names are refused.
+/// Returns the URL for a channel; `None` if the name contains characters that need escaping. The path segments `.` and
+/// `..` (RFC 3986, section 3.3) would lead elsewhere even if escaped, and are refused.
 pub(crate) fn of_channel(url: &str, name: &str) -> Option<Uri> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     if !name.bytes().all(plain) {
@@ -55,7 +51,7 @@ pub(crate) fn of_channel(url: &str, name: &str) -> Option<Uri> {
     (!leads_elsewhere).then_some(uri)
 }
 
-/// Returns the part of a URL that may be displayed: anything after the host may be a secret.
+/// Returns the displayable part of a URL. Everything after the host may be a secret.
 pub(crate) fn shown(url: &str) -> String {
     let begin = url.find("://").map_or(0, |at| at + 3);
     let behind = url.get(begin..).unwrap_or_default();
@@ -65,17 +61,14 @@ pub(crate) fn shown(url: &str) -> String {
     }
 }
 
-/// Whether a host refers to this machine; IPv6 addresses may be in brackets.
 pub(crate) fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let address: Option<IpAddr> = bare.parse().ok();
     address.map_or(bare == "localhost", |address| address.is_loopback())
 }
 
-/// Placeholder for the channel's name.
 const CHANNEL: &str = "{channel}";
 
-/// Maximum length of a URL, in bytes.
 const URL_BYTES_MAX: usize = 2048;
 
 #[cfg(test)]

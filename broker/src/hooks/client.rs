@@ -1,5 +1,4 @@
-//! Sends requests to one receiver, for which only the response status matters. Also reads the files that requests
-//! depend on, and the secrets that sign them.
+//! Sends requests to one receiver and reads its files. Only the response status matters.
 
 use crate::files;
 use crate::hooks::queue::Answer;
@@ -18,24 +17,22 @@ use std::sync::Arc;
 use std::time::Duration;
 use zeroize::Zeroizing;
 
-/// HTTP client for one receiver, with the secrets that sign its requests. Clones share the same connections.
+/// HTTP client of one receiver, with the secrets that sign its requests. Clones share connections.
 #[derive(Clone)]
 pub(crate) struct Client {
     outbound: Outbound,
     secrets: Arc<HookSecrets>,
 }
 
-/// The parts of a request's head other than the address.
 pub(crate) struct Letter {
-    /// Id of the event, the same for all delivery attempts.
+    /// Id of the event, unchanged between delivery attempts.
     pub(crate) id: String,
-    /// Current time, in seconds since 1970.
     pub(crate) timestamp_s: u64,
     pub(crate) body: Bytes,
 }
 
 impl Client {
-    /// Posts an event. Returns the result and, unless it was a success, a description for operators.
+    /// Posts an event. Returns the result, with a description for operators unless it is a success.
     pub(crate) async fn post(&self, to: Option<Uri>, letter: Letter) -> (Answer, Option<String>) {
         let Some(request) = to.and_then(|to| self.request(to, letter)) else {
             return (Answer::Refused, Some("its URL cannot be built".into()));
@@ -64,7 +61,6 @@ impl Client {
     }
 }
 
-/// Interprets a response status.
 fn judged<B>(response: &Response<B>) -> (Answer, Option<String>) {
     let status = response.status();
     let answer = match status {
@@ -79,27 +75,21 @@ fn judged<B>(response: &Response<B>) -> (Answer, Option<String>) {
     (answer, Some(format!("status {}", status.as_u16())))
 }
 
-/// Returns the value of `Retry-After`, converted from seconds to milliseconds. A date is ignored, so that the default
-/// delay applies.
+/// Returns `Retry-After` in milliseconds. A date is ignored, so that the default delay applies.
 fn retry_after<B>(response: &Response<B>) -> Option<u64> {
     let value = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?;
     let seconds: u64 = value.trim().parse().ok()?;
     Some(seconds.saturating_mul(1000))
 }
 
-// The files of a hook: its secrets, the certificate that its receiver is shown, the authorities of the receiver's own.
+// Files of a hook: its secrets, its client certificate, and the authorities of its receiver.
 
-/// A faulty file of a hook.
 pub(crate) struct HookFault {
-    /// The configuration key that names the file.
     pub(crate) key: String,
-    /// Path of the file.
     pub(crate) path: PathBuf,
-    /// The rule that the file breaks.
     pub(crate) rule: String,
 }
 
-/// Returns the files of all hooks.
 #[must_use]
 pub(crate) fn files_of(settings: &Settings) -> Vec<PathBuf> {
     let of_hook = |hook: &Hook| {
@@ -110,10 +100,7 @@ pub(crate) fn files_of(settings: &Settings) -> Vec<PathBuf> {
     settings.hooks.iter().flat_map(of_hook).collect()
 }
 
-/// Creates a client for each hook, with the contents of its files.
-///
-/// # Errors
-/// Returns all faults.
+/// Creates a client for each hook, with the contents of its files. The error lists all faults.
 pub(crate) fn clients(settings: &Settings) -> Result<Vec<Client>, Vec<HookFault>> {
     let (mut clients, mut faults) = (Vec::new(), Vec::new());
     for (nth, hook) in settings.hooks.iter().enumerate() {
@@ -200,17 +187,16 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
 /// Maximum size of a certificate file, in bytes; enough for a hundred authorities.
 const PEM_BYTES_MAX: usize = 1 << 20;
 
-// The secrets of a hook, and the signatures of its requests.
+// Secrets of a hook, and the signatures of its requests.
 //
 // Source: Standard Webhooks specification 1.0.0, "Signature scheme": HMAC-SHA256 over `id.timestamp.body`, in base64
-// behind `v1,`; secrets are written as `whsec_` and 24 to 64 bytes in base64. With two secrets, each signs: a receiver
-// takes a request that any of its own verifies.
+// behind `v1,`; secrets are written as `whsec_` and 24 to 64 bytes in base64. With two secrets, both sign each request;
+// a receiver accepts a request if one signature is valid.
 
-/// The signing keys of a hook: one, or two during a rotation.
+/// Signing keys of a hook: one, or two during a rotation.
 pub(crate) struct HookSecrets(Vec<Key>);
 
 impl HookSecrets {
-    /// Computes the value of `webhook-signature`.
     fn signature(&self, id: &str, timestamp_s: u64, body: &[u8]) -> String {
         let mut signed = format!("{id}.{timestamp_s}.").into_bytes();
         signed.extend_from_slice(body);
@@ -219,10 +205,7 @@ impl HookSecrets {
     }
 }
 
-/// Reads the secrets in a file, one per line.
-///
-/// # Errors
-/// Returns the rule that the file breaks.
+/// Reads the secrets in a file, one per line. The error states the rule that the file breaks.
 pub(crate) fn read(path: &Path) -> Result<HookSecrets, String> {
     let read = files::read_regular_text(path, FILE_BYTES_MAX)
         .map_err(|error| format!("must be a readable file: {error}"))?;
@@ -252,7 +235,7 @@ fn key(line: &str) -> Option<Key> {
 
 const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 
-/// Maximum number of secrets: the current one, and its predecessor or successor.
+/// Maximum number of secrets: the current secret, and its predecessor or successor.
 const SECRETS_MAX: usize = 2;
 
 /// Maximum size of a secrets file, in bytes; enough for two secrets with line ends and some spaces.

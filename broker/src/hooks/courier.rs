@@ -1,5 +1,4 @@
-//! The courier, a single task on the side thread that receives events from shards and delivers them to the hooks'
-//! receivers.
+//! Courier: a task on the side thread that receives events from shards and delivers them to the receivers of hooks.
 
 use crate::edge::turn::calendar;
 use crate::hooks::client::{Client, Letter};
@@ -16,7 +15,7 @@ use strum::EnumCount;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-/// The courier for all hooks. Each process with hooks has one.
+/// Delivers the events of all hooks. One per process with hooks.
 pub struct Courier {
     settings: Arc<Settings>,
     terms: EventTerms,
@@ -26,27 +25,24 @@ pub struct Courier {
     orders: mpsc::Receiver<Order>,
     report: watch::Sender<HooksReport>,
     flights: JoinSet<EndedRequest>,
-    /// Seed for the receivers' random retry delays.
     seed: u64,
     began: Instant,
-    /// Number of the job queued last.
+    /// Number of the last queued job.
     jobs: u64,
-    /// Time of the next update to the report.
+    /// Time of the next update of the report.
     tells_at: u64,
 }
 
 struct HookReceiver {
     client: Client,
     queue: Queue,
-    /// Reason why the last request failed, if it did.
     error: Option<String>,
-    /// Whether the failure has been logged.
+    /// Whether the error has been logged.
     said: bool,
-    /// Time before which nothing more is logged.
+    /// Time until which nothing more is logged.
     says_at: u64,
 }
 
-/// The completion of a request.
 struct EndedRequest {
     hook: usize,
     key: Key,
@@ -54,7 +50,6 @@ struct EndedRequest {
     error: Option<String>,
 }
 
-/// Channel endpoints used by the courier and by its clients.
 pub(crate) struct CourierEnds {
     pub(crate) told: mpsc::Receiver<Told>,
     pub(crate) orders: mpsc::Receiver<Order>,
@@ -105,7 +100,7 @@ impl Courier {
                 Duration::from_millis(due.saturating_sub(now)).min(LOOK_EVERY)
             });
             tokio::select! {
-                biased; // an order may be about the hooks of what shards tell next
+                biased; // orders first: an order may change the hooks of the states that follow
                 Some(order) = self.orders.recv() => self.obey(order),
                 Some(landed) = self.flights.join_next(), if !self.flights.is_empty() => {
                     if let Ok(landed) = landed {
@@ -124,7 +119,6 @@ impl Courier {
         }
     }
 
-    /// Handles a message from a shard.
     fn heard(&mut self, told: Told) {
         let now = self.now();
         let state = match told {
@@ -155,7 +149,6 @@ impl Courier {
         self.put(&state, (key, what), |hook| hook.presence, (ready, None));
     }
 
-    /// Performs an action that the logic of wake calls requires.
     fn act(&mut self, act: &Act, now: u64) {
         match act {
             Act::Call(state, attempt) => {
@@ -229,7 +222,6 @@ impl Courier {
         self.count(nth, Outcome::Dropped, dropped);
     }
 
-    /// Queues an event about the process for every hook.
     fn notify_all(&mut self, kind: &'static str) {
         self.tell_all(kind, &What::Node(kind));
     }
@@ -256,7 +248,6 @@ impl Courier {
         self.put_to(nth, job);
     }
 
-    /// Sends the requests that are due.
     fn send(&mut self, now: u64) {
         for nth in 0..self.receivers.len() {
             let mut expired = 0;
@@ -310,7 +301,6 @@ impl Courier {
         }
     }
 
-    /// Handles the completion of a request.
     fn landed(&mut self, landed: EndedRequest) {
         let now = self.now();
         let EndedRequest {
@@ -355,7 +345,6 @@ impl Courier {
         }
     }
 
-    /// Replaces the settings and clients. Existing receivers keep their queues; new ones are appended.
     fn replace(&mut self, settings: Arc<Settings>, clients: Vec<Client>) {
         self.settings = settings;
         let settings = Arc::clone(&self.settings);
@@ -374,7 +363,7 @@ impl Courier {
         }
     }
 
-    /// Sends a channel-independent event immediately, bypassing the queue.
+    /// Sends a test event immediately, bypassing the queue.
     fn test(&mut self, name: &str, done: oneshot::Sender<Option<String>>) {
         let hooks = self.settings.hooks.iter().zip(&self.receivers);
         let found = hooks.into_iter().find(|(hook, _)| *hook.name == *name);
@@ -395,7 +384,6 @@ impl Courier {
         });
     }
 
-    /// Updates the parts of the report that change over time.
     fn tell(&mut self) {
         let now = self.now();
         if now < self.tells_at {
@@ -447,8 +435,8 @@ impl HookReceiver {
         }
     }
 
-    /// Logs that a receiver is failing or has recovered. Not called for each event, since any number of events may be
-    /// refused.
+    /// Logs that a receiver fails or has recovered, at most once per [`SAY_EVERY_MS`], since any number of events may
+    /// be refused.
     fn say(&mut self, name: &str, now: u64) {
         if self.error.is_some() == self.said || now < self.says_at {
             return;
@@ -462,28 +450,26 @@ impl HookReceiver {
     }
 }
 
-/// Maximum interval between updates to the report.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Minimum interval between updates to the report, in milliseconds; each update visits all queued events.
+/// Minimum interval between updates of the report, in milliseconds. Each update visits all queued events.
 const TELL_EVERY_MS: u64 = 200;
 
-/// Minimum interval between log lines about a hook, in milliseconds.
 const SAY_EVERY_MS: u64 = 5_000;
 
-/// Maximum number of channel states processed per turn, in addition to the first one.
+/// Maximum number of further channel states processed per turn.
 const TOLD_PER_TURN: usize = 256;
 
-// The figures of hooks, as the courier keeps them and others read them.
+// Statistics of hooks, which the courier updates and other tasks read.
 
 /// Statistics of all hooks at a point in time.
 #[derive(Clone, Debug, Default)]
 pub struct HooksReport {
     /// Statistics of each hook, in the order of the configuration.
     pub hooks: Vec<HookReport>,
-    /// Number of completed series of wake calls, by [`WakeResult`].
+    /// Completed series of wake calls, by [`WakeResult`].
     pub wakes: [u64; WakeResult::COUNT],
-    /// Time from the first pending message to the arrival of the master, for wake calls that succeeded.
+    /// Time from the first pending message to the arrival of the master, over successful wake calls.
     pub wake_seconds: Histogram,
 }
 
@@ -492,7 +478,7 @@ pub struct HooksReport {
 pub struct HookReport {
     /// Name of the hook.
     pub name: String,
-    /// Number of requests and jobs, by [`Outcome`].
+    /// Requests and jobs, by [`Outcome`].
     pub outcomes: [u64; Outcome::COUNT],
     /// Number of channels with a queued or in-flight event.
     pub waiting: u64,
@@ -500,14 +486,13 @@ pub struct HookReport {
     pub oldest_ms: u64,
     /// Number of consecutive failures.
     pub failures: u32,
-    /// Whether the receiver responded with 410, after which nothing is sent until a reload.
+    /// Whether the receiver responded with 410. Nothing is sent until a reload.
     pub off: bool,
-    /// Reason why the last request failed; cleared by a success.
+    /// Error of the last request; cleared by a success.
     pub error: Option<String>,
 }
 
 impl HookReport {
-    /// Creates the statistics of a hook before its first event.
     pub(crate) fn of(hook: &Hook) -> Self {
         Self {
             name: hook.name.clone(),

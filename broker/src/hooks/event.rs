@@ -1,4 +1,4 @@
-//! Formats events, and tracks the epochs that determine which events this process sends.
+//! Formats events. Also tracks the epochs that decide which events this process sends.
 
 use axum::body::Bytes;
 use broker_core::cluster::slot_maps::SlotMap;
@@ -8,7 +8,6 @@ use codec::calendar::rfc3339;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
-/// Formats the event that reports a channel's state.
 pub(crate) fn presence(hook: &Hook, terms: &EventTerms, presence: &Presence) -> Bytes {
     body(
         "channel.presence",
@@ -17,8 +16,8 @@ pub(crate) fn presence(hook: &Hook, terms: &EventTerms, presence: &Presence) -> 
     )
 }
 
-/// Formats a wake call for a master: the channel's state, with the number of the attempt and the time when waiting
-/// ends.
+/// Formats a wake call: the state of the channel, the number of the attempt, and the time at which the last offer
+/// expires.
 pub(crate) fn wake(hook: &Hook, terms: &EventTerms, presence: &Presence, attempt: u32) -> Bytes {
     let mut data = changed(terms.node(), presence, ShownState::to(hook));
     data.insert("attempt".into(), attempt.into());
@@ -32,21 +31,19 @@ pub(crate) fn wake(hook: &Hook, terms: &EventTerms, presence: &Presence, attempt
     body("channel.wake", presence.at, data)
 }
 
-/// Formats an event about the process as a whole.
 pub(crate) fn node(kind: &str, terms: &EventTerms, at: Wall) -> Bytes {
     let mut data = of_node(terms.node());
     data.insert("epoch".into(), terms.epoch.into());
     body(kind, at, data)
 }
 
-/// Formats the cause of a problem that begins, recurs or has been resolved.
 pub(crate) fn problem(problem: &Value, terms: &EventTerms, at: Wall) -> Bytes {
     let mut data = of_node(terms.node());
     data.insert("problem".into(), problem.clone());
     body("node.problem", at, data)
 }
 
-/// Formats the slots that a node of a cluster serves, as ranges with first slot, last slot and epoch.
+/// Formats the slots that a node serves, as ranges: first slot, last slot, epoch.
 pub(crate) fn slots(terms: &EventTerms, serving: &Serving, at: Wall) -> Bytes {
     let runs = serving.iter();
     let runs = runs.map(|(first, last, epoch)| json!([first.0, last.0, epoch]));
@@ -55,7 +52,7 @@ pub(crate) fn slots(terms: &EventTerms, serving: &Serving, at: Wall) -> Bytes {
     body("slots.serving", at, data)
 }
 
-/// Returns the node's name, if it belongs to a cluster.
+/// Returns the member `node`, with the node's name in a cluster; otherwise an empty map.
 fn of_node(node: Option<&str>) -> Map<String, Value> {
     let node = node.map(|node| ("node".into(), node.into()));
     node.into_iter().collect()
@@ -66,7 +63,7 @@ fn body(kind: &str, at: Wall, data: Map<String, Value>) -> Bytes {
     event.to_string().into()
 }
 
-/// Which optional parts of a state are included for a reader.
+/// Optional parts of a state that a reader receives.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ShownState {
     remote: bool,
@@ -74,7 +71,6 @@ pub(crate) struct ShownState {
 }
 
 impl ShownState {
-    /// All optional parts, for the operators' pages, which always show them.
     pub(crate) const ALL: Self = Self {
         remote: true,
         client_id: true,
@@ -88,7 +84,6 @@ impl ShownState {
     }
 }
 
-/// Formats a state together with the cause of its change.
 pub(crate) fn changed(
     node: Option<&str>,
     presence: &Presence,
@@ -106,7 +101,6 @@ pub(crate) fn changed(
     data
 }
 
-/// Formats a state.
 pub(crate) fn state(
     node: Option<&str>,
     presence: &Presence,
@@ -154,22 +148,20 @@ fn waiting(shown: ShownState, waiter: &Waiter) -> Value {
     value
 }
 
-// The terms under which this process has news of channels: of all as long as it lives, or in a cluster of those of the
+// Terms under which this process reports channels: all channels during its lifetime or, in a cluster, those of the
 // slots that its node serves.
 
-/// The epochs of this process and of its slots.
 #[derive(Debug)]
 pub(crate) struct EventTerms {
-    /// Epoch of the process.
     pub(crate) epoch: u64,
     slots: Option<Arc<SlotMap>>,
-    /// Number of slot changes already reported to receivers.
+    /// Number of slot changes reported to receivers.
     told: u64,
-    /// Time before which the next report must not be sent.
+    /// Time before which no further report is sent.
     not_before: u64,
 }
 
-/// Ranges of slots that a node serves, each with its epoch.
+/// Ranges of slots that a node serves: first slot, last slot, epoch.
 pub(crate) type Serving = Arc<[(Slot, Slot, u64)]>;
 
 impl EventTerms {
@@ -183,13 +175,13 @@ impl EventTerms {
         }
     }
 
-    /// Returns the name of this node, in a cluster whose slots can move.
+    /// Returns the name of this node in a cluster whose slots can move.
     pub(crate) fn node(&self) -> Option<&str> {
         let slots = self.slots.as_ref()?;
         Some(slots.name(slots.own()))
     }
 
-    /// Returns the id of an event, which is the same for all attempts; no other process of the service uses it.
+    /// Returns the id of an event: unchanged between attempts, and unique among the processes of the service.
     pub(crate) fn message_id(&self, number: u64) -> String {
         let epoch = self.epoch;
         match self.node() {
@@ -198,7 +190,7 @@ impl EventTerms {
         }
     }
 
-    /// Whether this process still owns the channel that reported the state.
+    /// Returns whether this process still owns the channel of the state.
     pub(crate) fn is_current(&self, state: &Presence) -> bool {
         match (state.slot, &self.slots) {
             (Some(slot), Some(slots)) => slots.presence(slot) == state.epoch,
@@ -206,7 +198,7 @@ impl EventTerms {
         }
     }
 
-    /// Returns all slots that this node serves, if they have changed since the last call; at most once every
+    /// Returns all slots that this node serves if they have changed since the last call, at most once every
     /// [`TOLD_EVERY_MS`].
     pub(crate) fn news(&mut self, now: u64) -> Option<Serving> {
         let slots = self.slots.as_ref()?;

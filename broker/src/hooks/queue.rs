@@ -1,4 +1,4 @@
-//! The event queue of one receiver: takes the time as an input, and returns the requests to send.
+//! Event queue of one receiver. Takes the time as an input and returns the requests to send.
 //!
 //! ```text
 //!  put ──► waiting ── next ──► in flight ── done: 2xx ───────────────────► gone
@@ -9,9 +9,9 @@
 //! Per channel, at most one request is in flight and one event is queued: the newest state. A receiver therefore gets
 //! states in order, and the queue is bounded by the number of channels. States of a channel are sent at least
 //! [`HOOK_STATES_APART_MS`] apart. Wake calls and states each get half of the capacity. Within a half, accounts share
-//! the capacity and are served in rotation: a newer event of a channel takes the turn of the event it replaces. If
-//! events were dropped because the queue was full or the last retry failed, the receiver is informed with `node.resync`
-//! once it accepts events again.
+//! the capacity and are served in rotation; a newer event of a channel takes the turn of the event that it replaces.
+//! After events were dropped, because the queue was full or the last retry failed, the receiver gets `node.resync` once
+//! it accepts events again.
 
 use crate::hooks::event::Serving;
 use crate::limits::{
@@ -24,66 +24,54 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-/// The queued and in-flight events of a receiver.
 #[derive(Debug)]
 pub(crate) struct Queue {
     retry_ms: u64,
     entries: BTreeMap<Key, Entry>,
     halves: [Places; Half::ALL.len()],
-    /// Channels without queued events to which a state was sent recently, each with the earliest time for the next one.
+    /// Channels without queued events whose last state was sent recently, with the earliest time of their next state.
     rests: BTreeMap<Key, u64>,
-    /// Time at which expired entries are next removed from `rests`.
     rests_end: u64,
-    /// Number of consecutive failures.
     failures: u32,
-    /// Whether the receiver has responded that it is gone, after which nothing is sent until a reload.
+    /// Whether the receiver has responded with 410. Nothing is sent until a reload.
     off: bool,
-    /// Whether states have been dropped without informing the receiver yet.
+    /// Whether states were dropped and the receiver has not been told.
     lost: bool,
     random: fastrand::Rng,
 }
 
-/// The events of one channel.
 #[derive(Debug)]
 struct Entry {
     waiting: Option<HookDelivery>,
     in_flight: Option<HookDelivery>,
-    /// Time at which the oldest of the channel's events was queued.
+    /// Time at which the oldest of these events was queued.
     since: u64,
-    /// Number of failed requests for the channel's current events.
     tries: u32,
-    /// Time before which no event of the channel may be sent.
+    /// Time before which no event is sent.
     not_before: u64,
-    /// Time of the most recent request.
     sent: u64,
 }
 
-/// The jobs in one half of the receiver's capacity.
+/// Jobs in one half of the receiver's capacity.
 #[derive(Debug, Default)]
 struct Places {
-    /// Queued jobs that are not in flight, sorted by due time.
+    /// Queued jobs by due time, until they are due.
     due: BTreeMap<Turn, Account>,
-    /// Due jobs by account. `turns` contains the accounts in order; an account without due jobs is removed when its
-    /// turn comes.
+    /// Due jobs by account. `turns` holds the accounts in order; an account without due jobs is removed at its turn.
     ready: BTreeMap<Account, BTreeSet<Turn>>,
     turns: VecDeque<Account>,
     flights: usize,
-    /// Total size of queued and in-flight events, in bytes.
     bytes: usize,
-    /// Size of the queued events of each account, in bytes.
     shares: Shares<Account, Key>,
 }
 
-/// Due time of a job, and its key.
 type Turn = (u64, Key);
 
 impl Places {
-    /// Inserts a job into the jobs sorted by due time.
     fn enter(&mut self, due: u64, key: &Key, account: Account) {
         self.due.insert((due, key.clone()), account);
     }
 
-    /// Removes a job from the jobs sorted by due time.
     fn leave(&mut self, turn: &Turn, account: Account) {
         if self.due.remove(turn).is_none()
             && let Some(own) = self.ready.get_mut(&account)
@@ -92,7 +80,7 @@ impl Places {
         }
     }
 
-    /// Takes the next due job: the oldest job of the account whose turn it is.
+    /// Takes the next due job: the oldest job of the next account in turn.
     fn take(&mut self, now: u64) -> Option<Key> {
         while self.due.keys().next().is_some_and(|(due, _)| *due <= now) {
             let (turn, account) = self.due.pop_first()?;
@@ -117,7 +105,7 @@ impl Places {
         None
     }
 
-    /// Returns when the next job is due; a time in the past if one is due already.
+    /// Returns the due time of the next job, which may be in the past.
     fn next_due(&self) -> Option<u64> {
         let ready = self.ready.values().filter_map(BTreeSet::first);
         let due = self.due.keys().next();
@@ -125,20 +113,16 @@ impl Places {
     }
 }
 
-/// The result of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// Accepted.
     Taken,
-    /// Failed but may be retried, after this many milliseconds if the receiver specified a delay.
+    /// Failed; retried after this many milliseconds if the receiver specified a delay.
     Later(Option<u64>),
-    /// Rejected permanently.
     Refused,
-    /// The receiver accepts no more events.
     Gone,
 }
 
-/// The outcome of a job, or of a single request for it.
+/// Outcome of a job or of one of its requests.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, strum::EnumCount, strum::IntoStaticStr, strum::VariantNames,
 )]
@@ -152,16 +136,16 @@ pub enum Outcome {
     Superseded,
     /// Rejected by the receiver.
     Refused,
-    /// Still not accepted when the time limit for retries expired.
+    /// Not accepted within the time limit of retries.
     GaveUp,
-    /// Expired, since no client is waiting for it any more.
+    /// Expired before delivery, since no client waits for it.
     Expired,
-    /// Dropped, since the queue was full.
+    /// Dropped from a full queue.
     Dropped,
 }
 
 impl Queue {
-    /// Creates an empty queue; `seed` determines the random retry delays.
+    /// Creates an empty queue. `seed` determines the random retry delays.
     pub(crate) fn new(retry_ms: u64, seed: u64) -> Self {
         Self {
             retry_ms,
@@ -176,7 +160,7 @@ impl Queue {
         }
     }
 
-    /// Queues a job, replacing any queued job of the same channel and taking its turn. Returns the number of jobs
+    /// Queues a job, or replaces the queued job of its channel and takes its turn. Returns the number of jobs that were
     /// dropped for lack of capacity.
     pub(crate) fn put(&mut self, mut job: HookDelivery, now: u64) -> usize {
         if self.off {
@@ -213,7 +197,7 @@ impl Queue {
         dropped
     }
 
-    /// Drops the job of a channel because it is no longer needed. If the job is in flight, it is not retried.
+    /// Drops the job of a channel. A job in flight is not retried.
     pub(crate) fn withdraw(&mut self, key: &Key) {
         self.drop_waiting(key);
         let entry = self.entries.get_mut(key);
@@ -222,7 +206,7 @@ impl Queue {
         }
     }
 
-    /// Drops the queued job of a channel, and returns whether it was a state.
+    /// Drops the queued job of a channel. Returns whether it was a state; `None` if none was queued.
     fn drop_waiting(&mut self, key: &Key) -> Option<bool> {
         let job = self.take_waiting(key)?;
         let entry = self.entries.get(key);
@@ -243,8 +227,8 @@ impl Queue {
         Some(job)
     }
 
-    /// Returns the next request to send, which counts as in flight until [`Self::done`]. Adds the number of expired
-    /// jobs to `expired`.
+    /// Returns the next request to send, which is in flight until [`Self::done`]. Adds the number of expired jobs to
+    /// `expired`.
     pub(crate) fn next(&mut self, now: u64, expired: &mut usize) -> Option<HookDelivery> {
         if self.rests_end <= now {
             self.rests.retain(|_, until| *until > now);
@@ -277,7 +261,6 @@ impl Queue {
         None
     }
 
-    /// Records the result of a request.
     pub(crate) fn done(&mut self, key: &Key, answer: Answer, now: u64) -> Outcome {
         let half = &mut self.halves[key.half as usize];
         half.flights = half.flights.saturating_sub(1);
@@ -351,13 +334,13 @@ impl Queue {
         Outcome::Retried
     }
 
-    /// Whether states have been dropped without informing the receiver; called after the receiver has accepted a
-    /// request.
+    /// Returns whether states were dropped that the receiver does not know of, and resets the mark. Call it after the
+    /// receiver has accepted a request.
     pub(crate) fn take_lost(&mut self) -> bool {
         std::mem::take(&mut self.lost)
     }
 
-    /// Returns when the next job is due, if any may be sent.
+    /// Returns the due time of the next job that may be sent.
     pub(crate) fn next_due(&self) -> Option<u64> {
         let flying = Half::ALL.into_iter().filter(|half| self.may_fly(*half));
         let due = flying.filter_map(|half| self.halves[half as usize].next_due());
@@ -374,28 +357,24 @@ impl Queue {
         self.entries.values().map(|entry| entry.since).min()
     }
 
-    /// Whether the receiver has responded that it is gone.
     pub(crate) fn is_off(&self) -> bool {
         self.off
     }
 
-    /// Returns the number of consecutive failures.
     pub(crate) fn failures(&self) -> u32 {
         self.failures
     }
 
-    /// Sets how long failed deliveries are retried.
     pub(crate) fn retry_for(&mut self, retry_ms: u64) {
         self.retry_ms = retry_ms;
     }
 
-    /// Resumes sending to a receiver that had responded that it is gone.
     pub(crate) fn switch_on(&mut self) {
         self.lost |= self.off;
         (self.off, self.failures) = (false, 0);
     }
 
-    /// Whether another request may be sent now; after repeated failures, only one may be in flight.
+    /// Returns whether another request may be sent. After repeated failures, only one may be in flight.
     fn may_fly(&self, half: Half) -> bool {
         let all: usize = self.halves.iter().map(|half| half.flights).sum();
         if self.failures >= HOOK_FAILURES_MAX {
@@ -409,15 +388,14 @@ impl Queue {
         half.bytes + job.bytes() <= HOOK_BYTES_MAX + self.waiting_bytes(&job.key)
     }
 
-    /// Returns the size of a channel's queued job in bytes.
     fn waiting_bytes(&self, key: &Key) -> usize {
         let entry = self.entries.get(key);
         let job = entry.and_then(|entry| entry.waiting.as_ref());
         job.map_or(0, HookDelivery::bytes)
     }
 
-    /// Evicts a job to make room for `job`: one of the account with the most queued bytes, if `job`'s account would
-    /// still have less, otherwise a larger job of the same account.
+    /// Evicts a job to make room for `job`: one of the account with the most queued bytes if `job`'s account stays
+    /// below it, otherwise a larger job of the same account.
     fn make_room(&mut self, job: &HookDelivery) -> bool {
         let own = self.waiting_bytes(&job.key);
         let more = job.bytes().saturating_sub(own);
@@ -428,8 +406,8 @@ impl Queue {
         dropped.is_some()
     }
 
-    /// Returns the delay before the next retry: random up to a limit that doubles each time, or as requested by the
-    /// receiver.
+    /// Returns the delay before the next retry: random up to a limit that doubles with each failure, or the receiver's
+    /// delay.
     fn pause(&mut self, key: &Key, after: Option<u64>) -> u64 {
         let tries = self.entries.get(key).map_or(0, |entry| entry.tries);
         let most = (1_000 << tries.min(5)).min(HOOK_RETRY_MS_MAX / 2);
@@ -448,64 +426,52 @@ impl Queue {
     }
 }
 
-// Events that are to be sent to a receiver.
+// Events for a receiver.
 
-/// The half of a receiver's capacity to which a job belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Half {
-    /// Wake calls for a master for which clients are waiting.
     Wakes,
-    /// Channel states.
     States,
 }
 
 impl Half {
-    /// Both halves, in the order in which they are served.
+    /// Both halves, in the order of service.
     pub(crate) const ALL: [Self; 2] = [Self::Wakes, Self::States];
 }
 
-/// The channel of a job; empty for events about the process.
+/// Channel of a job; empty for events about the process.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key {
     pub(crate) half: Half,
-    /// The channel's ARN.
     pub(crate) channel: Arc<str>,
 }
 
-/// An event for one receiver.
 #[derive(Clone, Debug)]
 pub(crate) struct HookDelivery {
     pub(crate) key: Key,
-    /// The channel's account; 0 for events about the process.
     pub(crate) account: Account,
-    /// Number of the event within the process, the same for all delivery attempts.
+    /// Number of the event in the process, unchanged between delivery attempts.
     pub(crate) number: u64,
     pub(crate) what: What,
     /// Time before which the event is not sent.
     pub(crate) ready: u64,
-    /// Whether the event replaced one about a master's arrival, which the receiver may not have received.
+    /// Whether the event replaces an unsent event about a master's arrival.
     pub(crate) came: bool,
-    /// Time at which the event expires.
     pub(crate) expires: Option<u64>,
 }
 
-/// The kinds of events.
 #[derive(Clone, Debug)]
 pub(crate) enum What {
-    /// The state of a channel.
     Presence(Arc<Presence>),
-    /// A wake call for a master, with the number of the attempt.
+    /// Wake call with the number of its attempt.
     Wake(Arc<Presence>, u32),
-    /// The slots that the node serves.
     Slots(Serving),
-    /// An event about the process.
     Node(&'static str),
-    /// The cause of a problem that begins or has been resolved.
+    /// Cause of a problem that begins or is resolved.
     Problem(Arc<Value>),
 }
 
 impl What {
-    /// Returns the channel state that the event reports, if any.
     pub(crate) fn state(&self) -> Option<&Arc<Presence>> {
         match self {
             Self::Presence(state) | Self::Wake(state, _) => Some(state),
@@ -515,9 +481,9 @@ impl What {
 }
 
 impl HookDelivery {
-    /// Replaces an older, unsent event of the same channel: takes its turn, unless this event is delayed, and the more
-    /// significant cause of the two. While the event about a master's departure is delayed, nothing is sent that would
-    /// reveal the departure; a master that connects in the meantime counts as a replacement.
+    /// Replaces an older, unsent event of the same channel. Takes its turn, unless this event is delayed, and the more
+    /// significant cause of both. While the event about a master's departure is delayed, no event that reveals the
+    /// departure is sent; a master that connects in the meantime counts as a replacement.
     fn follows(&mut self, older: &Self, now: u64) {
         let is_held = older.ready > now;
         if self.ready <= now {
@@ -545,7 +511,7 @@ impl HookDelivery {
         (state.cause, state.reason) = (cause, reason);
     }
 
-    /// Returns the minimum time from this event to the next one of its channel, in milliseconds.
+    /// Returns the minimum time between this event and the next of its channel, in milliseconds.
     fn apart_ms(&self) -> u64 {
         match self.what {
             What::Presence(_) => HOOK_STATES_APART_MS,
@@ -553,7 +519,7 @@ impl HookDelivery {
         }
     }
 
-    /// Whether the receiver loses information if this event is dropped.
+    /// Returns whether dropping this event loses information for the receiver.
     fn is_state(&self) -> bool {
         match self.what {
             What::Presence(_) | What::Slots(_) | What::Node(_) | What::Problem(_) => true,
@@ -561,7 +527,6 @@ impl HookDelivery {
         }
     }
 
-    /// Returns the approximate size of the event in bytes.
     pub(crate) fn bytes(&self) -> usize {
         let of = |presence: &Presence| {
             let waiting = presence.waiting.iter();
@@ -578,8 +543,8 @@ impl HookDelivery {
     }
 }
 
-/// Size of a job in bytes without its texts but including its table entries, so that the limit on bytes also limits the
-/// number of jobs.
+/// Size of a job in bytes, without its texts but with its table entries. The limit on bytes thereby limits the number
+/// of jobs.
 const JOB_BYTES: usize = HOOK_BYTES_MAX / HOOK_WAITING_MAX;
 
 #[cfg(test)]

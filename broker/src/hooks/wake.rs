@@ -1,15 +1,15 @@
-//! Determines when to call a sleeping master: takes the time and states as inputs, and returns the calls to make.
+//! Decides when to call a sleeping master. Takes the time and channel states as inputs and returns the calls to make.
 //!
 //! ```text
-//!            something is kept, no master
+//!            a message is pending, no master
 //!   quiet ────────────────────────────────► calling: at once, after 5, 15 and 35 s
-//!     ▲                                        │ a master came: connected
-//!     │  COOLDOWN after its end                │ nothing is kept any more: expired
-//!     └────────────────────────────────────────┘ nobody came after the last call: gave up
+//!     ▲                                        │ a master connects: connected
+//!     │  COOLDOWN after its end                │ the messages expire: expired
+//!     └────────────────────────────────────────┘ no master after the last call: gave up
 //! ```
-//! A channel is called at most [`WAKES_PER_HOUR`] times per hour, and on behalf of one caller at most
-//! [`WAKES_OF_CALLER_PER_HOUR`] times, so that a viewer that retries in a loop can neither drain a battery nor use up
-//! the calls of others. When the capacity is exhausted, a channel of the account with the most channels is evicted.
+//! A channel is called at most [`WAKES_PER_HOUR`] times an hour, and at most [`WAKES_OF_CALLER_PER_HOUR`] times for one
+//! caller. A viewer that retries in a loop can therefore neither drain a battery nor use up the calls of others. At
+//! capacity, a channel of the account with the most channels is evicted.
 
 use crate::limits::{
     WAKE_CALLERS_MAX, WAKE_CHANNELS_MAX, WAKES_OF_CALLER_PER_HOUR, WAKES_PER_HOUR,
@@ -20,58 +20,48 @@ use broker_core::shard::Shares;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// The channels being called, and those that were called within the last hour.
 #[derive(Debug, Default)]
 pub(crate) struct Wakes {
     channels: BTreeMap<Arc<str>, WakeChannel>,
-    /// Times at which channels are to be checked.
     due: BTreeSet<(u64, Arc<str>)>,
-    /// Channels by account, in the order in which they are evicted.
+    /// Channels by account, in order of eviction.
     ranks: BTreeSet<WakeRank>,
-    /// Number of channels of each account.
     shares: Shares<Account, Account>,
 }
 
-/// A channel of an account, whether it is being called, and when it is to be checked.
+/// Account, whether the channel is being called, time of its next check, and the channel.
 type WakeRank = (Account, bool, u64, Arc<str>);
 
 #[derive(Debug)]
 struct WakeChannel {
-    /// Most recent state of the channel.
     state: Arc<Presence>,
     phase: WakePhase,
-    /// Latest expiry, in calendar time, of the messages for which calls have been made.
+    /// Latest expiry of messages that were called for, in calendar time.
     called_until: u64,
-    /// Latest expiry, in calendar time, of the messages for which calls have been made or refused.
+    /// Latest expiry of messages that were called for or refused a call, in calendar time.
     judged_until: u64,
-    /// Start of the hour whose calls are counted.
     hour: u64,
     count: u32,
     callers: Vec<(CallerId, u32)>,
-    /// Whether the channel was being called when last checked, and when it is to be checked again.
+    /// Entry in `ranks`: whether the channel was being called at the last check, and the time of the next check.
     place: (bool, u64),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum WakePhase {
-    /// No calls are made until the time `until`.
     Quiet { until: u64 },
-    /// Calling since the time `since`; `calls` calls have been made.
     Calling { since: u64, calls: u32 },
 }
 
-/// An action to be taken for receivers or statistics.
 #[derive(Clone, Debug)]
 pub(crate) enum Act {
-    /// Send this call.
     Call(Arc<Presence>, u32),
-    /// Withdraw the call for this channel, which is no longer needed.
     Withdraw(Arc<str>),
-    /// Record that calling has ended after this number of milliseconds.
+    /// Record the end of calling, after this number of milliseconds.
     Ended(WakeResult, u64),
 }
 
-/// The outcome of calling a master.
+/// Outcome of calling a master.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, strum::EnumCount, strum::IntoStaticStr, strum::VariantNames,
 )]
@@ -83,12 +73,11 @@ pub enum WakeResult {
     Expired,
     /// No master connected after the last call.
     GaveUp,
-    /// Refused because of too many calls within the hour.
+    /// Refused, since the limit of calls per hour is reached.
     Limited,
 }
 
 impl Wakes {
-    /// Processes a channel's new state.
     pub(crate) fn saw(&mut self, channel: &Arc<str>, state: &Arc<Presence>, now: u64) -> Vec<Act> {
         let mut acts = Vec::new();
         if !self.channels.contains_key(channel) {
@@ -116,8 +105,7 @@ impl Wakes {
         acts
     }
 
-    /// Determines due calls and outcomes. Channels that have moved to another node are dropped, since their new owner
-    /// makes the calls.
+    /// Returns due calls and outcomes. Drops channels that have moved to another node, which makes their calls.
     pub(crate) fn due(&mut self, now: u64, is_here: impl Fn(&Presence) -> bool) -> Vec<Act> {
         let mut acts = Vec::new();
         while let Some((due, channel)) = self.due.first().cloned() {
@@ -137,7 +125,6 @@ impl Wakes {
         acts
     }
 
-    /// Returns the time of the next check.
     pub(crate) fn next_due(&self) -> Option<u64> {
         self.due.first().map(|(due, _)| *due)
     }
@@ -174,7 +161,7 @@ impl Wakes {
     }
 
     /// Evicts a channel of the account with the most channels, or of this account if none has more. Idle channels are
-    /// evicted first, in the order of their expiry; channels of other accounts may be evicted even while being called.
+    /// evicted first, in order of expiry. Only other accounts lose a channel that is being called.
     fn make_room(&mut self, account: Account, acts: &mut Vec<Act>) -> bool {
         let own = self.shares.held(account);
         let payer = self.shares.payer(account, own, 1).unwrap_or(account);
@@ -207,7 +194,7 @@ impl WakeChannel {
         }
     }
 
-    /// Updates the state. If the calendar was set back, discards the record of messages for which calls have been made.
+    /// Updates the state. If the calendar was set back, forgets which messages were called for.
     fn learn(&mut self, state: &Arc<Presence>) {
         if state.at.0 + SAME_MS < self.state.at.0 {
             (self.called_until, self.judged_until) = (0, 0);
@@ -215,7 +202,6 @@ impl WakeChannel {
         self.state = Arc::clone(state);
     }
 
-    /// Performs the transitions that the channel's state and the current time require.
     fn look(&mut self, now: u64, acts: &mut Vec<Act>) {
         match self.phase {
             WakePhase::Quiet { until } if until <= now && self.has_news() => self.begin(now, acts),
@@ -230,7 +216,7 @@ impl WakeChannel {
                 self.end(WakeResult::GaveUp, since, now, acts);
             }
             WakePhase::Calling { since, calls } => {
-                // All that are due at once, as after a pause of the process, are one.
+                // Calls that are due together, after a pause of the process, count as one.
                 let due = CALLS_MS.iter().filter(|after| since + **after <= now);
                 let due = u32::try_from(due.count()).unwrap_or(calls);
                 if due > calls {
@@ -244,15 +230,14 @@ impl WakeChannel {
         matches!(self.phase, WakePhase::Calling { .. })
     }
 
-    /// Whether there is a pending message for which no call has been made, and for which calls have not been refused
-    /// for all waiting viewers.
+    /// Returns whether a pending message needs a call and the call has not been refused for all waiting viewers.
     fn has_news(&self) -> bool {
         let may_be_called = self.newest().is_some() && self.count < WAKES_PER_HOUR;
         let is_new = kept_until(&self.state) > self.judged_until + SAME_MS;
         is_called_for(&self.state) && (may_be_called || is_new)
     }
 
-    /// Returns the newest waiting viewer for whom no call has been made and who has not used up all calls.
+    /// Returns the newest waiting viewer that has not been called for and has calls left.
     fn newest(&self) -> Option<&Waiter> {
         let waiting = self.state.waiting.iter();
         let waiting = waiting.filter(|waiter| waiter.until.0 > self.called_until + SAME_MS);
@@ -280,8 +265,8 @@ impl WakeChannel {
         self.call(now, 1, acts);
     }
 
-    /// Whether another call may be made for this caller. Viewers without an identified caller are subject only to the
-    /// channel's limit.
+    /// Returns whether this caller has calls left. Only the channel's limit applies to viewers without an identified
+    /// caller.
     fn has_left(&self, caller: Option<CallerId>) -> bool {
         let Some(caller) = caller else { return true };
         let known = self.callers.iter().find(|(known, _)| *known == caller);
@@ -305,7 +290,7 @@ impl WakeChannel {
         acts.push(Act::Ended(result, now - since));
     }
 
-    /// Returns the time of the next check; a time in the past if the entry can be dropped.
+    /// Returns the time of the next check; a time in the past if the entry may be dropped.
     fn next(&self) -> u64 {
         match self.phase {
             WakePhase::Calling { since, calls } => {
@@ -318,38 +303,36 @@ impl WakeChannel {
     }
 }
 
-/// Whether viewers are waiting for a master that is absent.
 fn is_called_for(state: &Presence) -> bool {
     is_missed(state) && !state.waiting.is_empty()
 }
 
-/// Whether no master is connected, or only one whose presence is doubtful.
+/// Returns whether no master is connected, or only a master that may be lost.
 fn is_missed(state: &Presence) -> bool {
     state.master.as_ref().is_none_or(Master::is_doubtful)
 }
 
-/// Returns the time until which the last pending message is kept.
+/// Returns the expiry of the last pending message.
 fn kept_until(state: &Presence) -> u64 {
     let untils = state.waiting.iter().map(|waiter| waiter.until.0);
     untils.max().unwrap_or_default()
 }
 
-/// Times at which calls are made, relative to the first, in milliseconds.
+/// Times of the calls after the first, in milliseconds.
 const CALLS_MS: [u64; 4] = [0, 5_000, 15_000, 35_000];
 
-/// Time after the first call within which a master is expected to connect, in milliseconds.
+/// Time limit for a master to connect after the first call, in milliseconds.
 const GIVE_UP_MS: u64 = 65_000;
 
-/// Minimum time between the end of calling and the next start, in milliseconds.
+/// Minimum time from the end of calling to the next start, in milliseconds.
 const COOLDOWN_MS: u64 = 30_000;
 
 const HOUR_MS: u64 = 3_600_000;
 
-/// Maximum difference between calendar times that are treated as equal, in milliseconds, since they are computed from
-/// different clocks.
+/// Maximum difference of calendar times that count as equal, in milliseconds, since they come from different clocks.
 const SAME_MS: u64 = 1_000;
 
-/// Maximum number of actions per turn; any others are performed in the next turn, which follows immediately.
+/// Maximum number of actions per turn. The next turn follows immediately and performs the others.
 const ACTS_PER_TURN: usize = 256;
 
 #[cfg(test)]

@@ -11,26 +11,21 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
-/// A provider's response to a fetch.
 pub(crate) struct Fetched {
-    /// The key document as published.
     pub(crate) text: Bytes,
     pub(crate) keys: KeySet,
-    /// The sign-in endpoints, or the reason why there are none.
     pub(crate) endpoints: Result<SignInEndpoints, String>,
 }
 
-/// Fetches the discovery document of a provider, and then the document with its keys.
-///
-/// # Errors
-/// Returns the reason why the keys could not be fetched, in words for operators.
+/// Fetches the discovery document of a provider, then its keys. The error states why the keys could not be fetched, in
+/// words for operators.
 pub(crate) async fn fetch(
     provider: &Provider,
     discovery: Discovery,
     reach: Reach,
 ) -> Result<Fetched, String> {
     let hosts = discovery.hosts.clone();
-    // The system's authorities are files.
+    // Blocking: the system's authorities are files.
     let client = spawn_blocking(move || ProviderClient::new(&discovery, reach)).await;
     let client = client.map_err(|error| error.to_string())??;
     let found = client.get(discovery::address(provider)?).await;
@@ -47,7 +42,6 @@ pub(crate) async fn fetch(
     })
 }
 
-/// HTTP client for one provider.
 pub(crate) struct ProviderClient(Outbound);
 
 impl ProviderClient {
@@ -69,7 +63,7 @@ impl ProviderClient {
         }
     }
 
-    /// Posts a form with the client's authorization header; returns the status and body of the response.
+    /// Posts a form with the client's authorization header. Returns the status and the body of the response.
     pub(crate) async fn post(
         &self,
         to: Uri,
@@ -99,5 +93,4 @@ impl ProviderClient {
     }
 }
 
-/// Timeout of a request.
 const TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,17 +1,15 @@
-//! A provider's discovery document, which specifies the address of its keys and its sign-in endpoints.
+//! Discovery document of a provider, which gives the address of its keys and its sign-in endpoints.
 
 use axum::http::Uri;
 use broker_core::auth::provider::Provider;
 use serde::Deserialize;
 
-/// The members that are read from the discovery document.
 #[derive(Deserialize)]
 struct Document {
     issuer: String,
     jwks_uri: String,
 }
 
-/// Returns the address of a provider's discovery document.
 pub(crate) fn address(provider: &Provider) -> Result<Uri, String> {
     let issuer = provider.url();
     let issuer = issuer.trim_end_matches('/');
@@ -21,10 +19,8 @@ pub(crate) fn address(provider: &Provider) -> Result<Uri, String> {
         .map_err(|_| "the issuer is not a valid URL".to_owned())
 }
 
-/// Returns the address of the keys, according to the document.
-///
-/// # Errors
-/// Fails if the document belongs to another issuer, or specifies an address that is not permitted for keys.
+/// Returns the address of the keys from the document. Fails if the document belongs to another issuer, or specifies an
+/// address that is not permitted for keys.
 pub(crate) fn keys_address(
     document: &[u8],
     provider: &Provider,
@@ -43,14 +39,13 @@ pub(crate) fn keys_address(
     Err("jwks_uri is on a host that is neither the issuer's nor in jwks_hosts".to_owned())
 }
 
-/// Parses an https address without a user name.
 pub(crate) fn secure(text: &str) -> Option<Uri> {
     let uri: Uri = text.parse().ok()?;
     let is_fine = uri.scheme_str() == Some("https") && !uri.authority()?.as_str().contains('@');
     is_fine.then_some(uri)
 }
 
-/// Whether an address is on the issuer's host or on one of `hosts`.
+/// Returns whether an address is on the issuer's host or on one of `hosts`.
 pub(crate) fn is_allowed(uri: &Uri, provider: &Provider, hosts: &[Box<str>]) -> bool {
     let authority = uri.authority().map_or("", |authority| authority.as_str());
     let hosts = hosts.iter().map(|host| &**host);
@@ -58,7 +53,7 @@ pub(crate) fn is_allowed(uri: &Uri, provider: &Provider, hosts: &[Box<str>]) -> 
     hosts.any(|host| is_same(host, authority))
 }
 
-/// Whether two hosts are equal; a missing port means that of https.
+/// Returns whether two hosts are equal. A missing port means the default port of https.
 fn is_same(one: &str, other: &str) -> bool {
     let bare = |host: &str| {
         host.strip_suffix(":443")
@@ -68,22 +63,21 @@ fn is_same(one: &str, other: &str) -> bool {
     bare(one) == bare(other)
 }
 
-// The places of a provider at which people sign in, as its discovery document names them.
+// Sign-in endpoints of a provider, from its discovery document.
 
-/// A provider's endpoints for the authorization code flow.
+/// Endpoints of a provider for the authorization code flow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignInEndpoints {
-    /// The page to which the browser is redirected, without a fragment.
+    /// Page to which the browser is redirected, without a fragment.
     pub authorization: Uri,
-    /// The endpoint at which the server exchanges a code for a token.
     pub(crate) token: Uri,
-    /// Whether the secret is sent in the form, because the provider does not accept it in a header.
+    /// Whether the secret is sent in the form, for providers that do not accept it in a header.
     pub(crate) takes_form: bool,
-    /// Whether every response from the authorization page names its issuer (RFC 9207).
+    /// Whether every response of the authorization page names its issuer (RFC 9207).
     pub names_issuer: bool,
 }
 
-/// The members that are read from the document. Source: OpenID Connect Discovery 1.0, section 3; RFC 9207, section 3.
+/// Members of the document. Source: OpenID Connect Discovery 1.0, section 3; RFC 9207, section 3.
 #[derive(Deserialize)]
 struct EndpointsDocument {
     authorization_endpoint: Option<String>,
@@ -95,11 +89,9 @@ struct EndpointsDocument {
 }
 
 impl SignInEndpoints {
-    /// Reads the endpoints from a document whose issuer has been verified. The code and the secret are sent only to the
-    /// issuer's own host, or to one that the operator configured.
-    ///
-    /// # Errors
-    /// Returns the reason why sign-ins are impossible, in words for operators.
+    /// Reads the endpoints from a document whose issuer has been verified. The code and the secret go only to the
+    /// issuer's host or to another configured host. The error states why sign-ins are impossible, in words for
+    /// operators.
     pub(crate) fn read(
         document: &[u8],
         provider: &Provider,
@@ -127,7 +119,7 @@ impl SignInEndpoints {
         if challenges.is_some() && !is_listed(challenges, "S256") {
             return Err("the provider does not support PKCE with S256".into());
         }
-        // Without a list it is the header. Source: OpenID Connect Discovery 1.0, section 3.
+        // Without a list, the header is the default. Source: OpenID Connect Discovery 1.0, section 3.
         let methods = &document.token_endpoint_auth_methods_supported;
         let takes_form =
             is_listed(methods, "client_secret_post") && !is_listed(methods, "client_secret_basic");

@@ -1,4 +1,4 @@
-//! Exchanges an authorization code for an id token; the server itself sends the request.
+//! Exchanges an authorization code for an id token, by a request of the server itself.
 //!
 //! Source: RFC 6749, section 4.1.3, "Access Token Request", and section 2.3.1; RFC 7636, section 4.5; OpenID Connect
 //! Core 1.0, section 3.1.3.
@@ -14,35 +14,28 @@ use serde::Deserialize;
 use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
-/// An authorization code, with the proof that this server requested it.
+/// Authorization code, with the proof that this server requested it.
 pub(crate) struct Code<'c> {
     pub(crate) code: &'c str,
-    /// The text whose hash was sent in the request for the code.
     pub(crate) verifier: &'c str,
-    /// The address to which the code was sent.
     pub(crate) redirect_uri: &'c str,
     pub(crate) client_id: &'c str,
-    /// The secret of a confidential client.
     pub(crate) secret: Option<&'c str>,
 }
 
-/// The members that are read from a response.
 #[derive(Deserialize)]
 struct TokenAnswer {
     id_token: Option<String>,
 }
 
-/// The members that are read from an error response.
 #[derive(Deserialize)]
 struct TokenRefusal {
     error: String,
 }
 
-/// Exchanges a code for an id token, which has not been verified yet. Redirects are not followed, proxies are not used,
-/// and the endpoint must have an address that is permitted for the provider.
-///
-/// # Errors
-/// Returns the reason why there is no id token, in words for operators and without secrets.
+/// Exchanges a code for an id token, without verifying the token. Redirects are not followed and proxies are not used.
+/// The endpoint must have an address that is permitted for the provider. The error states why there is no id token, in
+/// words for operators and without secrets.
 pub(crate) async fn exchange(
     endpoints: &SignInEndpoints,
     discovery: Discovery,
@@ -50,7 +43,7 @@ pub(crate) async fn exchange(
     code: Code<'_>,
 ) -> Result<Zeroizing<String>, String> {
     let reach = Reach::of(discovery.private, dev);
-    // The system's authorities are files.
+    // Blocking: the system's authorities are files.
     let client = spawn_blocking(move || ProviderClient::new(&discovery, reach)).await;
     let client = client.map_err(|error| error.to_string())??;
     let (form, authorization) = request(&code, endpoints.takes_form);
@@ -74,7 +67,6 @@ pub(crate) async fn exchange(
     token.ok_or_else(|| "the answer has no id_token: is openid among the scopes?".into())
 }
 
-/// Creates the form and, for a confidential client, the authorization header.
 fn request(code: &Code<'_>, takes_form: bool) -> (Zeroizing<String>, Option<HeaderValue>) {
     let mut form = Zeroizing::new(String::with_capacity(4096));
     let mut add = |name: &str, value: &str| {
@@ -110,8 +102,8 @@ fn request(code: &Code<'_>, takes_form: bool) -> (Zeroizing<String>, Option<Head
     (form, header)
 }
 
-/// Whether a provider's error code is safe to display. Source: RFC 6749, section 5.2; the maximum length is our own
-/// choice.
+/// Returns whether a provider's error code is safe to display. Source: RFC 6749, section 5.2, without its maximum
+/// length, which is ours.
 fn is_plain(word: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     (1..=64).contains(&word.len()) && word.bytes().all(plain)

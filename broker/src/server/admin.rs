@@ -1,5 +1,4 @@
-//! The state shown by the admin listener, the tokens of its callers, the components of `/try`, and the setup of
-//! `--lan`.
+//! Data of the admin listener: what it shows, the tokens of its callers, the parts of `/try`, and the setup of `--lan`.
 
 use crate::edge::{Post, TakeAdmin};
 use crate::failure::{Failure, Fallible};
@@ -28,9 +27,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::Mutex;
 
-/// Secrets of the process that the admin listener uses or reports.
 pub(crate) struct AdminSecrets<'a> {
-    /// Tokens required from callers, if any.
     tokens: Option<Tokens>,
     session_keys: &'a SessionKeys,
 }
@@ -44,7 +41,6 @@ impl<'a> AdminSecrets<'a> {
     }
 }
 
-/// Collects everything that the admin listener shows.
 pub(crate) fn shows(
     settings: &Arc<Settings>,
     placement: &Placement,
@@ -60,7 +56,7 @@ pub(crate) fn shows(
     let refusals = Refusals::new(log, session_keys, settings.shards);
     let (log, tail, troubled) = (log.clone(), log.tail(), log.troubled());
     let (profile, engine) = (settings.profile.into(), settings.engine.into());
-    // Within a second of the process's start.
+    // Accurate within a second of the process's start.
     let started = SystemTime::now().duration_since(UNIX_EPOCH);
     let started = started.map_or(0, |since| since.as_secs());
     let data_dir = settings.data_dir.clone();
@@ -116,13 +112,12 @@ pub(crate) fn shows(
     })
 }
 
-/// Returns the number of bytes of a directory's file system that are free for unprivileged processes.
+/// Returns the free bytes of a directory's file system, for unprivileged processes.
 fn free_bytes(directory: &Path) -> Option<u64> {
     let state = statvfs(directory).ok()?;
     Some(state.f_bavail.saturating_mul(state.f_frsize))
 }
 
-/// Returns the callback that moves the clocks of all shards.
 fn clocks(mailboxes: Mailboxes) -> MoveClocks {
     let mut survey = Survey::new(mailboxes);
     Box::new(move |shift| {
@@ -133,7 +128,6 @@ fn clocks(mailboxes: Mailboxes) -> MoveClocks {
     })
 }
 
-/// Returns the callback that queries shards for the inspector.
 fn inspect(placement: Placement, mailboxes: Mailboxes) -> Inspect {
     let mut survey = Survey::new(mailboxes);
     Box::new(move |whom, question| {
@@ -153,8 +147,8 @@ fn inspect(placement: Placement, mailboxes: Mailboxes) -> Inspect {
     })
 }
 
-/// Returns the callback that collects the statistics for the overview. A hanging shard delays the callback once, by a
-/// fraction of a second.
+/// Returns the callback that collects statistics for the overview. A hanging shard delays one call, by a fraction of a
+/// second.
 fn look(mailboxes: Mailboxes) -> Look {
     let mut survey = Survey::new(mailboxes);
     Box::new(move || {
@@ -169,7 +163,7 @@ fn look(mailboxes: Mailboxes) -> Look {
     })
 }
 
-/// Returns the handle to the store for imported channels; `None` if channels are not stored in the data directory.
+/// Returns the handle that stores imported channels; `None` in a cluster, whose channels are in etcd.
 fn imports(registry: &Records) -> Option<Commit> {
     let committer = registry.on_disk().map(Registry::committer)?;
     Some(Arc::new(move |creations: Vec<Creation>| {
@@ -185,7 +179,6 @@ fn imports(registry: &Records) -> Option<Commit> {
     }))
 }
 
-/// Returns the data sources for the response to `POST /backup`.
 fn backup(settings: &Settings, registry: &Records) -> Backup {
     let committer = registry.on_disk().map(Registry::committer);
     let data_dir = settings.data_dir.clone();
@@ -199,8 +192,8 @@ fn backup(settings: &Settings, registry: &Records) -> Backup {
     }
 }
 
-/// Creates the token of a container's admin listener in its data directory, unless the operator configured one. An
-/// existing token is kept, since browsers may still use it.
+/// Creates the admin token of a container in its data directory, unless the operator configured one. Keeps an existing
+/// token, which browsers may still use.
 pub(crate) fn make_token(settings: &mut Settings) -> Fallible<()> {
     if !settings.container || settings.admin.token_file.is_some() {
         return Ok(());
@@ -215,20 +208,16 @@ pub(crate) fn make_token(settings: &mut Settings) -> Fallible<()> {
     Ok(())
 }
 
-/// File name of a generated token.
 pub(crate) const MADE_TOKEN: &str = "admin.token";
 
-/// Maximum time for which `/metrics` and the inspector wait for the shards.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
-/// Maximum time for which the overview, which is refreshed every second, waits for the shards.
 const LOOK_MAX: Duration = Duration::from_millis(500);
 
-/// Maximum time for the shards to process everything that is due after their clocks were moved.
+/// Maximum time for shards to run the timers that a clock jump makes due.
 const EXPIRIES_MAX: Duration = Duration::from_secs(10);
 
-// Parts of `/try` beside the settings: a channel, and sessions to lend where requests are signed.
+// Parts of `/try`: a channel and, where requests are signed, sessions to lend.
 
-/// Adds the components of `/try` and the current credentials to the admin listener.
 pub(crate) fn prepare_try_page(
     shows: &mut Shows,
     in_force: Option<InForce>,
@@ -256,10 +245,10 @@ pub(crate) fn prepare_try_page(
     Ok(())
 }
 
-// Start of `--lan`: passing connections from shards to the pages, and the first code for a phone.
+// Start of `--lan`: passes connections from shards to the pages, and shows the first code for a phone.
 
-/// Creates the sender for shards and the generator of pairing codes; the receiver becomes part of the side thread's
-/// state. `None` without `--lan`.
+/// Creates the sender for shards and the generator of pairing codes; `None` without `--lan`. The receiver becomes part
+/// of `shows`.
 pub(crate) fn open_lan(
     settings: &Settings,
     shows: &mut Shows,
@@ -276,7 +265,7 @@ pub(crate) fn open_lan(
     (Some(take), Some(pairing))
 }
 
-/// Prints a pairing code to stderr if that is a terminal; otherwise stderr is a log, which must not contain secrets.
+/// Prints a pairing code to stderr if it is a terminal. Otherwise stderr is a log, which must not contain secrets.
 pub(crate) fn invite_phone(settings: &Settings, pairing: Option<&Pairing>) {
     let mut out = std::io::stderr().lock();
     let (Some(pairing), Some(base), true) = (pairing, settings.lan_url(), out.is_terminal()) else {

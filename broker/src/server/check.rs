@@ -1,9 +1,7 @@
-//! Validates everything in a configuration that could prevent a start: the file, the flags, and the files to which they
-//! refer. Shared by `heliograph serve` and `heliograph check-config`, so that both accept the same configurations; all
-//! faults are reported in one pass.
+//! Validates a configuration: the file, the flags, and the files that they name. `heliograph serve` and `heliograph
+//! check-config` share these checks and therefore accept the same configurations. All faults are reported in one pass.
 //!
-//! Does not check anything that depends on the machine's current state (ports in use, limits of the process, a data
-//! directory in use).
+//! State of the machine (ports in use, limits of the process, a data directory in use) is not checked.
 
 use crate::config::{ConfigError, Draft, Loaded, ValuePlace, load_credentials};
 use crate::files::{self, token};
@@ -21,37 +19,37 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use zeroize::Zeroizing;
 
-/// A configuration that is valid for starting a server.
+/// Valid configuration.
 #[derive(Clone, Debug)]
 pub struct CheckedConfiguration {
-    /// The settings to run with.
+    /// Settings of the server.
     pub settings: Settings,
     /// SHA-256 of the file in hexadecimal; empty without a file.
     pub sha256: Box<str>,
-    /// Contents of the credentials file, if configured.
+    /// Content of the credentials file, if configured.
     pub credentials: Option<Loaded>,
     /// Warnings about valid but probably unintended settings, one sentence each.
     pub warnings: Vec<String>,
-    /// Warnings that are also logged at startup, one sentence each: values that some clients cannot parse, keys open to
-    /// all users, too little memory.
+    /// Warnings that startup logs, one sentence each: values that some clients cannot parse, keys open to all users,
+    /// too little memory.
     pub notices: Vec<String>,
 }
 
-/// Validates the configuration and all files to which it refers, in order to start a server.
+/// Validates the configuration and the files that it names, for a start.
 ///
 /// # Errors
-/// Returns the errors of [`check`], except that an expired certificate is rejected regardless of the settings.
+/// Returns the errors of [`check`], except that the settings decide whether an expired certificate is rejected.
 pub fn check_start(draft: Draft, now: SystemTime) -> Result<CheckedConfiguration, ConfigError> {
     checked(draft, now, |files| files.expired)
 }
 
-/// Validates the configuration and all files to which it refers, for an operator.
+/// Validates the configuration and the files that it names, for an operator.
 ///
-/// A file must be valid even if it is not used. Under `--dev`, only files in use are checked, since a developer may use
-/// the configuration of another machine.
+/// Files must be valid even if unused. Under `--dev`, only files in use are checked, since the configuration may come
+/// from another machine.
 ///
 /// # Errors
-/// Returns all faults: first those in the configuration, then those in the credentials file.
+/// Returns all faults: first those of the configuration, then those of the credentials file.
 pub fn check(draft: Draft, now: SystemTime) -> Result<CheckedConfiguration, ConfigError> {
     checked(draft, now, |_| Expired::Refuse)
 }
@@ -69,7 +67,7 @@ fn checked(
             draft.fault("admin.token_file", path.display(), rule);
         }
         warnings.extend(secret_of_accounts(&settings, &mut draft));
-        // The start looks for a place of its own for one that ends with the process.
+        // The start selects a location for a temporary directory itself.
         if !settings.data_dir_ends
             && let Err(error) = probe(&settings.data_dir)
         {
@@ -77,7 +75,7 @@ fn checked(
             draft.fault("data_dir", settings.data_dir.display(), rule);
         }
         cluster(&settings, &mut draft);
-        // Entries that are wrong have other places in the list.
+        // Invalid entries shift the indices of the others.
         let hooks = (!draft.has_faults_of("hook[")).then(|| client::clients(&settings));
         for HookFault { key, path, rule } in hooks.and_then(Result::err).unwrap_or_default() {
             draft.fault(&key, path.display(), rule);
@@ -115,7 +113,6 @@ fn checked(
     })
 }
 
-/// Returns warnings about values of ICE servers that some clients cannot parse.
 fn notices(servers: &[Ice]) -> Vec<String> {
     let mut notices = Vec::new();
     for (
@@ -157,14 +154,14 @@ fn shortage(settings: &Settings, credentials: Option<&Loaded>) -> Option<String>
     memory::shortage(memory::group_limit(), &terms, connections).filter(|_| !settings.dev)
 }
 
-/// Returns the token file to validate; under `--dev`, a token file without a listener is ignored, since it may belong
+/// Returns the token file to validate. Under `--dev`, a token file without a listener is ignored, since it may belong
 /// to another machine.
 pub(crate) fn used_token_file(settings: &Settings) -> Option<&PathBuf> {
     let path = settings.admin.token_file.as_ref();
     path.filter(|_| settings.admin.listen.is_some() || !settings.dev)
 }
 
-/// Reads the secret of the console's client, and returns a warning if its file is open to all users.
+/// Reads the secret of the console's client. Returns a warning if the file is open to all users.
 fn secret_of_accounts(settings: &Settings, draft: &mut Draft) -> Option<String> {
     let path = settings.admin.oidc.as_ref()?.client_secret_file.as_ref()?;
     match secret_of_client(path) {
@@ -177,10 +174,8 @@ fn secret_of_accounts(settings: &Settings, draft: &mut Draft) -> Option<String> 
     }
 }
 
-/// Reads a secret from a file; also returns whether the file is open to all users.
-///
-/// # Errors
-/// Returns the rule that the file breaks.
+/// Reads a client secret, and returns whether its file is open to all users. The error states the rule that the file
+/// breaks.
 pub(crate) fn secret_of_client(path: &Path) -> Result<(Zeroizing<String>, bool), String> {
     let read = files::read_regular_text(path, SECRET_BYTES_MAX)
         .map_err(|error| format!("must be a readable file: {error}"))?;
@@ -191,7 +186,7 @@ pub(crate) fn secret_of_client(path: &Path) -> Result<(Zeroizing<String>, bool),
     Ok((secret, read.is_open_to_others()))
 }
 
-/// Records a fault if the accounts' provider is missing from the credentials file, or unusable.
+/// Records a fault if the credentials file lacks the provider of console accounts, or the provider is unusable.
 fn provider_of_accounts(settings: &Settings, loaded: &Loaded, draft: &mut Draft) {
     let Some(oidc) = &settings.admin.oidc else {
         return;
@@ -216,11 +211,9 @@ fn provider_of_accounts(settings: &Settings, loaded: &Loaded, draft: &mut Draft)
     }
 }
 
-/// Maximum size of a client secret file, in bytes.
 const SECRET_BYTES_MAX: usize = 4096;
 
-/// Checks whether a directory can be created and written, by creating a temporary file in its nearest existing
-/// ancestor.
+/// Checks that a directory can be created and written, by creating a temporary file in its nearest existing ancestor.
 fn probe(data_dir: &Path) -> io::Result<()> {
     let mut place = data_dir;
     loop {
@@ -232,7 +225,7 @@ fn probe(data_dir: &Path) -> io::Result<()> {
             Ok(about) if about.is_dir() => break,
             Ok(_) => return Err(io::ErrorKind::NotADirectory.into()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // A link that leads nowhere is there, and no directory can be made in its place.
+                // A dangling link exists, but no directory can be created in its place.
                 if fs::symlink_metadata(place).is_ok() {
                     return Err(error);
                 }
@@ -247,7 +240,6 @@ fn probe(data_dir: &Path) -> io::Result<()> {
     fs::remove_file(&file)
 }
 
-/// Validates the files of a cluster in the same way as the server reads them at startup.
 fn cluster(settings: &Settings, draft: &mut Draft) {
     let cluster = &settings.cluster;
     if let Some(path) = &cluster.secret_file
@@ -265,14 +257,12 @@ fn cluster(settings: &Settings, draft: &mut Draft) {
     }
 }
 
-/// Validates the files needed to connect to etcd.
 fn etcd(etcd: &broker_core::settings::Etcd, draft: &mut Draft) {
     for fault in crate::etcd_options::options(etcd).err().unwrap_or_default() {
         draft.fault(fault.key, fault.path.display(), fault.rule);
     }
 }
 
-/// Returns warnings about the certificate, if one is configured.
 fn tls(
     settings: &Settings,
     now: SystemTime,
@@ -287,7 +277,7 @@ fn tls(
     }
 }
 
-/// Records a fault for a server name that requests device certificates but is also a regular endpoint.
+/// Records a fault for a server name that requests device certificates and is also an endpoint.
 fn names_of_devices(settings: &Settings, loaded: &Loaded, draft: &mut Draft) {
     let advertise = &settings.advertise;
     let endpoints = [
@@ -320,7 +310,6 @@ fn load(settings: &Settings) -> Option<Result<Loaded, ConfigError>> {
     Some(load_credentials(path, &settings.account_id, console))
 }
 
-/// Returns warnings about expired keys.
 fn ended(loaded: &Loaded, now: SystemTime) -> Vec<String> {
     let now = now.duration_since(SystemTime::UNIX_EPOCH);
     let now_s = now.map_or(0, |since| since.as_secs());
@@ -336,7 +325,7 @@ fn ended(loaded: &Loaded, now: SystemTime) -> Vec<String> {
     ended.collect()
 }
 
-/// Validates a credentials file; if it cannot be read, the error concerns the file that refers to it.
+/// Attributes the error of an unreadable credentials file to the key that names it. Returns other errors.
 fn of_credentials(settings: &Settings, of: ConfigError, draft: &mut Draft) -> Option<ConfigError> {
     let path = settings.credentials.as_ref()?.display().to_string();
     let whole = match of.faults() {

@@ -1,6 +1,5 @@
-//! Cluster membership of this node: its secret, the map of slots, and the addresses of the other nodes. With etcd,
-//! `node` follows the cluster, `slot_orders` connects its thread with the shards, and `inquiries` queries the other
-//! nodes.
+//! Cluster membership of this node: its secret, the map of slots, and the addresses of other nodes. With etcd, `node`
+//! follows the cluster, `slot_orders` connects its thread to the shards, and `inquiries` queries other nodes.
 
 mod inquiries;
 pub(crate) mod node;
@@ -19,35 +18,27 @@ use std::path::Path;
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
-/// Cluster membership of this node, as used by its shards and their edges.
+/// Cluster membership of this node, for its shards and their edges.
 pub(crate) struct ClusterMembership {
-    /// The owners of all slots.
     pub(crate) map: Arc<SlotMap>,
-    /// The links to other nodes.
     pub(crate) links: Arc<Links>,
-    /// The keys that seal temporary credentials, identical on all nodes.
+    /// Keys that seal temporary credentials, identical on all nodes.
     pub(crate) session_keys: Arc<SessionKeys>,
-    /// The secrets from which TLS ticket keys are derived, identical on all nodes.
+    /// Secrets from which TLS ticket keys are derived, identical on all nodes.
     pub(crate) ticket_keys: Vec<Zeroizing<[u8; 32]>>,
-    /// Names and secret of the node, if its cluster uses etcd.
     pub(crate) etcd: Option<EtcdPart>,
 }
 
-/// Names of the cluster and of this node, and the secret, for a cluster that stores the owners of channels in etcd.
+/// Names and secret of a node in a cluster with etcd.
 pub(crate) struct EtcdPart {
-    /// Name of the cluster.
     pub(crate) name: String,
-    /// Name of this node.
     pub(crate) node: String,
-    /// The secret shared by all nodes.
     pub(crate) secret: ClusterSecret,
 }
 
 impl ClusterMembership {
-    /// Reads the files named in the settings; `None` for a single process.
-    ///
-    /// # Errors
-    /// Returns [`Failure::Configuration`] if a file has become invalid since it was validated.
+    /// Reads the files that the settings name; `None` without a cluster. Fails with [`Failure::Configuration`] if a
+    /// file has become invalid since its validation.
     pub(crate) fn find(settings: &Settings) -> Fallible<Option<Self>> {
         let cluster = &settings.cluster;
         let (Some(name), Some(node), Some(secret_file)) =
@@ -66,7 +57,7 @@ impl ClusterMembership {
                 secret,
             };
             return Ok(Some(Self {
-                // This node is the first in its own list.
+                // This node is the first in its list of nodes.
                 map: Arc::new(SlotMap::unknown(NodeId(0))),
                 links: Arc::new(links),
                 session_keys,
@@ -91,7 +82,7 @@ impl ClusterMembership {
     }
 }
 
-/// Creates the error for a file that has become invalid since it was validated.
+/// Returns the error for a file that has become invalid since its validation.
 pub(crate) fn wrong(key: &str, path: &Path, rule: String) -> Failure {
     Failure::Configuration(format!("cluster.{key} = {}: {rule}", path.display()))
 }
@@ -103,10 +94,7 @@ fn session_keys(secret: &ClusterSecret, cluster: &str) -> Arc<SessionKeys> {
     Arc::new(SessionKeys::new(current, previous))
 }
 
-/// Reads a secret file.
-///
-/// # Errors
-/// Returns the rule that the file breaks.
+/// Reads a secret file. The error states the rule that the file breaks.
 pub(crate) fn secret(path: &Path) -> Result<ClusterSecret, String> {
     let read = files::read_text(path, SECRET_BYTES_MAX)
         .map_err(|error| format!("must be a readable file: {error}"))?;
@@ -119,10 +107,7 @@ pub(crate) fn secret(path: &Path) -> Result<ClusterSecret, String> {
     })
 }
 
-/// Reads a map file, which must contain this node.
-///
-/// # Errors
-/// Returns the rule that the file breaks.
+/// Reads a map file, which must contain this node. The error states the rule that the file breaks.
 pub(crate) fn map(path: &Path, node: &str) -> Result<FixedMap, String> {
     let read = files::read_text(path, MAP_BYTES_MAX)
         .map_err(|error| format!("must be a readable file: {error}"))?;
@@ -133,16 +118,14 @@ pub(crate) fn map(path: &Path, node: &str) -> Result<FixedMap, String> {
     }
 }
 
-/// Maximum size of a secret file, in bytes; enough for the digits of two secrets and some spaces.
+/// Maximum size of a secret file, in bytes: the digits of two secrets and some spaces.
 const SECRET_BYTES_MAX: usize = 1024;
 
-/// Maximum size of a map file, in bytes; enough for a line per slot.
+/// Maximum size of a map file, in bytes: a line per slot.
 const MAP_BYTES_MAX: usize = 1 << 20;
 
-/// Creates the links of this node, which does not know any other node yet.
-///
-/// # Errors
-/// Returns [`Failure::Fatal`] if the system provides no randomness.
+/// Creates the links of this node, before it knows other nodes. Fails with [`Failure::Fatal`] if the system provides no
+/// randomness.
 fn links(shards: usize, secret: &ClusterSecret, (cluster, node): (&str, &str)) -> Fallible<Links> {
     let [start, ..] = seeds()?;
     let own = OwnNode {
@@ -154,7 +137,7 @@ fn links(shards: usize, secret: &ClusterSecret, (cluster, node): (&str, &str)) -
     let no_tls = |error| Failure::Fatal(format!("TLS between nodes cannot be set up: {error}"));
     let keys = Keys::derive(secret, cluster).map_err(no_tls)?;
     let server = keys.server(Purpose::Link).map_err(no_tls)?;
-    // One for each shard, for links to other nodes.
+    // Each shard has its own client for links to other nodes.
     let clients = (0..shards).map(|_| keys.client(Purpose::Link).map(Arc::new));
     let clients = clients.collect::<Result<_, _>>().map_err(no_tls)?;
     Ok(Links::new(own, Arc::new(server), clients))

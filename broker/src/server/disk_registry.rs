@@ -1,5 +1,4 @@
-//! The registry on disk, which is opened at startup, accepts changes from shards, and reports the results of these
-//! changes.
+//! Registry on disk: opened at startup, accepts changes of shards, and reports their results.
 
 use crate::failure::{Failure, Fallible};
 use crate::registry::{self, DurableStore, ProcessCatalog};
@@ -15,21 +14,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use store::{CommitError, Committer, Done, Writer};
 
-/// The open store, with its thread.
 pub(crate) struct Registry {
     writer: Writer<Ticket>,
     catalog: Arc<ProcessCatalog>,
     /// Stored records by home shard, until the shards take them.
     records: Vec<Records>,
-    /// Latest plausible creation time of a record.
     newest: Wall,
 }
 
 impl Registry {
-    /// Opens the store in a data directory and reads all its records.
-    ///
-    /// # Errors
-    /// Returns [`Failure::Fatal`] if the store is damaged, has a later version, or is unreadable.
+    /// Opens the store in a data directory and reads all its records. Fails with [`Failure::Fatal`] if the store is
+    /// damaged, has a later version, or is unreadable.
     pub(crate) fn open(
         data_dir: &DataDir,
         placement: &Placement,
@@ -86,44 +81,40 @@ impl Registry {
         })
     }
 
-    /// Returns a shard's handle to the store, and the records that belong to the shard.
     pub(crate) fn of(&mut self, shard: ShardId) -> (DurableStore, Records) {
         let store = DurableStore::new(shard, self.writer.committer());
         let records = self.records.get_mut(shard.index());
         (store, records.map(std::mem::take).unwrap_or_default())
     }
 
-    /// Returns the latest creation time of any record. Later channels get later times, so that a channel is always
-    /// younger than any earlier channel of the same name.
+    /// Returns the latest creation time of any record. New channels get later times, so that a channel is always
+    /// younger than an earlier channel of its name.
     pub(crate) fn newest(&self) -> Wall {
         self.newest
     }
 
-    /// Returns the catalog of the records of all shards.
     pub(crate) fn catalog(&self) -> Arc<ProcessCatalog> {
         Arc::clone(&self.catalog)
     }
 
-    /// Returns the handle to the store for snapshots of the registry.
     pub(crate) fn committer(&self) -> Committer<Ticket> {
         self.writer.committer()
     }
 
-    /// Commits queued changes and closes the file.
     pub(crate) fn close(self) {
         self.writer.close();
     }
 }
 
-/// Returns the latest plausible creation time. With `--dev`, clients choose the creation times in ARNs, and a time in
-/// the far future would affect those of all later channels.
+/// Returns the latest plausible creation time. Under `--dev`, clients choose the creation times in ARNs; a time in the
+/// far future would move the times of all later channels.
 fn clock_max(now: SystemTime) -> Wall {
     let latest = now + CLOCK_AHEAD_MAX;
     let since = latest.duration_since(UNIX_EPOCH).unwrap_or_default();
     Wall(u64::try_from(since.as_millis()).unwrap_or(0))
 }
 
-/// Reports the result of a change to the shard that made it. Runs on the store's thread.
+/// Reports the result of a change to its shard. Runs on the store's thread.
 fn tell(mailboxes: &[Mailbox<Post<Shard>>], status: &StatusBoard, done: Done<Ticket>) {
     tell_health(status, &done.result);
     let Ticket { shard, channel } = done.ticket;
@@ -134,7 +125,6 @@ fn tell(mailboxes: &[Mailbox<Post<Shard>>], status: &StatusBoard, done: Done<Tic
     post(mailboxes, shard.index(), Post::Letter(letter));
 }
 
-/// Reports the health of the store if it has changed.
 fn tell_health(status: &StatusBoard, result: &Result<(), CommitError>) {
     if status.set_store_failed(result.is_err()) {
         match result {
@@ -144,5 +134,5 @@ fn tell_health(status: &StatusBoard, result: &Result<(), CommitError>) {
     }
 }
 
-/// Maximum amount by which a clock may have been set back while the server was down.
+/// Maximum time by which a clock may be set back while the server is down.
 const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(24 * 60 * 60);

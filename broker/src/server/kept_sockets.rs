@@ -1,5 +1,5 @@
-//! Listening sockets that outlive the process: the service manager keeps them open across a restart, with clients
-//! waiting in their queues.
+//! Listening sockets that survive the process: the service manager keeps them open during a restart, with clients in
+//! their queues.
 
 use crate::server::listeners::{Bound, has_twin, local, twin_of};
 use crate::server::supervisor::Supervisor;
@@ -13,8 +13,8 @@ use std::os::fd::{AsFd, OwnedFd};
 pub(crate) struct KeptSockets(Vec<(SocketAddr, Socket)>);
 
 impl KeptSockets {
-    /// Selects the reusable sockets among the `passed` descriptors. All others are closed, including in the service
-    /// manager, since nothing would accept their clients, and their addresses may be needed.
+    /// Selects reusable sockets among the `passed` descriptors. Closes all others, also in the service manager, since
+    /// no process would accept their clients and their addresses may be needed.
     pub(crate) fn find(
         passed: Vec<(String, OwnedFd)>,
         supervisor: &Supervisor,
@@ -41,15 +41,14 @@ impl KeptSockets {
         Self(kept)
     }
 
-    /// Takes up to `shards` sockets with this address.
     pub(crate) fn take(&mut self, addr: SocketAddr, shards: usize) -> Vec<Socket> {
         let at = self.0.extract_if(.., |(at, _)| *at == addr);
         at.map(|(_, socket)| socket).take(shards).collect()
     }
 }
 
-/// Makes the service manager keep exactly these client listeners from now on if a restart should leave them open, which
-/// is not the case in a cluster, where other nodes serve clients in the meantime.
+/// Makes the service manager keep exactly these client listeners, or none in a cluster, where other nodes serve clients
+/// during a restart.
 pub(crate) fn store(supervisor: &mut Supervisor, settings: &Settings, bound: &[Bound]) {
     let clients = bound.iter().take(settings.listen.len());
     let groups = clients.flat_map(|bound| {
@@ -70,20 +69,18 @@ pub(crate) fn store(supervisor: &mut Supervisor, settings: &Settings, bound: &[B
     for (addr, sockets) in groups {
         let name = store_name(addr);
         supervisor.discard(&name);
-        // There may be more, where locked memory has left room for fewer shards: those end when the shards start.
+        // Sockets beyond the shards, which the limit on locked memory may have reduced, close when the shards start.
         let sockets = sockets.iter().take(settings.shards).map(AsFd::as_fd);
         keeps = keeps && supervisor.store(&name, &sockets.collect::<Vec<_>>());
     }
     supervisor.keeps_listeners = keeps;
 }
 
-/// Returns the name under which the service manager stores all sockets of an address; the name contains no `:`, as
-/// FDNAME= requires.
+/// Returns the name under which the service manager stores the sockets of an address. FDNAME= permits no `:`.
 fn store_name(addr: SocketAddr) -> String {
     format!("listen-{addr}").replace(':', "_")
 }
 
-/// Returns the configured client addresses, and their counterparts on ::1.
 fn client_addresses(settings: &Settings) -> impl Iterator<Item = SocketAddr> {
     settings.listen.iter().flat_map(|listen| {
         let twin = has_twin(settings, listen.addr).then(|| twin_of(listen.addr));
@@ -91,7 +88,7 @@ fn client_addresses(settings: &Settings) -> impl Iterator<Item = SocketAddr> {
     })
 }
 
-/// Returns the address of a listening TCP socket that shares its port.
+/// Returns the address of a listening TCP socket with `SO_REUSEPORT`.
 fn shared_listener(socket: &Socket) -> Option<SocketAddr> {
     let listens = socket.is_listener().ok()? && socket.protocol().ok()? == Some(Protocol::TCP);
     (listens && socket.reuse_port().ok()?).then(|| local(socket).ok())?

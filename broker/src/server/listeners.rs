@@ -1,8 +1,8 @@
-//! Listening sockets, one per shard and address, which share a port with `SO_REUSEPORT`. Sockets for other nodes have a
-//! separate port each if the nodes use etcd.
+//! Listening sockets, one per shard and address, which share a port with `SO_REUSEPORT`. With etcd, the sockets for
+//! other nodes have a port each.
 //!
-//! In this order: the sockets of all listeners; the second loopback address of a development server; socket options;
-//! finding the process that occupies a port.
+//! In reading order: the sockets of all listeners; the second loopback address of a development server; socket options;
+//! the search for the process that occupies a port.
 
 use crate::failure::{Failure, Fallible};
 use crate::server::kept_sockets::KeptSockets;
@@ -18,25 +18,21 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A configured listener: its actual address and a socket for each shard.
 #[derive(Debug)]
 pub(crate) struct Bound {
-    /// Actual address, including the port selected by the system if 0 was configured.
+    /// Actual address, with the port that the system selected if 0 was configured.
     pub(crate) addr: SocketAddr,
-    /// A listening socket for each shard.
     pub(crate) sockets: Vec<OwnedFd>,
-    /// Sockets on ::1, if this is a development server's listener on 127.0.0.1; otherwise empty.
+    /// Sockets on ::1 for a development server's listener on 127.0.0.1; otherwise empty.
     pub(crate) twins: Vec<OwnedFd>,
 }
 
-/// Binds a client listener once per shard, reusing the sockets that were kept.
-///
-/// # Errors
-/// Returns [`Failure::Configuration`] if the address is not available.
+/// Binds a client listener once per shard, and reuses kept sockets. Fails with [`Failure::Configuration`] if the
+/// address is not available.
 pub(crate) fn bind(settings: &Settings, at: SocketAddr, kept: &mut KeptSockets) -> Fallible<Bound> {
     let bound = bind_twins(settings, at, kept)?;
     for socket in bound.sockets.iter().chain(&bound.twins) {
-        // What is accepted begins with it. The kernel doubles it, for its own overhead.
+        // Accepted sockets inherit the size. The kernel doubles it for its overhead.
         let set = SockRef::from(socket).set_send_buffer_size(REQUEST_SEND_BYTES / 2);
         set.map_err(|error| refusal("listen", at, &error))?;
     }
@@ -61,10 +57,8 @@ fn bind_twins(settings: &Settings, addr: SocketAddr, kept: &mut KeptSockets) -> 
     })
 }
 
-/// Binds the listeners for other nodes, and writes their actual ports into the settings.
-///
-/// # Errors
-/// Returns [`Failure::Configuration`] if an address is not available.
+/// Binds the listeners for other nodes, and writes their actual ports to the settings. Fails with
+/// [`Failure::Configuration`] if an address is not available.
 pub(crate) fn bind_inner(
     cluster: &mut ClusterSettings,
     shards: usize,
@@ -86,7 +80,6 @@ pub(crate) fn bind_inner(
     Ok(Some(bound))
 }
 
-/// Binds a separate port for each shard.
 fn bind_each(
     listen: SocketAddr,
     addresses: Option<Vec<SocketAddr>>,
@@ -131,7 +124,7 @@ fn bind_as(
     })
 }
 
-/// Creates a socket for each shard, including those that were kept; returns the sockets with their actual address.
+/// Creates a socket for each shard, kept sockets included. Returns the sockets with their actual address.
 fn bind_all(
     mut addr: SocketAddr,
     busy: Busy,
@@ -139,7 +132,7 @@ fn bind_all(
     shards: usize,
     tcp_user_ms: u64,
 ) -> io::Result<(SocketAddr, Vec<OwnedFd>)> {
-    // A port that is shared already would let us in as well, and then clients would reach either process by chance.
+    // Another process may share this port; clients would then reach either process by chance.
     if addr.port() != 0 && kept.is_empty() {
         when_free(busy, || probe(addr))?;
     }
@@ -155,11 +148,8 @@ fn bind_all(
     Ok((addr, sockets))
 }
 
-/// Binds the admin listener for the side thread's runtime and, under `--dev`, its counterpart on ::1. The first socket
-/// has the configured address.
-///
-/// # Errors
-/// Returns [`Failure::Configuration`] if the address is not available.
+/// Binds the admin listener and, under `--dev`, its counterpart on ::1. The first socket has the configured address.
+/// Fails with [`Failure::Configuration`] if the address is not available.
 pub(crate) fn bind_admin(
     settings: &Settings,
     addr: SocketAddr,
@@ -183,7 +173,6 @@ fn refusal(key: &str, addr: SocketAddr, error: &io::Error) -> Failure {
     Failure::Configuration(format!("{key} = {addr}: {remedy}"))
 }
 
-/// Returns the reason why an address is not available, and the remedy.
 fn remedy(key: &str, addr: SocketAddr, error: &io::Error) -> String {
     let flags = match key {
         "listen" => "--listen URL, once for each listener, chooses others",
@@ -219,23 +208,20 @@ fn remedy(key: &str, addr: SocketAddr, error: &io::Error) -> String {
     }
 }
 
-// The second loopback address of a development server: what listens on 127.0.0.1 listens on ::1 too, at the same port.
+// Second loopback address of a development server: listeners on 127.0.0.1 also listen on ::1, at the same port.
 //
-// The hosts file of many systems gives `localhost` both addresses, or `::1` first, and clients that try one address
-// alone (node 18, for one) reach whichever comes first.
+// Many hosts files give `localhost` both addresses, or `::1` first. Clients that try only one address, such as node 18,
+// take the first.
 
-/// The socket on 127.0.0.1 and, if available, the one on ::1.
 pub(crate) struct Both<T> {
-    /// Address on 127.0.0.1, with the port selected by the system if 0 was configured.
+    /// Address on 127.0.0.1, with the port that the system selected if 0 was configured.
     pub(crate) addr: SocketAddr,
-    /// Socket with that address.
     pub(crate) first: T,
-    /// Socket on ::1; `None` if the machine does not have that address.
     twin: Option<T>,
 }
 
-/// Whether the listener at `addr` also listens on ::1: with `--dev` if it is on 127.0.0.1, unless another listener uses
-/// that address.
+/// Returns whether the listener at `addr` also listens on ::1: under `--dev` if it is on 127.0.0.1, unless another
+/// listener uses the address on ::1.
 pub(crate) fn has_twin(settings: &Settings, addr: SocketAddr) -> bool {
     let mut others = settings.listen.iter().map(|listen| listen.addr);
     let twin = twin_of(addr);
@@ -248,10 +234,8 @@ pub(crate) fn has_twin(settings: &Settings, addr: SocketAddr) -> bool {
 
 /// Calls `bind` for `addr`, and then for the same port on ::1. `bind` returns the actual address.
 ///
-/// If a port selected by the system is taken on ::1, another port is selected, up to [`PICKS_MAX`] attempts in total.
-///
-/// # Errors
-/// Returns the unavailable address and the reason.
+/// If the port that the system selects is taken on ::1, the system selects another, in at most [`PICKS_MAX`] attempts.
+/// The error states the unavailable address and the reason.
 fn bind_both<T>(
     addr: SocketAddr,
     mut bind: impl FnMut(SocketAddr, Busy) -> io::Result<(SocketAddr, T)>,
@@ -277,38 +261,33 @@ fn bind_both<T>(
     }
 }
 
-/// Returns the address on ::1 with the same port.
 pub(crate) fn twin_of(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), addr.port())
 }
 
-/// Whether the machine lacks ::1 because IPv6 is disabled for the process, for loopback or entirely.
+/// Returns whether the machine lacks ::1, because IPv6 is disabled for the process, for loopback or entirely.
 fn is_absent(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrNotAvailable || is_without_ipv6(error)
 }
 
-/// Whether the system does not support IPv6 sockets.
 fn is_without_ipv6(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EAFNOSUPPORT)
 }
 
-/// Maximum number of attempts to find a port that is free on both addresses. An attempt fails only if the port is taken
+/// Maximum number of attempts to find a port that is free on both addresses. An attempt only fails if the port is taken
 /// on ::1.
 const PICKS_MAX: usize = 16;
 
-// One listening socket: its options, and the wait for a port that becomes free.
+// Options of a listening socket, and the wait for a port in use.
 
-/// Action to take if a port is in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Busy {
-    /// Retry for [`FREE_WITHIN`].
     Wait,
-    /// Fail immediately.
     Fail,
 }
 
-/// Retries while the port is in use: the kernel closes the sockets of an `io_uring` a few milliseconds after their
-/// process has ended, so the replacement of a killed process may start too early.
+/// Retries while the port is in use. The kernel closes the sockets of an `io_uring` a few milliseconds after its
+/// process ends, so the successor of a killed process may start before.
 fn when_free<T>(busy: Busy, bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
     let until = Instant::now() + FREE_WITHIN;
     loop {
@@ -325,22 +304,18 @@ fn when_free<T>(busy: Busy, bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
     }
 }
 
-/// Checks that no socket uses the address and port, even one that shares them.
-///
-/// # Errors
-/// Returns the reason why the address is not available.
+/// Checks that no socket uses the address and port, not even a shared one. The error states why the address is not
+/// available.
 pub(crate) fn probe(addr: SocketAddr) -> io::Result<()> {
     socket(addr)?.bind(&addr.into())
 }
 
-/// Creates a listening socket that does not share its address.
 pub(crate) fn alone(addr: SocketAddr, tcp_user_ms: u64) -> io::Result<Socket> {
     let socket = socket(addr)?;
     socket.bind(&addr.into())?;
     listen(socket, tcp_user_ms)
 }
 
-/// Creates a listening socket that shares its address with other sockets.
 pub(crate) fn shared(addr: SocketAddr, tcp_user_ms: u64) -> io::Result<Socket> {
     let socket = socket(addr)?;
     socket.set_reuse_port(true)?;
@@ -348,15 +323,14 @@ pub(crate) fn shared(addr: SocketAddr, tcp_user_ms: u64) -> io::Result<Socket> {
     listen(socket, tcp_user_ms)
 }
 
-/// Returns a socket's address, with the port selected by the system.
 pub(crate) fn local(socket: &Socket) -> io::Result<SocketAddr> {
     let addr = socket.local_addr()?.as_socket();
     addr.ok_or_else(|| io::ErrorKind::Unsupported.into())
 }
 
-/// Makes a socket listen; a socket that was kept already does, perhaps with other options.
+/// Makes a socket listen. A kept socket already listens, perhaps with other options.
 fn listen(socket: Socket, tcp_user_ms: u64) -> io::Result<Socket> {
-    // Both of these hold for what is accepted. 0 is the kernel's own limit.
+    // Accepted sockets inherit both. 0 selects the kernel's limit.
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_user_timeout(Some(Duration::from_millis(tcp_user_ms)))?;
     socket.listen(BACKLOG)?;
@@ -367,22 +341,22 @@ fn socket(addr: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if matches!(addr.ip(), IpAddr::V6(ip) if ip.is_unspecified()) {
-        // [::] takes clients of IPv4 too, whatever `net.ipv6.bindv6only` says.
+        // `[::]` also accepts IPv4 clients, whatever `net.ipv6.bindv6only` is.
         socket.set_only_v6(false)?;
     }
     Ok(socket)
 }
 
-/// Maximum number of connections that the kernel completes while a shard is busy. Also limited by `net.core.somaxconn`.
+/// Maximum number of connections that the kernel completes while a shard is busy. `net.core.somaxconn` also limits it.
 const BACKLOG: i32 = 4096;
-/// Time for which startup waits for a port that is in use.
+/// Time that startup waits for a port in use.
 const FREE_WITHIN: Duration = Duration::from_secs(1);
 const TRY_EVERY: Duration = Duration::from_millis(5);
 
-// Which process has a port: what `/proc` tells this user of it, for the refusal of a port that is in use.
+// Search in `/proc` for the process that occupies a port, for the error about a port in use.
 //
-// The kernel lists listening sockets by inode (`/proc/net/tcp`, proc(5)), and each process its descriptors. Those of
-// other users can be read by root alone.
+// The kernel lists listening sockets by inode (`/proc/net/tcp`, proc(5)), and each process its descriptors. Only root
+// can read the descriptors of other users.
 
 /// Returns the process that listens at `addr`, or at an address that covers it, such as `heliograph (pid 1234)`.
 pub(crate) fn of(addr: SocketAddr) -> Option<String> {
@@ -394,11 +368,10 @@ pub(crate) fn of(addr: SocketAddr) -> Option<String> {
         .take_while(|_| Instant::now() < until);
     let number = numbers.find(|number| has_one_of(*number, &inodes, until))?;
     let comm = fs::read_to_string(format!("/proc/{number}/comm")).unwrap_or_default();
-    // A process may name itself as it likes.
+    // Processes choose their own names, so control characters are escaped.
     Some(format!("{} (pid {number})", plain(comm.trim_end())))
 }
 
-/// Returns the inodes of sockets that listen at an address.
 fn inodes(addr: SocketAddr) -> BTreeSet<u64> {
     let mut inodes = BTreeSet::new();
     for table in ["/proc/self/net/tcp", "/proc/self/net/tcp6"] {
@@ -416,10 +389,9 @@ fn inodes(addr: SocketAddr) -> BTreeSet<u64> {
     inodes
 }
 
-/// Whether a process has any of these sockets open.
 fn has_one_of(process: u32, inodes: &BTreeSet<u64>, until: Instant) -> bool {
     let Ok(descriptors) = fs::read_dir(format!("/proc/{process}/fd")) else {
-        return false; // of another user, or it has ended
+        return false; // owned by another user, or ended
     };
     descriptors
         .flatten()
@@ -430,13 +402,12 @@ fn has_one_of(process: u32, inodes: &BTreeSet<u64>, until: Instant) -> bool {
         .any(|inode| inodes.contains(&inode))
 }
 
-/// Parses a link such as `socket:[4711]`.
 fn socket_inode(link: &Path) -> Option<u64> {
     let text = link.to_str()?.strip_prefix("socket:[")?;
     text.strip_suffix(']')?.parse().ok()
 }
 
-/// Returns the address and inode in a line of the kernel's socket table, if the line describes a listening socket.
+/// Returns the address and inode of a listening socket in a line of the kernel's socket table; `None` for other lines.
 fn listening(line: &str) -> Option<(SocketAddr, u64)> {
     let mut words = line.split_ascii_whitespace().skip(1);
     let (local, state) = (words.next()?, words.nth(1)?);
@@ -446,7 +417,7 @@ fn listening(line: &str) -> Option<(SocketAddr, u64)> {
     (state == LISTEN).then_some((SocketAddr::new(address(ip)?, port), inode))
 }
 
-/// Parses an address in the kernel's format: four-byte words, each a number in native byte order.
+/// Parses an address of the kernel: four-byte words, each a number in native byte order.
 fn address(hex: &str) -> Option<IpAddr> {
     let word = |at: usize| u32::from_str_radix(hex.get(8 * at..8 * at + 8)?, 16).ok();
     let bytes = |at: usize| word(at).map(u32::to_ne_bytes);
@@ -461,14 +432,14 @@ fn address(hex: &str) -> Option<IpAddr> {
     }
 }
 
-/// The state TCP_LISTEN, as defined in the kernel's `tcp_states.h`.
+/// TCP_LISTEN in the kernel's `tcp_states.h`.
 const LISTEN: &str = "0A";
 
-/// Maximum number of sockets, of processes, and of descriptors per process examined to find the process that occupies a
-/// port. If the process is not found, the error suggests a command that can find it.
+/// Maximum number of sockets, of processes, and of descriptors per process that the search examines. If it fails, the
+/// error suggests a command that finds the process.
 const ENTRIES_MAX: usize = 1 << 17;
 
-/// Maximum duration of the search for the process that occupies a port, since the broker is about to exit.
+/// Time limit of the search, since the broker is about to exit.
 const LOOK_MAX: Duration = Duration::from_millis(500);
 
 #[cfg(test)]

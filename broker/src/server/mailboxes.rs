@@ -1,4 +1,4 @@
-//! The mailboxes of all shards, and functions with which other threads post letters to them.
+//! Mailboxes of all shards, and the functions with which other threads post letters.
 
 use crate::edge::Post;
 use crate::failure::{Failure, Fallible};
@@ -8,13 +8,9 @@ use mailbox::Mailbox;
 use std::io;
 use std::sync::Arc;
 
-/// The mailboxes of all shards.
 pub(crate) type Mailboxes = Arc<[Mailbox<Post<Shard>>]>;
 
-/// Creates one mailbox per shard.
-///
-/// # Errors
-/// Returns [`Failure::Fatal`] if no descriptors are available.
+/// Creates one mailbox per shard. Fails with [`Failure::Fatal`] if no descriptors are available.
 pub(crate) fn mailboxes(shards: usize) -> Fallible<Mailboxes> {
     let one = |_| Mailbox::new(mailbox_capacity(shards), mailbox_reserve(shards));
     let all: io::Result<Vec<_>> = (0..shards).map(one).collect();
@@ -23,7 +19,7 @@ pub(crate) fn mailboxes(shards: usize) -> Fallible<Mailboxes> {
         .into())
 }
 
-/// Posts a letter, using the mailbox's reserve if necessary.
+/// Posts a letter, if necessary to the reserve of the mailbox.
 pub(crate) fn post(mailboxes: &[Mailbox<Post<Shard>>], shard: usize, letter: Post<Shard>) {
     let mailbox = mailboxes.get(shard);
     if mailbox.is_none_or(|mailbox| mailbox.post_always(letter).is_err()) {
@@ -31,7 +27,6 @@ pub(crate) fn post(mailboxes: &[Mailbox<Post<Shard>>], shard: usize, letter: Pos
     }
 }
 
-/// Posts a letter to each shard.
 pub(crate) fn post_to_all(mailboxes: &[Mailbox<Post<Shard>>], letter: impl Fn() -> Post<Shard>) {
     (0..mailboxes.len()).for_each(|shard| post(mailboxes, shard, letter()));
 }

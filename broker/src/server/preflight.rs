@@ -1,5 +1,5 @@
 //! Startup checks that depend on the machine's state (ports, memory, descriptors), for `heliograph doctor`: each
-//! performs one step of the startup, and leaves nothing behind.
+//! performs one step of the startup and leaves nothing behind.
 
 use crate::failure::{Failure, Fallible};
 use crate::server::kept_sockets::KeptSockets;
@@ -8,40 +8,31 @@ use crate::{edge::ShardThread, side};
 use broker_core::settings::{EngineChoice, Settings};
 use std::net::{SocketAddr, TcpListener};
 
-/// Checks whether this machine permits io_uring at all.
-///
-/// # Errors
-/// Returns the reason why io_uring is not permitted, with the remedy.
+/// Checks that this machine permits io_uring. The error states why io_uring is not permitted, with the remedy.
 pub(crate) fn io_uring() -> Result<(), String> {
     shards::probe()
 }
 
-/// Returns the number of client connections that the limit on open files permits.
-///
-/// # Errors
-/// Returns [`Failure::Fatal`], with a remedy, if the limit permits too few descriptors.
+/// Returns the number of client connections that the limit on open files permits. Fails with [`Failure::Fatal`], with a
+/// remedy, if the limit permits too few descriptors.
 pub(crate) fn descriptors(settings: &Settings) -> Fallible<usize> {
     connections(settings, side::open_files_hard())
 }
 
-/// Determines how many shards the limits on locked memory, threads and total memory permit, and their engine, by
-/// creating shards and ending them again.
-///
-/// # Errors
-/// Returns [`Failure::Fatal`], with a remedy, if the server could not start.
+/// Returns the number of shards that the limits on locked memory, threads and total memory permit, and their engine.
+/// Creates the shards and ends them again. Fails with [`Failure::Fatal`], with a remedy, if the server could not start.
 pub(crate) fn shards(settings: &Settings) -> Fallible<(usize, EngineChoice)> {
     let mut settings = settings.clone();
     let connections = settings.limits.connections;
     let mut edge = edge_settings(&settings, connections);
     let limit = ring::raise_memlock();
-    side::raise_open_files(); // of this process, since the shards are made
+    side::raise_open_files(); // for the shards that this process creates
     shards::choose_engine(&mut settings)?;
     let threads = shards::prepare(&mut settings, &mut edge.ring, limit)?;
     threads.into_iter().for_each(ShardThread::end);
     Ok((settings.shards, settings.engine))
 }
 
-/// Returns the addresses of all listeners, each with the reason if it is not available.
 pub(crate) fn listeners(settings: &Settings) -> Vec<(SocketAddr, Fallible<()>)> {
     let mut all = Vec::new();
     for listen in &settings.listen {

@@ -1,11 +1,9 @@
-//! Random numbers from the system, drawn once at startup.
+//! Random numbers from the system, drawn at startup.
 
 use crate::failure::{Failure, Fallible};
 
-/// Returns four seeds for hash tables and random generators.
-///
-/// # Errors
-/// Returns [`Failure::Fatal`] if the system provides no randomness.
+/// Returns four seeds for hash tables and random generators. Fails with [`Failure::Fatal`] if the system provides no
+/// randomness.
 pub(crate) fn seeds() -> Fallible<[u64; 4]> {
     let mut seeds = [0; 4];
     let bytes = random()?;
@@ -15,10 +13,7 @@ pub(crate) fn seeds() -> Fallible<[u64; 4]> {
     Ok(seeds)
 }
 
-/// Returns 32 random bytes.
-///
-/// # Errors
-/// Returns [`Failure::Fatal`] if the system provides no randomness.
+/// Returns 32 random bytes. Fails with [`Failure::Fatal`] if the system provides no randomness.
 pub(crate) fn random() -> Fallible<[u8; 32]> {
     let mut bytes = [0; 32];
     aws_lc_rs::rand::fill(&mut bytes)

@@ -1,4 +1,4 @@
-//! The ready line on stdout, and the environment for clients of this broker.
+//! Ready line on stdout, and the environment for clients of this broker.
 
 use crate::admin_client::DEFAULT_HOST;
 use crate::failure::{Failure, Fallible};
@@ -14,10 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 
-/// Reports on stdout that every listener of every shard accepts connections, and at which addresses; then opens the try
-/// page, if requested.
-///
-/// # Errors
+/// Reports on stdout that all listeners accept connections, with their addresses. Opens the try page, if requested.
 /// Fails if the ready file cannot be written.
 pub(crate) fn tell(settings: &Settings, ca: Option<&Path>) -> Fallible<()> {
     if let Some(path) = &settings.ready_file {
@@ -25,7 +22,7 @@ pub(crate) fn tell(settings: &Settings, ca: Option<&Path>) -> Fallible<()> {
             .map_err(|error| Failure::Fatal(format!("--ready-file {}: {error}", path.display())))?;
     }
     let mut out = std::io::stdout().lock();
-    // A closed stdout is no reason to end.
+    // A closed stdout does not end the process.
     let screen = Screen::stdout();
     let mut text = format!("{}\n", line(settings, ca));
     if settings.dev && screen.is_terminal() {
@@ -41,8 +38,7 @@ pub(crate) fn tell(settings: &Settings, ca: Option<&Path>) -> Fallible<()> {
     Ok(())
 }
 
-/// Formats the initial output of a development server on a terminal: its name, its addresses, and how to use and stop
-/// it.
+/// Formats the first output of a development server on a terminal: name, addresses, and how to use and stop it.
 fn welcome(settings: &Settings, screen: Screen) -> String {
     let admin = settings.admin_url("localhost");
     let listen: Vec<String> = settings.listen.iter().map(ToString::to_string).collect();
@@ -88,8 +84,8 @@ fn welcome(settings: &Settings, screen: Screen) -> String {
     format!("\n{}\n", lines.map(line).concat())
 }
 
-/// Returns the URL for WHEP players, with a placeholder for the channel's name. Uses plain HTTP if available, since
-/// players do not trust the authority of a development certificate.
+/// Returns the URL for WHEP players, with a placeholder for the channel. Prefers plain HTTP, since players do not trust
+/// the authority of a development certificate.
 fn player_url(settings: &Settings) -> String {
     if !settings.whep.on {
         return "off: [whep] on = false".to_owned();
@@ -100,12 +96,11 @@ fn player_url(settings: &Settings) -> String {
     format!("{listen}{}CHANNEL", codec::whep::PATH)
 }
 
-/// Returns the URL of the try page, for a browser on this machine.
 fn try_url(settings: &Settings) -> Option<String> {
     settings.try_url().map(|url| url + &fragment(settings, ""))
 }
 
-/// Returns the URL fragment for a page, after `path`, with the token of a container's admin listener; empty if the
+/// Returns the URL fragment of a page, after `path`, with the token of a container's admin listener. Empty if the
 /// operator configured a token, or none is required.
 fn fragment(settings: &Settings, path: &str) -> String {
     let made = settings.data_dir.join(MADE_TOKEN);
@@ -135,13 +130,13 @@ fn document(settings: &Settings) -> Value {
     })
 }
 
-/// Opens the try page in the operator's browser, if requested. Does not wait for the browser.
+/// Opens the try page in the operator's browser, if requested, without waiting for it.
 fn open_try(settings: &Settings) {
     let Some(url) = try_url(settings).filter(|_| settings.open_try) else {
         return;
     };
     let open = move || {
-        // A program inherits the signal mask of the thread that starts it: a browser must end on a signal.
+        // Programs inherit the signal mask of the thread that starts them; a browser must end on a signal.
         let started = side::unblock_signals().and_then(|()| {
             let mut command = Command::new("xdg-open");
             command.arg(&url).stdin(Stdio::null()).stdout(Stdio::null());
@@ -181,17 +176,15 @@ fn line(settings: &Settings, ca: Option<&Path>) -> String {
     line
 }
 
-/// Returns the name of the shards' engine.
 fn engine(settings: &Settings) -> &'static str {
     settings.engine.into()
 }
 
-/// Mode of a file that others may read, before the process's umask is applied.
+/// Mode of a file that others may read, before the umask.
 const READ_BY_ALL: u32 = 0o666;
 
-// Environment of clients of this broker: variables of AWS SDKs, the CLI and the C SDK.
+// Environment of clients: variables of AWS SDKs, the CLI and the C SDK.
 
-/// The names of all environment variables.
 pub(crate) const NAMES: [&str; 12] = [
     "AWS_ENDPOINT_URL_KINESIS_VIDEO",
     "AWS_ENDPOINT_URL_KINESIS_VIDEO_SIGNALING",
@@ -207,8 +200,8 @@ pub(crate) const NAMES: [&str; 12] = [
     "HELIOGRAPH_ADMIN",
 ];
 
-/// Returns the environment variables by name. The endpoint is the TLS listener if there is one and `--plain` is not
-/// given, since that is what discovery then returns.
+/// Returns the environment variables by name. The endpoint is the TLS listener, unless there is none or `--plain` is
+/// given, like the endpoints that discovery returns.
 #[must_use]
 pub(crate) fn environment(settings: &Settings) -> Vec<(&'static str, String)> {
     let Some(listen) = listener(settings) else {
@@ -234,7 +227,7 @@ pub(crate) fn environment(settings: &Settings) -> Vec<(&'static str, String)> {
             variables.push(("AWS_ACCESS_KEY_ID", "test".into()));
             variables.push(("AWS_SECRET_ACCESS_KEY", "test".into()));
         }
-        // Only the operator knows the owner of the keys; their federation tokens come from here.
+        // Only the operator knows whose keys clients use. This broker issues their federation tokens.
         Auth::Sigv4 => variables.push(("AWS_ENDPOINT_URL_STS", endpoint)),
     }
     if let Some(ca) = authority(settings).filter(|_| secure) {
@@ -244,7 +237,7 @@ pub(crate) fn environment(settings: &Settings) -> Vec<(&'static str, String)> {
         variables.push(("AWS_KVS_CACERT_PATH", ca));
     }
     if secure && port == 443 {
-        // The C SDK connects to no other port.
+        // The C SDK only connects to port 443.
         variables.push(("CONTROL_PLANE_URI", "https://localhost".into()));
     }
     if let Some(admin) = settings.admin_url("localhost") {
@@ -253,8 +246,7 @@ pub(crate) fn environment(settings: &Settings) -> Vec<(&'static str, String)> {
     variables
 }
 
-/// Returns the absolute path of the development certificate's authority, if TLS listeners present a certificate issued
-/// by it.
+/// Returns the absolute path of the development certificate's authority, if TLS listeners present that certificate.
 pub(crate) fn authority(settings: &Settings) -> Option<PathBuf> {
     let https = |listen: &Listen| listen.scheme == Scheme::Https;
     let generated = settings.tls.is_none() && settings.listen.iter().any(https);

@@ -1,4 +1,4 @@
-//! The store of channel records: the data directory, or etcd.
+//! Store of channel records: the data directory or etcd.
 
 use crate::edge::turn::calendar;
 use crate::failure::Fallible;
@@ -14,20 +14,15 @@ use broker_core::time::Wall;
 use broker_core::{id::ShardId, placement::Placement, registry::Store, settings::Settings};
 use std::sync::Arc;
 
-/// The registry of this process.
 pub(crate) enum Records {
-    /// On disk: all records are read at startup.
     Disk(Registry),
-    /// In etcd: records are loaded and dropped with their slots.
+    /// In etcd. Records are loaded and dropped with their slots.
     Etcd(Node),
 }
 
 impl Records {
-    /// Opens the store in the data directory, or joins the cluster. Also returns the presence epoch of this process,
-    /// since nothing in the directory may change before its store has been verified.
-    ///
-    /// # Errors
-    /// Fails if the store cannot be opened, or the cluster cannot be joined.
+    /// Opens the store in the data directory, or joins the cluster. Also returns the presence epoch, which is written
+    /// only after the store has been verified. Fails if the store cannot be opened, or the cluster cannot be joined.
     pub(crate) fn open(
         settings: &Settings,
         cluster: Option<&ClusterMembership>,
@@ -52,7 +47,6 @@ impl Records {
         }
     }
 
-    /// Returns a shard's handle to the store, its initial records, and its source of slot orders.
     pub(crate) fn of(
         &mut self,
         shard: ShardId,
@@ -69,7 +63,7 @@ impl Records {
         }
     }
 
-    /// Returns the latest creation time of any record known at startup; every later channel gets a later time.
+    /// Returns the latest creation time of the records at startup. New channels get later times.
     pub(crate) fn newest(&self) -> Wall {
         match self {
             Self::Disk(registry) => registry.newest(),
@@ -77,7 +71,6 @@ impl Records {
         }
     }
 
-    /// Returns the catalog of the records of all shards.
     pub(crate) fn catalog(&self) -> Arc<ProcessCatalog> {
         match self {
             Self::Disk(registry) => registry.catalog(),
@@ -85,7 +78,6 @@ impl Records {
         }
     }
 
-    /// Returns the registry on disk, if used.
     pub(crate) fn on_disk(&self) -> Option<&Registry> {
         match self {
             Self::Disk(registry) => Some(registry),
@@ -93,7 +85,6 @@ impl Records {
         }
     }
 
-    /// Returns the node, if records are in etcd.
     pub(crate) fn node(&self) -> Option<&Node> {
         match self {
             Self::Disk(_) => None,
@@ -101,7 +92,6 @@ impl Records {
         }
     }
 
-    /// Commits queued changes and closes the file.
     pub(crate) fn close(self) {
         match self {
             Self::Disk(registry) => registry.close(),

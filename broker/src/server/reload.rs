@@ -1,15 +1,14 @@
-//! Reloads files that may change while the server is running: they are polled once a second, and reread once they have
-//! changed and are stable.
+//! Reloads files that may change while the server runs: polls them once a second, and reads changed files once they are
+//! stable.
 //!
-//! Theory of operation. The state of a file at a poll is its [`Stamp`]. A change is applied once two consecutive polls
-//! see the same stamps, so that neither a file that is being written nor a certificate without its new key is read.
-//! Contents are applied atomically; an invalid file is logged immediately, and again every ten minutes until a valid
-//! one has been read. [`Reloads`] also shows invalid files on the admin listener, since a rejected file may have been
-//! meant to revoke permissions, which then remain in force.
+//! Theory of operation: the state of a file at a poll is its stamp. A change is applied once two consecutive polls see
+//! the same stamps, so that no half-written file, and no certificate without its new key, is read. Content is applied
+//! atomically. An invalid file is logged immediately, and every ten minutes until a valid one is read. [`Reloads`] also
+//! shows it on the admin listener, since the rejected change may revoke permissions that stay in force.
 //! ```text
-//!   look:  stamps as when last read ──► nothing
-//!          other than then, and other than at the last look ──► wait for the next look
-//!          other than then, and the same as at the last look ──► read: in force, or logged why not
+//!   look:  stamps equal those of the last read ──► nothing
+//!          different from those, and from the last look's ──► wait for the next look
+//!          different from those, equal to the last look's ──► read: applied, or the reason is logged
 //! ```
 //! Files are polled by path, so replacing a symbolic link (as Kubernetes does with mounted secrets) also counts as a
 //! change.
@@ -28,43 +27,37 @@ use crate::side::{HistoryStore, MarkKind, Reloads, reloaded};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// Settings that are read from files and applied at runtime.
 pub(crate) trait Reloadable {
-    /// The name used in the log, such as "certificate".
+    /// Returns the name for the log, such as "certificate".
     fn name(&self) -> &'static str;
 
-    /// The files from which the settings were read, or would be read.
     fn files(&self) -> Vec<PathBuf>;
 
-    /// Reads the files and applies their contents, or changes nothing.
-    ///
-    /// # Errors
-    /// Returns the fault, its position, and what is expected.
+    /// Reads the files and applies their content. A failure changes nothing. The error states the fault, its position,
+    /// and what is expected.
     fn reload(&mut self) -> Result<(), String>;
 
-    /// Expiry times of the certificates in use, by purpose.
+    /// Returns the expiry times of the certificates in use, by purpose.
     fn ends(&self) -> Vec<(&'static str, u64)> {
         Vec::new()
     }
 
-    /// Checks changed files that are applied only at the operator's request; `None` if changes are applied
-    /// automatically.
+    /// Checks changed files that only the operator applies; `None` for files that are applied automatically.
     fn check(&mut self) -> Option<Result<(), String>> {
         None
     }
 
-    /// Describes the changes made by the last reload or check, for the history; empty if the name of the settings is
-    /// sufficient.
+    /// Describes the changes of the last reload or check, for the history; empty if the name suffices.
     fn changed(&self) -> String {
         String::new()
     }
 
-    /// Whether a reload has an effect even if no file has changed.
+    /// Returns whether a reload has an effect on unchanged files.
     fn acts_unchanged(&self) -> bool {
         false
     }
 
-    /// Logs anything that will soon require the operator's attention. Called once a day.
+    /// Logs what soon requires the operator's attention. Called once a day.
     fn remind(&self) {}
 }
 
@@ -78,16 +71,15 @@ pub(crate) struct Reloader {
 
 struct WatchedFiles {
     subject: Box<dyn Reloadable>,
-    /// Stamps of the files when they were last read, successfully or not.
+    /// Stamps of the files at the last read, successful or not.
     read: Vec<FileStamp>,
-    /// Stamps at the last poll, if they differed from `read`.
+    /// Stamps of the last poll, if they differ from `read`.
     changed: Option<Vec<FileStamp>>,
-    /// Reason why the changed files were rejected, and when this was last logged.
+    /// Reason why the changed files are rejected, and the time of its last log line.
     refused: Option<(String, Instant)>,
 }
 
 impl Reloader {
-    /// Creates a reloader that records its results in `reloads`.
     pub(crate) fn new(reloads: Reloads) -> Self {
         Self {
             reloads,
@@ -95,12 +87,12 @@ impl Reloader {
         }
     }
 
-    /// Enables recording each reload in the history.
+    /// Records each later reload in the history.
     pub(crate) fn mark_in(&mut self, history: HistoryStore) {
         self.history = history;
     }
 
-    /// Watches files that were read when their stamps were `read`; the caller must take [`stamps`] before reading them.
+    /// Watches files that were read when their stamps were `read`. Take [`stamps`] before reading the files.
     pub(crate) fn watch(&mut self, subject: Box<dyn Reloadable>, read: Vec<FileStamp>) {
         note(&self.reloads, subject.name(), Ok(subject.ends()));
         self.watched.push(WatchedFiles {
@@ -111,12 +103,11 @@ impl Reloader {
         });
     }
 
-    /// Whether no files are watched.
     pub(crate) fn is_empty(&self) -> bool {
         self.watched.is_empty()
     }
 
-    /// Rereads all files, changed or not, at the operator's request.
+    /// Reads all files again, changed or not, at the operator's request.
     pub(crate) fn reload_all(&mut self) {
         if self.is_empty() {
             tracing::info!("nothing to reload");
@@ -127,14 +118,13 @@ impl Reloader {
         }
     }
 
-    /// Logs anything that will soon require the operator's attention.
     pub(crate) fn remind(&self) {
         self.watched
             .iter()
             .for_each(|watched| watched.subject.remind());
     }
 
-    /// Polls all files, and rereads those that have changed and are stable. Returns whether any were reread.
+    /// Polls all files and reads those that have changed and are stable. Returns whether any was read.
     pub(crate) fn look(&mut self, now: Instant) -> bool {
         let mut is_read = false;
         for watched in &mut self.watched {
@@ -164,8 +154,8 @@ impl WatchedFiles {
         None
     }
 
-    /// Reads the files; `is_ordered` states whether the operator requested it. Returns whether the files differ from
-    /// those read before.
+    /// Reads the files. `is_ordered` means at the operator's request. Returns whether the files differ from those of
+    /// the last read.
     fn reload(&mut self, reloads: &Reloads, is_ordered: bool, now: Instant) -> bool {
         self.changed = None;
         let former = self.read.clone();
@@ -192,7 +182,7 @@ impl WatchedFiles {
         }
     }
 
-    /// Reads the files. If they refer to other files than before, takes the stamps of those files and reads again.
+    /// Reads the files. If they name other files than before, takes stamps of those and reads again.
     fn read_again(&mut self, is_ordered: bool) -> Result<(), String> {
         let name = self.subject.name();
         let former = self.read.clone();
@@ -219,7 +209,7 @@ impl WatchedFiles {
         Ok(())
     }
 
-    /// Returns the log line about rejected files, which is repeated every [`REFUSED_EVERY`].
+    /// Returns the log line about rejected files, due every [`REFUSED_EVERY`].
     fn reminder(&mut self, now: Instant) -> Option<String> {
         let (error, logged) = self.refused.as_mut()?;
         if now.saturating_duration_since(*logged) < REFUSED_EVERY {
@@ -231,7 +221,6 @@ impl WatchedFiles {
     }
 }
 
-/// Records the result of a reload, and the expiry times of the certificates that were applied.
 fn note(reloads: &Reloads, name: &'static str, read: Result<Vec<(&'static str, u64)>, &String>) {
     debug_assert!(
         cfg!(test) || reloaded().any(|it| it == name),
@@ -255,13 +244,11 @@ fn note(reloads: &Reloads, name: &'static str, read: Result<Vec<(&'static str, u
     }
 }
 
-/// Interval at which rejected files are logged again.
 const REFUSED_EVERY: Duration = Duration::from_secs(10 * 60);
 
-/// Maximum length of a stored error, in characters; enough for the first faults of a file.
+/// Maximum length of a stored error, in characters: the first faults of a file.
 const ERROR_CHARS_MAX: usize = 2_000;
 
-/// Takes the current stamps of the files, in the same order.
 pub(crate) fn stamps(files: &[PathBuf]) -> Vec<FileStamp> {
     files.iter().map(|file| stamp(file)).collect()
 }

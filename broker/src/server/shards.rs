@@ -1,4 +1,4 @@
-//! The shards: their threads, rings and components, and how they are started.
+//! Shards: their threads, rings and parts, and their start.
 
 use crate::edge::{
     self, Descriptors, EdgeSettings, Links, Listener, ShardConfig, ShardEvent, ShardHandle,
@@ -23,42 +23,34 @@ use std::time::{Duration, Instant};
 use std::{io, thread, vec};
 use zeroize::Zeroizing;
 
-/// The components that all shards share at startup.
 pub(crate) struct ShardParts<'s> {
     pub(crate) settings: &'s Arc<Settings>,
     pub(crate) placement: Placement,
     pub(crate) mailboxes: &'s Mailboxes,
     pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
-    /// Devices that may sign in with certificates.
     pub(crate) devices: Option<Arc<Devices>>,
-    /// The principals that may sign; `None` if signatures are not required.
+    /// Principals that may sign; `None` if signatures are not required.
     pub(crate) credentials: Option<Arc<Credentials>>,
     pub(crate) session_keys: Arc<SessionKeys>,
     pub(crate) registry: &'s mut Records,
     pub(crate) edge: EdgeSettings,
     pub(crate) events: Sender<ShardEvent>,
     pub(crate) log: &'s Log,
-    /// The receivers of message copies, under `--dev`.
     pub(crate) captures: Option<Captures>,
-    /// The usage of the server's account across all shards, under `--dev`.
+    /// Usage of the server's account over all shards, under `--dev`.
     pub(crate) account_use: Option<Arc<AccountUse>>,
-    /// The links to other nodes, in a cluster.
     pub(crate) links: Option<Arc<Links>>,
-    /// Callback that takes connections for pages of the admin listener, under `--lan`.
+    /// Takes connections for pages of the admin listener, under `--lan`.
     pub(crate) admin: Option<TakeAdmin>,
-    /// Whether the process is ready for clients.
     pub(crate) readiness: Readiness,
-    /// The receivers of channel states: the courier of hooks, if any, and the readers on the admin listener.
+    /// Receivers of channel states: the courier of hooks, if any, and the readers of the admin listener.
     pub(crate) audience: (Option<Hooks>, Teller),
-    /// The presence epoch of this process.
     pub(crate) epoch: u64,
 }
 
 impl ShardParts<'_> {
-    /// Starts all shards, one on each of `threads`, and returns once all of them accept connections.
-    ///
-    /// # Errors
-    /// Returns [`Failure::Fatal`] if a shard cannot be started.
+    /// Starts a shard on each of `threads`, and returns once all accept connections. Fails with [`Failure::Fatal`] if a
+    /// shard cannot be started.
     pub(crate) fn start(
         mut self,
         threads: Vec<ShardThread<Shard>>,
@@ -71,7 +63,7 @@ impl ShardParts<'_> {
             .map(|bound| [bound.sockets.into_iter(), bound.twins.into_iter()])
             .collect();
         if self.registry.node().is_none() {
-            // Clients may have waited in the kernel's queue: the first that is accepted is served.
+            // Set before the shards start, since clients may wait in the kernel's queue.
             self.readiness.set_serves(true);
         }
         let mut handles = Vec::with_capacity(self.settings.shards);
@@ -89,7 +81,7 @@ impl ShardParts<'_> {
                 events: self.events.clone(),
             };
             let start = self.machine(id, &nonce_seed)?;
-            // Made on its own thread, whose memory it then is.
+            // Created on the shard's thread, so that its memory is local.
             let handle = thread.start(config, move || Shard::new(start));
             handles.push(handle.map_err(|error| {
                 Failure::fatal(&format!("shard {} cannot be started", id.0), &error)
@@ -98,11 +90,10 @@ impl ShardParts<'_> {
         Ok(handles)
     }
 
-    /// Returns each listener's sockets for the next shard.
     fn listeners(&self, sockets: &mut [[vec::IntoIter<OwnedFd>; 2]]) -> Vec<Listener> {
         let configured = self.settings.listen.iter();
         let schemes = configured.map(|listen| Some(listen.scheme));
-        // The last of those that are bound is the inner one, in a cluster.
+        // In a cluster, the inner listener is the last.
         let own = sockets.iter_mut().zip(schemes.chain([None]));
         own.zip(0..)
             .flat_map(|((sockets, scheme), number)| {
@@ -167,17 +158,15 @@ impl ShardParts<'_> {
     }
 }
 
-// The shards' threads and rings: created before anything is served, all with the same engine.
+// Threads and rings of the shards, created before any client is served, all with the same engine.
 //
-// The locked memory that a ring is charged depends on the kernel, and the rest of the limit on the user's other
-// processes: both are learned by trying. So all rings are made before the first shard starts. Where one does not fit,
-// all are made again on epoll, which is charged nothing; if io_uring is asked for, those that do not fit are left out
-// (`--dev`), or the start is refused with the number that would fit.
+// The locked memory of a ring depends on the kernel, and the available part of the limit on the user's other processes.
+// Only an attempt tells. So all rings are created before the first shard starts. If a ring does not fit, all are
+// created again on epoll, which locks no memory. If the settings require io_uring, the shards that do not fit are left
+// out (`--dev`), or the start fails with the number that would fit.
 
-/// Selects epoll if this machine does not permit io_uring and the settings allow a fallback.
-///
-/// # Errors
-/// Returns [`Failure::Fatal`], with a remedy, if io_uring is required but unavailable.
+/// Selects epoll if the machine does not permit io_uring and the settings allow a fallback. Fails with
+/// [`Failure::Fatal`], with a remedy, if io_uring is required but unavailable.
 pub(crate) fn choose_engine(settings: &mut Settings) -> Fallible<()> {
     if settings.engine == EngineChoice::Epoll {
         return Ok(());
@@ -192,7 +181,6 @@ pub(crate) fn choose_engine(settings: &mut Settings) -> Fallible<()> {
     }
 }
 
-/// Selects epoll and logs the reason.
 fn fall_back(settings: &mut Settings, why: &str) {
     tracing::warn!(
         "shards use epoll, where {EPOLL_COST}, since io_uring is not available: {why}. Set `engine = \"epoll\"` \
@@ -201,12 +189,10 @@ fn fall_back(settings: &mut Settings, why: &str) {
     settings.engine = EngineChoice::Epoll;
 }
 
-/// Creates the thread of each shard with the configured engine, or the available one, which is written to `ring` and to
-/// the settings. With io_uring, creates fewer shards than configured if the settings allow that, in which case their
-/// number is logged and corrected. `limit` is the limit on locked memory in bytes, `None` if unlimited.
-///
-/// # Errors
-/// Returns [`Failure::Fatal`], with a remedy, if a thread cannot be created.
+/// Creates the thread of each shard with the configured engine, or with the available one, which is written to `ring`
+/// and `settings`. With io_uring, creates fewer shards if the settings permit it, and logs and corrects their number.
+/// `limit` is the limit on locked memory in bytes; `None` means unlimited. Fails with [`Failure::Fatal`], with a
+/// remedy, if a thread cannot be created.
 pub(crate) fn prepare(
     settings: &mut Settings,
     ring: &mut ring::RingSettings,
@@ -230,7 +216,7 @@ pub(crate) fn prepare(
     }
 }
 
-/// Creates the threads, each with an io_uring; otherwise returns the reason, if a fallback is allowed.
+/// Creates the threads, each with an io_uring. The inner error is the reason for a fallback.
 fn on_io_uring(
     settings: &mut Settings,
     ring: &ring::RingSettings,
@@ -274,7 +260,6 @@ fn on_io_uring(
     }
 }
 
-/// Creates a shard's thread.
 fn shard_thread(
     settings: &Settings,
     ring: &ring::RingSettings,
@@ -284,10 +269,7 @@ fn shard_thread(
     edge::prepare(ShardId(id), settings.cpu(index), ring)
 }
 
-/// Checks whether this machine permits io_uring at all.
-///
-/// # Errors
-/// Returns the reason why io_uring is not permitted, with the remedy.
+/// Checks that this machine permits io_uring. The error states why io_uring is not permitted, with the remedy.
 pub(crate) fn probe() -> Result<(), String> {
     let until = Instant::now() + RELEASE_MAX;
     loop {
@@ -300,8 +282,8 @@ pub(crate) fn probe() -> Result<(), String> {
     }
 }
 
-/// Whether there is enough locked memory for the small ring with which the runtime probes the kernel; without it, the
-/// runtime panics and blames the kernel.
+/// Returns whether enough locked memory is left for the small ring with which the runtime probes the kernel. Without
+/// it, the runtime panics and blames the kernel.
 fn is_room_for_a_try() -> bool {
     let until = Instant::now() + RELEASE_MAX;
     let wanted = TRY_BYTES_MIN.max(TRY_PAGES * rustix::param::page_size());
@@ -316,7 +298,7 @@ fn is_room_for_a_try() -> bool {
     }
 }
 
-/// Creates up to `wanted` items; the error is the one that prevented the next item from being created.
+/// Creates up to `wanted` items. The error describes the first item that could not be created.
 fn as_many_as_fit<T>(
     wanted: usize,
     make: impl Fn(usize) -> io::Result<T>,
@@ -331,8 +313,8 @@ fn as_many_as_fit<T>(
     (made, None)
 }
 
-/// Retries briefly if memory or threads are short: the kernel releases the resources of an ended process or thread a
-/// few milliseconds later, and the runtime's own start occupies some for as long.
+/// Retries briefly while memory or threads are short. The kernel releases the resources of an ended process or thread
+/// some milliseconds late, and the start of the runtime holds some as long.
 fn patiently<T>(make: impl Fn() -> io::Result<T>) -> io::Result<T> {
     let until = Instant::now() + RELEASE_MAX;
     loop {
@@ -345,8 +327,8 @@ fn patiently<T>(make: impl Fn() -> io::Result<T>) -> io::Result<T> {
     }
 }
 
-/// Whether the limit on locked memory prevented a ring from being created. The machine may also be short of memory
-/// itself, even if there is a limit that does not apply to this process.
+/// Returns whether the limit on locked memory prevented the creation of a ring. The machine itself may lack memory,
+/// under a limit that does not apply to this process.
 fn is_short_of_locked_memory(error: &io::Error) -> bool {
     let shard = usize::try_from(MEMLOCK_BYTES_MIN).unwrap_or(usize::MAX);
     error.raw_os_error() == Some(libc::ENOMEM)
@@ -357,7 +339,7 @@ fn passes(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOMEM | libc::EAGAIN))
 }
 
-/// Creates the failure for a shard that could not be created for any reason other than the limit on locked memory.
+/// Returns the failure for a shard that could not be created, for a reason other than locked memory.
 fn other(index: usize, wanted: usize, error: &io::Error) -> Failure {
     let remedy = match error.raw_os_error() {
         Some(libc::EMFILE | libc::ENFILE) => {
@@ -379,22 +361,18 @@ fn other(index: usize, wanted: usize, error: &io::Error) -> Failure {
     ))
 }
 
-/// Locked memory that shards require, as measured, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Need {
-    /// Number of shards that fit within the limit.
     fit: usize,
-    /// Locked memory that one shard requires, in bytes.
     shard: u64,
-    /// Bytes locked by other processes of this user.
+    /// Memory locked by other processes of this user, in bytes.
     others: u64,
 }
 
 impl Need {
-    /// Ends the threads that fit, and measures the memory released.
     fn learn(threads: Vec<ShardThread<Shard>>, limit: u64) -> Self {
         let fit = threads.len();
-        // More than this never separates two measurements: a shard takes less than the least limit.
+        // Upper bound of the difference between both measurements: a shard takes less than the lowest limit.
         let most = (fit + 1) * usize::try_from(MEMLOCK_BYTES_MIN).unwrap_or(usize::MAX);
         let left = || ring::lockable_bytes(most).unwrap_or(0) as u64;
         let with = left();
@@ -403,12 +381,12 @@ impl Need {
         Self::of(fit, limit, with, without)
     }
 
-    /// Computes the requirements from the memory that remains `with` the shards that fit, and `without` them.
+    /// Computes the need from the memory left `with` the shards that fit, and `without` them.
     fn of(fit: usize, limit: u64, with: u64, without: u64) -> Self {
         let taken = without.saturating_sub(with);
         Self {
             fit,
-            // Not even one fits: the number that any kernel takes.
+            // If no shard fits, the amount that any kernel takes.
             shard: taken
                 .checked_div(fit as u64)
                 .filter(|&shard| shard > 0)
@@ -417,7 +395,6 @@ impl Need {
         }
     }
 
-    /// Formats the error, which states the required memory, the limit and the remedy.
     fn refusal(self, wanted: usize, limit: u64) -> String {
         let need = self.shard * wanted as u64;
         let others = if self.others < OTHERS_MIN {
@@ -445,7 +422,7 @@ impl Need {
     }
 }
 
-/// Repeats a measurement until two consecutive results are equal, for a limited time.
+/// Repeats a measurement until two consecutive results are equal, or the time is up.
 fn settled(measure: impl Fn() -> u64) -> u64 {
     let until = Instant::now() + RELEASE_MAX;
     let mut last = measure();
@@ -459,7 +436,7 @@ fn settled(measure: impl Fn() -> u64) -> u64 {
     }
 }
 
-/// Formats a number of bytes in MiB if that is a whole number, otherwise in KiB.
+/// Formats a number of bytes in MiB if whole, otherwise in KiB.
 fn mib(bytes: u64) -> String {
     if bytes.is_multiple_of(MIB) {
         format!("{} MiB", bytes / MIB)
@@ -468,25 +445,25 @@ fn mib(bytes: u64) -> String {
     }
 }
 
-/// Converts bytes to MiB, rounded up so that the result suffices as a limit.
+/// Converts bytes to MiB, rounded up to serve as a limit.
 fn mib_up(bytes: u64) -> u64 {
     bytes.div_ceil(MIB)
 }
 
-/// Describes the cost of using epoll; `benches/README.md` contains the figures.
+/// Cost of epoll. For the figures, see `benches/README.md`.
 const EPOLL_COST: &str = "each receive costs a system call";
 
-/// Maximum time to wait until the kernel has released locked memory.
+/// Time limit for the kernel to release locked memory.
 const RELEASE_MAX: Duration = Duration::from_millis(400);
 const RELEASE_STEP: Duration = Duration::from_millis(20);
 
-/// Number of pages of locked memory for a probe: twice what the smallest ring requires, which takes one page for its
-/// queues and one for its entries, and several times that if pages are small.
+/// Pages of locked memory for a probe: twice the need of the smallest ring, which takes a page for its queues and a
+/// page for its entries.
 const TRY_PAGES: usize = 4;
 const TRY_BYTES_MIN: usize = 64 * 1024;
 
-/// Number of bytes below which locked memory of other processes is not reported, since it may belong to rings that are
-/// being released.
+/// Locked memory of other processes that is not reported, in bytes, since it may belong to rings that are being
+/// released.
 const OTHERS_MIN: u64 = 128 * 1024;
 
 const MIB: u64 = 1024 * 1024;

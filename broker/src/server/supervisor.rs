@@ -1,8 +1,8 @@
-//! The interface to the service manager: notifications as specified by sd_notify(3), and its descriptor store.
+//! Interface to the service manager: notifications (sd_notify(3)) and its descriptor store.
 //!
-//! A notification is a datagram of `NAME=value` lines to the socket named in `NOTIFY_SOCKET`; without that variable,
-//! nothing is sent. With `FDSTORE=1`, the manager keeps the attached descriptors, even while no process of the service
-//! is running, and passes them to the next one (`FileDescriptorStoreMax=` in systemd.service(5), sd_listen_fds(3)).
+//! A notification is a datagram of `NAME=value` lines to the socket in `NOTIFY_SOCKET`. Without this variable, nothing
+//! is sent. With `FDSTORE=1`, the manager keeps the attached descriptors, even while no process of the service runs,
+//! and passes them to the next process (`FileDescriptorStoreMax=` in systemd.service(5), sd_listen_fds(3)).
 #![expect(
     unsafe_code,
     reason = "takes descriptors that the process was started with"
@@ -22,19 +22,16 @@ use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 use std::{env, iter, process};
 
-/// The service manager, if there is one. One per process, on the main thread.
 pub(crate) struct Supervisor {
     to: Option<(UnixDatagram, SocketAddrUnix)>,
-    /// Watchdog timeout: the manager kills the process if it sends no keepalive for this long.
+    /// Watchdog timeout: without a keepalive for this time, the manager kills the process.
     watchdog: Option<Duration>,
-    /// Maximum number of descriptors that the manager keeps for the service.
     store_max: usize,
-    /// Whether the manager keeps the listening sockets of this process across a restart.
+    /// Whether the manager keeps the listening sockets during a restart.
     pub(crate) keeps_listeners: bool,
 }
 
 impl Supervisor {
-    /// Returns the service manager specified by the environment.
     pub(crate) fn of_environment() -> Self {
         let watchdog = watchdog(
             env::var("WATCHDOG_USEC").ok().as_deref(),
@@ -42,7 +39,7 @@ impl Supervisor {
             process::id(),
         );
         let mut supervisor = Self::new(env::var_os("NOTIFY_SOCKET"), watchdog);
-        // Of systemd from 254 on, and of the unit's own Environment= under an older one.
+        // Set by systemd since version 254; under older versions by `Environment=` of the unit.
         let store_max = env::var("FDSTORE").ok().and_then(|max| max.parse().ok());
         supervisor.store_max = store_max.filter(|_| supervisor.to.is_some()).unwrap_or(0);
         supervisor
@@ -67,43 +64,41 @@ impl Supervisor {
         }
     }
 
-    /// Reports that every listener accepts connections, or that a reload has finished.
+    /// Reports that every listener accepts connections, or the end of a reload.
     pub(crate) fn ready(&self) {
         self.tell("READY=1", &[]);
     }
 
-    /// Reports that a reload has started; [`Self::ready`] must follow.
+    /// Reports the start of a reload; [`Self::ready`] must follow.
     pub(crate) fn reloading(&self) {
         let now = side::monotonic().as_micros();
         self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={now}"), &[]);
     }
 
-    /// Reports that the server has begun to drain.
     pub(crate) fn stopping(&self) {
         self.tell("STOPPING=1", &[]);
     }
 
-    /// Sends a watchdog keepalive; must be called more often than the watchdog timeout.
+    /// Sends a watchdog keepalive. Call it more often than the watchdog timeout.
     pub(crate) fn alive(&self) {
         if self.watchdog.is_some() {
             self.tell("WATCHDOG=1", &[]);
         }
     }
 
-    /// Returns the maximum number of descriptors that the manager keeps; 0 if it has no store.
+    /// Returns the maximum number of descriptors that the manager keeps; 0 without a store.
     pub(crate) fn store_max(&self) -> usize {
         self.store_max
     }
 
-    /// Makes the manager keep these descriptors, in addition to others with the same name. Returns `false` if the
-    /// manager cannot be notified.
+    /// Makes the manager keep these descriptors, in addition to others of the same name. Returns `false` if the manager
+    /// cannot be notified.
     pub(crate) fn store(&self, name: &str, descriptors: &[BorrowedFd<'_>]) -> bool {
         let text = format!("FDSTORE=1\nFDNAME={name}");
         let mut parts = descriptors.chunks(DESCRIPTORS_PER_DATAGRAM);
         parts.all(|part| self.tell(&text, part))
     }
 
-    /// Makes the manager close all descriptors with this name.
     pub(crate) fn discard(&self, name: &str) {
         self.tell(&format!("FDSTOREREMOVE=1\nFDNAME={name}"), &[]);
     }
@@ -126,7 +121,7 @@ impl Supervisor {
     }
 }
 
-/// Opens the socket at a path, or in the abstract namespace if it starts with `@`.
+/// Opens the socket at a path, or in the abstract namespace if the path starts with `@`.
 fn open(socket: &OsStr) -> io::Result<(UnixDatagram, SocketAddrUnix)> {
     let addr = match socket.as_bytes() {
         [b'@', name @ ..] => SocketAddrUnix::new_abstract_name(name)?,
@@ -137,12 +132,12 @@ fn open(socket: &OsStr) -> io::Result<(UnixDatagram, SocketAddrUnix)> {
     Ok((socket, addr))
 }
 
-/// Takes the descriptors that the manager passed to this process, with their names. Each can be taken only once.
+/// Takes the descriptors that the manager passed to this process, with their names. Each can be taken once.
 pub(crate) fn passed() -> Vec<(String, OwnedFd)> {
     let [pid, count, names] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"]
         .map(|name| env::var(name).unwrap_or_default());
     if pid.parse() != Ok(process::id()) {
-        return Vec::new(); // none, or those of another process, whose environment this one has
+        return Vec::new(); // none, or passed to another process and inherited
     }
     let Ok(wanted) = count.parse() else {
         tracing::warn!("LISTEN_FDS = {count:?}: must be the number of descriptors passed");
@@ -160,15 +155,15 @@ pub(crate) fn passed() -> Vec<(String, OwnedFd)> {
     taken
 }
 
-/// Takes a descriptor that was open when the process started; returns `None` for any other number.
+/// Takes a descriptor that was open at the start of the process; `None` for any other number.
 fn take(number: RawFd) -> Option<OwnedFd> {
     // SAFETY: asks about a number, open or not.
     let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
     if flags < 0 || flags & libc::FD_CLOEXEC != 0 {
         return None;
     }
-    // SAFETY: it is open, and was before the process began: all that the process opens itself is closed on exec. Nobody
-    // else takes it, since it is closed on exec from here on.
+    // SAFETY: the descriptor is open and predates the process, which opens its own descriptors with close-on-exec. The
+    // flag set below keeps a later call from taking it again.
     let taken = unsafe { OwnedFd::from_raw_fd(number) };
     fcntl_setfd(&taken, FdFlags::CLOEXEC).ok()?;
     Some(taken)
@@ -183,18 +178,17 @@ fn watchdog(microseconds: Option<&str>, watched: Option<&str>, own: u32) -> Opti
     (microseconds > 0).then(|| Duration::from_micros(microseconds))
 }
 
-/// Minimum watchdog timeout: keepalives are sent once a second, and may be delayed on a busy machine.
+/// Minimum watchdog timeout. Keepalives are sent once a second, and may be late on a busy machine.
 const WATCHDOG_MIN: Duration = Duration::from_secs(3);
-/// Timeout for sending a notification while the manager's queue is full, so that a hanging manager cannot block this
-/// process.
+/// Send timeout of a notification, so that a hanging manager with a full queue cannot block this process.
 const TELL_MAX: Duration = Duration::from_millis(100);
-/// Maximum number of descriptors that the kernel accepts per datagram (`SCM_MAX_FD`).
+/// Maximum number of descriptors per datagram that the kernel accepts (`SCM_MAX_FD`).
 const DESCRIPTORS_PER_DATAGRAM: usize = 253;
-/// Space in bytes for the descriptors of one datagram and the header of their control message.
+/// Size of the descriptors of one datagram and their control header, in bytes.
 const ANCILLARY_BYTES: usize = 2048;
-/// Number of the first descriptor passed by the manager (`SD_LISTEN_FDS_START`).
+/// First descriptor that the manager passes (`SD_LISTEN_FDS_START`).
 const PASSED_FROM: RawFd = 3;
-/// Maximum number of descriptors examined, regardless of `LISTEN_FDS`; more than all listeners use on all shards.
+/// Maximum number of examined descriptors, whatever `LISTEN_FDS` says: more than all listeners use on all shards.
 const PASSED_MAX: RawFd = 1 << 15;
 
 #[cfg(test)]

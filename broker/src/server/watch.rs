@@ -1,5 +1,5 @@
-//! The main thread at runtime: waits for signals and reports from shards, checks that shards are alive, follows the
-//! node of a cluster, and shuts the process down.
+//! Main thread at runtime: waits for signals and reports of shards, checks that shards are alive, follows the node of a
+//! cluster, and shuts the process down.
 
 use crate::edge::{Post, Scraped, ShardEvent, ShardHandle};
 use crate::failure::{Failure, Fallible};
@@ -20,58 +20,43 @@ use broker_core::shard::{Letter, Shard, Snapshot};
 use crossbeam_channel::{Receiver, never, select};
 use std::time::{Duration, Instant};
 
-/// The main thread's state while the server is running.
 pub(crate) struct Watch<'n> {
     pub(crate) shards: Vec<ShardHandle>,
     pub(crate) mailboxes: Mailboxes,
     pub(crate) status: StatusBoard,
     pub(crate) told: Receiver<SideCommand>,
     pub(crate) happened: Receiver<ShardEvent>,
-    /// Files that are reloaded when they change, or at the operator's request.
     pub(crate) reloader: Reloader,
-    /// The handles to the courier of hooks, if any.
     pub(crate) hooks: Option<Hooks>,
-    /// The service manager.
     pub(crate) supervisor: Supervisor,
     pub(crate) rounds: Rounds,
-    /// Follows the node, if the process belongs to a cluster.
     pub(crate) follower: Follower<'n>,
     pub(crate) drain_ms: u64,
 }
 
-/// The periodic work done while waiting for events.
 pub(crate) struct Rounds {
     pulse: ShardPulses,
-    /// History derived from the shards' responses to the pulse.
     history: Shared<History>,
-    /// Store to which marks of the history are written.
     store: HistoryStore,
-    /// Statistics of each shard, as of its last response.
     tallies: Vec<Tallies>,
-    /// Whether no round has completed yet; code that is first called by the first round still counts as startup code.
+    /// Whether no round has completed. Code that the first round calls for the first time counts as startup.
     is_first: bool,
-    /// Time of the next round.
     due: Instant,
-    /// Time of the next reminder to the operator.
     remind: Instant,
 }
 
-/// The event that ended the main thread's wait.
 enum News {
     Command(SideCommand),
     Shard(ShardEvent),
-    /// An operator requested that the cluster's node shut down gracefully.
     Drain,
-    /// The node of the cluster has ended.
     Node(Ending, Vec<String>),
-    /// The node's thread ended without a report, which means that it panicked.
+    /// The node's thread ended without a report: a panic.
     NodeDied,
-    /// The wait timed out.
     Late,
 }
 
 impl Watch<'_> {
-    /// Waits for a signal, then drains, stops and joins the shards. Records the start and the end in the history.
+    /// Waits for a signal, then drains, stops and joins the shards. Records start and end in the history.
     pub(crate) fn until_the_end(mut self) -> Fallible<()> {
         let store = self.rounds.store.clone();
         self.rounds.history.lock().count_hooks(self.hooks.clone());
@@ -136,7 +121,6 @@ impl Watch<'_> {
         Ok(())
     }
 
-    /// Serves clients until the first termination signal.
     fn serve(&mut self) -> Fallible<()> {
         loop {
             match self.next(Instant::now() + REMIND_EVERY) {
@@ -154,8 +138,8 @@ impl Watch<'_> {
         }
     }
 
-    /// Leaves new clients to the next process, in the queues of listening sockets that stay open. Existing clients can
-    /// reconnect immediately, so the drain is short.
+    /// Leaves new clients to the next process, in the queues of listening sockets that stay open. The drain is short,
+    /// since clients can reconnect immediately.
     fn leave_newcomers(&mut self) -> Fallible<()> {
         post_to_all(&self.mailboxes, || Post::StopAccepting);
         self.drain_ms = self.drain_ms.min(KEPT_DRAIN_MS);
@@ -163,8 +147,8 @@ impl Watch<'_> {
         Ok(())
     }
 
-    /// Hands this node's slots over to other nodes, in a cluster whose owners can change. Clients whose channels are on
-    /// other nodes are served in the meantime.
+    /// Hands this node's slots over to other nodes, in a cluster whose owners can change. Clients of channels on other
+    /// nodes are served in the meantime.
     fn give_slots(&mut self) -> Fallible<()> {
         if !self.follower.drain() {
             return Ok(());
@@ -182,7 +166,7 @@ impl Watch<'_> {
                 News::Node(ending, others) => {
                     report(ending, &others);
                     if ending.leaves_slots() {
-                        // No other node awaits those clients: the rest of the end is not spread as far.
+                        // No other node takes the remaining clients, so their drain is shorter.
                         self.drain_ms /= 2;
                     }
                     return Ok(());
@@ -199,7 +183,6 @@ impl Watch<'_> {
         }
     }
 
-    /// Returns the failure for a shard that ended unexpectedly.
     fn died(&self, id: ShardId) -> Failure {
         let shard = id.0;
         let handle = self.shards.get(id.index());
@@ -209,8 +192,7 @@ impl Watch<'_> {
         ))
     }
 
-    /// Waits until every shard has reported an event that matches `wanted`, or `limit` has passed. Returns whether all
-    /// shards have.
+    /// Waits until every shard has reported a matching event, or `limit` has passed. Returns whether all shards have.
     fn wait_for_all(
         &mut self,
         limit: Duration,
@@ -231,7 +213,7 @@ impl Watch<'_> {
         Ok(true)
     }
 
-    /// Returns the next event, or [`News::Late`] at `until`. Performs the periodic work in the meantime.
+    /// Returns the next event, or [`News::Late`] at `until`. Does the periodic work in the meantime.
     fn next(&mut self, until: Instant) -> News {
         loop {
             let wake = until.min(self.rounds.due);
@@ -261,7 +243,7 @@ impl Watch<'_> {
         }
     }
 
-    /// Performs the work done once a second: checks shards, polls files, and releases memory.
+    /// Does the work of each second: checks shards, polls files, releases memory.
     fn go_round(&mut self, now: Instant) {
         self.rounds.due = now + ROUND_EVERY;
         for finding in self.rounds.look(now) {
@@ -293,7 +275,6 @@ impl Watch<'_> {
 }
 
 impl Rounds {
-    /// Collects the shards' responses and queries the shards again.
     fn look(&mut self, now: Instant) -> Vec<ShardChange> {
         let mut history = self.history.lock();
         let tallies = &mut self.tallies;
@@ -308,7 +289,6 @@ impl Rounds {
         findings
     }
 
-    /// Schedules the first round a second after `now`.
     pub(crate) fn new(mailboxes: Mailboxes, history: Shared<History>, now: Instant) -> Self {
         let store = history.lock().store();
         Self {
@@ -323,23 +303,22 @@ impl Rounds {
     }
 }
 
-/// Additional time after which a drain is abandoned, in case a shard hangs; normally the shards end the drain
+/// Time beyond the drain after which the main thread gives it up, in case a shard hangs. Shards normally end the drain
 /// themselves.
 const DRAIN_SLACK: Duration = Duration::from_secs(2);
-/// Duration of a drain whose clients can reconnect immediately, which leaves time for their close frames.
+/// Duration of a drain whose clients can reconnect immediately, in milliseconds; enough for their close frames.
 const KEPT_DRAIN_MS: u64 = 140;
-/// Time for which newly accepted connections are still served, before the drain would refuse them.
+/// Time for which just accepted connections are still served before the drain refuses them.
 const KEPT_SETTLE: Duration = Duration::from_millis(60);
-/// Timeout for stopping, which takes hardly any time since connections are aborted.
+/// Timeout for stopping, which is quick since connections are aborted.
 const STOP_MAX: Duration = Duration::from_secs(5);
-/// Interval of the periodic work, whose cost is negligible: three stat calls and a datagram.
+/// Interval of the periodic work. A round costs three stat calls and a datagram.
 const ROUND_EVERY: Duration = Duration::from_secs(1);
-/// Interval between reminders to the operator.
 const REMIND_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
-// Liveness of shards: each is asked for its counters every two seconds, and replies between two turns.
+// Liveness of shards: each is asked for its counters every two seconds and replies between two turns.
 
-/// Tracks whether each shard is alive. One per process, on the main thread.
+/// Liveness of each shard. One per process, on the main thread.
 pub(crate) struct ShardPulses {
     survey: Survey<Shard, Scraped<Snapshot>>,
     shards: Vec<Rhythm>,
@@ -347,23 +326,18 @@ pub(crate) struct ShardPulses {
 
 #[derive(Clone, Copy)]
 struct Rhythm {
-    /// Time at which a query was last sent to the shard while no other was pending.
     asked: Instant,
-    /// Duration of silence after which the shard is next reported; doubles with each report.
+    /// Silence after which the shard is next reported; doubles with each report.
     report_at: Duration,
 }
 
-/// A change in a shard's responsiveness that a poll detected, for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ShardChange {
-    /// The shard has not responded for this long.
     Silent(usize, Duration),
-    /// The shard responds again, after having been silent for this long.
     Back(usize, Duration),
 }
 
 impl ShardPulses {
-    /// Creates the tracker, with all shards responsive at `now`.
     pub(crate) fn new(mailboxes: Mailboxes, now: Instant) -> Self {
         let rhythm = Rhythm {
             asked: now,
@@ -400,43 +374,40 @@ impl ShardPulses {
                 if !waits {
                     rhythm.asked = now;
                 }
-                // One that owes an answer gets no second question.
+                // A shard with an outstanding answer gets no further query.
                 self.survey.post(shard, now, Post::Scrape);
             }
         }
         findings
     }
 
-    /// Whether no shard is stuck.
     fn is_well(&self, now: Instant) -> bool {
         let stuck = |shard| self.survey.silence(shard, now) >= Some(STUCK);
         !self.survey.all().any(stuck)
     }
 }
 
-/// Interval between queries. Each query wakes a sleeping shard, so a shard can sleep deeply half of the time.
+/// Interval between queries. Each wakes a sleeping shard, so that a shard can sleep deeply half of the time.
 const ASK_EVERY: Duration = Duration::from_secs(2);
-/// Duration of silence after which a shard is reported, and again each time it has doubled; a turn takes milliseconds.
+/// Silence after which a shard is reported, and again each time it has doubled. A turn takes milliseconds.
 const SILENT: Duration = Duration::from_secs(1);
-/// Duration of silence after which a shard counts as stuck, and the service manager's watchdog is no longer notified.
+/// Silence after which a shard counts as stuck and the watchdog of the service manager gets no more keepalives.
 const STUCK: Duration = Duration::from_secs(10);
 
-// The main thread's part in a cluster whose owners change: it says when a shard hangs, how much waits and when the
-// process is to end, and learns of the node's own end.
+// Cluster membership on the main thread: reports hanging shards, queued messages and the end of the process to the
+// node, and learns of the node's end.
 
-/// Follows the node of a cluster. One per process; does nothing if there is no node.
+/// Follows the node of a cluster. One per process; does nothing without a node.
 pub(crate) struct Follower<'n> {
     node: Option<&'n Node>,
-    /// Receiver of the node's reports.
     pub(crate) news: Receiver<NodeNews>,
     is_stuck: bool,
-    /// Number of slots that this node owned at the last check, and at the last mark.
+    /// Number of slots of this node at the last check and at the last mark.
     slots: [usize; 2],
 }
 
 impl<'n> Follower<'n> {
-    /// Creates the follower. Without a node, clients are served immediately; otherwise once the node reports that they
-    /// can be.
+    /// Creates the follower. Without a node, clients are served immediately; otherwise once the node is ready.
     pub(crate) fn new(node: Option<&'n Node>, status: &StatusBoard) -> Self {
         if node.is_none() {
             status.set(Status::Ok);
@@ -449,8 +420,7 @@ impl<'n> Follower<'n> {
         }
     }
 
-    /// Performs the checks done once a second: whether shards are alive, whether clients can be served, and how many
-    /// messages are queued.
+    /// Does the checks of each second: liveness of shards, readiness for clients, number of queued messages.
     pub(crate) fn look(&mut self, rounds: &Rounds, status: &StatusBoard, now: Instant) {
         let Some(node) = self.node else { return };
         node.note(Tallies {
@@ -463,7 +433,7 @@ impl<'n> Follower<'n> {
         }
         let (slots, [last, marked]) = (node.slots(), self.slots);
         self.slots = [slots, marked];
-        // Many move within a second: one mark when they have.
+        // Many slots move within a second; one mark records them all.
         if slots == last && slots != marked {
             self.slots = [slots; 2];
             let says = format!("this node owns {slots} slots; before: {marked}");
@@ -475,14 +445,13 @@ impl<'n> Follower<'n> {
         }
     }
 
-    /// Starts handing over all slots to other nodes. Returns whether to wait until that is complete, for at most
-    /// [`GIVING_MAX`].
+    /// Starts to hand all slots over to other nodes. Returns whether to wait for the end, for at most [`GIVING_MAX`].
     pub(crate) fn drain(&self) -> bool {
         self.node.is_some_and(Node::drain)
     }
 }
 
-/// Returns the failure for a node that ended by itself, with the other nodes that caused this, if any.
+/// Returns the failure for a node that ended by itself, with the names of other nodes that caused it, if any.
 pub(crate) fn failure(ending: Ending, others: &[String]) -> Failure {
     let others = others.join(", ");
     match ending {
@@ -509,14 +478,12 @@ pub(crate) fn failure(ending: Ending, others: &[String]) -> Failure {
     }
 }
 
-/// Returns the failure for a panic of the node's thread. This process's lease is then no longer renewed, so other nodes
-/// will soon take its slots.
+/// Returns the failure for a panic of the node's thread. Its lease expires, so other nodes soon claim its slots.
 fn died() -> Failure {
     let why = "the cluster thread died; the process exits so that its supervisor restarts it";
     Failure::Fatal(why.into())
 }
 
-/// Reports whether the node has handed over its slots, or failed to.
 pub(crate) fn report(ending: Ending, others: &[String]) {
     match ending {
         Ending::Drained { left: 0 } => tracing::info!("all slots were transferred to other nodes"),
@@ -533,8 +500,7 @@ pub(crate) fn report(ending: Ending, others: &[String]) {
     }
 }
 
-/// Maximum time for handing over all slots, which usually takes a few seconds. The node gives up earlier if there is no
-/// progress for 25 s.
+/// Time limit for handing over all slots, which usually takes seconds. The node gives up after 25 s without progress.
 const GIVING_MAX: Duration = Duration::from_secs(120);
 
 #[cfg(test)]

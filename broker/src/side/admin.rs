@@ -1,8 +1,7 @@
-//! The admin listener, its pages and their dependencies.
+//! The admin listener, its pages and their data.
 //!
-//! Access control is in `access` and `tokens`, and user accounts are in `accounts`, `account_sessions` and `sign_in`.
-//! The rules common to all pages are in `rules`, connection handling in `connections` and `connection_limits`, and
-//! request and response formats in `http`.
+//! Access control: `access`, `tokens`. User accounts: `accounts`, `account_sessions`, `sign_in`. Rules of all pages:
+//! `rules`. Connections: `connections`, `connection_limits`. Formats of requests and responses: `http`.
 
 pub(crate) mod access;
 pub(crate) mod account_sessions;
@@ -118,7 +117,6 @@ pub(crate) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, show
 }
 
 impl Sources {
-    /// Collects all stores that contain personal data, including the recent log lines.
     fn memories(&self, tail: Arc<LogTail>) -> Memories {
         Memories {
             refusals: Arc::clone(&self.refusals),
@@ -131,7 +129,7 @@ impl Sources {
     }
 }
 
-/// Creates the console's user accounts, if any are configured and signatures are required.
+/// Creates the console accounts, if configured and signatures are required.
 fn of_accounts(
     console: Option<Console>,
     in_force: &Option<InForce>,
@@ -143,7 +141,6 @@ fn of_accounts(
     Some(Accounts::new(console, who, known?, origins))
 }
 
-/// Returns the routes of `/try`.
 fn of_tries(
     tries: Tries,
     (access, has_phones): (&Access, bool),
@@ -166,7 +163,6 @@ fn of_tries(
     try_page::routes(page, sessions)
 }
 
-/// Starts the background tasks of the listener.
 fn follow(sources: Sources, traces: Traces, agreement: Agreement, memories: Memories) {
     let (hub, refusals) = (Arc::clone(&sources.hub), Arc::clone(&sources.refusals));
     tokio::spawn(events::feed_refusals(hub, refusals));
@@ -196,7 +192,6 @@ fn of_console(sources: &Sources) -> Router {
         .merge(events::routes(sources.clone()))
 }
 
-/// Routes to the data that this process stores about people.
 fn of_memories(sources: &Sources, memories: &Memories, traces: Traces) -> Router {
     let problems = problems::pages::routes(ProblemPages {
         problems: Arc::clone(&memories.problems),
@@ -219,8 +214,8 @@ fn of_memories(sources: &Sources, memories: &Memories, traces: Traces) -> Router
         .merge(forget::routes(memories.clone()))
 }
 
-/// Wraps the routes of pages that show data from the log thread: before each response, the log thread catches up with
-/// all requests that the client has already seen.
+/// Wraps the routes of pages that show data of the log thread. Before each response, the log thread catches up with all
+/// requests whose outcome the client has seen.
 fn settled(routes: Router, sources: &Sources) -> Router {
     let refusals = Arc::clone(&sources.refusals);
     routes.route_layer(middleware::from_fn(move |request: Request, next: Next| {
@@ -232,7 +227,6 @@ fn settled(routes: Router, sources: &Sources) -> Router {
     }))
 }
 
-/// Routes to the process's status and settings.
 fn of_process(status: StatusBoard) -> Router {
     Router::new()
         .route("/config", get(config))
@@ -260,7 +254,6 @@ async fn config(State(board): State<StatusBoard>) -> Json<Value> {
     Json(config::json(&board.running().settings()))
 }
 
-/// Formats a status as `{"status":"…"}`.
 fn told(status: Status) -> Json<Value> {
     Json(value!({ "status": status.as_str() }))
 }

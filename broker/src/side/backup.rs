@@ -1,12 +1,11 @@
 //! `POST /backup`: streams a consistent snapshot of the registry while changes continue.
 //!
-//! Rows are read in chunks on a blocking thread of the runtime, which buffers a few chunks for the reader, so no shard
-//! is involved. Only one backup runs at a time, and its duration is limited, since the store retains the snapshot's
-//! pages during a backup.
+//! A blocking thread of the runtime reads the rows and buffers a few chunks, so no shard is involved. One backup runs
+//! at a time, for a limited time, since the store retains the pages of the snapshot in the meantime.
 //!
-//! The stream also contains the information shown by the inspector. The key of the temporary credentials, which would
-//! allow anyone to forge them, is included only for requests with the admin token. If no token is configured,
-//! `heliograph backup` reads the key file itself, provided its user is permitted to.
+//! The stream reveals what the inspector shows. The key of temporary credentials, with which anyone could forge them,
+//! is included only for requests with the admin token. Without a configured token, `heliograph backup` reads the key
+//! file itself, with its user's permissions.
 
 use crate::backup_stream::{self, Part};
 use crate::presence_epoch;
@@ -41,7 +40,6 @@ pub struct Backup {
     pub data_dir: PathBuf,
 }
 
-/// Runs the backups of a process, one at a time.
 struct Backups {
     what: Backup,
     turn: Arc<Semaphore>,
@@ -55,7 +53,7 @@ impl Backups {
         }
     }
 
-    /// Starts a backup and returns the first bytes of the stream and the snapshot from which the rest is read.
+    /// Starts a backup. Returns the first bytes of the stream, and the snapshot with the rows.
     fn begin(&self, with_key: bool) -> Result<(Vec<u8>, Snapshot), String> {
         let mut head = backup_stream::MAGIC.to_vec();
         if with_key {
@@ -68,14 +66,12 @@ impl Backups {
     }
 }
 
-/// State of the backup page, with the access rules for the key.
 #[derive(Clone)]
 struct BackupPage {
     backups: Arc<Backups>,
     access: Access,
 }
 
-/// Returns the route of the backup page.
 pub(crate) fn routes(what: Backup, access: Access) -> Router {
     let backups = Arc::new(Backups::new(what));
     Router::new()
@@ -161,7 +157,6 @@ fn pump(
     Ok(rows)
 }
 
-/// Adapts a channel of chunks to a body stream.
 struct Chunks(mpsc::Receiver<io::Result<Bytes>>);
 
 impl Stream for Chunks {
@@ -172,19 +167,18 @@ impl Stream for Chunks {
     }
 }
 
-/// Target chunk size in bytes; a chunk may exceed it by at most one row.
+/// Target size of a chunk in bytes. A chunk may exceed it by a row.
 const CHUNK_BYTES: usize = 64 * 1024;
-/// Maximum number of buffered chunks: less than 1 MiB in total, even if each contains a row of the maximum size.
+/// Maximum number of buffered chunks: less than 1 MiB in total, even with rows of the maximum size.
 const CHUNKS_WAITING_MAX: usize = 4;
-/// Maximum time for which a chunk waits for buffer space. After that, the backup is aborted, since the store retains
-/// the snapshot's pages.
+/// Maximum time that a chunk waits for buffer space before the backup is aborted, since the store retains the pages of
+/// the snapshot.
 const STALL_MAX: Duration = Duration::from_secs(30);
-/// Maximum duration of a backup; a million channels take only a few seconds.
+/// Maximum duration of a backup. A million channels take a few seconds.
 const BACKUP_MAX: Duration = Duration::from_secs(15 * 60);
 
 #[cfg(test)]
 impl Backup {
-    /// Creates a backup source that provides nothing, for tests of listeners.
     pub(crate) fn none() -> Self {
         Self {
             snapshot: Box::new(|| Err(store::SnapshotError::Closed.to_string())),

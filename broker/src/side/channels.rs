@@ -1,4 +1,4 @@
-//! Pages about channels, and operator actions on channels: on this node and, in a cluster, on all nodes.
+//! Pages about channels and operator actions on them: on this node and, in a cluster, on all nodes.
 //!
 //! `list` and `channel` show channels, and `presence` shows connected clients; `connections` closes and identifies
 //! connections; `import` creates channels.
@@ -22,7 +22,6 @@ use codec::http::decode;
 use serde_json::{Value, json as value};
 use std::sync::Arc;
 
-/// Returns the routes of the channel pages.
 pub(crate) fn routes(inspector: Inspector, imports: Option<import::Commit>) -> Router {
     let shards = inspector.shards.clone();
     let of_shards = Router::new()
@@ -39,9 +38,9 @@ pub(crate) fn routes(inspector: Inspector, imports: Option<import::Commit>) -> R
         .merge(of_shards)
 }
 
-// Answers to other nodes: what this one has at a path, and what they post to it.
+// Answers to other nodes: pages of this node, and posts to it.
 
-/// Answers other nodes' requests on behalf of their operators, one at a time, for the lifetime of the process.
+/// Answers requests of other nodes' operators, one at a time, for the lifetime of the process.
 pub(crate) async fn answer_nodes(
     inspector: Inspector,
     traces: Traces,
@@ -76,7 +75,6 @@ pub(crate) async fn answer_nodes(
     }
 }
 
-/// Returns the local response to a POST on a channel path.
 async fn own_post(
     inspector: &Inspector,
     nodes: &NodePages,
@@ -92,7 +90,6 @@ async fn own_post(
     connections::by_owner(inspector, nodes, &channel, posted).await
 }
 
-/// Returns this node's document for the given path.
 async fn own(traces: &Traces, memories: &Memories, path: &str) -> Result<Value, Fault> {
     let inspector = &memories.inspector;
     let (path, query) = path.split_once('?').unwrap_or((path, ""));

@@ -1,5 +1,5 @@
-//! `GET /cluster`, and the cluster's metrics: this node's view of itself and the other nodes, if the nodes agree on
-//! slot ownership through etcd; also checks whether all nodes have identical credentials files.
+//! `GET /cluster` and the metrics of a cluster with etcd: this node's view of itself and the other nodes. Also compares
+//! the credentials files of all nodes.
 
 use crate::side::admin::http::{Answer, Fault};
 use crate::side::inspector::{NodePages, NodeReplies, NodeReply};
@@ -16,27 +16,25 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
-/// Queries the node for its view of the cluster, blocking for at most a second. Returns `None` if the node has stopped
-/// or is unresponsive.
+/// Queries the node for its view of the cluster, for at most a second. Returns `None` if the node has ended or hangs.
 pub type LookAtCluster = Arc<dyn Fn() -> Option<ClusterView> + Send + Sync>;
 
-/// Handles for operators' requests about the cluster.
+/// Callbacks for operators' requests about the cluster.
 #[derive(Clone)]
 pub struct ClusterPage {
     /// Reads the node's view of the cluster.
     pub look: LookAtCluster,
-    /// Moves slots in excess of this node's equal share to other nodes. Returns false if the node has stopped or its
+    /// Moves slots in excess of this node's equal share to other nodes. Returns `false` if the node has ended or its
     /// queue is full.
     pub rebalance: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
-/// Labels of [`ClusterView::messages`].
 pub(crate) const MESSAGES: [&str; 3] = ["sent", "received", "lost"];
 
-/// The cluster as seen by one node.
+/// Cluster as one node sees it.
 #[derive(Clone, Debug, Default)]
 pub struct ClusterView {
-    /// The cluster's name.
+    /// Name of the cluster.
     pub cluster: String,
     /// Name of this node.
     pub node: String,
@@ -44,11 +42,11 @@ pub struct ClusterView {
     pub standing: &'static str,
     /// Whether etcd has answered recently.
     pub has_etcd: bool,
-    /// Whether the data in etcd belongs to a different history from the one known so far.
+    /// Whether the data in etcd belongs to another history than the known one.
     pub other_history: bool,
-    /// Whether other nodes are registered but none of them answers. If so, this node takes over none of their slots.
+    /// Whether other nodes are registered and none of them answers. This node then claims none of their slots.
     pub cut_off: bool,
-    /// Description of the current etcd problem, if any.
+    /// Current problem with etcd, if any.
     pub trouble: Option<Box<str>>,
     /// Number of slots that this process owns.
     pub owned: u64,
@@ -60,55 +58,55 @@ pub struct ClusterView {
     pub vacant: u64,
     /// Number of owner and epoch changes that the node has observed.
     pub slot_changes: u64,
-    /// Time for which the node may keep admitting clients without further answers from etcd, in milliseconds.
+    /// Time in milliseconds for which the node may admit clients without a further answer of etcd.
     pub valid_ms: u64,
-    /// Round-trip time of the last keepalive answered by etcd, in seconds.
+    /// Round-trip time of the last keepalive that etcd answered, in seconds.
     pub etcd_seconds: f64,
     /// Used size of etcd's database and its quota, in bytes; 0 until known.
     pub etcd_fill: (u64, u64),
     /// Messages to and from other nodes, in the order of [`MESSAGES`].
     pub messages: [u64; MESSAGES.len()],
-    /// Number of connections refused on the inter-node port.
+    /// Number of refused connections on the inter-node port.
     pub refused: u64,
     /// All nodes, this one first.
     pub nodes: Vec<NodeView>,
 }
 
-/// A node of the cluster as seen by this node.
+/// Node of the cluster, as this node sees it.
 #[derive(Clone, Debug, Default)]
 pub struct NodeView {
-    /// The node's name.
+    /// Name of the node.
     pub name: String,
-    /// The node's address in the roster.
+    /// Address of the node in the roster.
     pub address: Option<Box<str>>,
-    /// The node's ports, one per shard.
+    /// Ports of the node, one per shard.
     pub ports: Vec<u16>,
-    /// Whether the roster expects the node to be running, that is, the node was neither drained nor removed.
+    /// Whether the roster expects the node to run: the node was neither drained nor removed.
     pub is_here: bool,
     /// Whether the node has a valid registration in etcd.
     pub is_registered: bool,
-    /// Reason for which the node's registration is invalid, if it is.
+    /// Reason why the node's registration is invalid, if it is.
     pub stranger: Option<String>,
-    /// Program version of the node. Empty, like the following fields, unless the node is registered.
+    /// Program version of the node. Like the following fields, empty unless the node is registered.
     pub version: Box<str>,
     /// Commit from which the node's program was built.
     pub commit: Box<str>,
-    /// Version of the inter-node protocol used by the node.
+    /// Inner version of the node.
     pub inner_version: u32,
     /// Start time of the node's process, in seconds since 1970.
     pub started: u64,
-    /// Start time of the node's process, in seconds since 1970.
+    /// Whether this node hears from the node.
     pub is_heard: bool,
     /// Number of slots that the node owns.
     pub slots: u64,
-    /// Newest epoch among the node's slots.
+    /// Newest epoch of the node's slots.
     pub newest_epoch: u64,
-    /// Links from this node to the viewed node.
+    /// Links from this node to the node.
     pub links: PeerLinks,
 }
 
 impl ClusterView {
-    /// Returns the other members that do not answer this node.
+    /// Returns the other members that this node does not hear from.
     pub(crate) fn silent(&self) -> impl Iterator<Item = &NodeView> {
         let others = self.nodes.iter().filter(|it| it.name != self.node);
         others.filter(|it| it.is_here && !it.is_heard)
@@ -157,13 +155,11 @@ impl ClusterView {
         })
     }
 
-    /// Number of cluster members that should be running.
     pub(crate) fn members(&self) -> u64 {
         self.nodes.iter().filter(|node| node.is_here).count() as u64
     }
 }
 
-/// Returns the routes of the cluster pages.
 pub(crate) fn routes(page: Option<ClusterPage>) -> Router {
     Router::new()
         .route("/cluster", get(cluster))
@@ -177,7 +173,7 @@ async fn cluster(State(page): State<Option<ClusterPage>>) -> Answer {
     Ok(Json(view.ok().flatten().ok_or(NODE_SILENT)?.json()))
 }
 
-/// `POST /cluster/rebalance`: starts rebalancing; `/cluster` shows the progress.
+/// `POST /cluster/rebalance`: starts to rebalance; `/cluster` shows the progress.
 async fn rebalance(State(page): State<Option<ClusterPage>>) -> Answer {
     let ClusterPage { rebalance, .. } = page.ok_or(NONE)?;
     if !rebalance() {
@@ -192,10 +188,9 @@ const NONE: Fault = Fault::new(
 );
 const NODE_SILENT: Fault = Fault::new(StatusCode::SERVICE_UNAVAILABLE, "the node does not answer");
 
-// Whether the nodes of a cluster have the same credentials files. A node that was forgotten when they changed still
-// lets in anyone who was removed, by way of itself.
+// Comparison of the nodes' credentials files. A node with an outdated file still admits removed principals.
 
-/// The credentials files of this node, and the nodes whose files differ; clones share them.
+/// Credentials files of this node, and the nodes whose files differ. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Agreement {
     in_force: Option<InForce>,
@@ -203,7 +198,6 @@ pub(crate) struct Agreement {
     differing: Shared<Differing>,
 }
 
-/// Nodes whose credentials files differ, by name.
 #[derive(Debug, Default)]
 struct Differing(BTreeMap<String, Differs>);
 
@@ -223,7 +217,6 @@ impl Agreement {
         }
     }
 
-    /// Returns the credentials in force; `None` if signatures are not required.
     pub(crate) fn credentials(&self) -> Option<&InForce> {
         self.in_force.as_ref()
     }
@@ -234,13 +227,13 @@ impl Agreement {
         Some(HEXLOWER.encode(&files))
     }
 
-    /// Returns the hash of this node's credentials files as a document, for other nodes.
+    /// Returns the document for other nodes: the SHA-256 of this node's credentials files.
     pub(crate) fn own_json(&self) -> Value {
         value!({ "sha256": self.own() })
     }
 
-    /// Formats the hash of this node's credentials files and the nodes whose files differ; `None` if signatures are not
-    /// required.
+    /// Formats the SHA-256 of this node's credentials files, and the nodes whose files differ; `None` if signatures are
+    /// not required.
     pub(crate) fn json(&self) -> Option<Value> {
         let differing = self.differing.lock();
         let differ = differing.0.iter().map(|(node, it)| {
@@ -251,8 +244,8 @@ impl Agreement {
         Some(value!({ "sha256": self.own()?, "differ": differ.collect::<Vec<_>>() }))
     }
 
-    /// Returns the number of seconds for which each node's files have differed. This node, whose name is empty outside
-    /// a cluster, is included with 0; nodes with identical files are omitted.
+    /// Returns the seconds for which each node's files have differed. This node, with an empty name outside a cluster,
+    /// is included with 0. Nodes with identical files are omitted.
     pub(crate) fn seconds(&self) -> Vec<(String, u64)> {
         let own = self.nodes.as_ref().map_or("", |nodes| &nodes.own);
         let differing = self.differing.lock();
@@ -268,7 +261,7 @@ impl Agreement {
         };
         loop {
             sleep(LOOK_EVERY).await;
-            // Too much is asked of the other nodes: the next look finds room.
+            // The limit of inquiries is reached; the next poll tries again.
             let Ok(replies) = nodes.ask(PATH, "").await else {
                 continue;
             };
@@ -286,8 +279,8 @@ impl Agreement {
 }
 
 impl Differing {
-    /// Processes the replies of the other nodes, and returns the nodes whose files have differed for [`LATE`]. Each
-    /// such node is returned only once. Nodes that do not answer are ignored.
+    /// Processes the replies of other nodes. Returns the nodes whose files have differed for [`LATE`], each of them
+    /// once. Nodes that do not answer are ignored.
     fn take(&mut self, own: &str, replies: NodeReplies, now: Instant) -> Vec<String> {
         let mut known = std::mem::take(&mut self.0);
         for NodeReply { node, status, body } in replies.replies {
@@ -314,14 +307,11 @@ impl Differing {
     }
 }
 
-/// Path requested from other nodes.
 pub(crate) const PATH: &str = "/credentials";
 
-/// Interval between polls of the other nodes.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
-/// Time after which differing files are reported as an oversight, since nodes normally reload their files within
-/// seconds of each other.
+/// Time after which differing files are reported. Nodes normally reload their files within seconds of each other.
 const LATE: Duration = Duration::from_secs(60);
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! The console: its files, the figures on its start page, and the events that keep its pages current.
+//! The console: its files, the figures of its start page, and the events that update its pages.
 //!
 //! This file serves `GET /overview`: settings and status, current figures, and the figures of the last hour (from
-//! `history`). `assets` contains the console's files; `events` is the page that opens streams, `stream` a single
-//! stream, and `topics` the topics to which streams can subscribe, each with its feed and initial state.
+//! `history`). `assets` contains the console's files, `events` the page that opens streams, `stream` a single stream,
+//! and `topics` the topics of streams with their feeds and initial states.
 
 pub(crate) mod assets;
 pub(crate) mod events;
@@ -27,10 +27,10 @@ use serde_json::{Value, json as value};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Queries every shard; blocks for a limited time.
+/// Queries every shard, for a limited time.
 pub type Look = Box<dyn FnMut() -> Vec<ShardLook> + Send>;
 
-/// The figures of the process, shared by all requests. Shards are queried at most about once a second.
+/// Figures of the process, shared by all requests. Shards are queried about once a second at most.
 pub(crate) struct Overview {
     live: Arc<tokio::sync::Mutex<Live>>,
     history: Shared<History>,
@@ -43,7 +43,7 @@ pub(crate) struct Overview {
 struct Live {
     look: Look,
     meter: Meter,
-    /// Result of the last query, with its time.
+    /// Last figures, with the time of the query.
     latest: Option<(Instant, Value)>,
 }
 
@@ -69,7 +69,6 @@ impl Overview {
         }
     }
 
-    /// Returns the current figures.
     pub(crate) async fn now(&self) -> Value {
         let status = self.status.status();
         let mut live = Arc::clone(&self.live).lock_owned().await;
@@ -79,7 +78,7 @@ impl Overview {
             return figures.clone();
         }
         if live.meter.looked.elapsed() > STALE {
-            // Nobody has asked for a while: the rates are those since the last point of the history.
+            // Without a recent request, rates are computed from the last point of the history.
             live.meter = self.history.lock().meter();
         }
         let credentials = self.agreement.json();
@@ -103,34 +102,30 @@ impl Overview {
         figures.unwrap_or_default()
     }
 
-    /// Returns this node's history.
     pub(crate) fn store(&self) -> HistoryStore {
         self.history.lock().store()
     }
 
-    /// Returns the handles to the webhook delivery task, if any hooks are configured.
     pub(crate) fn hooks(&self) -> Option<Hooks> {
         self.history.lock().hooks.clone()
     }
 
-    /// Number of open connections superseded by a newer one, at the last count.
+    /// Returns the number of open connections that a newer one superseded, at the last count.
     pub(crate) fn superseded(&self) -> u64 {
         self.history.lock().superseded()
     }
 
-    /// Number of connections whose client does not acknowledge messages, at the last count.
+    /// Returns the number of connections whose client does not confirm messages, at the last count.
     pub(crate) fn doubtful(&self) -> u64 {
         self.history.lock().doubtful()
     }
 
-    /// Returns the current figures and problems, for event streams.
     pub(crate) async fn event(&self) -> Value {
         let mut figures = self.now().await;
         self.problems.show(&mut figures);
         figures
     }
 
-    /// Returns the complete `/overview` document.
     pub(crate) async fn document(&self) -> Value {
         let status = self.status.status();
         let now = self.now().await;
@@ -146,15 +141,14 @@ impl Overview {
         document
     }
 
-    /// Number of connections that the reloaded credentials no longer permit but that stay open for now because they
-    /// make up more than half of all connections.
+    /// Returns the number of connections that the reloaded credentials forbid but that stay open, since they are more
+    /// than half of all.
     fn forbidden(&self) -> Option<RecheckSum> {
         let credentials = self.agreement.credentials()?;
         credentials.borrow().recheck().waiting()
     }
 }
 
-/// Formats the list of files whose reload was rejected.
 fn refused(reloads: &Reloads) -> Value {
     let reloads = reloads.lock();
     let refused = reloads.iter().filter_map(|(what, reload)| {
@@ -164,7 +158,6 @@ fn refused(reloads: &Reloads) -> Value {
     refused.collect()
 }
 
-/// Compares the configuration file with the running settings, if there is a file.
 fn of_file(report: &FileReport) -> Option<Value> {
     let FileReport {
         running,
@@ -181,14 +174,12 @@ fn of_file(report: &FileReport) -> Option<Value> {
     })
 }
 
-/// State of the overview page.
 #[derive(Clone)]
 struct OverviewPage {
     overview: Arc<Overview>,
     troubled: Arc<Troubled>,
 }
 
-/// Returns the route of the overview.
 pub(crate) fn routes(overview: Arc<Overview>, troubled: Arc<Troubled>) -> Router {
     Router::new()
         .route("/overview", get(page))
@@ -201,7 +192,6 @@ async fn page(State(page): State<OverviewPage>) -> Json<Value> {
     Json(document)
 }
 
-/// Formats the node properties that stay constant while the process runs.
 fn node(settings: &Settings) -> Value {
     let (profile, engine): (&str, &str) = (settings.profile.into(), settings.engine.into());
     value!({
@@ -220,8 +210,7 @@ fn node(settings: &Settings) -> Value {
     })
 }
 
-/// Maximum age of cached figures: less than a second, so that a page that polls once a second gets new figures each
-/// time.
+/// Maximum age of cached figures: less than a second, so that a page that polls once a second always gets new figures.
 const FRESH: Duration = Duration::from_millis(900);
-/// Maximum age of the previous sample at which rates still count as current.
+/// Maximum age of the previous sample for rates that count as current.
 const STALE: Duration = Duration::from_secs(5);

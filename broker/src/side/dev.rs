@@ -1,8 +1,7 @@
 //! The `/dev/…` pages for tests, available only under `--dev`.
 //!
-//! Modules in reading order: this one, with `/dev/parity` and `/dev/reset`; `request` (parsing and validation of
-//! request bodies and parameters); `clock`; `captures` (copies of messages) and `messages` (their decoded contents);
-//! `connections`; `faults` and `fault_rule`.
+//! Modules in reading order: this one, with `/dev/parity` and `/dev/reset`; `request` (bodies and parameters); `clock`;
+//! `captures` (copies of messages) and `messages` (their decoded content); `connections`; `faults` and `fault_rule`.
 
 mod captures;
 mod clock;
@@ -33,17 +32,17 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// The parts of the process that the test pages use.
+/// Parts of the process that the test pages use.
 pub struct DevTools {
     /// Shifts the clocks of all shards.
     pub clocks: MoveClocks,
-    /// The captured messages, if capturing is enabled.
+    /// Captured messages, if capturing is enabled.
     pub captures: Option<Captures>,
     /// Environment variables for client programs.
     pub environment: Vec<(&'static str, String)>,
 }
 
-/// Returns the routes, or an error. Must be called within the side thread's runtime.
+/// Returns the routes of the pages. Call it within the side thread's runtime.
 pub(crate) fn routes(
     tools: Option<DevTools>,
     inspector: Inspector,
@@ -86,15 +85,12 @@ pub(crate) fn routes(
         .route("/dev/{*page}", any(unknown))
 }
 
-/// Creates a route with the given state.
 fn one<S: Clone + Send + Sync + 'static>(path: &str, page: MethodRouter<S>, needs: S) -> Router {
     Router::new().route(path, page).with_state(needs)
 }
 
-/// Environment variables for clients, as name and value.
 type Environment = Arc<[(&'static str, String)]>;
 
-/// `GET /dev/environment`: environment variables for client programs.
 async fn environment(State(variables): State<Environment>) -> Json<Value> {
     let text = |(name, value): &(&str, String)| ((*name).into(), value.as_str().into());
     Json(Value::Object(variables.iter().map(text).collect()))
@@ -112,9 +108,9 @@ async fn unknown() -> Fault {
     )
 }
 
-// `GET /dev/parity`: what the cloud service would have refused, and this broker did not.
+// `GET /dev/parity`: requests that this broker accepted and the cloud service would have refused.
 
-/// Returns the findings of all shards, sorted by first occurrence.
+/// Returns the findings of all shards by first occurrence.
 pub(crate) async fn list(State(shards): State<Shards>, RawQuery(query): RawQuery) -> Answer {
     let channel = Parameters::parse(query.as_deref(), &["channel"])?.glob("channel");
     let answers = shards.ask_all(Question::Parity).await.ok_or(SILENT)?;
@@ -139,7 +135,7 @@ pub(crate) async fn list(State(shards): State<Shards>, RawQuery(query): RawQuery
     Ok(Json(value!({ "findings": found })))
 }
 
-/// Merges a finding with those of other shards, since an account may have findings on several shards.
+/// Merges a finding with those of other shards, since an account may have findings on several.
 fn add(found: &mut Vec<StrictFinding>, finding: StrictFinding) {
     let same = |other: &&mut StrictFinding| {
         (other.rule, &other.channel) == (finding.rule, &finding.channel)
@@ -165,10 +161,9 @@ fn row(finding: &StrictFinding) -> Value {
     })
 }
 
-// `POST /dev/reset`: what a test has made ends, all of it or that of a prefix, so that tests that run at the same time
-// can share one broker.
+// `POST /dev/reset`: removes what a test has created, either everything or only one prefix, so that concurrent tests
+// can share a broker.
 
-/// The parts of the process that a reset clears.
 #[derive(Clone)]
 struct ResetPage {
     pub(crate) shards: Shards,
@@ -177,8 +172,8 @@ struct ResetPage {
     pub(crate) clock: ClockPage,
 }
 
-/// Removes connections, channels, faults and message copies; without a prefix, also resets the calendar skew. Responds
-/// once everything has been removed.
+/// Removes connections, channels, faults and message copies. Without a prefix, also resets the calendar skew. Responds
+/// once all are removed.
 async fn reset_state(State(page): State<ResetPage>, body: Bytes) -> Answer {
     let prefix = parse(&body)?;
     let faults = page.faults.end(&prefix).await;
@@ -198,8 +193,8 @@ async fn reset_state(State(page): State<ResetPage>, body: Bytes) -> Answer {
     })))
 }
 
-/// Deletes the channels whose names begin with a prefix and closes their connections. Returns both counts, or `None` if
-/// a shard does not respond or the store takes too long.
+/// Deletes the channels of a prefix and closes their connections. Returns both counts; `None` if a shard does not
+/// respond or the store takes too long.
 async fn end_channels(shards: &Shards, prefix: &str) -> Option<(u64, u64)> {
     let until = Instant::now() + DONE_WITHIN;
     let (mut connections, mut channels) = (0, 0);
@@ -248,8 +243,6 @@ fn parse(bytes: &[u8]) -> Result<String, String> {
     Ok(prefix.unwrap_or_default())
 }
 
-/// Maximum time to wait for deletions to be written durably.
 const DONE_WITHIN: Duration = Duration::from_secs(10);
 
-/// Interval between polls of the shards for completion.
 const AGAIN: Duration = Duration::from_millis(2);

@@ -1,7 +1,7 @@
-//! Event feeds for pages with live updates, one per topic.
+//! Event feeds of pages with live updates, one per topic.
 //!
-//! A feed stores its most recent events once for all streams. A stream stores only its position in each feed and the
-//! event being written.
+//! A feed stores its newest events once for all streams. A stream stores its position in each feed and the event that
+//! it writes.
 
 use crate::limits::{
     EVENT_BYTES_MAX, FEED_BYTES_WAITING_MAX, FEED_EVENTS_PER_SECOND, FEED_EVENTS_WAITING_MAX,
@@ -16,16 +16,16 @@ use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::watch;
 
-/// A formatted event: `event: …`, `data: …` and an empty line. All streams share its buffer.
+/// Formatted event: `event: …`, `data: …` and an empty line. All streams share its bytes.
 pub(crate) type Event = Bytes;
 
-/// Formats an event. The serialised JSON contains no line breaks, so a single `data` line suffices.
+/// Formats an event. Serialized JSON contains no line breaks, so one `data` line suffices.
 pub(crate) fn event(name: &str, data: &Value) -> Event {
     format!("event: {name}\ndata: {data}\n\n").into()
 }
 
-/// Formats an event of at most [`EVENT_BYTES_MAX`]. The list named `list` is halved until the event fits, and
-/// `left_out` is set to the number of entries removed.
+/// Formats an event of at most [`EVENT_BYTES_MAX`]. Halves the list `list` until the event fits, and sets `left_out` to
+/// the number of removed entries.
 pub(crate) fn fitting(name: &str, mut data: Value, list: &str, keep: End) -> Event {
     let mut left_out = 0;
     loop {
@@ -45,14 +45,13 @@ pub(crate) fn fitting(name: &str, mut data: Value, list: &str, keep: End) -> Eve
     }
 }
 
-/// Which end of a list to keep.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum End {
     First,
     Last,
 }
 
-/// Wakes the streams when any feed has a new event.
+/// Wakes the streams when a feed has a new event.
 #[derive(Clone, Debug)]
 pub(crate) struct Bell(watch::Sender<()>);
 
@@ -67,14 +66,12 @@ impl Bell {
         self.0.send_replace(());
     }
 
-    /// Returns a receiver with which a stream observes every ring.
     pub(crate) fn listen(&self) -> watch::Receiver<()> {
         self.0.subscribe()
     }
 }
 
-/// The feed of one topic. Sending never blocks: a stream that falls too far behind loses events and is informed of
-/// their number.
+/// Feed of one topic. Sending never blocks: a stream that falls too far behind loses events and gets their number.
 #[derive(Debug)]
 pub(crate) struct Feed {
     ring: Shared<Ring>,
@@ -82,34 +79,30 @@ pub(crate) struct Feed {
     bell: Bell,
 }
 
-/// Kind of a feed, which determines which events may be skipped.
+/// Kind of a feed, which decides which events may be skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// A sequence of events, none of which may be skipped.
+    /// Events, none of which may be skipped.
     Events,
-    /// States of a single subject, of which only the newest is relevant.
+    /// States of one subject, of which only the newest counts.
     States,
-    /// Channel states, of which only the newest of each channel is relevant.
+    /// States of channels, of which only the newest per channel counts.
     StatesOfChannels,
 }
 
-/// The stored events.
 #[derive(Debug)]
 struct Ring {
-    /// Events by number.
     events: BTreeMap<u64, Kept>,
-    /// Number of the event with each channel's newest state.
     newest: BTreeMap<Arc<Identity>, u64>,
     bytes: usize,
-    /// Number of the next event.
     next: u64,
-    /// Events with smaller numbers may have been dropped.
+    /// Number below which events may have been dropped.
     lost_before: u64,
     watchers: usize,
     pace: Pace,
 }
 
-/// A stored event, with its channel if it is a channel state.
+/// Stored event, with its channel if it is a channel state.
 #[derive(Debug)]
 struct Kept {
     of: Option<Arc<Identity>>,
@@ -117,14 +110,12 @@ struct Kept {
 }
 
 impl Kept {
-    /// Returns the size of the event and of the channel's map entries, in bytes.
     fn bytes(&self) -> usize {
         let of_channel = |of: &Arc<Identity>| of.key().len() + PLACES_BYTES;
         self.event.len() + self.of.as_ref().map_or(0, of_channel)
     }
 }
 
-/// Rate limiter of a feed: events sent and skipped in the current second.
 #[derive(Debug)]
 struct Pace {
     since: Instant,
@@ -132,39 +123,33 @@ struct Pace {
     skipped: u64,
 }
 
-/// A stream's position in a feed.
 #[derive(Debug)]
 pub(crate) struct Position {
     feed: Arc<Feed>,
     next: u64,
-    /// The only channel whose states the stream receives; `None` for all channels.
+    /// Only channel whose states the stream receives; `None` for all channels.
     only: Option<Arc<Identity>>,
 }
 
-/// The result of reading a feed from a stream's position.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// No new event.
     Nothing,
-    /// The next event.
     Event(Event),
-    /// Events were lost; contains their number. The position now follows the last event.
+    /// Number of lost events. The position follows the last event.
     Lagged(u64),
 }
 
 impl Feed {
-    /// Creates a feed of events, none of which may be skipped.
     pub(crate) fn of_events(bell: &Bell) -> Arc<Self> {
         Self::of(Kind::Events, bell)
     }
 
-    /// Creates a feed of states, in which a stream that falls behind receives only the newest.
+    /// Creates a feed of states. A stream that falls behind receives only the newest.
     pub(crate) fn of_states(bell: &Bell) -> Arc<Self> {
         Self::of(Kind::States, bell)
     }
 
-    /// Creates a feed of channel states, in which a stream that falls behind receives only the newest state of each
-    /// channel.
+    /// Creates a feed of channel states. A stream that falls behind receives only the newest state of each channel.
     pub(crate) fn of_channels(bell: &Bell) -> Arc<Self> {
         Self::of(Kind::StatesOfChannels, bell)
     }
@@ -196,7 +181,7 @@ impl Feed {
         self.watch_only(None)
     }
 
-    /// Returns a position after the last event, limited to the states of one channel if one is given.
+    /// Returns a position after the last event, limited to the states of `only`, if any.
     pub(crate) fn watch_only(self: &Arc<Self>, only: Option<Arc<Identity>>) -> Position {
         let mut ring = self.ring.lock();
         ring.watchers += 1;
@@ -211,13 +196,11 @@ impl Feed {
         self.ring.lock().watchers > 0
     }
 
-    /// Sends an event with this name to all subscribers; `data` is called only if there are any and the rate limit
-    /// permits.
+    /// Sends an event of this name to all subscribers. Calls `data` only if there are any and the rate limit permits.
     pub(crate) fn send(&self, name: &str, data: impl FnOnce() -> Value) {
         self.send_event(|| event(name, &data()));
     }
 
-    /// Like `send`, for an event formatted by `event`.
     pub(crate) fn send_event(&self, event: impl FnOnce() -> Event) {
         let mut ring = self.ring.lock();
         if ring.watchers == 0 {
@@ -234,7 +217,7 @@ impl Feed {
         self.bell.ring();
     }
 
-    /// Sends the newest state of a channel, replacing any older state that some streams have not read yet.
+    /// Sends the newest state of a channel. Replaces an older state that some streams have not read.
     pub(crate) fn send_state(&self, of: Identity, event: impl FnOnce() -> Event) {
         let mut ring = self.ring.lock();
         if ring.watchers == 0 {
@@ -245,7 +228,7 @@ impl Feed {
         self.bell.ring();
     }
 
-    /// Records the loss of an event, which makes all streams start again from the current state.
+    /// Records the loss of an event, so that all streams start again from the current state.
     pub(crate) fn lose(&self) {
         let mut ring = self.ring.lock();
         ring.next += 1;
@@ -255,14 +238,14 @@ impl Feed {
         self.bell.ring();
     }
 
-    /// Reports the number of skipped events once the current second is over.
+    /// Reports the number of skipped events at the end of a second.
     pub(crate) fn tick(&self, now: Instant) {
         if self.ring.lock().next_second(now, self.most()) {
             self.bell.ring();
         }
     }
 
-    /// Returns the maximum number of stored events and their maximum total size in bytes.
+    /// Returns the maximum number of stored events, and their maximum size in bytes.
     fn most(&self) -> (usize, usize) {
         match self.kind {
             Kind::Events => (FEED_EVENTS_WAITING_MAX, FEED_BYTES_WAITING_MAX),
@@ -298,8 +281,7 @@ impl Ring {
         (self.events, self.newest, self.bytes) = Default::default();
     }
 
-    /// Returns the first event whose number is at least `number`, with its number; limited to one channel if one is
-    /// given.
+    /// Returns the first event from `number` on, with its number; limited to the channel `only`, if any.
     fn from(&self, number: u64, only: Option<&Identity>) -> Option<(u64, &Event)> {
         let found = match only {
             None => self.events.range(number..).next(),
@@ -311,7 +293,6 @@ impl Ring {
         found.map(|(number, kept)| (*number, &kept.event))
     }
 
-    /// Starts a new second if due. Returns whether skipped events were reported.
     fn next_second(&mut self, now: Instant, most: (usize, usize)) -> bool {
         let pace = &mut self.pace;
         if now.saturating_duration_since(pace.since).as_secs() == 0 {
@@ -327,12 +308,10 @@ impl Ring {
 }
 
 impl Position {
-    /// Moves the position past the last event.
     pub(crate) fn move_to_end(&mut self) {
         self.next = self.feed.ring.lock().next;
     }
 
-    /// Returns the next event, or the number of lost events, and advances past it.
     pub(crate) fn next(&mut self) -> Next {
         let ring = self.feed.ring.lock();
         if self.next < ring.lost_before {

@@ -1,9 +1,8 @@
-//! Erasure of personal data stored by this process: data that names a given person or device, by `POST /forget`, and
-//! data older than `[privacy] keep`.
+//! Erasure of personal data: data that names a person or device, by `POST /forget`, and data older than `[privacy]
+//! keep`.
 //!
-//! Personal data is stored in memory in refusals, troubled sessions, members of problems, recent log lines and the
-//! recorders' notes, and on disk in the marks and causes of the history. `deploy/PRIVACY.md` covers data stored
-//! elsewhere.
+//! Memory holds personal data in refusals, troubled sessions, members of problems, recent log lines and notes of the
+//! recorders; the disk in marks and causes of the history. `deploy/PRIVACY.md` covers data stored elsewhere.
 
 use crate::edge::turn::calendar;
 use crate::limits::FORGET_BYTES_MAX;
@@ -31,7 +30,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// All stores that contain personal data; clones share them.
 #[derive(Clone)]
 pub(crate) struct Memories {
     pub(crate) refusals: Arc<Refusals>,
@@ -42,13 +40,12 @@ pub(crate) struct Memories {
     pub(crate) inspector: Inspector,
 }
 
-/// Returns the route of the page.
 pub(crate) fn routes(memories: Memories) -> Router {
     let routes = Router::new().route(PATH, post(forget));
     routes.with_state(memories)
 }
 
-/// `POST /forget`, with `{"text": "…"}`: erases data on this node and, in a cluster, on all other nodes.
+/// `POST /forget` with `{"text": "…"}`: erases data on this node and, in a cluster, on all other nodes.
 async fn forget(
     State(memories): State<Memories>,
     ConnectInfo(seat): ConnectInfo<Seat>,
@@ -77,13 +74,12 @@ async fn forget(
 }
 
 impl Memories {
-    /// Erases the data specified in a request on this node, and returns the counts as a document.
     pub(crate) async fn forget_here(&self, posted: &Posted) -> Result<Value, Fault> {
         let Wanted { text } = serde_json::from_str(&posted.body).map_err(|_| BAD_BODY)?;
         if !(1..=FORGET_BYTES_MAX).contains(&text.len()) {
             return Err(BAD_BODY);
         }
-        self.refusals.settled().await; // what is on its way to a memory is forgotten, too
+        self.refusals.settled().await; // also erases queued entries
         let named: Box<str> = text.as_str().into();
         let history = self
             .history_notes(move |_, note| mentions(note, &named))
@@ -95,7 +91,7 @@ impl Memories {
             .problems
             .lock()
             .forget(|_, member| mentions(member, &text));
-        // The last, so that no line of the others stays.
+        // Last, so that no log line of the other erasures remains.
         let lines = self.tail.forget(|_, line| mentions(line, &text));
         let all = refusals + sessions + problems + lines + notes + history;
         line::forgotten(all, posted.remote);
@@ -109,7 +105,7 @@ impl Memories {
         }))
     }
 
-    /// Periodically erases data older than `keep_ms`; does nothing if `keep_ms` is 0.
+    /// Erases data older than `keep_ms` periodically. Does nothing if `keep_ms` is 0.
     pub(crate) async fn age(self, keep_ms: u64) {
         if keep_ms == 0 {
             return;
@@ -118,7 +114,7 @@ impl Memories {
         loop {
             sleep(pause).await;
             let before = Wall(calendar().0.saturating_sub(keep_ms));
-            // A shard that does not answer is asked again.
+            // An unresponsive shard is asked again after the pause.
             let _ = self.notes(&Forget::Before(before)).await;
             let _ = self.history_notes(move |at, _| at < before.0).await;
             self.refusals.recent().forget(|it| it.at < before);
@@ -128,7 +124,6 @@ impl Memories {
         }
     }
 
-    /// Erases marks and causes in the history and returns their number.
     async fn history_notes(
         &self,
         fits: impl Fn(u64, &str) -> bool + Send + 'static,
@@ -138,7 +133,6 @@ impl Memories {
         erased.ok().flatten().ok_or(DISK_SILENT)
     }
 
-    /// Erases recorder notes on all shards and returns the number of events erased.
     async fn notes(&self, forget: &Forget) -> Result<usize, Fault> {
         let shards = &self.inspector.shards;
         let (mut erased, mut number) = (0, 0);
@@ -162,14 +156,12 @@ impl Memories {
     }
 }
 
-/// The request body.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wanted {
     text: String,
 }
 
-/// Adds the counts from another node.
 fn add(sum: &mut Value, more: &Value) {
     for name in [
         "refusals", "sessions", "problems", "lines", "notes", "history",
@@ -179,7 +171,7 @@ fn add(sum: &mut Value, more: &Value) {
     }
 }
 
-/// Whether a refusal contains a text that names a person or device.
+/// Returns whether a refusal contains a text that names a person or device.
 fn names(refused: &Refused, text: &str) -> bool {
     let claims = &refused.claims;
     let explained = refused.explain.as_deref().map(|it| &*it.canonical_request);
@@ -199,8 +191,8 @@ fn names(refused: &Refused, text: &str) -> bool {
     remote == text || all.any(|it| mentions(it, text))
 }
 
-/// Whether a line contains a text as a whole word: `10.0.0.1` does not match `10.0.0.12`. Characters that are escaped
-/// in log lines and JSON are taken into account.
+/// Returns whether a line contains a text as a whole word: `10.0.0.1` does not match `10.0.0.12`. Characters that log
+/// lines and JSON escape also match.
 fn mentions(line: &str, text: &str) -> bool {
     let escaped = text.escape_debug().to_string();
     [text, &escaped].into_iter().any(|text| {
@@ -217,7 +209,6 @@ fn is_of_word(c: char) -> bool {
     c.is_alphanumeric() || matches!(c, '_' | '-' | '.')
 }
 
-/// Path of the page.
 pub(crate) const PATH: &str = "/forget";
 
 const BAD_BODY: Fault = Fault::new(
@@ -230,7 +221,6 @@ const DISK_SILENT: Fault = Fault::new(
     "the disk of the history does not answer: nothing in memory was erased; ask again",
 );
 
-/// Minimum and maximum pause between two checks for expired data.
 const PAUSE_LEAST: Duration = Duration::from_secs(1);
 const PAUSE_MOST: Duration = Duration::from_secs(60);
 

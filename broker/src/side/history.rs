@@ -1,15 +1,15 @@
-//! History of this node: rows of figures, marks and causes, stored in two fixed-size files in the data directory; and
-//! `GET /history`, which returns them.
+//! History of this node: rows of figures, marks and causes in two files of fixed size, and `GET /history`, which
+//! returns them.
 //!
 //! ```text
 //!  main thread ── a row every 2 s, marks ──┐  bounded queue                     ┌── history.ring   rows
 //!                                          ├──────────────► thread "history" ──┤
 //!  side thread ── causes, forget ──────────┘                                    └── history.notes  marks, causes
 //! ```
-//! `slots` defines the format of both files, `rows` and `notes` their contents. A dedicated thread does the writing, so
-//! that a hanging disk blocks no other thread. Writes are not synced: a power loss may lose the last few seconds, while
-//! killing the process loses nothing already written. Entries are dropped if the queue is full. Nothing is cached in
-//! memory: the files are read on a blocking thread of the runtime, by one reader at a time.
+//! `slots` defines the format of both files, `rows` and `notes` their content. A separate thread writes, so that a
+//! hanging disk blocks no other thread. Writes are not synced: a power loss may lose the last seconds, a kill of the
+//! process loses no written entry. A full queue drops entries. Nothing is cached in memory: a blocking thread of the
+//! runtime reads the files, for one reader at a time.
 
 pub(crate) mod notes;
 pub(crate) mod rows;
@@ -40,25 +40,23 @@ use std::time::Duration;
 use std::{io, thread};
 use tokio::sync::Mutex;
 
-/// The history of this node. Clones share it. An instance created by [`Default`] stores nothing.
+/// History of this node. Clones share it. [`Default`] creates one that stores nothing.
 #[derive(Clone, Debug)]
 pub struct HistoryStore {
     rows: Arc<Slots>,
     notes: Arc<Slots>,
     jobs: Option<Sender<Job>>,
-    /// Serialises requests that read the files.
     turn: Arc<Mutex<()>>,
 }
 
-/// Decides whether to erase a note, given its time in milliseconds and its text.
+/// Selects notes to erase by their time in milliseconds and their text.
 type Fits = Box<dyn Fn(u64, &str) -> bool + Send>;
 
-/// A job for the writer thread.
 enum Job {
     Tick(Box<Tick>),
     Note(Note),
     Forget(Fits, Sender<usize>),
-    /// Acknowledge once all earlier jobs have been written.
+    /// Acknowledge that all earlier jobs are written.
     Settle(Sender<()>),
 }
 
@@ -80,8 +78,8 @@ impl Default for HistoryStore {
 }
 
 impl HistoryStore {
-    /// Opens the history in a data directory, or in memory if there is none. Falls back to memory and logs a warning if
-    /// the files cannot be created.
+    /// Opens the history in a data directory, or in memory without one. Logs a warning and uses memory if the files
+    /// cannot be created.
     ///
     /// # Errors
     /// Fails if the writer thread cannot be started.
@@ -109,7 +107,6 @@ impl HistoryStore {
         })
     }
 
-    /// Records the figures since the previous tick.
     pub(crate) fn tick(&self, tick: Tick) {
         self.order(Job::Tick(Box::new(tick)));
     }
@@ -128,8 +125,8 @@ impl HistoryStore {
         self.order(Job::Note(Note::Cause(Box::new(cause))));
     }
 
-    /// Erases the marks and causes selected by time in milliseconds and text, and returns their number. Blocks for a
-    /// limited time; returns `None` if the disk takes longer.
+    /// Erases marks and causes selected by time in milliseconds and text, and returns their number. Blocks for a
+    /// limited time; `None` if the disk takes longer.
     pub(crate) fn forget(
         &self,
         fits: impl Fn(u64, &str) -> bool + Send + 'static,
@@ -143,7 +140,7 @@ impl HistoryStore {
         forgotten.recv_timeout(SETTLE_MAX).ok()
     }
 
-    /// Waits for all earlier jobs to be written, for a limited time.
+    /// Waits until all earlier jobs are written, for a limited time.
     pub fn settle(&self) {
         let (to, settled) = bounded(1);
         self.order(Job::Settle(to));
@@ -152,11 +149,10 @@ impl HistoryStore {
 
     fn order(&self, job: Job) {
         if let Some(jobs) = &self.jobs {
-            let _ = jobs.try_send(job); // a disk that hangs for minutes loses rows, not the process
+            let _ = jobs.try_send(job); // a disk that hangs for minutes loses rows
         }
     }
 
-    /// Returns the last hour for the overview, as one list per column.
     pub(crate) fn hour(&self) -> Value {
         let now = calendar().0;
         let span = now.saturating_sub(HOUR_MS)..=now;
@@ -180,14 +176,12 @@ impl HistoryStore {
     }
 }
 
-/// Columns that contain numbers of refusals.
 pub(crate) const REFUSED: [&str; 4] = [
     "refused_signature",
     "refused_policy",
     "refused_rate",
     "refused_other",
 ];
-/// Row columns that are included in the last hour.
 const HOUR: [&str; 6] = [
     "deliveryP50Us",
     "deliveryP99Us",
@@ -197,28 +191,25 @@ const HOUR: [&str; 6] = [
     "viewers",
 ];
 
-/// Rounds to three decimals.
 pub(crate) fn rounded(number: f64) -> f64 {
     (number * 1e3).round() / 1e3
 }
 
-// The thread that writes.
+// Writer thread.
 
 struct Writer {
     rows: Arc<Slots>,
     notes: Arc<Slots>,
     open: [Open; STEPS.len()],
     kept: Notes,
-    /// Notes that could not be written yet because the disk was full.
     waiting: VecDeque<Note>,
-    /// Time at which writes started to fail, and the error.
+    /// Start of the failing writes, with the error.
     failing: Option<(u64, String)>,
-    /// Wall-clock time at which the previous tick ended.
     ended_ms: Option<u64>,
 }
 
 impl Writer {
-    /// Resumes after the entries of earlier processes. If the last process recorded no end, adds a mark of its end.
+    /// Resumes after the entries of earlier processes. Adds a mark for the end of a process that recorded none.
     fn new(rows: Arc<Slots>, notes: Arc<Slots>) -> Self {
         let open = STEPS.each_ref().map(|step| Open::of(&rows, step));
         let kept = Notes::of(&notes);
@@ -297,7 +288,7 @@ impl Writer {
         }
     }
 
-    /// Logs the start and end of a period in which writes fail.
+    /// Logs the start and the end of failing writes.
     fn has_written(&mut self, written: io::Result<()>) {
         match (written, self.failing.take()) {
             (Ok(()), None) => {}
@@ -333,8 +324,7 @@ impl Note {
     }
 }
 
-/// Returns the text of the mark for a jump of the wall clock, detected by comparison with the monotonic clock; `None`
-/// if there was no jump.
+/// Returns the mark's text for a jump of the wall clock against the monotonic clock; `None` without a jump.
 fn jump(ended_ms: u64, at_ms: u64) -> Option<String> {
     let seconds = at_ms.abs_diff(ended_ms) / 1000;
     if seconds < JUMP_S {
@@ -347,19 +337,18 @@ fn jump(ended_ms: u64, at_ms: u64) -> Option<String> {
     })
 }
 
-/// Minimum clock jump that is reported, in seconds; corrections by a time daemon are smaller.
+/// Minimum jump that is reported, in seconds. Corrections by a time daemon are smaller.
 const JUMP_S: u64 = 5;
 
-// The page.
+// `GET /history`.
 
-/// Returns the route of the page.
 pub(crate) fn routes(store: HistoryStore, inspector: Inspector) -> Router {
     let router = Router::new().route("/history", get(page));
     router.with_state((store, inspector))
 }
 
-/// `GET /history?from=&to=&step=&format=&scope=`: the rows of each node, and the marks and causes of all nodes; only
-/// those of this node if the scope is `node`.
+/// `GET /history?from=&to=&step=&format=&scope=`: rows, marks and causes of all nodes, or of this node if the scope is
+/// `node`.
 async fn page(
     State((store, inspector)): State<(HistoryStore, Inspector)>,
     RawQuery(query): RawQuery,
@@ -402,12 +391,11 @@ const ENDS: Fault = Fault::new(
     "the process is shutting down",
 );
 
-/// The parameters of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Wanted {
     from: u64,
     to: u64,
-    /// Index into `STEPS`; `None` selects the finest step whose rows fit into the response.
+    /// Index into [`STEPS`]; `None` selects the finest step whose rows fit into the response.
     step: Option<usize>,
 }
 
@@ -428,11 +416,10 @@ impl Wanted {
     }
 }
 
-/// Names of the steps, in the order of [`STEPS`].
 const STEP_NAMES: [&str; STEPS.len()] = ["2s", "1m", "15m"];
 
 impl HistoryStore {
-    /// Runs a function that reads the files, on a blocking thread of the runtime.
+    /// Runs a function that reads the files on a blocking thread of the runtime.
     async fn read<T: Send + 'static>(
         &self,
         query: &str,
@@ -448,7 +435,6 @@ impl HistoryStore {
         made.await.map_err(|_| ENDS)
     }
 
-    /// Returns this node's document.
     pub(crate) async fn own(&self, query: &str) -> Result<Value, Fault> {
         self.read(query, Self::document).await
     }
@@ -476,7 +462,6 @@ impl HistoryStore {
         document
     }
 
-    /// Formats the rows as CSV with a header line.
     fn csv(&self, wanted: &Wanted) -> String {
         let names: Vec<&str> = COLUMNS.iter().map(|(name, _)| *name).collect();
         let mut text = format!("t,{}\r\n", names.join(","));
@@ -491,7 +476,7 @@ impl HistoryStore {
         text
     }
 
-    /// Returns the rows, the duration of each row in seconds, and the oldest available time.
+    /// Returns the rows, their duration in seconds, and the oldest available time.
     fn rows(&self, wanted: &Wanted) -> (Vec<Row>, u64, Option<u64>) {
         let Wanted { from, to, step } = *wanted;
         let mut all = STEPS.each_ref().map(|step| rows::read(&self.rows, step));
@@ -499,7 +484,7 @@ impl HistoryStore {
         let begins = all.iter().filter_map(first).min();
         let since = from.max(begins.unwrap_or_default());
         for (rows, step) in all.iter_mut().zip(&STEPS) {
-            // A step that does not reach as far back is none to choose, unless it is asked for.
+            // A step that does not reach back far enough is skipped, unless requested.
             let reaches = first(rows).is_some_and(|first| first <= since + 2 * step.ms);
             if wanted.step.is_none() && !reaches {
                 rows.clear();
@@ -514,14 +499,12 @@ impl HistoryStore {
     }
 }
 
-/// Returns the values of a column.
 fn column(rows: &[Row], name: &str) -> Value {
     let numbers = rows.iter().map(|row| row.get(name).map(rounded));
     numbers.collect()
 }
 
-/// Merges groups of consecutive rows so that the result fits into the response. Returns the merged rows and the group
-/// size.
+/// Merges groups of consecutive rows until they fit into the response. Returns the rows and the group size.
 fn fewer(rows: Vec<Row>, ms: u64) -> (Vec<Row>, u64) {
     let mut times = 1;
     let mut fewer = rows.clone();
@@ -541,14 +524,12 @@ fn fewer(rows: Vec<Row>, ms: u64) -> (Vec<Row>, u64) {
 
 const _: () = assert!(RING_BYTES + NOTES_BYTES <= HISTORY_BYTES);
 
-/// Name of the file that contains the rows.
 const RING: &str = "history.ring";
 const NOTES: &str = "history.notes";
 
 const HOUR_MS: u64 = 3_600_000;
-/// Maximum time to wait for the writer thread.
 const SETTLE_MAX: Duration = Duration::from_secs(2);
-/// Stack size of the writer thread, which holds a row and a slot on its stack.
+/// Stack size of the writer thread, which holds a row and a slot.
 const STACK_BYTES: usize = 256 * 1024;
 
 #[cfg(test)]

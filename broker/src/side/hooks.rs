@@ -1,4 +1,4 @@
-//! `/hooks`: the state of the webhook receivers, and test deliveries.
+//! `/hooks`: state of the receivers, and test deliveries.
 
 use crate::config;
 use crate::hooks::{HookReport, Hooks, Order, Outcome, WakeResult};
@@ -12,7 +12,6 @@ use serde_json::{Map, Value, json as value};
 use strum::VariantNames;
 use tokio::sync::oneshot;
 
-/// State of the pages.
 #[derive(Clone)]
 struct Source {
     hooks: Option<Hooks>,

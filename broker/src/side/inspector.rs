@@ -1,4 +1,4 @@
-//! The inspector: queries from channel pages to the local shards and to other nodes.
+//! The inspector: queries of channel pages to the shards and to other nodes.
 
 use crate::side::admin::http::{Fault, parameter};
 use axum::http::StatusCode;
@@ -13,11 +13,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-/// Access to shards and other nodes, and resolution of channel names; clones share it.
+/// Access to shards and other nodes, and resolution of channel names. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Inspector {
     pub(crate) shards: Shards,
-    /// Client for requests to other nodes, in a cluster.
     pub(crate) nodes: Option<NodePages>,
     region: Arc<str>,
     account: Arc<str>,
@@ -36,8 +35,8 @@ impl Inspector {
         }
     }
 
-    /// Resolves a channel name, by default in the configured region and account. The name may be prefixed with `name:`,
-    /// which browsers need for names consisting of one or two dots, since dots have a special meaning in paths.
+    /// Resolves a channel name, by default in the configured region and account. The prefix `name:` is optional.
+    /// Browsers need it for the names `.` and `..`, which have a special meaning in paths.
     pub(crate) fn identity(&self, name: &str, query: &str) -> Result<Identity, Fault> {
         let name = name.strip_prefix("name:").unwrap_or(name);
         if ChannelName::parse(name).is_err() {
@@ -54,20 +53,15 @@ impl Inspector {
         ))
     }
 
-    /// Returns the identity of the channel with this name in the configured region and account.
     pub(crate) fn own(&self, name: &str) -> Identity {
         Identity::new(&self.region, &self.account, name)
     }
 
-    /// Returns the name of this node, in a cluster.
     pub(crate) fn node(&self) -> Option<&str> {
         self.nodes.as_ref().map(|nodes| &*nodes.own)
     }
 
-    /// Returns the other nodes, if the query covers all nodes.
-    ///
-    /// # Errors
-    /// Fails if the scope in the query is unknown.
+    /// Returns the other nodes if the query covers all nodes. Fails if the scope is unknown.
     pub(crate) fn scope(&self, query: &str) -> Result<Option<&NodePages>, Fault> {
         match parameter(query, "scope")?.as_deref() {
             None | Some("cluster") => Ok(self.nodes.as_ref()),
@@ -76,8 +70,8 @@ impl Inspector {
         }
     }
 
-    /// Adds the entries of all other nodes to the list in the document and sorts it, newest first, if the query asks
-    /// for the first page of all nodes.
+    /// Adds the entries of all other nodes to the list in the document, and sorts them newest first, if the query
+    /// requests the first page of all nodes.
     pub(crate) async fn newest(
         &self,
         path: &str,
@@ -104,7 +98,7 @@ impl Inspector {
         Ok(())
     }
 
-    /// Returns the local document of a channel, or that from the node that serves the channel.
+    /// Returns the local document of a channel, or the one of the node that serves the channel.
     pub(crate) async fn found(
         &self,
         (path, query): (&str, &str),
@@ -129,7 +123,6 @@ impl Inspector {
     }
 }
 
-/// Adds the node's name to each entry of a list.
 fn named(list: Value, node: &str) -> Vec<Value> {
     let mut entries: Vec<Value> = serde_json::from_value(list).unwrap_or_default();
     entries
@@ -138,7 +131,6 @@ fn named(list: Value, node: &str) -> Vec<Value> {
     entries
 }
 
-/// In a cluster, adds the name of the channel's node to a document.
 pub(crate) fn name_node(document: &mut Value, node: Option<&str>) {
     if let Some(node) = node {
         document["node"] = node.into();
@@ -150,30 +142,29 @@ const NOT_ALL: Fault = Fault::new(
     "not found on the nodes that answer, but some nodes do not answer: see /cluster",
 );
 
-/// The response for a channel that does not exist.
 pub(crate) const NO_SUCH_CHANNEL: Fault = Fault::new(
     StatusCode::NOT_FOUND,
     "no such channel in this account and region: see /channels",
 );
 
-// Questions to the shards of this process.
+// Queries to the shards of this process.
 
-/// Executes an inspector query and returns the responses of the addressed shards in shard order, with `None` for an
+/// Runs an inspector query. Returns the responses of the addressed shards in shard order, with `None` for an
 /// unresponsive shard. Blocks for a limited time.
 pub type Inspect = Box<dyn FnMut(&Whom, &Question) -> Vec<(ShardId, Option<Reply>)> + Send>;
 
-/// Which shards a query addresses.
+/// Shards that a query addresses.
 #[derive(Clone, Debug)]
 pub enum Whom {
     /// Every shard.
     All,
-    /// The home shard of this channel, if it exists.
+    /// Home shard of this channel, if it exists.
     Home(Identity),
-    /// A single shard.
+    /// One shard.
     One(ShardId),
 }
 
-/// Query access to the shards; clones share it. Queries run one at a time, off the side thread.
+/// Queries to the shards, one at a time, off the side thread. Clones share the access.
 #[derive(Clone)]
 pub(crate) struct Shards {
     inspect: Arc<Mutex<Inspect>>,
@@ -188,12 +179,11 @@ impl Shards {
         }
     }
 
-    /// Whether there is a shard with this number.
     pub(crate) fn has(&self, shard: ShardId) -> bool {
         shard.index() < self.count
     }
 
-    /// Queries every shard and returns the responses in shard order, or `None` if a shard does not respond.
+    /// Queries every shard. Returns the responses in shard order; `None` if a shard does not respond.
     pub(crate) async fn ask_all(&self, question: Question) -> Option<Vec<(ShardId, Reply)>> {
         let answers = self.ask(Whom::All, question).await;
         let whole = answers.into_iter();
@@ -201,7 +191,7 @@ impl Shards {
         whole.collect()
     }
 
-    /// Queries the home shard of a channel. Returns `None` if the shard does not respond.
+    /// Queries the home shard of a channel; `None` if it does not respond.
     pub(crate) async fn ask_home(
         &self,
         channel: Identity,
@@ -212,7 +202,6 @@ impl Shards {
         first.and_then(|(shard, reply)| reply.map(|reply| (shard, reply)))
     }
 
-    /// Queries one shard. Returns `None` if it does not respond.
     pub(crate) async fn ask_one(&self, shard: ShardId, question: Question) -> Option<Reply> {
         let answers = self.ask(Whom::One(shard), question).await;
         answers.into_iter().next().and_then(|(_, reply)| reply)
@@ -225,49 +214,49 @@ impl Shards {
     }
 }
 
-// Requests between nodes that follow etcd: each node answers for its own channels, and the one that is asked puts the
-// answers together. `scope=node` asks one node alone, and so do nodes each other.
+// Requests between nodes of a cluster with etcd. Each node answers for its own channels, and the queried node merges
+// the answers. `scope=node` queries one node alone, as nodes query each other.
 
-/// Handles for requests from this node to other nodes, and from other nodes to this node.
+/// Requests from this node to other nodes, and from other nodes to this node.
 #[derive(Clone)]
 pub struct NodePages {
     /// Name of this node.
     pub own: Arc<str>,
-    /// Requests a path from all other nodes. The channel is closed without a reply if too many requests are in flight.
+    /// Requests a path of all other nodes. At the limit of requests in flight, the channel closes without a reply.
     pub ask: Arc<dyn Fn(String) -> oneshot::Receiver<NodeReplies> + Send + Sync>,
-    /// Returns the names of the members that do not answer this node. A member that has lost its slots is not asked.
+    /// Returns the members that this node does not hear from. A member that has lost its slots is not queried.
     pub silent: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
-    /// Looks up the node that serves a channel, as known to this node; `None` while the channel's slot has no owner.
+    /// Returns the node that serves a channel, as this node knows it; `None` while the channel's slot has no owner.
     pub owner: Arc<FindOwner>,
-    /// Posts to a path on another node, without retries: if no reply arrives, it is unknown whether the request was
-    /// carried out. The channel is closed without a reply if too many requests are in flight.
+    /// Posts to a path of another node, without retries: without a reply, the outcome is unknown. At the limit of
+    /// requests in flight, the channel closes without a reply.
     pub post: Arc<InspectorPost>,
-    /// Queue of requests that other nodes send to this node.
+    /// Queue of requests from other nodes.
     pub asked: Arc<Mutex<mpsc::Receiver<AskedPath>>>,
 }
 
 /// Returns the name of the node that serves a channel.
 pub type FindOwner = dyn Fn(&Identity) -> Option<Box<str>> + Send + Sync;
 
-/// Posts a body to a path on the named node.
+/// Posts a body to a path of the named node.
 pub type InspectorPost =
     dyn Fn(&str, String, Posted) -> oneshot::Receiver<NodeReplies> + Send + Sync;
 
-/// An operator's POST request.
+/// POST request of an operator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Posted {
     /// The request body.
     pub body: String,
-    /// The operator's address, for the log.
+    /// Address of the operator, for the log.
     pub remote: SocketAddr,
 }
 
-/// Other nodes' replies to a path request.
+/// Replies of other nodes to a path request.
 #[derive(Debug, Default)]
 pub struct NodeReplies {
     /// Replies that arrived in time.
     pub replies: Vec<NodeReply>,
-    /// Names of the nodes that did not reply.
+    /// Names of the nodes without a reply.
     pub missing: Vec<String>,
 }
 
@@ -286,41 +275,39 @@ impl NodeReplies {
     }
 }
 
-/// A node's reply to a path request.
+/// Reply of a node to a path request.
 #[derive(Debug)]
 pub struct NodeReply {
     /// Name of the node.
     pub node: String,
     /// HTTP status of the reply.
     pub status: u16,
-    /// The document in the reply.
+    /// Document of the reply.
     pub body: Value,
 }
 
-/// Receives the status and document of a reply; called once.
+/// Takes the status and document of a reply. Called once.
 pub type TakeReply = Box<dyn FnOnce(u16, &Value) + Send>;
 
-/// A path requested by another node.
+/// Path that another node requests.
 pub struct AskedPath {
-    /// Receives the status and document of the reply.
+    /// Requested path, with its query.
     pub path: String,
-    /// The POST request; `None` for a GET request.
+    /// POST request; `None` for a GET request.
     pub posted: Option<Posted>,
     /// Takes the status and document of the reply.
     pub reply: TakeReply,
 }
 
 impl NodePages {
-    /// Requests a path from all other nodes.
     pub(crate) async fn ask(&self, path: &str, query: &str) -> Result<NodeReplies, Fault> {
-        // The first of a name counts.
+        // The first parameter of a name counts.
         let replies = (self.ask)(format!("{path}?scope=node&{query}")).await;
         replies.map_err(|_| BUSY)
     }
 
-    /// Requests other nodes' documents and merges them into the local one: list entries with node names, sums of the
-    /// counts at the given JSON pointers, and the names of nodes that did not reply. Returns the other nodes'
-    /// documents.
+    /// Requests the documents of other nodes and merges them into the local one: entries of lists with node names, sums
+    /// of the counts at the JSON pointers, and the names of nodes without a reply. Returns the documents.
     pub(crate) async fn join(
         &self,
         path: &str,
@@ -354,10 +341,8 @@ impl NodePages {
         Ok(others)
     }
 
-    /// Posts to the node that serves a channel, without retries, and returns the node's response.
-    ///
-    /// # Errors
-    /// Fails if the node does not respond; in that case, it is unknown whether the request was carried out.
+    /// Posts to the node that serves a channel, without retries, and returns its response. Fails if the node does not
+    /// respond. The outcome is then unknown.
     pub(crate) async fn post(
         &self,
         owner: &str,

@@ -1,15 +1,15 @@
 //! Access to pages from the local network under `--lan`, for browsers that have redeemed a pairing code and for holders
-//! of the admin token. Includes the codes and the pages that create and redeem them.
+//! of the admin token. Also contains the codes and their pages.
 //!
 //! ```text
 //!  Host          the address of `--lan`, or a name of --dev-host
-//!  Origin        of a change: the listener's own. Else, if there is one, the same
-//!  Sec-Fetch-*   no request that a page of another site caused, except a visit to a page of ours
-//!  public        the files of the pages, and where a code is redeemed
-//!  else          the cookie of a session, or the token
+//!  Origin        for a change: the listener's own. Otherwise the same, if present
+//!  Sec-Fetch-*   no request caused by a page of another site, except a visit to a page of ours
+//!  public        the files of the pages, and the page that redeems a code
+//!  else          a session's cookie, or the token
 //! ```
-//! Requests from the local network arrive through a TLS listener. The admin listener's own rules, which allow
-//! everything if no token is configured, are never applied to them.
+//! Requests from the local network arrive through a TLS listener. The rules of the admin listener, which permit
+//! everything without a configured token, never apply to them.
 
 use crate::limits::{PAIR_CODES_MAX, PAIR_SESSIONS_MAX};
 use crate::side::admin::access::{AccessRefusal, is_of_another_site, is_page, the_host};
@@ -32,20 +32,18 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The pages for devices on the local network.
+/// Pages for devices on the local network.
 pub struct Lan {
-    /// Queue of connections from these devices.
+    /// Connections of these devices.
     pub visits: Visits,
     /// Pairing codes and paired sessions.
     pub pairing: Pairing,
 }
 
-/// Access rules for pages on the local network.
 #[derive(Clone)]
 pub(crate) struct LanAccess {
     pub(crate) pairing: Pairing,
     tokens: Option<Tokens>,
-    /// Host names by which browsers reach the listener.
     hosts: Arc<[String]>,
 }
 
@@ -59,7 +57,6 @@ impl LanAccess {
         }
     }
 
-    /// Checks whether a request may be answered.
     pub(crate) fn check(
         &self,
         method: &Method,
@@ -86,7 +83,7 @@ impl LanAccess {
         if (reads && is_public(path)) || bears_token() {
             return Ok(());
         }
-        // A request of a browser needs the browser's word that a page of ours caused it.
+        // A change requires the browser's statement that it comes from a page of this listener.
         if !reads && origin.is_none() {
             return Err(AccessRefusal::Origin);
         }
@@ -107,7 +104,7 @@ impl LanAccess {
     }
 }
 
-/// Whether the `Origin` header is that of the listener; `None` if there is no such header.
+/// Returns whether the `Origin` header names the listener; `None` without the header.
 fn origin_is(headers: &HeaderMap, host: &str) -> Option<bool> {
     let mut origins = headers.get_all(header::ORIGIN).iter();
     let origin = origins.next()?.as_bytes();
@@ -115,8 +112,8 @@ fn origin_is(headers: &HeaderMap, host: &str) -> Option<bool> {
     Some(ours && origins.next().is_none())
 }
 
-/// Creates the `Set-Cookie` value for a session. Because of the prefix of the cookie's name, browsers accept it only
-/// from this exact host and over TLS (RFC 6265bis).
+/// Returns the `Set-Cookie` value of a session. By the prefix of the cookie's name, browsers accept it only from this
+/// exact host and over TLS (RFC 6265bis).
 pub(crate) fn cookie(session: &str) -> Option<HeaderValue> {
     let seconds = PAIR_SESSION_LIFE.as_secs();
     let text =
@@ -128,19 +125,20 @@ fn is_of_pairing(path: &str) -> bool {
     path.starts_with("/pair/")
 }
 
-/// Whether a path serves static content or a page that exposes nothing about the service.
+/// Returns whether a path serves static content, or a page that reveals nothing about the service.
 fn is_public(path: &str) -> bool {
     path.starts_with("/assets/") || is_of_pairing(path)
 }
 
 const COOKIE: &str = "__Host-heliograph";
 
-// Codes by which a phone comes to use the pages of a development server: one browser redeems each once, for a session.
+// Pairing codes for phones that use the pages of a development server. One browser redeems each code once, for a
+// session.
 //
-// Codes and sessions are random and kept in memory, by their hash: what is looked up says nothing about the secret,
-// however long a look takes. When there is no room for another one, the oldest makes room.
+// Codes and sessions are random, and memory holds only their hashes, so that the duration of a lookup reveals nothing
+// about the secret. At the limit, the oldest is evicted.
 
-/// Pairing codes and paired sessions of the process; clones share them.
+/// Pairing codes and paired sessions of the process. Clones share them.
 #[derive(Clone, Default)]
 pub struct Pairing(Shared<Secrets>);
 
@@ -150,13 +148,11 @@ struct Secrets {
     sessions: Kept,
 }
 
-/// Hashes of secrets with their expiry times, oldest first.
 #[derive(Default)]
 struct Kept(VecDeque<([u8; 32], Instant)>);
 
 impl Pairing {
-    /// Creates a code in the form used in a URL path: 26 capital letters and digits. Returns `None` if the system's
-    /// random number generator fails.
+    /// Creates a code for a URL path: 26 capital letters and digits. `None` if the system provides no randomness.
     pub fn code(&self, now: Instant) -> Option<String> {
         let mut bytes = [0; 16];
         entropy::fill(&mut bytes).ok()?;
@@ -168,12 +164,11 @@ impl Pairing {
         Some(code)
     }
 
-    /// Whether a code can be redeemed.
     pub(crate) fn is_open(&self, code: &str, now: Instant) -> bool {
         self.0.lock().codes.has(code, now)
     }
 
-    /// Redeems a code and returns a new session; `None` if the code was already used, has expired or never existed.
+    /// Redeems a code for a new session; `None` if the code is used, expired or unknown.
     fn redeem(&self, code: &str, now: Instant) -> Option<String> {
         let mut bytes = [0; 32];
         entropy::fill(&mut bytes).ok()?;
@@ -188,7 +183,6 @@ impl Pairing {
         Some(session)
     }
 
-    /// Whether a session is valid.
     pub(crate) fn admits(&self, session: &str, now: Instant) -> bool {
         self.0.lock().sessions.has(session, now)
     }
@@ -220,25 +214,21 @@ impl Kept {
     }
 }
 
-/// Lifetime of a code: long enough to fetch the phone and read its certificate warning.
+/// Lifetime of a code: enough to fetch the phone and read its certificate warning.
 const PAIR_CODE_LIFE: Duration = Duration::from_secs(5 * 60);
 /// Lifetime of a session: one working day.
 const PAIR_SESSION_LIFE: Duration = Duration::from_secs(8 * 60 * 60);
 
-// `/pair/{code}`: where a phone redeems a code; `POST /try/pair`: a new code, for the page that shows it.
+// Pairing pages: a phone redeems a code at `/pair/{code}`; `POST /try/pair` creates a code.
 //
-// A visit alone uses nothing up, since programs that preview links visit them too: the page has a button.
+// Visiting a code's page does not redeem it, since programs that preview links also visit it. The page has a button.
 
-/// State of the pairing pages.
 #[derive(Clone)]
 struct PairPage {
-    /// The pairing codes and sessions, under `--lan`.
     pairing: Option<Pairing>,
-    /// The URL by which devices on the local network reach this machine, if there is one.
     base: Option<Arc<str>>,
 }
 
-/// Returns the routes of the pairing pages.
 pub(crate) fn routes(pairing: Option<Pairing>, settings: &Settings) -> Router {
     let base = settings.lan_url().map(Arc::from);
     Router::new()
@@ -247,7 +237,6 @@ pub(crate) fn routes(pairing: Option<Pairing>, settings: &Settings) -> Router {
         .with_state(PairPage { pairing, base })
 }
 
-/// `GET /pair/{code}`.
 async fn page(State(it): State<PairPage>, Path(code): Path<String>) -> Result<Response, Fault> {
     let is_open = it.pairing.ok_or(OFF)?.is_open(&code, Instant::now());
     Ok(if is_open {
@@ -257,7 +246,7 @@ async fn page(State(it): State<PairPage>, Path(code): Path<String>) -> Result<Re
     })
 }
 
-/// `POST /pair/{code}`: redeems the code and opens a session for the browser.
+/// `POST /pair/{code}`: redeems the code for a session of the browser.
 async fn redeem(
     State(it): State<PairPage>,
     ConnectInfo(seat): ConnectInfo<Seat>,
@@ -273,7 +262,7 @@ async fn redeem(
     ))
 }
 
-/// `POST /try/pair`: creates a code and returns it as a URL and as a QR code image.
+/// `POST /try/pair`: creates a code, as a URL and as a QR code.
 async fn code(State(it): State<PairPage>, ConnectInfo(seat): ConnectInfo<Seat>) -> Answer {
     let (pairing, base) = it.pairing.zip(it.base).ok_or(OFF)?;
     if seat.is_of_lan() {
@@ -291,7 +280,6 @@ async fn code(State(it): State<PairPage>, ConnectInfo(seat): ConnectInfo<Seat>) 
     })))
 }
 
-/// Returns the page shown to an unpaired device instead of the requested page.
 pub(crate) fn unpaired() -> Response {
     shown(StatusCode::UNAUTHORIZED, "needed")
 }

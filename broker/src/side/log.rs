@@ -1,15 +1,14 @@
-//! The log on stderr, which contains no per-message lines. `line` defines the format of the lines, `writer` runs the
-//! log thread, `tail` stores recent lines, and `page` serves them.
+//! The log on stderr, without lines per message. `line` defines the format of lines, `writer` runs the log thread,
+//! `tail` keeps recent lines, and `page` serves them.
 //!
 //! ```text
 //!  a shard's Journal ── Entry ──┐
 //!                               ├──► one queue ──────► the log thread (`writer.rs`) ──► stderr
 //!  tracing, on any thread ─ text┘
 //! ```
-//! Logging never blocks: lines are dropped and counted if stderr is slow and the queue is full, or if stderr rejects
-//! them (a full disk). Audit entries for changes have reserved queue capacity, which is acquired before the change is
-//! made; if none is left, or while writing to stderr fails, the change is refused. The capacity is released once the
-//! line has been written.
+//! Logging never blocks: lines are dropped and counted if the queue is full or stderr rejects them (a full disk). Audit
+//! entries of changes have reserved places in the queue. A change takes a place before it is made; without a free
+//! place, or while writes to stderr fail, the change is refused. The place is released once the line has been written.
 
 pub(crate) mod line;
 pub(crate) mod page;
@@ -45,7 +44,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// A handle to the log; clones share it.
+/// Handle to the log. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Log {
     to: Sender<Item>,
@@ -53,7 +52,6 @@ pub struct Log {
     kept: LogMemory,
 }
 
-/// The part of the log that is kept in memory.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LogMemory {
     pub(crate) tail: Arc<LogTail>,
@@ -62,13 +60,12 @@ pub(crate) struct LogMemory {
     pub(crate) problems: Arc<Problems>,
 }
 
-/// The queue's capacity by kind of item.
 #[derive(Debug)]
 pub(crate) struct Places {
     pub(crate) lines: LinePlaces,
     audits: AuditPlaces,
     dropped: AtomicU64,
-    /// Whether the last write to stderr failed; if so, changes are refused.
+    /// Whether the last write to stderr failed. Changes are then refused.
     failing: AtomicBool,
 }
 
@@ -78,7 +75,7 @@ impl Places {
     }
 }
 
-/// Capacity for droppable lines: the number of units in use, and the limit.
+/// Places for lines that may be dropped: the number taken, and the limit.
 #[derive(Debug)]
 pub(crate) struct LinePlaces {
     taken: AtomicUsize,
@@ -99,33 +96,29 @@ impl LinePlaces {
         self.taken.fetch_update(order, order, one_more).is_ok()
     }
 
-    /// Whether more than `taken` units are in use.
     fn exceeds(&self, taken: usize) -> bool {
         self.taken.load(Ordering::Relaxed) > taken
     }
 
-    /// Releases the given number of units of capacity.
     pub(crate) fn give_back(&self, places: usize) {
         let before = self.taken.fetch_sub(places, Ordering::Relaxed);
         debug_assert!(before >= places, "a place is given back once");
     }
 }
 
-/// An item of the log thread's queue.
 #[derive(Debug)]
 pub(crate) enum Item {
     Entry(Entry),
-    /// The audit entry for a change, whose capacity was reserved for this account.
+    /// Audit entry of a change, with the account whose place it takes.
     Change(Entry, Account),
-    /// A formatted line.
     Line(Box<[u8]>),
-    /// Write everything queued so far, then acknowledge.
+    /// Writes everything queued before, then acknowledges.
     Flush(Sender<()>),
-    /// Apply everything queued so far to the log's memory, then acknowledge. Uses the capacity of one line.
+    /// Applies everything queued before to the log's memory, then acknowledges. Takes the place of a line.
     Mark(oneshot::Sender<()>),
 }
 
-/// Starts logging to stderr. `RUST_LOG` sets the filter; if it is not set, lines of this level and above are logged.
+/// Starts logging to stderr. `RUST_LOG` sets the filter. If it is not set, lines of `level` and above are logged.
 ///
 /// # Errors
 /// Fails if the log thread cannot be started or stderr is closed.
@@ -133,7 +126,7 @@ pub(crate) enum Item {
 /// # Panics
 /// Panics if called twice in a process.
 pub fn log_to_stderr(format: LogFormat, level: &str) -> io::Result<Log> {
-    // A descriptor of its own: a thread that panics while the log waits for stderr must not wait for its lock.
+    // A descriptor of its own, since a thread that panics while the log waits for stderr must not wait for its lock.
     let stderr = File::from(io::stderr().as_fd().try_clone_to_owned()?);
     let (log, items) = Log::new(LOG_LINES_WAITING_MAX, LOG_AUDITS_WAITING_MAX);
     let filter = filter_of_environment(level)?;
@@ -154,7 +147,7 @@ pub fn log_to_stderr(format: LogFormat, level: &str) -> io::Result<Log> {
     Ok(log)
 }
 
-/// Installs the log subscriber with a filter that can be replaced by [`set_log_level`].
+/// Installs the log subscriber with a filter that [`set_log_level`] can replace.
 fn install<S>(lines: S, filter: Targets)
 where
     S: Subscriber + Send + Sync + 'static,
@@ -165,16 +158,12 @@ where
     let _ = FILTER.set(Box::new(replace));
 }
 
-/// Sets the minimum level to log, unless `RUST_LOG` is set.
-///
-/// # Errors
-/// Fails if the log thread has ended.
+/// Sets the minimum level of log lines, unless `RUST_LOG` is set. Fails if the log thread has ended.
 pub(crate) fn set_log_level(level: LogLevel) -> Result<(), String> {
     let filter = filter_of_environment(level.into()).map_err(|error| error.to_string())?;
     FILTER.get().map_or(Ok(()), |replace| replace(filter))
 }
 
-/// Replaces the log filter, which, like the log subscriber, is global to the process.
 static FILTER: OnceLock<Box<ReplaceFilter>> = OnceLock::new();
 
 type ReplaceFilter = dyn Fn(Targets) -> Result<(), String> + Send + Sync;
@@ -183,8 +172,8 @@ fn filter_of_environment(level: &str) -> io::Result<Targets> {
     filter(std::env::var("RUST_LOG").ok().as_deref(), level)
 }
 
-/// Returns the log filter: that of `RUST_LOG` if valid, such as `warn` or `info,broker::edge=debug`, otherwise this
-/// level and above.
+/// Returns the filter of `RUST_LOG`, such as `warn` or `info,broker::edge=debug`, if valid; otherwise this level and
+/// above.
 fn filter(variable: Option<&str>, level: &str) -> io::Result<Targets> {
     let configured = || level.parse::<Targets>().map_err(io::Error::other);
     let filter = match variable.filter(|text| !text.is_empty()) {
@@ -194,11 +183,11 @@ fn filter(variable: Option<&str>, level: &str) -> io::Result<Targets> {
     Ok(filter.with_target(RUNTIME_RINGS, LevelFilter::ERROR))
 }
 
-/// Standard error, with warnings and errors coloured on a terminal. Lines kept in memory are never coloured.
+/// Standard error, with coloured warnings and errors on a terminal. Lines in memory are never coloured.
 struct Painted(File, Screen);
 
 impl Write for Painted {
-    /// Writes whole lines only.
+    /// Accepts whole lines only.
     fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
         let Self(stderr, screen) = self;
         if !screen.is_terminal() {
@@ -217,7 +206,6 @@ impl Write for Painted {
     }
 }
 
-/// Returns a line with its level coloured.
 fn painted(line: &str, screen: Screen) -> String {
     let (level, colour) = match tail::level(line) {
         "ERROR" => ("ERROR", Colour::Red),
@@ -227,7 +215,7 @@ fn painted(line: &str, screen: Screen) -> String {
     line.replacen(level, &screen.paint(colour, level), 1)
 }
 
-/// Makes a panicking thread flush earlier lines before the previously installed panic hook runs.
+/// Makes a panicking thread flush earlier lines before the previous panic hook runs.
 fn flush_on_panic(log: Log) {
     let then = panic::take_hook();
     panic::set_hook(Box::new(move |what| {
@@ -241,7 +229,7 @@ fn flush_on_panic(log: Log) {
 
 impl Log {
     pub(crate) fn new(lines: usize, audits: usize) -> (Self, Receiver<Item>) {
-        let (to, from) = unbounded(); // whose memory comes and goes with its items, which `places` limits
+        let (to, from) = unbounded(); // allocates per item; `places` limits their number
         let places = Arc::new(Places {
             lines: LinePlaces::new(lines),
             audits: AuditPlaces::of(audits),
@@ -252,7 +240,6 @@ impl Log {
         (Self { to, places, kept }, from)
     }
 
-    /// Creates a log without a reader, for tests.
     #[cfg(test)]
     pub(crate) fn silent() -> Self {
         Self::new(1, 0).0
@@ -268,7 +255,6 @@ impl Log {
         self.kept.clone()
     }
 
-    /// Queues an item without checking the queue's capacity.
     #[cfg(test)]
     pub(crate) fn queue(&self, item: Item) {
         self.to.try_send(item).unwrap();
@@ -280,7 +266,6 @@ impl Log {
         Box::new(self.clone())
     }
 
-    /// Returns the recent refusals.
     pub(crate) fn recent(&self) -> Arc<Recent> {
         Arc::clone(&self.kept.recent)
     }
@@ -291,12 +276,11 @@ impl Log {
         Arc::clone(&self.kept.troubled)
     }
 
-    /// Returns the causes of current problems.
     pub(crate) fn problems(&self) -> Arc<Problems> {
         Arc::clone(&self.kept.problems)
     }
 
-    /// Number of lines and entries dropped because the queue was full or stderr rejected them.
+    /// Returns the number of lines and entries dropped by a full queue or by stderr.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.places.dropped.load(Ordering::Relaxed)
@@ -308,23 +292,23 @@ impl Log {
         Arc::clone(&self.kept.tail)
     }
 
-    /// Waits, for at most `limit`, until everything logged so far has been written.
+    /// Waits, for at most `limit`, until everything logged before has been written.
     pub fn flush(&self, limit: Duration) {
         let (done, wait) = bounded(1);
         if self.to.send(Item::Flush(done)).is_ok() {
-            // A stderr that takes nothing any more must not keep the process.
+            // A blocked stderr must not keep the process alive.
             let _ = wait.recv_timeout(limit);
         }
     }
 
-    /// Waits, for at most [`SETTLED_MAX`], until everything queued so far has reached the log's memory. Call it before
-    /// reading that memory, since a shard may answer its client before the log thread has processed the event. Later
-    /// entries still reach the streams; pages that query shards include everything that the shards saw before they
-    /// responded.
+    /// Waits, for at most [`SETTLED_MAX`], until everything queued before has reached the log's memory. Call it before
+    /// a read of that memory, since a shard may answer its client before the log thread has processed the event. Later
+    /// entries still reach the streams; pages that query shards include everything that the shards processed before
+    /// they responded.
     pub(crate) async fn settled(&self) {
         let marked = async {
             while !self.places.lines.take() {
-                sleep(SETTLED_PAUSE).await; // lines are dropped meanwhile; those before are not
+                sleep(SETTLED_PAUSE).await; // drops new lines meanwhile, but no earlier ones
             }
             let (done, read) = oneshot::channel();
             if self.to.try_send(Item::Mark(done)).is_err() {
@@ -347,7 +331,7 @@ impl Log {
 
 impl Journal for Log {
     fn note(&mut self, mut entry: Entry) {
-        // The largest parts of entries by far, which a log that is stuck must not gather.
+        // By far the largest part of an entry, which a blocked log must not collect.
         if let Entry::Refused(refused) = &mut entry
             && self.places.lines.exceeds(LOG_EXPLAINED_WAITING_MAX)
         {
@@ -366,7 +350,7 @@ impl Journal for Log {
     }
 
     fn note_kept(&mut self, account: Account, entry: Entry) {
-        // The queue has a place for each that is kept; the log thread outlives the shards.
+        // The queue has room for each reserved place, and the log thread outlives the shards.
         if self.to.try_send(Item::Change(entry, account)).is_err() {
             self.places.audits.give_back(account);
             self.places.dropped.fetch_add(1, Ordering::Relaxed);
@@ -405,25 +389,22 @@ impl Write for Lines<'_> {
 
 const LOG_THREAD: &str = "log";
 
-/// Maximum time for which a panicking thread waits for queued lines to be written. A blocked stderr must not keep a
-/// broken process alive.
+/// Maximum time that a panicking thread waits for queued lines. A blocked stderr must not keep a broken process alive.
 const PANIC_FLUSH_MAX: Duration = Duration::from_millis(500);
 
-/// Maximum time for which a reader waits for the log thread, followed by the interval between its retries while the
-/// queue is full.
+/// Time limit of a reader for the log thread. While the queue is full, the reader retries every [`SETTLED_PAUSE`].
 const SETTLED_MAX: Duration = Duration::from_secs(1);
 const SETTLED_PAUSE: Duration = Duration::from_millis(10);
 
-/// Target of glommio's log warning that buffers for file I/O cannot be registered. The broker does no file I/O through
+/// Target of glommio's warning that buffers for file I/O cannot be registered. The broker does no file I/O through
 /// glommio and releases registered buffers immediately.
 const RUNTIME_RINGS: &str = "glommio::sys::uring";
 
-// Places for the audit entries of changes, by account: all shards take from them, and none waits for another.
+// Places of audit entries by account. All shards take from them without waiting.
 //
-// The rule is that of the places of a shard, which cannot be taken back either: an account takes one while it holds
-// fewer than are free, so that one account alone gets half, and the next one half of the rest at once.
+// Like other places of a shard, they cannot be taken back. An account takes a place while it holds fewer than are free,
+// so that one account alone gets half, and the next half of the rest.
 
-/// Capacity for audit entries, with the number of entries reserved per account.
 #[derive(Debug)]
 struct AuditPlaces {
     most: usize,
@@ -432,7 +413,6 @@ struct AuditPlaces {
 }
 
 impl AuditPlaces {
-    /// Creates capacity for `most` audit entries.
     pub(crate) fn of(most: usize) -> Self {
         Self {
             most,
@@ -441,8 +421,8 @@ impl AuditPlaces {
         }
     }
 
-    /// Reserves capacity for one entry. Returns false if the account has used up its share. Concurrent reservations by
-    /// different shards may not see each other, so an account may exceed its share by one entry per shard.
+    /// Takes a place for one entry. Returns `false` if the account has used up its share. Concurrent calls of different
+    /// shards may not see each other, so an account may exceed its share by one entry per shard.
     pub(crate) fn take(&self, account: Account) -> bool {
         let held = self.held_by(account);
         let one_more = |taken: usize| {
@@ -457,14 +437,12 @@ impl AuditPlaces {
         taken
     }
 
-    /// Releases the capacity reserved for one entry of the account.
     pub(crate) fn give_back(&self, account: Account) {
         let held = self.held_by(account).fetch_sub(1, Ordering::Relaxed);
         let taken = self.taken.fetch_sub(1, Ordering::Relaxed);
         debug_assert!(held > 0 && taken > 0, "a place is given back once");
     }
 
-    /// Number of reserved entries.
     #[cfg(test)]
     pub(crate) fn taken(&self) -> usize {
         self.taken.load(Ordering::Relaxed)
@@ -476,8 +454,8 @@ impl AuditPlaces {
     }
 }
 
-/// Number of counters. Accounts whose numbers have the same remainder share a counter; a prime, so that regularly
-/// spaced account numbers are spread out.
+/// Number of counters. Accounts whose numbers have the same remainder share one. A prime number spreads regularly
+/// spaced account numbers.
 const PARTS: usize = 1021;
 
 #[cfg(test)]

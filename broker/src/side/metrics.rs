@@ -1,5 +1,5 @@
-//! The metrics as tables, and `GET /metrics`, which scrapes them: `shards` contains the metrics of the shards,
-//! `process` those of the process, and `exposition` the text formats.
+//! Tables of metrics, and `GET /metrics`: `shards` contains the metrics of the shards, `process` the metrics of the
+//! process, and `exposition` the text formats.
 //!
 //! Every series exists from the first scrape, starting at 0. Label values come from fixed sets, never from clients.
 
@@ -28,19 +28,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
-/// The state of the process at the time of a scrape.
+/// State of the process at a scrape.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// Each shard's response, in any order.
+    /// Response of each shard, in any order.
     pub shards: Vec<Scraped<Snapshot>>,
-    /// Fraction of time for which each shard, by index, was busy since the previous scrape or since startup.
+    /// Fraction of time that each shard, by index, was busy since the previous scrape or since startup.
     pub busy_ratios: Vec<f64>,
-    /// Metrics of the process as a whole.
+    /// Metrics of the whole process.
     pub process: ProcessState,
 }
 
 impl Report {
-    /// Formats the report as metrics text.
     pub(crate) fn text(self, format: Format) -> String {
         let mut sum = Snapshot::default();
         for shard in &self.shards {
@@ -58,15 +57,14 @@ impl Report {
     }
 }
 
-// `GET /metrics`: one scrape at a time.
+// `GET /metrics`, one scrape at a time.
 
-/// Collects the metrics. Blocks for a limited time; returns `None` if a shard does not respond.
+/// Collects the metrics, for a limited time; `None` if a shard does not respond.
 pub type Scrape = Box<dyn FnMut() -> Option<Report> + Send>;
 
-/// The data sources of the metrics: the scrape, and figures added by the side thread.
 #[derive(Clone)]
 pub(crate) struct Metrics {
-    /// Collects a report; locked during a scrape, so that scrapes run one at a time.
+    /// Collects a report. Locked during a scrape, so that scrapes run one at a time.
     scrape: Arc<Mutex<Scrape>>,
     hub: Arc<Hub>,
     status: StatusBoard,
@@ -94,7 +92,6 @@ impl Metrics {
     }
 }
 
-/// Returns the route of the page.
 pub(crate) fn routes(metrics: Metrics) -> Router {
     Router::new()
         .route("/metrics", get(page))
@@ -129,14 +126,13 @@ async fn page(
     Ok((kind, report.text(format)))
 }
 
-// The counters of every shard at one moment, for `/metrics`.
+// Counters of every shard at one moment, for `/metrics`.
 
-/// Scrapes the shards. There is only one instance, so scrapes run one at a time.
+/// Scrapes the shards, one scrape at a time. One per process.
 pub struct Scraper<M: Machine<Snapshot = Snapshot>> {
     survey: Survey<M, Scraped<Snapshot>>,
-    /// Total busy time of each shard as of the last complete report, in microseconds.
+    /// Busy time of each shard at the last complete report, in microseconds.
     busy_us: Vec<u64>,
-    /// Time of the last complete report.
     reported: Instant,
 }
 
@@ -151,8 +147,7 @@ impl<M: Machine<Snapshot = Snapshot>> Scraper<M> {
         }
     }
 
-    /// Collects the counters of every shard. Blocks for at most `limit`; returns `None` if a shard does not respond
-    /// within that time.
+    /// Collects the counters of every shard, for at most `limit`; `None` if a shard does not respond in time.
     pub fn scrape(&mut self, limit: Duration) -> Option<Report> {
         let all = self.survey.all();
         let answers = self.survey.ask(all, limit, Post::Scrape);

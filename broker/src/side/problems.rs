@@ -1,29 +1,28 @@
-//! The list of current problems, grouped by cause. It is a pure table fed by the log thread and the side thread.
+//! Current problems, grouped by cause: a pure table that the log thread and the side thread feed.
 //!
-//! A **cause** is a check together with the most specific entity that two or more affected channels have in common: a
-//! key (or certificate), a principal (or thing, or subject), an authority, or an address (its network); without such an
-//! entity, it is the channel itself. Thus thirty cameras with one revoked key are one row, and eight unrelated problems
-//! are eight rows. An address is considered only for requests that name no key, principal or authority, because a whole
-//! fleet may share one address.
+//! A **cause** is a check with the most specific entity that two or more affected channels share: a key (or
+//! certificate), a principal (or thing, or subject), an authority, or an address (its network). Without such an entity,
+//! it is the channel itself. Thirty cameras with one revoked key are thus one row, and eight unrelated problems are
+//! eight rows. An address only counts for requests that name no key, principal or authority, since a whole fleet may
+//! share one address.
 //!
 //! A row starts with its channel and can be found by every entity that its first request named. When another channel
-//! matches one of these, the row is generalised to that entity and can be found only by it from then on; its id,
-//! derived from its initial values, and its onset do not change. A channel stays in its row for a check whichever key
-//! it tries next, unless there is a row for that key. An unanswered viewer session is counted in its camera's row if
-//! the camera was refused.
+//! matches one of these, the row is generalized to this entity and can be found only by it from then on. Its id, which
+//! derives from its first values, and its onset stay. A channel stays in its row for a check whichever key it tries
+//! next, unless that key has a row. An unanswered viewer session counts in the row of its camera if the camera was
+//! refused.
 //!
-//! **Ends.** A member ends when its channel and role are seen connected later than its last event ([`Seen`]; the
-//! shards are asked, a bounded number a second, about open members alone); one of a session without an answer also when
-//! a later session of the channel is answered. A row ends with the last of its members that name a channel, is kept for
-//! 15 minutes as ended, and comes back as the same row. Members that nobody will see connect (a channel that does
-//! not exist, an address, a viewer that gave up) end by age, 15 minutes after their last event; the camera of a
-//! channel that exists is dark meanwhile, and stays for 24 hours. Standing causes end when they are not found again.
+//! **Ends.** A member ends when its channel and role connect after its last event ([`Seen`]). The shards are queried
+//! about open members only, a bounded number a second. A session without an answer also ends when a later session of
+//! the channel is answered. A row ends with the last of its members that name a channel. It stays listed as ended for
+//! 15 minutes, and a recurrence reopens it. Members that cannot be seen to connect (a channel that does not exist, an
+//! address, a viewer that gave up) expire 15 minutes after their last event. The camera of an existing channel is dark
+//! meanwhile and stays for 24 hours. Standing causes end when they are not found again.
 //!
-//! **Bounds.** `PROBLEMS_KEPT_MAX` rows, `PROBLEM_MEMBERS_MAX` members each (further channels are counted by a
-//! hash), `PROBLEMS_BYTES_MAX`. When it is full, the newest row of the account
-//! with most bytes makes room, or what comes is left out if that is its own account. A request without an account
-//! counts for its network. `table` has the rules, `rows` what is kept, and its documents; `watch` asks the shards;
-//! `pages` has the routes.
+//! **Bounds.** `PROBLEMS_KEPT_MAX` rows, `PROBLEM_MEMBERS_MAX` members each (further channels are counted by a hash),
+//! `PROBLEMS_BYTES_MAX`. At a limit, the newest row of the account with the most bytes is evicted, or the new row is
+//! left out if that is its own account. A request without an account counts for its network. `table` has the rules,
+//! `rows` the stored rows and their documents; `watch` queries the shards; `pages` has the routes.
 
 pub(crate) mod pages;
 mod rows;
@@ -40,12 +39,11 @@ pub(crate) use rows::{By, Incident, Kind, Look, Seen};
 use std::sync::MutexGuard;
 use table::Table;
 
-/// The problems of the process. The log thread and the side thread write; the admin listener reads.
+/// Problems of the process. The log thread and the side thread write; the admin listener reads.
 #[derive(Debug, Default)]
 pub(crate) struct Problems(Shared<Table>);
 
 impl Problems {
-    /// Updates the problems from an entry when the entry is written to the log.
     pub(crate) fn note(&self, entry: &Entry) {
         match entry {
             Entry::Refused(refused) => note_refused(&mut self.lock(), refused),
@@ -61,13 +59,12 @@ impl Problems {
         }
     }
 
-    /// Locks the table; the guard must be held only briefly.
+    /// Locks the table. Hold the guard briefly.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Table> {
         self.0.lock()
     }
 }
 
-/// Adds a refusal to the table.
 fn note_refused(table: &mut Table, refused: &Refused) {
     let is_of_use = matches!(refused.check, Check::ChannelExists | Check::Draining);
     if refused.status < 400 || is_of_use {

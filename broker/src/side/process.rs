@@ -1,4 +1,4 @@
-//! Signal handling, descriptor limits, memory and CPU time of the process.
+//! Signals, limits on descriptors, memory and CPU time of the process.
 #![expect(
     unsafe_code,
     reason = "std and rustix have no safe call for signal masks, local time and mapped code, mimalloc none for its own"
@@ -14,13 +14,11 @@ use std::mem::MaybeUninit;
 use std::time::Duration;
 use std::{io, panic, process};
 
-// `mi_collect` is linked with it
-
-/// Blocks the signals that stop or reload the server on this thread and on all threads that it spawns. Only the side
-/// thread receives these signals, so no shard is interrupted.
+/// Blocks the signals that stop or reload the server, on this thread and all threads that it spawns. Only the side
+/// thread receives them, so that no shard is interrupted.
 ///
 /// # Errors
-/// Fails if the system call fails, which is not expected.
+/// Fails if the system call fails.
 pub fn block_signals() -> io::Result<()> {
     change_mask(libc::SIG_BLOCK)
 }
@@ -35,8 +33,8 @@ pub fn unblock_signals() -> io::Result<()> {
 
 fn change_mask(how: libc::c_int) -> io::Result<()> {
     let mut set = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: `sigemptyset` initialises the whole set that it is given; the other calls get that set, valid signal
-    // numbers, and no place for the old mask.
+    // SAFETY: `sigemptyset` initializes the whole set. The other calls get this set, valid signal numbers, and no place
+    // for the old mask.
     let refused = unsafe {
         libc::sigemptyset(set.as_mut_ptr());
         for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
@@ -51,21 +49,21 @@ fn change_mask(how: libc::c_int) -> io::Result<()> {
     }
 }
 
-/// How the process reacts to SIGHUP.
+/// Reaction of the process to SIGHUP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hangup {
-    /// Files are reloaded.
+    /// Reload of files.
     Reloads,
-    /// Files are reloaded, unless the terminal from which the process was started no longer exists; in that case, the
-    /// process exits.
+    /// Exit if the terminal that started the process is gone, otherwise reload of files.
     EndsWithTerminal,
-    /// SIGHUP has no effect, because it was ignored when the process started, as under `nohup`.
+    /// None, since SIGHUP was ignored at the start of the process, as under `nohup`.
     Ignored,
 }
 
 impl Hangup {
-    /// Determines how this process reacts to SIGHUP; must be called before a handler is installed. A development server
-    /// started from a terminal exits with the terminal; otherwise, it would keep its ports with no easy way to stop it.
+    /// Determines the reaction of this process to SIGHUP. Call it before a handler is installed. A development server
+    /// started from a terminal exits with the terminal, since it would otherwise keep its ports with no easy way to
+    /// stop it.
     #[must_use]
     pub fn of_process(dev: bool) -> Self {
         let on_terminal =
@@ -81,26 +79,23 @@ impl Hangup {
         }
     }
 
-    /// Whether a SIGHUP received now makes the process exit.
     pub(crate) fn ends(self) -> bool {
         self == Self::EndsWithTerminal && !terminal_opens()
     }
 }
 
-/// Whether the process has a controlling terminal that still exists.
 fn terminal_opens() -> bool {
     File::open("/dev/tty").is_ok()
 }
 
-/// Whether a process ignores SIGHUP according to its `/proc/PID/status`, where signal 1 is the lowest bit of the mask.
+/// Returns whether a process ignores SIGHUP, by its `/proc/PID/status`. Signal 1 is the lowest bit of the mask.
 fn ignores_hangup(status: &str) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
     mask.is_some_and(|mask| mask & 1 == 1)
 }
 
-/// Makes a panic in any thread exit the process with code 1, in every build, since a partly running server is worse
-/// than none.
+/// Makes a panic of any thread exit the process with code 1, in every build, since half a server is worse than none.
 pub fn end_on_panic() {
     let tell = panic::take_hook();
     panic::set_hook(Box::new(move |what| {
@@ -109,9 +104,8 @@ pub fn end_on_panic() {
     }));
 }
 
-/// Permanently disables core files, since memory contains secret keys such as session and TLS keys. Making the process
-/// not "dumpable" would be safer, but would prevent the operator from seeing which ports it holds and how much memory
-/// it uses.
+/// Disables core files permanently, since memory contains session and TLS keys. A process that is not "dumpable" would
+/// be safer, but would hide its ports and memory from the operator.
 pub fn forbid_core_files() {
     let none = Rlimit {
         current: Some(0),
@@ -120,27 +114,26 @@ pub fn forbid_core_files() {
     let _ = setrlimit(Resource::Core, none); // a limit may always be lowered
 }
 
-/// Disables transparent huge pages for this process. If the kernel refuses, the only effect is that the process uses
-/// more memory.
+/// Disables transparent huge pages for this process. If the kernel refuses, the process only uses more memory.
 ///
-/// A huge page uses 2 MiB even if only one byte of it is touched, and an idle shard touches a few bytes in each of many
-/// pages. With huge pages, resident memory would be many times the memory in use and exceed the budgets.
+/// A huge page takes 2 MiB even if one byte of it is touched, and an idle shard touches a few bytes in each of many
+/// pages. With huge pages, resident memory would be a multiple of the memory in use and exceed the budgets.
 pub fn avoid_huge_pages() {
     let _ = disable_transparent_huge_pages(true);
 }
 
-/// Makes the allocator return pages to the system that have been free for longer than its purge delay. The allocator
-/// itself checks for such pages only when memory is freed, which does not happen in an idle process.
+/// Makes the allocator return pages that have been free for longer than its purge delay. The allocator itself checks
+/// for them only when memory is freed, which an idle process does not do.
 pub fn give_memory_back() {
     mi_collect(false);
 }
 
-/// Unmaps the program's code, since startup or a reload executes several times as much code as normal operation needs.
-/// The pages stay in the kernel's page cache and are mapped again on use, sixteen at a time.
+/// Unmaps the program's code, since a start or reload executes several times as much code as normal operation. The
+/// pages stay in the page cache of the kernel and are mapped again on use, sixteen at a time.
 pub(crate) fn unmap_code() {
     let here = unmap_code as *const () as usize;
     let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
-    // A line is `55d0c0a00000-55d0c18a8000 r-xp …`.
+    // Line format: `55d0c0a00000-55d0c18a8000 r-xp …`.
     let code = maps.lines().find_map(|line| {
         let (range, rest) = line.split_once(' ')?;
         let (first, end) = range.split_once('-')?;
@@ -150,18 +143,18 @@ pub(crate) fn unmap_code() {
     });
     if let Some(code) = code {
         let first = std::ptr::with_exposed_provenance_mut(code.start);
-        // SAFETY: a whole private mapping of a file that cannot be written to, so its pages are those of the file, and
-        // read the same when they come back.
+        // SAFETY: the range is a whole private mapping of a read-only file, so its pages equal those of the file and
+        // read the same when mapped again.
         unsafe { libc::madvise(first, code.len(), libc::MADV_DONTNEED) };
     }
 }
 
-// SAFETY: mimalloc's own declaration. It may be called at any time by any thread, and takes no pointer.
+// SAFETY: mimalloc's own declaration. Any thread may call the function at any time, and it takes no pointer.
 unsafe extern "C" {
     safe fn mi_collect(force: bool);
 }
 
-/// Raises the open-file limit to the hard limit and returns the resulting value. Failure to raise it is not an error.
+/// Raises the limit on open files to the hard limit and returns the result. A failure is not an error.
 pub(crate) fn raise_open_files() -> usize {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised = Rlimit {
@@ -186,19 +179,17 @@ fn count(limit: Option<u64>) -> usize {
     })
 }
 
-/// Returns the soft limit on open files.
 pub(crate) fn open_files_max() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// Returns the time since boot according to `CLOCK_MONOTONIC`, which service managers compare with their own readings
-/// of that clock.
+/// Returns the time since boot by `CLOCK_MONOTONIC`, the clock that service managers compare with.
 #[must_use]
 pub fn monotonic() -> Duration {
     clock(ClockId::Monotonic)
 }
 
-/// Returns the offset of local time from UTC at a given time, in seconds, according to `TZ` and `/etc/localtime`.
+/// Returns the offset of local time from UTC at a time, in seconds, by `TZ` and `/etc/localtime`.
 pub(crate) fn local_ahead_s(at_s: u64) -> i64 {
     let at = libc::time_t::try_from(at_s).unwrap_or(0);
     let mut local = std::mem::MaybeUninit::<libc::tm>::zeroed();
@@ -210,7 +201,7 @@ pub(crate) fn local_ahead_s(at_s: u64) -> i64 {
     local.tm_gmtoff
 }
 
-/// Returns the resident memory according to `/proc`, in bytes; 0 if `/proc` is unavailable.
+/// Returns the resident memory in bytes; 0 without `/proc`.
 pub(crate) fn resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -218,7 +209,6 @@ pub(crate) fn resident_bytes() -> u64 {
     kib.unwrap_or(0) * 1024
 }
 
-/// Returns the total user and system CPU time used by all threads.
 pub(crate) fn cpu_time() -> Duration {
     clock(ClockId::ProcessCPUTime)
 }

@@ -1,25 +1,24 @@
-//! The list of all files that a server reads, and the results of reloading those that may change at run time.
+//! List of all files that a server reads, and the results of reloads.
 
 use crate::side::shared_state::Shared;
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 
-/// A group of files that the server reads together.
+/// Files that the server reads together.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadFiles {
-    /// The configuration keys that name the files.
+    /// Configuration keys that name the files.
     pub files: &'static str,
-    /// Name of the reload, which is performed when the files change and on SIGHUP; empty for files read only at
-    /// startup.
+    /// Name of the reload, which changes of the files and SIGHUP trigger; empty for files read only at startup.
     pub reloaded: &'static str,
-    /// Text appended to the effect of an error in the table, if the files deviate from the rule.
+    /// Addition to the effect of an error in the table, if the files deviate from the rule.
     pub exception: &'static str,
-    /// Name of the test that checks the effect of an error.
+    /// Test of the effect of an error.
     pub test: &'static str,
 }
 
-/// All files that the server reads. The metrics include every reloadable kind, even if no such file is configured; the
-/// operations page contains this list as a table.
+/// All files that the server reads. The metrics include every reload, configured or not. The operations page contains
+/// this list as a table.
 pub const READ_FILES: &[ReadFiles] = &[
     ReadFiles {
         files: "`broker.toml`, `ice.secret_file`",
@@ -77,7 +76,7 @@ pub const READ_FILES: &[ReadFiles] = &[
     },
 ];
 
-/// Formats a table row: files, when they are reloaded, effect of an error, metric, test.
+/// Formats a table row: files, time of their reload, effect of an error, metric, test.
 impl Display for ReadFiles {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self {
@@ -104,16 +103,15 @@ pub fn reloaded() -> impl Iterator<Item = &'static str> {
     names.filter(|name| !name.is_empty())
 }
 
-/// Results of file reloads by subject. A failed reload does not affect the status, since the previously loaded files
-/// remain in force.
+/// Results of reloads by name. A failed reload does not affect the status, since the former files stay in force.
 pub type Reloads = Shared<BTreeMap<&'static str, Reload>>;
 
-/// Results of reloading a subject's files; times are in milliseconds since 1970 UTC.
+/// Results of one reload. Times are in milliseconds since 1970 UTC.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reload {
-    /// Time at which the files were last read and put in force.
+    /// Time of the last successful read.
     pub succeeded_ms: u64,
-    /// Time since which reloads have been failing, and the error.
+    /// Start of the failures, with the error.
     pub failed: Option<(u64, Box<str>)>,
     /// Expiry times of the certificates in force by purpose, in seconds since 1970.
     pub ends: Vec<(&'static str, u64)>,

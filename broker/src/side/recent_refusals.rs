@@ -1,10 +1,10 @@
-//! The most recent refusals, kept in memory so that operators can find out why a connection failed, and the number of
-//! all refusals by check and subject.
+//! Recent refusals, kept in memory to explain failed connections to operators, and the number of all refusals by check
+//! and subject.
 //!
-//! Up to [`REFUSALS_KEPT_MAX`] refusals and [`REFUSALS_KEPT_BYTES_MAX`] bytes are stored. Beyond that, the network with
-//! the most refusals is selected, and in it the largest group (one check of one channel or key), whose oldest refusal
-//! is evicted. A flood from one network therefore evicts only refusals of that network, and a retrying camera only its
-//! own, so that a single refusal of another device is retained, even at the same address.
+//! Up to [`REFUSALS_KEPT_MAX`] refusals and [`REFUSALS_KEPT_BYTES_MAX`] bytes are kept. Beyond them, the oldest refusal
+//! of the largest group (one check of one channel or key) in the network with the most refusals is evicted. A flood
+//! from one network thus evicts only refusals of that network, and a camera that retries only its own. A single refusal
+//! of another device stays, even at the same address.
 
 use crate::edge::turn::calendar;
 use crate::limits::{REFUSAL_GROUPS_KEPT_MAX, REFUSALS_KEPT_BYTES_MAX, REFUSALS_KEPT_MAX};
@@ -18,37 +18,33 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use tokio::sync::Notify;
 
-/// The most recent refusals. The log thread adds refusals; the admin listener reads them.
+/// Recent refusals. The log thread adds them; the admin listener reads them.
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
     ring: Shared<Ring>,
     noted: Notify,
 }
 
-/// A search result: the refusals, and information about what was searched.
 #[derive(Debug)]
 pub(crate) struct RefusalMatches {
-    /// Matching refusals, newest first.
     pub(crate) refusals: Vec<Arc<Refused>>,
-    /// Number of matches, including any not returned.
+    /// Number of matches, including those that are not returned.
     pub(crate) found: usize,
-    /// Number of the last refusal returned, if there are older matches.
+    /// Number of the last returned refusal, if there are older matches.
     pub(crate) next: Option<u64>,
-    /// Number of stored refusals.
     pub(crate) kept: usize,
-    /// Time of the oldest stored refusal.
     pub(crate) since: Option<Wall>,
-    /// Number of refusals that were counted but not logged, because there were too many in a time window.
+    /// Number of refusals that were counted but not logged, since a time window had too many.
     pub(crate) suppressed: u64,
 }
 
 #[derive(Debug)]
 struct Ring {
-    /// Maximum number of rows and maximum total size in bytes.
+    /// Maximum number of rows, and maximum size in bytes.
     most: (usize, usize),
     /// Refusals by number, in order of arrival.
     rows: BTreeMap<u64, Arc<Refused>>,
-    /// Refusal numbers by network and group, in order of arrival. Refusals for unknown names form a single group.
+    /// Refusal numbers by network and group, in order of arrival. Refusals for unknown names form one group.
     of: BTreeMap<Prefix, BTreeMap<GroupKey, VecDeque<u64>>>,
     groups: Groups,
     bytes: usize,
@@ -57,7 +53,7 @@ struct Ring {
 }
 
 impl Recent {
-    /// Stores an entry that was written to the log, if the entry is a refusal.
+    /// Stores a logged entry if it is a refusal.
     pub(crate) fn note(&self, entry: Entry) {
         match entry {
             Entry::Refused(refused) => {
@@ -79,17 +75,16 @@ impl Recent {
         }
     }
 
-    /// Waits until a refusal has been stored since the last call. At most one task may wait at a time.
+    /// Waits until a refusal has been stored since the last call. One task may wait at a time.
     pub(crate) async fn noted(&self) {
         self.noted.notified().await;
     }
 
-    /// Erases matching refusals and returns their number.
     pub(crate) fn forget(&self, fits: impl Fn(&Refused) -> bool) -> usize {
         self.locked(|ring| ring.forget(fits))
     }
 
-    /// Returns the refusals with at least this number, oldest first, and the number of the next refusal.
+    /// Returns the refusals from `number` on, oldest first, and the number of the next.
     pub(crate) fn since(&self, number: u64) -> (Vec<Arc<Refused>>, u64) {
         self.locked(|ring| {
             let rows = ring.rows.range(number..).map(|(_, row)| row);
@@ -97,12 +92,11 @@ impl Recent {
         })
     }
 
-    /// Returns the newest matching refusals, at most `most`.
     pub(crate) fn find(&self, most: usize, fits: impl Fn(&Refused) -> bool) -> RefusalMatches {
         self.before(u64::MAX, most, fits)
     }
 
-    /// Returns the newest matching refusals with lower numbers than the given one, at most `most`.
+    /// Returns the newest matching refusals before `number`, at most `most`.
     pub(crate) fn before(
         &self,
         number: u64,
@@ -126,7 +120,7 @@ impl Recent {
         })
     }
 
-    /// Reads the groups, each with its newest matching refusal that is still stored, if any.
+    /// Reads the groups, with the newest kept and matching refusal of each, if any.
     pub(crate) fn groups<T>(
         &self,
         fits: impl Fn(&Refused) -> bool,
@@ -178,8 +172,8 @@ impl Ring {
         }
     }
 
-    /// Evicts the oldest refusal of the largest group in the network with the most refusals. In case of a tie, the
-    /// oldest refusal is evicted.
+    /// Evicts the oldest refusal of the largest group in the network with the most refusals. Between equals, the oldest
+    /// refusal decides.
     fn evict(&mut self) {
         let oldest = |numbers: &VecDeque<u64>| numbers.front().copied().unwrap_or(u64::MAX);
         let largest = self.of.iter_mut().max_by_key(|(_, groups)| {
@@ -220,7 +214,7 @@ impl Ring {
         }
     }
 
-    /// Erases matching refusals. The counts of groups are kept, since they contain no personal data.
+    /// Erases matching refusals. Counts of groups stay, since they contain no personal data.
     fn forget(&mut self, fits: impl Fn(&Refused) -> bool) -> usize {
         let all = self.rows.iter().filter(|(_, row)| fits(row));
         let numbers: Vec<u64> = all.map(|(number, _)| *number).collect();
@@ -232,7 +226,6 @@ impl Ring {
     }
 }
 
-/// Returns the network of a refusal and its group within that network.
 fn place_of(refused: &Refused) -> (Prefix, GroupKey) {
     let (check, subject) = key_of(refused);
     let subject = if subject.is_absent(check) {
@@ -243,7 +236,7 @@ fn place_of(refused: &Refused) -> (Prefix, GroupKey) {
     (Prefix::of(refused.remote.ip()), (check, subject))
 }
 
-/// Describes why a request was refused. If the request's time was wrong, the client's clock error comes first.
+/// Describes the reason of a refusal. For a request with a wrong time, the client's clock error comes first.
 pub(crate) fn says(refused: &Refused) -> String {
     let says = refused.check.says();
     let Some(skew) = refused.claims.clock_skew_s else {
@@ -295,7 +288,7 @@ pub(crate) fn texts(refused: &Refused) -> impl Iterator<Item = &str> {
         .chain(shown)
 }
 
-/// Returns the memory use of a refusal in bytes, including its index entries.
+/// Returns the memory of a refusal in bytes, with its index entries.
 fn bytes_of(refused: &Refused) -> usize {
     let texts: usize = texts(refused).map(str::len).sum();
     let shown = refused
@@ -313,19 +306,17 @@ fn bytes_of(refused: &Refused) -> usize {
     size_of::<Refused>() + refused.request_id.len() + texts + shown + explain + ROW_BYTES
 }
 
-/// Upper bound on the size of a row's index entries, by number and by network, in bytes, assuming the longest subject.
+/// Upper bound of a row's index entries, by number and by network, in bytes, with the longest subject.
 const ROW_BYTES: usize = 512;
 
-// The refusals by check and subject: how often, since when, and in which minutes of the last hour.
+// Refusals by check and subject: their number, their first and last time, and the minutes of the last hour.
 //
-// Each refusal is counted, also those that were not noted, once their shard has reported them. There are at most
-// [`REFUSAL_GROUPS_KEPT_MAX`] groups; beyond that, the check with the most of them loses the one that was quiet the
-// longest, and its refusals count among the others of that check.
+// Every refusal is counted, including refusals that are not logged, once its shard has reported it. There are at most
+// [`REFUSAL_GROUPS_KEPT_MAX`] groups. Beyond them, the least recently active group of the check with the most groups is
+// merged into the other refusals of the check.
 
-/// A check, and the subject that was refused.
 type GroupKey = (Check, Subject<'static>);
 
-/// Returns the group of a refusal.
 pub(crate) fn key_of(refused: &Refused) -> GroupKey {
     let claims = &refused.claims;
     let [channel, key] = [&claims.channel, &claims.key_id].map(Option::as_deref);
@@ -333,39 +324,32 @@ pub(crate) fn key_of(refused: &Refused) -> GroupKey {
     (refused.check, subject.into_owned())
 }
 
-/// Refusal counts by group.
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
     groups: BTreeMap<GroupKey, Group>,
-    /// Number of refusals whose check is unknown.
     others: u64,
-    /// Total number of refusals.
     refusals: u64,
 }
 
-/// The refusals of one check and subject.
 #[derive(Clone, Debug)]
 pub(crate) struct Group {
     pub(crate) check: Check,
     pub(crate) refusals: u64,
     pub(crate) first: Wall,
     pub(crate) last: Wall,
-    /// The newest logged refusal, without the values compared with its signature; `None` for the group that collects a
-    /// check's remaining refusals.
+    /// Newest logged refusal, without the data of its signature check; `None` for the group of a check's other
+    /// refusals.
     pub(crate) newest: Option<Refused>,
     minutes: Minutes,
 }
 
-/// Refusals per minute over the last hour.
 #[derive(Clone, Debug)]
 struct Minutes {
     counts: [u32; MINUTES],
-    /// The last minute counted, in minutes since 1970.
     last: u64,
 }
 
 impl Groups {
-    /// Counts a logged refusal.
     pub(crate) fn note(&mut self, refused: &Refused) {
         let group = self.add(key_of(refused), refused.at, 1);
         group.newest = Some(Refused {
@@ -375,7 +359,7 @@ impl Groups {
         self.limit();
     }
 
-    /// Counts refusals that were not logged: their total number, and their numbers by subject if known.
+    /// Counts refusals that were not logged: their total, and their numbers by subject if known.
     pub(crate) fn count(&mut self, refusals: u64, counts: &[RefusalCount], at: Wall) {
         let told: u64 = counts.iter().map(|count| count.refusals).sum();
         let untold = refusals.saturating_sub(told);
@@ -398,7 +382,6 @@ impl Groups {
         self.limit();
     }
 
-    /// Returns the matching groups, most recent first.
     pub(crate) fn find(&self, fits: impl Fn(&GroupKey, &Group) -> bool) -> Vec<&Group> {
         let all = self.groups.iter().filter(|(key, group)| fits(key, group));
         let mut found: Vec<&Group> = all.map(|(_, group)| group).collect();
@@ -406,7 +389,7 @@ impl Groups {
         found
     }
 
-    /// Returns the total number of refusals, and how many of them have an unknown check.
+    /// Returns the number of all refusals, and of those with an unknown check.
     pub(crate) fn totals(&self) -> (u64, u64) {
         (self.refusals, self.others)
     }
@@ -471,7 +454,7 @@ impl Group {
         }
     }
 
-    /// Returns the number of refusals in each minute of the hour ending now, oldest first.
+    /// Returns the refusals in each minute of the hour before `now`, oldest first.
     pub(crate) fn minutes(&self, now: Wall) -> [u32; MINUTES] {
         self.minutes.until(now.0 / MINUTE_MS)
     }
@@ -501,7 +484,6 @@ impl Minutes {
     }
 }
 
-/// Number of minutes covered: one hour.
 const MINUTES: usize = 60;
 const MINUTE_MS: u64 = 60_000;
 

@@ -1,7 +1,7 @@
 //! Refusals and their reasons: `GET /refusals`, `GET /refusals/groups` and `GET /refusals/{id}`.
 //!
-//! Searches cover the stored refusals. A refusal that is no longer stored can still be looked up by its id, which
-//! encodes its time, location and reason. The JSON library escapes all text received from clients.
+//! Searches cover the kept refusals. An evicted refusal can still be looked up by its id, which encodes its time, shard
+//! and reason. The JSON library escapes all text of clients.
 
 use crate::edge::turn::calendar;
 use crate::side::admin::http::{Answer, Fault, fault_id, rfc3339, time_of};
@@ -24,21 +24,18 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The stored refusals, and the decoder of refusal ids.
+/// Kept refusals, and the decoder of refusal ids.
 #[derive(Debug)]
 pub struct Refusals {
     log: Log,
     recent: Arc<Recent>,
     reader: RefusalReader,
     shards: u16,
-    /// Number of the next refusal to publish to streams.
     next: AtomicU64,
-    /// Maximum time by which the shards' calendars have been ahead of the system clock, in milliseconds; nonzero only
-    /// in tests.
+    /// Maximum lead of the shards' calendars over the system clock so far, in milliseconds; nonzero only in tests.
     ahead_ms: AtomicU64,
 }
 
-/// Returns the routes of the refusal pages.
 pub(crate) fn routes(refusals: Arc<Refusals>, inspector: Inspector) -> Router {
     Router::new()
         .route("/refusals", get(list))
@@ -49,7 +46,7 @@ pub(crate) fn routes(refusals: Arc<Refusals>, inspector: Inspector) -> Router {
 
 type Sources = (Arc<Refusals>, Inspector);
 
-/// `GET /refusals?id=&channel=&client=&key=&remote=&check=&text=&since=&before=&limit=&scope=`: stored refusals, newest
+/// `GET /refusals?id=&channel=&client=&key=&remote=&check=&text=&since=&before=&limit=&scope=`: kept refusals, newest
 /// first, of all nodes unless the scope is `node`. `before` requests the next page, which contains only refusals of
 /// this node.
 async fn list(State((refusals, inspector)): State<Sources>, RawQuery(query): RawQuery) -> Answer {
@@ -62,8 +59,8 @@ async fn list(State((refusals, inspector)): State<Sources>, RawQuery(query): Raw
     Ok(Json(document))
 }
 
-/// `GET /refusals/groups?channel=&check=&text=&limit=`, with further parameters as for `/refusals`: refusals grouped by
-/// check and channel, most recent first. Groups are local to each node.
+/// `GET /refusals/groups?channel=&check=&text=&limit=`, with the other parameters of `/refusals`: refusals grouped by
+/// check and channel, most recent first. Every node has its own groups.
 async fn groups(State((refusals, inspector)): State<Sources>, RawQuery(query): RawQuery) -> Answer {
     let query = query.unwrap_or_default();
     refusals.settled().await;
@@ -74,8 +71,8 @@ async fn groups(State((refusals, inspector)): State<Sources>, RawQuery(query): R
     Ok(Json(document))
 }
 
-/// `GET /refusals/{id}`: one refusal with the values compared with its signature, from the node that stores it; if no
-/// node does, the information encoded in the id.
+/// `GET /refusals/{id}`: one refusal with the data of its signature check, from the node that keeps it. If no node
+/// does, the information in the id.
 async fn one(State((refusals, inspector)): State<Sources>, Path(id): Path<String>) -> Answer {
     let id = plain_id(&id);
     let own = refusals.own(&id).await;
@@ -96,7 +93,7 @@ async fn one(State((refusals, inspector)): State<Sources>, Path(id): Path<String
 }
 
 impl Refusals {
-    /// Creates the refusals of a broker from its log and number of shards.
+    /// Creates the refusals of a broker from its log and its number of shards.
     #[must_use]
     pub fn new(log: &Log, keys: &SessionKeys, shards: usize) -> Self {
         Self {
@@ -109,43 +106,37 @@ impl Refusals {
         }
     }
 
-    /// Records that the shards' calendars will be ahead of the system clock by this many milliseconds.
+    /// Records that the shards' calendars move ahead of the system clock by this many milliseconds.
     pub(crate) fn calendars_move(&self, ahead_ms: u64) {
         self.ahead_ms.fetch_max(ahead_ms, Ordering::Relaxed);
     }
 
-    /// Returns the causes of current problems.
     pub(crate) fn problems(&self) -> Arc<Problems> {
         self.log.problems()
     }
 
-    /// Returns a shared handle to the stored refusals, for other pages.
     pub(crate) fn shared(&self) -> Arc<Recent> {
         Arc::clone(&self.recent)
     }
 
-    /// Returns the stored refusals.
     pub(crate) fn recent(&self) -> &Recent {
         &self.recent
     }
 
-    /// Waits until everything logged so far has reached the log's memory, including the stored refusals.
     pub(crate) async fn settled(&self) {
         self.log.settled().await;
     }
 
-    /// Creates an empty set of refusals without a broker, for tests.
+    /// Creates an empty set without a broker, for tests.
     #[cfg(test)]
     pub(crate) fn none() -> Self {
         Self::new(&Log::silent(), &SessionKeys::new(&[0; 32], None), 1)
     }
 
-    /// Waits until a refusal has been stored since the last call of this method.
     pub(crate) async fn noted(&self) {
         self.recent.noted().await;
     }
 
-    /// Publishes new refusals to the subscribed streams.
     pub(crate) fn publish(&self, feed: &Feed) {
         let from = self.next.load(Ordering::Relaxed);
         let (noted, next) = self.recent.since(from);
@@ -155,14 +146,14 @@ impl Refusals {
         }
     }
 
-    /// Returns the initial state of a stream: the newest refusals, up to the last one published to streams.
+    /// Returns the initial state of a stream: the newest refusals, up to the last published one.
     pub(crate) fn state(&self, feed: &Feed) -> Value {
         self.publish(feed);
         let next = self.next.load(Ordering::Relaxed);
         self.listed(self.recent.before(next, REFUSALS_SHOWN_MAX, |_| true))
     }
 
-    /// Returns the local document of a refusal, even if the refusal was logged only a moment ago.
+    /// Returns the local document of a refusal, even of one logged a moment ago.
     async fn own(&self, id: &str) -> Result<Value, Fault> {
         if self.recent.find(0, |it| *it.request_id == *id).found == 0 {
             self.settled().await;
@@ -170,7 +161,7 @@ impl Refusals {
         self.page(Some(id), "")
     }
 
-    /// Returns the local document: a list, its groups, or one refusal.
+    /// Returns the local document: a list, the groups, or one refusal.
     pub(crate) fn page(&self, what: Option<&str>, query: &str) -> Result<Value, Fault> {
         match what {
             None => Ok(self.list(&Filter::parse(query)?)),
@@ -193,7 +184,8 @@ impl Refusals {
             let found = groups.find(|key, group| {
                 of_kept.contains_key(key) || filter.fits_group(group.check, group.newest.as_ref())
             });
-            // A group that fits by an older one is shown by that: its address, say, is the one that was asked for.
+            // A group that matches by an older refusal shows this one, since its address, for example, is the requested
+            // one.
             let shown_by = |group: &Group| {
                 let newest = group.newest.as_ref()?;
                 let kept = of_kept.get(&key_of(newest)).filter(|_| !fits(newest));
@@ -254,7 +246,7 @@ impl Refusals {
         Some(refusal)
     }
 
-    /// Formats the document of a refusal that is not stored, from the information encoded in its id.
+    /// Formats the document of an evicted refusal from the information in its id.
     fn of_id(&self, id: &str, says: &RefusalId) -> Value {
         let nowhere = (Ipv4Addr::UNSPECIFIED, 0).into();
         let refused = Refused::unread(id, says.at, says.status, "", says.check, nowhere);
@@ -304,7 +296,7 @@ impl Refusals {
 }
 
 fn explained(explain: &Explain) -> Value {
-    // The last line but one, if it is whole.
+    // The second-last line, if complete.
     let mut lines = explain.canonical_request.rsplit('\n');
     let is_whole = lines.next().is_some_and(|hash| hash.len() == SHA256_DIGITS);
     let signed_headers = lines.next().filter(|_| is_whole);
@@ -323,7 +315,7 @@ const NOT_OURS: Fault = Fault::new(
 const LIMIT_DEFAULT: usize = 100;
 const SHA256_DIGITS: usize = 64;
 
-/// Adds the certificate or token and the role to a row, or null for each that is absent.
+/// Adds the certificate or token and the role to a row; null if absent.
 fn show_sign_in(row: &mut Value, sign_in: Option<&Presented>) {
     let nothing = Presented::default();
     for (name, text) in sign_in.unwrap_or(&nothing).named() {
@@ -331,9 +323,9 @@ fn show_sign_in(row: &mut Value, sign_in: Option<&Presented>) {
     }
 }
 
-// Which refusals are wanted, as `/refusals` is asked for them.
+// Filter of refusals, from the parameters of `/refusals`.
 
-/// Filter for refusals, which must meet all given conditions.
+/// Conditions, all of which a refusal must meet.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Filter {
     id: Option<String>,
@@ -343,9 +335,9 @@ pub(crate) struct Filter {
     remote: Option<IpAddr>,
     check: Option<Check>,
     since: Option<Wall>,
-    /// Substring of any name, id or address, compared case-insensitively.
+    /// Substring of any name, id or address. Compared without regard to case.
     text: Option<String>,
-    /// Exclusive upper bound on the refusal number, as given by the previous page.
+    /// Exclusive upper bound of the refusal number, from the previous page.
     pub(crate) before: Option<u64>,
     pub(crate) limit: Option<usize>,
 }
@@ -369,7 +361,7 @@ impl Filter {
                 "check" => filter.check = Some(text.parse().map_err(|_| BAD_CHECK)?),
                 "since" => filter.since = Some(time_of("since", &text, calendar().0)?),
                 "text" => filter.text = Some(text.to_lowercase()),
-                "scope" => {} // whom else to ask, which is the page's
+                "scope" => {} // the page handles the scope
                 "before" => filter.before = Some(text.parse().map_err(|_| BAD_BEFORE)?),
                 "limit" => {
                     let limit = text.parse().ok();
@@ -398,7 +390,6 @@ impl Filter {
             && self.has_text(refused)
     }
 
-    /// Whether a group matches, based on its check and its newest logged refusal.
     fn fits_group(&self, check: Check, newest: Option<&Refused>) -> bool {
         match newest {
             Some(refused) => self.fits(refused),
@@ -413,7 +404,6 @@ impl Filter {
         }
     }
 
-    /// Whether the refusal contains the search text.
     fn has_text(&self, refused: &Refused) -> bool {
         let Some(part) = &self.text else { return true };
         let has = |text: &str| text.to_lowercase().contains(part);
@@ -424,12 +414,10 @@ impl Filter {
     }
 }
 
-/// Normalises an id pasted by a user.
 fn plain_id(text: &str) -> String {
     text.trim().to_ascii_lowercase()
 }
 
-/// Extracts the channel name from a name or ARN.
 fn channel_name(text: String) -> String {
     match ChannelArn::parse(&text, false) {
         Ok(arn) => arn.name().to_owned(),
@@ -437,7 +425,6 @@ fn channel_name(text: String) -> String {
     }
 }
 
-/// Parses an IP address, with or without a port.
 fn address(text: &str) -> Option<IpAddr> {
     let bare = text.trim_start_matches('[').trim_end_matches(']');
     let socket = || text.parse().ok().map(|socket: SocketAddr| socket.ip());

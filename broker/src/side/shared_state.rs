@@ -1,4 +1,4 @@
-//! Values shared by the main, log and side threads but not by the shards, such as the status of the process.
+//! Values that the main, log and side threads share, such as the status of the process. Shards do not use them.
 
 use crate::side::read_files::Reloads;
 use broker_core::readiness::Readiness;
@@ -14,7 +14,7 @@ use strum::{FromRepr, IntoStaticStr, VariantArray};
 )]
 type Mutex<T> = std::sync::Mutex<T>;
 
-/// A value shared between threads; clones share it.
+/// Value that threads share. Clones share it.
 #[derive(Debug, Default)]
 pub struct Shared<T>(Arc<Mutex<T>>);
 
@@ -36,33 +36,33 @@ impl<T> Clone for Shared<T> {
     }
 }
 
-// The state of the process, as `/ready` reports it.
+// State of the process, as `/ready` reports it.
 
-/// Status of the process as a single word.
+/// Status of the process, as one word.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromRepr, IntoStaticStr, VariantArray)]
 #[repr(u8)]
 #[strum(serialize_all = "snake_case")]
 pub enum Status {
-    /// The listeners are not accepting connections yet.
+    /// The listeners do not accept connections yet.
     #[default]
     Starting,
-    /// Everything works.
+    /// Clients are served.
     Ok,
-    /// The process is shutting down.
+    /// The process shuts down.
     Draining,
-    /// The registry's store is failing.
+    /// The store of the registry fails.
     StoreFailed,
 }
 
 impl Status {
-    /// Returns the word used in the responses of `/live` and `/ready`.
+    /// Returns the word in the responses of `/live` and `/ready`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 }
 
-/// The process's status: set by the main thread, shown by the side thread, and used by the shards to answer probes.
+/// Status of the process. The main thread sets it, the side thread shows it, and shards use it to answer probes.
 #[derive(Clone, Debug, Default)]
 pub struct StatusBoard(Arc<Board>);
 
@@ -75,7 +75,7 @@ struct Board {
     configuration: Shared<FileReport>,
 }
 
-/// The settings in force; replaced on reload.
+/// Settings in force, replaced on reload.
 pub type Running = Shared<Arc<Settings>>;
 
 impl Running {
@@ -86,19 +86,19 @@ impl Running {
     }
 }
 
-/// Comparison of the configuration file with the running settings; empty if there is no file.
+/// Comparison of the configuration file with the running settings; empty without a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FileReport {
-    /// SHA-256 of the last file that is fully in force, in hexadecimal.
+    /// SHA-256 of the last file in full force, in hexadecimal.
     pub running: Box<str>,
     /// SHA-256 of the file as last read, in hexadecimal.
     pub file: Box<str>,
-    /// Keys that differ from the running settings: those that SIGHUP applies, and those that require a restart.
+    /// Keys that differ from the running settings: those that a SIGHUP applies, and those that need a restart.
     pub waiting: SettingChanges,
 }
 
 impl StatusBoard {
-    /// Creates the report of a process that was started with these settings.
+    /// Creates the board of a process that starts with these settings.
     #[must_use]
     pub fn of(settings: &Arc<Settings>) -> Self {
         let board = Self::default();
@@ -112,37 +112,37 @@ impl StatusBoard {
         self.0.readiness.set_serves(status == Status::Ok);
     }
 
-    /// Sets whether the registry's store is failing, which [`StatusBoard::status`] reports if there is no other
-    /// problem. Returns whether the value changed.
+    /// Sets whether the store of the registry fails, which [`StatusBoard::status`] reports in place of [`Status::Ok`].
+    /// Returns whether the value changed.
     pub fn set_store_failed(&self, failed: bool) -> bool {
         self.0.readiness.set_store_failed(failed)
     }
 
-    /// Returns the results of reloads, which are recorded by the main thread.
+    /// Returns the results of reloads, which the main thread records.
     #[must_use]
     pub fn reloads(&self) -> &Reloads {
         &self.0.reloads
     }
 
-    /// Returns the settings in force, which are replaced by the main thread.
+    /// Returns the settings in force, which the main thread replaces.
     #[must_use]
     pub fn running(&self) -> &Running {
         &self.0.running
     }
 
-    /// Returns the comparison of the configuration file with the running settings, which is updated by the main thread.
+    /// Returns the comparison of the configuration file with the running settings, which the main thread updates.
     #[must_use]
     pub fn configuration(&self) -> &Shared<FileReport> {
         &self.0.configuration
     }
 
-    /// Returns a handle by which shards check whether the status is [`Status::Ok`].
+    /// Returns the handle by which shards check for [`Status::Ok`].
     #[must_use]
     pub fn readiness(&self) -> Readiness {
         self.0.readiness.clone()
     }
 
-    /// Returns the status, which is initially [`Status::Starting`].
+    /// Returns the status, initially [`Status::Starting`].
     #[must_use]
     pub fn status(&self) -> Status {
         let number = self.0.status.load(Ordering::Relaxed);

@@ -1,6 +1,6 @@
-//! Queries to shards: each query is posted to a shard's mailbox, and the response is awaited for a limited time.
+//! Queries to shards: each is posted to a shard's mailbox, and its response is awaited for a limited time.
 //!
-//! Scrapes, the inspector and the pulse each use their own survey.
+//! Scrapes, the inspector and the pulse have a survey each.
 
 use crate::edge::Post;
 use broker_core::{id::ShardId, machine::Machine};
@@ -12,17 +12,16 @@ use std::time::{Duration, Instant};
 
 /// Queries shards for responses of type `A`.
 ///
-/// A shard with an outstanding response is not queried again. A hanging shard therefore holds at most one letter of a
-/// survey in its mailbox and costs the time limit only once; from then on it is known to be silent.
+/// A shard with an outstanding response is not queried again. A hanging shard therefore has at most one letter of a
+/// survey in its mailbox and costs the time limit once; afterwards it counts as silent.
 pub struct Survey<M: Machine, A> {
     mailboxes: Arc<[Mailbox<Post<M>>]>,
     shards: Vec<SurveyedShard<A>>,
 }
 
 struct SurveyedShard<A> {
-    /// Receiver of the response while a query is in flight.
     from: Option<Receiver<A>>,
-    /// Time since which the shard has not responded; also set if its mailbox was full.
+    /// Time since which the shard has not responded; also set if its mailbox is full.
     silent_since: Option<Instant>,
 }
 
@@ -38,14 +37,14 @@ impl<M: Machine, A> Survey<M, A> {
         Self { mailboxes, shards }
     }
 
-    /// Returns the indexes of all shards.
+    /// Returns the indices of all shards.
     #[must_use]
     pub fn all(&self) -> Range<usize> {
         0..self.shards.len()
     }
 
-    /// Returns the response of each of the given shards, in order, or `None` for a shard that does not respond within
-    /// `limit` or has yet to respond to an earlier query. Blocks for at most `limit`.
+    /// Queries shards and returns their responses in order; `None` for a shard that does not respond within `limit` or
+    /// has not yet responded to an earlier query. Blocks for at most `limit`.
     pub fn ask(
         &mut self,
         shards: Range<usize>,
@@ -55,7 +54,7 @@ impl<M: Machine, A> Survey<M, A> {
         let now = Instant::now();
         let until = now + limit;
         let post = |shard| {
-            // An answer to an earlier question is not one to this.
+            // Drops the late response to an earlier query.
             self.take(shard);
             (shard, self.post(shard, now, &question))
         };
@@ -68,7 +67,7 @@ impl<M: Machine, A> Survey<M, A> {
         posted.into_iter().map(answer).collect()
     }
 
-    /// Posts a query to a shard. Returns false if a response is outstanding or the shard's mailbox is full.
+    /// Posts a query to a shard. Returns `false` if a response is outstanding or its mailbox is full.
     pub fn post(
         &mut self,
         shard: usize,
@@ -90,19 +89,19 @@ impl<M: Machine, A> Survey<M, A> {
         posted
     }
 
-    /// Takes the shard's response if it has arrived.
+    /// Takes the response of a shard, if it has arrived.
     pub fn take(&mut self, shard: usize) -> Option<A> {
         self.receive(shard, |from| from.try_recv().ok())
     }
 
-    /// Time for which the shard has failed to respond, if a response is outstanding.
+    /// Returns how long the shard's response has been outstanding; `None` if none is.
     #[must_use]
     pub fn silence(&self, shard: usize, now: Instant) -> Option<Duration> {
         let since = self.shards.get(shard)?.silent_since?;
         Some(now.saturating_duration_since(since))
     }
 
-    /// Returns the shards whose responses are outstanding.
+    /// Returns the shards with an outstanding response.
     #[must_use]
     pub fn silent(&self) -> Vec<ShardId> {
         let owing = self.shards.iter().zip(0..);

@@ -1,10 +1,9 @@
-//! Traces of channels: recorded events, the likely causes of trouble, and the viewers with failed or degraded sessions.
+//! Traces of channels: recorded events, likely causes of trouble, and viewers with failed or degraded sessions.
 //!
 //! This file serves `GET /channels/{name}/trace` and reads a shard's notes on a channel. `timeline` groups the notes
-//! into connections, each with its events and the facts derived from them; `hints` contains tables of conditions on
-//! these facts, each with a sentence; `failed_sessions` stores sessions that failed. The document is the only model of
-//! a session: `drawing` renders pictures and archives from it, `text` terminal output. The JSON library escapes all
-//! text received from clients.
+//! into connections with their events and facts. `hints` contains tables of conditions on these facts, with a sentence
+//! each. `failed_sessions` keeps failed sessions. The document is the only model of a session: `drawing` renders
+//! pictures and archives from it, `text` terminal output. The JSON library escapes all text of clients.
 
 mod drawing;
 pub(crate) mod failed_sessions;
@@ -33,7 +32,6 @@ use std::sync::Arc;
 use timeline::{Story, TimelineConnection, TimelineReading};
 use tokio::sync::Mutex;
 
-/// Returns the route of the page.
 pub(crate) fn routes(traces: Traces) -> Router {
     Router::new()
         .route("/channels/{name}/trace", get(trace))
@@ -61,7 +59,7 @@ async fn trace(
         Some("text") => text::whole(&document, false).into_response(),
         Some("svg") => {
             let kind = (header::CONTENT_TYPE, "image/svg+xml");
-            // The looks of the picture are within it.
+            // The style sheet is embedded in the picture.
             let policy = (
                 header::CONTENT_SECURITY_POLICY,
                 "default-src 'none'; style-src 'unsafe-inline'",
@@ -72,7 +70,6 @@ async fn trace(
     })
 }
 
-/// Returns this node's trace of a channel.
 pub(crate) async fn own_trace(traces: &Traces, name: &str, query: &str) -> Result<Value, Fault> {
     let identity = traces.inspector.identity(name, query)?;
     let wanted = TraceQuery::of(query)?;
@@ -90,8 +87,8 @@ pub(crate) async fn own_trace(traces: &Traces, name: &str, query: &str) -> Resul
     Ok(document)
 }
 
-/// Adds what a viewer reports about the peer connection of its newest session, which signaling does not reveal. `seen`
-/// consists of the viewer's client id, followed by words with milliseconds since its WebSocket opened.
+/// Adds a viewer's report about the peer connection of its newest session, which signaling does not reveal. `seen` is
+/// the viewer's client id, followed by words with milliseconds since its WebSocket opened.
 fn add_seen(document: &mut Value, query: &str) -> Result<(), Fault> {
     let Some(seen) = parameter(query, "seen")? else {
         return Ok(());
@@ -117,8 +114,8 @@ fn add_seen(document: &mut Value, query: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Adds a hint to a connection whose request was served but noted for its signature, for example because only `--dev`
-/// accepts it.
+/// Adds a hint to a connection whose request was served despite its signature, for example since only `--dev` accepts
+/// it.
 fn add_noticed(document: &mut Value, noticed: &Refused) {
     let why = noticed.policy.as_deref();
     let why = why.unwrap_or_else(|| noticed.check.says());
@@ -133,7 +130,6 @@ fn add_noticed(document: &mut Value, noticed: &Refused) {
     }
 }
 
-/// Query parameters of a trace request.
 #[derive(Debug, PartialEq, Eq)]
 struct TraceQuery {
     client: Option<String>,
@@ -151,7 +147,7 @@ impl TraceQuery {
     }
 }
 
-/// Readings of both clocks when a trace was read, used to convert between monotonic times and dates.
+/// Readings of both clocks when a trace was read, which convert monotonic times to dates.
 #[derive(Clone, Copy)]
 struct TraceClocks(Wall, u64);
 
@@ -167,7 +163,6 @@ impl TraceClocks {
     }
 }
 
-/// Formats the complete response.
 fn document(name: &str, reading: TimelineReading, wanted: &TraceQuery, ping_ms: u64) -> Value {
     let (wall, now) = reading.read;
     let (clocks, since_us) = (TraceClocks(wall, now), reading.since_us);
@@ -195,7 +190,7 @@ fn document(name: &str, reading: TimelineReading, wanted: &TraceQuery, ping_ms: 
     })
 }
 
-/// Maximum number of noted requests per channel for which a trace includes hints.
+/// Maximum number of served requests with a noted signature per channel for which a trace has hints.
 const NOTICED_SHOWN_MAX: usize = 64;
 
 fn viewer(one: &TimelineConnection, clocks: TraceClocks, ping_ms: u64) -> Value {
@@ -203,7 +198,7 @@ fn viewer(one: &TimelineConnection, clocks: TraceClocks, ping_ms: u64) -> Value 
     let events: Vec<Value> = (one.events.iter()).map(|event| shown(event, one)).collect();
     let hints = of_viewer(facts);
     let mut viewer = connection(one, clocks, ping_ms, &hints);
-    // The last hint of a session in which all went well is none: pages show it as a fact.
+    // A session without trouble shows its last hint as a fact.
     viewer["done"] = is_done(&hints).into();
     viewer["clientId"] = one.client_id.as_deref().into();
     viewer["summary"] = value!({
@@ -247,7 +242,6 @@ fn master(one: &TimelineConnection, clocks: TraceClocks, ping_ms: u64) -> Value 
     master
 }
 
-/// Whether the last hint states that signaling is done.
 fn is_done(hints: &[Hint]) -> bool {
     (hints.last()).is_some_and(|hint| hint.kind == HintKind::SignalingDone)
 }
@@ -328,7 +322,7 @@ fn shown(event: &TraceEvent, of: &TimelineConnection) -> Value {
     shown
 }
 
-/// Returns the kind of a message event, and the name and value of a member with further details.
+/// Returns the kind of a message event, and the name and value of a member with details.
 fn words(passage: Passage) -> (&'static str, &'static str, &'static str) {
     match passage {
         Passage::Relayed => ("message", "route", "to"),
@@ -353,32 +347,27 @@ fn words(passage: Passage) -> (&'static str, &'static str, &'static str) {
     }
 }
 
-/// Rounds to a tenth of a millisecond.
 fn rounded(ms: f64) -> f64 {
     (ms * 10.0).round() / 10.0
 }
 
-/// Words by which a viewer reports on its peer connection.
 const SEEN: [&str; 3] = ["peer_connected", "peer_failed", "first_frame"];
 
-/// Default number of events in a response.
 const LIMIT_DEFAULT: usize = 500;
 
-/// Maximum number of events in a response.
 const LIMIT_MAX: usize = 5_000;
 
-/// Default width of a picture in a file, in pixels.
 const PICTURE_WIDTH: i32 = 900;
 
-// Reads the notes that shards have of a channel.
+// Reads the notes of shards on a channel.
 
-/// Access to the traces of channels; clones share it.
+/// Access to the traces of channels. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Traces {
     pub(crate) inspector: Inspector,
-    /// Requests that were refused, or that were served but noted for their signature.
+    /// Requests that were refused, or served despite their signature.
     recent: Arc<Recent>,
-    /// Serialises the reading of traces; see [`TRACE_EVENTS_MAX`].
+    /// Serializes reads of traces; see [`TRACE_EVENTS_MAX`].
     turn: Arc<Mutex<()>>,
 }
 
@@ -391,8 +380,7 @@ impl Traces {
         }
     }
 
-    /// Returns the hints for a viewer's connection from this address; `None` if the shard no longer has notes on the
-    /// connection.
+    /// Returns the hints for a viewer's connection from this address; `None` if the shard's notes on it are gone.
     async fn hints(
         &self,
         identity: &Identity,

@@ -1,5 +1,5 @@
-//! `/try`: a page with a camera and a viewer that use this broker from a single browser, and the receiver of wake-up
-//! calls for the page's sleeping camera. If requests must be signed, `try_sessions.rs` provides the page's sessions.
+//! `/try`: a page with a camera and a viewer in one browser, and the receiver of wake calls for the page's sleeping
+//! camera. If requests must be signed, `try_sessions.rs` provides the sessions of the page.
 
 use crate::limits::{
     TRY_SESSION_BODY_BYTES_MAX, TRY_WAKE_BODY_BYTES_MAX, TRY_WAKE_WAIT_S, TRY_WAKES_KEPT,
@@ -22,7 +22,6 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::broadcast::{Receiver, Sender, channel};
 use tokio::time::timeout;
 
-/// Returns the routes of the page.
 pub(crate) fn routes(page: TryPage, sessions: TrySessions) -> Router {
     let is_on = page.settings.has_try_page();
     let of_wakes = Router::new()
@@ -32,7 +31,7 @@ pub(crate) fn routes(page: TryPage, sessions: TrySessions) -> Router {
                 .post(take)
                 .layer(DefaultBodyLimit::max(TRY_WAKE_BODY_BYTES_MAX)),
         )
-        // Of no channel: a process began, an operator tries the hook.
+        // Events without a channel: the start of a process, or an operator's test event.
         .route("/try/wake/", post(take_other))
         .with_state(TryWakes::new(page.settings.dev));
     let of_sessions = Router::new()
@@ -66,17 +65,13 @@ const OFF: Fault = Fault::new(
     "/try is off: it needs --dev, or [admin] try = true",
 );
 
-// The signaling is between the page and the client listeners; here are its files, and what the page must know.
+// Files of the page, and the data that it needs. Its signaling goes to the client listeners.
 
-/// State of the page.
 #[derive(Clone)]
 pub(crate) struct TryPage {
     pub(crate) settings: Arc<Settings>,
-    /// Whether session requests must carry the admin token.
     pub(crate) wants_token: bool,
-    /// Whether devices on the local network can be paired.
     pub(crate) has_phones: bool,
-    /// Name of the channel that the page suggests.
     pub(crate) channel: Arc<str>,
 }
 
@@ -110,7 +105,7 @@ async fn show_page(
     (kinds, page).into_response()
 }
 
-/// `GET /try/settings`: the addresses of the client listeners and how to use them.
+/// `GET /try/settings`: addresses and use of the client listeners.
 pub(crate) async fn settings(
     State(it): State<TryPage>,
     ConnectInfo(seat): ConnectInfo<Seat>,
@@ -122,7 +117,8 @@ pub(crate) async fn settings(
         .listen
         .iter()
         .find(|listen| listen.scheme == Scheme::Http);
-    // A device of the local network has accepted the certificate of this page: everything else is there too.
+    // A device on the local network has accepted the certificate of this listener, so everything else is served there,
+    // too.
     let of_lan = settings.lan_listener().filter(|_| seat.is_of_lan());
     let listen = of_lan.or(plain).or_else(|| settings.listen.first());
     let listen = listen.ok_or(NO_LISTENER)?;
@@ -143,7 +139,6 @@ pub(crate) async fn settings(
     })))
 }
 
-/// Returns the host name of this machine, which is shown to the user of a paired phone.
 fn computer() -> Option<String> {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
     Some(name.trim().to_owned())
@@ -154,14 +149,14 @@ const NO_LISTENER: Fault = Fault::new(
     "there is no client listener",
 );
 
-/// Returns the content security policy of the page, which allows its own files and connections to the client listeners.
+/// Returns the content security policy of the page: its own files, and connections to the client listeners.
 fn content_policy(settings: &Settings, host: &str) -> String {
     let mut policy = String::from(
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self' blob:; \
          base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; \
          trusted-types 'none'; connect-src 'self'",
     );
-    // By its address and by the visitor's name for this machine, which a session's URL has.
+    // By its address, and by the visitor's name for this machine, which the URL of a session contains.
     let listeners = settings.listen.iter().flat_map(|listen| {
         let named = format!("{host}:{}", listen.addr.port());
         [own_authority(listen, host), named].map(|at| urls(listen.scheme, &at))
@@ -178,7 +173,7 @@ fn content_policy(settings: &Settings, host: &str) -> String {
         .map(|domain| format!("wss://*.{domain}"));
     let mut all: Vec<String> = Vec::new();
     for url in listeners.chain(fixed).chain(domain) {
-        // The grammar of a policy has no IPv6 addresses (CSP3 section 2.3.1): what remains is the scheme.
+        // The grammar of a policy has no IPv6 addresses (CSP3, section 2.3.1), so only the scheme is named.
         let source = match url.split_once("://[") {
             Some((scheme, _)) => format!("{scheme}:"),
             None => url,
@@ -191,7 +186,7 @@ fn content_policy(settings: &Settings, host: &str) -> String {
     policy
 }
 
-/// Returns the host and port of a listener, for a browser that reached the admin listener via `host`.
+/// Returns the host and port of a listener, for a browser that reached the admin listener at `host`.
 fn own_authority(listen: &Listen, host: &str) -> String {
     if listen.addr.ip().is_unspecified() {
         format!("{host}:{}", listen.addr.port())
@@ -200,7 +195,6 @@ fn own_authority(listen: &Listen, host: &str) -> String {
     }
 }
 
-/// Returns the listener's URLs for calls and for WebSockets.
 fn urls(scheme: Scheme, at: &str) -> [String; 2] {
     match scheme {
         Scheme::Http => [format!("http://{at}"), format!("ws://{at}")],
@@ -211,17 +205,15 @@ fn urls(scheme: Scheme, at: &str) -> [String; 2] {
 const PAGE: &str = include_str!("../../console/try/try.html");
 const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
 
-// The receiver of the page's sleeping camera, under `--dev`: a hook for `/try/wake/{channel}` of this listener calls
-// it, and the page waits for the call by the same path.
+// Receiver of the page's sleeping camera, under `--dev`: a hook posts to `/try/wake/{channel}` of this listener, and
+// the page waits for the call at the same path.
 
-/// Wake-up calls received, for the pages that wait for them.
 #[derive(Clone)]
 pub(crate) struct TryWakes {
     is_dev: bool,
     calls: Sender<Call>,
 }
 
-/// The channel to which a wake-up call relates, and the call's attempt number.
 type Call = (Arc<str>, u64);
 
 impl TryWakes {
@@ -235,7 +227,7 @@ impl TryWakes {
     }
 }
 
-/// `POST /try/wake/CHANNEL`: receives a hook event. Events other than wake-up calls are accepted too.
+/// `POST /try/wake/CHANNEL`: receives a hook event. Accepts events other than wake calls, too.
 pub(crate) async fn take(
     State(wakes): State<TryWakes>,
     Path(name): Path<String>,
@@ -244,7 +236,7 @@ pub(crate) async fn take(
     wakes.check()?;
     if event["type"] == "channel.wake" {
         let attempt = event["data"]["attempt"].as_u64().unwrap_or(1);
-        // Nobody may wait: the hook calls again.
+        // Without a waiting page, the call is dropped; the hook calls again.
         let _ = wakes.calls.send((name.into(), attempt));
     }
     Ok(StatusCode::NO_CONTENT)
@@ -256,8 +248,8 @@ async fn take_other(State(wakes): State<TryWakes>) -> Result<StatusCode, Fault> 
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `GET /try/wake/CHANNEL`: waits for a wake-up call. Returns `{"attempt":null}` if no call arrives in time; the page
-/// then retries.
+/// `GET /try/wake/CHANNEL`: waits for a wake call. Returns `{"attempt":null}` if none arrives in time; the page then
+/// polls again.
 pub(crate) async fn wait(State(wakes): State<TryWakes>, Path(name): Path<String>) -> Answer {
     wakes.check()?;
     let call = call_of(wakes.calls.subscribe(), &name);

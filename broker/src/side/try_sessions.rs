@@ -1,9 +1,9 @@
-//! `POST /try/session`: issues credentials with which a page can act as one master or viewer of one channel for 15
+//! `POST /try/session`: issues credentials with which a page acts as one master or viewer of one channel for 15
 //! minutes.
 //!
-//! The keys are temporary credentials like those issued by GetFederationToken: sealed, not stored. They act on behalf
-//! of the first principal in the credentials file that is allowed to connect in this way. They therefore never allow
-//! more than the file does, and become invalid when that principal does.
+//! The keys are temporary credentials like those of GetFederationToken: sealed, not stored. They act for the first
+//! principal of the credentials file that may connect in this way. They never permit more than the file, and become
+//! invalid with this principal.
 
 use crate::edge::turn::calendar;
 use crate::limits::TRY_SESSIONS_PER_MINUTE;
@@ -34,7 +34,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, watch};
 
-/// The channel that `/try` suggests, and the issuer of the page's sessions.
+/// Channel that `/try` suggests, and the issuer of the page's sessions.
 #[derive(Default)]
 pub struct Tries {
     /// Name of the channel that the page suggests.
@@ -43,27 +43,24 @@ pub struct Tries {
     pub lender: Option<Mutex<Lender>>,
 }
 
-/// The credentials in force, for threads other than shards.
+/// Credentials in force, for threads other than shards.
 pub type InForce = watch::Receiver<Arc<Credentials>>;
 
-/// Issues sessions, rate-limited to a few per minute.
+/// Issues a few sessions a minute.
 pub struct Lender {
     credentials: InForce,
     session_keys: Arc<SessionKeys>,
     nonces: Nonces,
     journal: Box<dyn Journal>,
-    /// Times at which recent sessions were issued, used for rate limiting.
     given: VecDeque<Instant>,
 }
 
-/// A session issued to a page.
 struct Session {
     keys: Temporary,
     expires_s: u64,
     request_id: String,
 }
 
-/// The issuer of sessions, with the access rules for session requests.
 #[derive(Clone)]
 pub(crate) struct TrySessions {
     pub(crate) tries: Arc<Tries>,
@@ -131,7 +128,6 @@ async fn give(
     ))
 }
 
-/// Returns the ARN of an existing channel.
 async fn arn_of(inspector: &Inspector, identity: Identity) -> Result<ChannelArn, Fault> {
     let reply = inspector
         .shards
@@ -148,7 +144,7 @@ async fn arn_of(inspector: &Inspector, identity: Identity) -> Result<ChannelArn,
 }
 
 impl Lender {
-    /// Creates an issuer; `nonces` must not be shared with any shard.
+    /// Creates an issuer. No shard may share `nonces`.
     #[must_use]
     pub fn new(
         credentials: InForce,
@@ -239,7 +235,6 @@ impl Lender {
         })
     }
 
-    /// Counts a session towards the per-minute limit, or refuses it.
     fn make_room(&mut self, at: Instant) -> Result<(), Fault> {
         while self
             .given
@@ -258,7 +253,7 @@ impl Lender {
         Ok(())
     }
 
-    /// Generates a request id formatted as a version 4 UUID.
+    /// Generates a request id in the format of a UUID version 4.
     fn request_id(&mut self) -> String {
         let mut hex =
             data_encoding::HEXLOWER.encode(self.nonces.draw().get(..16).unwrap_or_default());
@@ -320,7 +315,6 @@ fn answer(
     })
 }
 
-/// Returns the configured ICE servers in the format of a browser's peer connection.
 fn ice_servers(settings: &Settings, wanted: &SessionRequest, now: Wall) -> Vec<Value> {
     if settings.ice.is_empty() {
         return Vec::new();
@@ -348,15 +342,13 @@ fn ice_servers(settings: &Settings, wanted: &SessionRequest, now: Wall) -> Vec<V
     servers.iter().map(entry).collect()
 }
 
-/// Lifetime of a session, in seconds.
 const SESSION_S: u64 = 15 * 60;
 const MINUTE: Duration = Duration::from_secs(60);
-/// Name of the federated user for all sessions, as reported by GetCallerIdentity.
+/// Name of the federated user of all sessions, as in GetCallerIdentity.
 const NAME: &str = "try-page";
 
-// The body of a request for a session: one channel, role and client id, and the policy that allows just these.
+// Body of a session request: channel, role and client id, and the policy that permits exactly these.
 
-/// A request for a session: its channel, role and client id.
 #[derive(Debug, PartialEq, Eq)]
 struct SessionRequest {
     pub(crate) channel: String,
@@ -365,7 +357,6 @@ struct SessionRequest {
 }
 
 impl SessionRequest {
-    /// Parses `{"channel","role","clientId"}`.
     pub(crate) fn of(body: &[u8]) -> Result<Self, Fault> {
         let members: Map<String, Value> = serde_json::from_slice(body).map_err(|_| BAD_BODY)?;
         let is_known = |key: &&String| ["channel", "role", "clientId"].contains(&key.as_str());
@@ -403,7 +394,7 @@ impl SessionRequest {
         }
     }
 
-    /// Creates the policy that allows exactly one channel, role and client id.
+    /// Creates the policy that permits exactly this channel, role and client id.
     pub(crate) fn policy(&self, arn: &str) -> Result<Policy, PolicyError> {
         let mut statement = value!({
             "Effect": "Allow",

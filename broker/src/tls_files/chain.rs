@@ -1,4 +1,4 @@
-//! Validates a certificate chain, namely its order, validity and key, and the PEM files from which it is read.
+//! Certificate chains: their order, validity and key, and the PEM files that contain them.
 
 use crate::files::{self, ReadError};
 use crate::tls_files::expiry::{Expiry, moment};
@@ -14,24 +14,20 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 use zeroize::Zeroizing;
 
-/// Certificates that are presented together: the leaf, followed by the issuer of each previous certificate.
+/// Certificates presented together: the leaf, then the issuer of each previous certificate.
 pub(crate) struct Chain {
     certificates: Vec<CertificateDer<'static>>,
-    /// The public key of each certificate (SubjectPublicKeyInfo, DER-encoded).
+    /// Public key of each certificate (SubjectPublicKeyInfo, DER-encoded).
     public_keys: Vec<Vec<u8>>,
     names: Vec<String>,
-    /// Serial number of the leaf, in hexadecimal.
     serial: String,
     expiry: Expiry,
     warnings: Vec<String>,
 }
 
 impl Chain {
-    /// Reads the file named in `[tls] cert`.
-    ///
-    /// # Errors
-    /// Fails if the file contains no PEM certificates, if their order is wrong, or if one that clients need is not yet
-    /// valid at `now`, or has expired where that is rejected.
+    /// Reads the file of `[tls] cert`. Fails if the file contains no PEM certificates, if their order is wrong, or if a
+    /// certificate that clients need is not yet valid at `now`, or has expired and `expired` refuses that.
     pub(crate) fn read(path: &Path, now: SystemTime, expired: Expired) -> Result<Self, TlsFault> {
         let certificates = read_certificates(CERT, path)?;
         let refused = |what: String| fault(CERT, path, &what);
@@ -84,10 +80,7 @@ impl Chain {
         })
     }
 
-    /// Checks that `key` belongs to the leaf certificate.
-    ///
-    /// # Errors
-    /// Fails if the key belongs to another certificate in the file, or to none.
+    /// Checks that `key` belongs to the leaf. Fails if the key belongs to another certificate in the file, or to none.
     pub(crate) fn fits(
         &self,
         key: &dyn SigningKey,
@@ -129,13 +122,12 @@ impl Chain {
         &self.certificates
     }
 
-    /// Returns the name and serial number of the leaf, and the earliest expiry of the presented certificates.
+    /// Returns name and serial number of the leaf, and the earliest expiry of the presented certificates.
     pub(crate) fn leaf(&self) -> [String; 3] {
         let name = self.names.first().cloned().unwrap_or_default();
         [name, self.serial.clone(), moment(self.expiry.not_after())]
     }
 
-    /// Returns the earliest expiry of the presented certificates.
     pub(crate) fn expiry(&self) -> &Expiry {
         &self.expiry
     }
@@ -145,30 +137,29 @@ impl Chain {
     }
 }
 
-/// Returns the earliest expiry of the certificates in a PEM text; `None` if none is readable.
+/// Returns the earliest expiry in a PEM text, in seconds since 1970; `None` if no certificate is readable.
 pub(crate) fn first_end(pem: &[u8]) -> Option<u64> {
     let certificates = CertificateDer::pem_slice_iter(pem).flatten();
     certificates.filter_map(|der| not_after(&der)).min()
 }
 
-/// Returns the earliest expiry of the certificates in a file.
+/// Returns the earliest expiry in a file, in seconds since 1970.
 pub(crate) fn first_end_of(path: &Path) -> Option<u64> {
     let read = files::read_regular(path, FILE_BYTES_MAX).ok()?;
     first_end(&read.content)
 }
 
-/// Returns the last second at which a certificate is valid; `None` if it cannot be parsed.
+/// Returns the last second of a certificate's validity, since 1970; `None` if it cannot be parsed.
 pub(crate) fn not_after(certificate: &[u8]) -> Option<u64> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     Some(seconds(certificate.validity().not_after.timestamp()))
 }
 
-/// Returns the number of certificates at the start of the chain in which each except for the last was issued by its
-/// successor.
+/// Returns the number of certificates at the start of the chain that link: each is issued by its successor.
 ///
-/// RFC 5246 section 7.4.2: *Each following certificate MUST directly certify the one preceding it.* TLS 1.3 permits
-/// unrelated certificates, and so do we; but an issuer in the wrong position is a mistake that some clients do not
-/// accept.
+/// RFC 5246, section 7.4.2: *Each following certificate MUST directly certify the one preceding it.* TLS 1.3 permits
+/// unrelated certificates, which are accepted here. An issuer in the wrong position is refused, since some clients do
+/// not accept it.
 fn linked(chain: &[X509Certificate<'_>]) -> Result<usize, String> {
     let mut linked = 1;
     while let (Some(last), Some(next)) = (chain.get(linked - 1), chain.get(linked)) {
@@ -177,7 +168,7 @@ fn linked(chain: &[X509Certificate<'_>]) -> Result<usize, String> {
             continue;
         }
         let displaced = |(_, other): &(usize, &X509Certificate<'_>)| {
-            issued(other, last) && !issued(last, last) // an authority at the end has issued itself
+            issued(other, last) && !issued(last, last) // a self-signed authority may end the chain
         };
         if let Some((place, issuer)) = chain.iter().enumerate().skip(linked).find(displaced) {
             return Err(format!(
@@ -207,13 +198,11 @@ fn linked(chain: &[X509Certificate<'_>]) -> Result<usize, String> {
     Ok(linked)
 }
 
-/// Whether `certificate` names `authority` as its issuer.
 fn issued(authority: &X509Certificate<'_>, certificate: &X509Certificate<'_>) -> bool {
     authority.subject().as_raw() == certificate.issuer().as_raw()
 }
 
-/// # Errors
-/// Fails if the certificate is not valid yet, or has expired where that is rejected.
+/// Fails if the certificate is not valid yet, or has expired and `expired` refuses that.
 fn valid(
     certificate: &X509Certificate<'_>,
     place: usize,
@@ -269,52 +258,43 @@ fn seconds(timestamp: i64) -> u64 {
     u64::try_from(timestamp).unwrap_or(0)
 }
 
-/// Maximum length of a host name, in characters.
 const NAME_CHARS_MAX: usize = 253;
 
-// Reads one PEM file within a bound; an error names what the file contains instead.
-//
-// Nothing of a file's text is ever quoted: it may be a key.
+// PEM files: read within a bound. Errors name what the file contains, and never quote its text, which may be a key.
 
-/// A configuration key, with the permitted content of its file.
 #[derive(Clone, Copy)]
 pub(crate) struct ChainRule {
     key: &'static str,
     allowed: &'static str,
 }
 
-/// A fault in a file named in `[tls]`.
+/// Fault in a file of `[tls]`.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{key} = {path}: {rule}")]
 pub struct TlsFault {
-    /// The configuration key that names the file, such as `tls.cert`.
+    /// Configuration key that names the file, such as `tls.cert`.
     pub key: &'static str,
     /// Path of the file.
     pub path: PathBuf,
-    /// The rule that the file breaks, and its actual content.
+    /// Rule that the file breaks, and its actual content.
     pub rule: String,
 }
 
-/// Rule for `[tls] cert`.
 pub(crate) const CERT: ChainRule = ChainRule {
     key: "tls.cert",
     allowed: "a PEM file with one certificate or a chain, the leaf first",
 };
-/// Rule for `[tls] client_ca`.
 pub(crate) const CLIENT_CA: ChainRule = ChainRule {
     key: "tls.client_ca",
     allowed: "a PEM file with the certificates of authorities",
 };
-/// Rule for `[tls] key`.
 const KEY: ChainRule = ChainRule {
     key: "tls.key",
     allowed: "a PEM file with an unencrypted private key",
 };
 
-/// Reads the certificates in a file in order: at least one, at most [`CERTIFICATES_MAX`].
-///
-/// # Errors
-/// Returns the fault in the file.
+/// Reads the certificates of a file in order: at least one, at most [`CERTIFICATES_MAX`]. The error states the fault of
+/// the file.
 pub(crate) fn read_certificates(
     rule: ChainRule,
     path: &Path,
@@ -334,22 +314,18 @@ pub(crate) fn read_certificates(
     Ok(certificates)
 }
 
-/// Reads the private key in the file named in `[tls] key`: PKCS #8, PKCS #1 or SEC 1.
-///
-/// # Errors
-/// Returns the fault in the file.
+/// Reads the private key of `[tls] key`: PKCS #8, PKCS #1 or SEC 1. The error states the fault of the file.
 pub(crate) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsFault> {
     let text = read(KEY, path)?;
     PrivateKeyDer::from_pem_slice(&text)
         .map_err(|error| fault(KEY, path, &what(&error, "PRIVATE KEY", &text)))
 }
 
-/// Returns the fault for a key that is readable but unusable.
+/// Returns the fault of a key that is readable but unusable.
 pub(crate) fn key_fault(path: &Path, error: &dyn Display) -> TlsFault {
     fault(KEY, path, error)
 }
 
-/// Formats `key = FILE: must be …: …`.
 pub(crate) fn fault(rule: ChainRule, path: &Path, error: &dyn Display) -> TlsFault {
     let ChainRule { key, allowed } = rule;
     TlsFault {
@@ -371,7 +347,7 @@ fn read(rule: ChainRule, path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsFault> {
     Ok(read.content)
 }
 
-/// Returns the reason why a file does not contain the expected section.
+/// Returns the reason why a file lacks the expected section.
 fn missing(wanted: &str, text: &[u8]) -> String {
     let has = |label: &str| {
         let begin = format!("{label}-----");
@@ -394,7 +370,7 @@ fn missing(wanted: &str, text: &[u8]) -> String {
     format!("there is no `-----BEGIN {wanted}-----` in it{hint}")
 }
 
-/// Describes the fault in a PEM file, without quoting its text.
+/// Describes the fault of a PEM file without quoting it.
 fn what(error: &pem::Error, wanted: &str, text: &[u8]) -> String {
     #[expect(
         clippy::wildcard_enum_match_arm,
@@ -415,7 +391,7 @@ fn what(error: &pem::Error, wanted: &str, text: &[u8]) -> String {
 
 const CERTIFICATE: &str = "CERTIFICATE";
 
-/// Maximum file size in bytes; a chain takes a few KiB, a bundle of all public authorities 250 KiB.
+/// Maximum file size in bytes. A chain takes a few KiB, a bundle of all public authorities 250 KiB.
 const FILE_BYTES_MAX: usize = 1 << 20;
-/// Maximum number of certificates in a file; there are about 150 public authorities.
+/// Maximum number of certificates in a file. There are about 150 public authorities.
 const CERTIFICATES_MAX: usize = 1000;

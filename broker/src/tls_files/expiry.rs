@@ -1,30 +1,28 @@
-//! Expiry of the certificates in use, and how urgently the log warns about it.
+//! Expiry of the certificates in use, and the urgency of its warnings.
 
 use codec::calendar::civil;
 use std::time::SystemTime;
 
-/// Expiry of the presented certificate that expires first.
+/// Earliest expiry of the presented certificates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expiry {
     not_after: u64,
     whose: String,
-    /// Effect of the expiry, as stated in the log.
     effect: &'static str,
 }
 
-/// How urgent an expiry is, by the time left.
+/// Urgency of an expiry, by the remaining time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Urgency {
     /// Within 30 days.
     Month,
     /// Within 7 days.
     Week,
-    /// Within a day, or already expired.
+    /// Within a day, or expired.
     Day,
 }
 
 impl Expiry {
-    /// Creates the expiry of a certificate presented to clients.
     pub(crate) fn new(not_after: u64, whose: String) -> Self {
         Self {
             not_after,
@@ -33,7 +31,7 @@ impl Expiry {
         }
     }
 
-    /// Creates the expiry of a file with which this process connects to others.
+    /// Creates the expiry of a file for outgoing connections.
     pub(crate) fn of_client(not_after: u64, key: &str) -> Self {
         Self {
             effect: "connections with it fail",
@@ -47,7 +45,6 @@ impl Expiry {
         self.not_after
     }
 
-    /// Logs the warning, if there is one, at its level.
     pub(crate) fn log(&self) {
         match self.notice(SystemTime::now()) {
             Some((Urgency::Day, text)) => tracing::error!("{text}"),
@@ -56,7 +53,7 @@ impl Expiry {
         }
     }
 
-    /// Formats the owner of the certificate and its expiry time.
+    /// Formats the owner of the certificate and the time of expiry.
     #[must_use]
     pub fn text(&self) -> String {
         format!(
@@ -93,7 +90,6 @@ impl Expiry {
     }
 }
 
-/// Formats a time such as `2026-11-20 12:00:00 UTC`.
 pub(crate) fn moment(seconds: u64) -> String {
     let (year, month, day) = civil((seconds / DAY).cast_signed());
     let of_day = seconds % DAY;

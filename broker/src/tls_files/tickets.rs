@@ -4,11 +4,11 @@
 //! ticket = period 4 | seed 16 | AES-256-GCM( session ) with tag 16
 //! key    = HKDF-SHA-256( secret, period | seed | clients' authorities )
 //! ```
-//! Each ticket is sealed under a separate key derived from its random seed, so the total number of tickets issued by
-//! all nodes does not matter. A ticket is valid in the period in which it was created and in the next one, which is six
-//! to twelve hours, and also in the preceding one to tolerate clock differences.
+//! Each ticket has its own key, derived from its random seed, so the number of tickets of all nodes has no limit. A
+//! ticket is valid in the period of its creation and in the next, for six to twelve hours, and also in the preceding
+//! one, to tolerate clock differences.
 //!
-//! Source: RFC 5869 (HKDF); NIST SP 800-38D (GCM); RFC 5077 section 4 (contents of a ticket).
+//! Source: RFC 5869 (HKDF); NIST SP 800-38D (GCM); RFC 5077, section 4 (content of a ticket).
 
 use crate::tls_files::chain;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
@@ -23,10 +23,10 @@ use zeroize::Zeroizing;
 
 /// Issues and opens tickets. Does not reveal its secrets.
 pub(crate) struct SharedTickets {
-    /// The secret that seals tickets, followed by secrets that only open them.
+    /// Secret that seals tickets, then secrets that only open them.
     secrets: Vec<Prk>,
-    /// Authorities for client certificates. A ticket attests that a client certificate was verified, so it is valid
-    /// only with the same authorities.
+    /// Authorities for client certificates. A ticket attests a verified client certificate, so it is valid only with
+    /// the same authorities.
     authorities: Box<[u8]>,
 }
 
@@ -101,13 +101,13 @@ impl fmt::Debug for SharedTickets {
     }
 }
 
-/// Returns the number of the period that contains a time, counted from the Unix epoch.
+/// Returns the number of the period that contains `now`, counted from the Unix epoch.
 fn period(now: SystemTime) -> Option<u32> {
     let since = now.duration_since(UNIX_EPOCH).ok()?;
     u32::try_from(since.as_secs() / u64::from(PERIOD_SECONDS)).ok()
 }
 
-/// Returns a constant nonce, which is safe since each key seals only one ticket.
+/// Returns a constant nonce, which is safe since each key seals one ticket.
 fn nonce() -> Nonce {
     Nonce::assume_unique_for_key([0; 12])
 }
@@ -115,30 +115,26 @@ fn nonce() -> Nonce {
 const PERIOD_BYTES: usize = 4;
 const HEAD_BYTES: usize = PERIOD_BYTES + 16;
 
-/// Length of a period in seconds, equal to the interval at which a node without a cluster rotates its ticket keys.
+/// Length of a period in seconds: the interval at which a node without a cluster rotates its ticket keys.
 const PERIOD_SECONDS: u32 = 6 * 60 * 60;
 
-// TLS tickets that end with the certificates of their session.
+// TLS tickets that expire with the certificates of their session.
 //
-// A resumed session shows no certificate, neither the server's nor the client's, and gets another ticket: without an
-// end of its own it could be resumed forever.
+// A resumed session shows no certificate, neither the server's nor the client's, and gets another ticket. Without an
+// expiry, it could be resumed forever.
 //
 // ```text
-// ticket = sealed( end 8 | session )      end: the earlier of both certificates, in seconds since 1970
+// ticket = sealed( end 8 | session )      end: earlier expiry of both certificates, in seconds since 1970
 // ```
-// The library gives a ticket's maker the session as bytes. Their beginning is read here, up to the client's
-// certificate; where they are not as expected there is no ticket, and so no resumption. Source: rustls 0.23,
-// `ServerSessionValue`.
+// The library passes the session as bytes to the ticketer. The bytes are parsed here up to the client's certificate.
+// Unexpected bytes get no ticket, and so no resumption. Source: rustls 0.23, `ServerSessionValue`.
 
 /// Issues tickets bound to one of the server's certificates, and opens tickets bound to any of them, with the same
 /// keys.
 #[derive(Debug)]
 pub(crate) struct EndingTickets {
-    /// Seals and opens the tickets.
     pub(crate) keys: Arc<dyn ProducesTickets>,
-    /// The last second of validity of the server's certificates, since 1970.
     pub(crate) not_after: u64,
-    /// Source of the current time.
     pub(crate) clock: Arc<dyn TimeProvider>,
 }
 
@@ -176,7 +172,7 @@ impl ProducesTickets for EndingTickets {
     }
 }
 
-/// Returns the client's certificate in an encoded session, if any; `None` if the bytes are not a session.
+/// Returns the client's certificate of an encoded session, if any; `None` if the bytes are not a session.
 ///
 /// ```text
 /// 0 | 1, name 1+   version 2   suite 2   secret 1+   extended 1   0 | 1, chain 3+ (certificate 3+ …)   …
@@ -206,7 +202,7 @@ fn flag(bytes: &[u8]) -> Option<(bool, &[u8])> {
     }
 }
 
-/// Splits off bytes that are preceded by their length, which takes `N` bytes.
+/// Splits off bytes that follow their length, which takes `N` bytes.
 fn counted<const N: usize>(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (number, rest) = bytes.split_first_chunk::<N>()?;
     let number = number

@@ -1,8 +1,8 @@
-//! Queue of changes, and the thread that commits the changes.
+//! Queue of changes, and the thread that commits them.
 //!
-//! * A commit that succeeds: all changes of the batch are done.
-//! * No room for a write: nothing is done, [`Health::Full`]. The next batch opens the engine again; until then the
-//!   thread checks for room.
+//! * Successful commit: all changes of the batch are applied.
+//! * No space for a write: nothing is applied, [`Health::Full`]. The next batch reopens the engine; until then the
+//!   thread checks for space.
 //! * Any other failed write, or a failed sync: nothing is confirmed, [`Health::Failed`]. Every later change is refused
 //!   until a restart.
 
@@ -27,11 +27,11 @@ use std::thread::{Builder, JoinHandle};
 /// A single change to the map.
 #[derive(Debug)]
 pub struct Change<T> {
-    /// The caller's id for the change; returned in [`Done`].
+    /// The caller's id of the change, returned in [`Done`].
     pub ticket: T,
     /// Key to change; at most [`KEY_BYTES_MAX`] bytes.
     pub key: Box<str>,
-    /// Value to set, at most [`VALUE_BYTES_MAX`] bytes. `None` removes the key, which need not exist.
+    /// Value to set, at most [`VALUE_BYTES_MAX`] bytes; `None` removes the key, which need not exist.
     pub value: Option<Box<[u8]>>,
 }
 
@@ -44,7 +44,7 @@ impl<T> Change<T> {
 /// Outcome of a change.
 #[derive(Debug)]
 pub struct Done<T> {
-    /// [`Change::ticket`] of the change.
+    /// Ticket of the change.
     pub ticket: T,
     /// `Ok` if the change is durable; `Err` if it was not applied, see [`CommitError`].
     pub result: Result<(), CommitError>,
@@ -67,11 +67,8 @@ impl<T> Clone for Committer<T> {
 }
 
 impl<T> Committer<T> {
-    /// Submits a change. `on_done` is called for the change exactly once. Changes of the same key are applied in the
-    /// order of these calls.
-    ///
-    /// # Errors
-    /// [`Refused`] and the change itself, for which `on_done` is not called.
+    /// Submits a change. `on_done` is called for it exactly once, unless it is refused and returned. Changes of one key
+    /// are applied in the order of these calls.
     pub fn submit(&self, change: Change<T>) -> Result<(), (Refused, Change<T>)> {
         let value_bytes = change.value.as_ref().map_or(0, |value| value.len());
         if change.key.len() > KEY_BYTES_MAX || value_bytes > VALUE_BYTES_MAX {
@@ -94,11 +91,8 @@ impl<T> Committer<T> {
     }
 
     /// Submits changes that are committed together, all or none, and waits for the result. `on_done` is called for each
-    /// change. Must not be called on a shard's thread.
-    ///
-    /// # Errors
-    /// [`TogetherError::Refused`] if the changes are too many or too large for one commit or the thread has ended, in
-    /// which case `on_done` is not called; another error if the commit failed.
+    /// change unless all are refused: too many or too large for one commit, or after the thread has ended. Must not be
+    /// called on a shard's thread.
     pub fn submit_together(&self, changes: Vec<Change<T>>) -> Result<(), TogetherError> {
         let is_large = |change: &Change<T>| {
             let value_bytes = change.value.as_ref().map_or(0, |value| value.len());
@@ -124,11 +118,8 @@ impl<T> Committer<T> {
     }
 
     /// Takes a snapshot of the map that includes every change reported as done before this call. Waits for the batch in
-    /// progress and for the changes already queued: some milliseconds with a healthy disk. Must not be called on a
-    /// shard's thread.
-    ///
-    /// # Errors
-    /// [`SnapshotError`] if no snapshot can be taken.
+    /// progress and for the queued changes: some milliseconds with a healthy disk. Must not be called on a shard's
+    /// thread.
     pub fn snapshot(&self) -> Result<Snapshot, SnapshotError> {
         let (reply, answer) = bounded(1);
         let sent = self.queue.send(Letter::Snapshot(reply));
@@ -136,7 +127,7 @@ impl<T> Committer<T> {
         answer.recv().unwrap_or(Err(SnapshotError::Closed))
     }
 
-    /// Returns the health of the store. Takes one atomic load and may be called at any time.
+    /// Returns the health of the store, with one atomic load.
     #[must_use]
     pub fn health(&self) -> Health {
         match self.health.load(Ordering::Acquire) {
@@ -147,7 +138,7 @@ impl<T> Committer<T> {
     }
 }
 
-/// The running commit thread. Dropping it calls [`Writer::close`].
+/// Running commit thread. Drop calls [`Writer::close`].
 #[derive(Debug)]
 pub struct Writer<T> {
     committer: Committer<T>,
@@ -161,9 +152,8 @@ impl<T> Writer<T> {
         self.committer.clone()
     }
 
-    /// Commits everything submitted so far, then stops the thread and releases the file. Blocks until this is complete.
-    ///
-    /// Changes submitted while this method blocks are committed or refused, and reported as usual.
+    /// Commits everything submitted so far, stops the thread and releases the file, blocking until this is complete.
+    /// Changes submitted in the meantime are committed or refused, and reported as usual.
     pub fn close(self) {
         drop(self);
     }
@@ -174,9 +164,8 @@ impl<T> Drop for Writer<T> {
         let Some(thread) = self.thread.take() else {
             return;
         };
-        // Fails only if the thread has ended already.
         let _ = self.committer.queue.send(Letter::Close);
-        // A thread that panicked has printed why.
+        // A panicked thread has printed its message.
         let _ = thread.join();
     }
 }
@@ -184,11 +173,8 @@ impl<T> Drop for Writer<T> {
 #[derive(Debug)]
 enum Letter<T> {
     Change(Change<T>),
-    /// Changes to apply in a single commit, with a sender for the result.
     Together(Vec<Change<T>>, Sender<Result<(), CommitError>>),
-    /// Request for a snapshot, which is taken after all earlier changes have been committed.
     Snapshot(Sender<Result<Snapshot, SnapshotError>>),
-    /// Closes the queue.
     Close,
 }
 
@@ -223,22 +209,19 @@ where
     })
 }
 
-/// State of the commit thread. `database` is `None` after a failed batch until the next batch reopens it.
+/// State of the commit thread. `database` is `None` between a failed batch and the next one, which reopens it.
 struct CommitThread<T, F, R> {
     letters: Receiver<Letter<T>>,
     on_done: F,
     on_room: R,
     health: Arc<AtomicU8>,
     database: Option<Database>,
-    /// Gate for the snapshots of the current `database`.
     gate: Arc<SnapshotGate>,
-    /// Pending snapshot request, answered when the batch in progress is done.
     wanted: Option<Sender<Result<Snapshot, SnapshotError>>>,
-    /// Senders to notify of the result of the batch in progress.
     awaited: Vec<Sender<Result<(), CommitError>>>,
     disk: Arc<CheckedDisk>,
     probe: PathBuf,
-    /// The store's lock; dropped last, after the engine has released the file.
+    /// Lock of the store, dropped after the engine has released the file.
     _lock: Lock,
 }
 
@@ -252,7 +235,6 @@ impl<T, F: FnMut(Done<T>), R: FnMut()> CommitThread<T, F, R> {
                 self.finish(&mut batch);
             }
             if let Some(reply) = self.wanted.take() {
-                // The caller may have stopped waiting.
                 let _ = reply.send(self.snapshot());
             }
         }
@@ -264,7 +246,6 @@ impl<T, F: FnMut(Done<T>), R: FnMut()> CommitThread<T, F, R> {
         Snapshot::of(database, &self.gate)
     }
 
-    /// Commits a batch and reports the outcome of each change.
     fn finish(&mut self, batch: &mut Vec<Change<T>>) {
         let result = self.commit(batch);
         let health = result
@@ -275,7 +256,7 @@ impl<T, F: FnMut(Done<T>), R: FnMut()> CommitThread<T, F, R> {
                 Health::Full => FULL,
                 Health::Failed => FAILED,
             });
-        // Set before the report, so that every caller that gets the report sees it.
+        // Set before the report, so that every caller with a report sees it.
         self.health.store(health, Ordering::Release);
         for change in batch.drain(..) {
             (self.on_done)(Done {
@@ -284,13 +265,11 @@ impl<T, F: FnMut(Done<T>), R: FnMut()> CommitThread<T, F, R> {
             });
         }
         for reply in self.awaited.drain(..) {
-            // The caller may have stopped waiting.
             let _ = reply.send(result.clone());
         }
     }
 
-    /// Waits for a change and takes further queued ones, within the limits of a batch. Returns `false` once the queue
-    /// has been closed.
+    /// Waits for a change and takes further queued ones, within the limits of a batch. `false` for a closed queue.
     fn collect(&mut self, batch: &mut Vec<Change<T>>) -> bool {
         let mut bytes = 0;
         let Some(mut letter) = self.next() else {
@@ -323,8 +302,8 @@ impl<T, F: FnMut(Done<T>), R: FnMut()> CommitThread<T, F, R> {
         }
     }
 
-    /// Waits for the next request. While the disk is full, periodically checks for free space: callers may have been
-    /// refused, in which case no further change would reveal that there is space again.
+    /// Waits for the next request. While the disk is full, periodically checks for free space, since callers may wait
+    /// for space without submitting changes.
     fn next(&mut self) -> Option<Letter<T>> {
         while self.health.load(Ordering::Relaxed) == FULL {
             match self.letters.recv_timeout(PROBE_PAUSE) {
@@ -340,8 +319,7 @@ impl<T, F: FnMut(Done<T>), R: FnMut()> CommitThread<T, F, R> {
         self.letters.recv().ok()
     }
 
-    /// Whether the disk has free space, determined with a separate file that is removed immediately; the store's file
-    /// is not touched.
+    /// Whether the disk has free space, tested with a separate file that is removed immediately.
     fn has_room(&self) -> bool {
         let write = || {
             let mut file = File::options()
@@ -392,7 +370,6 @@ impl<T, F: FnMut(Done<T>), R: FnMut()> CommitThread<T, F, R> {
     }
 }
 
-/// Applies the changes of a batch in one transaction and waits until the transaction is durable.
 fn write<T>(database: &Database, batch: &[Change<T>]) -> Result<(), redb::Error> {
     let mut transaction = database.begin_write()?;
     transaction.set_durability(Durability::Immediate)?;

@@ -1,7 +1,7 @@
-//! The open file with its recorded failures, the engine that uses it, and file locks.
+//! The open file with its recorded failures, the engine's backend, and file locks.
 //!
 //! The engine reports a failed system call like any other error and refuses all later operations. Whether writing may
-//! continue after the file is reopened depends on which call failed, and how. Failures are therefore recorded here,
+//! continue after the file is reopened depends on the failed call and its error. Failures are therefore recorded here,
 //! where the calls are made.
 
 use crate::limits::CACHE_BYTES;
@@ -13,20 +13,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// The worst failure of a file so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fault {
-    /// No failure.
     None = 0,
-    /// A write failed for lack of space. The bytes written before the failure are ignored, and the file can be written
-    /// again.
+    /// A write failed for lack of space. The bytes of the failed write are ignored, and the file can be written again.
     NoRoom = 1,
-    /// A write or a sync failed for another reason. The kernel may have dropped bytes that it had accepted, and will
-    /// not report the failure again.
+    /// A write or a sync failed for another reason. The kernel may have dropped accepted bytes without a further error.
     Broken = 2,
 }
 
-/// The open file, shared by this crate and the engine.
 #[derive(Debug)]
 pub(crate) struct CheckedDisk {
     file: File,
@@ -40,16 +35,12 @@ pub(crate) struct CheckedDisk {
 #[derive(Debug, Default)]
 pub(crate) struct Breakage {
     pub(crate) writes: std::sync::atomic::AtomicI32,
-    /// Number of writes that succeed before all further writes fail.
     pub(crate) writes_left: std::sync::atomic::AtomicU32,
     pub(crate) syncs: std::sync::atomic::AtomicI32,
-    /// Number of syncs that have been requested.
     pub(crate) syncs_seen: std::sync::atomic::AtomicU32,
-    /// Channel to which each call is reported, if set by a test.
     pub(crate) log: std::sync::OnceLock<crossbeam_channel::Sender<Call>>,
 }
 
-/// A call that modifies the file.
 #[cfg(test)]
 #[derive(Clone, Debug)]
 pub(crate) enum Call {
@@ -76,16 +67,12 @@ impl CheckedDisk {
         }
     }
 
-    /// Clears a recorded lack of space, because the file is about to be reopened.
-    ///
-    /// # Panics
-    /// Panics if the file is broken, since that state cannot be cleared.
+    /// Clears a recorded lack of space before the file is reopened. Panics on a broken file, whose state is final.
     pub(crate) fn forget_no_room(&self) {
         assert!(self.fault() < Fault::Broken);
         self.fault.store(Fault::None as u8, Ordering::Release);
     }
 
-    /// Marks the file as broken, regardless of the results of its calls.
     pub(crate) fn give_up(&self) {
         self.fault.store(Fault::Broken as u8, Ordering::Release);
     }
@@ -98,7 +85,6 @@ impl CheckedDisk {
         self.file.read_exact_at(out, offset)
     }
 
-    /// Records a failure, if `result` is one; `no_room` is the fault to record if the call failed for lack of space.
     fn note(&self, result: io::Result<()>, no_room: Fault) -> io::Result<()> {
         if let Err(error) = &result {
             let lacks_room = matches!(
@@ -161,7 +147,6 @@ impl Breakage {
     }
 }
 
-/// Storage backend that gives the engine access to the file.
 #[derive(Debug)]
 pub(crate) struct Live(pub(crate) Arc<CheckedDisk>);
 
@@ -181,7 +166,7 @@ impl StorageBackend for Live {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        // Also for a lack of room: pages that were accepted and then dropped are lost either way.
+        // A lack of space counts as well: pages that were accepted and then dropped are lost in any case.
         self.0.note(self.0.sync(), Fault::Broken)
     }
 
@@ -190,30 +175,25 @@ impl StorageBackend for Live {
     }
 }
 
-// A file that one process holds at a time.
-
-/// A lock on a file, held until it is dropped or the process exits.
+/// Lock on a file, held until it is dropped or the process exits.
 ///
-/// A child process that has been forked and has not executed its program yet has a copy of the descriptor. Closing only
-/// this descriptor would leave the lock held by the copy, so the lock is released explicitly.
+/// A forked child process that has not executed its program yet has a copy of the descriptor, which would keep the lock
+/// after the original is closed. The lock is therefore released explicitly.
 #[derive(Debug)]
 pub struct Lock(File);
 
 impl Lock {
-    /// Locks a file, creating it if it does not exist, with access for its owner only.
+    /// Locks a file, which is created if needed, with access for its owner only.
     ///
     /// # Errors
-    /// [`TryLockError::WouldBlock`]: another one has it; else the system's error.
+    /// [`TryLockError::WouldBlock`] if the file is locked; otherwise the system's error.
     pub fn take(path: &Path) -> Result<Self, TryLockError> {
         let mut options = File::options();
         let options = options.create(true).truncate(false).write(true).mode(0o600);
         Self::of(options.open(path).map_err(TryLockError::Error)?)
     }
 
-    /// Locks a file that is already open.
-    ///
-    /// # Errors
-    /// Errors are those of [`Lock::take`].
+    /// Locks an open file, with the errors of [`Lock::take`].
     pub fn of(file: File) -> Result<Self, TryLockError> {
         file.try_lock()?;
         Ok(Self(file))
@@ -226,13 +206,11 @@ impl Drop for Lock {
     }
 }
 
-/// Opens the engine on a file that is known to be undamaged.
 pub(crate) fn database(backend: impl StorageBackend) -> Result<Database, DatabaseError> {
     database_repairing(backend, |_| true)
 }
 
-/// Opens the engine with a callback that is called before each step of a repair with the progress, from 0 to 1, and
-/// decides whether to continue.
+/// Opens the engine with a callback that gets the progress of a repair, from 0 to 1, and decides whether to continue.
 pub(crate) fn database_repairing(
     backend: impl StorageBackend,
     may_go_on: impl Fn(f64) -> bool + 'static,
@@ -247,7 +225,6 @@ pub(crate) fn database_repairing(
         .create_with_backend(backend)
 }
 
-/// The table of rows.
 pub(crate) const ROWS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("rows");
 
 #[cfg(test)]

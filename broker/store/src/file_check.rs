@@ -1,8 +1,8 @@
-//! Check of a file before it is opened: a read-only view, whose modifications stay in memory and are dropped with it,
-//! and the file's head, which selects the valid commit.
+//! Check of a file before it is opened: a read-only view, whose modifications stay in memory, and the file's head,
+//! which selects the valid commit.
 //!
 //! The engine marks a file as open and repairs what it can before it reports an error. A rejected file must remain
-//! unchanged, otherwise the next start would consider the repaired file intact. Therefore, a file is first checked
+//! unchanged, otherwise the next start would consider the repaired file intact. A file is therefore first checked
 //! through this view.
 
 #![expect(
@@ -17,15 +17,13 @@ use std::io;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Read-only view of a file, which exists only while the file is checked.
 #[derive(Debug)]
 struct Overlay {
     disk: Arc<CheckedDisk>,
     pages: Mutex<Pages>,
 }
 
-/// Pages that differ from the file, and the length of the view. The view ends at `len`, regardless of the file's
-/// length.
+/// Pages that differ from the file, and the length of the view, regardless of the file's length.
 #[derive(Debug)]
 struct Pages {
     changed: BTreeMap<u64, Box<[u8]>>,
@@ -46,7 +44,7 @@ impl Overlay {
         self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads from the file; bytes beyond its end are read as zeros.
+    /// Reads from the file; bytes beyond its end are zeros.
     fn read_file(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let inside = self.disk.len()?.saturating_sub(offset);
         let inside = usize::try_from(inside).map_or(out.len(), |inside| inside.min(out.len()));
@@ -127,7 +125,7 @@ fn index(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
-// First bytes of the file: which commit is valid, and how a file is checked one commit at a time.
+// First bytes of the file: the valid commit, and the check of a file one commit at a time.
 //
 // ```text
 //  0  magic (9) | 9 flags | 10 zeros (2) | 12 page size, pages of a region's head, pages of a region (4 each) | 24 ...
@@ -135,27 +133,24 @@ fn index(bytes: u64) -> usize {
 //  192 commit slot 1
 // ```
 // Source: redb 4.4.0, `header.rs` and the design page in its `docs`. The layout is private to the engine, whose public
-// interface repairs what it opens and has no choice of the commit to verify. Its version is pinned, therefore, and
-// `tests/store/layout.rs` fails when another one is used.
+// interface repairs the file on opening and cannot select the commit to verify. Its version is therefore pinned, and
+// `tests/store/layout.rs` fails with any other.
 //
 // No checksum covers bytes 0 to 63. The constants among them are compared; the flags are proved by verifying the commit
 // that they select:
 //
-// * The slot that the flag selects was synced before the flag was, so the slot and everything below it must verify, or
-//   the file is damaged.
-// * A newer commit in the other slot was cut off before it was confirmed (or the flag flipped). If it is complete, it
-//   counts: its result may not have been reported, but nothing contradicts it. If not, it is as if it had never begun.
+// * The slot that the flag selects was synced before the flag, so the slot and everything below it must verify;
+//   otherwise, the file is damaged.
+// * A newer commit in the other slot was interrupted before its confirmation (or the flag flipped). A complete one
+//   counts: its result may not have been reported, but nothing contradicts it. An incomplete one is ignored.
 
-/// The head of a file; exists only while the file is being opened.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FileHead {
     flags: u8,
-    /// Transaction numbers of the two slots, which have not been verified.
     transactions: [u64; 2],
 }
 
 impl FileHead {
-    /// Reads the head and checks its constant parts.
     pub(crate) fn read(disk: &CheckedDisk) -> io::Result<Self> {
         let mut bytes = [0; HEAD_BYTES];
         disk.read(0, &mut bytes)?;
@@ -174,20 +169,17 @@ impl FileHead {
         })
     }
 
-    /// Returns the slot that the flag in the head marks as valid.
     pub(crate) fn named(self) -> usize {
         usize::from(self.flags & OTHER_SLOT)
     }
 
-    /// Returns the other slot if its transaction number is higher.
     pub(crate) fn newer(self) -> Option<usize> {
         let other = 1 - self.named();
         (self.transactions[other] > self.transactions[self.named()]).then_some(other)
     }
 
-    /// Opens the commit of one slot in a view of the file, verifying the checksum of each page of the commit.
-    ///
-    /// The view contains no other commit, and relies on nothing that a clean shutdown would have written.
+    /// Opens the commit of one slot in a view of the file, verifying the checksum of each page. The view contains no
+    /// other commit, and does not depend on a clean shutdown.
     pub(crate) fn view(
         self,
         disk: &Arc<CheckedDisk>,
@@ -200,13 +192,12 @@ impl FileHead {
         let mut checksum = [0; 16];
         overlay.read(checksum_at as u64, &mut checksum)?;
         overlay.write(checksum_at as u64, &checksum.map(|byte| !byte))?;
-        // The first thing it would repair is a commit that does not verify.
+        // The first step of a repair is the commit that does not verify.
         Ok(database_repairing(overlay, |progress| {
             !OTHER_COMMIT_TRIED.contains(&progress)
         })?)
     }
 
-    /// Marks `slot` as the valid slot.
     pub(crate) fn name(self, disk: &CheckedDisk, slot: usize) -> io::Result<()> {
         disk.write(FLAGS_AT as u64, &[self.flags_for(slot)])?;
         disk.sync()
@@ -223,8 +214,7 @@ const fn slot_at(slot: usize) -> usize {
 }
 
 const MAGIC: &[u8] = b"redb\x1a\x0a\xa9\x0d\x0a";
-/// Two zeros, the page size (4096 bytes), the number of header pages per region (none), and the number of pages per
-/// region. The engine chooses these values for every file.
+/// Two zeros, page size (4096 bytes), header pages per region (none), pages per region, as chosen by the engine.
 const GEOMETRY: &[u8] = &[0, 0, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 16, 0];
 const FLAGS_AT: usize = MAGIC.len();
 const OTHER_SLOT: u8 = 1;
@@ -234,8 +224,8 @@ const TRANSACTION_AT: usize = 104;
 const CHECKSUM_AT: usize = 112;
 const HEAD_BYTES: usize = slot_at(2);
 
-/// Progress that the engine reports when it has found the selected commit corrupt and is about to try the other one:
-/// 0.3. The engine reports 0 before that, and 0.6 and 0.9 afterwards.
+/// Progress of the engine when it has found the selected commit corrupt and is about to try the other one: 0.3. The
+/// engine reports 0 before that, and 0.6 and 0.9 afterwards.
 const OTHER_COMMIT_TRIED: RangeInclusive<f64> = 0.1..=0.45;
 
 #[cfg(test)]

@@ -1,14 +1,14 @@
 //! An embedded durable map from text keys to byte strings, with batched commits on a separate thread.
 //!
-//! The map is independent of channels: its callers interpret keys and values. In reading order:
+//! The map does not know channels: its callers interpret keys and values. In reading order:
 //!
-//! * [`limits`]: how large keys, values, queues, batches and caches may be;
+//! * [`limits`]: maximum sizes of keys, values, queues, batches and caches;
 //! * [`OpenError`], [`CommitError`], [`Refused`]: errors, with the remedy in the text;
-//! * `disk`: the open file, and its past failures; `file_check`: a view of it for checking, and which commit is valid;
+//! * `disk`: the open file and its past failures; `file_check`: a read-only view for checking, and the valid commit;
 //! * [`Store`]: opening, checking and reading;
-//! * [`Committer`]: the queue in front of the thread, and the thread;
-//! * [`Snapshot`], [`create`]: one moment read while changes continue, and a new store from it;
-//! * [`Lock`]: one process at a time.
+//! * [`Committer`]: the queue and the commit thread;
+//! * [`Snapshot`], [`create`]: a consistent view while changes continue, and a new store from it;
+//! * [`Lock`]: exclusion of other processes.
 //!
 //! # Theory of operation
 //!
@@ -27,8 +27,7 @@
 //! [`Store::start`], when the reader of the rows has accepted them.
 //!
 //! The file is not compacted at startup: the engine uses free pages before the file grows, and releases those at the
-//! end of the file during commits and when the file is closed. Compacting would rewrite the whole file while all
-//! clients wait.
+//! end of the file during commits and on close. Compacting would rewrite the whole file while all clients wait.
 //!
 //! Out of scope: retrying a failed sync (bytes that the kernel dropped cannot be recovered), logging, lookups by key
 //! (the owners of the records keep them in memory), and repair by guessing.
@@ -49,50 +48,47 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use thiserror::Error;
 
-// Errors of opening, of submitting a change, and of committing it.
-
-/// Reason why a store cannot be opened or read. Each error message contains the file, the fault and the remedy. Nothing
-/// has been written.
+/// Reason why a store cannot be opened or read: file, fault and remedy. Nothing has been written.
 #[derive(Debug, Error)]
 pub enum OpenError {
-    /// The file is damaged: corrupted, truncated, or not a store at all.
+    /// The file is damaged: corrupted, truncated, or not a store.
     #[error(
         "the store {file} is damaged: {what}. It was left as it is. Put a backup in its place, or move it away to \
          start with an empty store"
     )]
     Damaged {
-        /// The file.
+        /// Path of the file.
         file: PathBuf,
         /// Description of the damage.
         what: String,
     },
-    /// The file was written by a later version of this program.
+    /// A later version of this program wrote the file.
     #[error(
         "the store {file} has format {found}, and this version reads formats up to {known}: use the version that \
          wrote it, or move it away to start with an empty store"
     )]
     Newer {
-        /// The file.
+        /// Path of the file.
         file: PathBuf,
-        /// Format number found in the file.
+        /// Format number in the file.
         found: u64,
-        /// Highest format number that this version can read.
+        /// Highest format number that this version reads.
         known: u64,
     },
-    /// Another process holds the lock on the store's directory.
+    /// Another process holds the lock of the store's directory.
     #[error(
         "the store is in use by another process, which holds {file}: stop that one, or use another directory"
     )]
     InUse {
-        /// The lock file.
+        /// Path of the lock file.
         file: PathBuf,
     },
-    /// The operating system reported an error.
+    /// Error of the operating system.
     #[error(
         "the store cannot be opened: {file}: {error}: must be a readable and writable directory, on a disk with room"
     )]
     Io {
-        /// The file or directory.
+        /// Path of the file or directory.
         file: PathBuf,
         /// The operating system's error.
         error: io::Error,
@@ -102,43 +98,40 @@ pub enum OpenError {
 /// Health of a running store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
-    /// The last commit succeeded, or there has been none yet.
+    /// The last commit succeeded, or none has been made.
     Fine,
-    /// The last commit found no space on the disk. Each later commit tries again, and the state clears as soon as there
-    /// is space.
+    /// The last commit found no space on the disk. Each later commit tries again; the state clears once there is space.
     Full,
-    /// The disk failed. Nothing is written until the process is restarted, because the effect of a failed sync on the
-    /// disk is unknown.
+    /// The disk failed. Nothing is written before a restart, because the effect of a failed sync is unknown.
     Failed,
 }
 
-/// Reason why a change was not committed. The map is in the state from before the batch. After [`Health::Failed`],
-/// however, it may turn out to have changed when it is reopened, since it is unknown whether the disk kept unconfirmed
-/// bytes.
+/// Reason why a change was not committed. The map is in the state before the batch. After [`Health::Failed`], the
+/// change may appear when the map is reopened, since the disk may have kept unconfirmed bytes.
 #[derive(Clone, Debug, Error)]
 #[error("{text}")]
 pub struct CommitError {
     /// Health of the store after the failure.
     pub health: Health,
-    /// Description of the failure and its remedy; contains no key and no value.
+    /// Failure and remedy, without keys or values.
     pub text: Arc<str>,
 }
 
-/// Reason why a change was refused. No part of the change will be committed.
+/// Reason why a change was refused. No part of it will be committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Refused {
-    /// [`crate::limits::QUEUE_CHANGES_MAX`] changes are already queued.
-    #[error("too many changes wait for the disk: try again")]
+    /// The queue contains [`crate::limits::QUEUE_CHANGES_MAX`] changes.
+    #[error("too many changes are waiting for the disk: try again")]
     Busy,
     /// The key or the value exceeds the limits in [`crate::limits`].
-    #[error("the change is larger than the store takes")]
+    #[error("the change exceeds the limits of the store")]
     TooLarge,
-    /// The store has failed or has been closed, and accepts no changes.
-    #[error("the store takes no changes any more: the server must be restarted")]
+    /// The store has failed or was closed.
+    #[error("the store accepts no more changes: the server must be restarted")]
     Closed,
 }
 
-/// Reason why a joint commit was not made.
+/// Reason why a joint commit failed.
 #[derive(Clone, Debug, Error)]
 pub enum TogetherError {
     /// The changes were refused.

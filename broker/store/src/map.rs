@@ -1,4 +1,4 @@
-//! Opening, checking and reading of a store.
+//! Opening, checking and reading a store.
 
 use crate::OpenError;
 use crate::commit::{self, Done, Writer};
@@ -12,16 +12,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The map, checked and ready to be read. One per process; either consumed by [`Store::start`] or dropped.
-///
-/// An existing file is not modified before [`Store::start`], so if a caller cannot interpret the rows, the file remains
-/// unchanged.
+/// The map, checked and ready to be read. An existing file is not modified before [`Store::start`], so a file whose
+/// rows a caller cannot interpret remains unchanged.
 #[derive(Debug)]
 pub struct Store {
-    /// The valid commit, in a read-only view.
     view: Database,
-    /// Slot to mark as valid in the file's head when writing begins, which confirms a commit that was complete but not
-    /// confirmed.
+    /// Slot to mark as valid in the file's head when writing begins, which confirms a complete but unconfirmed commit.
     completed: Option<(FileHead, usize)>,
     pub(crate) disk: Arc<CheckedDisk>,
     file: PathBuf,
@@ -29,14 +25,11 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the store in an existing directory and verifies the checksum of every page. If there is no store, creates
-    /// an empty one, accessible to its owner only.
+    /// Opens the store in an existing directory and verifies the checksum of every page. Without a store, creates an
+    /// empty one, accessible to its owner only. On an error, the file is left unchanged.
     ///
     /// Reads the whole file. Together with [`Store::load`] and [`Store::start`], this takes 0.7 to 1.6 s for a million
     /// rows of some 110 bytes on two busy cores.
-    ///
-    /// # Errors
-    /// [`OpenError`] if the store cannot be opened; the file is left unchanged.
     pub fn open(dir: &Path) -> Result<Self, OpenError> {
         let lock = lock(&dir.join(LOCK_NAME))?;
         let file = dir.join(FILE_NAME);
@@ -61,27 +54,25 @@ impl Store {
         })
     }
 
-    /// Verifies the store in a directory as [`Self::open`] does, but without locking it: for a store that no process
-    /// has open. Creates and writes nothing.
+    /// Verifies the store in a directory as [`Self::open`] does, but without a lock: for a store that no process has
+    /// open. Creates and writes nothing.
     ///
     /// # Errors
-    /// [`OpenError`] if the store is damaged or does not exist.
+    /// Fails if the store is damaged or does not exist.
     pub fn verify(dir: &Path) -> Result<(), OpenError> {
         let file = dir.join(FILE_NAME);
         let opened = File::open(&file).map_err(|error| io_error(&file, error))?;
         check(&file, &Arc::new(CheckedDisk::new(opened))).map(drop)
     }
 
-    /// The file that holds the map.
+    /// File of the map.
     #[must_use]
     pub fn file(&self) -> &Path {
         &self.file
     }
 
-    /// Passes every row to `row`, sorted by the bytes of the keys, and returns the number of rows.
-    ///
-    /// # Errors
-    /// [`OpenError`] if a row cannot be read; rows passed before must not be used.
+    /// Passes every row to `row`, sorted by the bytes of the keys, and returns the number of rows. After an error, rows
+    /// passed before must not be used.
     pub fn load(&self, mut row: impl FnMut(&str, &[u8])) -> Result<u64, OpenError> {
         let mut rows = 0;
         let mut walk = || -> Result<(), redb::Error> {
@@ -98,18 +89,12 @@ impl Store {
     }
 
     /// Takes a snapshot of all rows, which can be read a few at a time.
-    ///
-    /// # Errors
-    /// [`SnapshotError`] if no snapshot can be taken.
     pub fn snapshot(&self) -> Result<Snapshot, SnapshotError> {
         Snapshot::of(&self.view, &Arc::default())
     }
 
-    /// Adds the rows produced by `fill` in one commit, all or none, which is durable on return. Memory use is bounded
-    /// by [`CACHE_BYTES`], regardless of the number of rows.
-    ///
-    /// # Errors
-    /// The error of `fill` or of the operating system, in which case the map is unchanged.
+    /// Adds the rows of `fill` in one commit, all or none, which is durable on return. On an error, the map is
+    /// unchanged. Memory is bounded by [`CACHE_BYTES`], regardless of the number of rows.
     pub fn put(self, fill: &mut Fill<'_>) -> io::Result<()> {
         drop(self.view);
         if let Some((head, slot)) = self.completed {
@@ -118,12 +103,9 @@ impl Store {
         put_all(&self.disk, fill).map_err(of_system)
     }
 
-    /// Opens the file for writing and starts the commit thread. `on_done` is called on that thread, once for each
-    /// accepted change, in the order of submission; it must not block. `on_room` is called on the same thread whenever
-    /// a full disk has free space again even though no change was submitted.
-    ///
-    /// # Errors
-    /// [`OpenError`] if the file cannot be opened for writing or no thread can be created.
+    /// Opens the file for writing and starts the commit thread. The thread calls `on_done`, which must not block, once
+    /// for each accepted change, in the order of submission, and `on_room` whenever a full disk has free space again
+    /// although no change was submitted.
     pub fn start<T, F, R>(self, on_done: F, on_room: R) -> Result<Writer<T>, OpenError>
     where
         T: Send + 'static,
@@ -153,24 +135,21 @@ impl Store {
     }
 }
 
-/// Initial state of the commit thread.
 pub(crate) struct Parts {
     pub(crate) database: Database,
     pub(crate) disk: Arc<CheckedDisk>,
     pub(crate) lock: Lock,
-    /// Path of the file that is written to check for free space.
     pub(crate) probe: PathBuf,
 }
 
-/// Verifies a file: all checksums, the format number, and the existence of the table of rows. Writes nothing. Returns
-/// the view, and the slot to mark as valid in the head if the head marks the other one.
+/// Verifies a file: all checksums, the format number, and the table of rows. Writes nothing. Returns the view, and the
+/// slot to mark as valid in the head if the head marks the other one.
 fn check(
     file: &Path,
     disk: &Arc<CheckedDisk>,
 ) -> Result<(Database, Option<(FileHead, usize)>), OpenError> {
     let explain = |error| explain(file, error);
-    // The engine would make a new store of an empty file. A store's file is never empty: it gets its name when it is
-    // complete.
+    // The engine would turn an empty file into a new store. A store's file, renamed when complete, is never empty.
     let head = FileHead::read(disk).map_err(|error| explain(error.into()))?;
     let mut database = head.view(disk, head.named()).map_err(explain)?;
     let newer = head.newer().and_then(|slot| {
@@ -202,15 +181,11 @@ fn check(
     Ok((database, newer.map(|slot| (head, slot))))
 }
 
-/// Produces rows by passing each one to the given function.
+/// Producer of rows, which passes each one to the given function.
 pub type Fill<'f> = dyn FnMut(&mut dyn FnMut(&str, &[u8]) -> io::Result<()>) -> io::Result<()> + 'f;
 
-/// Creates a store, accessible to its owner only, with the rows produced by `fill`, in a directory that has no store.
-/// The store is complete and durable on return. Memory use is bounded by [`CACHE_BYTES`], regardless of the number of
-/// rows.
-///
-/// # Errors
-/// The error of `fill` or of the operating system, in which case no store exists.
+/// Creates a store, accessible to its owner only, with the rows of `fill`, in a directory without a store. The store is
+/// complete and durable on return; after an error, there is none. Memory is bounded by [`CACHE_BYTES`].
 pub fn create(dir: &Path, fill: &mut Fill<'_>) -> io::Result<()> {
     let (young, file) = (dir.join(YOUNG_NAME), dir.join(FILE_NAME));
     if file.try_exists()? {
@@ -221,7 +196,6 @@ pub fn create(dir: &Path, fill: &mut Fill<'_>) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// Creates an empty store under a temporary name, and renames it when it is complete and durable.
 fn make(dir: &Path) -> io::Result<()> {
     let (young, file) = (dir.join(YOUNG_NAME), dir.join(FILE_NAME));
     make_of(&young, &mut |_| Ok(()))?;
@@ -241,7 +215,6 @@ fn make_of(young: &Path, fill: &mut Fill<'_>) -> io::Result<()> {
     put_all(&disk, fill).map_err(of_system)
 }
 
-/// Writes the format number and the rows produced by `fill` in one transaction, which is durable on return.
 fn put_all(disk: &Arc<CheckedDisk>, fill: &mut Fill<'_>) -> Result<(), redb::Error> {
     let database = database(Live(Arc::clone(disk)))?;
     let mut transaction = database.begin_write()?;
@@ -273,7 +246,6 @@ fn lock(path: &Path) -> Result<Lock, OpenError> {
     })
 }
 
-/// Determines whether an engine error was caused by the operating system or by the contents of the file.
 fn explain(file: &Path, error: impl Into<redb::Error>) -> OpenError {
     match system_error(error.into()) {
         Ok(error) => io_error(file, error),
@@ -282,8 +254,7 @@ fn explain(file: &Path, error: impl Into<redb::Error>) -> OpenError {
     }
 }
 
-/// Extracts the error of the operating system, if there is one. An error without an error number does not count: it
-/// means that the file is not a store or is truncated.
+/// Extracts the error of the operating system, if any. Otherwise, the file is not a store or is truncated.
 fn system_error(error: redb::Error) -> Result<io::Error, redb::Error> {
     if let redb::Error::Io(error) = error {
         let from_system = error.raw_os_error().is_some();
@@ -310,11 +281,9 @@ fn io_error(file: &Path, error: io::Error) -> OpenError {
     }
 }
 
-/// Table with the properties of the whole file.
 const META: TableDefinition<'static, &str, u64> = TableDefinition::new("meta");
 const FORMAT_KEY: &str = "format";
-/// Format number written by this version. Incremented when the interpretation of rows by this crate changes; a file
-/// with a lower number is migrated.
+/// Format number of this version, incremented when the interpretation of rows changes; older files are migrated.
 const FORMAT: u64 = 1;
 
 const FILE_NAME: &str = "store.redb";

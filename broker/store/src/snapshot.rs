@@ -1,9 +1,8 @@
-//! Snapshots: consistent views of the map, which are read while changes continue.
+//! Snapshots: consistent views of the map, read while changes continue.
 //!
-//! The engine keeps the pages of a snapshot for as long as the snapshot exists, so the file grows with each change in
-//! the meantime. After a failed commit, the engine is reopened and may reuse those pages. A [`SnapshotGate`] therefore
-//! ends every earlier snapshot: no more rows can be read through it, and its reader is informed that the copy is
-//! incomplete.
+//! The engine keeps the pages of a snapshot while it exists, so the file grows with each change in the meantime. After
+//! a failed commit, the engine is reopened and may reuse those pages. A [`SnapshotGate`] therefore ends every earlier
+//! snapshot: its reader gets no more rows, and an error that the copy is incomplete.
 
 #![expect(
     clippy::disallowed_types,
@@ -16,7 +15,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use thiserror::Error;
 
-/// A consistent view of the map. Keeps one path of pages in memory, and does not block commits.
+/// Consistent view of the map. Keeps one path of pages in memory, and does not block commits.
 pub struct Snapshot {
     rows: Range<'static, &'static str, &'static [u8]>,
     gate: Arc<SnapshotGate>,
@@ -28,14 +27,13 @@ impl fmt::Debug for Snapshot {
     }
 }
 
-/// Reason why no snapshot could be taken, or why a snapshot ended.
+/// Reason why no snapshot could be taken, or why one ended.
 #[derive(Debug, Error)]
 pub enum SnapshotError {
-    /// The store was closed, or a commit has failed since the snapshot was taken: further rows may not be consistent
-    /// with earlier ones.
-    #[error("the store was closed or failed meanwhile: try again")]
+    /// The store was closed, or a commit has failed since the snapshot: further rows may contradict earlier ones.
+    #[error("the store was closed or failed in the meantime: try again")]
     Ended,
-    /// The store is not open for reading because its disk is full or has failed.
+    /// The store cannot be read because its disk is full or has failed.
     #[error("the store's disk is full or has failed")]
     Closed,
     /// The engine could not read its file.
@@ -43,14 +41,13 @@ pub enum SnapshotError {
     Engine(redb::Error),
 }
 
-/// Whether snapshots taken from the currently open engine may still be read.
 #[derive(Debug, Default)]
 pub(crate) struct SnapshotGate {
     shut: Mutex<bool>,
 }
 
 impl SnapshotGate {
-    /// Ends all snapshots. Waits for the batch of rows that is being read.
+    /// Ends all snapshots, after the batch of rows that is being read.
     pub(crate) fn shut(&self) {
         *self.shut.lock().unwrap_or_else(PoisonError::into_inner) = true;
     }
@@ -69,10 +66,8 @@ impl Snapshot {
     }
 
     /// Passes the next rows, sorted by the bytes of the keys, until `row` requests a stop or no rows are left. Returns
-    /// whether there may be more rows. `row` must be quick, since a store that fails or closes waits for it.
-    ///
-    /// # Errors
-    /// [`SnapshotError`] if reading fails; the rows passed so far are then an incomplete copy.
+    /// whether there may be more rows. `row` must be quick, since a store that fails or closes waits for it. After an
+    /// error, the copy is incomplete.
     pub fn read(
         &mut self,
         mut row: impl FnMut(&str, &[u8]) -> bool,

@@ -6,13 +6,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::{env, fs};
 
-/// Environment variable that, if set to any value, causes the golden files to be rewritten instead of compared.
+/// Environment variable that causes golden files to be rewritten instead of compared.
 const RENEW: &str = "RENEW";
 
-/// Asserts that a text equals the contents of the file `name` in a folder.
-///
-/// # Panics
-/// Panics if the texts differ; the message shows the differing lines and explains how to rewrite the file.
+/// Asserts that a text equals a golden file. On failure, prints the differing lines and how to rewrite the file.
 pub fn assert_golden(folder: &str, name: &str, text: &str) {
     let path = Path::new(folder).join(name);
     if env::var_os(RENEW).is_some() {
@@ -27,8 +24,7 @@ pub fn assert_golden(folder: &str, name: &str, text: &str) {
     }
 }
 
-/// Returns the lines in which a text differs from a file, with one line of context before and after each difference. A
-/// missing file counts as empty.
+/// Returns the lines in which a text differs from a file, with one line of context. A missing file counts as empty.
 fn difference(path: &Path, text: &str) -> Option<String> {
     if fs::read_to_string(path).is_ok_and(|kept| kept == text) {
         return None;
@@ -41,7 +37,7 @@ fn difference(path: &Path, text: &str) -> Option<String> {
         .stdout(Stdio::piped())
         .spawn()
         .expect("diff, of the package diffutils");
-    // It prints nothing before it has read both whole.
+    // diff prints nothing before it has read both inputs.
     let mut stdin = diff.stdin.take().expect("stdin is piped");
     stdin.write_all(text.as_bytes()).expect("it reads");
     drop(stdin);
@@ -49,16 +45,12 @@ fn difference(path: &Path, text: &str) -> Option<String> {
     Some(String::from_utf8_lossy(&printed).into_owned())
 }
 
-/// Returns the help of a program and of all its subcommands, each preceded by the command that prints it.
-///
-/// # Panics
-/// Panics if a command does not print its help.
+/// Returns the help of a program and of all its subcommands, each preceded by its command.
 pub fn help(name: &str, program: impl Fn() -> Command) -> String {
     let mut all = String::new();
     let mut open = vec![String::new()];
     while let Some(words) = open.pop() {
         let command = format!("{name}{words} --help");
-        // The width is that of no terminal.
         let mut program = program();
         let program = program.stdin(Stdio::null()).env_remove("COLUMNS");
         let exit = run(program.args(words.split_whitespace()).arg("--help"));
@@ -70,7 +62,6 @@ pub fn help(name: &str, program: impl Fn() -> Command) -> String {
     all
 }
 
-/// Returns the names of the subcommands listed in a help text, in order; a help text may contain several lists.
 fn subcommands(help: &str) -> Vec<&str> {
     let mut names = Vec::new();
     let mut is_listed = false;
@@ -80,7 +71,7 @@ fn subcommands(help: &str) -> Vec<&str> {
         } else if line.is_empty() {
             is_listed = false;
         }
-        // The explanation of a command may go on below it, further to the right.
+        // Continuation lines of an explanation are indented further.
         let name = line.strip_prefix("  ").filter(|_| is_listed);
         names.extend(name.and_then(|line| line.split(' ').next()));
     }

@@ -1,6 +1,6 @@
-//! Support for tests that start the `heliograph` binary: its command, ready line, log, metrics and exit; comparison of
-//! texts with golden files; fuzz inputs for parsers; and waiting with a time limit. For use in `[dev-dependencies]`
-//! only. Does not affect the features with which the workspace is built.
+//! Support for tests that start the `heliograph` binary: its command, ready line, log, metrics and exit; golden files;
+//! fuzz inputs for parsers; and waiting with a time limit. For `[dev-dependencies]` only, so that it does not affect
+//! the features of the workspace's build.
 //!
 //! ```no_run
 //! use testkit::{Program, Running, until_true};

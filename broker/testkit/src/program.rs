@@ -1,4 +1,4 @@
-//! The program under test, its directories, and commands that exit on their own.
+//! Program under test, its directories, and commands that exit on their own.
 
 use crate::wait::{WITHIN, ended_within};
 use std::io::Read;
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
 use std::{env, fs};
 
-/// The `heliograph` binary under test, and where to create test directories. One per test program.
+/// The `heliograph` binary under test, and the place of its test directories. One per test program.
 #[derive(Clone, Copy, Debug)]
 pub struct Program {
     built: &'static str,
@@ -22,15 +22,15 @@ pub struct Directory(PathBuf);
 /// Result of a program that has exited.
 #[derive(Clone, Debug)]
 pub struct Exit {
-    /// Exit code; `None` if the program was terminated by a signal.
+    /// Exit code; `None` after a signal.
     pub code: Option<i32>,
-    /// Contents of standard output.
+    /// Standard output.
     pub stdout: String,
-    /// Contents of standard error.
+    /// Standard error.
     pub stderr: String,
 }
 
-/// Returns the engine for brokers in tests that do not choose one, if the environment specifies it.
+/// Returns the engine that the environment specifies for brokers in tests that do not choose one.
 #[must_use]
 pub fn engine() -> Option<String> {
     env::var("HELIOGRAPH_TEST_ENGINE").ok()
@@ -38,18 +38,14 @@ pub fn engine() -> Option<String> {
 
 impl Program {
     /// Uses the binary in the directory of `built`, and creates test directories below `directories`. Pass
-    /// `CARGO_BIN_EXE_…` of any program in the workspace, since all are built into one directory, and
-    /// `CARGO_TARGET_TMPDIR`. Cargo sets both variables only for the tests of a crate.
+    /// `CARGO_BIN_EXE_…` of any program in the workspace (all are built into one directory) and `CARGO_TARGET_TMPDIR`.
+    /// Cargo sets both variables only for the tests of a crate.
     #[must_use]
     pub const fn new(built: &'static str, directories: &'static str) -> Self {
         Self { built, directories }
     }
 
-    /// Returns the path of the binary. `BROKER_UNDER_TEST` overrides it, for example with an older build to show that
-    /// an attack succeeds against that build.
-    ///
-    /// # Panics
-    /// Panics if the binary has not been built.
+    /// Returns the path of the binary. `BROKER_UNDER_TEST` overrides it, for example with an older build.
     #[must_use]
     pub fn binary(&self) -> PathBuf {
         let other = env::var_os("BROKER_UNDER_TEST");
@@ -69,8 +65,7 @@ impl Program {
         Path::new(self.built).with_file_name(name)
     }
 
-    /// Creates a command that runs the binary with no input and with the configured logging, regardless of `RUST_LOG`
-    /// in the environment.
+    /// Creates a command that runs the binary without input and with the configured logging, regardless of `RUST_LOG`.
     #[must_use]
     pub fn command(&self) -> Command {
         let mut command = Command::new(self.binary());
@@ -85,17 +80,14 @@ impl Program {
     }
 
     /// Creates a directory, which the caller must remove, and returns its path.
-    ///
-    /// # Panics
-    /// Panics if the directory cannot be created.
     #[must_use]
     pub fn fresh_directory(&self) -> PathBuf {
-        /// Counter that makes directory names unique within this process.
+        /// Makes directory names unique within this process.
         static MADE: AtomicU32 = AtomicU32::new(0);
         let number = MADE.fetch_add(1, Ordering::Relaxed);
         let name = format!("live-{}-{number}", process::id());
         let directory = Path::new(self.directories).join(name);
-        // Left by an earlier process of this number that was killed.
+        // Remains of a killed process with the same id.
         let _ = fs::remove_dir_all(&directory);
         fs::create_dir_all(&directory).expect("a directory under target/");
         directory
@@ -110,9 +102,6 @@ impl Directory {
     }
 
     /// Writes a file in the directory and returns its path.
-    ///
-    /// # Panics
-    /// Panics if the file cannot be written.
     pub fn file(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path(name);
         fs::write(&path, text).expect("a file under target/");
@@ -122,11 +111,8 @@ impl Directory {
 
 /// Installs an executable copy of the file `from` at `to`, using a separate process.
 ///
-/// A file written by this process cannot be executed (ETXTBSY) while a child that another thread has just forked still
-/// has it open, as is the case until the child executes its program.
-///
-/// # Panics
-/// Panics if the copy cannot be written.
+/// A file written by this process cannot be executed (ETXTBSY) while a child forked by another thread has it open,
+/// until the child executes its program.
 pub fn install(from: &Path, to: &Path) {
     let mut command = Command::new("install");
     let status = command.args(["-m", "755"]).args([from, to]).status();
@@ -145,14 +131,11 @@ impl Drop for Directory {
     }
 }
 
-/// Runs a command that exits on its own.
-///
-/// # Panics
-/// Panics if the program does not start or does not exit within [`WITHIN`], in which case it is killed.
+/// Runs a command that exits on its own within [`WITHIN`]; otherwise kills it and panics.
 pub fn run(command: &mut Command) -> Exit {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the program starts");
-    // Both at once, so that neither pipe is full while the other is read.
+    // Reads both at once, so that neither pipe fills up.
     let stdout = reader(child.stdout.take());
     let stderr = reader(child.stderr.take());
     let status = ended_within(&mut child, WITHIN);

@@ -13,7 +13,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
-/// A `heliograph serve` process. Killed on drop; if the test has failed, its log is then printed.
+/// A `heliograph serve` process, killed on drop. A failed test prints its log.
 #[derive(Debug)]
 pub struct Running {
     child: Child,
@@ -24,11 +24,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts a command, which must have all its arguments, with this file as its log; returns when the broker is
-    /// ready.
-    ///
-    /// # Panics
-    /// Panics if the command prints no ready line within [`WITHIN`].
+    /// Starts a complete command with this file as its log; returns when the broker is ready.
     pub fn start(command: &mut Command, log: &Path) -> Self {
         if let Some(engine) = engine().filter(|_| command.get_args().all(|it| it != "--engine")) {
             command.args(["--engine", &engine]);
@@ -61,31 +57,28 @@ impl Running {
         }
     }
 
-    /// The complete ready line.
+    /// Ready line.
     #[must_use]
     pub fn ready(&self) -> &str {
         &self.ready
     }
 
-    /// Returns the first word of the ready line with this prefix, without the prefix: `http://`, `https://`,
-    /// `admin=http://`, `ca=`.
+    /// Returns the first word of the ready line with this prefix, without it: `http://`, `admin=http://`, `ca=` and so
+    /// on.
     #[must_use]
     pub fn find_word(&self, begins: &str) -> Option<&str> {
         let mut words = self.ready.split(' ');
         words.find_map(|word| word.strip_prefix(begins))
     }
 
-    /// Returns the first word of the ready line with this prefix, which must exist.
-    ///
-    /// # Panics
-    /// Panics if there is no such word.
+    /// Like [`Self::find_word`], for a word that must exist.
     #[must_use]
     pub fn word(&self, begins: &str) -> &str {
         let word = self.find_word(begins);
         word.unwrap_or_else(|| panic!("no {begins} in {:?}", self.ready))
     }
 
-    /// The process id.
+    /// Process id.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id()
@@ -97,7 +90,7 @@ impl Running {
         text_of(&self.log)
     }
 
-    /// Returns the lines of standard output received so far, after the ready line.
+    /// Returns the lines of standard output received after the ready line.
     #[must_use]
     pub fn further_output(&self) -> Vec<String> {
         self.lines().try_iter().collect()
@@ -110,9 +103,6 @@ impl Running {
     }
 
     /// Sends the process a signal by name, such as `TERM`.
-    ///
-    /// # Panics
-    /// Panics if there is no such process or signal.
     pub fn signal(&self, name: &str) {
         let script = format!("kill -{name} {}", self.id());
         let sent = Command::new("sh").args(["-c", &script]).status();
@@ -125,27 +115,18 @@ impl Running {
         let _ = self.child.wait();
     }
 
-    /// Waits for the process to exit within [`WITHIN`].
-    ///
-    /// # Panics
-    /// Panics, after killing the process, if it does not exit.
+    /// Waits for the process to exit within [`WITHIN`]; otherwise kills it and panics.
     pub fn ended(&mut self) -> ExitStatus {
         self.ended_within(WITHIN)
     }
 
-    /// Waits for the process to exit within this limit and returns its exit status.
-    ///
-    /// # Panics
-    /// Panics, after killing the process, if it does not exit.
+    /// Waits for the process to exit within this limit; otherwise kills it and panics.
     pub fn ended_within(&mut self, limit: Duration) -> ExitStatus {
         ended_within(&mut self.child, limit)
             .unwrap_or_else(|| panic!("still there after {limit:?}"))
     }
 
-    /// Returns the body of a page of the admin listener, which must exist and must not require a token.
-    ///
-    /// # Panics
-    /// Panics if the status of the response is not 200.
+    /// Returns the body of a page of the admin listener, whose response must have status 200 without a token.
     #[must_use]
     pub fn page(&self, path: &str) -> String {
         let answer = page(self.word("admin=http://"), path);
@@ -177,16 +158,13 @@ impl Drop for Running {
     }
 }
 
-/// Sends a GET request for this page and returns the response, including its head.
-///
-/// # Panics
-/// Panics if there is no response.
+/// Sends a GET request for this page and returns the response with its head.
 #[must_use]
 pub fn page(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).expect("a listener");
     let patience = stream.set_read_timeout(Some(WITHIN));
     patience.expect("a socket with a timeout");
-    // Of version 1.0: the body comes whole, not in chunks, and ends with the connection.
+    // Version 1.0: the body is not chunked, and ends with the connection.
     let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
     stream
         .write_all(request.as_bytes())

@@ -17,19 +17,13 @@ impl Scrape {
         &self.0
     }
 
-    /// Returns the sum of a metric over all its series, or the value of one series if `name` includes the labels.
-    ///
-    /// # Panics
-    /// Panics if there is no such metric.
+    /// Sum of a metric, which must exist, over all its series; one series if `name` includes the labels.
     #[must_use]
     pub fn sum(&self, name: &str) -> f64 {
         self.sum_with(name, "")
     }
 
-    /// Returns the sum of a metric over the series whose labels contain this text.
-    ///
-    /// # Panics
-    /// Panics if there is no such series.
+    /// Sum of a metric over the series, at least one, whose labels contain this text.
     #[must_use]
     pub fn sum_with(&self, name: &str, label: &str) -> f64 {
         let is_wanted = |line: &&str| {
@@ -49,9 +43,6 @@ impl Scrape {
     }
 
     /// Like [`Scrape::sum`], for a metric with integer values.
-    ///
-    /// # Panics
-    /// Panics if there is no such metric.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "counters of a test are small"

@@ -1,5 +1,5 @@
 //! A service manager's file descriptor store (`FileDescriptorStoreMax=` in systemd.service(5)), which outlives the
-//! process that stores the descriptors.
+//! process that stored the descriptors.
 
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 
-/// The descriptor store of one service, and its notification socket.
+/// Descriptor store of one service, with its notification socket.
 #[derive(Debug)]
 pub struct DescriptorStore {
     socket: String,
@@ -24,14 +24,10 @@ pub struct DescriptorStore {
     kept: Arc<Mutex<Kept>>,
 }
 
-/// Stored descriptors and their names.
 type Kept = Vec<(String, OwnedFd)>;
 
 impl DescriptorStore {
     /// Creates an empty store for at most `max` descriptors.
-    ///
-    /// # Panics
-    /// Panics if its socket cannot be created.
     #[must_use]
     pub fn new(max: usize) -> Self {
         let (socket, addr) = fresh_name();
@@ -42,7 +38,7 @@ impl DescriptorStore {
         Self { socket, max, kept }
     }
 
-    /// Sorted names of the stored descriptors; a name appears once for each of its descriptors.
+    /// Sorted names of the stored descriptors, one per descriptor.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
         let kept = lock(&self.kept);
@@ -51,7 +47,7 @@ impl DescriptorStore {
         names
     }
 
-    /// Stores a descriptor as if it had been sent by a process of the service.
+    /// Stores a descriptor as if a process of the service had sent it.
     pub fn keep(&self, name: &str, descriptor: impl Into<OwnedFd>) {
         lock(&self.kept).push((name.into(), descriptor.into()));
     }
@@ -61,11 +57,8 @@ impl DescriptorStore {
         lock(&self.kept).clear();
     }
 
-    /// Creates a command that executes this program as a service manager would, passing it all descriptors stored at
-    /// that time; the caller adds the arguments. Requires python3.
-    ///
-    /// # Panics
-    /// Panics if the command cannot be prepared.
+    /// Creates a command that executes this program as a service manager would, with all stored descriptors; the caller
+    /// adds the arguments. Requires python3.
     #[must_use]
     pub fn command(&self, program: &Path) -> Command {
         let (name, addr) = fresh_name();
@@ -98,7 +91,7 @@ impl DescriptorStore {
 
 impl Drop for DescriptorStore {
     fn drop(&mut self) {
-        // An empty datagram ends its thread.
+        // An empty datagram ends the thread of the store.
         let addr = SocketAddr::from_abstract_name(&self.socket);
         let socket = UnixDatagram::unbound();
         let _ = socket.and_then(|socket| socket.send_to_addr(&[], &addr?));
@@ -106,7 +99,7 @@ impl Drop for DescriptorStore {
     }
 }
 
-/// Receives one notification and applies it; returns `false` if the notification was empty.
+/// Receives one notification and applies it; returns `false` for an empty one.
 fn obey(notifications: &UnixDatagram, kept: &Mutex<Kept>, max: usize) -> bool {
     let (mut text, mut space) = ([0; 4096], [MaybeUninit::uninit(); ANCILLARY_BYTES]);
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -140,7 +133,6 @@ fn lock(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
     kept.lock().expect("nobody panics with it")
 }
 
-/// Returns a socket name that is unique on this machine, and its address.
 fn fresh_name() -> (String, SocketAddr) {
     static MADE: AtomicU32 = AtomicU32::new(0);
     let number = MADE.fetch_add(1, Ordering::Relaxed);
@@ -149,10 +141,8 @@ fn fresh_name() -> (String, SocketAddr) {
     (name, addr)
 }
 
-/// Size of the buffer for the maximum number of descriptors in one message, 253.
 const ANCILLARY_BYTES: usize = 2048;
 
-/// Program that receives the descriptors, renumbers them from 3 and executes the given program: sd_listen_fds(3).
 const PASS: &str = r#"
 import fcntl, os, socket, sys
 with socket.socket(socket.AF_UNIX) as link:

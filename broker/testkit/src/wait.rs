@@ -4,46 +4,35 @@ use std::process::{Child, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Time limit of [`until`]: long enough for a broker to start on a busy machine, including generating the certificate
-/// and opening listeners on every shard.
+/// Time limit of [`until`]: long enough for a broker to start on a busy machine.
 pub const WITHIN: Duration = Duration::from_secs(30);
 
-/// Pause between two polls: short compared to what tests wait for, and long compared to the cost of a poll.
+/// Pause between two polls: short compared with the awaited events, long compared with the cost of a poll.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// Factor by which operations may be slower here than on a quiet machine. Set by `deploy/ci/check.sh`, which knows the
-/// machine's speed and the number of steps that it runs in parallel.
+/// Factor by which operations may be slower than on a quiet machine. Set by `deploy/ci/check.sh`.
 #[must_use]
 pub fn slow() -> u32 {
     let said = std::env::var("HELIOGRAPH_TESTS_SLOW").ok();
     said.and_then(|said| said.parse().ok()).unwrap_or(1).max(1)
 }
 
-/// Polls `ask` until it returns a result, and returns the result.
-///
-/// # Panics
-/// Panics if there is no result within [`WITHIN`].
+/// Polls `ask` until it returns a result, within [`WITHIN`]; otherwise panics.
 pub fn until<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
     until_within(WITHIN, what, ask)
 }
 
-/// Polls until the condition is true.
-///
-/// # Panics
-/// Panics if the condition is not true within [`WITHIN`].
+/// Polls until the condition is true, within [`WITHIN`]; otherwise panics.
 pub fn until_true(what: &str, mut is_so: impl FnMut() -> bool) {
     until(what, || is_so().then_some(()));
 }
 
-/// Like [`until`], but with this time limit, which applies to a quiet machine.
-///
-/// # Panics
-/// Panics if there is no result within the limit.
+/// Like [`until`], with this time limit, which applies to a quiet machine.
 pub fn until_within<T>(limit: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let limit = limit * slow();
     let begun = Instant::now();
     loop {
-        // The last look begins after the limit: an answer of that moment counts on a machine that stood still.
+        // The last poll starts after the limit: on a machine that was suspended, an immediate result counts.
         let is_last = begun.elapsed() > limit;
         if let Some(answer) = ask() {
             return answer;
@@ -54,9 +43,6 @@ pub fn until_within<T>(limit: Duration, what: &str, mut ask: impl FnMut() -> Opt
 }
 
 /// Waits for a process to exit; kills it and returns `None` if it does not exit within the limit.
-///
-/// # Panics
-/// Panics if the process cannot be queried.
 pub fn ended_within(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
     let begun = Instant::now();
     loop {

@@ -1,4 +1,4 @@
-//! Parses a request body into a typed call.
+//! Parser of request bodies.
 
 use crate::control::{
     ApiError, CreateSignalingChannel, DeleteSignalingChannel, DescribeMappedResourceConfiguration,
@@ -10,8 +10,7 @@ use crate::control::{
 use crate::control::{constraint::BodyRules, json::Body};
 use crate::identifiers::ChannelArn;
 
-/// An API call: an operation with its validated request. Owns its data, so that it can be sent to the channel's home
-/// shard.
+/// API call: an operation with its validated request. Owns its data, which may move to the channel's home shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Call {
     /// A CreateSignalingChannel call.
@@ -49,7 +48,7 @@ pub enum Call {
 }
 
 impl Call {
-    /// The operation that is called.
+    /// Operation of the call.
     #[must_use]
     pub const fn operation(&self) -> Operation {
         match self {
@@ -72,7 +71,7 @@ impl Call {
         }
     }
 
-    /// The channel's ARN, if the call names one.
+    /// ARN of the channel, if the call names one.
     #[must_use]
     pub const fn arn(&self) -> Option<&ChannelArn> {
         match self {
@@ -96,7 +95,7 @@ impl Call {
         }
     }
 
-    /// Name of the channel that the call refers to; `None` for calls that concern all channels or a stream.
+    /// Name of the channel; `None` for calls that concern all channels or a stream.
     #[must_use]
     pub fn channel_name(&self) -> Option<&str> {
         match self {
@@ -119,16 +118,12 @@ impl Call {
     }
 }
 
-/// Parses a request body into a typed call. The caller must limit the body to 64 KiB. The body is parsed in place and
-/// must not be used afterwards.
+/// Parses a request body in place; the body must not be used afterwards. The caller must limit its size to 64 KiB.
 ///
 /// # Errors
-/// Returns [`ErrorKind::Serialization`](crate::control::ErrorKind::Serialization) if the body is not a single JSON
-/// object in UTF-8, a known member has the wrong JSON type or is duplicated, or an integer exceeds 64 bits;
-/// [`ErrorKind::InvalidArgument`](crate::control::ErrorKind::InvalidArgument) if a required member is missing or a
-/// member violates its constraints;
-/// [`ErrorKind::TagsPerResourceExceededLimit`](crate::control::ErrorKind::TagsPerResourceExceededLimit) if Create or
-/// TagResource contains too many tags.
+/// Returns `Serialization` if the body is not a single JSON object in UTF-8, a known member has the wrong JSON type or
+/// is duplicated, or an integer exceeds 64 bits; `TagsPerResourceExceededLimit` if Create or TagResource contains too
+/// many tags; otherwise `InvalidArgument` if a required member is missing or a member violates its constraints.
 pub fn parse(operation: Operation, body: &mut [u8], rules: &BodyRules) -> Result<Call, ApiError> {
     let body = Body::parse(body)?;
     let object = body.object()?;

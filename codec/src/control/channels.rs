@@ -13,27 +13,24 @@ use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 use strum::IntoStaticStr;
 
-// A channel in the responses of Describe and List.
-
-/// A channel's metadata, taken from its record.
+/// Metadata of a channel, from its record.
 #[derive(Clone, Copy, Debug)]
 pub struct ChannelInfo<'a> {
-    /// The channel's name.
+    /// Name of the channel.
     pub name: &'a str,
-    /// The channel's ARN.
+    /// ARN of the channel.
     pub arn: &'a str,
-    /// The channel's state.
+    /// State of the channel.
     pub status: ChannelStatus,
     /// Creation time, in milliseconds since the epoch.
     pub created_ms: u64,
     /// Lifetime of undelivered messages, in seconds.
     pub ttl_seconds: u32,
-    /// The record's version: 1 to 64 characters of `[a-zA-Z0-9]`.
+    /// Version of the record: 1 to 64 characters of `[a-zA-Z0-9]`.
     pub version: &'a str,
 }
 
-/// The channel states defined by AWS. This service responds only once a change is complete, so callers never see an
-/// intermediate state.
+/// Channel states of AWS. This service responds once a change is complete, so callers see no intermediate state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, Serialize, Deserialize)]
 #[strum(serialize_all = "UPPERCASE")]
 pub enum ChannelStatus {
@@ -48,15 +45,15 @@ pub enum ChannelStatus {
 }
 
 impl ChannelStatus {
-    /// The state's AWS name.
+    /// AWS name of the state.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 }
 
-/// Appends a channel as a JSON object. The order of the members must not change, and `SingleMasterConfiguration` must
-/// have a single member, because the C SDK scans the tokens sequentially, ignoring nesting.
+/// Appends a channel as a JSON object. The C SDK scans the tokens sequentially and ignores nesting: the order of the
+/// members must not change, and `SingleMasterConfiguration` must have a single member.
 fn channel_info(out: &mut Vec<u8>, info: &ChannelInfo<'_>) {
     crate::control::json::member(out, b'{', "ChannelName");
     crate::json::write::string(out, info.name);
@@ -77,16 +74,14 @@ fn channel_info(out: &mut Vec<u8>, info: &ChannelInfo<'_>) {
     out.push(b'}');
 }
 
-// CreateSignalingChannel, `/createSignalingChannel`.
-
-/// Creates a channel. Not idempotent: if the name is taken, the call fails with `ResourceInUseException`.
+/// Creates a channel. Not idempotent: fails with `ResourceInUseException` if the name is taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CreateSignalingChannel {
-    /// The channel's name, unique per account and region.
+    /// Name of the channel, unique per account and region.
     pub name: OwnedName,
     /// Lifetime of undelivered messages, in seconds: 5 to 120.
     pub ttl_seconds: u32,
-    /// At most 50 tags with unique keys, in request order.
+    /// Up to 50 tags with unique keys, in request order.
     pub tags: Vec<Tag>,
 }
 
@@ -111,7 +106,7 @@ impl CreateSignalingChannel {
 
         let name = channel_name("ChannelName", required("ChannelName", name)?)?;
         if channel_type.is_some_and(|channel_type| channel_type != "SINGLE_MASTER") {
-            // The model lists FULL_MESH, but the documentation allows it nowhere.
+            // The model lists FULL_MESH, but the documentation permits it nowhere.
             return Err(ApiError::invalid("ChannelType must be SINGLE_MASTER."));
         }
         Ok(Self {
@@ -122,33 +117,31 @@ impl CreateSignalingChannel {
     }
 }
 
-/// Appends the response body: the ARN of the created channel.
+/// Appends the response: the ARN of the created channel.
 pub fn create(out: &mut Vec<u8>, arn: &str) {
     crate::control::json::member(out, b'{', "ChannelARN");
     crate::json::write::string(out, arn);
     out.push(b'}');
 }
 
-// DescribeSignalingChannel, `/describeSignalingChannel`.
-
 /// Describes a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DescribeSignalingChannel {
-    /// The channel to describe.
+    /// Channel to describe.
     pub channel: Selector,
 }
 
-/// Selects a channel by its name in the caller's account and region, or by its ARN.
+/// Selection of a channel by name in the caller's account and region, or by ARN.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selector {
-    /// The channel that currently has this name.
+    /// Channel that currently has this name.
     ByName(OwnedName),
-    /// The channel with exactly this ARN. Also used if the request contains both an ARN and the matching name.
+    /// Channel with exactly this ARN. Also used if the request contains both an ARN and the matching name.
     ByArn(ChannelArn),
 }
 
 impl Selector {
-    /// The channel's name.
+    /// Name of the channel.
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
@@ -157,7 +150,6 @@ impl Selector {
         }
     }
 
-    /// Parses `ChannelName` and `ChannelARN`, of which at least one is required. The caller checks all other members.
     pub(crate) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
         let [name, arn] = object.members(["ChannelName", "ChannelARN"])?;
         let (name, arn) = (name.text()?, arn.text()?);
@@ -185,7 +177,7 @@ impl DescribeSignalingChannel {
     }
 }
 
-/// Appends the response body: the channel's description.
+/// Appends the response: the channel's description.
 pub fn describe(out: &mut Vec<u8>, info: &ChannelInfo<'_>) {
     json::member(out, b'{', "ChannelInfo");
     channel_info(out, info);
@@ -194,10 +186,10 @@ pub fn describe(out: &mut Vec<u8>, info: &ChannelInfo<'_>) {
 
 // ListSignalingChannels, `/listSignalingChannels`.
 //
-// Order is by name, bytewise. A page's token is the last name in base64, so that paging survives channels that are
-// created or deleted between two pages.
+// Channels are ordered by name, bytewise. The token of a page is the last name in base64, so paging is not affected by
+// channels created or deleted between pages.
 
-/// Maximum number of entries per page, even if `MaxResults` is larger. A full page is about 400 KiB of text.
+/// Maximum number of entries per page, even if `MaxResults` is larger. A full page takes about 400 KiB.
 pub const LIST_ENTRIES_MAX: usize = 1000;
 
 /// Permitted range of `MaxResults`. Source: API Reference, "ListSignalingChannels".
@@ -211,9 +203,9 @@ const MAX_RESULTS_DEFAULT: u32 = 500;
 pub struct ListSignalingChannels {
     /// Maximum number of entries per page: 1 to [`LIST_ENTRIES_MAX`].
     pub entries_max: usize,
-    /// Last name on the previous page; `None` for the first page.
+    /// Last name of the previous page; `None` for the first page.
     pub after: Option<OwnedName>,
-    /// Prefix that the listed names must have.
+    /// Prefix of the listed names.
     pub prefix: Option<OwnedName>,
 }
 
@@ -243,7 +235,7 @@ impl ListSignalingChannels {
     }
 }
 
-/// Appends the response body: a page of channels, and the token for the next page, if any.
+/// Appends the response: a page of channels, and the token for the next page, if any.
 pub fn list<'a>(
     out: &mut Vec<u8>,
     channels: impl IntoIterator<Item = ChannelInfo<'a>>,
@@ -265,7 +257,7 @@ pub fn list<'a>(
     out.push(b'}');
 }
 
-/// Returns the token for the page that starts after `last_name`: at most 344 characters of `[a-zA-Z0-9+/=]`.
+/// Returns the token for the page after `last_name`: at most 344 characters of `[a-zA-Z0-9+/=]`.
 #[must_use]
 pub fn page_token(last_name: &str) -> String {
     let mut token = Vec::new();
@@ -285,7 +277,6 @@ fn name_of_token(token: &str) -> Result<OwnedName, ApiError> {
         .map_err(|_| refused())
 }
 
-/// Operator and value of `ChannelNameCondition`, with only their JSON types checked.
 type RawCondition<'b> = (Option<&'b str>, Option<&'b str>);
 
 fn read_condition<'b>(condition: Member<'_, 'b>) -> Result<Option<RawCondition<'b>>, ApiError> {
@@ -303,12 +294,10 @@ fn check_condition((operator, value): RawCondition<'_>) -> Result<OwnedName, Api
     channel_name("ComparisonValue", required("ComparisonValue", value)?)
 }
 
-// UpdateSignalingChannel, `/updateSignalingChannel`.
-
 /// Changes the lifetime of a channel's undelivered messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpdateSignalingChannel {
-    /// The channel to update.
+    /// Channel to update.
     pub arn: ChannelArn,
     /// Expected version of the channel: 1 to 64 characters of `[a-zA-Z0-9]`.
     pub version: Box<str>,
@@ -321,8 +310,7 @@ impl UpdateSignalingChannel {
         let [arn, current, configuration] =
             object.members(["ChannelARN", "CurrentVersion", "SingleMasterConfiguration"])?;
         let (arn, current) = (arn.text()?, current.text()?);
-        // The model makes it optional, for FULL_MESH. The API Reference requires it for SINGLE_MASTER, which all
-        // channels are.
+        // Optional in the model, because of FULL_MESH, but required in the API Reference for SINGLE_MASTER.
         let configuration = match configuration.object()? {
             Some(configuration) => {
                 let [ttl_seconds] = configuration.members(["MessageTtlSeconds"])?;
@@ -343,12 +331,10 @@ impl UpdateSignalingChannel {
     }
 }
 
-// DeleteSignalingChannel, `/deleteSignalingChannel`.
-
 /// Deletes a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeleteSignalingChannel {
-    /// The channel to delete.
+    /// Channel to delete.
     pub arn: ChannelArn,
     /// Expected version of the channel: 1 to 64 characters of `[a-zA-Z0-9]`; `None` matches any version.
     pub version: Option<Box<str>>,
@@ -365,24 +351,21 @@ impl DeleteSignalingChannel {
     }
 }
 
-// GetSignalingChannelEndpoint, `/getSignalingChannelEndpoint`.
-
 /// Permitted number of requested protocols. Source: API Reference, "SingleMasterChannelEndpointConfiguration".
 const PROTOCOLS: RangeInclusive<usize> = 1..=5;
 
-/// Returns the endpoints to connect to. The response grants no permission; permissions are checked when the client
-/// connects.
+/// Returns the endpoints to connect to. Grants no permission: permissions are checked at connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GetSignalingChannelEndpoint {
-    /// The channel to connect to.
+    /// Channel to connect to.
     pub arn: ChannelArn,
-    /// The requested protocols without duplicates, in request order. Never empty; `[WSS]` by default.
+    /// Requested protocols without duplicates, in request order. Never empty; `[WSS]` by default.
     pub protocols: Vec<Protocol>,
-    /// Role for which the endpoints are requested; viewer by default.
+    /// Role of the client; viewer by default.
     pub role: Role,
 }
 
-/// The protocol of an endpoint.
+/// Protocol of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "UPPERCASE")]
 pub enum Protocol {
@@ -393,7 +376,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// The protocol's AWS name.
+    /// AWS name of the protocol.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
@@ -425,7 +408,7 @@ impl GetSignalingChannelEndpoint {
     }
 }
 
-/// Appends the response body: one entry per requested protocol, in request order.
+/// Appends the response: one entry per requested protocol, in request order.
 pub fn endpoint(out: &mut Vec<u8>, endpoints: &[(Protocol, &str)]) {
     crate::control::json::member(out, b'{', "ResourceEndpointList");
     out.push(b'[');
@@ -442,7 +425,6 @@ pub fn endpoint(out: &mut Vec<u8>, endpoints: &[(Protocol, &str)]) {
     out.extend_from_slice(b"]}");
 }
 
-/// `Protocols` and `Role` with only their JSON types checked.
 type RawConfiguration<'b> = (Option<Vec<&'b str>>, Option<&'b str>);
 
 fn read_configuration<'b>(configuration: Member<'_, 'b>) -> Result<RawConfiguration<'b>, ApiError> {

@@ -1,7 +1,7 @@
 //! Constraints shared by several operations: lengths, patterns and ranges, with errors that name the member and the
-//! accepted values. Also defines validated identifiers that own their text.
+//! accepted values; and validated identifiers that own their text.
 //!
-//! Source: the service models and the KVS API Reference for each member.
+//! Source: the service models, and the KVS API Reference for each member.
 
 use crate::control::ApiError;
 use crate::identifiers::{ArnError, ChannelArn, ChannelName, ClientId};
@@ -10,12 +10,11 @@ use std::ops::RangeInclusive;
 /// Validation rules for request bodies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BodyRules {
-    /// Whether to accept only ARNs in partition `aws`, as in the signaling service model. Otherwise any partition is
-    /// accepted, since devices in `aws-cn` and `aws-us-gov` exist.
+    /// Whether to accept only ARNs in partition `aws`. Devices in other partitions, such as `aws-cn`, exist.
     pub strict: bool,
 }
 
-/// Default value of `MessageTtlSeconds`. Source: API Reference, "SingleMasterConfiguration".
+/// Default of `MessageTtlSeconds`. Source: API Reference, "SingleMasterConfiguration".
 const TTL_SECONDS_DEFAULT: u32 = 60;
 
 /// Permitted range of `MessageTtlSeconds`. Source: API Reference, "SingleMasterConfiguration".
@@ -27,31 +26,26 @@ const VERSION_CHARS_MAX: usize = 64;
 /// Maximum length of `NextToken`, in characters. Source: model `kinesisvideo`, shape `NextToken`.
 const NEXT_TOKEN_CHARS_MAX: usize = 1024;
 
-/// Returns the value of a required member, or an error if it is missing.
 pub(crate) fn required<T>(name: &'static str, value: Option<T>) -> Result<T, ApiError> {
     value.ok_or_else(|| ApiError::invalid(format!("{name} is required.")))
 }
 
-/// Parses a channel name: 1 to 256 characters of `[a-zA-Z0-9_.-]`.
 pub(crate) fn channel_name(name: &'static str, text: &str) -> Result<OwnedName, ApiError> {
     ChannelName::parse(text)
         .map(OwnedName::from)
         .map_err(|_| not_identifier(name))
 }
 
-/// Parses a client id: 1 to 256 characters of `[a-zA-Z0-9_.-]`.
 pub(crate) fn client_id(name: &'static str, text: &str) -> Result<OwnedClientId, ApiError> {
     ClientId::parse(text)
         .map(OwnedClientId::from)
         .map_err(|_| not_identifier(name))
 }
 
-/// Parses the required `ChannelARN`.
 pub(crate) fn channel_arn(text: Option<&str>, rules: &BodyRules) -> Result<ChannelArn, ApiError> {
     arn("ChannelARN", text, rules)
 }
 
-/// Parses a required channel ARN, for operations that call it `ResourceARN` or `channelArn`.
 pub(crate) fn arn(
     name: &'static str,
     text: Option<&str>,
@@ -61,8 +55,6 @@ pub(crate) fn arn(
     ChannelArn::parse(text, rules.strict).map_err(|error| not_arn(name, error))
 }
 
-/// Parses a `StreamARN`, which differs from a channel ARN only in containing `stream` in place of `channel`, and
-/// returns the stream's name.
 pub(crate) fn stream_arn<'b>(text: &'b str, rules: &BodyRules) -> Result<&'b str, ApiError> {
     const NAME: &str = "StreamARN";
     let no_stream = || ApiError::invalid("StreamARN must name a resource of the kind stream.");
@@ -76,7 +68,7 @@ pub(crate) fn stream_arn<'b>(text: &'b str, rules: &BodyRules) -> Result<&'b str
     if rules.strict && !text.starts_with("arn:aws:") {
         return Err(not_arn(NAME, ArnError::Partition));
     }
-    // The pattern holds, so what follows the last colon is word/name/time.
+    // The ARN matches the pattern, so the last colon is followed by word/name/time.
     let resource = text.rsplit(':').next().unwrap_or_default();
     let named = resource.strip_prefix("stream/").ok_or_else(no_stream)?;
     let name = named.split('/').next().unwrap_or_default();
@@ -86,10 +78,7 @@ pub(crate) fn stream_arn<'b>(text: &'b str, rules: &BodyRules) -> Result<&'b str
     Ok(name)
 }
 
-/// Validates `MessageTtlSeconds`: 5 to 120, default 60.
-///
-/// # Errors
-/// Returns [`ErrorKind::InvalidArgument`](crate::control::ErrorKind::InvalidArgument) if the value is out of range.
+/// Validates `MessageTtlSeconds`: 5 to 120, default 60. Returns `InvalidArgument` if the value is out of range.
 pub fn message_ttl_seconds(value: Option<i64>) -> Result<u32, ApiError> {
     let Some(value) = value else {
         return Ok(TTL_SECONDS_DEFAULT);
@@ -97,12 +86,10 @@ pub fn message_ttl_seconds(value: Option<i64>) -> Result<u32, ApiError> {
     ttl_seconds(value)
 }
 
-/// Validates a `MessageTtlSeconds` that is present: 5 to 120.
 pub(crate) fn ttl_seconds(value: i64) -> Result<u32, ApiError> {
     integer("MessageTtlSeconds", value, TTL_SECONDS)
 }
 
-/// Checks that a `NextToken` matches its pattern: at most 1024 characters of `[a-zA-Z0-9+/=]`, possibly empty.
 pub(crate) fn next_token(text: &str) -> Result<(), ApiError> {
     let in_pattern = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
     if text.len() > NEXT_TOKEN_CHARS_MAX || !text.bytes().all(in_pattern) {
@@ -113,7 +100,7 @@ pub(crate) fn next_token(text: &str) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Validates the `NextToken` of an operation whose response is a single page: the token must be empty.
+/// Validates the `NextToken` of an operation with a single page of results: must be empty.
 pub(crate) fn only_page(text: Option<&str>) -> Result<(), ApiError> {
     let Some(text) = text.filter(|text| !text.is_empty()) else {
         return Ok(());
@@ -124,7 +111,6 @@ pub(crate) fn only_page(text: Option<&str>) -> Result<(), ApiError> {
     ))
 }
 
-/// Validates `CurrentVersion`: 1 to 64 characters of `[a-zA-Z0-9]`.
 pub(crate) fn version(text: &str) -> Result<Box<str>, ApiError> {
     if !(1..=VERSION_CHARS_MAX).contains(&text.len())
         || !text.bytes().all(|byte| byte.is_ascii_alphanumeric())
@@ -136,7 +122,6 @@ pub(crate) fn version(text: &str) -> Result<Box<str>, ApiError> {
     Ok(text.into())
 }
 
-/// Checks that an integer is within its range.
 pub(crate) fn integer(
     name: &'static str,
     value: i64,
@@ -154,7 +139,6 @@ pub(crate) fn integer(
         })
 }
 
-/// Converts an ARN error to an API error, prefixing the text with the member's name.
 fn not_arn(name: &'static str, error: ArnError) -> ApiError {
     let message = error.message();
     match message.strip_prefix("ChannelARN") {
@@ -169,14 +153,14 @@ fn not_identifier(name: &'static str) -> ApiError {
     ))
 }
 
-// Checked identifiers that own their text, because a call travels to the channel's home shard.
+// Validated identifiers that own their text, because a call travels to the channel's home shard.
 
 /// An owned channel name: 1 to 256 characters of `[a-zA-Z0-9_.-]`. Ordered bytewise, as in channel lists.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OwnedName(Box<str>);
 
 impl OwnedName {
-    /// The name as a string.
+    /// Name as a string.
     #[must_use]
     pub const fn as_str(&self) -> &str {
         &self.0
@@ -194,7 +178,7 @@ impl From<ChannelName<'_>> for OwnedName {
 pub struct OwnedClientId(Box<str>);
 
 impl OwnedClientId {
-    /// The id as a string.
+    /// Id as a string.
     #[must_use]
     pub const fn as_str(&self) -> &str {
         &self.0

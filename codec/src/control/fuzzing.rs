@@ -1,4 +1,4 @@
-//! Fuzz entry point for the API's body parser, called by a fuzz target and by a test with seeded inputs.
+//! Fuzz entry point of the API's body parser, for a fuzz target and for a test with seeded inputs.
 
 use crate::control::call::{Call, parse};
 use crate::control::{
@@ -6,8 +6,7 @@ use crate::control::{
     StreamSelector, TAGS_MAX, error_body,
 };
 
-/// Parses `data` and checks the invariants of the result. The first byte of `data` selects the operation and the rules;
-/// the rest is the body.
+/// Parses `data` and checks the invariants of the result. The first byte selects the operation and the rules.
 ///
 /// # Panics
 /// Panics if a call exceeds its documented limits, or an error has an unexpected status or text.

@@ -1,14 +1,12 @@
-//! Reads typed members of JSON objects from simd-json's tape, and writes members.
+//! Reader of typed JSON members from simd-json's tape, and writer of members.
 
 use crate::control::ApiError;
 use crate::json::{Object, Value};
 use simd_json::Tape;
 
-/// A parsed request body.
 pub(crate) struct Body<'b>(Tape<'b>);
 
 impl<'b> Body<'b> {
-    /// Parses a body, modifying it in place.
     pub(crate) fn parse(body: &'b mut [u8]) -> Result<Self, ApiError> {
         let is_gzip = body.starts_with(&[0x1f, 0x8b]);
         match simd_json::to_tape(body) {
@@ -16,14 +14,13 @@ impl<'b> Body<'b> {
             Err(_) if is_gzip => Err(ApiError::serialization(
                 "The request body is compressed (gzip): it must be JSON as it is, without Content-Encoding.",
             )),
-            // simd-json's messages are about its internals, and its position counts from the start of a block.
+            // simd-json's messages describe its internals, and its positions are relative to a block.
             Err(_) => Err(ApiError::serialization(
                 "The request body is not valid JSON.",
             )),
         }
     }
 
-    /// Returns the body's top-level object.
     pub(crate) fn object<'t>(&'t self) -> Result<Object<'t, 'b>, ApiError> {
         Value::of(&self.0.0)
             .object()
@@ -32,10 +29,7 @@ impl<'b> Body<'b> {
 }
 
 impl<'t, 'b> Object<'t, 'b> {
-    /// Returns the members with the given names, ignoring all others. A `null` member counts as absent.
-    ///
-    /// # Errors
-    /// Fails if a member with one of the names occurs more than once.
+    /// Returns the members with these names and ignores all others. `null` counts as absent; a duplicate is an error.
     pub(crate) fn members<const N: usize>(
         self,
         names: [&'static str; N],
@@ -61,7 +55,6 @@ impl<'t, 'b> Object<'t, 'b> {
     }
 }
 
-/// A named member of an object: absent, or a value of any type.
 #[derive(Clone, Copy)]
 pub(crate) struct Member<'t, 'b> {
     name: &'static str,
@@ -69,29 +62,24 @@ pub(crate) struct Member<'t, 'b> {
 }
 
 impl<'t, 'b> Member<'t, 'b> {
-    /// The member's value as a string.
     pub(crate) fn text(self) -> Result<Option<&'b str>, ApiError> {
         self.typed("a string", Value::text)
     }
 
-    /// The member's value as an integer.
     pub(crate) fn integer(self) -> Result<Option<i64>, ApiError> {
         self.typed("an integer", Value::integer)
     }
 
-    /// The member's value as an object.
     pub(crate) fn object(self) -> Result<Option<Object<'t, 'b>>, ApiError> {
         self.typed("an object", Value::object)
     }
 
-    /// The member's value as a list of strings.
     pub(crate) fn texts(self) -> Result<Option<Vec<&'b str>>, ApiError> {
         self.typed("a list of strings", |value| {
             value.items()?.map(Value::text).collect()
         })
     }
 
-    /// The member's value as a list of objects.
     pub(crate) fn objects(self) -> Result<Option<Vec<Object<'t, 'b>>>, ApiError> {
         self.typed("a list of objects", |value| {
             value.items()?.map(Value::object).collect()
@@ -117,9 +105,6 @@ struct NamedMember<'t, 'b> {
     member: Member<'t, 'b>,
 }
 
-// Members and numbers of response bodies, appended to a caller's buffer without white space.
-
-/// Appends `before` (`{` or `,`), the member's name (a literal that needs no escaping) and a colon.
 pub(crate) fn member(out: &mut Vec<u8>, before: u8, name: &'static str) {
     out.push(before);
     out.push(b'"');
@@ -127,13 +112,12 @@ pub(crate) fn member(out: &mut Vec<u8>, before: u8, name: &'static str) {
     out.extend_from_slice(b"\":");
 }
 
-/// Appends an integer.
 pub(crate) fn number(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(number.to_string().as_bytes());
 }
 
-/// Appends a time in milliseconds since the epoch as seconds with three decimals, such as `1767323075.123`: the
-/// timestamp format of AWS's JSON protocols, which botocore and the JavaScript SDK parse as a number.
+/// Appends milliseconds since the epoch as seconds with three decimals, such as `1767323075.123`: the timestamp format
+/// of AWS's JSON protocols, which botocore and the JavaScript SDK parse as a number.
 pub(crate) fn epoch_seconds(out: &mut Vec<u8>, ms: u64) {
     out.extend_from_slice(format!("{}.{:03}", ms / 1000, ms % 1000).as_bytes());
 }

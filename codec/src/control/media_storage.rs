@@ -1,4 +1,4 @@
-//! Media storage operations. Responses match those of AWS for channels without media storage.
+//! Media storage operations. Responses are those of AWS for channels without media storage.
 
 use crate::control::constraint::{
     BodyRules, OwnedClientId, OwnedName, arn, channel_arn, channel_name, client_id, integer,
@@ -8,25 +8,23 @@ use crate::control::{channels::Selector, json::Member};
 use crate::{control::ApiError, identifiers::ChannelArn, json::Object};
 use std::ops::RangeInclusive;
 
-// DescribeMappedResourceConfiguration, `/describeMappedResourceConfiguration`.
-
 /// Permitted range of `MaxResults`. Source: model `kinesisvideo`, shape `MappedResourceConfigurationListLimit`.
 const MAX_RESULTS: RangeInclusive<u32> = 1..=1;
 
-/// Returns the channels whose media is stored in a stream. The list is always empty, since this service has no streams.
+/// Returns the channels whose media a stream stores. Always empty: this service has no streams.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DescribeMappedResourceConfiguration {
-    /// The stream to query.
+    /// Stream to query.
     pub stream: StreamSelector,
 }
 
-/// Selects a stream by its name in the caller's account and region, or by its ARN.
+/// Selection of a stream by name in the caller's account and region, or by ARN.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StreamSelector {
-    /// A name: 1 to 256 characters of `[a-zA-Z0-9_.-]`, like a channel's.
+    /// Name: 1 to 256 characters of `[a-zA-Z0-9_.-]`.
     ByName(OwnedName),
-    /// An ARN: `arn:<partition>:kinesisvideo:<region>:<account>:stream/<name>/<creation time>`, at most 1024
-    /// characters. Also used if the request contains both an ARN and the matching name.
+    /// ARN: `arn:<partition>:kinesisvideo:<region>:<account>:stream/<name>/<creation time>`, at most 1024 characters.
+    /// Also used if the request contains both an ARN and the matching name.
     ByArn(Box<str>),
 }
 
@@ -66,17 +64,15 @@ impl DescribeMappedResourceConfiguration {
     }
 }
 
-/// Appends the response body: an empty list of channels.
+/// Appends the response: an empty list of channels.
 pub fn describe_mapped_resource(out: &mut Vec<u8>) {
     out.extend_from_slice(br#"{"MappedResourceConfigurationList":[]}"#);
 }
 
-// DescribeMediaStorageConfiguration, `/describeMediaStorageConfiguration`.
-
-/// Returns whether a channel's media is stored. This service always reports storage as disabled.
+/// Returns whether a channel's media is stored. Always disabled in this service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DescribeMediaStorageConfiguration {
-    /// The channel to query.
+    /// Channel to query.
     pub channel: Selector,
 }
 
@@ -87,23 +83,21 @@ impl DescribeMediaStorageConfiguration {
     }
 }
 
-/// Appends the response body: storage disabled. Clients that see this do not try to join a storage session.
+/// Appends the response: storage disabled. Clients then do not try to join a storage session.
 pub fn describe_media_storage(out: &mut Vec<u8>) {
     // The C SDK requires both members and accepts `null`.
     let text = br#"{"MediaStorageConfiguration":{"StreamARN":null,"Status":"DISABLED"}}"#;
     out.extend_from_slice(text);
 }
 
-// UpdateMediaStorageConfiguration, `/updateMediaStorageConfiguration`.
-
-/// Error text for attempts to enable media storage or join a storage session, sent as `InvalidArgumentException` once
-/// the caller's permission and the channel have been checked.
+/// Error text for attempts to enable media storage or to join a storage session, sent as `InvalidArgumentException`
+/// after the caller's permission and the channel have been checked.
 pub const MEDIA_STORAGE_REFUSED: &str = "Media storage is not supported by this server.";
 
-/// Enables or disables media storage for a channel. Requests to enable it are refused.
+/// Enables or disables media storage for a channel. Enabling is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpdateMediaStorageConfiguration {
-    /// The channel to update.
+    /// Channel to update.
     pub arn: ChannelArn,
     /// Requested state; `true` is refused with [`MEDIA_STORAGE_REFUSED`].
     pub enabled: bool,
@@ -128,7 +122,6 @@ impl UpdateMediaStorageConfiguration {
     }
 }
 
-/// `StreamARN` and `Status` with only their JSON types checked.
 type RawConfiguration<'b> = (Option<&'b str>, Option<&'b str>);
 
 fn read_configuration<'b>(of: Member<'_, 'b>) -> Result<Option<RawConfiguration<'b>>, ApiError> {
@@ -141,13 +134,13 @@ fn read_configuration<'b>(of: Member<'_, 'b>) -> Result<Option<RawConfiguration<
 
 // JoinStorageSession, `/joinStorageSession`, and JoinStorageSessionAsViewer, `/joinStorageSessionAsViewer`.
 //
-// On AWS they make the service itself call the master or a viewer. Here permitted callers are answered with
-// [`MEDIA_STORAGE_REFUSED`]. Members begin with a small letter, unlike those of all other operations.
+// On AWS, these operations make the service itself call the master or a viewer. Here, permitted callers receive
+// [`MEDIA_STORAGE_REFUSED`]. Unlike in all other operations, members begin with a lowercase letter.
 
-/// Makes the service connect to a channel's master in order to store its media.
+/// Makes the service connect to a channel's master to store its media.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JoinStorageSession {
-    /// The channel whose media to store.
+    /// Channel whose media to store.
     pub arn: ChannelArn,
 }
 
@@ -162,9 +155,9 @@ impl JoinStorageSession {
 /// Makes the service connect to a viewer of a channel whose media is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JoinStorageSessionAsViewer {
-    /// The channel that the viewer is connected to.
+    /// Channel of the viewer.
     pub arn: ChannelArn,
-    /// The client id of the viewer.
+    /// Client id of the viewer.
     pub client_id: OwnedClientId,
 }
 

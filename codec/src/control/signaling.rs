@@ -5,21 +5,19 @@ use crate::control::constraint::{BodyRules, OwnedClientId, channel_arn, client_i
 use crate::{control::ApiError, identifiers::ChannelArn, json::Object};
 use std::ops::RangeInclusive;
 
-// GetIceServerConfig, `/v1/get-ice-server-config`.
-
 /// Returns STUN and TURN servers with credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GetIceServerConfig {
-    /// The channel for which to return servers.
+    /// Channel for which to return servers.
     pub arn: ChannelArn,
-    /// The caller's client id, if given.
+    /// Client id of the caller, if given.
     pub client_id: Option<OwnedClientId>,
-    /// User name requested for the credentials; must match the pattern for client ids.
+    /// Requested user name of the credentials; must match the pattern for client ids.
     pub username: Option<OwnedClientId>,
 }
 
 impl GetIceServerConfig {
-    /// User name for the credentials: the requested one if given, otherwise the client id if given, otherwise `kvs`.
+    /// User name of the credentials: the requested one, else the client id, else `kvs`.
     #[must_use]
     pub fn credential_name(&self) -> &str {
         self.username
@@ -50,22 +48,21 @@ impl GetIceServerConfig {
     }
 }
 
-/// An ICE server in the response. The C SDK accepts at most 5 servers, each with up to 4 URIs of 127 characters,
-/// credentials of up to 256 characters and a lifetime above 30 s; it fails on an entry that lacks any of the four
-/// members.
+/// ICE server in the response. The C SDK accepts at most 5 servers, each with up to 4 URIs of 127 characters,
+/// credentials of up to 256 characters and a lifetime above 30 s; it fails if any of the four members is missing.
 #[derive(Clone, Copy, Debug)]
 pub struct IceServer<'a> {
-    /// The password.
+    /// Password of the credential.
     pub password: &'a str,
     /// Lifetime of the credential, in seconds.
     pub ttl_seconds: u32,
     /// URIs with scheme `stun:`, `turn:` or `turns:`; at least one.
     pub uris: &'a [String],
-    /// The user name; must contain a `:`, since the GStreamer client splits it there.
+    /// User name of the credential; must contain a `:`, at which the GStreamer client splits it.
     pub username: &'a str,
 }
 
-/// Appends the response body: the servers in the given order, each with its members in the same order as on AWS.
+/// Appends the response: the servers in order, with the members in the order of AWS.
 pub fn ice(out: &mut Vec<u8>, servers: &[IceServer<'_>]) {
     crate::control::json::member(out, b'{', "IceServerList");
     out.push(b'[');
@@ -97,19 +94,17 @@ fn uris(out: &mut Vec<u8>, uris: &[String]) {
     out.push(b']');
 }
 
-// SendAlexaOfferToMaster, `/v1/send-alexa-offer-to-master`.
-
 /// Permitted length of `MessagePayload`, in characters. Source: API Reference, "SendAlexaOfferToMaster".
 const PAYLOAD_CHARS: RangeInclusive<usize> = 1..=10_000;
 
 /// Sends an offer to the master and waits for the answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SendAlexaOfferToMaster {
-    /// The channel whose master receives the offer.
+    /// Channel whose master receives the offer.
     pub arn: ChannelArn,
-    /// The sender's client id, to which the master addresses its answer.
+    /// Client id of the sender, to which the master addresses its answer.
     pub sender: OwnedClientId,
-    /// The offer: 1 to 10,000 characters of `[a-zA-Z0-9+/=]`, forwarded without decoding.
+    /// Offer of 1 to 10,000 characters of `[a-zA-Z0-9+/=]`, forwarded without decoding.
     pub payload: Box<str>,
 }
 
@@ -137,7 +132,7 @@ impl SendAlexaOfferToMaster {
     }
 }
 
-/// Appends the response body: the master's answer, or `null` if none arrived in time.
+/// Appends the response: the master's answer, or `null` if none arrived in time.
 pub fn alexa(out: &mut Vec<u8>, answer: Option<&str>) {
     crate::control::json::member(out, b'{', "Answer");
     match answer {

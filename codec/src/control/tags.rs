@@ -6,8 +6,6 @@ use crate::control::{ApiError, ErrorKind};
 use crate::{identifiers::ChannelArn, json::Object};
 use unicode_general_category::{GeneralCategory, get_general_category};
 
-// Tags: key and value pairs on a channel.
-
 /// Maximum number of tags per channel. Source: API Reference, "TagResource".
 pub const TAGS_MAX: usize = 50;
 
@@ -17,29 +15,26 @@ const KEY_CHARS_MAX: usize = 128;
 /// Maximum length of a value, in characters. Source: model `kinesisvideo`, shape `TagValue`.
 const VALUE_CHARS_MAX: usize = 256;
 
-/// A tag. Its key and value consist of letters, separators and numbers (Unicode classes `L`, `Z`, `N`) and `_.:/=+-@`.
+/// Tag of letters, separators and numbers (Unicode classes `L`, `Z`, `N`) and `_.:/=+-@`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tag {
-    /// The key, 1 to 128 characters.
+    /// Key of 1 to 128 characters.
     pub key: Box<str>,
-    /// The value, 0 to 256 characters.
+    /// Value of 0 to 256 characters.
     pub value: Box<str>,
 }
 
-/// A tag with only its JSON types checked.
 pub(crate) struct RawTag<'b> {
     key: Option<&'b str>,
     value: Option<&'b str>,
 }
 
-/// Reads the tags in a member, checking only their JSON types.
 pub(crate) fn read<'b>(member: Member<'_, 'b>) -> Result<Option<Vec<RawTag<'b>>>, ApiError> {
     let tags = member.objects()?;
     tags.map(|tags| tags.into_iter().map(read_one).collect())
         .transpose()
 }
 
-/// Validates a key: 1 to 128 characters of the permitted classes.
 fn tag_key(name: &'static str, text: &str) -> Result<Box<str>, ApiError> {
     if text.is_empty() || !fits(text, KEY_CHARS_MAX) {
         return Err(ApiError::invalid(format!(
@@ -49,7 +44,6 @@ fn tag_key(name: &'static str, text: &str) -> Result<Box<str>, ApiError> {
     Ok(text.into())
 }
 
-/// Checks the number, lengths and characters of the tags, and that their keys are unique.
 pub(crate) fn check(raw: &[RawTag<'_>]) -> Result<Vec<Tag>, ApiError> {
     if raw.len() > TAGS_MAX {
         let message = "Tags must be at most 50: a channel cannot have more.";
@@ -79,10 +73,7 @@ pub(crate) fn check(raw: &[RawTag<'_>]) -> Result<Vec<Tag>, ApiError> {
     Ok(tags)
 }
 
-/// Validates keys and values by the rules of [`TagResource`](crate::control::tags::TagResource).
-///
-/// # Errors
-/// Fails with a description of the violated rule.
+/// Validates keys and values by the rules of [`TagResource`]. The error describes the violated rule.
 pub fn checked_tags<'b>(
     pairs: impl IntoIterator<Item = (&'b str, &'b str)>,
 ) -> Result<Vec<Tag>, ApiError> {
@@ -101,13 +92,12 @@ fn read_one<'b>(object: Object<'_, 'b>) -> Result<RawTag<'b>, ApiError> {
     })
 }
 
-/// Whether the text has at most `chars_max` characters, all of which match `[\p{L}\p{Z}\p{N}_.:/=+\-@]*`.
 fn fits(text: &str, chars_max: usize) -> bool {
     text.chars().all(is_tag_char) && text.chars().count() <= chars_max
 }
 
 /// Whether a character is in Unicode class `L`, `Z` or `N`, or is permitted punctuation. Rust's `is_alphabetic`,
-/// `is_whitespace` and `is_numeric` are unsuitable, since they include marks and tab.
+/// `is_whitespace` and `is_numeric` also include marks and tab.
 fn is_tag_char(char: char) -> bool {
     if char.is_ascii() {
         return char.is_ascii_alphanumeric() || " _.:/=+-@".contains(char);
@@ -128,12 +118,10 @@ fn is_tag_char(char: char) -> bool {
     )
 }
 
-// TagResource, `/TagResource`.
-
 /// Adds tags to a channel, replacing those with the same keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TagResource {
-    /// The channel to tag.
+    /// Channel to tag.
     pub arn: ChannelArn,
     /// 1 to 50 tags with unique keys, in request order.
     pub tags: Vec<Tag>,
@@ -149,18 +137,16 @@ impl TagResource {
         if tags.is_empty() {
             return Err(ApiError::invalid("Tags must have 1 to 50 entries."));
         }
-        // More than 50 keys in one request always exceed the channel's limit: the same error as in Create.
+        // More than 50 keys in one request always exceed the channel's limit, so the error is that of Create.
         let tags = check(&tags)?;
         Ok(Self { arn, tags })
     }
 }
 
-// UntagResource, `/UntagResource`.
-
 /// Removes tags from a channel; unknown keys are ignored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UntagResource {
-    /// The channel to remove tags from.
+    /// Channel to remove tags from.
     pub arn: ChannelArn,
     /// 1 to 50 valid keys, in request order; duplicates are allowed.
     pub keys: Vec<Box<str>>,
@@ -186,12 +172,10 @@ impl UntagResource {
     }
 }
 
-// ListTagsForResource, `/ListTagsForResource`.
-
 /// Lists the tags of a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListTagsForResource {
-    /// The channel whose tags to list.
+    /// Channel whose tags to list.
     pub arn: ChannelArn,
 }
 
@@ -206,8 +190,7 @@ impl ListTagsForResource {
     }
 }
 
-/// Appends the response body: all tags, as a map from key to value. All tags (at most 50) fit on one page, so there is
-/// no next-page token.
+/// Appends the response: a map from keys to values. All tags (at most 50) fit on one page, without a next-page token.
 pub fn list_tags(out: &mut Vec<u8>, tags: &[Tag]) {
     crate::control::json::member(out, b'{', "Tags");
     out.push(b'{');

@@ -1,10 +1,10 @@
-//! Query strings and percent-encoding (RFC 3986) as required for request signatures: names and values are decoded
-//! exactly once, and `+` is not decoded to a space.
+//! Query strings and percent-encoding (RFC 3986) for request signatures: names and values are decoded exactly once, and
+//! `+` does not become a space.
 
 use memchr::memchr;
 use std::{borrow::Cow, iter, mem};
 
-/// A percent-decoding error; the response has status 400.
+/// Percent-decoding error; the response has status 400.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueryError {
     /// A percent sign is not followed by two hexadecimal digits.
@@ -13,7 +13,7 @@ pub enum QueryError {
     Utf8,
 }
 
-/// The name-value pairs of a query, not decoded. A name without `=` has an empty value; empty pairs are skipped.
+/// Undecoded name-value pairs of a query. A name without `=` has an empty value; empty pairs are skipped.
 pub fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
     let mut rest = query;
     let parts = iter::from_fn(move || {
@@ -24,17 +24,12 @@ pub fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
     parts.map(|part| cut(part, b'=').unwrap_or((part, "")))
 }
 
-/// Equivalent to `split_once`, but takes fewer instructions, which matters because every query parameter of each
-/// connection is split.
 fn cut(text: &str, at: u8) -> Option<(&str, &str)> {
     let place = memchr(at, text.as_bytes())?;
     Some((text.get(..place)?, text.get(place + 1..)?))
 }
 
-/// Decodes a name or value once, leaving `+` unchanged. Returns a borrowed string if nothing needs decoding.
-///
-/// # Errors
-/// See [`QueryError`].
+/// Decodes a name or value once, leaving `+` unchanged. Borrows if nothing needs decoding.
 pub fn decode(text: &str) -> Result<Cow<'_, str>, QueryError> {
     let (mut rest, mut out) = (text.as_bytes(), Vec::new());
     while let Some(place) = memchr(b'%', rest) {
@@ -57,7 +52,7 @@ pub fn decode(text: &str) -> Result<Cow<'_, str>, QueryError> {
     Ok(Cow::Owned(decoded))
 }
 
-/// Appends a name or value, encoding every byte outside `A-Za-z0-9-_.~` as `%` and two uppercase hexadecimal digits.
+/// Appends a name or value, with every byte outside `A-Za-z0-9-_.~` as `%` and two uppercase hexadecimal digits.
 ///
 /// Source: AWS, "Create a signed AWS API request", `UriEncode`.
 pub fn encode(out: &mut String, text: &str) {

@@ -1,40 +1,40 @@
-//! Writes responses: head and body in one piece, always with a length, never chunked.
+//! Writer of responses: head and body in one piece, always with a length, never chunked.
 //!
-//! The C SDK keeps only the last chunk it reads and accepts bodies of up to 10 KiB, so a response must arrive in one
-//! piece. Every response includes `Date` (by which clients correct their clocks), a request id, and headers that make
-//! both readable by scripts of any origin (Fetch standard, section 3.2).
+//! The C SDK keeps only the last chunk that it reads and accepts bodies of up to 10 KiB. Every response includes
+//! `Date`, by which clients correct their clocks, a request id, and headers that let scripts of any origin read both
+//! (Fetch standard, section 3.2).
 
 use crate::calendar::civil;
 use crate::http::scanner::is_token_byte;
 
-/// The interim response for a client that waits for `100 Continue` before sending its body (RFC 9110 section 15.2.1).
+/// Interim response for a client that waits for `100 Continue` (RFC 9110 section 15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// Fields common to all responses.
+/// Fields of all responses.
 #[derive(Clone, Copy, Debug)]
 pub struct Meta<'a> {
     /// Time of the response, in milliseconds since 1970 UTC.
     pub wall_ms: u64,
-    /// The request id, which appears in the logs of client and server: visible ASCII.
+    /// Request id in visible ASCII, which appears in the logs of client and server.
     pub request_id: &'a str,
-    /// Whether the connection is closed after this response.
+    /// Whether the connection closes after this response.
     pub close: bool,
-    /// Additional header lines, each including its line terminator.
+    /// Additional header lines, each with its line terminator.
     pub fields: &'a str,
 }
 
-/// Fields that occur only in error responses.
+/// Fields of error responses.
 #[derive(Clone, Copy, Debug)]
 pub struct ErrorHead<'a> {
-    /// The exception name without a namespace.
+    /// Exception name without a namespace.
     pub error_type: &'a str,
-    /// Reference by which an operator can look up the reason for the error; `None` in production.
+    /// Reference for looking up the reason of the error; `None` in production.
     pub why: Option<&'a str>,
-    /// Seconds after which the client should retry (RFC 9110 section 10.2.3), if it should.
+    /// Seconds until a retry is useful (RFC 9110 section 10.2.3), if ever.
     pub retry_after_s: Option<u32>,
 }
 
-/// Whether a response written by this module announces that the connection will be closed.
+/// Whether a response of this module announces the end of the connection.
 #[must_use]
 pub fn ends_connection(response: &[u8]) -> bool {
     let mut lines = response.split(|byte| *byte == b'\n');
@@ -42,9 +42,7 @@ pub fn ends_connection(response: &[u8]) -> bool {
     head.any(|line| line == b"Connection: close\r")
 }
 
-/// Appends a response. If `content_type` is empty, the header is omitted.
-///
-/// A 426 response includes the supported WebSocket version (RFC 6455 section 4.4).
+/// Appends a response, without a content type if `content_type` is empty. A 426 response names the supported version.
 pub fn respond(
     out: &mut Vec<u8>,
     meta: &Meta<'_>,
@@ -80,8 +78,7 @@ pub fn respond(
     end(out, meta, body);
 }
 
-/// Appends the response to a CORS preflight request (`OPTIONS`), allowing `methods` and the requested `headers` for any
-/// origin.
+/// Appends the response to a CORS preflight request: any origin, `methods`, and the requested `headers`.
 pub fn preflight(out: &mut Vec<u8>, meta: &Meta<'_>, methods: &str, headers: Option<&str>) {
     out.reserve(RESERVE + headers.map_or(0, str::len));
     begin(out, meta, 200);
@@ -99,10 +96,9 @@ pub fn preflight(out: &mut Vec<u8>, meta: &Meta<'_>, methods: &str, headers: Opt
     end(out, meta, b"");
 }
 
-/// Appends the 101 response that switches to WebSocket, with `accept` as computed by `ws::accept_key`.
+/// Appends the 101 response that switches to WebSocket, with `accept` computed by `ws::accept_key`.
 ///
-/// `Upgrade` and `Connection` each contain a single value, because old releases of the C SDK's library compare the
-/// entire value.
+/// `Upgrade` and `Connection` have one value each, because old releases of the C SDK's library compare the whole value.
 pub fn switching_protocols(out: &mut Vec<u8>, meta: &Meta<'_>, accept: &[u8; 28], wss: bool) {
     out.reserve(RESERVE);
     begin(out, meta, 101);
@@ -155,7 +151,6 @@ fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends a decimal number.
 pub(crate) fn decimal(out: &mut Vec<u8>, number: usize) {
     if number >= 10 {
         decimal(out, number / 10);
@@ -163,7 +158,6 @@ pub(crate) fn decimal(out: &mut Vec<u8>, number: usize) {
     out.push(b'0' + u8::try_from(number % 10).unwrap_or_default());
 }
 
-/// The reason phrase for a status; clients ignore it.
 const fn reason(status: u16) -> &'static str {
     match status {
         101 => "Switching Protocols",
@@ -192,21 +186,17 @@ const fn reason(status: u16) -> &'static str {
     }
 }
 
-/// CORS headers that allow any page to read every response. This is safe because requests are authenticated by
-/// signatures, not by cookies.
+/// CORS headers that let any page read every response. Safe: signatures, not cookies, authenticate requests.
 const CROSS_ORIGIN: &[u8] = b"Access-Control-Allow-Origin: *\r\n\
     Access-Control-Expose-Headers: x-amzn-RequestId,x-amzn-ErrorType,Date\r\n";
 
-/// Initial capacity for a response's head, in bytes. Avoids reallocation but is not a limit.
+/// Initial capacity of a response's head, in bytes. Avoids reallocation; not a limit.
 const RESERVE: usize = 512;
-
-// The `Date` header: IMF-fixdate (RFC 9110 section 5.6.7), `Sun, 06 Nov 1994 08:49:37 GMT`.
 
 /// Length of an IMF-fixdate, in bytes.
 pub const DATE_BYTES: usize = 29;
 
-/// Formats a time in milliseconds since 1970 UTC as an IMF-fixdate, truncated to seconds. Times after the year 9999 are
-/// clamped to its last second.
+/// Formats milliseconds since 1970 UTC as an IMF-fixdate (RFC 9110 section 5.6.7), at most the end of the year 9999.
 #[must_use]
 pub fn imf_fixdate(wall_ms: u64) -> [u8; DATE_BYTES] {
     let seconds = (wall_ms / 1000).min(LAST_SECOND);
@@ -230,7 +220,6 @@ fn two(number: u64) -> [u8; 2] {
     [digit(number / 10), digit(number)]
 }
 
-/// The three-letter name of a day or month, by its index.
 fn name(names: &'static [u8], index: u64) -> &'static [u8] {
     let start = usize::try_from(index).unwrap_or_default() * 3;
     names.get(start..start + 3).unwrap_or(b"???")
@@ -244,7 +233,6 @@ fn put(out: &mut [u8], at: usize, text: &[u8]) {
 
 const DAYS: &[u8] = b"ThuFriSatSunMonTueWed";
 const MONTHS: &[u8] = b"JanFebMarAprMayJunJulAugSepOctNovDec";
-/// Last second of the year 9999, in seconds since 1970.
 const LAST_SECOND: u64 = 253_402_300_799;
 
 #[cfg(test)]

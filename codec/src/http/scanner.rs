@@ -1,15 +1,14 @@
-//! Finds the end of a request head as its bytes arrive, in linear time.
+//! Search for the end of a request head as its bytes arrive, in linear time.
 
 use crate::{limits, proxy};
 use memchr::memchr;
 
-/// Limits on a request head.
+/// Limits of a request head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeadLimits {
-    /// Maximum size of the head in bytes, including the request line and final empty line.
+    /// Maximum size in bytes, including the request line and the final empty line.
     pub head_bytes: usize,
-    /// Maximum number of header lines; values above [`limits::HEADER_LINES`](crate::limits::HEADER_LINES) have no
-    /// effect.
+    /// Maximum number of header lines, at most [`limits::HEADER_LINES`](crate::limits::HEADER_LINES).
     pub header_lines: usize,
 }
 
@@ -22,25 +21,25 @@ impl Default for HeadLimits {
     }
 }
 
-/// Error in a request head. The connection is closed after the error response, since the end of the head is unknown.
+/// Error in a request head. The error response closes the connection, since the end of the head is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeadError {
-    /// The head exceeds the size limit (status 431).
+    /// The head exceeds its size limit (status 431).
     TooLarge,
-    /// The head exceeds the limit on header lines (status 431).
+    /// The head has too many header lines (status 431).
     TooManyHeaders,
-    /// The head violates RFC 9112; contains a description of the violation (status 400).
+    /// The head violates RFC 9112; contains a description (status 400).
     Malformed(&'static str),
-    /// A listener that does not expect PROXY protocol headers received one (status 400).
+    /// A PROXY protocol header arrived at a listener that does not expect one (status 400).
     Proxied,
     /// The HTTP version is neither 1.0 nor 1.1 (RFC 9110 section 15.6.6; status 505).
     UnsupportedVersion,
-    /// The length of the body is not specified by `Content-Length` (RFC 9110 section 15.5.12; status 411).
+    /// `Content-Length` does not specify the length of the body (RFC 9110 section 15.5.12; status 411).
     LengthRequired,
 }
 
 impl HeadError {
-    /// The status code of the response.
+    /// Status code of the response.
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {
@@ -51,7 +50,7 @@ impl HeadError {
         }
     }
 
-    /// The response text, in ASCII without quotes.
+    /// Response text, in ASCII without quotes.
     #[must_use]
     pub const fn message(self) -> &'static str {
         match self {
@@ -65,11 +64,10 @@ impl HeadError {
     }
 }
 
-/// Finds the end of a request head that arrives in pieces of any size. Each connection that is waiting for a head has
-/// one.
+/// Scanner for the end of a request head that arrives in pieces of any size. One per connection that awaits a head.
 ///
-/// Each byte is examined once: the scanner remembers its position. Some errors are detected early: a first byte that
-/// cannot start a request, a line feed without a carriage return, too many lines, and too many bytes.
+/// Each byte is examined once. Some errors are detected early: a first byte that cannot start a request, a line feed
+/// without a carriage return, too many lines, and too many bytes.
 ///
 /// Invariant: the first `seen` bytes of the head have been examined and contain `lines` line terminators.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,12 +83,9 @@ impl HeadScanner {
         Self { seen: 0, lines: 0 }
     }
 
-    /// Examines the new bytes of `so_far`, which must start at the head's first byte. Returns `Some(n)` if the head
-    /// consists of the first `n` bytes, or `None` if more bytes are needed. An empty line before the request line
-    /// counts as part of the head.
-    ///
-    /// # Errors
-    /// See [`HeadError`]; the scanner must not be used after an error.
+    /// Examines the new bytes of `so_far`, which must start at the head's first byte. Returns the length of the head,
+    /// or `None` if more bytes are needed. An empty line before the request line belongs to the head. After an error,
+    /// the scanner must not be used.
     pub fn end(&mut self, so_far: &[u8], limits: &HeadLimits) -> Result<Option<usize>, HeadError> {
         let head_bytes = limits.head_bytes.min(u32::MAX as usize);
         let within = so_far.get(..head_bytes).unwrap_or(so_far);
@@ -107,7 +102,7 @@ impl HeadScanner {
                 ));
             }
             if line_end == 1 {
-                continue; // the empty line that may precede a request line
+                continue; // empty line before the request line
             }
             if ends_with(within, line_end, b"\r\n\r") {
                 return Ok(Some(next));
@@ -125,12 +120,11 @@ impl HeadScanner {
     }
 }
 
-/// Whether `bytes[..end]` ends with `tail`.
 fn ends_with(bytes: &[u8], end: usize, tail: &[u8]) -> bool {
     bytes.get(..end).is_some_and(|line| line.ends_with(tail))
 }
 
-/// Rejects bytes that cannot start a request, so that a peer speaking another protocol gets an error response at once.
+/// Rejects bytes that cannot start a request, so that a peer with another protocol receives an error response at once.
 fn check_first(bytes: &[u8]) -> Result<(), HeadError> {
     //= https://www.rfc-editor.org/rfc/rfc9112#section-2.2
     //# In the interest of robustness, a server that is expecting to receive and parse a request-line SHOULD ignore at
@@ -155,7 +149,7 @@ fn check_first(bytes: &[u8]) -> Result<(), HeadError> {
     }
 }
 
-/// Whether a byte is valid in a token, such as a method, header name or connection option (RFC 9110 section 5.6.2).
+/// Whether a byte is valid in a token: a method, header name or connection option (RFC 9110 section 5.6.2).
 pub(crate) const fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(

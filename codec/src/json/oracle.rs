@@ -1,4 +1,4 @@
-//! Tests the scanner against simd-json and both against serde_json, with generated and mutated texts.
+//! Tests the scanner against simd-json, and both against serde_json, with generated and mutated texts.
 
 use super::{Member, MemberName, Members};
 use crate::json::{scan::scan, tape::TapeReader};
@@ -6,7 +6,6 @@ use crate::limits::JSON_DEPTH;
 use proptest::prelude::*;
 use serde_json::Value;
 
-/// The result of a reader, with strings in place of positions.
 #[derive(Debug, PartialEq, Eq)]
 struct MemberTexts {
     values: [Option<String>; 4],
@@ -34,7 +33,6 @@ fn found(members: &Members, text: &[u8]) -> MemberTexts {
     }
 }
 
-/// Checks that the three readers agree; returns whether the text is a single JSON object.
 fn compare(text: &str) -> bool {
     let mut theirs = text.as_bytes().to_vec();
     let tape = TapeReader::new()
@@ -91,8 +89,7 @@ fn wanted(members: &serde_json::Map<String, Value>) -> [Option<String>; 4] {
     })
 }
 
-/// Whether simd-json may reject the text although it is valid JSON, because of a number beyond 64 bits or of deep
-/// nesting.
+/// Whether simd-json may reject valid JSON, because of a number beyond 64 bits or of deep nesting.
 fn is_beyond(text: &str) -> bool {
     let digits = text
         .split(|byte: char| !byte.is_ascii_digit())
@@ -217,7 +214,6 @@ fn the_corners_of_the_grammar() {
     assert_eq!(objects.len(), 12, "{objects:?}");
 }
 
-/// Edge cases of RFC 8259, of which twelve are objects.
 const CORNERS: &[&str] = &[
     r#"{"a":01}"#,
     r#"{"a":1.}"#,

@@ -1,21 +1,19 @@
-//! The flat scanner: reads a single object whose members are strings. The only escape allowed is `\/`, in the payload;
+//! The flat scanner: reads a single object whose members are strings. `\/` in the payload is the only permitted escape;
 //! unknown members may have any value.
 //!
 //! ```text
 //! { "action" : "SDP_OFFER" , "messagePayload" : "eyJ0…" , "x" : [ … ] }
 //! ^ ^ key    ^ ^ string: to the next quote                      ^ skipped
 //! ```
-//! Many serializers escape the slashes in base64, and clients may send unknown members; other deviations are rare. The
-//! scanner never rejects a text: if it cannot read one, it returns `None`, and simd-json parses the text from the
-//! start. The text must be valid UTF-8, as checked by the WebSocket layer, so a quote or backslash byte is never part
-//! of a multi-byte character.
+//! Many serialisers escape the slashes in base64, and clients may send unknown members; other deviations are rare. The
+//! scanner never rejects a text: it returns `None`, and simd-json parses the text from the start. The WebSocket layer
+//! has validated the text as UTF-8, so a quote or backslash byte is never part of a multi-byte character.
 
 use crate::base64;
 use crate::json::{Member, MemberName, Members, TextSpan};
 use memchr::{memchr, memchr2};
 
-/// Parses a text of the usual form, unescaping slashes in the payload in place. Returns `None` for any other form,
-/// leaving the text unchanged.
+/// Parses a text of the usual form, unescaping slashes in the payload. Returns `None` and changes nothing otherwise.
 pub(crate) fn scan(text: &mut [u8]) -> Option<Members> {
     let mut members = Members::default();
     if let Some(TextSpan { start, end }) = shape(text, &mut members)? {
@@ -30,7 +28,6 @@ pub(crate) fn scan(text: &mut [u8]) -> Option<Members> {
     Some(members)
 }
 
-/// Finds the members. Returns the payload's position if its slashes are escaped.
 #[inline]
 fn shape(text: &[u8], members: &mut Members) -> Option<Option<TextSpan>> {
     let mut escaped = None;
@@ -51,7 +48,7 @@ fn shape(text: &[u8], members: &mut Members) -> Option<Option<TextSpan>> {
                         Some(found) => found,
                         None => {
                             let found = slashed(rest)?;
-                            // simd-json decides which of two counts.
+                            // simd-json decides between two payloads.
                             if members.payload != Member::Absent {
                                 return None;
                             }
@@ -79,12 +76,11 @@ fn shape(text: &[u8], members: &mut Members) -> Option<Option<TextSpan>> {
     }
 }
 
-/// Reads a member's name, starting after its opening quote. Returns the known member, if any, and the text after the
-/// closing quote.
+/// Reads a member's name after its opening quote. Returns the known member, if any, and the text after the name.
 #[inline]
 fn name(rest: &[u8]) -> Option<(Option<MemberName>, &[u8])> {
     let (first, rest_of_name) = rest.split_first()?;
-    // Each arm compares with a text of known length, which needs no call.
+    // Each arm compares with a text of constant length, without a call.
     let found = match first {
         b'a' | b'A' => (MemberName::Action, rest_of_name.strip_prefix(b"ction\"")),
         b'm' | b'M' => (
@@ -113,8 +109,7 @@ fn unknown_name(rest: &[u8]) -> Option<(Option<MemberName>, &[u8])> {
     Some((MemberName::of(name), after))
 }
 
-/// Reads the payload, starting after its opening quote. Base64 contains neither escapes nor control characters, so
-/// checking that the payload is base64 rules out both.
+/// Reads the payload after its opening quote. The base64 alphabet rules out escapes and control characters.
 #[inline]
 fn payload<'a>(rest: &'a [u8], members: &mut Members) -> Option<(&'a [u8], &'a [u8])> {
     let (value, after) = rest.split_at_checked(memchr(b'"', rest)?)?;
@@ -125,13 +120,12 @@ fn payload<'a>(rest: &'a [u8], members: &mut Members) -> Option<(&'a [u8], &'a [
     Some((value, after.strip_prefix(b"\"")?))
 }
 
-/// Reads a string without control characters whose only escapes are `\/`, starting after its opening quote. Like
-/// [`has_control`], a separate function, so that parsing an ordinary text does not load the vector constants used by
-/// its loop.
+/// Reads a string without control characters whose only escapes are `\/`. A separate function, like [`has_control`], so
+/// that ordinary texts do not load the vector constants of its loop.
 #[inline(never)]
 fn slashed(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     let (value, after) = rest.split_at_checked(memchr(b'"', rest)?)?;
-    // Includes the quote, so that a string that continues after `\"` does not seem to end there.
+    // Includes the quote, so that a string does not seem to end at an escaped quote.
     let next = rest.get(1..=value.len())?;
     let is_other = value.iter().zip(next).fold(0, |found, (&byte, &next)| {
         found | u8::from(byte < 0x20) | (u8::from(byte == b'\\') & u8::from(next != b'/'))
@@ -139,8 +133,7 @@ fn slashed(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     (is_other == 0).then_some((value, after.strip_prefix(b"\"")?))
 }
 
-/// Unescapes the slashes of a string in place and returns its new length. The bytes left over are set to spaces, so
-/// that the whole slice stays valid UTF-8.
+/// Unescapes slashes in place and returns the new length. Fills the rest with spaces, to keep the slice valid UTF-8.
 fn unescape_slashes(text: &mut [u8]) -> usize {
     let Some(mut kept) = memchr(b'\\', text) else {
         return text.len();
@@ -156,18 +149,17 @@ fn unescape_slashes(text: &mut [u8]) -> usize {
     kept
 }
 
-// Values of unknown members are skipped, by rules that all strings share.
+// Values of unknown members, which are skipped.
 //
 // A strict subset of RFC 8259: escapes by code point, fractions, exponents, numbers of more than 18 digits and deep
 // nesting are left to simd-json.
 
-/// Maximum nesting depth of unknown values that the scanner skips: sufficient for real clients, and less than
-/// [`JSON_DEPTH`](crate::limits::JSON_DEPTH).
+/// Maximum nesting depth of skipped values: sufficient for real clients, and less than `JSON_DEPTH`.
 const DEPTH_MAX: u32 = 4;
 
-/// Skips a value and returns the text after it.
+/// Returns the text after the value.
 pub(crate) fn value(mut rest: &[u8]) -> Option<&[u8]> {
-    // One bit for each open container, the innermost lowest: set for an object.
+    // One bit per open container, the innermost lowest: set for an object.
     let (mut open, mut depth) = (0_u32, 0_u32);
     loop {
         let mut after = match rest.split_first()? {
@@ -175,7 +167,7 @@ pub(crate) fn value(mut rest: &[u8]) -> Option<&[u8]> {
             (bracket @ (b'{' | b'['), after) => {
                 let is_object = *bracket == b'{';
                 let after = blank(after);
-                // The code of a closing bracket is that of its opening one plus 2, for both kinds.
+                // A closing bracket has the code of its opening one plus 2, for both kinds.
                 match after.split_first()? {
                     _ if depth == DEPTH_MAX => return None,
                     (close, after) if *close == bracket + 2 => after,
@@ -189,7 +181,6 @@ pub(crate) fn value(mut rest: &[u8]) -> Option<&[u8]> {
             }
             _ => scalar(rest)?,
         };
-        // A value ended, and perhaps its containers with it.
         loop {
             if depth == 0 {
                 return Some(after);
@@ -213,13 +204,11 @@ pub(crate) fn value(mut rest: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// Skips a name and its colon, and returns the text starting at the value.
 fn skip_name(rest: &[u8]) -> Option<&[u8]> {
     let after = text(rest.strip_prefix(b"\"")?)?;
     Some(blank(blank(after).strip_prefix(b":")?))
 }
 
-/// Skips a string including its quotes, and returns the text after it.
 fn text(rest: &[u8]) -> Option<&[u8]> {
     let mut from = 0;
     loop {
@@ -236,7 +225,6 @@ fn text(rest: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// Skips a literal or an integer, and returns the text after it.
 fn scalar(rest: &[u8]) -> Option<&[u8]> {
     for word in [&b"null"[..], b"true", b"false"] {
         if let Some(after) = rest.strip_prefix(word) {
@@ -273,11 +261,10 @@ pub(crate) fn short(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((value, after.strip_prefix(b"\"")?))
 }
 
-/// Index of the first of the eight bytes that ends a plain string (a quote, a backslash or a control character); 8 if
-/// there is none.
+/// Index of the first of eight bytes that ends a plain string (quote, backslash, control character); 8 for none.
 #[inline]
 fn first_end(word: u64) -> usize {
-    // The high bit of each matching byte, and perhaps of some above the first.
+    // Sets the high bit of each matching byte, and possibly of bytes above the first match.
     let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
     let is = |byte: u8| zeros(word ^ (ONES * u64::from(byte)));
     let controls = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
@@ -287,15 +274,13 @@ fn first_end(word: u64) -> usize {
 const ONES: u64 = u64::from_le_bytes([1; 8]);
 const HIGHS: u64 = ONES << 7;
 
-/// Reads a string without escapes or control characters, starting after its opening quote.
 #[inline]
 pub(crate) fn plain(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     let found = string(rest)?;
     (!has_control(found.0)).then_some(found)
 }
 
-/// Returns the text before a string's closing quote and the text after it, or `None` if the string contains an escape
-/// or is unterminated.
+/// Returns the texts before and after a string's closing quote; `None` if it contains an escape or is unterminated.
 #[inline]
 pub(crate) fn string(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = memchr2(b'"', b'\\', rest)?;
@@ -303,10 +288,8 @@ pub(crate) fn string(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((value, after.strip_prefix(b"\"")?))
 }
 
-/// Skips white space as defined in RFC 8259 section 2, and returns the text after it.
 #[inline]
 pub(crate) fn blank(mut text: &[u8]) -> &[u8] {
-    // There is nearly always none.
     if let [first, ..] = text
         && *first > b' '
     {
@@ -318,7 +301,7 @@ pub(crate) fn blank(mut text: &[u8]) -> &[u8] {
     text
 }
 
-/// Whether the text contains a character that must be escaped in strings (RFC 8259 section 7).
+/// Whether the text contains a control character, which must be escaped (RFC 8259 section 7).
 #[inline(never)]
 fn has_control(text: &[u8]) -> bool {
     text.iter()

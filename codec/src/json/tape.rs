@@ -1,22 +1,19 @@
-//! Parses texts that the scanner does not handle, using simd-json. simd-json's tape is a flat list of nodes, built
-//! without recursion; its buffers are reused.
+//! Parser of texts that the scanner leaves to simd-json, whose tape is a flat list of nodes, built without recursion.
 //!
-//! Memory: the buffers grow with the largest text parsed so far, to at most about 40 bytes per byte of text (for a text
-//! consisting of commas). There is one reader per shard.
+//! The reused buffers grow with the largest text so far, to at most about 40 bytes per byte of text (for a text of
+//! commas). There is one reader per shard.
 
 use crate::json::{Member, MemberName, Members, Object, TextSpan, Value};
 use crate::limits::JSON_DEPTH;
 use simd_json::tape::{Node, Tape};
 use simd_json::{Buffers, fill_tape};
 
-/// Parses JSON texts of any form. There is one per shard.
 pub(crate) struct TapeReader {
     buffers: Buffers,
     tape: Tape<'static>,
 }
 
 impl TapeReader {
-    /// Creates a reader with empty buffers.
     pub(crate) fn new() -> Self {
         Self {
             buffers: Buffers::with_max_depth(0, JSON_DEPTH),
@@ -24,8 +21,7 @@ impl TapeReader {
         }
     }
 
-    /// Parses the known members of a message, unescaping strings in place. Returns `None` if the text is not a single
-    /// JSON object or is nested deeper than [`JSON_DEPTH`].
+    /// Returns `None` if the text is not a single JSON object or is nested deeper than [`JSON_DEPTH`].
     pub(crate) fn members(&mut self, text: &mut [u8]) -> Option<Members> {
         let base = text.as_ptr().addr();
         self.walk(text, |nodes| {
@@ -39,7 +35,6 @@ impl TapeReader {
         })
     }
 
-    /// Parses an event sent by the service, as a client does. Unknown members are skipped.
     pub(crate) fn event<'a>(&mut self, text: &'a mut [u8]) -> Option<Event<'a>> {
         self.walk(text, |nodes| {
             let mut event = Event::default();
@@ -56,7 +51,6 @@ impl TapeReader {
         })
     }
 
-    /// Parses `text` and passes its tape to `look`. The tape's memory is reused for the next text.
     fn walk<'a, T>(
         &mut self,
         text: &'a mut [u8],
@@ -70,7 +64,6 @@ impl TapeReader {
     }
 }
 
-/// The members of a service event that clients read.
 #[derive(Default)]
 pub(crate) struct Event<'a> {
     pub(crate) message_type: Option<&'a str>,
@@ -79,7 +72,6 @@ pub(crate) struct Event<'a> {
     pub(crate) status: Option<EventStatus<'a>>,
 }
 
-/// The members of a `statusResponse` that clients read.
 #[derive(Default)]
 pub(crate) struct EventStatus<'a> {
     pub(crate) correlation_id: Option<&'a str>,
@@ -88,7 +80,6 @@ pub(crate) struct EventStatus<'a> {
     pub(crate) description: Option<&'a str>,
 }
 
-/// Converts a known member's value; `base` is the start address of the text that contains its string.
 fn member(value: Value<'_, '_>, base: usize) -> Member {
     match value.text() {
         Some(text) => {

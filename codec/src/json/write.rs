@@ -1,4 +1,4 @@
-//! Writes JSON strings into a caller-provided buffer.
+//! Writer of JSON strings.
 
 /// Appends `text` as a quoted JSON string; escapes only what RFC 8259 section 7 requires.
 pub fn string(out: &mut Vec<u8>, text: &str) {

@@ -1,17 +1,15 @@
-//! Entry point for fuzzers and the seeded test, which check that no input causes a panic, that incremental parsing
-//! gives the same result as parsing everything at once, and that parsed frames serialise to the bytes they were parsed
-//! from.
+//! Fuzz entry point: no input causes a panic, incremental parsing gives the same result as parsing all bytes at once,
+//! and parsed frames serialise to the same bytes.
 
 use crate::link::{Frame, FrameError, HELLO_BYTES_MAX, Hello, Reader, write};
 
-/// The frames read from a byte stream, each re-serialised and with its stream number, and the error that ended the
-/// stream, if any.
+/// Frames of a byte stream, each re-serialised and with its stream number, and the error that ended the stream, if any.
 pub type SeenFrames = (Vec<Vec<u8>>, Option<FrameError>);
 
-/// Parses `data` as a hello and frames, once as a whole and once in pieces whose length is given by the first byte.
+/// Parses `data` as a hello and frames, at once and in pieces of a length given by the first byte.
 ///
 /// # Panics
-/// Panics if the results differ, or a frame does not serialise to the bytes it was parsed from. Either indicates a bug.
+/// Panics if the results differ, or a frame does not serialise to the bytes it was parsed from.
 pub fn fuzz(data: &[u8]) {
     fuzz_hello(data);
     let Some((&cut, stream)) = data.split_first() else {
@@ -20,12 +18,12 @@ pub fn fuzz(data: &[u8]) {
     let whole = run(stream, usize::MAX);
     let cut = run(stream, usize::from(cut).max(1));
     assert_eq!(whole, cut, "the frames depend on how the bytes arrived");
-    // Skipped and unfinished frames are not written again.
+    // Skipped and unfinished frames are not serialised.
     let written: usize = whole.0.iter().map(Vec::len).sum();
     assert!(written <= stream.len(), "more was read than came");
 }
 
-/// Returns the frames that a reader finds in a byte stream that arrives in pieces of `piece` bytes.
+/// Returns the frames in a stream that arrives in pieces of `piece` bytes.
 ///
 /// # Panics
 /// Panics if the reader violates its contract.
@@ -49,7 +47,6 @@ pub fn run(stream: &[u8], piece: usize) -> SeenFrames {
     (frames, None)
 }
 
-/// Serialises a parsed frame again.
 fn again(stream: u32, frame: &Frame<'_>) -> Vec<u8> {
     let mut bytes = Vec::new();
     write(&mut bytes, stream, frame);

@@ -1,12 +1,11 @@
-//! Actions in policies: their names, and matching of action patterns.
+//! Names of actions in policies, and their match with patterns.
 
 use std::sync::LazyLock;
 use strsim::osa_distance;
 
-/// Defines the enum of supported actions and their names from a single table.
 macro_rules! actions {
     ($($(#[$doc:meta])* $action:ident = $service:literal $name:literal,)+) => {
-        /// An action that this service authorises by policy.
+        /// Action that this service authorises by policy.
         ///
         /// Source: Service Authorization Reference, "Amazon Kinesis Video Streams", "AWS Security Token Service" and
         /// "AWS IoT".
@@ -19,7 +18,7 @@ macro_rules! actions {
             /// Every action.
             pub const ALL: [Self; [$($name),+].len()] = [$(Self::$action),+];
 
-            /// The name including its service, such as `kinesisvideo:ConnectAsMaster`.
+            /// Name with its service, such as `kinesisvideo:ConnectAsMaster`.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self {
@@ -27,7 +26,7 @@ macro_rules! actions {
                 }
             }
 
-            /// The name without its service, such as `ConnectAsMaster`, which is also the name of the API operation.
+            /// Name without its service, such as `ConnectAsMaster`, which is also that of the API operation.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self {
@@ -39,9 +38,9 @@ macro_rules! actions {
 }
 
 actions! {
-    /// Connecting as a channel's master.
+    /// Connecting as the master of a channel.
     ConnectAsMaster = "kinesisvideo" "ConnectAsMaster",
-    /// Connecting as a viewer, identified by its client id.
+    /// Connecting as a viewer with a client id.
     ConnectAsViewer = "kinesisvideo" "ConnectAsViewer",
     /// Creating a channel; the ARN of the action's resource ends in `/*`.
     CreateSignalingChannel = "kinesisvideo" "CreateSignalingChannel",
@@ -69,7 +68,7 @@ actions! {
     DescribeMediaStorageConfiguration = "kinesisvideo" "DescribeMediaStorageConfiguration",
     /// Updating the media storage configuration.
     UpdateMediaStorageConfiguration = "kinesisvideo" "UpdateMediaStorageConfiguration",
-    /// Querying the channels whose media is stored in a stream.
+    /// Querying the channels whose media a stream stores.
     DescribeMappedResourceConfiguration = "kinesisvideo" "DescribeMappedResourceConfiguration",
     /// Joining a storage session as master.
     JoinStorageSession = "kinesisvideo" "JoinStorageSession",
@@ -87,20 +86,18 @@ actions! {
     TagSession = "sts" "TagSession",
     /// Setting a session's source identity.
     SetSourceIdentity = "sts" "SetSourceIdentity",
-    /// Requesting credentials for a role alias from the credentials provider, using a certificate; the action's
-    /// resource is the alias.
+    /// Requesting credentials for a role alias with a certificate; the action's resource is the alias.
     AssumeRoleWithCertificate = "iot" "AssumeRoleWithCertificate",
 }
 
 impl Action {
-    /// Returns the action with this API operation name (without its service, such as `ConnectAsMaster`).
-    /// Case-sensitive.
+    /// Returns the action of an API operation (without its service, such as `ConnectAsMaster`). Case-sensitive.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|action| action.name() == name)
     }
 
-    /// The action's bit in sealed session tokens. Bits of existing actions never change, and new actions are appended.
+    /// Bit of the action in sealed session tokens. Existing bits never change, and new actions are appended.
     const fn bit(self) -> u32 {
         1 << self as u32
     }
@@ -108,16 +105,13 @@ impl Action {
 
 const _: () = assert!(Action::ALL.len() <= u32::BITS as usize);
 
-/// A set of actions, with one bit per action.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Actions(u32);
 
 impl Actions {
-    /// Returns the actions that a policy pattern matches, case-insensitively. A pattern for actions of another service,
-    /// or for an unsupported action of a supported service, is valid but matches nothing.
-    ///
-    /// # Errors
-    /// Fails if the pattern is malformed, or matches no known action of the supported service it names.
+    /// Returns the actions that a policy pattern matches, case-insensitively. A pattern for another service, or for an
+    /// unsupported action of a supported service, is valid but matches nothing. Fails if the pattern is malformed, or
+    /// matches no known action of the supported service that it names.
     pub(crate) fn of_pattern(text: &str) -> Result<Self, String> {
         if text == "*" {
             return Ok(Self(u32::MAX));
@@ -141,10 +135,10 @@ impl Actions {
         } else if service.eq_ignore_ascii_case("sts") {
             ("sts", &STS)
         } else if service.eq_ignore_ascii_case("iot") {
-            // Of its hundreds of actions, those for messages of things among them, all others load and mean nothing.
+            // The other actions of IoT, such as those for messages of things, are accepted without effect.
             return Ok(IOT.matching(name).unwrap_or_default());
         } else {
-            return Ok(Self::default()); // no service of ours
+            return Ok(Self::default()); // unsupported service
         };
         names.matching(name).ok_or_else(|| {
             let nearest = names.nearest(name).map_or_else(String::new, |nearest| {
@@ -154,12 +148,10 @@ impl Actions {
         })
     }
 
-    /// Serialises the set for a policy.
     pub(crate) const fn bytes(self) -> [u8; ACTIONS_BYTES] {
         self.0.to_be_bytes()
     }
 
-    /// Deserialises a set of actions.
     pub(crate) const fn of_bytes(bytes: [u8; ACTIONS_BYTES]) -> Self {
         Self(u32::from_be_bytes(bytes))
     }
@@ -168,7 +160,6 @@ impl Actions {
         self.0 & action.bit() != 0
     }
 
-    /// The complement of the set.
     pub(crate) const fn others(self) -> Self {
         Self(!self.0)
     }
@@ -184,24 +175,19 @@ impl From<Action> for Actions {
     }
 }
 
-/// Length of a serialised set, in bytes.
 pub(crate) const ACTIONS_BYTES: usize = 4;
 
-/// The actions of Kinesis Video Streams.
 static KINESISVIDEO: LazyLock<ActionNames> =
     LazyLock::new(|| ActionNames::new("kinesisvideo", KINESISVIDEO_UNSERVED));
 
-/// The actions of STS.
 static STS: LazyLock<ActionNames> = LazyLock::new(|| ActionNames::new("sts", STS_UNSERVED));
 
-/// The action of AWS IoT.
 static IOT: LazyLock<ActionNames> = LazyLock::new(|| ActionNames::new("iot", &[]));
 
-/// Maximum length of an action name in a policy, in bytes: three times the length of the longest existing name.
+/// Maximum length of an action name in a policy, in bytes: three times the longest existing name.
 const ACTION_BYTES_MAX: usize = 128;
 
-/// Media actions of Kinesis Video Streams, which this service does not support. Policies may name them, but doing so
-/// has no effect.
+/// Media actions of Kinesis Video Streams, which this service does not support. Policies may name them, without effect.
 const KINESISVIDEO_UNSERVED: &[&str] = &[
     "CreateStream",
     "DeleteEdgeConfiguration",
@@ -233,7 +219,6 @@ const KINESISVIDEO_UNSERVED: &[&str] = &[
     "UpdateStreamStorageConfiguration",
 ];
 
-/// Unsupported actions of STS.
 const STS_UNSERVED: &[&str] = &[
     "AssumeRoleWithSAML",
     "AssumeRoot",
@@ -247,28 +232,25 @@ const STS_UNSERVED: &[&str] = &[
     "TagGetWebIdentityToken",
 ];
 
-// The names of a service's actions: matched with a pattern all at once, and the one that a misspelt one is nearest to.
+// Matching of a pattern with all names of a service at once, and search for the name closest to a misspelt one.
 
-/// The actions of one service: first the supported ones, then those that are accepted in policies but have no effect.
+/// Actions of one service: first the supported ones, then those that policies may name without effect.
 struct ActionNames {
     known: Vec<Name>,
-    /// For each letter, one bit mask per name that marks the positions at which the letter occurs.
+    /// For each letter, one bit mask per name, with a bit at each position of the letter.
     letters: Box<[[u64; NAMES_MAX]; 26]>,
-    /// For each name, a bit mask that marks the position after its last letter; 0 in unused entries.
+    /// For each name, a bit mask of the position after its last letter; 0 in unused entries.
     ends: [u64; NAMES_MAX],
 }
 
 struct Name {
     name: &'static str,
-    /// The set that contains only the action with this name; empty if the action is not supported.
     actions: Actions,
 }
 
-/// Number of occurrences of each letter in a name, ignoring case.
 type LetterCounts = [u8; 26];
 
 impl ActionNames {
-    /// # Panics
     /// Panics if there are more than [`NAMES_MAX`] names, or if a name is too long.
     pub(crate) fn new(service: &str, unserved: &[&'static str]) -> Self {
         let served = Action::ALL.into_iter().filter(|action| {
@@ -300,9 +282,8 @@ impl ActionNames {
         }
     }
 
-    /// Returns the actions whose names match the pattern, case-insensitively, or `None` if no known name matches.
     fn matching(&self, pattern: &str) -> Option<Actions> {
-        // A bit for each place in a name that the pattern so far leads to.
+        // One bit for each position in a name that the pattern so far reaches.
         let mut names = [1u64; NAMES_MAX];
         for byte in pattern.bytes() {
             match (
@@ -310,7 +291,7 @@ impl ActionNames {
                 letter(byte).and_then(|letter| self.letters.get(letter)),
             ) {
                 (b'*', _) => {
-                    // All places from the first on.
+                    // All positions from the first one on.
                     names
                         .iter_mut()
                         .for_each(|places| *places |= places.wrapping_neg());
@@ -331,9 +312,8 @@ impl ActionNames {
             .reduce(Actions::union)
     }
 
-    /// Returns the known name with the smallest edit distance (for a pattern, the smallest distance to a prefix), or
-    /// `None` if that distance exceeds [`HINT_EDITS_MAX`]. Compares only the [`HINT_NAMES_MAX`] names whose letter
-    /// counts are the most similar and within that distance, which excludes names of very different length.
+    /// Returns the known name with the smallest edit distance (for a pattern, the smallest distance to a prefix), at
+    /// most [`HINT_EDITS_MAX`]. Compares only the [`HINT_NAMES_MAX`] names with the most similar letter counts.
     fn nearest(&self, written: &str) -> Option<&'static str> {
         let written = written.to_ascii_lowercase();
         let plain = written.replace(['*', '?'], "");
@@ -357,8 +337,7 @@ impl ActionNames {
     }
 }
 
-/// Returns a lower bound for the edit distance between two names, where an edit adds, removes or replaces a letter, or
-/// swaps two letters.
+/// Returns a lower bound of the edit distance, where an edit adds, removes or replaces a letter, or swaps two letters.
 fn fewest_edits(one: &LetterCounts, other: &LetterCounts) -> usize {
     let pairs = one.iter().zip(other);
     let (more, fewer) = pairs.fold((0, 0), |(more, fewer), (one, other)| {
@@ -380,7 +359,6 @@ fn letters_of(name: &str) -> LetterCounts {
     letters
 }
 
-/// Index of a letter in the alphabet, ignoring case; `None` if the byte is not a letter.
 fn letter(byte: u8) -> Option<usize> {
     let number = (byte | 0x20).wrapping_sub(b'a');
     (number < 26).then_some(usize::from(number))
@@ -389,11 +367,9 @@ fn letter(byte: u8) -> Option<usize> {
 /// Maximum number of action names per service; `kinesisvideo` has 46.
 const NAMES_MAX: usize = 48;
 
-/// Maximum edit distance between a misspelt name and the name suggested for it.
 const HINT_EDITS_MAX: usize = 3;
 
-/// Maximum number of known names compared with a misspelt one. The cost of a comparison is the product of both lengths,
-/// and the longest name has 35 letters.
+/// Maximum number of known names compared with a misspelt one. A comparison costs the product of both lengths.
 const HINT_NAMES_MAX: usize = 4;
 
 #[cfg(test)]

@@ -3,9 +3,9 @@
 //! ```text
 //! operator 2 | key | values
 //! ```
-//! The values are a list, like the actions and resources of a statement. A condition is met, not met, or depends on a
-//! value that is not known here. Source: IAM User Guide, "Condition operators", "Single-valued vs. multivalued context
-//! keys", "Conditions with multiple context keys or values".
+//! The values are a list, like the actions and resources of a statement. A condition is met, is not met, or depends on
+//! an unknown value. Source: IAM User Guide, "Condition operators", "Single-valued vs. multivalued context keys",
+//! "Conditions with multiple context keys or values".
 
 pub use crate::policy::context::{Context, Key, KeyName, ShortText, VALUE_BYTES_MAX, Value};
 use crate::policy::operator::{self, ARN_PARTS, Comparison, Operator, Quantifier, RequiredOrder};
@@ -16,28 +16,22 @@ use data_encoding::BASE64;
 use std::net::IpAddr;
 use std::str;
 
-/// A condition of a statement.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Condition<'p> {
     pub(crate) operator: Operator,
     pub(crate) key: Key<'p>,
-    /// The values of the condition. There is at least one; a value may be empty.
+    /// Values of the condition, at least one; a value may be empty.
     pub(crate) values: List<'p>,
 }
 
 impl<'p> Condition<'p> {
-    /// Serialises the condition.
-    ///
-    /// # Errors
-    /// Fails if the values are too long.
     pub(crate) fn write(&self, out: &mut Vec<u8>) -> Result<(), String> {
         out.extend(self.operator.bytes());
         self.key.write(out);
         self.values.write(out)
     }
 
-    /// Reads the condition at the start of `bytes` and returns it with the remaining bytes, or `None` if the bytes were
-    /// not produced by [`Self::write`].
+    /// Returns the remaining bytes too; `None` if the bytes were not produced by [`Self::write`].
     pub(crate) fn read(bytes: &'p [u8]) -> Option<(Self, &'p [u8])> {
         let (&operator, rest) = bytes.split_first_chunk()?;
         let operator = Operator::of_bytes(operator)?;
@@ -51,7 +45,6 @@ impl<'p> Condition<'p> {
         Some((condition, rest))
     }
 
-    /// Whether a request meets the condition.
     pub(crate) fn holds(&self, values: &Values<'_>, work: &mut ConditionWork) -> Match {
         work.steps += 1;
         let first = values.value(self.key, 0);
@@ -90,29 +83,24 @@ impl<'p> Condition<'p> {
         }
     }
 
-    /// Whether a value of the request matches any of the policy's values.
     fn matches(&self, value: &Value<'_>, values: &Values<'_>, work: &mut ConditionWork) -> Match {
         let mut room = ShortText::new();
         let compared = Compared::new(self.operator.comparison(), value, &mut room);
         Match::any(self.values.entries().map(|entry| {
             work.steps += 1;
             if work.is_over() {
-                return Match::Yes; // it decides nothing any more
+                return Match::Yes; // further values cannot change the result
             }
             compared.matches(entry, values, work)
         }))
     }
 }
 
-// A value of a request, compared with values of a policy.
-
-/// A request value in the form required by the operator.
 #[expect(
     clippy::large_enum_variant,
     reason = "it is on the stack while one value is compared"
 )]
 enum Compared<'v> {
-    /// A value of a type that no operator compares; matches nothing.
     Other,
     Text(&'v str),
     TextInAnyCase(&'v str),
@@ -126,7 +114,6 @@ enum Compared<'v> {
 }
 
 impl<'v> Compared<'v> {
-    /// Prepares the value for comparison. `room` is the buffer for the text of a value that is not of type text.
     pub(crate) fn new(
         comparison: Comparison,
         value: &'v Value<'_>,
@@ -166,7 +153,6 @@ impl<'v> Compared<'v> {
         }
     }
 
-    /// Whether the request's value matches any of the policy's values.
     pub(crate) fn matches(
         &self,
         entry: &[u8],
@@ -196,7 +182,6 @@ impl<'v> Compared<'v> {
     }
 }
 
-/// Compares the value with a text from the policy after replacing the text's variables.
 fn with_text(
     entry: &[u8],
     values: &Values<'_>,
@@ -214,7 +199,6 @@ fn with_text(
     }
 }
 
-/// Compares the value with a pattern from the policy after replacing the pattern's variables.
 fn with_pattern(
     entry: &[u8],
     text: &PatternText<'_>,
@@ -263,8 +247,8 @@ fn with_arn(entry: &[u8], text: &str, values: &Values<'_>, work: &mut ConditionW
     all.min(with_pattern(entry, &PatternText::new(text), values, work))
 }
 
-/// Whether a text with multi-byte characters matches a pattern that contains single-character wildcards. Backtracks to
-/// the last [`MANY`], character by character, bounded by the work limit.
+/// Compares a text with multi-byte characters with a pattern with single-character wildcards. Backtracks to the last
+/// [`MANY`], character by character, within the work limit.
 fn by_characters<const MANY: u8, const ONE: u8>(
     pattern: &[u8],
     text: &[u8],
@@ -273,7 +257,7 @@ fn by_characters<const MANY: u8, const ONE: u8>(
 ) -> bool {
     let is_inside = |place: usize| text.get(place).is_some_and(|byte| byte & 0xC0 == 0x80);
     let (mut at, mut place) = (0, 0);
-    // Behind the last wildcard for many, and the place in the text from which the rest is tried.
+    // Position after the last [`MANY`], and the text position for the next attempt.
     let mut again = None;
     while *steps <= steps_max {
         *steps += 1;
@@ -316,7 +300,6 @@ fn lower(text: &str) -> impl Iterator<Item = char> {
     text.chars().flat_map(char::to_lowercase)
 }
 
-/// Whether an address lies in a network, or equals it if the network is given as a single address.
 fn is_in_network(address: IpAddr, network: &str) -> bool {
     let Some((base, bits)) = operator::network(network) else {
         return false;
@@ -334,7 +317,6 @@ fn is_in_network(address: IpAddr, network: &str) -> bool {
     }
 }
 
-/// Whether `base64` is the base64 encoding of `text`.
 fn is_encoded(text: &str, base64: &[u8]) -> bool {
     let (bytes, encoded) = (text.as_bytes().chunks(3), base64.chunks(4));
     bytes.len() == encoded.len()
@@ -345,13 +327,9 @@ fn is_encoded(text: &str, base64: &[u8]) -> bool {
         })
 }
 
-// Whether something matches, and the work that it takes to find out.
-
-/// The result of a match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Match {
     No,
-    /// The result depends on a value that is not known here.
     Open,
     Yes,
 }
@@ -371,7 +349,6 @@ impl Match {
         }
     }
 
-    /// Combines several match results into whether any of them is a match; stops at the first match.
     pub(crate) fn any(several: impl IntoIterator<Item = Self>) -> Self {
         let mut best = Self::No;
         for one in several {
@@ -383,25 +360,21 @@ impl Match {
         best
     }
 
-    /// Combines several match results into whether all of them are matches; stops at the first mismatch.
     pub(crate) fn all(several: impl IntoIterator<Item = Self>) -> Self {
         Self::any(several.into_iter().map(Self::not)).not()
     }
 }
 
-/// The work spent on evaluating a document's conditions, and a buffer for expanding variables.
+/// Work spent on a document's conditions, with a buffer for expanding variables.
 pub(crate) struct ConditionWork {
     pub(crate) steps: u64,
     steps_max: u64,
-    /// Index of the condition that failed in the last statement: 0 for the condition on the client id; other conditions
-    /// are numbered from 1.
+    /// Condition that failed in the last statement: 0 for the client id; other conditions are numbered from 1.
     pub(crate) failed: Option<u16>,
-    /// Buffer for expanded texts, allocated on first use.
     scratch: Option<ExpansionRoom>,
 }
 
 impl ConditionWork {
-    /// Creates a work counter for a document of `bytes` bytes.
     pub(crate) const fn new(bytes: usize) -> Self {
         Self {
             steps: 0,
@@ -411,31 +384,28 @@ impl ConditionWork {
         }
     }
 
-    /// Whether the conditions have exceeded their work limit.
     pub(crate) const fn is_over(&self) -> bool {
         self.steps > self.steps_max
     }
 
-    /// Maximum number of steps that evaluating the conditions may take.
     const fn steps_max(&self) -> u64 {
         self.steps_max
     }
 
-    /// Returns the expansion buffer and the step counter.
     pub(crate) fn scratch(&mut self) -> (&mut ExpansionRoom, &mut u64) {
         let scratch = self.scratch.get_or_insert([0; size_of::<ExpansionRoom>()]);
         (scratch, &mut self.steps)
     }
 }
 
-/// Number of steps permitted for the conditions of a document, regardless of its length.
+/// Steps permitted for the conditions of a document, regardless of its length.
 const STEPS_FREE: u64 = 16 * 1024;
 
-/// Number of additional steps permitted per byte of the document.
+/// Additional steps permitted per byte of the document.
 ///
-/// Each value of a request is compared with each value of the policy, and a request may contain up to 50 tag keys, so
-/// without this limit a document of 2,048 characters could take milliseconds. Comparing ten patterns with `*` in the
-/// middle to all 50 keys takes a third of [`STEPS_FREE`].
+/// Each value of a request, which may have up to 50 tag keys, is compared with each value of the policy. Without this
+/// limit, a document of 2,048 characters could take milliseconds. Comparing ten patterns with a `*` in the middle with
+/// all 50 keys takes a third of [`STEPS_FREE`].
 const STEPS_PER_BYTE: u64 = 8;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Condition keys, which name facts about a request for use in conditions and variables, and their values.
+//! Condition keys: facts about a request for conditions and variables, and their values.
 //!
 //! Source: IAM User Guide, "AWS global condition context keys", "IAM and AWS STS condition context keys"; AWS IoT Core
 //! Developer Guide, "Authorizing direct calls to AWS services using AWS IoT Core credential provider".
@@ -9,10 +9,9 @@ use std::cell::Cell;
 use std::fmt::{self, Write};
 use std::net::IpAddr;
 
-/// Defines the enum of condition key names from a single table.
 macro_rules! keys {
     ($($(#[$doc:meta])* $key:ident = $name:literal,)+) => {
-        /// The name of a condition key, without its variable part (the key of a tag, or an issuer and its claim).
+        /// Name of a condition key, without its variable part (the key of a tag, or an issuer and its claim).
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u8)]
         pub enum KeyName {
@@ -20,11 +19,10 @@ macro_rules! keys {
         }
 
         impl KeyName {
-            /// Every name. Its position is part of sealed session tokens, so existing names keep their positions and
-            /// new ones are appended.
+            /// Every name. Positions are part of sealed session tokens: they never change, and new names are appended.
             const ALL: &[Self] = &[$(Self::$key,)+];
 
-            /// The name as spelled by AWS; for tag keys, the part before the tag's key.
+            /// Name as spelled by AWS; for tag keys, the part before the tag's key.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self {
@@ -36,69 +34,69 @@ macro_rules! keys {
 }
 
 keys! {
-    /// The client id of a viewer. Specific to this service; AWS has no such key.
+    /// Client id of a viewer. Specific to this service; AWS has no such key.
     ClientId = "kinesisvideo:ClientId",
-    /// The time of the request, as a date.
+    /// Time of the request, as a date.
     CurrentTime = "aws:CurrentTime",
-    /// The time of the request, in seconds since 1970 UTC.
+    /// Time of the request, in seconds since 1970 UTC.
     EpochTime = "aws:EpochTime",
-    /// The IP address of the client.
+    /// IP address of the client.
     SourceIp = "aws:SourceIp",
     /// Whether the client connects to this server over TLS.
     SecureTransport = "aws:SecureTransport",
-    /// The region in which this server runs.
+    /// Region of this server.
     RequestedRegion = "aws:RequestedRegion",
-    /// The `User-Agent` header.
+    /// `User-Agent` header.
     UserAgent = "aws:UserAgent",
-    /// The `Referer` header.
+    /// `Referer` header.
     Referer = "aws:Referer",
-    /// The name of the calling user.
+    /// Name of the calling user.
     UserName = "aws:username",
-    /// The unique id of the caller.
+    /// Unique id of the caller.
     UserId = "aws:userid",
-    /// The ARN of the caller.
+    /// ARN of the caller.
     PrincipalArn = "aws:PrincipalArn",
-    /// The account of the caller.
+    /// Account of the caller.
     PrincipalAccount = "aws:PrincipalAccount",
-    /// The principal type of the caller.
+    /// Principal type of the caller.
     PrincipalType = "aws:PrincipalType",
     /// A tag of the caller.
     PrincipalTag = "aws:PrincipalTag/",
-    /// A tag of the channel to which the request applies.
+    /// A tag of the channel.
     ResourceTag = "aws:ResourceTag/",
     /// A tag that the request adds.
     RequestTag = "aws:RequestTag/",
-    /// The tag keys that the request contains.
+    /// Tag keys in the request.
     TagKeys = "aws:TagKeys",
-    /// The time at which temporary credentials were issued.
+    /// Issue time of temporary credentials.
     TokenIssueTime = "aws:TokenIssueTime",
-    /// The ARN of the resource on whose behalf a role is assumed.
+    /// ARN of the resource on whose behalf a role is assumed.
     SourceArn = "aws:SourceArn",
-    /// The account of the resource on whose behalf a role is assumed.
+    /// Account of the resource on whose behalf a role is assumed.
     SourceAccount = "aws:SourceAccount",
-    /// The source identity of a session.
+    /// Source identity of a session.
     SourceIdentity = "aws:SourceIdentity",
-    /// The identity provider that authenticated the user.
+    /// Identity provider that authenticated the user.
     FederatedProvider = "aws:FederatedProvider",
-    /// The session name given when a role is assumed.
+    /// Session name given when a role is assumed.
     RoleSessionName = "sts:RoleSessionName",
-    /// The external id given when a role is assumed.
+    /// External id given when a role is assumed.
     ExternalId = "sts:ExternalId",
-    /// The source identity given when a role is assumed.
+    /// Source identity given when a role is assumed.
     RequestedSourceIdentity = "sts:SourceIdentity",
-    /// The keys of session tags that are passed on when the session assumes further roles.
+    /// Keys of session tags that the session passes on when it assumes further roles.
     TransitiveTagKeys = "sts:TransitiveTagKeys",
-    /// The name of the thing that signed in with a certificate.
+    /// Name of the thing that signed in with a certificate.
     ThingName = "credentials-iot:ThingName",
-    /// The type of the thing.
+    /// Type of the thing.
     ThingTypeName = "credentials-iot:ThingTypeName",
-    /// The id of the thing's certificate.
+    /// Id of the thing's certificate.
     AwsCertificateId = "credentials-iot:AwsCertificateId",
-    /// A claim from an identity provider's token: `ISSUER:sub`, `ISSUER:aud` and so on.
+    /// A claim in an identity provider's token: `ISSUER:sub`, `ISSUER:aud` and so on.
     Claim = "ISSUER:CLAIM",
     /// An AWS key that is never set in this service.
     Foreign = "",
-    /// Whether the request is made by an AWS service. True only when devices sign in.
+    /// Whether an AWS service makes the request. True only when devices sign in.
     PrincipalIsAwsService = "aws:PrincipalIsAWSService",
 }
 
@@ -107,16 +105,12 @@ keys! {
 pub struct Key<'a> {
     /// Name of the key.
     pub name: KeyName,
-    /// The key of the tag, or the complete key for [`KeyName::Claim`] and [`KeyName::Foreign`]; empty for all other
-    /// names. Compared case-insensitively.
+    /// Key of a tag, or whole key for [`KeyName::Claim`] and [`KeyName::Foreign`]; else empty. Case-insensitive.
     pub detail: &'a str,
 }
 
 impl<'a> Key<'a> {
-    /// Parses a key, case-insensitively.
-    ///
-    /// # Errors
-    /// Fails if the key is unknown; the error lists the known keys.
+    /// Parses a key, case-insensitively. The error for an unknown key lists the known ones.
     pub(crate) fn parse(text: &'a str) -> Result<Self, String> {
         let of_things = THINGS
             .iter()
@@ -157,15 +151,13 @@ impl<'a> Key<'a> {
         Ok(found)
     }
 
-    /// Serialises the key.
     pub(crate) fn write(self, out: &mut Vec<u8>) {
         out.push(self.name as u8);
         out.push(u8::try_from(self.detail.len()).unwrap_or(0)); // bounded above
         out.extend(self.detail.bytes());
     }
 
-    /// Reads the key at the start of `bytes` and returns it with the remaining bytes, or `None` if the bytes were not
-    /// produced by [`Self::write`].
+    /// Returns the remaining bytes too; `None` if the bytes were not produced by [`Self::write`].
     pub(crate) fn read(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let (&[name, length], rest) = bytes.split_first_chunk()?;
         let (detail, rest) = rest.split_at_checked(length.into())?;
@@ -174,7 +166,6 @@ impl<'a> Key<'a> {
         Some((Self { name, detail }, rest))
     }
 
-    /// Whether a request may contain several values for the key.
     pub(crate) const fn has_several(self) -> bool {
         matches!(
             self.name,
@@ -183,7 +174,6 @@ impl<'a> Key<'a> {
     }
 }
 
-/// A set of key names, with one bit per name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct KeyNames(u32);
 
@@ -199,7 +189,6 @@ impl KeyNames {
 
 const _: () = assert!(KeyName::ALL.len() <= u32::BITS as usize);
 
-/// Parses the key of a claim: an issuer (a host, optionally with a path) followed by the claim's name.
 fn claim(text: &str) -> Option<Key<'_>> {
     let (issuer, claim) = text.rsplit_once(':')?;
     let host = issuer.split('/').next().unwrap_or_default();
@@ -211,7 +200,6 @@ fn claim(text: &str) -> Option<Key<'_>> {
     (is_claim && is_host && is_path).then_some(Key { name, detail: text })
 }
 
-/// Whether a key belongs to IoT policies, which govern the messages that things exchange.
 fn is_of_iot(text: &str) -> bool {
     let (begin, rest) = text.split_at_checked(4).unwrap_or_default();
     let is_word = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.:[]".contains(&byte);
@@ -231,19 +219,18 @@ fn known_names() -> String {
     names.collect::<Vec<_>>().join(", ")
 }
 
-/// Maximum length of the part of a key after its name, in bytes. Small enough to be stored in one byte that is never a
-/// marker.
+/// Maximum length of a key after its name, in bytes. Fits into one byte that is never a marker.
 const DETAIL_BYTES_MAX: usize = 240;
 
-/// Names that IoT policies use for values supplied by the credentials provider. Source: AWS IoT Core Developer Guide,
-/// "Thing policy variables".
+/// Names in IoT policies for values of the credentials provider. Source: AWS IoT Core Developer Guide, "Thing policy
+/// variables".
 const THINGS: &[(&str, KeyName)] = &[
     ("iot:Connection.Thing.ThingName", KeyName::ThingName),
     ("iot:Connection.Thing.ThingTypeName", KeyName::ThingTypeName),
 ];
 
-/// AWS condition keys that are never set in this service: those for multi-factor authentication, VPCs, organisations,
-/// and services calling on behalf of others. Accepted so that existing policies can be used unchanged.
+/// AWS condition keys without a value in this service: multi-factor authentication, VPCs, organisations, and services
+/// that call on behalf of others. Accepted so that existing policies work unchanged.
 const FOREIGN: &[&str] = &[
     "aws:AssumedRoot",
     "aws:CalledVia",
@@ -272,36 +259,31 @@ const FOREIGN: &[&str] = &[
     "aws:VpceOrgPaths",
 ];
 
-/// Provides the values of a request's condition keys.
-///
-/// A policy queries only the values it uses, so implementations may compute them on demand.
+/// Source of a request's condition values. A policy queries only values that it uses, which may be computed on demand.
 pub trait Context {
-    /// Returns the value of a key at index `nth`, which counts from 0 for keys with several values; [`Value::Absent`]
-    /// after the last value.
+    /// Returns value `nth` of a key, counted from 0 for keys with several; [`Value::Absent`] after the last value.
     fn value(&self, key: Key<'_>, nth: usize) -> Value<'_>;
 }
 
-/// A context in which no key has a value.
 impl Context for () {
     fn value(&self, _: Key<'_>, _: usize) -> Value<'_> {
         Value::Absent
     }
 }
 
-/// A value of a condition key.
+/// Value of a condition key.
 #[derive(Clone, Debug)]
 pub enum Value<'a> {
-    /// The request contains no value for the key.
+    /// The request has no value for the key.
     Absent,
-    /// The value is not known on this shard. A decision that depends on it is
-    /// [`crate::policy::condition::Decision::Open`].
+    /// Unknown on this shard. A decision that depends on the value is [`crate::policy::Decision::Open`].
     Unknown,
-    /// The value is ambiguous or unavailable. A statement that depends on it never allows a request, and denies the
-    /// request if it would do so for any possible value.
+    /// Ambiguous or unavailable. A statement that depends on the value never allows a request, and denies it if it
+    /// could.
     Lost,
-    /// A text. Texts longer than [`VALUE_BYTES_MAX`] bytes count as absent.
+    /// A text. Longer texts than [`VALUE_BYTES_MAX`] bytes count as absent.
     Text(&'a str),
-    /// A text that was computed on demand.
+    /// A text computed on demand.
     Made(ShortText),
     /// A number.
     Number(u64),
@@ -322,8 +304,7 @@ impl<'a> Value<'a> {
 }
 
 impl Value<'_> {
-    /// The value as a text in policy notation; `None` if the request contains no value. `room` is the buffer for values
-    /// that are not texts.
+    /// Text in policy notation; `None` if the request has no value. `room` is the buffer for values of other types.
     pub(crate) fn text<'t>(&'t self, room: &'t mut ShortText) -> Option<&'t str> {
         let written = match self {
             Value::Absent | Value::Unknown | Value::Lost => return None,
@@ -338,7 +319,6 @@ impl Value<'_> {
     }
 }
 
-/// All condition values of a request.
 pub(crate) struct Values<'a> {
     client_id: Option<&'a str>,
     context: &'a dyn Context,
@@ -358,18 +338,17 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// Resets the record of which kinds of values were queried.
     pub(crate) fn begin(&self) {
         self.elsewhere.set(false);
         self.lost.set(false);
     }
 
-    /// Whether a value queried since [`Self::begin`] is lost and none is known only on another shard.
+    /// Whether a value queried since [`Self::begin`] is lost, and none is known only on another shard.
     pub(crate) fn only_lost(&self) -> bool {
         self.lost.get() && !self.elsewhere.get()
     }
 
-    /// Returns the value of a key at index `nth`. An overlong value counts as absent, and a lost value as unknown.
+    /// Returns value `nth` of a key. An overlong value counts as absent, and a lost value as unknown.
     pub(crate) fn value(&self, key: Key<'_>, nth: usize) -> Value<'_> {
         let value = match (key.name, nth) {
             (KeyName::ClientId, 0) => self.client_id.map_or(Value::Absent, Value::Text),
@@ -397,7 +376,7 @@ impl<'a> Values<'a> {
     }
 }
 
-/// Writes a time in the form `2026-11-22T05:54:46Z`. Source: IAM User Guide, "Condition operators", dates.
+/// Writes a time as `2026-11-22T05:54:46Z`. Source: IAM User Guide, "Condition operators", dates.
 fn write_date(out: &mut ShortText, seconds: u64) -> fmt::Result {
     let days = i64::try_from(seconds / 86_400).unwrap_or(i64::MAX / 2);
     let (year, month, day) = calendar::civil(days.min(DAYS_MAX));
@@ -408,7 +387,7 @@ fn write_date(out: &mut ShortText, seconds: u64) -> fmt::Result {
     )
 }
 
-/// A text of up to [`ShortText::BYTES_MAX`] bytes, stored inline. Writing more is an error.
+/// Text of up to [`ShortText::BYTES_MAX`] bytes, stored inline. Writing more is an error.
 #[derive(Clone, Copy)]
 pub struct ShortText {
     bytes: [u8; Self::BYTES_MAX],
@@ -428,7 +407,7 @@ impl ShortText {
         }
     }
 
-    /// Creates a text from format arguments. Output beyond the capacity is truncated; callers must ensure that it fits.
+    /// Creates a text from format arguments. Callers must ensure that it fits; a longer text is truncated.
     #[must_use]
     pub fn of(parts: fmt::Arguments<'_>) -> Self {
         let mut text = Self::new();
@@ -441,7 +420,7 @@ impl ShortText {
         text
     }
 
-    /// The text as a string slice.
+    /// Text as a string slice.
     #[must_use]
     pub fn as_str(&self) -> &str {
         let bytes = self.bytes.get(..self.length.into()).unwrap_or_default();
@@ -472,11 +451,9 @@ impl fmt::Debug for ShortText {
     }
 }
 
-/// Maximum length of a text value in bytes, sufficient for a tag value of 256 characters. Matching a longer value would
-/// take more work than matching an ARN.
+/// Maximum length of a text value in bytes, sufficient for a tag value of 256 characters.
 pub const VALUE_BYTES_MAX: usize = crate::limits::ARN_BYTES;
 
-/// The last day of the year 9999, in days since 1970.
 const DAYS_MAX: i64 = 2_932_896;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Entry point for fuzzers and the seeded test, which check that no text causes a panic when it is parsed or evaluated.
+//! Fuzz entry point: no text causes a panic when it is parsed or evaluated.
 
 use crate::policy::{Action, Policy, Request};
 

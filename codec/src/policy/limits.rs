@@ -1,15 +1,12 @@
 //! Limits of policy documents.
 
-/// Maximum length of a document in bytes. Source: this project; IAM's own limits (2,048 to 10,240 characters without
-/// white space) are lower.
+/// Maximum length of a document in bytes. IAM's own limits (2,048 to 10,240 characters without white space) are lower.
 pub const POLICY_BYTES_MAX: usize = 64 * 1024;
 
-/// Maximum length of a session policy passed to GetFederationToken, in bytes. Source: STS API Reference,
-/// `Policy`: *Maximum length of 2048*.
+/// Maximum length of a session policy in bytes. Source: STS API Reference, `Policy`: *Maximum length of 2048*.
 pub const SESSION_POLICY_BYTES_MAX: usize = 2048;
 
-/// Maximum length of a trust document in bytes. Source: this project; IAM's own limits (2,048 to 4,096 characters
-/// without white space) are lower.
+/// Maximum length of a trust document in bytes. IAM's limits (2,048 to 4,096 characters without white space) are lower.
 pub const TRUST_BYTES_MAX: usize = 16 * 1024;
 
 /// Maximum number of statements in a document.
@@ -24,8 +21,7 @@ pub const PATTERN_BYTES_MAX: usize = 2048;
 /// Maximum number of variables in a document.
 pub const VARIABLES_MAX: usize = 1024;
 
-/// Maximum number of variables in a document passed to GetFederationToken. The work of expanding a variable is
-/// proportional to the length of its value.
+/// Maximum number of variables in a session policy. Expanding a variable takes work in proportion to its value.
 pub const SESSION_VARIABLES_MAX: usize = 32;
 
 /// Maximum number of errors reported per document.

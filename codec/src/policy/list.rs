@@ -1,13 +1,11 @@
-//! Lists of texts in a policy: a two-byte length followed by the entries, separated by [`BETWEEN`].
+//! Lists of texts in a policy: a two-byte length, then the entries, separated by [`BETWEEN`].
 
 use memchr::memchr;
 
-/// A list of entries in a statement.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct List<'p>(&'p [u8]);
 
 impl<'p> List<'p> {
-    /// Creates a list from serialised entries, separated by means of [`begin_entry`].
     pub(crate) const fn new(entries: &'p [u8]) -> Self {
         Self(entries)
     }
@@ -18,10 +16,6 @@ impl<'p> List<'p> {
         Some((Self(list), rest))
     }
 
-    /// Serialises the list.
-    ///
-    /// # Errors
-    /// Fails if the list is too long.
     pub(crate) fn write(self, out: &mut Vec<u8>) -> Result<(), String> {
         let length = u16::try_from(self.0.len());
         let length = length.map_err(|_| format!("a list: must be at most {} bytes", u16::MAX))?;
@@ -30,22 +24,18 @@ impl<'p> List<'p> {
         Ok(())
     }
 
-    /// Whether the serialised list is empty.
     pub(crate) const fn is_empty(self) -> bool {
         self.0.is_empty()
     }
 
-    /// The serialised list.
     pub(crate) const fn bytes(self) -> &'p [u8] {
         self.0
     }
 
-    /// The entry, if the list contains exactly one.
     pub(crate) fn only(self) -> Option<&'p [u8]> {
         (!self.is_empty() && memchr(BETWEEN, self.0).is_none()).then_some(self.0)
     }
 
-    /// The entries of the list. An empty list yields a single empty entry.
     pub(crate) fn entries(self) -> impl Iterator<Item = &'p [u8]> {
         let mut rest = Some(self.0);
         std::iter::from_fn(move || {
@@ -57,10 +47,10 @@ impl<'p> List<'p> {
     }
 }
 
-/// Starts another entry by appending a separator; the caller then appends the bytes of the entry.
+/// Starts another entry with a separator; the caller then appends the bytes of the entry.
 pub(crate) fn begin_entry(list: &mut Vec<u8>) {
     list.push(BETWEEN);
 }
 
-/// Separator between the entries of a list. The byte never occurs in UTF-8.
+/// Separator between the entries of a list. Never occurs in UTF-8.
 const BETWEEN: u8 = 0xFF;

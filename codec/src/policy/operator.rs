@@ -1,4 +1,4 @@
-//! Condition operators: their names, their comparisons, and the parsing of typed values.
+//! Condition operators: names, comparisons, and parsing of typed values.
 //!
 //! Source: IAM User Guide, "IAM JSON policy elements: Condition operators", "Single-valued vs. multivalued context
 //! keys".
@@ -9,32 +9,20 @@ use data_encoding::BASE64;
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-/// How an operator compares a request's value with a policy's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Comparison {
-    /// As text, byte by byte.
     Text,
-    /// As text, case-insensitively.
     TextInAnyCase,
-    /// As text with a pattern.
     Pattern,
-    /// As numbers.
     Number(RequiredOrder),
-    /// As dates.
     Date(RequiredOrder),
-    /// As a boolean.
     Flag,
-    /// As bytes, given in base64 in the policy.
     Bytes,
-    /// As an address with a network.
     Address,
-    /// As ARNs, part by part.
     Arn,
-    /// Checks only whether a value is present.
     Presence,
 }
 
-/// Required order of the request's value relative to the policy's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RequiredOrder {
     Equal,
@@ -45,8 +33,7 @@ pub(crate) enum RequiredOrder {
 }
 
 impl RequiredOrder {
-    /// Whether a request's value has this order relative to `limit`, the policy's value. False if `limit` is `None`,
-    /// which means that the policy's value is invalid.
+    /// Whether a request value has this order relative to the policy value `limit`, which is `None` if invalid.
     pub(crate) fn holds(self, value: i128, limit: Option<i128>) -> bool {
         let Some(limit) = limit else {
             return false;
@@ -62,32 +49,21 @@ impl RequiredOrder {
     }
 }
 
-/// How many of a request's values for a key must match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Quantifier {
-    /// No quantifier: the key's single value must match.
     None,
-    /// All values must match (`ForAllValues`).
     All,
-    /// At least one value must match (`ForAnyValue`).
     Any,
 }
 
-/// A condition operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Operator {
-    /// Index into [`OPERATORS`].
     number: u8,
     pub(crate) quantifier: Quantifier,
-    /// Whether the condition is also met by requests that lack the key.
     pub(crate) if_exists: bool,
 }
 
 impl Operator {
-    /// Parses an operator with its optional prefix and suffix, case-insensitively.
-    ///
-    /// # Errors
-    /// Fails if the operator is unknown; the error lists the known operators.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let (quantifier, name) = match text.split_once(':') {
             Some((set, name)) if set.eq_ignore_ascii_case("ForAllValues") => {
@@ -113,7 +89,7 @@ impl Operator {
             )
         })?;
         let operator = Self {
-            number: u8::try_from(place).unwrap_or(u8::MAX), // there are few
+            number: u8::try_from(place).unwrap_or(u8::MAX), // the table is short
             quantifier,
             if_exists: suffix.is_some(),
         };
@@ -130,14 +106,13 @@ impl Operator {
         known.map_or(Comparison::Presence, |(_, comparison, _)| *comparison)
     }
 
-    /// Whether the operator negates its comparison.
     pub(crate) fn is_negated(self) -> bool {
         OPERATORS
             .get(usize::from(self.number))
             .is_some_and(|(.., negated)| *negated)
     }
 
-    /// How variables in the policy's value are expanded; `None` if the value cannot contain variables.
+    /// Expansion of variables in the policy value; `None` if the value cannot contain variables.
     pub(crate) fn place(self) -> Option<Place> {
         match self.comparison() {
             Comparison::Text | Comparison::TextInAnyCase => Some(Place::Text),
@@ -151,10 +126,6 @@ impl Operator {
         }
     }
 
-    /// Validates the policy's value.
-    ///
-    /// # Errors
-    /// Fails with a description of the permitted values.
     pub(crate) fn check(self, text: &str) -> Result<(), String> {
         let (is_valid, rule) = match self.comparison() {
             Comparison::Text | Comparison::TextInAnyCase | Comparison::Pattern => (true, ""),
@@ -184,7 +155,6 @@ impl Operator {
         Err(format!("value {text} of {name}: must be {rule}"))
     }
 
-    /// Converts a validated value to the form in which the policy stores it.
     pub(crate) fn kept(self, text: &str) -> Cow<'_, str> {
         let is_date = matches!(self.comparison(), Comparison::Date(_));
         let short = is_date.then(|| short_date(text)).flatten();
@@ -196,7 +166,6 @@ impl Operator {
         known.map_or("", |(name, ..)| *name)
     }
 
-    /// Serialises the operator.
     pub(crate) const fn bytes(self) -> [u8; 2] {
         let quantifier = match self.quantifier {
             Quantifier::None => 0,
@@ -207,7 +176,7 @@ impl Operator {
         [self.number, quantifier | if_exists]
     }
 
-    /// Deserialises an operator. Returns `None` if the bytes were not produced by [`Self::bytes`].
+    /// Returns `None` if the bytes were not produced by [`Self::bytes`].
     pub(crate) fn of_bytes([number, mode]: [u8; 2]) -> Option<Self> {
         let quantifier = match mode & 3 {
             0 => Quantifier::None,
@@ -225,13 +194,12 @@ impl Operator {
     }
 }
 
-/// Number of colon-separated parts of an ARN.
 pub(crate) const ARN_PARTS: usize = 6;
 
 const IF_EXISTS: &str = "IfExists";
 
-/// The operators, each with its comparison and whether it negates the comparison. An operator's position is part of
-/// sealed session tokens, so existing operators keep their positions and new ones are appended.
+/// Operators with their comparison, and whether they negate it. Positions are part of sealed session tokens: they never
+/// change, and new operators are appended.
 const OPERATORS: &[(&str, Comparison, bool)] = &[
     ("StringEquals", Comparison::Text, false),
     ("StringNotEquals", Comparison::Text, true),
@@ -302,10 +270,9 @@ const OPERATORS: &[(&str, Comparison, bool)] = &[
     ("Null", Comparison::Presence, false),
 ];
 
-// Values of typed condition operators: numbers, dates, yes and no, networks. They are read when a policy loads, to
-// refuse what is none, and again for each comparison: their texts are shorter than what is read from them.
+// Values of typed operators: numbers, dates, booleans, networks. Parsed when a policy loads, to reject invalid values,
+// and again for each comparison, because the texts are shorter than the parsed values.
 
-/// Parses a decimal number such as `-12` or `0.5` and returns it in billionths.
 pub(crate) fn number(text: &str) -> Option<i128> {
     if text.len() <= 18
         && let Some(whole) = digits_of(text)
@@ -326,14 +293,13 @@ pub(crate) fn number(text: &str) -> Option<i128> {
     Some(if negative { -value } else { value })
 }
 
-/// Converts an integer to the scale used by [`number`].
 pub(crate) fn scaled(number: u64) -> i128 {
     i128::from(number) * BILLION
 }
 
-/// Parses a time and returns it in billionths of a second since 1970 UTC. Accepts the forms `2026`, `2026-11`,
-/// `2026-11-22`, `2026-11-22T05:54Z`, `2026-11-22T05:54:46Z`, `2026-11-22T05:54:46.5+01:00`, and a number of seconds
-/// with at least five digits.
+/// Parses a time, in billionths of a second since 1970 UTC. Accepts `2026`, `2026-11`, `2026-11-22`,
+/// `2026-11-22T05:54Z`, `2026-11-22T05:54:46Z`, `2026-11-22T05:54:46.5+01:00`, and a number of seconds with at least
+/// five digits.
 ///
 /// Source: W3C Note "Date and Time Formats"; IAM User Guide, "Condition operators": *or in epoch (UNIX) time*.
 pub(crate) fn date(text: &str) -> Option<i128> {
@@ -361,15 +327,13 @@ pub(crate) fn date(text: &str) -> Option<i128> {
     Some(i128::from(days) * 86_400 * BILLION + seconds)
 }
 
-/// Converts a date to its short stored form, the number of seconds since 1970, which is faster to parse. `None` if the
-/// time is not a whole number of seconds or its short form would be longer than the text.
+/// Converts a date to seconds since 1970, which are faster to parse. `None` if they would be fractional or longer.
 fn short_date(text: &str) -> Option<String> {
     let date = date(text).filter(|date| *date >= 0 && date % BILLION == 0)?;
     let seconds = (date / BILLION).to_string();
     (5..=text.len()).contains(&seconds.len()).then_some(seconds)
 }
 
-/// Parses a time of day with its UTC offset and returns it in billionths of a second.
 fn time(text: &str) -> Option<i128> {
     let at = text.find(['Z', 'z', '+', '-'])?;
     let (time, offset) = text.split_at_checked(at)?;
@@ -395,7 +359,6 @@ fn time(text: &str) -> Option<i128> {
     Some(i128::from(hour * 60 + minute - offset_minutes) * 60 * BILLION + seconds)
 }
 
-/// Parses a boolean.
 pub(crate) fn flag(text: &str) -> Option<bool> {
     if text.eq_ignore_ascii_case("true") {
         return Some(true);
@@ -403,7 +366,6 @@ pub(crate) fn flag(text: &str) -> Option<bool> {
     text.eq_ignore_ascii_case("false").then_some(false)
 }
 
-/// Parses an address and its prefix length in bits. Without a `/` and a number, the prefix is the full address.
 pub(crate) fn network(text: &str) -> Option<(IpAddr, u32)> {
     let (address, bits) = match text.split_once('/') {
         Some((address, bits)) => (address, Some(bits)),
@@ -422,7 +384,6 @@ pub(crate) fn network(text: &str) -> Option<(IpAddr, u32)> {
     Some((address, bits))
 }
 
-/// Parses a number of exactly `digits` digits.
 fn exact(text: &str, digits: usize) -> Option<i64> {
     let number = digits_of(text).filter(|_| text.len() == digits)?;
     i64::try_from(number).ok()

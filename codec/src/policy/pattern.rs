@@ -1,23 +1,22 @@
-//! Patterns with `*` and `?`, compared with the text at 1,024 positions at a time.
+//! Patterns with `*` and `?`, compared with a text at 1,024 positions at a time.
 //!
 //! # Theory of operation
 //! The part of a pattern before its first `*` is compared with the start of the text, and the part after its last `*`
-//! with the end of the text. The parts in between are searched for one after the other. The first match of each part is
-//! used, since a later match would leave less text for the following parts.
+//! with the end. The parts in between are searched for in order. The first match of each part is used, since a later
+//! match would leave less text for the following parts.
 //!
-//! A part without `?` is found by a library's search, in time linear in the length of the text. A part with `?` is
-//! searched for at 1,024 positions at once: each possible start position is represented by a bit, and each byte of the
-//! part clears the bits of those positions at which the text differs:
+//! A library searches for a part without `?`, in time linear in the length of the text. A part with `?` is searched for
+//! at 1,024 positions at once: each start position is a bit, and each byte of the part clears the bits of the positions
+//! at which the text differs:
 //! ```text
 //! text  a b c a x c     part a?c     a at +0: 1..1..   ? at +1: all   c at +2: 1..1..   found at the first bit
 //! ```
 //! The bits are interleaved across sixteen words: position 0 is in the first word, position 1 in the second, position
 //! 16 in the first again. The following position is thus in the following word, and the position sixteen bytes later in
-//! the next bit of the same word: all words are read from one index of a row and shifted by the same amount, which the
-//! compiler turns into a few wide instructions.
+//! the next bit of the same word: all words are read from one index of a row and shifted by the same amount, which
+//! compiles to a few wide instructions.
 //!
-//! The positions at which a byte occurs in the text are the intersection of two rows, those for the upper and lower
-//! halves of the byte.
+//! The positions of a byte in the text are the intersection of two rows, for the upper and lower halves of the byte.
 //!
 //! # Work
 //! A step is one byte of a part compared at up to 64 positions, up to 64 bytes compared at the start or end of the
@@ -30,8 +29,7 @@ use crate::limits::ARN_BYTES;
 use memchr::{memchr, memmem, memrchr};
 use std::cell::OnceCell;
 
-/// Appends a pattern, in which `*` matches any bytes and `?` any one byte, both including `/` and `:`. Consecutive `*`
-/// are collapsed into one.
+/// Appends a pattern, in which `*` matches any bytes and `?` any one byte, including `/` and `:`. Collapses `**`.
 pub(crate) fn push(out: &mut Vec<u8>, text: &str) {
     let mut before = 0;
     for byte in text.bytes() {
@@ -42,24 +40,23 @@ pub(crate) fn push(out: &mut Vec<u8>, text: &str) {
     }
 }
 
-/// A text to be matched against patterns. Does not allocate.
 pub(crate) struct PatternText<'a> {
     bytes: &'a [u8],
-    /// Index of the text, built on the first search, since most patterns already differ from the text at its start.
+    /// Index of the text, built on the first search, since most patterns differ from the text at its start.
     index: OnceCell<Index>,
 }
 
-/// The positions of each half-byte value in a text of at most [`ARN_BYTES`] bytes: for each value of the upper and of
-/// the lower half, a row of words with one bit per position.
+/// Positions of each half-byte value in a text of at most [`ARN_BYTES`] bytes: for each value of the upper and of the
+/// lower half, a row of words with one bit per position.
 struct Index {
     upper: [Row; 16],
     lower: [Row; 16],
 }
 
-/// A row of positions, followed by the same row shifted by one position, so that reads may extend past the last word.
+/// Row of positions, followed by the same row shifted by one position, so that reads may extend past the last word.
 type Row = [u64; 2 * WORDS];
 
-/// A bit for each of the positions searched at once: bit `b` of word `w` represents position `16 b + w`.
+/// One bit per position of a search: bit `b` of word `w` is position `16 b + w`.
 type Places = [u64; WORDS];
 
 impl<'a> PatternText<'a> {
@@ -70,17 +67,14 @@ impl<'a> PatternText<'a> {
         }
     }
 
-    /// The underlying text.
     pub(crate) const fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
 
-    /// Whether all characters are single bytes.
     pub(crate) const fn is_ascii(&self) -> bool {
         self.bytes.is_ascii()
     }
 
-    /// Whether the whole text matches a pattern written by [`push`]. Increments `steps` by the number of steps taken.
     pub(crate) fn matches(&self, pattern: &[u8], steps: &mut u64) -> bool {
         self.matches_with::<b'*', b'?'>(pattern, steps)
     }
@@ -125,8 +119,7 @@ impl<'a> PatternText<'a> {
         true
     }
 
-    /// Returns the first match of a part that starts at one of the positions `from` to `last`. The part must end within
-    /// the text at each of them.
+    /// Returns the first match of a part that starts at `from` to `last`, at each of which it must fit into the text.
     fn find<const ONE: u8>(
         &self,
         part: &[u8],
@@ -155,7 +148,7 @@ impl<'a> PatternText<'a> {
                 index.keep(wanted, at, found);
             });
         }
-        // No text of a request is as long.
+        // No text of a request is this long.
         (from..=last).step_by(PLACES).find_map(|first| {
             let last = (last - first).min(PLACES - 1);
             let place = find::<ONE>(part, 0, last, steps, |wanted, at, found| {
@@ -172,8 +165,8 @@ impl<'a> PatternText<'a> {
     }
 }
 
-/// Returns the first match of a part that starts at one of the positions `from` to `last`. `keep` clears the bits of
-/// those positions at which the text at the given offset differs from a byte.
+/// Returns the first match of a part that starts at `from` to `last`. `keep` clears the bits of the positions at which
+/// the text at the given offset differs from a byte.
 fn find<const ONE: u8>(
     part: &[u8],
     from: usize,
@@ -204,7 +197,6 @@ fn find<const ONE: u8>(
     Some(bit as usize * WORDS + word)
 }
 
-/// Returns a bit mask of the positions starting at `place`, which must not exceed [`PLACES`].
 fn from_place(place: usize) -> Places {
     let bits = |from: usize| if from < 64 { u64::MAX << from } else { 0 };
     let (bit, first) = (place / WORDS, place % WORDS);
@@ -241,7 +233,7 @@ impl Index {
         index
     }
 
-    /// Clears the bits of those positions at which the text, at offset `at`, differs from `wanted`.
+    /// Clears the bits of the positions at which the text, at offset `at`, differs from `wanted`.
     #[inline]
     fn keep(&self, wanted: u8, at: usize, found: &mut Places) {
         let words = |rows: &[Row; 16], half: u8| {
@@ -257,7 +249,6 @@ impl Index {
     }
 }
 
-/// Whether a part without `*` matches a text of equal length.
 fn is_same<const ONE: u8>(part: &[u8], text: &[u8], steps: &mut u64) -> bool {
     part.chunks(64).zip(text.chunks(64)).all(|(part, text)| {
         *steps += 1;
@@ -274,17 +265,14 @@ pub(crate) const MANY: u8 = 0xFE;
 /// Wildcard for any one byte in an expanded pattern. Never occurs in UTF-8.
 pub(crate) const ONE: u8 = 0xFD;
 
-/// Number of text bytes that a search for a part without wildcards covers in the time of one step.
 const SEARCHED_BYTES_PER_STEP: usize = 8;
 
-/// Number of words in a bit mask of positions.
 const WORDS: usize = 16;
 
-/// Number of positions compared at once.
 const PLACES: usize = 64 * WORDS;
 const _: () = assert!(ARN_BYTES <= PLACES);
 
-/// Number of bytes of a part that are compared between checks for remaining candidate positions.
+/// Bytes of a part compared between checks for remaining candidates.
 const BETWEEN_LOOKS: usize = 4;
 
 #[cfg(test)]

@@ -1,5 +1,4 @@
-//! Converts JSON text to statements. serde_json parses the text and tracks positions; `policy/rules.rs` defines what a
-//! document may contain.
+//! Parser of policy documents. serde_json parses the text and tracks positions; `policy/rules.rs` defines the contents.
 
 use crate::policy::PolicyError;
 use crate::policy::condition::{Condition, Key, KeyName};
@@ -16,8 +15,8 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 
-/// Parses a document with a limited number of variables and returns its concatenated statements. The first `forgiven`
-/// errors are skipped, so that a later error is returned; the statements must then not be used.
+/// Parses a document with a limited number of variables. Skips the first `forgiven` errors, so that a later error is
+/// returned; the statements must then not be used.
 pub(crate) fn document(
     text: &str,
     grammar: Grammar,
@@ -32,8 +31,7 @@ pub(crate) fn document(
     Ok(statements)
 }
 
-/// Whether the document's version supports variables. The version may come after the statements, so it is read in a
-/// separate pass, and only if the text may contain variables.
+/// Whether the document's version supports variables. A separate pass, because the version may follow the statements.
 fn has_variables(text: &str) -> bool {
     #[derive(Deserialize)]
     struct Versioned<'a> {
@@ -45,13 +43,10 @@ fn has_variables(text: &str) -> bool {
     may_have_one && versioned().is_some_and(|it| it.version == rules::VERSION_WITH_VARIABLES)
 }
 
-/// Parses a document, which must be an object.
 struct Document<'a>(&'a Reading);
 
-/// Parses `Statement`: a single statement or a list of statements.
 struct Statements<'a>(&'a Reading, &'a mut Vec<u8>);
 
-/// Parses a single statement, which must be an object.
 struct OneStatement<'a>(&'a Reading, &'a mut Vec<u8>);
 
 impl<'de> Visitor<'de> for Document<'_> {
@@ -70,7 +65,7 @@ impl<'de> Visitor<'de> for Document<'_> {
                 IGNORED => drop(map.next_value::<IgnoredAny>()?),
                 "Version" => map.next_value_seed(ScalarText(string("Version"), rules::version))?,
                 "Id" => map.next_value_seed(ScalarText(string("Id"), |_: &str| Ok(())))?,
-                _ => map.next_value_seed(Statements(self.0, &mut statements))?, // the one that is left
+                _ => map.next_value_seed(Statements(self.0, &mut statements))?, // the remaining member
             }
         }
         let some = if statements.is_empty() {
@@ -124,20 +119,17 @@ impl<'de> DeserializeSeed<'de> for OneStatement<'_> {
     }
 }
 
-/// The members of a statement parsed so far. Missing or invalid members have no value; a statement with such members is
-/// discarded.
+/// A statement with missing or invalid members is discarded.
 #[derive(Default)]
 struct PolicyDraft {
     effect: Option<Effect>,
     actions: Option<Actions>,
-    /// Resource patterns, or in a trust document the principals.
     resources: Vec<u8>,
     expands_resources: bool,
     found: FoundConditions,
 }
 
 impl PolicyDraft {
-    /// Parses the action patterns.
     fn actions<'de, M: MapAccess<'de>>(
         &mut self,
         reading: &Reading,
@@ -151,7 +143,6 @@ impl PolicyDraft {
         }))
     }
 
-    /// Parses the resource patterns.
     fn resources<'de, M: MapAccess<'de>>(
         &mut self,
         reading: &Reading,
@@ -197,7 +188,7 @@ impl<'de> Visitor<'de> for OneStatement<'_> {
                 "Principal" | "NotPrincipal" => {
                     map.next_value_seed(Principals(reading, &mut draft.resources))?;
                 }
-                _ => map.next_value_seed(Conditions(reading, &mut draft.found))?, // the one that is left
+                _ => map.next_value_seed(Conditions(reading, &mut draft.found))?, // the remaining member
             }
         }
         reading.or(seen.require_statement(reading.grammar), ())?;
@@ -223,25 +214,16 @@ impl<'de> Visitor<'de> for OneStatement<'_> {
     }
 }
 
-// `Condition`: operators, each with keys and their values.
-
-/// Parses `Condition`: an object keyed by operator.
 struct Conditions<'a>(pub(crate) &'a Reading, pub(crate) &'a mut FoundConditions);
 
-/// The conditions of a statement.
 #[derive(Default)]
 struct FoundConditions {
-    /// The operators encountered so far, each of which may occur only once.
     operators: Vec<Operator>,
-    /// Values of `StringEquals` on the client id.
     pub(crate) equals: Vec<u8>,
-    /// Values of `StringLike` on the client id.
     pub(crate) like: Vec<u8>,
-    /// The other conditions, concatenated.
     pub(crate) others: Vec<u8>,
 }
 
-/// Parses the value of an operator: an object keyed by condition key.
 struct Keys<'a>(&'a Reading, Operator, &'a mut FoundConditions);
 
 impl<'de> DeserializeSeed<'de> for Conditions<'_> {
@@ -288,7 +270,6 @@ impl FoundConditions {
         Ok(operator)
     }
 
-    /// Adds a condition.
     fn add(&mut self, condition: &Condition<'_>, expands: bool) -> Result<(), String> {
         let operator = condition.operator;
         let is_plain = condition.key.name == KeyName::ClientId
@@ -369,9 +350,6 @@ impl<'de> Visitor<'de> for Keys<'_> {
     }
 }
 
-// `Principal`: `"*"`, or an object of kinds, each with its names.
-
-/// Parses the principals of a statement into a buffer.
 struct Principals<'a>(pub(crate) &'a Reading, pub(crate) &'a mut Vec<u8>);
 
 impl Principals<'_> {

@@ -1,4 +1,4 @@
-//! Remarks on parts of a policy that are valid but may have unexpected effects.
+//! Remarks on valid parts of a policy that may have unexpected effects.
 
 use crate::policy::condition::{Key, KeyName};
 use crate::policy::operator::{Comparison, Quantifier};
@@ -7,15 +7,14 @@ use crate::policy::{Action, Policy, rules::Effect};
 use std::collections::BTreeSet;
 
 impl Policy {
-    /// Returns remarks for the operator, without duplicates. They concern keys that are never set in this service, keys
-    /// whose value the client chooses, denials that do not apply if a key has no value, and permissions for viewers
-    /// with any client id.
+    /// Remarks for the operator, without duplicates: keys without a value in this service, keys whose value the client
+    /// chooses, denials that do not apply without a value, and permissions for viewers with any client id.
     #[must_use]
     pub fn remarks(&self) -> Vec<String> {
         let mut remarks = BTreeSet::new();
         for statement in self.statements() {
             let denies = statement.effect == Effect::Deny;
-            // Each part was read before.
+            // Never fails: each statement was read before.
             let _ = statement.each_key(|key, used| {
                 let name = shown(key);
                 if key.name == KeyName::Foreign {
@@ -35,8 +34,8 @@ impl Policy {
         remarks.into_iter().collect()
     }
 
-    /// Whether the policy allows ConnectAsViewer with any client id but does not allow ConnectAsMaster. A principal
-    /// that may connect as master can occupy all viewer slots anyway.
+    /// Whether the policy allows ConnectAsViewer with any client id. False if it also allows ConnectAsMaster, since a
+    /// master can occupy all viewer slots in any case.
     fn allows_any_viewer(&self) -> bool {
         let is_open = |statement: &Statement<'_>| {
             let mut others = statement.conditions().flatten();
@@ -55,7 +54,6 @@ impl Policy {
 const ANY_VIEWER: &str = "allows ConnectAsViewer without a condition on kinesisvideo:ClientId, so one caller can \
                           occupy all free viewer slots of a channel";
 
-/// Whether this use of a key requires a value that not all callers have.
 fn needs(name: KeyName, used: KeyUse) -> bool {
     match used {
         KeyUse::Variable { has_default } => !has_default && !always_has_value(name),
@@ -84,7 +82,6 @@ fn always_has_value(name: KeyName) -> bool {
     )
 }
 
-/// Whether the key has a value only for callers that signed in in a particular way.
 fn is_of_sign_in(name: KeyName) -> bool {
     matches!(
         name,

@@ -1,18 +1,14 @@
-//! The members of policy documents and their permitted values.
+//! Members of policy documents and their permitted values.
 
 use crate::policy::limits::PATTERN_BYTES_MAX;
 
-/// The kind of a document.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Grammar {
-    /// A permissions policy: its statements contain resources.
     Permissions,
-    /// A role's trust document: its statements contain principals.
     Trust,
 }
 
 impl Grammar {
-    /// The permitted members of a statement.
     pub(crate) const fn members(self) -> &'static [&'static str] {
         match self {
             Self::Permissions => STATEMENT_MEMBERS,
@@ -20,7 +16,6 @@ impl Grammar {
         }
     }
 
-    /// The required members of a statement.
     const fn needed(self) -> [&'static str; 3] {
         match self {
             Self::Permissions => ["Effect", "Action", "Resource"],
@@ -29,12 +24,10 @@ impl Grammar {
     }
 }
 
-/// The members of an object encountered so far.
 #[derive(Default)]
 pub(crate) struct Members(Vec<&'static str>);
 
 impl Members {
-    /// Returns the known member with this name if it has not occurred before.
     pub(crate) fn note(
         &mut self,
         name: &str,
@@ -66,8 +59,7 @@ impl Members {
         self.0.contains(&name)
     }
 
-    /// Checks that a statement contains all required members. Members with invalid values have already been reported at
-    /// their positions.
+    /// Checks that a statement has all required members. Errors in their values have been reported at their positions.
     pub(crate) fn require_statement(&self, grammar: Grammar) -> Result<(), String> {
         for (name, other) in PAIRS {
             if self.has(name) && self.has(other) {
@@ -119,8 +111,7 @@ pub(crate) fn resource(text: &str) -> Result<&str, String> {
     Ok(text)
 }
 
-/// Converts a principal in a trust document to its stored form: its kind, a colon and its name. An account is stored as
-/// its root principal.
+/// Converts a principal in a trust document to its stored form: kind, colon and name. An account becomes its root.
 pub(crate) fn principal(kind: &str, text: &str) -> Result<String, String> {
     let text = bounded(text)?;
     let wrong = |rule: &str| format!("principal {}: {rule}", excerpt(text));
@@ -144,7 +135,6 @@ fn is_account(text: &str) -> bool {
     text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Whether a text is the ARN of a principal that can assume a role.
 fn is_caller(arn: &str) -> bool {
     let iam = arn.strip_prefix("arn:aws:iam::");
     let sts = arn.strip_prefix("arn:aws:sts::");
@@ -162,7 +152,6 @@ fn is_caller(arn: &str) -> bool {
     is_account(account) && (is_named || (iam.is_some() && name == "root"))
 }
 
-/// Validates a condition value, which may be empty.
 pub(crate) fn value(text: &str) -> Result<&str, String> {
     if text.is_empty() {
         Ok(text)
@@ -181,7 +170,6 @@ pub(crate) fn bounded(text: &str) -> Result<&str, String> {
     Ok(text)
 }
 
-/// Quotes a text for use in an error message, truncating it if it is long.
 pub(crate) fn excerpt(text: &str) -> String {
     match text.char_indices().nth(EXCERPT_CHARS_MAX) {
         Some((end, _)) => format!("{:?}…", text.get(..end).unwrap_or_default()),
@@ -189,13 +177,10 @@ pub(crate) fn excerpt(text: &str) -> String {
     }
 }
 
-/// The kinds of principals.
 pub(crate) const PRINCIPAL_KINDS: &[&str] = &["AWS", "Service", "Federated"];
 
-/// The stored form of the wildcard principal.
 pub(crate) const EVERYBODY: &str = "AWS:*";
 
-/// Stands for the name of a member that is skipped.
 pub(crate) const IGNORED: &str = "";
 
 pub(crate) const DOCUMENT_MEMBERS: &[&str] = &["Version", "Id", "Statement"];
@@ -210,8 +195,6 @@ const STATEMENT_MEMBERS: &[&str] = &[
     "Condition",
 ];
 
-/// Permitted members of a statement in a trust document, some of which are not valid in permissions policies. Used to
-/// distinguish a member that belongs to the other kind of document from a misspelt one.
 const TRUST_MEMBERS: &[&str] = &[
     "Sid",
     "Effect",
@@ -222,19 +205,17 @@ const TRUST_MEMBERS: &[&str] = &[
     "Condition",
 ];
 
-/// Pairs of members, of which a statement must contain exactly one per pair.
+/// Pairs of members, of which a statement must contain exactly one each.
 const PAIRS: [(&str, &str); 3] = [
     ("Action", "NotAction"),
     ("Resource", "NotResource"),
     ("Principal", "NotPrincipal"),
 ];
 
-/// The document version that supports variables.
 pub(crate) const VERSION_WITH_VARIABLES: &str = "2012-10-17";
 
 const EXCERPT_CHARS_MAX: usize = 80;
 
-/// A statement's effect on the requests it matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
     Allow,

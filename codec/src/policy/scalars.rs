@@ -1,17 +1,13 @@
-//! Parses strings and lists of strings in a document, and skips errors.
+//! Parser of strings and lists of strings in a document, which can skip errors.
 
 use crate::policy::{limits::ENTRIES_MAX, rules::Grammar, variable::Allowance};
 use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Unexpected, Visitor};
 use std::cell::Cell;
 use std::fmt;
 
-/// State shared by all parsers of a document's parts.
 pub(crate) struct Reading {
-    /// Kind of document being parsed.
     pub(crate) grammar: Grammar,
-    /// Number of errors that are still to be skipped.
     forgiven: Cell<usize>,
-    /// The number of variables that the document may still contain.
     pub(crate) allowance: Allowance,
 }
 
@@ -24,7 +20,7 @@ impl Reading {
         }
     }
 
-    /// Returns the validated value, or `instead` if validation failed and the error is to be skipped.
+    /// Returns the validated value, or `instead` if the error is to be skipped.
     pub(crate) fn or<T, E: Error>(&self, checked: Result<T, String>, instead: T) -> Result<T, E> {
         let rule = match checked {
             Ok(value) => return Ok(value),
@@ -36,7 +32,6 @@ impl Reading {
         Ok(instead)
     }
 
-    /// Creates a parser for the value of the named member, which must be a string.
     pub(crate) const fn strings<'a>(&'a self, name: &'a str) -> Scalars<'a> {
         Scalars {
             reading: self,
@@ -45,7 +40,6 @@ impl Reading {
         }
     }
 
-    /// Creates a parser for the value of the named member, which must be a string, number or boolean.
     pub(crate) const fn scalars<'a>(&'a self, name: &'a str) -> Scalars<'a> {
         Scalars {
             reading: self,
@@ -55,19 +49,15 @@ impl Reading {
     }
 }
 
-/// The scalar types permitted for a value.
 #[derive(Clone, Copy)]
 pub(crate) struct Scalars<'a> {
     reading: &'a Reading,
     name: &'a str,
-    /// Whether types other than strings are permitted.
     any: bool,
 }
 
-/// Passes the text of a scalar to a function.
 pub(crate) struct ScalarText<'a, F>(pub(crate) Scalars<'a>, pub(crate) F);
 
-/// Passes the text of a scalar, or of each scalar in a list, to a function.
 pub(crate) struct Texts<'a, F>(pub(crate) Scalars<'a>, pub(crate) F);
 
 impl<'de, F: FnMut(&str) -> Result<(), String>> DeserializeSeed<'de> for ScalarText<'_, F> {
@@ -78,8 +68,7 @@ impl<'de, F: FnMut(&str) -> Result<(), String>> DeserializeSeed<'de> for ScalarT
     }
 }
 
-/// Visitor methods for scalars that are not strings. If only strings are permitted, such a scalar is an error that can
-/// be skipped, since the whole scalar has been read.
+/// Visitor methods for scalars other than strings. If only strings are permitted, these are errors that can be skipped.
 macro_rules! no_strings {
     ($($visit:ident $kind:ty: $unexpected:ident),+) => {
         $(fn $visit<E: Error>(mut self, value: $kind) -> Result<(), E> {

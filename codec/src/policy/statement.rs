@@ -1,10 +1,10 @@
-//! The serialised form of a statement.
+//! Serialised form of a statement.
 //!
 //! ```text
 //! kind 1 | actions 4 | resources | values of StringEquals | values of StringLike | other conditions, if any
 //! ```
-//! Conditions on the client id, the most common ones, are stored as two lists of values; a missing condition is stored
-//! as an empty list. Other conditions are concatenated.
+//! Conditions on the client id, the most common ones, are two lists of values; a missing condition is an empty list.
+//! Other conditions are concatenated.
 
 use crate::policy::Request;
 use crate::policy::action::{ACTIONS_BYTES, Actions};
@@ -13,38 +13,30 @@ use crate::policy::rules::{EVERYBODY, Effect};
 use crate::policy::variable::{Expanded, Place, each_variable, expand, has_markers};
 use crate::policy::{context::Values, list::List, operator::Operator, pattern::PatternText};
 
-/// A statement of a policy.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Statement<'p> {
     pub(crate) effect: Effect,
     pub(crate) actions: Actions,
-    /// Whether the statement applies to all resources except those matching its patterns.
+    /// Whether the statement applies to all resources except those that match its patterns.
     pub(crate) spares_resources: bool,
-    /// Whether any of the resources contains variables.
     pub(crate) expands_resources: bool,
-    /// Resource patterns, at least one.
     pub(crate) resources: List<'p>,
-    /// `StringEquals` on `kinesisvideo:ClientId`: one of its values must be the request's client id.
+    /// `StringEquals` on `kinesisvideo:ClientId`: one of the values must be the request's client id.
     pub(crate) equals: List<'p>,
-    /// `StringLike` on `kinesisvideo:ClientId`: one of its patterns must match the request's client id.
+    /// `StringLike` on `kinesisvideo:ClientId`: one of the patterns must match the request's client id.
     pub(crate) like: List<'p>,
-    /// The other conditions, concatenated.
     pub(crate) conditions: List<'p>,
 }
 
-/// How a statement uses a condition key.
 #[derive(Clone, Copy)]
 pub(crate) enum KeyUse {
-    /// As the key of a condition with this operator.
     Condition(Operator),
-    /// As a variable.
     Variable {
-        /// Whether the variable specifies a default for requests without a value.
+        /// Whether the variable has a default for requests without a value.
         has_default: bool,
     },
 }
 
-/// A request whose texts have been prepared for matching.
 pub(crate) struct StatementSubject<'a> {
     request: &'a Request<'a>,
     resource: PatternText<'a>,
@@ -62,8 +54,7 @@ impl<'a> StatementSubject<'a> {
         }
     }
 
-    /// Whether the request's resource matches a pattern once its variables are expanded. `without_value` is the result
-    /// if a variable has no value.
+    /// Whether the request's resource matches a pattern, with `without_value` as the result if a variable has no value.
     fn is_on(&self, pattern: &[u8], without_value: Match, work: &mut ConditionWork) -> Match {
         if !has_markers(pattern) {
             return self.resource.matches(pattern, &mut work.steps).into();
@@ -79,8 +70,7 @@ impl<'a> StatementSubject<'a> {
 }
 
 impl<'p> Statement<'p> {
-    /// Reads the statement at the start of `bytes` and returns it with the remaining bytes, or `None` if the bytes were
-    /// not produced by [`Self::write`].
+    /// Returns the remaining bytes too; `None` if the bytes were not produced by [`Self::write`].
     pub(crate) fn read(bytes: &'p [u8]) -> Option<(Self, &'p [u8])> {
         let (&[kind], rest) = bytes.split_first_chunk()?;
         let (&actions, rest) = rest.split_first_chunk::<ACTIONS_BYTES>()?;
@@ -112,10 +102,6 @@ impl<'p> Statement<'p> {
         Some((statement, rest))
     }
 
-    /// Serialises the statement.
-    ///
-    /// # Errors
-    /// Fails if a list is too long.
     pub(crate) fn write(&self, out: &mut Vec<u8>) -> Result<(), String> {
         let effect = match self.effect {
             Effect::Allow => ALLOW,
@@ -136,8 +122,7 @@ impl<'p> Statement<'p> {
         Ok(())
     }
 
-    /// Rejects a trust document's statement if it unconditionally allows an action to everybody, or to everybody except
-    /// certain principals.
+    /// Rejects a trust statement that unconditionally allows an action to everybody, or to everybody with exceptions.
     pub(crate) fn check_trust(&self) -> Result<(), String> {
         let conditions = [self.equals, self.like, self.conditions];
         let is_conditional = conditions.iter().any(|list| !list.is_empty());
@@ -151,11 +136,9 @@ impl<'p> Statement<'p> {
         Ok(())
     }
 
-    /// Whether the statement applies to a request. Increments `steps` by the work done, except that work on conditions
-    /// other than those on the client id is counted in `work`.
-    ///
-    /// Lost values are resolved pessimistically: a statement that depends on one denies the request if it can, and
-    /// never allows it.
+    /// Whether the statement applies to a request. Adds the work to `steps`, except that of conditions other than those
+    /// on the client id, which is counted in `work`. A statement that depends on a lost value denies the request if it
+    /// can, and never allows it.
     pub(crate) fn matches(
         &self,
         subject: &StatementSubject<'_>,
@@ -181,7 +164,7 @@ impl<'p> Statement<'p> {
         }
         let mut patterns = self.resources.entries();
         let named = if self.expands_resources {
-            // A statement with a variable that has no value does not apply.
+            // A statement does not apply if one of its variables has no value.
             let without_value = self.spares_resources.into();
             Match::any(patterns.map(|pattern| subject.is_on(pattern, without_value, work)))
         } else {
@@ -219,7 +202,6 @@ impl<'p> Statement<'p> {
         applies.min(met)
     }
 
-    /// The conditions other than those on the client id. Yields `None` as its last item if a condition cannot be read.
     pub(crate) fn conditions(&self) -> impl Iterator<Item = Option<Condition<'p>>> {
         let mut rest = self.conditions.bytes();
         std::iter::from_fn(move || {
@@ -232,8 +214,7 @@ impl<'p> Statement<'p> {
         })
     }
 
-    /// Passes each key that the statement uses, except the client id, to `seen`. Returns `None` if part of the
-    /// statement cannot be read.
+    /// Passes each key except the client id to `seen`. Returns `None` if part of the statement cannot be read.
     pub(crate) fn each_key(&self, mut seen: impl FnMut(Key<'_>, KeyUse)) -> Option<()> {
         let mut of_variables = |list: List<'_>| {
             let mut entries = list.entries();
@@ -253,8 +234,8 @@ impl<'p> Statement<'p> {
         Some(())
     }
 
-    /// Whether the statement's conditions on the client id hold. Source: IAM User Guide, "Condition operators": a
-    /// condition on an absent key does not match.
+    /// Whether the conditions on the client id hold. Source: IAM User Guide, "Condition operators": a condition on an
+    /// absent key does not match.
     fn holds(&self, subject: &StatementSubject<'_>, steps: &mut u64) -> bool {
         if self.equals.is_empty() && self.like.is_empty() {
             return true;
@@ -271,14 +252,10 @@ impl<'p> Statement<'p> {
     }
 }
 
-/// Flag: the statement allows; if unset, it denies.
 const ALLOW: u8 = 1;
 
-/// Flag: the statement applies to all resources except those listed.
 const SPARES_RESOURCES: u8 = 2;
 
-/// Flag: some resource patterns contain variables.
 const EXPANDS_RESOURCES: u8 = 8;
 
-/// Flag: the statement has conditions other than `StringEquals` and `StringLike` on the client id.
 const CONDITIONS: u8 = 4;

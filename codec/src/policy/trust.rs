@@ -1,6 +1,6 @@
-//! Trust documents, which define which principals may assume a role.
+//! Trust documents, which define the principals that may assume a role.
 //!
-//! The grammar is that of other policies, with `Principal` in place of `Resource`. A statement names a principal either
+//! The grammar is that of other policies, with `Principal` in place of `Resource`. A statement names a principal
 //! directly or through its account; in the latter case, the principal's own policies must allow the action too.
 //!
 //! Source: IAM User Guide, "AWS JSON policy elements: Principal", "How permissions for roles are evaluated"; STS API
@@ -14,7 +14,7 @@ use crate::policy::{
 use crate::policy::{list::List, statement::Statement};
 use std::collections::BTreeSet;
 
-/// A parsed trust document.
+/// Parsed trust document.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Trust {
     statements: Box<[Clause]>,
@@ -26,29 +26,27 @@ struct Clause {
     /// Whether the statement applies to all principals except those listed.
     spares: bool,
     denies: bool,
-    /// The named principals, each with its kind: `AWS:arn:…`.
+    /// Principals, each with its kind: `AWS:arn:…`.
     principals: Box<[Box<str>]>,
-    /// The statement's actions and conditions, stored as a policy that applies to all resources (`Resource: "*"`).
+    /// Actions and conditions, stored as a policy for all resources (`Resource: "*"`).
     rule: Policy,
 }
 
-/// A caller that wants to assume a role, with all names by which trust documents may refer to that caller.
+/// A caller that wants to assume a role, with all names by which trust documents may refer to it.
 #[derive(Clone, Copy, Debug)]
 pub struct Trusted<'a> {
-    /// The caller's names, each prefixed with its kind, such as `AWS:arn:aws:iam::123456789012:user/back-end`.
+    /// Names of the caller, each prefixed with its kind, such as `AWS:arn:aws:iam::123456789012:user/back-end`.
     pub own: &'a [&'a str],
-    /// The principal of the caller's account, `AWS:arn:aws:iam::123456789012:root`; `None` if the caller has only an
-    /// identity provider's token.
+    /// Principal of the account, `AWS:arn:aws:iam::123456789012:root`; `None` for a caller with only a web token.
     pub account: Option<&'a str>,
 }
 
-/// A trust document's decision on a request.
+/// Decision of a trust document on a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TrustDecision {
     /// A statement allows the request and names the caller directly.
     Allow,
-    /// A statement allows the request for the caller's account or for everybody, so the caller's own policies must
-    /// allow it too.
+    /// A statement allows the account or everybody, so the caller's own policies must also allow the request.
     AllowAccount,
     /// A statement denies the request.
     Deny,
@@ -56,20 +54,16 @@ pub enum TrustDecision {
     NoMatch,
 }
 
-/// The statement of a trust document that caused a request to be denied.
+/// Statement of a trust document that caused a request to be denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrustGround {
-    /// Position of the statement in the document, counting from 1.
+    /// Position of the statement in the document, counted from 1.
     pub statement: usize,
-    /// The failed condition of the statement's rule, if any.
     ground: Ground,
 }
 
 impl Trust {
-    /// Parses a document of at most [`TRUST_BYTES_MAX`] bytes.
-    ///
-    /// # Errors
-    /// Returns the first error, with its line and column.
+    /// Parses a document of at most [`TRUST_BYTES_MAX`] bytes. Returns the first error, with its line and column.
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
         within(text, TRUST_BYTES_MAX)?;
         let bytes = read::document(text, Grammar::Trust, VARIABLES_MAX, 0)?;
@@ -77,10 +71,7 @@ impl Trust {
             .ok_or_else(|| PolicyError::whole("the document cannot be kept".to_owned()))
     }
 
-    /// Parses a document as [`Self::parse`] does, but reports all errors, for display to the operator.
-    ///
-    /// # Errors
-    /// Returns all errors, as [`Policy::parse_with_faults`] does.
+    /// Parses a document as [`Self::parse`] does, but returns all errors, as [`Policy::parse_with_faults`] does.
     pub fn parse_with_faults(text: &str) -> Result<Self, Vec<PolicyError>> {
         Self::parse(text).map_err(|first| all_faults(text, Grammar::Trust, first))
     }
@@ -110,9 +101,9 @@ impl Trust {
         Some(Self { statements })
     }
 
-    /// Decides whether a caller may perform an action on the role. Increments `steps` as [`Policy::decide`] does. The
-    /// returned ground is the statement that denies the request, or the first statement that would allow it if its
-    /// conditions were met.
+    /// Decides whether a caller may perform an action on the role. Adds the work to `steps`, as [`Policy::decide`]
+    /// does. Returns the statement that denies the request, or the first that would allow it if its conditions were
+    /// met.
     #[must_use]
     pub fn decide(
         &self,
@@ -147,7 +138,7 @@ impl Trust {
         decision
     }
 
-    /// Returns the key of the condition that failed, or `None` if the statement denies the request.
+    /// Returns the key of the failed condition; `None` if the statement denies the request.
     #[must_use]
     pub fn failed_key(&self, ground: TrustGround) -> Option<String> {
         let clause = self.statements.get(ground.statement.checked_sub(1)?)?;
@@ -161,21 +152,20 @@ impl Trust {
         rules.any(|rule| rule.allowed_somewhere().any(|allowed| allowed == action))
     }
 
-    /// The principals named in the statements, each prefixed with its kind.
+    /// Principals named in the statements, each prefixed with its kind.
     pub fn principals(&self) -> impl Iterator<Item = &str> {
         let named = self.statements.iter().flat_map(|clause| &clause.principals);
         named.map(|name| &**name)
     }
 
-    /// The identity provider claims used in the statements, each as `ISSUER:CLAIM`.
+    /// Claims of identity providers used in the statements, each as `ISSUER:CLAIM`.
     #[must_use]
     pub fn claims(&self) -> BTreeSet<String> {
         let rules = self.statements.iter().map(|clause| &clause.rule);
         rules.flat_map(Policy::claims).collect()
     }
 
-    /// The ARNs of OpenID providers to which a statement allows access, each with whether that statement uses a claim
-    /// of the provider.
+    /// ARNs of OpenID providers to which a statement allows access, each with whether the statement uses its claims.
     pub fn federated(&self) -> impl Iterator<Item = (&str, bool)> {
         let allows = self.statements.iter().filter(|clause| !clause.denies);
         allows.flat_map(|clause| {
@@ -217,15 +207,14 @@ impl Trust {
     }
 }
 
-/// Whether a claim's key belongs to an issuer. Case-insensitive, like all comparisons of keys.
 fn is_of(key: &str, issuer: &str) -> bool {
     let of = key.rsplit_once(':').map(|(of, _)| of);
     of.is_some_and(|of| of.eq_ignore_ascii_case(issuer))
 }
 
 impl Clause {
-    /// Whether the clause applies to a caller, by name or by account. A wildcard covers all callers with an account in
-    /// allowing statements, and all callers, including devices and users of identity providers, in denying statements.
+    /// Whether the clause applies to a caller, by name or by account. In allowing statements, a wildcard covers all
+    /// callers with an account; in denying statements, all callers, including devices and users of identity providers.
     fn applies(&self, who: &Trusted<'_>) -> TrustDecision {
         let is_named = who.own.iter().any(|name| self.names(name));
         let is_of_account = match who.account {
@@ -235,7 +224,7 @@ impl Clause {
         match (self.spares, is_named, is_of_account) {
             (false, true, _) => TrustDecision::Allow,
             (false, false, true) | (true, false, false) => TrustDecision::AllowAccount,
-            // A principal that is spared a denial must be named.
+            // A caller is exempt from a denial only by name.
             (true, false, true) if self.denies => TrustDecision::AllowAccount,
             (false, false, false) | (true, _, _) => TrustDecision::NoMatch,
         }

@@ -3,10 +3,10 @@
 //!
 //! ```text
 //! in a policy   VARIABLE | key | 0, or length of the default + 1, and the default      LITERAL | * or ?
-//! expanded      MANY and ONE for the wildcards, every other byte means itself
+//! expanded      MANY and ONE for the wildcards; all other bytes are literal
 //! ```
-//! Values are literal and never interpreted as patterns. The wildcards in an expanded text are therefore represented by
-//! bytes that do not occur in any value. Source: IAM User Guide, "IAM policy elements: Variables and tags".
+//! Values are literal, never patterns: bytes that occur in no value represent the wildcards of an expanded text.
+//! Source: IAM User Guide, "IAM policy elements: Variables and tags".
 
 use crate::limits::ARN_BYTES;
 use crate::policy::context::{Key, KeyName, ShortText, Value, Values};
@@ -15,19 +15,15 @@ use crate::policy::rules::excerpt;
 use memchr::{memchr, memchr2, memchr3};
 use std::cell::Cell;
 
-/// The kind of text in which a variable occurs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// A resource pattern. The value of a variable must not add parts to the ARN.
+    /// Resource pattern. The value of a variable must not add parts to the ARN.
     Resource,
-    /// A condition value with wildcards.
     Pattern,
-    /// A condition value without wildcards.
     Text,
 }
 
-/// Number of variables that a document may still contain; [`None`] if the document's version does not support
-/// variables.
+/// Variables that a document may still contain; [`None`] if its version does not support variables.
 pub(crate) struct Allowance(Cell<Option<usize>>);
 
 impl Allowance {
@@ -35,7 +31,6 @@ impl Allowance {
         Self(Cell::new(variables))
     }
 
-    /// Deducts one variable from the allowance.
     fn take(&self) -> Result<(), &'static str> {
         let left = self.0.get().unwrap_or_default().checked_sub(1);
         let left = left.ok_or("the document has more variables than it may")?;
@@ -44,19 +39,16 @@ impl Allowance {
     }
 }
 
-/// The result of expanding a text.
 pub(crate) enum Expanded<'s> {
-    /// The expanded text.
     Text(&'s [u8]),
-    /// The expanded text is longer than any text it could be compared with.
+    /// Longer than any text that it could be compared with.
     TooLong,
-    /// A variable has no value, or has a value that contains `/` or `:` and occurs in a resource.
+    /// A variable has no value, or a variable in a resource has a value with `/` or `:`.
     WithoutValue,
-    /// The value of a variable is not known on this shard.
+    /// The value of a variable is unknown on this shard.
     Unknown,
 }
 
-/// Buffer for the result of an expansion.
 pub(crate) type ExpansionRoom = [u8; EXPANDED_BYTES_MAX];
 
 /// Appends a text to a serialised policy. Returns whether the text contains markers and must be expanded before use.
@@ -107,7 +99,6 @@ pub(crate) fn write_text(
     Ok(has_markers)
 }
 
-/// Splits the text that follows `${` into the variable's name, its default, and the text after the variable.
 fn split(text: &str) -> Option<(&str, Option<&str>, &str)> {
     let end = text.find(['}', ','])?;
     let (inside, rest) = text.split_at_checked(end)?;
@@ -120,8 +111,7 @@ fn split(text: &str) -> Option<(&str, Option<&str>, &str)> {
     Some((inside.trim(), Some(default), behind))
 }
 
-/// Passes the key of each variable in a text to `seen`, together with whether the variable has a default. Returns
-/// `None` if the text was not produced by [`write_text`].
+/// Passes each variable's key to `seen`, with whether it has a default. `None` unless [`write_text`] produced the text.
 pub(crate) fn each_variable(text: &[u8], mut seen: impl FnMut(Key<'_>, bool)) -> Option<()> {
     let mut rest = text;
     while let Some(marker) = memchr(VARIABLE, rest) {
@@ -132,10 +122,8 @@ pub(crate) fn each_variable(text: &[u8], mut seen: impl FnMut(Key<'_>, bool)) ->
     Some(())
 }
 
-/// The key of a variable, its default, and the bytes that follow the variable.
 type Variable<'a> = (Key<'a>, Option<&'a [u8]>, &'a [u8]);
 
-/// Reads the key and default of a variable, starting after its marker, and returns them with the remaining bytes.
 fn read(bytes: &[u8]) -> Option<Variable<'_>> {
     let (key, rest) = Key::read(bytes)?;
     let (&length, rest) = rest.split_first()?;
@@ -143,17 +131,14 @@ fn read(bytes: &[u8]) -> Option<Variable<'_>> {
     Some((key, (length > 0).then_some(default), rest))
 }
 
-/// Whether a text contains markers and must be expanded.
 pub(crate) fn has_markers(text: &[u8]) -> bool {
     memchr2(VARIABLE, LITERAL, text).is_some()
 }
 
-/// Whether a text begins with a variable.
 pub(crate) fn is_first(text: &[u8]) -> bool {
     text.first() == Some(&VARIABLE)
 }
 
-/// Splits a text at its first colon that is not part of a variable.
 pub(crate) fn split_part(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut rest = text;
     while let Some((&byte, behind)) = rest.split_first() {
@@ -166,7 +151,7 @@ pub(crate) fn split_part(text: &[u8]) -> Option<(&[u8], &[u8])> {
     None
 }
 
-/// Replaces the variables in a text with their values. Increments `steps` by one per variable and per 64 bytes.
+/// Replaces the variables in a text with their values. Adds one step per variable and per 64 bytes.
 pub(crate) fn expand<'s>(
     text: &[u8],
     place: Place,
@@ -243,12 +228,11 @@ pub(crate) fn expand<'s>(
 struct Writer<'s> {
     scratch: &'s mut ExpansionRoom,
     length: usize,
-    /// Number of bytes written so far, not counting [`MANY`].
     literal: usize,
 }
 
 impl Writer<'_> {
-    /// Appends literal bytes. Returns false if the text becomes longer than any text it could be compared with.
+    /// Appends literal bytes. Returns false if the text becomes longer than any text that it could be compared with.
     fn literals(&mut self, bytes: &[u8]) -> bool {
         self.literal += bytes.len();
         let end = self.length + bytes.len();
@@ -289,6 +273,5 @@ const VARIABLE: u8 = 0xFE;
 /// Marks a literal character that would otherwise be a wildcard. Never occurs in UTF-8.
 const LITERAL: u8 = 0xFD;
 
-/// Maximum length of an expanded text in bytes: [`ARN_BYTES`], the maximum length of the texts it is compared with,
-/// plus a [`MANY`] before, between and after these bytes.
+/// Maximum length of an expanded text in bytes: [`ARN_BYTES`], plus a [`MANY`] before, between and after these bytes.
 const EXPANDED_BYTES_MAX: usize = 2 * ARN_BYTES + 1;

@@ -1,20 +1,19 @@
-//! The client side of signaling messages, for tests and the load generator: writes requests and parses events.
+//! Client side of signaling messages, for tests and the load generator: writer of requests and parser of events.
 
 use crate::ws::{self, Opcode};
 use crate::{json::tape, signal::Action};
 use std::fmt;
 
-/// A message to be sent, formatted as by the JavaScript SDK. Texts must not need escaping. Nothing is validated, so
-/// that tests can send invalid messages.
+/// A message in the format of the JavaScript SDK. Texts must not need escaping. Nothing is validated, for tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outgoing<'a> {
-    /// The action.
+    /// Action of the message.
     pub action: Action,
-    /// The payload as base64 text.
+    /// Payload as base64 text.
     pub payload: &'a str,
     /// Client id of the recipient; `None` for messages from viewers.
     pub recipient: Option<&'a str>,
-    /// The correlation id for error responses.
+    /// Correlation id for error responses.
     pub correlation_id: Option<&'a str>,
 }
 
@@ -44,33 +43,33 @@ impl Outgoing<'_> {
     }
 }
 
-/// A message from the service, as seen by a client. Members that are not strings count as absent.
+/// A message of the service, as seen by a client. Members that are not strings count as absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ServiceText<'a> {
-    /// The message type: `SDP_OFFER`, `GO_AWAY`, `STATUS_RESPONSE`, ….
+    /// Message type: `SDP_OFFER`, `GO_AWAY`, `STATUS_RESPONSE`, ….
     pub message_type: Option<&'a str>,
-    /// The payload as base64 text.
+    /// Payload as base64 text.
     pub payload: Option<&'a str>,
     /// Client id of the sending viewer; present only in messages to masters.
     pub sender: Option<&'a str>,
-    /// The contents of a status response.
+    /// Contents of a status response.
     pub status: Option<Status<'a>>,
 }
 
-/// The `statusResponse` in a message from the service.
+/// `statusResponse` of a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Status<'a> {
-    /// Correlation id of the message to which the status refers.
+    /// Correlation id of the message that the status refers to.
     pub correlation_id: Option<&'a str>,
-    /// The exception name.
+    /// Exception name.
     pub error_type: Option<&'a str>,
-    /// The status code as text, such as `400`.
+    /// Status code as text, such as `400`.
     pub status_code: Option<&'a str>,
-    /// Human-readable description of the error.
+    /// Description of the error for humans.
     pub description: Option<&'a str>,
 }
 
-/// Parses messages from the service. Owns reusable buffers.
+/// Parser of service messages, with reusable buffers.
 pub struct EventParser {
     tape: tape::TapeReader,
 }
@@ -84,7 +83,7 @@ impl EventParser {
         }
     }
 
-    /// Parses a message, unescaping strings in place. Returns `None` if it is not a JSON object.
+    /// Parses a message, unescaping strings in place. Returns `None` if the text is not a JSON object.
     pub fn parse<'a>(&mut self, text: &'a mut [u8]) -> Option<ServiceText<'a>> {
         let event = self.tape.event(text)?;
         let status = event.status.map(|status| Status {

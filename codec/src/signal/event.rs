@@ -1,5 +1,5 @@
-//! Messages from the service to clients (delivered messages, status responses, and the two events that carry no
-//! message), all as complete WebSocket text frames.
+//! Messages of the service to clients (delivered messages, status responses, and the two events without content), all
+//! as complete WebSocket text frames.
 //!
 //! The order of members and the absence of white space and additional members are part of the contract: old clients
 //! extract substrings of the raw text without unescaping them, and fail on members that are not strings.
@@ -11,16 +11,16 @@ use std::ops::Range;
 /// A message to be delivered to its recipient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delivery<'a> {
-    /// The action.
+    /// Action of the message.
     pub action: Action,
     /// Payload as base64 text, as in [`crate::signal::Request::payload`]; needs no escaping.
     pub payload: &'a [u8],
-    /// Client id of the sending viewer, for messages to a master; `None` for messages to viewers.
+    /// Client id of the sending viewer, in messages to a master; `None` in messages to viewers.
     pub sender: Option<&'a str>,
 }
 
 impl Delivery<'_> {
-    /// Length of the frame appended by [`Delivery::write`], in bytes.
+    /// Length of the frame of [`Delivery::write`], in bytes.
     #[must_use]
     pub fn frame_bytes(&self) -> usize {
         let text_bytes = self.text_bytes();
@@ -43,13 +43,13 @@ impl Delivery<'_> {
         out.extend_from_slice(END);
     }
 
-    /// Returns the payload of a frame written by [`Delivery::write`], or an empty slice for any other frame.
+    /// Returns the payload of a frame of [`Delivery::write`]; empty for any other frame.
     #[must_use]
     pub fn payload_of(frame: &[u8]) -> &[u8] {
         frame.get(Self::payload_range(frame)).unwrap_or_default()
     }
 
-    /// Returns the byte range of the payload within a frame written by `Delivery::write`.
+    /// Returns the byte range of the payload within a frame of `Delivery::write`.
     #[must_use]
     pub fn payload_range(frame: &[u8]) -> Range<usize> {
         let mut places = frame
@@ -73,13 +73,11 @@ impl Delivery<'_> {
     }
 }
 
-/// Tells a client to disconnect and, if it wants to continue, to reconnect; the service closes the connection within a
-/// minute.
-///
-/// Source: WebRTC guide, "Asynchronous message reception", "Disconnect".
+/// Asks a client to disconnect and, if it wants to continue, to reconnect; the service closes the connection within a
+/// minute. Source: WebRTC guide, "Asynchronous message reception", "Disconnect".
 pub const GO_AWAY: &[u8] = b"\x81\x19{\"messageType\":\"GO_AWAY\"}";
 
-/// Tells a client to fetch its ICE configuration again, because the TURN relay it uses is about to shut down.
+/// Asks a client to fetch its ICE configuration again, because the TURN relay that it uses is about to shut down.
 pub const RECONNECT_ICE_SERVER: &[u8] = b"\x81\x26{\"messageType\":\"RECONNECT_ICE_SERVER\"}";
 
 const BEFORE_PAYLOAD: &[u8] = b"{\"messagePayload\":\"";
@@ -89,12 +87,12 @@ const END: &[u8] = b"\"}";
 
 const _: () = assert!(GO_AWAY.len() == 2 + 0x19 && RECONNECT_ICE_SERVER.len() == 2 + 0x26);
 
-// `STATUS_RESPONSE`: the answer to a refused message with a correlation id.
+// `STATUS_RESPONSE`: the response to a rejected message with a correlation id.
 //
-// All four members are strings, the status code too (WebRTC guide, "Asynchronous message reception"). None needs an
-// escape: the correlation id by its pattern, the rest is written here.
+// All four members are strings, including the status code (WebRTC guide, "Asynchronous message reception"). None needs
+// escaping: the correlation id has a pattern, and the other texts are constant.
 
-/// A fault that is reported by a status response.
+/// Fault that a status response reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatusFault {
     /// The action is missing or unknown.
@@ -112,14 +110,14 @@ pub enum StatusFault {
     MasterOffer,
     /// The connection has exceeded its rate limit.
     RateExceeded,
-    /// The channel's storage for undelivered messages is full.
+    /// The channel's queue of undelivered messages is full.
     TooManyUndelivered,
-    /// The service encountered an internal error.
+    /// Internal error of the service.
     Internal,
 }
 
 impl StatusFault {
-    /// The exception name on the wire.
+    /// Exception name on the wire.
     #[must_use]
     pub const fn error_type(self) -> &'static str {
         match self {
@@ -133,7 +131,7 @@ impl StatusFault {
         }
     }
 
-    /// The status code: 400, or 500 for an internal error.
+    /// Status code: 400, or 500 for an internal error.
     #[must_use]
     pub const fn status_code(self) -> u16 {
         match self {
@@ -179,8 +177,8 @@ impl StatusFault {
     }
 }
 
-/// Appends a status response with arbitrary contents as an unmasked text frame. `error_type` and `description` must be
-/// plain ASCII without quotes or backslashes, with a length of 1 to 256 and 1 to 1024 characters respectively.
+/// Appends a status response as an unmasked text frame. `error_type` and `description` must be plain ASCII without
+/// quotes or backslashes, of 1 to 256 and 1 to 1024 characters respectively.
 pub fn status_response(
     out: &mut Vec<u8>,
     correlation_id: CorrelationId<'_>,
@@ -235,7 +233,6 @@ fn frame(
     }
 }
 
-/// Formats a decimal number at the end of the buffer `digits`.
 fn decimal(digits: &mut [u8; 20], number: usize) -> &str {
     let (mut left, mut start) = (number, digits.len());
     for (place, digit) in digits.iter_mut().enumerate().rev() {

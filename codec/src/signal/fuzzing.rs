@@ -1,17 +1,16 @@
-//! Entry point for fuzzers and the seeded test, which check that the flat scanner and simd-json agree and that no input
-//! causes a panic.
+//! Fuzz entry point: the flat scanner and simd-json agree, and no input causes a panic.
 
 use crate::base64;
 use crate::json::tape;
 use crate::signal::client::EventParser;
 use crate::signal::{Delivery, Fault, FaultKind, MessageRules, Parser, Request, Role, judge};
 
-/// Parses `data` as a message with both the scanner and simd-json, in both roles and under both profiles.
+/// Parses `data` as a message with the scanner and with simd-json, in both roles and under both profiles.
 ///
 /// # Panics
-/// Panics if the two readers disagree or a request violates its invariants. Either indicates a bug.
+/// Panics if the readers disagree or a request violates its invariants.
 pub fn fuzz(data: &[u8]) {
-    // The WebSocket layer has checked that a text is UTF-8.
+    // The WebSocket layer passes only valid UTF-8.
     let text = String::from_utf8_lossy(data).into_owned();
     let (mut parser, mut tape) = (Parser::new(), tape::TapeReader::new());
     for role in [Role::Master, Role::Viewer] {
@@ -42,7 +41,6 @@ pub fn fuzz(data: &[u8]) {
     let _ = EventParser::new().parse(&mut text.into_bytes());
 }
 
-/// Checks the invariants of a request, and that its delivery can be parsed back to the same message.
 fn check(request: &Request<'_>, role: Role, rules: &MessageRules) {
     assert!((1..=rules.payload_bytes).contains(&request.payload.len()));
     assert!(

@@ -1,4 +1,4 @@
-//! Builds the canonical request and the string to sign from the received request.
+//! Builds the canonical request and the string to sign of a received request.
 //!
 //! Source: AWS, "Create a signed AWS API request", steps 1 and 2.
 
@@ -8,21 +8,16 @@ use crate::{http::Head, limits::HEADER_LINES, sigv4::ALGORITHM};
 use memchr::memchr2;
 use std::ops::Range;
 
-/// The inputs of a canonical request: everything except the encoding of the query.
 pub(crate) struct Source<'a> {
     pub(crate) head: &'a Head<'a>,
-    /// Method that was signed. When a token is verified, `method` and `query` differ from those in `head`.
+    /// Signed method. For a token, `method` and `query` differ from those in `head`.
     pub(crate) method: &'a str,
     pub(crate) query: &'a str,
-    /// Names of the signed headers, joined by `;`.
     pub(crate) signed_headers: &'a [u8],
-    /// Hexadecimal SHA-256 hash of the body.
     pub(crate) payload_hash: &'a [u8],
-    /// Whether the query contains the signature, which is then omitted from the canonical request.
     pub(crate) signed_in_query: bool,
 }
 
-/// Offsets of the path, query and host within a canonical request.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Places {
     pub(crate) path: Range<usize>,
@@ -31,10 +26,7 @@ pub(crate) struct Places {
 }
 
 impl Source<'_> {
-    /// Writes the canonical request and returns the offsets of its parts.
-    ///
-    /// # Errors
-    /// Returns [`Refusal::Mismatch`] if `host` is not signed, or a signed header is absent or listed twice.
+    /// Returns the offsets of the parts. Fails if `host` is not signed, or a signed header is absent or listed twice.
     pub(crate) fn write(
         &self,
         out: &mut Vec<u8>,
@@ -45,7 +37,7 @@ impl Source<'_> {
         out.extend_from_slice(self.method.as_bytes());
         out.push(b'\n');
         let start = out.len();
-        // Percent signs are encoded as well: the double encoding of every service but S3.
+        // Percent signs are encoded too: all services but S3 use double encoding.
         encode_path(out, self.head.path().as_bytes());
         let path = start..out.len();
         out.push(b'\n');
@@ -62,10 +54,10 @@ impl Source<'_> {
         Ok(Places { path, query, host })
     }
 
-    /// Writes the signed headers in the order listed, and returns the range of the host.
+    /// Writes the signed headers in the listed order. Returns the range of the host.
     fn headers(&self, out: &mut Vec<u8>) -> Result<Range<usize>, Refusal> {
         let mut host = None;
-        let mut written = 0u64; // a bit per header line: none is written twice, which bounds the work
+        let mut written = 0u64; // one bit per header line, which prevents duplicates and bounds the work
         for name in self.signed_headers.split(|&byte| byte == b';') {
             let mut found = false;
             for (line, (other, value)) in self.head.headers().enumerate() {
@@ -100,7 +92,6 @@ impl Source<'_> {
 
 const _: () = assert!(HEADER_LINES <= 64, "one bit of a u64 per header line");
 
-/// Writes the string to sign for a canonical request.
 pub(crate) fn string_to_sign(out: &mut Vec<u8>, moment: &[u8; 16], scope: &str, hash: &[u8]) {
     out.clear();
     out.extend_from_slice(ALGORITHM.as_bytes());
@@ -112,7 +103,6 @@ pub(crate) fn string_to_sign(out: &mut Vec<u8>, moment: &[u8; 16], scope: &str, 
     out.extend_from_slice(&hex(hash));
 }
 
-/// Returns the host from `HOST` or `HOST:PORT`.
 pub(crate) fn bare_host(authority: &str) -> &str {
     match authority.rsplit_once(':') {
         Some((host, port))
@@ -124,7 +114,6 @@ pub(crate) fn bare_host(authority: &str) -> &str {
     }
 }
 
-/// Writes a header value, trimmed and with each run of spaces and tabs collapsed to one space.
 fn folded(out: &mut Vec<u8>, value: &[u8]) {
     if memchr2(b' ', b'\t', value).is_none() {
         out.extend_from_slice(value);

@@ -1,9 +1,9 @@
-//! The credential of a signature: an access key id and the scope of its signing key.
+//! Credential of a signature: an access key id and the scope of its signing key.
 
 use crate::sigv4::refusal::{Malformed, Refusal, Scope};
 use crate::sigv4::{ACCESS_KEY_ID_BYTES_MAX, TERMINATOR};
 
-/// Services whose requests are verified.
+/// Services that verify signatures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr)]
 #[strum(serialize_all = "lowercase")]
 pub enum Service {
@@ -14,14 +14,14 @@ pub enum Service {
 }
 
 impl Service {
-    /// Name of the service as it appears in a credential scope.
+    /// Name of the service in a credential scope.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 }
 
-/// A credential in the form in which it is sent: `<key id>/<yyyymmdd>/<region>/<service>/aws4_request`.
+/// Credential as sent: `<key id>/<yyyymmdd>/<region>/<service>/aws4_request`.
 #[derive(Clone, Copy)]
 pub(crate) struct Credential<'a> {
     pub(crate) access_key_id: &'a str,
@@ -29,12 +29,10 @@ pub(crate) struct Credential<'a> {
     pub(crate) region: &'a str,
     pub(crate) service: &'a str,
     terminator: &'a str,
-    /// Everything after the access key id and its slash.
     pub(crate) scope: &'a str,
 }
 
 impl<'a> Credential<'a> {
-    /// Parses a credential. The access key id must consist of 1 to 128 bytes of visible ASCII.
     pub(crate) fn parse(text: &'a [u8]) -> Result<Self, Malformed> {
         let text = std::str::from_utf8(text).map_err(|_| Malformed::Credential)?;
         let (access_key_id, scope) = text.split_once('/').ok_or(Malformed::Credential)?;
@@ -56,8 +54,7 @@ impl<'a> Credential<'a> {
         })
     }
 
-    /// Checks that the scope matches this server and the day of `moment`, which is a time in the basic format. If
-    /// `region` is `None`, any region is accepted.
+    /// Checks the scope against this server and the day of `moment`, in the basic format. `None` accepts any region.
     pub(crate) fn check(
         &self,
         service: Service,

@@ -1,5 +1,5 @@
-//! Diagnosis of signature mismatches: finds common mistakes of clients and proxies by verifying variants that may have
-//! been signed instead of the request that arrived. For operators only; none of these variants is ever accepted.
+//! Diagnosis of signature mismatches: detects common mistakes of clients and proxies by verifying variants of the
+//! request that may have been signed. For operators only; no variant is ever accepted.
 
 use crate::sigv4::canonical::{Places, bare_host};
 use crate::sigv4::endpoint::{MASTER_PATH, VIEWER_PATH};
@@ -9,14 +9,14 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{Context, SHA256};
 use std::fmt;
 
-/// The part of the request that was signed in a form other than the one sent.
+/// Part of a request that was signed in another form than sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SignedAs {
-    /// The path that was signed.
+    /// The signed path.
     Path(String),
-    /// The host that was signed, with or without a port, or followed by a path.
+    /// The signed host, with or without a port, or followed by a path.
     Host(String),
-    /// The query was signed percent-encoded once but arrived encoded twice.
+    /// The query was signed encoded once but arrived encoded twice.
     EncodedOnce,
     /// The query was signed percent-encoded twice.
     EncodedTwice,
@@ -37,7 +37,6 @@ impl fmt::Display for SignedAs {
     }
 }
 
-/// A request that was refused because of a signature mismatch.
 pub(crate) struct Refused {
     pub(crate) places: Places,
     pub(crate) signature: [u8; 32],
@@ -45,7 +44,7 @@ pub(crate) struct Refused {
 }
 
 impl Verifier {
-    /// Determines which form of the last request the client signed, if that request was refused because of a signature
+    /// Determines which form of the last request the client signed, if that request was refused for a signature
     /// mismatch. `hosts` are names by which clients may address the server. Computes about twenty SHA-256 hashes of the
     /// canonical request, whether or not the key is known.
     #[must_use]
@@ -87,7 +86,6 @@ impl Verifier {
         is_of(path, &twice, host).then_some(SignedAs::EncodedTwice)
     }
 
-    /// Whether the signature matches a canonical request assembled from the parts in `request`.
     fn is_signed(&self, refused: &Refused, request: [&str; 7]) -> bool {
         let mut context = Context::new(&SHA256);
         for piece in request {
@@ -103,7 +101,6 @@ impl Verifier {
 }
 
 impl Places {
-    /// Splits a canonical request into seven parts, with the path, query and host replaced.
     fn replaced<'a>(&self, of: &'a str, [path, query, host]: [&'a str; 3]) -> Option<[&'a str; 7]> {
         Some([
             of.get(..self.path.start)?,
@@ -117,5 +114,5 @@ impl Places {
     }
 }
 
-/// Maximum number of hosts that are tried in addition to those derived from the request's own host.
+/// Maximum number of hosts tried in addition to those derived from the request's own host.
 const HOSTS_MAX: usize = 4;

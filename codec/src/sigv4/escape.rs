@@ -1,12 +1,12 @@
-//! Percent-encoding for signatures: decodes texts once, and detects whether they were encoded as AWS prescribes.
+//! Percent-encoding for signatures: decodes texts once, and detects whether their encoding is the one that AWS
+//! prescribes.
 //!
 //! Source: AWS, "Create a signed AWS API request", `UriEncode`.
 
 use crate::sigv4::refusal::Malformed;
 use memchr::memchr;
 
-/// Appends a name or value, decoded once, leaving `+` unchanged. Returns whether the encoding is strict, that is,
-/// whether re-encoding reproduces the text.
+/// Appends a text, decoded once, leaving `+` unchanged. Returns whether re-encoding reproduces the text (strict).
 pub(crate) fn decode(out: &mut Vec<u8>, text: &[u8]) -> Result<bool, Malformed> {
     let mut strict = is_plain(text);
     let mut rest = text;
@@ -27,9 +27,8 @@ pub(crate) fn decode(out: &mut Vec<u8>, text: &[u8]) -> Result<bool, Malformed> 
     Ok(strict)
 }
 
-/// Whether a text consists only of unreserved bytes and percent signs.
 fn is_plain(text: &[u8]) -> bool {
-    // Arithmetic for sixteen bytes at a time; a table for the rest, which is faster for single bytes.
+    // Arithmetic for sixteen bytes at a time; a table, faster for single bytes, for the rest.
     let (front, back) = text
         .split_at_checked(text.len() & !15)
         .unwrap_or((text, &[]));
@@ -54,18 +53,15 @@ const PLAIN: [bool; 256] = {
     table
 };
 
-/// Appends a text, encoding every byte outside `A-Za-z0-9-_.~` as `%` and two uppercase hexadecimal digits.
 pub(crate) fn encode(out: &mut Vec<u8>, text: &[u8]) {
     write_encoded(out, text, &ENCODED);
 }
 
-/// Appends a path, encoded as by [`encode`] except that slashes are kept.
 pub(crate) fn encode_path(out: &mut Vec<u8>, path: &[u8]) {
     write_encoded(out, path, &ENCODED_IN_PATH);
 }
 
-/// Writes three bytes for each input byte but advances only by the length of its encoding, so that no branch depends on
-/// the text.
+/// Writes three bytes per input byte but advances by the length of its encoding: no branch depends on the text.
 fn write_encoded(out: &mut Vec<u8>, text: &[u8], table: &[Encoded; 256]) {
     let mut end = out.len();
     out.resize(end + 3 * text.len(), 0);
@@ -79,7 +75,6 @@ fn write_encoded(out: &mut Vec<u8>, text: &[u8], table: &[Encoded; 256]) {
     out.truncate(end);
 }
 
-/// The encoding of a byte, and its length.
 type Encoded = ([u8; 3], u8);
 
 const ENCODED: [Encoded; 256] = encoded(false);
@@ -108,17 +103,15 @@ const fn encoded(in_path: bool) -> [Encoded; 256] {
     table
 }
 
-/// Whether a byte is one of `A-Za-z0-9-_.~`, which need no encoding. Computed rather than looked up, so that the loop
-/// vectorizes.
+/// Whether a byte is one of `A-Za-z0-9-_.~`, which need no encoding. Computed, so that the loop vectorises.
 const fn is_unreserved(byte: u8) -> bool {
     let is_letter = (byte | 0x20).wrapping_sub(b'a') < 26;
     let is_digit = byte.wrapping_sub(b'0') < 10;
     is_letter | is_digit | (byte == b'-') | (byte == b'_') | (byte == b'.') | (byte == b'~')
 }
 
-/// Returns the value of a hexadecimal digit, with [`LOWER_CASE`] set for a lowercase digit, or [`NO_DIGIT`] for any
-/// other byte. Uses a table because the digits of escapes are effectively random, so that a branch would be
-/// mispredicted half the time.
+/// Value of a hexadecimal digit, with [`LOWER_CASE`] set for a lowercase digit, or [`NO_DIGIT`] for any other byte.
+/// Uses a table: the digits of escapes are effectively random, and a branch would be mispredicted half the time.
 fn hex_class(byte: u8) -> u8 {
     HEX_CLASS
         .get(usize::from(byte))

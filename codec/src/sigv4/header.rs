@@ -3,7 +3,6 @@
 use crate::sigv4::{refusal::Malformed, stamp::Stamp};
 use crate::{http::Head, sigv4::ALGORITHM};
 
-/// The parts of a request signed in a header, borrowed from its head.
 #[derive(Clone, Copy)]
 pub(crate) struct Parts<'a> {
     pub(crate) credential: &'a str,
@@ -13,7 +12,6 @@ pub(crate) struct Parts<'a> {
     pub(crate) token: Option<&'a str>,
 }
 
-/// Parses the parts of a signature; returns `None` if there is no `Authorization` header.
 pub(crate) fn read<'a>(head: &Head<'a>) -> Result<Option<Parts<'a>>, Malformed> {
     let Some(authorization) = single(head, "Authorization")? else {
         return Ok(None);
@@ -50,7 +48,6 @@ pub(crate) fn read<'a>(head: &Head<'a>) -> Result<Option<Parts<'a>>, Malformed> 
     }))
 }
 
-/// Time of the signature, from `X-Amz-Date` if present, otherwise from `Date`.
 fn moment(head: &Head<'_>) -> Result<Stamp, Malformed> {
     if let Some(date) = single(head, "X-Amz-Date")? {
         return Stamp::parse(date.as_bytes()).ok_or(Malformed::Date);
@@ -59,7 +56,6 @@ fn moment(head: &Head<'_>) -> Result<Stamp, Malformed> {
     Stamp::parse_date_header(date.as_bytes()).ok_or(Malformed::Date)
 }
 
-/// Returns the value of a header that must not occur more than once.
 fn single<'a>(head: &Head<'a>, name: &'static str) -> Result<Option<&'a str>, Malformed> {
     let mut values = head
         .headers()

@@ -1,4 +1,4 @@
-//! Signing keys: derivation from a secret for a day, region and service, their HMACs, and a cache of derived keys.
+//! Signing keys: derivation for a day, region and service, HMACs, and a cache of derived keys.
 
 use crate::sigv4::TERMINATOR;
 use crate::sigv4::credential::Credential;
@@ -7,15 +7,14 @@ use aws_lc_rs::hmac::{self, HMAC_SHA256};
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use std::fmt;
 
-/// A key derived from a secret for one day, region and service, with its HMAC initialized (1.2 KiB). Debug output hides
-/// the key.
+/// Key derived from a secret for one day, region and service, with its HMAC prepared (1.2 KiB). Debug output hides it.
 ///
 /// Source: AWS, "Create a signed AWS API request", step 3.
 #[derive(Clone)]
 pub struct SigningKey(hmac::Key);
 
 impl SigningKey {
-    /// Derives the key, which takes four HMACs (about a microsecond). `date` has the form `YYYYMMDD`.
+    /// Derives the key with four HMACs (about a microsecond). `date` has the form `YYYYMMDD`.
     #[must_use]
     pub fn derive(secret_access_key: &str, date: &str, region: &str, service: &str) -> Self {
         let secret = ["AWS4", secret_access_key].concat();
@@ -44,17 +43,13 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// Formats 32 bytes as lowercase hexadecimal.
-///
-/// # Panics
-/// Panics unless `bytes` is 32 bytes long, the length of a SHA-256 hash or HMAC.
+/// Formats 32 bytes as lowercase hexadecimal; panics on any other length.
 pub(crate) fn hex(bytes: &[u8]) -> [u8; 64] {
     let mut text = [b'0'; 64];
     HEXLOWER.encode_mut(bytes, &mut text);
     text
 }
 
-/// Parses 64 hexadecimal digits of either case into 32 bytes.
 pub(crate) fn unhex(text: &[u8]) -> Option<[u8; 32]> {
     let mut bytes = [0; 32];
     let is_long_enough = text.len() == 2 * bytes.len();
@@ -64,20 +59,18 @@ pub(crate) fn unhex(text: &[u8]) -> Option<[u8; 32]> {
 
 // Cache of derived keys: bounded, owned by the caller, one per shard.
 //
-// A key's derivation costs about as much as the rest of a verification, and a fleet signs with a few keys all day. The
+// Deriving a key costs about as much as the rest of a verification, and a fleet signs with a few keys all day. The
 // cache is set-associative with eight entries per set; an access key id maps to one set and takes at most two of its
-// entries, so that a key used with many dates evicts no other. All temporary keys of a set together have two entries as
-// well, since a caller may request any number of them. Only known ids are cached, hence the plain hash.
+// entries, so that a key with many dates evicts no other. The temporary keys of a set also share two entries, since a
+// caller may request any number of them. Only known ids are cached, so a plain hash is safe.
 
-/// Cache of derived keys, indexed by access key id, day, region and service. There is one per shard. Debug output hides
-/// the keys.
+/// Cache of derived keys by access key id, day, region and service, one per shard. Debug output hides the keys.
 ///
-/// Each entry takes 1.5 KiB once used and is bound to its secret: when the secret is rotated, the cached key no longer
-/// matches and is replaced.
+/// Each used entry takes 1.5 KiB and is bound to its secret, so that a rotated secret replaces it.
 pub struct SigningKeys {
-    /// The sets of the cache, each of which grows to at most [`WAYS`] entries.
+    /// Sets of the cache, each with at most [`WAYS`] entries.
     sets: Vec<Vec<Entry>>,
-    /// Number of look-ups so far, used as a timestamp for each entry's last use.
+    /// Number of look-ups, which serves as the time of each entry's last use.
     tick: u64,
 }
 
@@ -91,7 +84,7 @@ struct Entry {
 }
 
 impl SigningKeys {
-    /// Creates a cache with a capacity of at least `entries_max` entries, rounded up to whole sets.
+    /// Creates a cache for at least `entries_max` entries, rounded up to whole sets.
     #[must_use]
     pub fn new(entries_max: usize) -> Self {
         let mut sets = Vec::new();
@@ -111,13 +104,12 @@ impl SigningKeys {
         self.len() == 0
     }
 
-    /// Removes all derived keys. Needed only to erase the keys of deleted credentials from memory.
+    /// Removes all derived keys, in order to erase the keys of deleted credentials from memory.
     pub fn clear(&mut self) {
         self.sets.iter_mut().for_each(Vec::clear);
     }
 
-    /// Returns the signing key for an access key id, scope and secret, deriving the key if it is not cached. Keys with
-    /// a session token are temporary.
+    /// Returns the signing key, derived if not cached. Keys with a session token are temporary.
     pub(crate) fn of(
         &mut self,
         id: &str,
@@ -158,9 +150,9 @@ impl SigningKeys {
     }
 }
 
-/// Returns the index of the entry to evict to make room for a new key, or `None` if no eviction is needed. The victim
-/// is the least recently used entry with the same id if that id is at its limit; otherwise of all temporary keys, if
-/// the new key is temporary and their limit has been reached; otherwise of the whole set.
+/// Returns the index of the entry to evict for a new key; `None` if there is room. The victim is the least recently
+/// used entry with the same id if that id is at its limit; otherwise of all temporary keys, if the new key is temporary
+/// and their limit is reached; otherwise of the whole set.
 fn victim(set: &[Entry], further: &Entry) -> Option<usize> {
     let is_same = |entry: &Entry| entry.access_key_id == further.access_key_id;
     let are_temporary = |entry: &Entry| further.is_temporary && entry.is_temporary;
@@ -213,7 +205,7 @@ impl fmt::Debug for SigningKeys {
     }
 }
 
-/// FNV-1a hash of the bytes, with a final mixing step so that the low bits depend on all bytes.
+/// FNV-1a hash with a final mixing step, so that the low bits depend on all bytes.
 fn hash(text: &str) -> u64 {
     let hash = text.bytes().fold(0xCBF2_9CE4_8422_2325u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
@@ -221,14 +213,11 @@ fn hash(text: &str) -> u64 {
     hash ^ hash >> 32
 }
 
-/// Number of entries per set.
 const WAYS: usize = 8;
 
-/// Maximum number of cached keys per access key id. Two are needed because requests from two days arrive around
-/// midnight.
+/// Maximum number of cached keys per access key id: requests of two days arrive around midnight.
 const PLACES_PER_ID: usize = 2;
 
-/// Maximum number of temporary keys per set.
 const PLACES_OF_TEMPORARY: usize = 2;
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! The query string in its signed form, and the parts of a signature in a presigned URL. The signed form consists of
-//! sorted pairs, encoded either as AWS prescribes (*strict*) or as received (*raw*). Most URLs arrive strictly encoded;
-//! both forms are then identical, nothing is copied, and a single verification attempt suffices.
+//! Query string in its signed form, and parts of a signature in a presigned URL. The signed form consists of sorted
+//! pairs, encoded as AWS prescribes (*strict*) or as received (*raw*). Most URLs arrive strictly encoded: both forms
+//! are then identical, nothing is copied, and a single verification suffices.
 
 use crate::sigv4::escape::{decode, encode};
 use crate::sigv4::{ALGORITHM, QUERY_PARAMETERS_MAX};
@@ -8,8 +8,8 @@ use crate::sigv4::{refusal::Malformed, stamp::Stamp};
 use memchr::memchr;
 use std::cmp::Ordering;
 
-/// Query parameters defined by the protocol, sorted by name. Names are case-sensitive except those of the channel and
-/// client id, which some SDKs write in a different case.
+/// Query parameters of the protocol, sorted by name. Names are case-sensitive except those of the channel and client
+/// id, whose case differs among SDKs.
 ///
 /// Source: AWS, "Authenticating Requests: Using Query Parameters"; KVS WebRTC guide, "ConnectAsViewer".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,10 +35,10 @@ pub enum Parameter {
 }
 
 impl Parameter {
-    /// Number of parameters defined by the protocol.
+    /// Number of parameters.
     pub const COUNT: usize = 9;
 
-    /// Name of the parameter as spelled in the protocol.
+    /// Name as spelled in the protocol.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -54,7 +54,7 @@ impl Parameter {
         }
     }
 
-    /// Returns the parameter with this decoded name, or `None` if the protocol defines none.
+    /// Returns the parameter with this decoded name; `None` if the protocol defines none.
     #[must_use]
     pub fn of(name: &[u8]) -> Option<Self> {
         let mut any_case = [Self::ChannelArn, Self::ClientId].into_iter();
@@ -73,29 +73,22 @@ impl Parameter {
     }
 }
 
-/// The pairs of a request's query. The memory is reused for the next request.
 #[derive(Debug, Default)]
 pub(crate) struct QueryPairs {
     pairs: Vec<Pair>,
-    /// Whether the query was received in strict encoding.
     is_strict: bool,
-    /// The pairs in strict encoding, concatenated. Empty before [`Query::encode`] is called, or if the query was
-    /// received in strict encoding.
+    /// Pairs in strict encoding, concatenated. Empty before [`Self::encode`], or if the query arrived in this encoding.
     strict: Vec<u8>,
 }
 
-/// The protocol parameters found in a query, and the query's errors.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ProtocolParameters {
-    /// Ranges of the decoded values. If a parameter is repeated, its first occurrence counts.
+    /// Ranges of the decoded values. The first occurrence of a duplicate parameter counts.
     values: [Option<(usize, usize)>; Parameter::COUNT],
-    /// The first protocol parameter that occurs more than once.
     pub(crate) twice: Option<Parameter>,
-    /// The error that prevents the query from having a canonical form.
     pub(crate) fault: Option<Malformed>,
 }
 
-/// A query pair in three forms: as received, decoded, and strictly encoded.
 #[derive(Clone, Copy, Debug)]
 struct Pair {
     raw: PairSpan,
@@ -104,7 +97,6 @@ struct Pair {
     is_signature: bool,
 }
 
-/// Position of a pair within a text: its name at `start..name_end` and its value at `value..end`.
 #[derive(Clone, Copy, Debug)]
 struct PairSpan {
     start: usize,
@@ -113,7 +105,6 @@ struct PairSpan {
     end: usize,
 }
 
-/// How the query is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Encoding {
     Strict,
@@ -121,7 +112,6 @@ pub(crate) enum Encoding {
 }
 
 impl ProtocolParameters {
-    /// Returns the value of a parameter from the decoded text.
     pub(crate) fn value<'a>(&self, parameter: Parameter, decoded: &'a [u8]) -> Option<&'a [u8]> {
         let (start, end) = self.values.get(parameter as usize).copied().flatten()?;
         decoded.get(start..end)
@@ -129,7 +119,7 @@ impl ProtocolParameters {
 }
 
 impl QueryPairs {
-    /// Parses the pairs of a query and writes their decoded names and values to `decoded`. Empty pairs are skipped.
+    /// Writes the decoded names and values to `decoded`. Skips empty pairs.
     pub(crate) fn read(&mut self, query: &str, decoded: &mut Vec<u8>) -> ProtocolParameters {
         self.pairs.clear();
         self.strict.clear();
@@ -157,7 +147,6 @@ impl QueryPairs {
         found
     }
 
-    /// Adds a pair and returns whether it is strictly encoded.
     fn take(
         &mut self,
         text: &[u8],
@@ -217,8 +206,7 @@ impl QueryPairs {
         Ok(name_is_strict && value_is_strict && equals.is_some())
     }
 
-    /// Encodes every pair strictly, unless the query was received in strict encoding. The query must be free of errors,
-    /// and `decoded` must be unchanged since the call to [`Query::read`].
+    /// Encodes every pair strictly, if needed. `decoded` must be unchanged since [`Self::read`], which found no errors.
     pub(crate) fn encode(&mut self, decoded: &[u8]) {
         if self.is_strict {
             return;
@@ -240,13 +228,11 @@ impl QueryPairs {
         }
     }
 
-    /// Whether the raw form of the query differs from the strict one.
     pub(crate) const fn differs_raw(&self) -> bool {
         !self.is_strict
     }
 
-    /// Appends the canonical query: the pairs sorted by name and value, joined by `&`, without the signature. `query`
-    /// must be the text that was passed to `read` and `encode`.
+    /// Appends the canonical query, without the signature. `query` must be the text passed to `read` and `encode`.
     pub(crate) fn write(
         &mut self,
         out: &mut Vec<u8>,
@@ -296,9 +282,6 @@ impl PairSpan {
     }
 }
 
-// Query form: a presigned URL carries the parts as query parameters.
-
-/// The parts of a presigned request, borrowed from the decoded query.
 #[derive(Clone, Copy)]
 pub(crate) struct Parts<'a> {
     pub(crate) credential: &'a [u8],
@@ -309,7 +292,6 @@ pub(crate) struct Parts<'a> {
     pub(crate) token: Option<&'a [u8]>,
 }
 
-/// Whether a query contains a signature or any part of one.
 pub(crate) fn is_signed(found: &ProtocolParameters, decoded: &[u8]) -> bool {
     let mut pieces = [
         Parameter::Algorithm,
@@ -320,8 +302,6 @@ pub(crate) fn is_signed(found: &ProtocolParameters, decoded: &[u8]) -> bool {
     pieces.any(|parameter| found.value(parameter, decoded).is_some())
 }
 
-/// Parses the parts of a presigned request from its decoded query. The lifetime of the request must not exceed `most`
-/// seconds.
 pub(crate) fn read<'a>(
     found: &ProtocolParameters,
     decoded: &'a [u8],
@@ -354,7 +334,7 @@ pub(crate) fn read<'a>(
     })
 }
 
-/// Parses a decimal number from 1 to `most` that has no more digits than `most`.
+/// Parses a decimal number from 1 to `most` with at most as many digits as `most`.
 fn expires(text: &[u8], most: u32) -> Option<u32> {
     if text.is_empty() || text.len() > most.ilog10() as usize + 1 {
         return None;

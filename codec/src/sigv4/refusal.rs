@@ -1,21 +1,21 @@
-//! Reasons for refusing requests, with their status, error type, text and metrics label.
+//! Reasons for refusing requests, with status, error type, text and metrics label.
 
 use crate::sigv4::{credential::Service, stamp::Stamp};
 use std::fmt;
 use strum::{IntoStaticStr, VariantArray};
 
-/// Reason why a request is refused. Displays as the text for the caller: ASCII without quotes, backslashes or angle
-/// brackets, which contains nothing from the request except digits.
+/// Reason for refusing a request. Displays as the text for the caller: ASCII without quotes, backslashes or angle
+/// brackets, and with nothing from the request except digits.
 ///
 /// The phrases `Signature expired` and `Signature not yet current` are part of the contract: the C SDK searches for
-/// them in order to correct its clock.
+/// them to correct its clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// The request is not signed.
     Missing,
     /// A part of the signature is missing or malformed.
     Malformed(Malformed),
-    /// A protocol parameter occurs more than once in the query.
+    /// A protocol parameter is duplicated in the query.
     Duplicate(&'static str),
     /// The signature has expired.
     Expired {
@@ -23,7 +23,7 @@ pub enum Refusal {
         signed: Stamp,
         /// Current time of the server.
         now: Stamp,
-        /// Limit on the age of a signature that was exceeded.
+        /// Exceeded limit on the age of a signature.
         window: Window,
     },
     /// The signature's time is in the future.
@@ -32,16 +32,16 @@ pub enum Refusal {
         signed: Stamp,
         /// Current time of the server.
         now: Stamp,
-        /// Limit on the lead over the server's clock that was exceeded.
+        /// Exceeded limit on the lead over the server's clock.
         window: Window,
     },
-    /// The scope of the credential is wrong.
+    /// The credential has a wrong scope.
     Scope(Scope),
     /// The access key id is unknown.
     UnknownKey,
-    /// The signature is valid, but the session token is missing, wrong or unexpected.
+    /// The signature is valid; the session token is missing, wrong or unexpected.
     Token,
-    /// The signature and token are valid, but the key has expired.
+    /// The signature and token are valid; the key has expired.
     TokenExpired,
     /// The signature does not match, `host` is not signed, or a signed header is absent.
     Mismatch,
@@ -56,13 +56,13 @@ pub enum Malformed {
     HeaderPart(&'static str),
     /// A part of the `Authorization` header is duplicated or unknown.
     HeaderParts,
-    /// A header that must occur only once is repeated.
+    /// A header that must be unique is duplicated.
     HeaderTwice(&'static str),
-    /// The request contains neither `X-Amz-Date` nor `Date`.
+    /// `X-Amz-Date` and `Date` are both missing.
     HeaderDate,
     /// A query parameter is missing.
     QueryPart(&'static str),
-    /// The time is not in a valid format.
+    /// The time has an invalid format.
     Date,
     /// `X-Amz-Expires` is not a number from 1 to the maximum, which the variant contains.
     Expires(u32),
@@ -70,10 +70,10 @@ pub enum Malformed {
     Credential,
     /// The signature does not consist of 64 hexadecimal digits.
     Signature,
-    /// A percent sign in the query is not followed by two hexadecimal digits.
+    /// A percent sign in the query lacks two hexadecimal digits.
     Percent,
     /// The name of a protocol parameter is percent-encoded. No client needs this, and a component that does not decode
-    /// names would see a request different from the one that was signed.
+    /// names would see another request than the signed one.
     Disguised,
     /// The query's values are percent-encoded twice.
     EncodedTwice,
@@ -81,31 +81,30 @@ pub enum Malformed {
     TooMany,
 }
 
-/// The element of a credential's scope that is wrong.
+/// Wrong element of a credential's scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// The service; contains the service that was expected.
+    /// Service; contains the expected one.
     Service(Service),
-    /// The region does not match.
+    /// Region.
     Region,
-    /// The last element, which must be `aws4_request`.
+    /// Last element, which must be `aws4_request`.
     Terminator,
-    /// The day, which must be the day of the signature's time.
+    /// Day, which must be that of the signature's time.
     Date {
-        /// The day given in the scope, if it consists of eight digits.
+        /// Day in the scope, if it has eight digits.
         scope: Option<[u8; 8]>,
         /// Day of the signature.
         signed: [u8; 8],
     },
 }
 
-/// A limit on the deviation of a signature's time: the clock tolerance or a URL's lifetime. Displays as `5 min.` or
-/// `299 sec.`.
+/// Limit on the deviation of a signature's time. Displays as `5 min.` or `299 sec.`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Window {
-    /// The tolerance for the client's clock, in seconds.
+    /// Tolerance for the client's clock, in seconds.
     Tolerance(u64),
-    /// The `X-Amz-Expires` of a presigned URL, in seconds.
+    /// Lifetime of a presigned URL, its `X-Amz-Expires`, in seconds.
     Expires(u32),
 }
 
@@ -113,21 +112,21 @@ pub enum Window {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Reason {
-    /// The label for [`Refusal::Missing`].
+    /// Label of [`Refusal::Missing`].
     Missing,
-    /// The label for [`Refusal::Malformed`] and [`Refusal::Duplicate`].
+    /// Label of [`Refusal::Malformed`] and [`Refusal::Duplicate`].
     Malformed,
-    /// The label for [`Refusal::Expired`].
+    /// Label of [`Refusal::Expired`].
     Expired,
-    /// The label for [`Refusal::Early`].
+    /// Label of [`Refusal::Early`].
     Early,
-    /// The label for [`Refusal::Scope`].
+    /// Label of [`Refusal::Scope`].
     Scope,
-    /// The label for [`Refusal::UnknownKey`].
+    /// Label of [`Refusal::UnknownKey`].
     UnknownKey,
-    /// The label for [`Refusal::Token`] and [`Refusal::TokenExpired`].
+    /// Label of [`Refusal::Token`] and [`Refusal::TokenExpired`].
     Token,
-    /// The label for [`Refusal::Mismatch`].
+    /// Label of [`Refusal::Mismatch`].
     Mismatch,
 }
 
@@ -135,7 +134,7 @@ impl Reason {
     /// Every reason, in declaration order.
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
-    /// The label as used in metrics.
+    /// Label in metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
@@ -143,7 +142,7 @@ impl Reason {
 }
 
 impl Refusal {
-    /// The HTTP status.
+    /// HTTP status.
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {
@@ -159,7 +158,7 @@ impl Refusal {
         }
     }
 
-    /// The error type, as sent in the header `x-amzn-ErrorType`.
+    /// Error type, for the header `x-amzn-ErrorType`.
     #[must_use]
     pub const fn error_type(self) -> &'static str {
         match self {
@@ -174,7 +173,7 @@ impl Refusal {
         }
     }
 
-    /// The metrics label for the refusal.
+    /// Metrics label of the refusal.
     #[must_use]
     pub const fn reason(self) -> Reason {
         match self {

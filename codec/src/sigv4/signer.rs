@@ -1,4 +1,4 @@
-//! The signing side: presigned URLs and signed API calls, for `heliograph presign` and load tests.
+//! Signing side: presigned URLs and signed API calls, for `heliograph presign` and load tests.
 //!
 //! Free of side effects: keys and time are arguments. Source: AWS, "Create a signed AWS API request"; the URL format is
 //! that of the KVS WebRTC SDK for JavaScript, the call format that of botocore (codec/PROTOCOL.md, SIG).
@@ -14,11 +14,11 @@ use std::fmt::{self, Write};
 /// Long-lived or temporary credentials. Debug output hides the secrets.
 #[derive(Clone, Copy)]
 pub struct Keys<'a> {
-    /// The access key id: `AKID…` or `ASIA…`.
+    /// Access key id: `AKID…` or `ASIA…`.
     pub access_key_id: &'a str,
-    /// The secret access key.
+    /// Secret access key.
     pub secret_access_key: &'a str,
-    /// The session token, for temporary keys only.
+    /// Session token, for temporary keys only.
     pub session_token: Option<&'a str>,
 }
 
@@ -28,14 +28,14 @@ impl fmt::Debug for Keys<'_> {
     }
 }
 
-/// A WebSocket upgrade for which a URL is presigned.
+/// WebSocket upgrade for a presigned URL.
 #[derive(Clone, Copy, Debug)]
 pub struct Upgrade<'a> {
     /// Host and port as sent in the `Host` header.
     pub host: &'a str,
-    /// The ARN of the channel.
+    /// ARN of the channel.
     pub channel_arn: &'a str,
-    /// The viewer's client id; `None` for the master.
+    /// Client id of the viewer; `None` for the master.
     pub client_id: Option<&'a str>,
     /// Lifetime of the URL in seconds: 1 to 604,800.
     pub expires_s: u32,
@@ -43,14 +43,14 @@ pub struct Upgrade<'a> {
     pub now_s: u64,
 }
 
-/// A player's request for which a URL is presigned: an offer that is POSTed to the path of a channel.
+/// A player's request for a presigned URL: an offer POSTed to the path of a channel.
 #[derive(Clone, Copy, Debug)]
 pub struct Player<'a> {
     /// Host and port as sent in the `Host` header.
     pub host: &'a str,
-    /// Name of the channel to be played.
+    /// Name of the channel to play.
     pub channel: &'a str,
-    /// The viewer's client id, as used in policies.
+    /// Client id of the viewer, as in policies.
     pub client_id: &'a str,
     /// Lifetime of the URL in seconds: 1 to 31,536,000.
     pub expires_s: u32,
@@ -58,30 +58,29 @@ pub struct Player<'a> {
     pub now_s: u64,
 }
 
-/// An API call: a POST with a JSON body.
+/// API call: a POST with a JSON body.
 #[derive(Clone, Copy, Debug)]
 pub struct Call<'a> {
     /// Host and port as sent in the `Host` header.
     pub host: &'a str,
-    /// The path, percent-encoded.
+    /// Path, percent-encoded.
     pub path: &'a str,
-    /// The request body. Its `Content-Type` is [`JSON`].
+    /// Request body with `Content-Type` [`JSON`].
     pub body: &'a str,
     /// Current time, in seconds since 1970.
     pub now_s: u64,
 }
 
-/// The headers of a signed call, except `Host` and `Content-Type`.
+/// Headers of a signed call, except `Host` and `Content-Type`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedHeaders<'a> {
     authorization: String,
     date: String,
-    /// The session token, for temporary keys only.
     session_token: Option<&'a str>,
 }
 
 impl SignedHeaders<'_> {
-    /// The headers as pairs of name and value.
+    /// Pairs of name and value.
     pub fn lines(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let always = [
             ("Authorization", self.authorization.as_str()),
@@ -94,16 +93,14 @@ impl SignedHeaders<'_> {
     }
 }
 
-/// Signs requests for one region, caching the key derived for the current day. Each thread should use its own signer.
+/// Signer of requests for one region, with a cache of the current day's key. Each thread should use its own.
 #[derive(Clone, Debug)]
 pub struct Signer<'a> {
     keys: Keys<'a>,
     region: &'a str,
     /// `YYYYMMDD/REGION/SERVICE/aws4_request`; empty before the first signature.
     scope: String,
-    /// Signing key for `scope`.
     key: Option<SigningKey>,
-    /// Buffer for the canonical request and then for the string to sign.
     text: Vec<u8>,
 }
 
@@ -120,12 +117,12 @@ impl<'a> Signer<'a> {
         }
     }
 
-    /// Returns the path and query of a presigned URL, that is, everything after the host.
+    /// Returns the path and query of a presigned URL.
     pub fn presign(&mut self, upgrade: &Upgrade<'_>) -> String {
         self.presigned("/", Some(upgrade.channel_arn), upgrade)
     }
 
-    /// Returns the path and query of a player's URL. The query alone serves as the player's token.
+    /// Returns the path and query of a player's URL. The query alone is the player's token.
     pub fn presign_player(&mut self, player: &Player<'_>) -> String {
         let upgrade = Upgrade {
             host: player.host,
@@ -143,7 +140,7 @@ impl<'a> Signer<'a> {
         let keys = self.keys;
         let token_bytes = keys.session_token.map_or(0, str::len);
         let mut target = String::with_capacity(TARGET_BYTES + ESCAPED_BYTES * token_bytes);
-        // Sorted by name, as the canonical request requires.
+        // Parameters are sorted by name, as in the canonical request.
         target.push_str(path);
         target.push_str("?X-Amz-Algorithm=");
         target.push_str(ALGORITHM);
@@ -216,8 +213,7 @@ impl<'a> Signer<'a> {
         }
     }
 
-    /// Clears the buffer for a new canonical request, and updates the scope if the day has changed. Returns the time in
-    /// the format to be signed.
+    /// Clears the buffer, and updates the scope after a change of day. Returns the time in the format to be signed.
     fn begin(&mut self, now_s: u64) -> [u8; 16] {
         let time = Stamp::from_epoch(now_s).basic();
         let day = text_of(&time).get(..DAY_BYTES).unwrap_or_default();
@@ -229,7 +225,6 @@ impl<'a> Signer<'a> {
         time
     }
 
-    /// Signs the canonical request in `text`.
     fn signature(&mut self, time: &[u8; 16]) -> [u8; 64] {
         let hash = digest(&SHA256, &self.text);
         string_to_sign(&mut self.text, time, &self.scope, hash.as_ref());
@@ -248,17 +243,13 @@ fn push_pair(target: &mut String, name: &str, value: &str) {
     crate::http::encode(target, value);
 }
 
-/// Converts ASCII digits and letters to a `str`.
 fn text_of(ascii: &[u8]) -> &str {
     std::str::from_utf8(ascii).unwrap_or_default()
 }
 
-/// The `Content-Type` of a call's body, which is signed.
+/// `Content-Type` of a call's body, which is signed.
 pub const JSON: &str = "application/json";
 const SERVICE: &str = "kinesisvideo";
-/// Length of `YYYYMMDD`.
 const DAY_BYTES: usize = 8;
-/// Initial capacity for the path and query, excluding a session token, in bytes.
 const TARGET_BYTES: usize = 640;
-/// Length of a percent-encoded byte, in characters.
 const ESCAPED_BYTES: usize = 3;

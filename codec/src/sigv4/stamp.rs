@@ -1,9 +1,9 @@
-//! The time of a signature: its basic format, `20260102T030405Z`, and the formats accepted in the `Date` header.
+//! Time of a signature: its basic format, `20260102T030405Z`, and the formats of the `Date` header.
 
 use crate::calendar::{civil, days};
 use std::fmt;
 
-/// A time as used in signatures, in seconds since 1970 UTC, between the years 0 and 9999.
+/// Time in signatures, in seconds since 1970 UTC, between the years 0 and 9999.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stamp(i64);
 
@@ -20,8 +20,7 @@ impl Stamp {
         self.0
     }
 
-    /// Parses a time in ISO 8601's basic format, `YYYYMMDD'T'HHMMSS'Z'`, and no other. Returns `None` if the time is
-    /// invalid.
+    /// Parses a time in ISO 8601's basic format, `YYYYMMDD'T'HHMMSS'Z'`, and no other; `None` if it is invalid.
     #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {
         let text: &[u8; 16] = text.try_into().ok()?;
@@ -52,8 +51,8 @@ impl Stamp {
         Self::of(year, month, day, time)
     }
 
-    /// Parses a `Date` header, which is an IMF-fixdate (RFC 9110 section 5.6.7), botocore's format with a numeric zone
-    /// offset of zero, or the basic format.
+    /// Parses a `Date` header: IMF-fixdate (RFC 9110 section 5.6.7), botocore's format with zero offset, or basic
+    /// format.
     #[must_use]
     pub fn parse_date_header(text: &[u8]) -> Option<Self> {
         if text.len() == 16 {
@@ -110,13 +109,11 @@ impl Stamp {
         ]
     }
 
-    /// The time `seconds` later.
     pub(crate) fn after(self, seconds: u64) -> Self {
         let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
         Self(self.0.saturating_add(seconds))
     }
 
-    /// The time `seconds` earlier.
     pub(crate) fn before(self, seconds: u64) -> Self {
         let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
         Self(self.0.saturating_sub(seconds))
@@ -127,7 +124,7 @@ impl Stamp {
             return None;
         }
         let days = days(year, month, day);
-        // A day that does not exist, such as 30 February, converts to another.
+        // A nonexistent day, such as 30 February, converts to another one.
         if civil(days) != (year, month, day) {
             return None;
         }
@@ -142,7 +139,6 @@ impl fmt::Display for Stamp {
     }
 }
 
-/// Parses a number that consists only of decimal digits.
 fn number(digits: &[u8]) -> Option<i64> {
     digits.iter().try_fold(0, |number, &byte| {
         let digit = byte.is_ascii_digit().then(|| i64::from(byte - b'0'))?;
@@ -150,14 +146,12 @@ fn number(digits: &[u8]) -> Option<i64> {
     })
 }
 
-/// Formats the last two digits of a number.
 fn two(number: i64) -> [u8; 2] {
     let digit = |value: i64| b'0' + u8::try_from(value.rem_euclid(10)).unwrap_or_default();
     [digit(number.div_euclid(10)), digit(number)]
 }
 
 const DAY: i64 = 86_400;
-/// Last second of the year 9999, in seconds since 1970.
 const LAST_SECOND: i64 = 253_402_300_799;
 const MONTHS: [&[u8; 3]; 12] = [
     b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec",

@@ -1,4 +1,4 @@
-//! Verification: parses a claim from a request, and checks the claim with the key that it names.
+//! Verification: parses a claim from a request, and checks it with the key that it names.
 
 use crate::http::Head;
 use crate::sigv4::canonical::{Places, Source, bare_host, string_to_sign};
@@ -14,39 +14,35 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{Context, Digest, SHA256, digest};
 use std::{fmt, iter};
 
-/// Requirements that a request must meet.
+/// Requirements for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestRules<'a> {
-    /// The service expected in the scope.
+    /// Service expected in the scope.
     pub service: Service,
-    /// The region expected in the scope; `None` accepts any region.
+    /// Region expected in the scope; `None` accepts any region.
     pub region: Option<&'a str>,
     /// Current time of the server, in seconds since 1970 UTC.
     pub now_s: u64,
-    /// Tolerance for clients' clocks in seconds, unless overridden by a client's key; at most
-    /// [`CLOCK_TOLERANCE_S_MAX`].
+    /// Tolerance for clients' clocks in seconds, unless a client's key overrides it; at most [`CLOCK_TOLERANCE_S_MAX`].
     pub clock_tolerance_s: u64,
-    /// Whether an empty session token is treated as absent.
+    /// Whether an empty session token counts as absent.
     pub empty_token_is_none: bool,
 }
 
-/// An access key, looked up by the caller.
+/// Access key, looked up by the caller.
 #[derive(Clone, Copy)]
 pub struct AccessKey<'a> {
-    /// The secret access key.
+    /// Secret access key.
     pub secret_access_key: &'a str,
-    /// Session token of a temporary key, which requests must include. Requests signed with other keys must not include
-    /// a token.
+    /// Session token of a temporary key, required in its requests. Requests with other keys must not contain a token.
     pub session_token: Option<&'a str>,
     /// Expiry time of a temporary key, in seconds since 1970 UTC, inclusive.
     pub expires_s: Option<u64>,
-    /// Clock tolerance for this client in seconds, overriding the one in [`RequestRules`]; at most
-    /// [`CLOCK_TOLERANCE_S_MAX`].
+    /// Clock tolerance of this client in seconds, overriding [`RequestRules`]; at most [`CLOCK_TOLERANCE_S_MAX`].
     pub clock_tolerance_s: Option<u64>,
 }
 
-/// Verifies requests one at a time. Owns reusable buffers, which take a few KiB after the first request. There is one
-/// verifier per shard.
+/// Verifier of requests, one at a time; one per shard. Its reused buffers take a few KiB after the first request.
 #[derive(Default)]
 pub struct Verifier {
     query: QueryPairs,
@@ -54,18 +50,15 @@ pub struct Verifier {
     canonical_request: Vec<u8>,
     string_to_sign: Vec<u8>,
     hashed_bytes: u64,
-    /// The last request, if it was refused because of a signature mismatch.
     pub(crate) refused: Option<Refused>,
 }
 
-/// A request whose signature parts, scope and time are valid but whose signature has not been checked yet. Exists while
-/// the caller looks up the key.
+/// A request with valid signature parts, scope and time, whose signature has not been checked.
 ///
-/// Borrows the [`Verifier`]. A caller that must wait for the request's body therefore parses the head again once the
-/// body has arrived.
+/// Borrows the [`Verifier`]: a caller that must wait for the body parses the head again once the body has arrived.
 pub struct Claim<'a> {
     head: &'a Head<'a>,
-    /// Method that was signed. When a token is verified, `method` and `query_text` differ from those in `head`.
+    /// Signed method. For a token, `method` and `query_text` differ from those in `head`.
     method: &'a str,
     query_text: &'a str,
     now: Stamp,
@@ -74,7 +67,7 @@ pub struct Claim<'a> {
     signed_headers: &'a [u8],
     signature: [u8; 32],
     signed: Stamp,
-    /// The time `signed` in formatted form, stored because it is used twice.
+    /// Formatted `signed`, stored because it is used twice.
     moment: [u8; 16],
     token: Option<&'a [u8]>,
     carrier: Signed,
@@ -87,19 +80,15 @@ pub struct Claim<'a> {
     refused: &'a mut Option<Refused>,
 }
 
-/// The location of a signature in the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Signed {
-    /// In the `Authorization` header.
     Header,
-    /// In the query, with a lifetime.
     Query {
-        /// The value of `X-Amz-Expires`: the lifetime in seconds.
+        /// Value of `X-Amz-Expires`: the lifetime in seconds.
         expires_s: u32,
     },
 }
 
-/// The parts of a request that either form its signature or are covered by it.
 struct Read<'a> {
     header: Option<header::Parts<'a>>,
     method: &'a str,
@@ -107,29 +96,29 @@ struct Read<'a> {
     expires_s_max: u32,
 }
 
-/// The form of the request for which the signature matched.
+/// Form of the request in which the signature matched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Form {
     /// Signed in the `Authorization` header.
     Header,
     /// Presigned, with the query encoded as AWS prescribes.
     Strict,
-    /// Presigned, with the query as received and possibly another host or path.
+    /// Presigned, with the query as received, and possibly another host or path.
     Raw,
 }
 
-/// The verified signer of a request, with the form and time of the signature.
+/// Verified signer of a request, with the form and time of the signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verified<'a> {
-    /// Access key id of the signer. Visible ASCII, 1 to 128 bytes.
+    /// Access key id of the signer: visible ASCII, 1 to 128 bytes.
     pub access_key_id: &'a str,
-    /// Region given in the scope.
+    /// Region in the scope.
     pub region: &'a str,
-    /// The form of the request for which the signature matched.
+    /// Form in which the signature matched.
     pub form: Form,
-    /// Time of the signature according to the client's clock.
+    /// Time of the signature by the client's clock.
     pub signed: Stamp,
-    /// The path that was signed. If the host was signed together with a path, that path.
+    /// Signed path, including one that was signed as part of the host.
     pub path: &'a str,
 }
 
@@ -140,11 +129,8 @@ impl Verifier {
         Self::default()
     }
 
-    /// Parses the signature of a request, refusing requests that no key could make valid.
-    ///
-    /// # Errors
-    /// Returns [`Refusal::Missing`], [`Refusal::Malformed`], [`Refusal::Duplicate`] or [`Refusal::Scope`];
-    /// [`Refusal::Expired`] or [`Refusal::Early`] if the time is outside every possible clock tolerance.
+    /// Parses the signature of a request, and refuses requests that no key could make valid: unsigned, malformed,
+    /// duplicate, with a wrong scope, or with a time outside every possible clock tolerance.
     pub fn read<'a>(
         &'a mut self,
         head: &'a Head<'a>,
@@ -160,11 +146,8 @@ impl Verifier {
         self.claim(head, read, rules)
     }
 
-    /// Parses a player's token, regardless of where in the request it was found. The token is the query of a URL
-    /// presigned for `GET`, with a lifetime of up to [`PLAYER_EXPIRES_S_MAX`]. The claim is verified without a body.
-    ///
-    /// # Errors
-    /// See [`Self::read`].
+    /// Parses a player's token, found anywhere in the request: the query of a URL presigned for `GET`, with a lifetime
+    /// of up to [`PLAYER_EXPIRES_S_MAX`]. The claim is verified without a body.
     pub fn read_token<'a>(
         &'a mut self,
         head: &'a Head<'a>,
@@ -205,7 +188,7 @@ impl Verifier {
         let header = read.header;
         let found = query.read(read.query, decoded);
         let decoded: &'a [u8] = decoded;
-        // With too many parameters, nobody knows whether the rest would have been signed.
+        // With too many parameters, the rest may contain a signature.
         let is_whole = found.fault != Some(Malformed::TooMany);
         if header.is_none() && is_whole && !query::is_signed(&found, decoded) {
             return Err(Refusal::Missing);
@@ -267,21 +250,20 @@ impl Verifier {
         Ok(claim)
     }
 
-    /// The canonical request for the last head, as much of it as was written; empty if the request was refused before
+    /// Canonical request of the last head, as far as it was written; empty if the request was refused before
     /// verification. May contain a session token, which must be removed before display.
     #[must_use]
     pub fn canonical_request(&self) -> &[u8] {
         &self.canonical_request
     }
 
-    /// Total number of bytes of canonical requests and bodies hashed since the verifier was created, as a measure of
-    /// the work done by [`Claim::verify`].
+    /// Total number of hashed bytes of canonical requests and bodies: a measure of the work of [`Claim::verify`].
     #[must_use]
     pub const fn hashed_bytes(&self) -> u64 {
         self.hashed_bytes
     }
 
-    /// The string to sign for the last head; empty if the request was refused before verification.
+    /// String to sign of the last head; empty if the request was refused before verification.
     #[must_use]
     pub fn string_to_sign(&self) -> &[u8] {
         &self.string_to_sign
@@ -289,42 +271,40 @@ impl Verifier {
 }
 
 impl<'a> Claim<'a> {
-    /// The access key id named in the request. Visible ASCII, 1 to 128 bytes.
+    /// Access key id named in the request: visible ASCII, 1 to 128 bytes.
     #[must_use]
     pub const fn access_key_id(&self) -> &'a str {
         self.credential.access_key_id
     }
 
-    /// The region given in the scope.
+    /// Region in the scope.
     #[must_use]
     pub const fn region(&self) -> &'a str {
         self.credential.region
     }
 
-    /// The request's session token, which has not been verified yet. For keys that are not stored on the server, the
-    /// key is unsealed from this token.
+    /// Session token of the request, not verified yet. Keys that the server does not store are unsealed from it.
     #[must_use]
     pub const fn session_token(&self) -> Option<&'a [u8]> {
         self.token
     }
 
-    /// Marks the claim as belonging to an upgrade request. If the request's path is that of an endpoint, verification
-    /// then also tries other paths.
+    /// Marks the claim as an upgrade request. If its path is that of an endpoint, verification also tries other paths.
     #[must_use]
     pub const fn of_upgrade(mut self) -> Self {
         self.is_upgrade = true;
         self
     }
 
-    /// Verifies the signature, which covers the whole body. `key` is the key with the id [`Self::access_key_id`], or
+    /// Verifies the signature, which covers the whole body. `key` is the key with the id [`Self::access_key_id`];
     /// `None` if it is unknown. Costs one SHA-256 of the canonical request and one of the body. A short canonical
     /// request may be hashed again: once for the query as received and, for each encoding of the query, once if the
     /// host has a port and four times for an upgrade at the path of an endpoint.
     ///
     /// # Errors
-    /// Returns [`Refusal::Expired`] or [`Refusal::Early`] according to the key's clock tolerance; then
-    /// [`Refusal::Mismatch`] or [`Refusal::UnknownKey`]; then [`Refusal::Token`] or [`Refusal::TokenExpired`], which
-    /// only the holder of the secret can observe.
+    /// Returns [`Refusal::Expired`] or [`Refusal::Early`] by the key's clock tolerance; then [`Refusal::Mismatch`] or
+    /// [`Refusal::UnknownKey`]; then [`Refusal::Token`] or [`Refusal::TokenExpired`], which only the holder of the
+    /// secret can observe.
     pub fn verify(
         mut self,
         key: Option<&AccessKey<'_>>,
@@ -370,9 +350,8 @@ impl<'a> Claim<'a> {
         })
     }
 
-    /// Tries each accepted form of the request and returns the one for which the signature matches under this key,
-    /// together with the signed path; `None` if no form matches. In that case, the canonical request in the buffer is
-    /// that of the request as received, for operators to compare with the client's.
+    /// Tries each accepted form of the request. Returns the form in which the signature matches, with the signed path.
+    /// Without a match, the buffer contains the canonical request as received, for operators.
     fn matching_form(
         &mut self,
         signing_key: &SigningKey,
@@ -415,7 +394,7 @@ impl<'a> Claim<'a> {
         let mut found = self.first_match(signing_key, &places, forms());
         let mut encoding = raw;
         if found.is_none() && self.query.differs_raw() && !other.is_empty() {
-            // Signed as prescribed, then sent by a library that undoes escapes.
+            // Signed as prescribed, then sent by a library that decodes escapes.
             let strictly = source.write(self.canonical_request, self.query, Encoding::Strict)?;
             found = self.first_match(signing_key, &strictly, forms());
             encoding = strict;
@@ -434,7 +413,6 @@ impl<'a> Claim<'a> {
         }))
     }
 
-    /// Returns the first of the given forms of the canonical request for which the signature matches.
     fn first_match(
         &mut self,
         signing_key: &SigningKey,
@@ -447,8 +425,7 @@ impl<'a> Claim<'a> {
         })
     }
 
-    /// Computes the hash of the canonical request with another path or host; returns `None` if the form omits the port
-    /// and the host has none.
+    /// Hashes the canonical request in another form; `None` if the form drops a port and the sent host has none.
     fn hash_of(&self, form: &OtherForm, places: &Places) -> Option<Digest> {
         let text = &self.canonical_request;
         let sent = str::from_utf8(text.get(places.host.clone())?).ok()?;
@@ -471,7 +448,6 @@ impl<'a> Claim<'a> {
         Some(context.finish())
     }
 
-    /// Whether the signature matches a canonical request with this hash.
     fn is_of(&mut self, signing_key: &SigningKey, request_hash: Digest) -> bool {
         *self.hashed_bytes += self.canonical_request.len() as u64;
         let scope = self.credential.scope;
@@ -510,7 +486,6 @@ impl<'a> Claim<'a> {
     }
 }
 
-/// Checks that the token belongs to the key and that the key has not expired.
 fn check_token(key: &AccessKey<'_>, sent: Option<&[u8]>, now: Stamp) -> Result<(), Refusal> {
     let is_right = match (key.session_token, sent) {
         (Some(own), Some(sent)) => verify_slices_are_equal(own.as_bytes(), sent).is_ok(),
@@ -529,7 +504,6 @@ fn check_token(key: &AccessKey<'_>, sent: Option<&[u8]>, now: Stamp) -> Result<(
     Ok(())
 }
 
-/// Computes the hexadecimal SHA-256 of a body.
 fn payload_hash(body: &[u8]) -> [u8; 64] {
     if body.is_empty() {
         return *EMPTY_SHA256;
@@ -561,20 +535,17 @@ impl fmt::Debug for Claim<'_> {
     }
 }
 
-/// Maximum length of a strict canonical request for which other forms are also tried, in bytes. The other forms occur
-/// in URLs from SDKs, whose longest parts are the token (4 KiB) and the ARN (1 KiB); a longer request is hashed only
-/// once.
+/// Maximum length of a strict canonical request whose other forms are tried, in bytes: those of SDK URLs, with a token
+/// of 4 KiB and an ARN of 1 KiB. A longer request is hashed once.
 const AGAIN_BYTES_MAX: usize = 8 * 1024;
 
-/// The hexadecimal SHA-256 of the empty string.
 pub(crate) const EMPTY_SHA256: &[u8; 64] =
     b"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
-/// Access key id under which the cached keys of all unknown ids are stored. Since no real id is empty, these keys have
-/// entries of their own.
+/// Access key id of all unknown ids in the cache. No real id is empty, so unknown ids share separate entries.
 const UNKNOWN_ID: &str = "";
 
-/// Key used to verify requests with an unknown id, with a secret as long as real ones.
+/// Key for verifying requests with an unknown id, with a secret as long as real ones.
 const UNKNOWN: AccessKey<'static> = AccessKey {
     secret_access_key: "0000000000000000000000000000000000000000",
     session_token: None,

@@ -11,32 +11,31 @@ use crate::sts::request::{FormRules, no_factors};
 use std::fmt;
 use std::ops::RangeInclusive;
 
-/// The parameters of AssumeRole. Source: AWS STS API Reference, "AssumeRole".
+/// Parameters of AssumeRole. Source: AWS STS API Reference, "AssumeRole".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AssumeRole {
-    /// The role to assume.
+    /// Role to assume.
     pub role: RoleArn,
-    /// The name of the session: 2 to 64 characters of `[a-zA-Z0-9_+=,.@-]`.
+    /// Name of the session: 2 to 64 characters of `[a-zA-Z0-9_+=,.@-]`.
     pub session_name: Box<str>,
-    /// Lifetime of the credentials, in seconds; `None` means one hour, or the role's maximum if that is shorter.
+    /// Lifetime of the credentials in seconds; `None` means one hour, or the role's maximum if that is shorter.
     pub duration_s: Option<u32>,
     /// Session policy, which restricts the role's permissions: 1 to 2,048 characters of JSON, not parsed here.
     pub policy: Option<Box<str>>,
     /// ARNs of policies that restrict the role's permissions, at most [`POLICY_ARNS_MAX`].
     pub policy_arns: Vec<Box<str>>,
-    /// Secret shared between the caller and the role's owner: 2 to 1,224 characters.
+    /// Secret shared by the caller and the role's owner: 2 to 1,224 characters.
     pub external_id: Option<Box<str>>,
-    /// Session tags, at most 50. Their keys must differ in more than case.
+    /// Session tags, at most 50, whose keys differ in more than case.
     pub tags: Vec<Tag>,
-    /// Keys from `tags` that are passed on when the session assumes further roles.
+    /// Keys of `tags` that the session passes on when it assumes further roles.
     pub transitive_tag_keys: Vec<Box<str>>,
-    /// The source identity, which identifies the person or program using the session: 2 to 64 characters from the same
-    /// set as session names.
+    /// Source identity: the person or program that uses the session. 2 to 64 characters, as in session names.
     pub source_identity: Option<Box<str>>,
 }
 
 impl AssumeRole {
-    /// Creates a request with a role and a session name and no optional parameters.
+    /// Creates a request without optional parameters.
     #[must_use]
     pub fn new(role: RoleArn, session_name: &str) -> Self {
         Self {
@@ -53,18 +52,17 @@ impl AssumeRole {
     }
 }
 
-/// A request for AssumeRoleWithWebIdentity.
+/// Request for AssumeRoleWithWebIdentity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AssumeRoleWithWebIdentity {
-    /// The identity provider's token.
+    /// Token of the identity provider.
     pub token: WebToken,
-    /// The requested session, without those options that only AssumeRole supports.
+    /// Requested session, without the options of AssumeRole alone.
     pub role: AssumeRole,
 }
 
-/// Session parameters that AssumeRole takes from its request and AssumeRoleWithWebIdentity takes from the identity
-/// provider's token. Source: IAM User Guide, "Pass session tags in AWS STS", "Monitor and control actions taken with
-/// assumed roles".
+/// Session parameters from the request of AssumeRole, or from the token of AssumeRoleWithWebIdentity. Source: IAM User
+/// Guide, "Pass session tags in AWS STS", "Monitor and control actions taken with assumed roles".
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SessionClaims {
     /// See [`AssumeRole::tags`].
@@ -76,10 +74,7 @@ pub struct SessionClaims {
 }
 
 impl SessionClaims {
-    /// Validates the parameters by the rules of AssumeRole.
-    ///
-    /// # Errors
-    /// Fails with the error that AssumeRole would return.
+    /// Validates the parameters by the rules of AssumeRole, with the same errors.
     pub fn checked(
         tags: Vec<(String, String)>,
         transitive: Vec<String>,
@@ -97,7 +92,7 @@ impl SessionClaims {
 }
 
 impl AssumeRole {
-    /// Adds the parameters from a provider's token to the session.
+    /// Adds the parameters of a provider's token to the session.
     #[must_use]
     pub fn with_claims(&self, claims: SessionClaims) -> Self {
         Self {
@@ -109,12 +104,12 @@ impl AssumeRole {
     }
 }
 
-/// A token from an OpenID provider, 4 to 20,000 characters long. Debug output hides it.
+/// Token of an OpenID provider, 4 to 20,000 characters. Debug output hides it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct WebToken(Box<str>);
 
 impl WebToken {
-    /// The token as text. Intended only for verification.
+    /// Token as text. Only for verification.
     #[must_use]
     pub const fn reveal(&self) -> &str {
         &self.0
@@ -127,14 +122,14 @@ impl fmt::Debug for WebToken {
     }
 }
 
-/// The ARN of a role: `arn:aws:iam::<account>:role/<name>`.
+/// ARN of a role: `arn:aws:iam::<account>:role/<name>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoleArn {
     text: Box<str>,
 }
 
 impl RoleArn {
-    /// Parses the ARN of a role; returns `None` if it is invalid. Role names have 1 to 64 characters.
+    /// Parses the ARN of a role; `None` if it is invalid. Role names have 1 to 64 characters.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (account, name) = split(text)?;
@@ -144,13 +139,13 @@ impl RoleArn {
         (is_account && is_name).then(|| Self { text: text.into() })
     }
 
-    /// The ARN as a string.
+    /// ARN as a string.
     #[must_use]
     pub const fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The account id: 12 digits.
+    /// Account id of 12 digits.
     #[must_use]
     pub fn account(&self) -> &str {
         split(&self.text).unwrap_or_default().0
@@ -210,7 +205,6 @@ pub(crate) fn assume_role(
     })
 }
 
-/// Parses the parameters of AssumeRoleWithWebIdentity.
 pub(crate) fn assume_role_with_web_identity(
     form: &mut FormParameters,
     rules: &FormRules,
@@ -258,7 +252,6 @@ fn checked_role(text: Option<&str>) -> Result<RoleArn, Error> {
     })
 }
 
-/// Validates `PolicyArns`. The existence of the policies is checked elsewhere.
 fn checked_policy_arns(form: &mut FormParameters) -> Result<Vec<Box<str>>, Error> {
     let entries = form.take_list("PolicyArns", ["arn"]);
     if entries.len() > POLICY_ARNS_MAX {
@@ -273,8 +266,7 @@ fn checked_policy_arns(form: &mut FormParameters) -> Result<Vec<Box<str>>, Error
     entries.collect()
 }
 
-/// Validates `Tags`. Source: model, shapes `tagKeyType`, `tagValueType`; IAM User Guide, "Rules for tagging in IAM and
-/// AWS STS".
+/// Source: model, shapes `tagKeyType`, `tagValueType`; IAM User Guide, "Rules for tagging in IAM and AWS STS".
 fn checked_tags(form: &mut FormParameters) -> Result<Vec<Tag>, Error> {
     let entries = form.take_list("Tags", ["Key", "Value"]).into_iter();
     let entries = entries.map(|[key, value]| {
@@ -286,7 +278,6 @@ fn checked_tags(form: &mut FormParameters) -> Result<Vec<Tag>, Error> {
     tags_within(entries)
 }
 
-/// Checks that there are at most [`TAGS_MAX`] session tags.
 fn tags_within(
     entries: impl ExactSizeIterator<Item = Result<(String, String), Error>>,
 ) -> Result<Vec<Tag>, Error> {
@@ -329,7 +320,6 @@ fn checked_tag_text(value: &str, text: &str, chars: RangeInclusive<usize>) -> Re
     Err(invalid(value, broken))
 }
 
-/// Validates `TransitiveTagKeys`: each must be the key of a session tag.
 fn checked_transitive(form: &mut FormParameters, tags: &[Tag]) -> Result<Vec<Box<str>>, Error> {
     let entries = form.take_list("TransitiveTagKeys", [""]).into_iter();
     let keys = entries.map(|[key]| key.unwrap_or_default());

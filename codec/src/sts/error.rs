@@ -1,13 +1,13 @@
-//! Errors returned for requests, and their wire format.
+//! Errors of STS and their wire format.
 
 use crate::{sigv4::Refusal, sts::xml};
 use std::borrow::Cow;
 use strum::{IntoStaticStr, VariantArray};
 
-/// An STS error: its code and the text sent to the caller.
+/// STS error: its code and the text for the caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
-    /// The error code.
+    /// Code of the error.
     pub kind: ErrorKind,
     /// Error text of one or two sentences. Quotes at most a short word or number from the request.
     pub message: Cow<'static, str>,
@@ -25,7 +25,7 @@ impl Error {
 }
 
 impl From<Refusal> for Error {
-    /// Converts a signature error. STS uses other names for these errors, but the same statuses and texts.
+    /// Converts a signature error, for which STS has other names, but the same statuses and texts.
     fn from(refusal: Refusal) -> Self {
         let kind = match refusal {
             Refusal::Missing => ErrorKind::MissingAuthenticationToken,
@@ -42,16 +42,15 @@ impl From<Refusal> for Error {
     }
 }
 
-/// The error codes of STS.
+/// Error codes of STS.
 ///
-/// Source: AWS STS API Reference, "Common Errors" and the errors of GetFederationToken. `SignatureDoesNotMatch`,
-/// `ExpiredToken` and `AccessDenied`, which those pages omit or spell differently, follow observed responses of the
-/// service.
+/// Source: AWS STS API Reference, "Common Errors" and GetFederationToken. `SignatureDoesNotMatch`, `ExpiredToken` and
+/// `AccessDenied`, which those pages omit or spell differently, follow observed responses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
 pub enum ErrorKind {
-    /// The form is malformed, or contains unknown or repeated parameters.
+    /// The form is malformed, or contains unknown or duplicate parameters.
     InvalidQueryParameter,
-    /// `Action` is missing.
+    /// The action is missing.
     MissingAction,
     /// The action or API version is unknown.
     InvalidAction,
@@ -77,7 +76,7 @@ pub enum ErrorKind {
     ExpiredToken,
     /// The policy denies the request.
     AccessDenied,
-    /// The service encountered an internal error.
+    /// Internal error of the service.
     InternalFailure,
     /// The service is at capacity or draining; the client should retry elsewhere or later.
     ServiceUnavailable,
@@ -94,13 +93,13 @@ impl ErrorKind {
     /// Every kind, in declaration order.
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
-    /// The code, as sent in `<Code>`.
+    /// Code as sent in `<Code>`.
     #[must_use]
     pub fn code(self) -> &'static str {
         self.into()
     }
 
-    /// The HTTP status.
+    /// HTTP status.
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {
@@ -126,7 +125,7 @@ impl ErrorKind {
         }
     }
 
-    /// The party responsible for the error, as sent in `<Type>`.
+    /// Party responsible for the error, as sent in `<Type>`.
     const fn blame(self) -> &'static str {
         if self.status() < 500 {
             "Sender"
@@ -148,8 +147,7 @@ pub fn error_body(out: &mut Vec<u8>, kind: ErrorKind, message: &str, request_id:
     xml::close(out, "ErrorResponse");
 }
 
-/// Returns a word from the request for use in an error text, or `(unprintable)` if the word is too long or contains
-/// special characters.
+/// Returns a word of the request for an error text, or `(unprintable)` if it is long or has special characters.
 pub(crate) fn shown(text: &str) -> &str {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
     if (1..=SHOWN_BYTES_MAX).contains(&text.len()) && text.bytes().all(plain) {
@@ -159,7 +157,6 @@ pub(crate) fn shown(text: &str) -> &str {
     }
 }
 
-/// Maximum length of a word from a request that is quoted in an error text, in bytes.
 const SHOWN_BYTES_MAX: usize = 64;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! Request bodies of type `application/x-www-form-urlencoded`: splitting and decoding them, and validating parameters.
+//! Request bodies of type `application/x-www-form-urlencoded`: splitting, decoding, and validating parameters.
 //!
-//! Source: WHATWG URL Standard, section 5.1, "application/x-www-form-urlencoded parsing". In contrast to the standard,
-//! invalid UTF-8 and invalid percent-encoding are rejected, because two parsers might disagree about what was signed.
+//! Source: WHATWG URL Standard, section 5.1, "application/x-www-form-urlencoded parsing". Unlike the standard, this
+//! parser rejects invalid UTF-8 and invalid percent-encoding, because two parsers might disagree about what was signed.
 
 use crate::http::{self, QueryError};
 use crate::sts::error::{Error, ErrorKind, shown};
@@ -10,11 +10,10 @@ use crate::sts::{DURATION_S_DEFAULT, DURATION_S_MAX, PARAMETERS_MAX, POLICY_CHAR
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-/// The decoded parameters of a body, in order, with unique names. Exists for the duration of one request.
+/// Decoded parameters of a body, in order, with unique names.
 pub(crate) struct FormParameters(Vec<(String, String)>);
 
 impl FormParameters {
-    /// Splits a body into parameters and decodes them.
     pub(crate) fn parse(body: &[u8]) -> Result<Self, Error> {
         let body = std::str::from_utf8(body).map_err(|_| malformed("is not UTF-8"))?;
         let mut parameters: Vec<(String, String)> = Vec::new();
@@ -34,9 +33,9 @@ impl FormParameters {
         Ok(Self(parameters))
     }
 
-    /// Removes a list, sent as `NAME.member.1.MEMBER` and so on, and returns the values of `members` for each entry,
-    /// ordered by entry number. An empty string in `members` denotes the entry itself. An empty list may be sent as its
-    /// name with an empty value, as SDKs do.
+    /// Removes a list, sent as `NAME.member.1.MEMBER` and so on. Returns the values of `members` per entry, in the
+    /// order of the numbers. An empty string in `members` denotes the entry itself. SDKs may send an empty list as an
+    /// empty value.
     pub(crate) fn take_list<const N: usize>(
         &mut self,
         list: &str,
@@ -70,13 +69,11 @@ impl FormParameters {
         entries.into_values().collect()
     }
 
-    /// Removes and returns a parameter.
     pub(crate) fn take(&mut self, name: &str) -> Option<String> {
         let position = self.0.iter().position(|(known, _)| known == name)?;
         Some(self.0.swap_remove(position).1)
     }
 
-    /// Names and values of the parameters that have not been taken yet.
     pub(crate) fn left(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (&**name, &**value))
     }
@@ -99,18 +96,13 @@ fn malformed(what: &str) -> Error {
     )
 }
 
-// Constraints of parameters, and the errors for violations.
-
-/// The permitted characters of a parameter, with the corresponding pattern from the service model.
+/// Permitted characters of a parameter, with the pattern of the service model.
 pub(crate) struct FormLetters {
-    /// Characters permitted in addition to `[A-Za-z0-9_]`.
     pub(crate) more: &'static str,
-    /// Pattern from the service model.
     pub(crate) pattern: &'static str,
 }
 
-/// Permitted characters of names: `[\w+=,.@-]*`. Source: model, shapes `userNameType`, `roleSessionNameType`,
-/// `sourceIdentityType`.
+/// Permitted characters of names. Source: model, shapes `userNameType`, `roleSessionNameType`, `sourceIdentityType`.
 pub(crate) const NAMES: FormLetters = FormLetters {
     more: "+=,.@-",
     pattern: "[\\w+=,.@-]*",
@@ -149,7 +141,6 @@ pub(crate) fn checked_text(
     Err(invalid(&value, &broken))
 }
 
-/// Validates the length of a text, in characters.
 pub(crate) fn checked_length(
     value: &str,
     text: &str,
@@ -166,8 +157,8 @@ pub(crate) fn checked_length(
     Err(invalid(value, &broken))
 }
 
-/// Validates `Policy`: 1 to 2,048 characters, each a tab, a line break, or in the range U+0020 to U+00FF. Source:
-/// model, shape `sessionPolicyDocumentType`.
+/// Validates `Policy`: 1 to 2,048 characters, each a tab, a line break, or U+0020 to U+00FF. Source: model, shape
+/// `sessionPolicyDocumentType`.
 pub(crate) fn checked_policy(policy: &str) -> Result<Box<str>, Error> {
     let length = policy.chars().count();
     let legal = |char: char| matches!(char, '\t' | '\n' | '\r' | ' '..='\u{ff}');
@@ -183,7 +174,6 @@ pub(crate) fn checked_policy(policy: &str) -> Result<Box<str>, Error> {
     Err(invalid("Value at 'policy'", broken))
 }
 
-/// Validates `DurationSeconds`, which must consist of decimal digits.
 pub(crate) fn checked_duration(
     duration: Option<&str>,
     rules: &FormRules,
@@ -199,7 +189,7 @@ pub(crate) fn checked_duration(
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(invalid("Value at 'durationSeconds'", "be a whole number"));
     }
-    // Digits that do not fit mean a number above every bound.
+    // A number with too many digits exceeds every limit.
     let seconds: u32 = text.parse().unwrap_or(u32::MAX);
     let value = format!("Value '{}' at 'durationSeconds'", shown(text));
     if seconds < least {
@@ -213,8 +203,7 @@ pub(crate) fn checked_duration(
     Ok(Some(seconds))
 }
 
-/// Creates an error worded as by AWS's validation, because tools search the text for the limit. Only the first violated
-/// constraint is reported.
+/// Creates an error in the wording of AWS, because tools search the text for the limit. Reports only one violation.
 pub(crate) fn invalid(value: &str, must: &str) -> Error {
     let message = format!(
         "1 validation error detected: {value} failed to satisfy constraint: Member must {must}"
@@ -222,7 +211,7 @@ pub(crate) fn invalid(value: &str, must: &str) -> Error {
     Error::new(ErrorKind::ValidationError, message)
 }
 
-/// Minimum lifetime of a token, in seconds: long enough to set up credentials by hand.
+/// Minimum lifetime of a token in seconds: long enough to set up credentials by hand.
 const DURATION_S_MIN: u32 = 60;
 
 /// Minimum lifetime of a token under strict rules, in seconds. Source: model, shape `durationSecondsType`.

@@ -1,4 +1,4 @@
-//! Fuzz entry point for the STS parser, called by a fuzz target and by a test with seeded inputs.
+//! Fuzz entry point of the STS parser, for a fuzz target and for a test with seeded inputs.
 
 use crate::sts::{
     DURATION_S_MAX, Error, FormRules, POLICY_CHARS_MAX, Request, error_body, is_form,
@@ -6,11 +6,10 @@ use crate::sts::{
 };
 
 /// Parses `data` and checks the invariants of the result; then writes the body as XML text and parses it back. The
-/// first byte of `data` selects the rules; the rest is the body.
+/// first byte selects the rules; the rest is the body.
 ///
 /// # Panics
-/// Panics if a request exceeds its documented limits, an error has an unexpected status or text, or a written text does
-/// not parse back.
+/// Panics if a request exceeds its limits, an error has an unexpected status or text, or a text does not parse back.
 pub fn fuzz(data: &[u8]) {
     let Some((&choice, body)) = data.split_first() else {
         return;
@@ -56,7 +55,6 @@ pub fn fuzz(data: &[u8]) {
     written_and_read(&text);
 }
 
-/// Checks that text written as XML parses back to the same text, except for characters that XML cannot represent.
 fn written_and_read(text: &str) {
     let mut out = Vec::new();
     xml::text(&mut out, text);

@@ -1,4 +1,4 @@
-//! Parses a form body into a typed request.
+//! Parser of form bodies.
 
 use crate::sts::assume::{
     AssumeRole, AssumeRoleWithWebIdentity, assume_role, assume_role_with_web_identity,
@@ -10,7 +10,7 @@ use crate::sts::{DURATION_S_DEFAULT, SESSION_DURATION_S_DEFAULT, VERSION};
 /// Validation rules for requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FormRules {
-    /// Whether tokens must have a lifetime of at least 900 s, as on AWS. Otherwise the minimum is 60 s.
+    /// Whether tokens must have a lifetime of at least 900 s, as on AWS. Otherwise, the minimum is 60 s.
     pub strict: bool,
 }
 
@@ -21,27 +21,26 @@ pub enum Request {
     GetFederationToken {
         /// User name of the credentials: 2 to 32 characters of `[a-zA-Z0-9_+=,.@-]`.
         name: Box<str>,
-        /// Permissions of the credentials, limited to those of the caller: 1 to 2,048 characters of JSON in Latin-1,
-        /// not parsed here. `None` means no permissions.
+        /// Permissions within those of the caller: 1 to 2,048 characters of Latin-1 JSON, not parsed here.
         policy: Option<Box<str>>,
         /// Lifetime of the credentials, in seconds: 60 (900 under the strict rules) to [`DURATION_S_MAX`].
         duration_s: u32,
     },
     /// Returns temporary credentials with the caller's permissions.
     GetSessionToken {
-        /// Lifetime of the credentials, in seconds, with the same limits as for GetFederationToken.
+        /// Lifetime of the credentials in seconds, with the limits of GetFederationToken.
         duration_s: u32,
     },
     /// Returns temporary credentials with the permissions of a role.
     AssumeRole(Box<AssumeRole>),
     /// Returns temporary credentials with the permissions of a role, in exchange for an identity provider's token.
     AssumeRoleWithWebIdentity(Box<AssumeRoleWithWebIdentity>),
-    /// Returns the caller's identity. Every caller is allowed to send it.
+    /// Returns the caller's identity. Permitted to every caller.
     GetCallerIdentity,
 }
 
 impl Request {
-    /// The request's AWS name, used as its metrics label.
+    /// AWS name of the request, also its metrics label.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
@@ -54,8 +53,7 @@ impl Request {
     }
 }
 
-/// Whether a `Content-Type` denotes a form. Parameters of the media type, such as `charset`, are ignored; forms are
-/// always UTF-8.
+/// Whether a `Content-Type` denotes a form. Ignores parameters such as `charset`; forms are always UTF-8.
 #[must_use]
 pub fn is_form(content_type: &str) -> bool {
     let media_type = content_type.split(';').next().unwrap_or_default();
@@ -64,13 +62,13 @@ pub fn is_form(content_type: &str) -> bool {
         .eq_ignore_ascii_case("application/x-www-form-urlencoded")
 }
 
-/// Parses a body into a request. The caller must have limited the body to 64 KiB and verified its signature.
+/// Parses a body. The caller must have limited its size to 64 KiB and verified its signature.
 ///
 /// # Errors
-/// Returns [`ErrorKind::InvalidQueryParameter`] if the form is malformed, has too many parameters, or contains one that
-/// is repeated or unknown to the action; [`ErrorKind::MissingAction`] or [`ErrorKind::InvalidAction`] if there is no
-/// valid action; [`ErrorKind::InvalidParameterValue`] if a parameter requests an unsupported feature, or tags
-/// contradict each other; [`ErrorKind::ValidationError`] if a parameter is missing or violates its constraints.
+/// Returns `InvalidQueryParameter` if the form is malformed, has too many parameters, or contains a duplicate or
+/// unknown one; `MissingAction` or `InvalidAction` if there is no valid action; `InvalidParameterValue` if a parameter
+/// requests an unsupported feature, or tags contradict each other; `ValidationError` if a parameter is missing or
+/// violates its constraints.
 pub fn parse(body: &[u8], rules: &FormRules) -> Result<Request, Error> {
     let mut form = FormParameters::parse(body)?;
     let action = form.take("Action").filter(|action| !action.is_empty());
@@ -136,8 +134,7 @@ fn get_session_token(mut form: FormParameters, rules: &FormRules) -> Result<Requ
     Ok(Request::GetSessionToken { duration_s })
 }
 
-/// Rejects second-factor codes, which are not supported. Ignoring them would give the impression that they are
-/// verified.
+/// Rejects second-factor codes, which are not supported: callers would believe that they are verified.
 pub(crate) fn no_factors(form: &mut FormParameters) -> Result<(), Error> {
     for name in ["SerialNumber", "TokenCode"] {
         if form.take(name).is_some() {
@@ -148,8 +145,8 @@ pub(crate) fn no_factors(form: &mut FormParameters) -> Result<(), Error> {
     Ok(())
 }
 
-/// Rejects unknown parameters, and unsupported ones that would change the permissions of the credentials. An empty list
-/// sent as a name with an empty value, as SDKs do, is accepted.
+/// Rejects unknown parameters, and unsupported ones that would change permissions. Accepts an empty list, which SDKs
+/// send as a name with an empty value.
 fn nothing_ignored(form: &FormParameters) -> Result<(), Error> {
     for (name, value) in form.left() {
         let list = name.split('.').next().unwrap_or_default();

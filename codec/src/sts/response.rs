@@ -1,4 +1,4 @@
-//! Writes the responses of STS.
+//! Writer of STS responses.
 
 use crate::calendar;
 use crate::sts::xml;
@@ -7,11 +7,11 @@ use std::fmt;
 /// Temporary credentials. Debug output hides the secrets.
 #[derive(Clone, Copy)]
 pub struct Keys<'a> {
-    /// The access key id: 16 to 128 characters of `[a-zA-Z0-9_]`. Ids of temporary keys start with `ASIA`.
+    /// Access key id: 16 to 128 characters of `[a-zA-Z0-9_]`. Ids of temporary keys start with `ASIA`.
     pub access_key_id: &'a str,
-    /// The secret access key.
+    /// Secret access key.
     pub secret_access_key: &'a str,
-    /// Session token that must accompany every request signed with the key.
+    /// Session token, required in every request signed with the key.
     pub session_token: &'a str,
     /// Expiry time of the key, in seconds since the epoch.
     pub expires_s: u64,
@@ -27,29 +27,29 @@ impl fmt::Debug for Keys<'_> {
     }
 }
 
-/// Content of the response to GetFederationToken and AssumeRole: credentials and their owner.
+/// Result of GetFederationToken and AssumeRole: credentials and their owner.
 #[derive(Clone, Copy, Debug)]
 pub struct Granted<'a> {
-    /// The credentials.
+    /// Issued credentials.
     pub keys: Keys<'a>,
-    /// The owner's ARN: `arn:aws:sts::<account>:federated-user/<name>` or `…:assumed-role/<role>/<session>`.
+    /// ARN of the owner: `arn:aws:sts::<account>:federated-user/<name>` or `…:assumed-role/<role>/<session>`.
     pub arn: &'a str,
-    /// The owner's id: `<account>:<name>`, or the role's unique id, a colon and the session name.
+    /// Id of the owner: `<account>:<name>`, or the role's unique id, a colon and the session name.
     pub id: &'a str,
     /// Size of the policies and tags relative to the maximum, in percent: 0 to 100.
     pub packed_policy_percent: u8,
-    /// The source identity. Set only for role sessions.
+    /// Source identity of a role session.
     pub source_identity: Option<&'a str>,
 }
 
-/// Content of the response to GetCallerIdentity.
+/// Result of GetCallerIdentity.
 #[derive(Clone, Copy, Debug)]
 pub struct CallerIdentity<'a> {
-    /// The caller's id; for a federated user, `<account>:<name>`.
+    /// Id of the caller; for a federated user, `<account>:<name>`.
     pub user_id: &'a str,
-    /// The account id, in decimal digits.
+    /// Account id in decimal digits.
     pub account: &'a str,
-    /// The caller's ARN.
+    /// ARN of the caller.
     pub arn: &'a str,
 }
 
@@ -75,14 +75,14 @@ pub fn assumed_role(out: &mut Vec<u8>, role: &Granted<'_>, request_id: &str) {
     });
 }
 
-/// Claims from an identity provider's token that are included in the response to AssumeRoleWithWebIdentity.
+/// Claims of an identity provider's token in the response to AssumeRoleWithWebIdentity.
 #[derive(Clone, Copy, Debug)]
 pub struct WebIdentity<'a> {
-    /// The claim `sub`.
+    /// Claim `sub`.
     pub subject: &'a str,
-    /// The client id for which the token was issued.
+    /// Client id for which the token was issued.
     pub audience: &'a str,
-    /// The claim `iss`.
+    /// Claim `iss`.
     pub provider: &'a str,
 }
 
@@ -110,7 +110,6 @@ pub fn caller_identity(out: &mut Vec<u8>, caller: &CallerIdentity<'_>, request_i
     });
 }
 
-/// Appends a response. `write` appends the content of its `result` element.
 fn answer(
     out: &mut Vec<u8>,
     [response, result]: [&'static str; 2],
@@ -149,7 +148,7 @@ fn credentials(out: &mut Vec<u8>, keys: &Keys<'_>) {
     xml::close(out, "Credentials");
 }
 
-/// Formats a time in ISO 8601, such as `2026-01-02T03:04:05Z`; saturates at the last second of the year 9999.
+/// Saturates at the last second of the year 9999.
 fn moment(seconds: u64) -> String {
     let seconds = i64::try_from(seconds).unwrap_or(LAST_S).min(LAST_S);
     let (year, month, day) = calendar::civil(seconds / DAY_S);
@@ -162,10 +161,8 @@ fn moment(seconds: u64) -> String {
     )
 }
 
-/// Length of a day, in seconds.
 const DAY_S: i64 = 24 * 60 * 60;
 
-/// Last second of the year 9999, in seconds since 1970.
 const LAST_S: i64 = 253_402_300_799;
 
 #[cfg(test)]

@@ -1,8 +1,7 @@
-//! Appends XML elements, without white space, to a caller-provided buffer.
+//! Writer of XML elements without white space.
 
 use crate::sts::VERSION;
 
-/// Appends the start tag of the root element, with the API's namespace.
 pub(crate) fn open_root(out: &mut Vec<u8>, name: &'static str) {
     for part in [
         "<",
@@ -15,29 +14,26 @@ pub(crate) fn open_root(out: &mut Vec<u8>, name: &'static str) {
     }
 }
 
-/// Appends a start tag.
 pub(crate) fn open(out: &mut Vec<u8>, name: &'static str) {
     for part in ["<", name, ">"] {
         out.extend_from_slice(part.as_bytes());
     }
 }
 
-/// Appends an end tag.
 pub(crate) fn close(out: &mut Vec<u8>, name: &'static str) {
     for part in ["</", name, ">"] {
         out.extend_from_slice(part.as_bytes());
     }
 }
 
-/// Appends an element that contains text.
 pub(crate) fn element(out: &mut Vec<u8>, name: &'static str, value: &str) {
     open(out, name);
     text(out, value);
     close(out, name);
 }
 
-/// Appends text. Characters that XML 1.0 cannot represent (section 2.2, `Char`) are replaced by U+FFFD. Carriage
-/// returns are escaped, because parsers convert unescaped ones to line feeds (section 2.11).
+/// Appends text. Replaces characters that XML 1.0 cannot represent (section 2.2) by U+FFFD, and escapes carriage
+/// returns, which parsers would convert to line feeds (section 2.11).
 pub(crate) fn text(out: &mut Vec<u8>, value: &str) {
     for char in value.chars() {
         let spelled = match char {

@@ -1,16 +1,15 @@
-//! Entry point for fuzzers and tests, which check that whatever a camera sends, the player receives an SDP with the
-//! lines and sections in the camera's order and nothing inserted except candidates.
+//! Fuzz entry point: whatever a camera sends, the player receives an SDP with the camera's lines and sections in order,
+//! and nothing inserted except candidates.
 
 use crate::base64;
 use crate::json::write;
 use crate::limits::{WHEP_ANSWER_BYTES, WHEP_CANDIDATES, WHEP_GATHERED_BYTES};
 use crate::whep::{Fault, Gathered, Target, lines, offer_payload, read, text};
 
-/// Splits `data` at bytes with value 255. The first part is used as an SDP, the others as JSON candidates or complete
-/// payloads.
+/// Splits `data` at bytes of value 255: the first part is an SDP, the others are JSON candidates or complete payloads.
 ///
 /// # Panics
-/// Panics if an invariant of the module is violated, which indicates a bug.
+/// Panics if an invariant of the module is violated.
 pub fn fuzz(data: &[u8]) {
     let mut pieces = data.split(|byte| *byte == 0xFF);
     let sdp = String::from_utf8_lossy(pieces.next().unwrap_or_default());
@@ -42,7 +41,7 @@ pub fn fuzz(data: &[u8]) {
     let mut added = 0;
     for line in lines(&answer) {
         let bare = line.trim_end_matches(['\r', '\n']);
-        // The last line may have got an end.
+        // The last line may have gained a terminator.
         let is_own = |own: &&str| {
             own.trim_end_matches(['\r', '\n']) == bare && (line.starts_with(own) || own == &line)
         };
@@ -55,7 +54,6 @@ pub fn fuzz(data: &[u8]) {
     assert!(own.next().is_none() && added <= kept);
 }
 
-/// Checks that an offer reaches the camera unchanged except for its options lines.
 fn offer(sdp: &str) {
     let sent = match offer_payload(sdp.as_bytes(), usize::MAX) {
         Ok(sent) => sent,

@@ -1,14 +1,14 @@
-//! Close codes and reasons, and protocol violations with the code and reason sent for each.
+//! Close codes and reasons, and protocol violations with their codes and reasons.
 //!
 //! Source: RFC 6455 sections 5.5.1 and 7.4.
 
-/// The purpose of the connection has been fulfilled.
+/// Normal end: the purpose of the connection has been fulfilled.
 pub const NORMAL: u16 = 1000;
-/// The endpoint is going away: the server is shutting down or the client is leaving.
+/// The server is shutting down, or the client is leaving.
 pub const GOING_AWAY: u16 = 1001;
 /// The peer violated the protocol.
 pub const PROTOCOL: u16 = 1002;
-/// The endpoint received a kind of data that it does not accept.
+/// The endpoint received data of an unsupported kind.
 pub const UNSUPPORTED: u16 = 1003;
 /// The data does not match the type of its message, such as text that is not UTF-8.
 pub const INVALID_PAYLOAD: u16 = 1007;
@@ -17,21 +17,21 @@ pub const POLICY: u16 = 1008;
 /// A message is too large to process.
 pub const TOO_BIG: u16 = 1009;
 
-/// Maximum length of a close reason in bytes: the maximum payload of a control frame minus the code.
+/// Maximum length of a close reason in bytes: the payload of a control frame minus the code.
 pub const REASON_BYTES_MAX: usize = super::CONTROL_BYTES_MAX - 2;
 
-/// The body of a close frame that is not empty.
+/// Body of a close frame, if not empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CloseFrame<'a> {
-    /// The status code, which is valid according to [`valid_code`].
+    /// Status code, valid according to [`valid_code`].
     pub code: u16,
-    /// The reason, at most [`REASON_BYTES_MAX`] bytes long; often empty.
+    /// Reason of at most [`REASON_BYTES_MAX`] bytes; often empty.
     pub reason: &'a str,
 }
 
 impl<'a> CloseFrame<'a> {
-    /// Parses the payload of a close frame. Returns `None` if the payload is empty, which is equivalent to code 1005, a
-    /// code that is never sent.
+    /// Parses the payload of a close frame; `None` if it is empty, which is equivalent to code 1005, a code that is
+    /// never sent.
     ///
     /// # Errors
     /// Fails if the payload is a single byte, the code must not be sent, or the reason is not UTF-8.
@@ -57,11 +57,8 @@ impl<'a> CloseFrame<'a> {
     }
 }
 
-/// Whether a code may be sent in a close frame.
-///
-/// Valid codes are 1000 to 1003 and 1007 to 1011 from the RFC, 1012 to 1014, registered later with IANA ("WebSocket
-/// Close Code Number Registry": service restart, try again later, bad gateway), 3000 to 3999 for libraries, and 4000 to
-/// 4999 for applications.
+/// Whether a close frame may contain a code: 1000 to 1003 and 1007 to 1011 from the RFC, 1012 to 1014 from IANA's
+/// registry (service restart, try again later, bad gateway), 3000 to 3999 for libraries, 4000 to 4999 for applications.
 #[must_use]
 pub const fn valid_code(code: u16) -> bool {
     //= https://www.rfc-editor.org/rfc/rfc6455#section-7.4.1
@@ -73,7 +70,7 @@ pub const fn valid_code(code: u16) -> bool {
 }
 
 impl FrameError {
-    /// Code to send to the peer.
+    /// Close code for the peer.
     #[must_use]
     pub const fn close_code(self) -> u16 {
         match self {
@@ -95,7 +92,7 @@ impl FrameError {
         }
     }
 
-    /// Reason to send to the peer: at most [`REASON_BYTES_MAX`] bytes of ASCII.
+    /// Close reason for the peer: at most [`REASON_BYTES_MAX`] bytes of ASCII.
     #[must_use]
     pub const fn reason(self) -> &'static str {
         match self {
@@ -128,9 +125,7 @@ impl From<FrameError> for CloseFrame<'static> {
     }
 }
 
-// Every way in which a peer can violate the protocol.
-
-/// A peer's violation of the protocol. The connection is closed (RFC 6455 section 7.1.7) with
+/// Protocol violation of a peer. The connection is closed (RFC 6455 section 7.1.7) with
 /// [`close_code`](FrameError::close_code) and [`reason`](FrameError::reason).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FrameError {
@@ -158,19 +153,18 @@ pub enum FrameError {
     CloseTooShort,
     /// A close frame contains a code that must not be sent (sections 7.4.1 and 7.4.2). Closed with 1002.
     CloseCode,
-    /// The reason in a close frame is not UTF-8 (section 5.5.1). Closed with 1007.
+    /// The reason of a close frame is not UTF-8 (section 5.5.1). Closed with 1007.
     CloseReasonNotUtf8,
     /// A text message is not UTF-8 (section 8.1). Closed with 1007.
     TextNotUtf8,
-    /// A message is longer than the receiver's rules allow (section 10.4). Closed with 1009.
+    /// A message exceeds the length permitted by the receiver's rules (section 10.4). Closed with 1009.
     MessageTooBig(Excess),
-    /// A message consists of more frames than the receiver's rules allow (section 10.4). Closed with 1008 rather than
-    /// 1009, which would mislead a peer whose message has an acceptable length.
+    /// A message has more frames than the receiver's rules permit (section 10.4). Closed with 1008; 1009 would mislead.
     TooManyFragments,
 }
 
-/// Length of a message that is too big, and the maximum permitted length. Each is stored in three bytes, to keep
-/// receivers small; larger values saturate at [`Excess::GREATEST`].
+/// Length of an oversized message, and the permitted maximum. Each takes three bytes; saturates at
+/// [`Excess::GREATEST`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Excess {
     bytes: [u8; 3],
@@ -201,14 +195,14 @@ impl Excess {
         }
     }
 
-    /// Length of the message in bytes, as declared by the frame headers received so far.
+    /// Length of the message in bytes, as declared by the frame headers so far.
     #[must_use]
     pub fn bytes(self) -> u32 {
         let [low, middle, high] = self.bytes;
         u32::from_le_bytes([low, middle, high, 0])
     }
 
-    /// Maximum permitted length of a message, in bytes.
+    /// Permitted length of a message, in bytes.
     #[must_use]
     pub fn most(self) -> u32 {
         let [low, middle, high] = self.most;
@@ -217,7 +211,6 @@ impl Excess {
 }
 
 impl FrameError {
-    /// Creates the error for a message of `bytes` bytes, of which at most `most` are permitted.
     #[cold]
     pub(crate) fn too_big(bytes: u64, most: usize) -> Self {
         Self::MessageTooBig(Excess::new(bytes, most as u64))

@@ -1,8 +1,8 @@
-//! Writes outgoing frames, appending them to the caller's buffer.
+//! Writer of outgoing frames.
 //!
-//! Every frame is either a complete message or a control frame (RFC 6455 section 5.4 leaves fragmentation to the
-//! sender), with two exceptions: [`header`] can start or continue a fragmented message, and [`cut`] fragments a
-//! complete frame for readers with small buffers. [`whole`] joins the fragments again.
+//! Every frame is a complete message or a control frame (RFC 6455 section 5.4 leaves fragmentation to the sender), with
+//! two exceptions: [`header`] can start or continue a fragmented message, and [`cut`] fragments a complete frame for
+//! readers with small buffers. [`whole`] joins the fragments again.
 
 use crate::limits::beginning;
 use crate::ws::close::{self, REASON_BYTES_MAX};
@@ -10,10 +10,10 @@ use crate::ws::header::{
     CONTROL_BYTES_MAX, FIN, Header, LENGTH_16, LENGTH_64, MASKED, Opcode, SHORT_MAX, Side, mask,
 };
 
-/// Appends a complete frame in the form sent by a server, with FIN set and without masking.
+/// Appends a server's complete frame, with FIN set and without masking.
 ///
 /// # Panics
-/// Panics if the payload of a control frame is longer than [`CONTROL_BYTES_MAX`], which is a bug in the caller.
+/// Panics if the payload of a control frame is longer than [`CONTROL_BYTES_MAX`].
 #[inline]
 pub fn frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     //= https://www.rfc-editor.org/rfc/rfc6455#section-5.1
@@ -23,11 +23,7 @@ pub fn frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     out.extend_from_slice(payload);
 }
 
-/// Appends a complete frame in the form sent by a client, with FIN set and masked with `key`, which must be fresh and
-/// unpredictable for each frame (RFC 6455 section 5.3).
-///
-/// # Panics
-/// See [`frame`].
+/// Appends a client's complete frame, masked with `key`, fresh and unpredictable for each frame (RFC 6455 section 5.3).
 #[inline]
 pub fn frame_masked(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], key: [u8; 4]) {
     //= https://www.rfc-editor.org/rfc/rfc6455#section-5.1
@@ -41,19 +37,16 @@ pub fn frame_masked(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], key: [u8;
     mask(out.get_mut(start..).unwrap_or_default(), key, 0);
 }
 
-/// Appends the header of a frame in the form sent by a server. The caller must then append exactly `payload_bytes`
-/// bytes of payload.
+/// Appends the header of a server's frame. The caller must then append exactly `payload_bytes` bytes of payload.
 ///
 /// # Panics
-/// Panics if a control frame's payload is longer than [`CONTROL_BYTES_MAX`] or its `fin` is not set, which is a bug in
-/// the caller.
+/// Panics if a control frame's payload is longer than [`CONTROL_BYTES_MAX`] or `fin` is not set.
 #[inline]
 pub fn header(out: &mut Vec<u8>, opcode: Opcode, fin: bool, payload_bytes: usize) {
     head(out, opcode, fin, payload_bytes, 0);
 }
 
-/// Number of bytes that [`header`] appends for a payload of the given length: 2, 4 or 10. The header of a masked frame
-/// is 4 bytes longer.
+/// Number of bytes that [`header`] appends for a payload of this length: 2, 4 or 10. A masked frame has 4 bytes more.
 #[must_use]
 #[inline]
 pub const fn header_bytes(payload_bytes: usize) -> usize {
@@ -66,8 +59,8 @@ pub const fn header_bytes(payload_bytes: usize) -> usize {
     }
 }
 
-/// Splits the complete frame that extends from `begin` to the end of `out` into fragments of about equal length, each
-/// with a payload of at most `payload_max` bytes. A frame within that limit is left unchanged.
+/// Splits the complete frame from `begin` to the end of `out` into fragments of about equal length, each with a payload
+/// of at most `payload_max` bytes.
 #[inline]
 pub fn cut(out: &mut Vec<u8>, begin: usize, payload_max: usize) {
     if out.len() - begin > payload_max {
@@ -101,7 +94,7 @@ fn cut_long(out: &mut Vec<u8>, begin: usize, payload_max: usize) {
     }
 }
 
-/// Joins the frames of a message, as sent by a server, into a single frame.
+/// Joins the frames of a server's message into a single frame.
 #[must_use]
 pub fn whole(frames: &[u8]) -> Box<[u8]> {
     let Some((first, _)) = first_of(frames).filter(|(first, _)| !first.fin) else {
@@ -119,8 +112,7 @@ pub fn whole(frames: &[u8]) -> Box<[u8]> {
     out.into_boxed_slice()
 }
 
-/// Returns the length of the first unit that a server sends on a WebSocket, which is either the head of its upgrade
-/// response or a frame. If the unit is incomplete, returns the length of `bytes`.
+/// Length of the first unit of a server's stream: the upgrade response, a frame, or `bytes` if the unit is incomplete.
 #[must_use]
 pub fn first_bytes(bytes: &[u8]) -> usize {
     let whole = if bytes.starts_with(b"HTTP/") {
@@ -139,17 +131,17 @@ fn first_of(frames: &[u8]) -> Option<(Header, &[u8])> {
     Some((header, frames.get(header.header_bytes..)?))
 }
 
-/// Appends a close frame in the form sent by a server. A reason longer than [`REASON_BYTES_MAX`] bytes is truncated at
-/// a character boundary.
+/// Appends a server's close frame. A reason longer than [`REASON_BYTES_MAX`] bytes is truncated at a character
+/// boundary.
 ///
-/// To echo a close frame that has no code, append `frame(out, Opcode::Close, b"")`.
+/// The echo of a close frame without a code is `frame(out, Opcode::Close, b"")`.
 #[inline]
 pub fn close_frame(out: &mut Vec<u8>, code: u16, reason: &str) {
     let (body, length) = close_body(code, reason);
     frame(out, Opcode::Close, body.get(..length).unwrap_or_default());
 }
 
-/// Appends a close frame in the form sent by a client, masked with `key`; otherwise like [`close_frame`].
+/// Appends a client's close frame, masked with `key`; otherwise like [`close_frame`].
 #[inline]
 pub fn close_frame_masked(out: &mut Vec<u8>, code: u16, reason: &str, key: [u8; 4]) {
     let (body, length) = close_body(code, reason);
@@ -161,7 +153,6 @@ pub fn close_frame_masked(out: &mut Vec<u8>, code: u16, reason: &str, key: [u8; 
     );
 }
 
-/// Builds the body of a close frame and returns it with its length.
 fn close_body(code: u16, reason: &str) -> ([u8; CONTROL_BYTES_MAX], usize) {
     debug_assert!(
         close::valid_code(code),

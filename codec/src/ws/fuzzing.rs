@@ -1,6 +1,6 @@
-//! Entry point for fuzzers, and a reference model to compare with.
+//! Fuzz entry point and reference model.
 //!
-//! An input consists of a plan, which configures the run, and a byte stream:
+//! An input consists of a plan for the run and a byte stream:
 //! ```text
 //!  byte 0             byte 1    n bytes                          the rest
 //!  side, rules        n         lengths of reads, in turn        the stream
@@ -10,7 +10,7 @@ use crate::ws::close::CloseFrame;
 use crate::ws::header::{Header, Opcode, Side};
 use crate::ws::{FrameError, FrameRules, Item, Kind, Receiver};
 
-/// An item with an owned payload.
+/// Item with an owned payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Owned {
     /// A message.
@@ -23,13 +23,12 @@ pub enum Owned {
     Close(Option<(u16, String)>),
 }
 
-/// Everything observable about a stream: the items, the error that ended it, and whether the receiver was idle or
-/// inside a message at the end.
+/// Observable result of a stream: the items, the error that ended it, and the receiver's final state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeenItems {
-    /// The items, in order.
+    /// Items, in order.
     pub items: Vec<Owned>,
-    /// The violation that followed the last item, if any.
+    /// Violation after the last item, if any.
     pub error: Option<FrameError>,
     /// Final result of [`Receiver::is_idle`].
     pub idle: bool,
@@ -37,8 +36,7 @@ pub struct SeenItems {
     pub in_message: bool,
 }
 
-/// Runs one input: passes the stream to a receiver as a whole, then to one in pieces according to the plan, and to the
-/// model. All results must agree.
+/// Passes the stream to a receiver at once, to one in pieces, and to the model.
 ///
 /// # Panics
 /// Panics if the results differ.
@@ -79,11 +77,7 @@ pub fn fuzz(data: &[u8]) {
     );
 }
 
-/// Runs a receiver on a stream that arrives in reads of the given lengths (the last read returns the remainder), and
-/// returns what was observed.
-///
-/// # Panics
-/// Panics if the receiver violates its contract.
+/// Runs a receiver on a stream that arrives in reads of these lengths; the last read returns the remainder.
 pub fn run(
     side: Side,
     rules: &FrameRules,
@@ -136,8 +130,7 @@ pub fn run(
     }
 }
 
-/// Reference model of a receiver, kept as simple as possible: holds the whole stream in memory, copies it, and
-/// validates UTF-8 with the standard library.
+/// Reference model of a receiver: copies the whole stream and validates UTF-8 with the standard library.
 pub fn model(side: Side, rules: &FrameRules, mut stream: &[u8]) -> SeenItems {
     let mut seen = SeenItems {
         items: Vec::new(),
@@ -161,7 +154,6 @@ pub fn model(side: Side, rules: &FrameRules, mut stream: &[u8]) -> SeenItems {
     seen
 }
 
-/// Parses the next frame of a stream. At the end of the stream, the frame may be incomplete.
 fn model_frame(
     side: Side,
     rules: &FrameRules,

@@ -1,4 +1,4 @@
-//! The frame header (flags, opcode, the three encodings of the length, masking key), and the masking of payloads.
+//! Frame header (flags, opcode, the three encodings of the length, masking key), and masking of payloads.
 //!
 //! ```text
 //!  byte 0            byte 1            then                                     then
@@ -8,49 +8,46 @@
 
 use crate::ws::FrameError;
 
-/// Maximum length of a frame header in bytes: two fixed bytes, eight for the length and four for the masking key (RFC
-/// 6455 section 5.2).
+/// Maximum length of a frame header in bytes: 2 fixed, 8 of length, 4 of masking key (RFC 6455 section 5.2).
 pub const HEADER_BYTES_MAX: usize = 14;
 
 /// Maximum payload of a control frame, in bytes (RFC 6455 section 5.5).
 pub const CONTROL_BYTES_MAX: usize = 125;
 
-/// Type of a frame (RFC 6455 section 5.2), excluding the reserved values 3 to 7 and 11 to 15.
+/// Type of a frame (RFC 6455 section 5.2), without the reserved values 3 to 7 and 11 to 15.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Opcode {
-    /// A frame of a fragmented message other than the first (0).
+    /// Frame of a fragmented message after the first (0).
     Continuation,
-    /// The first frame of a text message (1).
+    /// First frame of a text message (1).
     Text,
-    /// The first frame of a binary message (2).
+    /// First frame of a binary message (2).
     Binary,
-    /// A close frame, used in the closing handshake (8).
+    /// Close frame of the closing handshake (8).
     Close,
-    /// A request for a pong (9).
+    /// Request for a pong (9).
     Ping,
-    /// A response to a ping, or an unsolicited heartbeat (10).
+    /// Response to a ping, or an unsolicited heartbeat (10).
     Pong,
 }
 
-/// Local side of the connection, which determines which frames are masked (RFC 6455 section 5.1).
+/// Local side of the connection, which determines the masking of frames (RFC 6455 section 5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Side {
-    /// The server: incoming frames are masked, outgoing frames are not.
+    /// Server: incoming frames are masked, outgoing frames are not.
     Server,
-    /// The client: outgoing frames are masked, incoming frames are not.
+    /// Client: outgoing frames are masked, incoming frames are not.
     Client,
 }
 
-/// Header of an incoming frame, validated independently of other frames.
-///
-/// The [`Receiver`](crate::ws::Receiver) checks whether the frame is permitted in its context (fragments and sizes).
+/// Header of an incoming frame. The [`Receiver`](crate::ws::Receiver) checks it in its context (fragments and sizes).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// Whether this frame ends its message.
+    /// Whether the frame ends its message.
     pub fin: bool,
     /// Type of the frame.
     pub opcode: Opcode,
-    /// Masking key in wire order; all zeros for an unmasked frame, in which case masking has no effect.
+    /// Masking key in wire order; zeros, which have no effect, for an unmasked frame.
     pub key: [u8; 4],
     /// Length of the payload in bytes, less than 2⁶³.
     pub payload_bytes: u64,
@@ -59,16 +56,13 @@ pub struct Header {
 }
 
 impl Header {
-    /// Parses the header at the start of `bytes`. Returns `None` if more bytes are needed; [`HEADER_BYTES_MAX`] bytes
-    /// are always enough.
-    ///
-    /// Each rule is checked at the first byte that can violate it, so that every longer prefix of the same stream
-    /// yields the same result.
+    /// Parses the header at the start of `bytes`; `None` if more bytes are needed, at most [`HEADER_BYTES_MAX`]. Each
+    /// rule is checked at the first byte that can violate it, so that every longer prefix of a stream gives the same
+    /// result.
     ///
     /// # Errors
-    /// Fails for violations of section 5 of the RFC that are visible in the header alone: reserved bits and opcodes,
-    /// wrong masking, lengths not in their shortest form or with the top bit set, control frames that are too long or
-    /// fragmented.
+    /// Fails for reserved bits and opcodes, wrong masking, lengths not in their shortest form or with the top bit set,
+    /// and control frames that are too long or fragmented.
     #[inline]
     pub fn parse(bytes: &[u8], side: Side) -> Result<Option<Self>, FrameError> {
         let Some((&first, rest)) = bytes.split_first() else {
@@ -127,7 +121,7 @@ impl Opcode {
         }
     }
 
-    /// The opcode's four bits on the wire.
+    /// Four bits of the opcode on the wire.
     #[must_use]
     #[inline]
     pub const fn to_wire(self) -> u8 {
@@ -173,8 +167,7 @@ const fn check_masking(side: Side, masked: bool) -> Result<(), FrameError> {
     }
 }
 
-/// Decodes the payload length from the seven-bit field and the bytes that follow, and returns it with the remaining
-/// bytes.
+/// Decodes the payload length from the seven-bit field and the following bytes. Returns it with the remaining bytes.
 #[inline]
 fn length(short: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, FrameError> {
     //= https://www.rfc-editor.org/rfc/rfc6455#section-5.2
@@ -213,21 +206,16 @@ fn length(short: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, FrameError> {
 
 /// Bit of the first byte that marks the end of a message.
 pub(crate) const FIN: u8 = 0x80;
-/// Bits of the first byte reserved for extensions.
 const RESERVED: u8 = 0x70;
-/// Mask for the opcode in the first byte.
 pub(crate) const OPCODE: u8 = 0x0F;
-/// Bit of the opcode that distinguishes control frames from data frames.
 pub(crate) const CONTROL: u8 = 0x08;
-/// Bit of the second byte that indicates the presence of a masking key.
+/// Bit of the second byte that indicates a masking key.
 pub(crate) const MASKED: u8 = 0x80;
-/// Mask for the length in the second byte.
 const LENGTH: u8 = 0x7F;
-/// Maximum payload length that can be encoded in the second byte.
 pub(crate) const SHORT_MAX: u8 = 125;
-/// Value of the seven-bit length that indicates a 16-bit length.
+/// Seven-bit length that indicates a 16-bit length.
 pub(crate) const LENGTH_16: u8 = 126;
-/// Value of the seven-bit length that indicates a 64-bit length.
+/// Seven-bit length that indicates a 64-bit length.
 pub(crate) const LENGTH_64: u8 = 127;
 
 const _: () = assert!(
@@ -235,21 +223,17 @@ const _: () = assert!(
     "a control frame has the short length form"
 );
 
-// Masking: XOR with a key of four bytes, in words.
-//
-// Source: RFC 6455 section 5.3.
+// Masking: XOR with a key of four bytes, in words. Source: RFC 6455 section 5.3.
 
-/// Masks or unmasks `payload` in place; both are the same operation (XOR).
-///
-/// `offset` is the position of the first byte of `payload` within the frame's entire payload and determines at which
-/// byte of the key masking starts. Only its two lowest bits matter.
+/// Masks or unmasks `payload` in place. `offset` is the position of its first byte within the frame's payload, of which
+/// the two lowest bits select the first byte of the key.
 #[inline]
 pub fn mask(payload: &mut [u8], key: [u8; 4], offset: usize) {
     let _ = mask_and_look(payload, key, offset);
 }
 
-/// Like [`mask`], but also returns whether the result is ASCII and therefore valid UTF-8. Each word is in a register
-/// anyway, so the check is nearly free, whereas a separate pass over a short text would cost as much as the masking.
+/// Like [`mask`], but also returns whether the result is ASCII. The check is nearly free, since each word is in a
+/// register; a separate pass over a short text would cost as much as the masking.
 #[inline]
 pub(crate) fn mask_and_look(payload: &mut [u8], key: [u8; 4], offset: usize) -> bool {
     //= https://www.rfc-editor.org/rfc/rfc6455#section-5.3
@@ -280,7 +264,6 @@ pub(crate) fn mask_and_look(payload: &mut [u8], key: [u8; 4], offset: usize) -> 
     seen & BEYOND_ASCII == 0
 }
 
-/// Mask of those bits of a word that are clear if all bytes are ASCII.
 const BEYOND_ASCII: u64 = u64::from_ne_bytes([0x80; 8]);
 
 #[cfg(test)]

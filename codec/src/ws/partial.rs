@@ -2,12 +2,12 @@
 //!
 //! ```text
 //!  cut inside a header ──► head: its first bytes
-//!  cut inside a payload ─► frame: its header, and how much of the payload was taken in
+//!  cut inside a payload ─► frame: its header, and how much of the payload was consumed
 //!                            ├─ control ─► control: at most 125 bytes, lent from here
-//!                            └─ data ────► message: grows by what arrived, lent from here after FIN
+//!                            └─ data ────► message: grows by the received bytes, lent from here after FIN
 //! ```
-//! A control frame between two fragments does not affect the message. An item whose payload lies entirely within the
-//! caller's bytes is borrowed from them, even if its header was split or it arrived while a message was incomplete.
+//! A control frame between two fragments does not affect the message. An item whose payload is complete in the caller's
+//! bytes is borrowed from them, even if its header was split or a message was incomplete.
 
 use crate::ws::FrameError;
 use crate::ws::close::CloseFrame;
@@ -18,41 +18,32 @@ use crate::ws::receiver::{
     FrameRules, ItemKind, ItemSearch, Kind, LocatedItem, PayloadPlace, settle,
 };
 
-/// The part of a receiver's state that is rarely needed. Exists while the connection is inside a frame or message, and
-/// until the caller is done with the completed item.
+/// State of a receiver inside a frame or message, and until the caller is done with the completed item.
 #[derive(Debug)]
 pub(crate) struct Partial {
-    /// The frame whose payload is incomplete.
     frame: Option<PartialFrame>,
-    /// The data message that is incomplete, or that is complete and borrowed by the caller.
+    /// Data message that is incomplete, or complete and borrowed by the caller.
     message: Option<Message>,
-    /// Whether `message` has been lent to the caller, in which case the next call drops it.
+    /// Whether `message` has been lent to the caller, so that the next call drops it.
     lent: bool,
-    /// Number of valid bytes in `head`.
     head_bytes: u8,
-    /// Number of valid bytes in `control`.
     control_bytes: u8,
-    /// The part of an incomplete header received so far.
     head: [u8; HEADER_BYTES_MAX],
-    /// The payload of an incomplete control frame.
     control: [u8; CONTROL_BYTES_MAX],
 }
 
-/// An incomplete frame.
 #[derive(Clone, Copy, Debug)]
 struct PartialFrame {
     header: Header,
-    /// Number of bytes of the payload consumed so far.
     taken: usize,
 }
 
-/// An incomplete data message. Invariant: `proven ≤ bytes.len() ≤ FrameRules::message_bytes`.
+/// Invariant: `proven ≤ bytes.len() ≤ FrameRules::message_bytes`.
 #[derive(Debug)]
 struct Message {
     kind: Kind,
-    /// Number of frames received so far.
     frames: u32,
-    /// For text, length of the prefix that is known to be valid UTF-8.
+    /// Length of the prefix of a text that is known to be valid UTF-8.
     proven: usize,
     bytes: Vec<u8>,
 }
@@ -73,9 +64,6 @@ impl Default for Partial {
 
 impl Partial {
     /// Consumes `bytes` up to the end of the next item, or all of them if no item is complete.
-    ///
-    /// # Errors
-    /// See [`Receiver::next`](crate::ws::Receiver::next).
     pub(crate) fn find(&mut self, side: Side, rules: &FrameRules, bytes: &mut [u8]) -> ItemSearch {
         self.forget_lent();
         let mut used = 0;
@@ -112,7 +100,6 @@ impl Partial {
         }
     }
 
-    /// Returns the payload of an item that is buffered here.
     pub(crate) fn kept(&mut self, what: ItemKind) -> Option<&mut [u8]> {
         match what {
             ItemKind::Message(_) => self.message.as_mut().map(|message| &mut message.bytes[..]),
@@ -122,7 +109,6 @@ impl Partial {
         }
     }
 
-    /// Whether nothing is buffered.
     pub(crate) fn is_empty(&self) -> bool {
         self.frame.is_none()
             && self.message.is_none()
@@ -130,13 +116,11 @@ impl Partial {
             && self.control_bytes == 0
     }
 
-    /// Memory used by the incomplete message, in bytes.
     pub(crate) fn kept_bytes(&self) -> usize {
         let message = self.message.as_ref();
         message.map_or(0, |message| message.bytes.capacity())
     }
 
-    /// Whether a data message is incomplete and at least one of its bytes has been consumed.
     pub(crate) fn in_message(&self) -> bool {
         let started = self.message.is_some() && !self.lent;
         let announced = self
@@ -146,7 +130,6 @@ impl Partial {
         started || announced
     }
 
-    /// Drops the buffers that the caller had borrowed until this call.
     fn forget_lent(&mut self) {
         if self.lent {
             self.lent = false;
@@ -157,7 +140,7 @@ impl Partial {
         }
     }
 
-    /// Parses a header from its buffered part and `bytes`, and returns it with the number of `bytes` that belong to it.
+    /// Parses a header from its buffered part and `bytes`. Returns it with the number of `bytes` that belong to it.
     fn header(&mut self, side: Side, bytes: &[u8]) -> Result<(usize, Option<Header>), FrameError> {
         let before = usize::from(self.head_bytes);
         if before == 0
@@ -186,7 +169,6 @@ impl Partial {
         }
     }
 
-    /// Checks a header in its context: the order and number of fragments, and the size of the message.
     fn admit(&mut self, header: &Header, rules: &FrameRules) -> Result<(), FrameError> {
         let before = match (header.opcode, &mut self.message) {
             (Opcode::Close | Opcode::Ping | Opcode::Pong, _) => return Ok(()),
@@ -217,8 +199,6 @@ impl Partial {
         Ok(())
     }
 
-    /// Consumes the part of a frame's payload that is available; if more is needed, the frame remains open. Returns the
-    /// number of bytes consumed, and the item that they completed, if any.
     fn take_payload(&mut self, frame: PartialFrame, rest: &mut [u8]) -> ItemSearch {
         let PartialFrame { header, taken } = frame;
         let left = header.payload_bytes - taken as u64;
@@ -237,7 +217,7 @@ impl Partial {
             Opcode::Pong => self.take_control(ItemKind::Pong, bytes, done)?,
             Opcode::Close => self.take_control(ItemKind::Close, bytes, done)?,
             Opcode::Text => self.take_data(Kind::Text, &header, left, bytes)?,
-            // A continuation continues a message, whose kind is known.
+            // A continuation has the kind of its message.
             Opcode::Binary | Opcode::Continuation => {
                 self.take_data(Kind::Binary, &header, left, bytes)?
             }
@@ -251,7 +231,6 @@ impl Partial {
         ))
     }
 
-    /// Consumes part of a control frame's payload.
     fn take_control(
         &mut self,
         what: ItemKind,
@@ -273,7 +252,6 @@ impl Partial {
         Ok(Some(what))
     }
 
-    /// Consumes part of a data frame's payload, of which `left` bytes have not been consumed yet.
     fn take_data(
         &mut self,
         kind: Kind,
@@ -305,8 +283,8 @@ impl Message {
         }
     }
 
-    /// Reserves memory for `arrived` bytes. At least doubles the capacity, but never beyond the end of the message if
-    /// its length is known. A declared length alone never causes an allocation.
+    /// Reserves memory for `arrived` bytes: at least doubles the capacity, but never beyond the end of a message of
+    /// known length. A declared length alone never causes an allocation.
     fn reserve(&mut self, left: Option<u64>, arrived: usize) {
         let needed = self.bytes.len() + arrived;
         if needed <= self.bytes.capacity() {
@@ -319,7 +297,6 @@ impl Message {
         self.bytes.reserve_exact(capacity - self.bytes.len());
     }
 
-    /// Validates the text received so far, so that an invalid message is rejected before its end.
     fn prove(&mut self) -> Result<(), FrameError> {
         match self.kind {
             Kind::Binary => Ok(()),
@@ -333,7 +310,6 @@ impl Message {
         }
     }
 
-    /// Completes the message, checking that a text does not end within a character.
     fn finish(&self) -> Result<Kind, FrameError> {
         match self.kind {
             Kind::Text if self.proven < self.bytes.len() => Err(FrameError::TextNotUtf8),
@@ -343,8 +319,8 @@ impl Message {
 }
 
 impl Header {
-    /// Returns the kind of the item and the end of its payload. `None` unless the frame is an item by itself and its
-    /// payload, which starts at `from`, is complete within the caller's `length` bytes.
+    /// Kind of the item and end of its payload. `None` unless the frame is an item by itself and its payload, which
+    /// starts at `from`, is complete within the caller's `length` bytes.
     #[inline]
     pub(crate) fn item_in(&self, from: usize, length: usize) -> Option<(ItemKind, usize)> {
         let end = from.checked_add(usize::try_from(self.payload_bytes).ok()?)?;
@@ -367,14 +343,11 @@ const _: () = assert!(CONTROL & OPCODE == CONTROL && CONTROL_BYTES_MAX <= u8::MA
 
 // Validation of UTF-8 that arrives in pieces.
 //
-// A text's buffer has a boundary before which everything is valid. At most three bytes follow it: the start of a
-// character whose end has not arrived. They are checked again with the next piece, so no other state is needed.
+// The text before a boundary is valid. At most three bytes follow: the start of an incomplete character. They are
+// checked again with the next piece, so no other state is needed.
 
-/// Validates `text` from `proven` on and returns the new boundary, which is at most three bytes before the end of
-/// `text`. Returns `None` if no continuation could make `text` valid.
-///
-/// `proven` is the boundary returned by the previous call for the same text, or 0 for the first call. The text is valid
-/// as a whole if the boundary is at its end.
+/// Validates `text` from `proven`, the boundary of the previous call or 0, and returns the new boundary, at most three
+/// bytes before the end; `None` if no continuation could make `text` valid.
 fn prove(text: &[u8], proven: usize) -> Option<usize> {
     let fresh = text.get(proven..)?;
     let (whole, begun) = fresh.split_at_checked(fresh.len() - begun_bytes(fresh))?;
@@ -387,22 +360,20 @@ fn prove(text: &[u8], proven: usize) -> Option<usize> {
     Some(text.len() - begun.len())
 }
 
-/// Number of bytes of an incomplete character at the end of a text.
 fn begun_bytes(text: &[u8]) -> usize {
     for (behind, &byte) in (1..=CHARACTER_BYTES_MAX - 1).zip(text.iter().rev()) {
         let length = match byte {
-            0x80..=0xBF => continue, // inside a character: its first byte is further ahead
+            0x80..=0xBF => continue, // inside a character: the first byte is further ahead
             0xC2..=0xDF => 2,
             0xE0..=0xEF => 3,
             0xF0..=0xF4 => 4,
-            0x00..=0x7F | 0xC0 | 0xC1 | 0xF5..=0xFF => 1, // whole, or never valid: no reason to wait
+            0x00..=0x7F | 0xC0 | 0xC1 | 0xF5..=0xFF => 1, // complete, or never valid
         };
         return if length > behind { behind } else { 0 };
     }
     0
 }
 
-/// Maximum length of a UTF-8 character in bytes (RFC 3629 section 3).
 const CHARACTER_BYTES_MAX: usize = 4;
 
 #[cfg(test)]

@@ -1,28 +1,27 @@
-//! The incoming side of a connection, which turns bytes into messages and control frames.
+//! Incoming side of a connection, which turns bytes into messages and control frames.
 //!
-//! Theory of operation: usually, a frame is complete within the bytes of one read and is a message by itself. Such a
-//! frame is unmasked and validated in place, and borrowed from those bytes; the receiver buffers nothing. All other
-//! cases are rare, and their state is in a box ([`Partial`]) that exists only while it is needed:
+//! Theory of operation: a frame is usually complete within the bytes of one read and is a message by itself. Such a
+//! frame is unmasked and validated in place, and borrowed from those bytes; the receiver buffers nothing. The rare
+//! other cases keep their state in a box ([`Partial`]) that exists only while it is needed:
 //! ```text
 //!  bytes of one read   │ frame │ frame │ fra            the first two are lent in place, "fra" goes into the box
 //!  bytes of the next   │ me │ frame │                   the first is lent from the box, the second in place
 //! ```
-//! Rules are checked in an order that does not depend on how the stream is split: a header once it is complete (first
-//! by itself, then in context), text as its bytes arrive, and the body of a close frame once it is complete. Every
-//! split therefore yields the same items and the same error.
+//! The order of the checks does not depend on how the stream is split: a complete header (first by itself, then in
+//! context), text as its bytes arrive, and the complete body of a close frame. Every split therefore gives the same
+//! items and the same error.
 //!
 //! Each call first *locates* the next item (as a small value, [`LocatedItem`]) and then lends it to the caller, so that
-//! the borrow starts only after all steps that can fail.
+//! the borrow starts after all steps that can fail.
 
 use crate::ws::FrameError;
 use crate::ws::header::{Header, Side, mask_and_look};
 use crate::ws::{close::CloseFrame, partial::Partial};
 
-/// Limits of a receiver, shared by all connections of the same kind.
+/// Limits of a receiver, shared by all connections of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameRules {
-    /// Maximum length of a message in bytes, summed over all its fragments. Checked against each header, before the
-    /// payload arrives.
+    /// Maximum length of a message in bytes, over all fragments. Checked for each header, before the payload arrives.
     pub message_bytes: usize,
     /// Maximum number of frames per message, including empty ones; 0 is equivalent to 1.
     pub fragments: u32,
@@ -37,22 +36,21 @@ pub enum Kind {
     Binary,
 }
 
-/// A received message or control frame, borrowed until the next call to the receiver.
+/// Received message or control frame, borrowed until the next call of the receiver.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Item<'a> {
     /// A complete message.
     Message {
-        /// The type of the message.
+        /// Type of the message.
         kind: Kind,
-        /// The unmasked payload, at most [`FrameRules::message_bytes`] bytes long; valid UTF-8 for a text message. May
-        /// be modified in place.
+        /// Unmasked payload, at most [`FrameRules::message_bytes`] bytes; UTF-8 in a text message. May be modified.
         payload: &'a mut [u8],
     },
-    /// A ping with its payload, to be answered with a pong that carries the same payload (RFC 6455 section 5.5.3).
+    /// A ping, to be answered with a pong of the same payload (RFC 6455 section 5.5.3).
     Ping(&'a [u8]),
     /// A pong with its payload.
     Pong(&'a [u8]),
-    /// A close frame with its code and reason, if any. The caller must discard all bytes that follow.
+    /// A close frame with its code and reason, if any. The caller must discard all following bytes.
     Close(Option<CloseFrame<'a>>),
 }
 
@@ -91,17 +89,14 @@ const _: () = assert!(
     "a million idle connections pay for each byte"
 );
 
-/// Number of bytes consumed, and the item that they completed, if any.
 pub(crate) type ItemSearch = Result<(usize, Option<LocatedItem>), FrameError>;
 
-/// The kind of an item and the position of its payload.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LocatedItem {
     pub(crate) what: ItemKind,
     pub(crate) place: PayloadPlace,
 }
 
-/// The kind of an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ItemKind {
     Message(Kind),
@@ -110,17 +105,14 @@ pub(crate) enum ItemKind {
     Close,
 }
 
-/// Position of an item's payload.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum PayloadPlace {
-    /// Range within the caller's bytes.
     Bytes(usize, usize),
-    /// Buffered in `Partial`.
     Kept,
 }
 
 impl Receiver {
-    /// Creates a receiver for a connection's first frame.
+    /// Creates a receiver at the first frame of a connection.
     #[must_use]
     pub const fn new(side: Side) -> Self {
         Self {
@@ -130,16 +122,11 @@ impl Receiver {
         }
     }
 
-    /// Consumes `bytes` up to the end of the next item. Returns the number of bytes consumed and the item; if there is
-    /// no item, all of `bytes` has been consumed. The caller repeats the call with the remaining bytes until there is
-    /// no item.
+    /// Consumes `bytes` up to the end of the next item. Returns the number of bytes consumed and the item; the caller
+    /// repeats the call with the remaining bytes until there is no item.
     ///
-    /// Payload bytes are unmasked in place. The item is borrowed from `bytes` if its frame is complete there, otherwise
-    /// from the receiver.
-    ///
-    /// # Errors
-    /// Returns the peer's first violation of RFC 6455 or of `rules`. After an error, the receiver is unusable: it owns
-    /// no heap memory and always returns the same error.
+    /// Unmasks payloads in place. The item is borrowed from `bytes` if its frame is complete there, otherwise from the
+    /// receiver. After an error, the receiver owns no heap memory and always returns the same error.
     #[inline]
     pub fn next<'a>(
         &'a mut self,
@@ -160,7 +147,7 @@ impl Receiver {
         Ok((used, item))
     }
 
-    /// Creates a receiver that has already failed, with an error copied from another receiver.
+    /// Creates a receiver that has failed with another receiver's error.
     #[must_use]
     pub fn failed(side: Side, error: FrameError) -> Self {
         Self {
@@ -170,15 +157,14 @@ impl Receiver {
         }
     }
 
-    /// The receiver's error, if it has failed.
+    /// Error of the receiver, if it has failed.
     #[must_use]
     pub fn error(&self) -> Option<FrameError> {
         self.failed
     }
 
-    /// Whether nothing is buffered, that is, no part of a frame or message. The receiver then owns no heap memory.
-    ///
-    /// Always true once the caller's loop has reached `None` at the end of a message.
+    /// Whether nothing is buffered, neither of a frame nor of a message, and the receiver owns no heap memory. Always
+    /// true after the caller's loop has reached `None` at the end of a message.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.partial.is_none()
@@ -192,7 +178,7 @@ impl Receiver {
             .is_some_and(|partial| partial.in_message())
     }
 
-    /// Memory used by an incomplete message, in bytes; 0 while the receiver is idle.
+    /// Memory of an incomplete message, in bytes; 0 while the receiver is idle.
     #[must_use]
     pub fn kept_bytes(&self) -> usize {
         self.partial
@@ -200,7 +186,6 @@ impl Receiver {
             .map_or(0, |partial| partial.kept_bytes())
     }
 
-    /// Locates the next item.
     #[inline]
     fn find(&mut self, rules: &FrameRules, bytes: &mut [u8]) -> ItemSearch {
         if self.partial.is_none() && self.failed.is_none() {
@@ -228,7 +213,6 @@ impl Receiver {
         self.find_kept(rules, bytes)
     }
 
-    /// Locates the next item when this involves bytes that are or must be buffered.
     #[inline(never)]
     fn find_kept(&mut self, rules: &FrameRules, bytes: &mut [u8]) -> ItemSearch {
         if let Some(error) = self.failed {
@@ -252,15 +236,12 @@ impl Receiver {
             ItemKind::Message(kind) => Item::Message { kind, payload },
             ItemKind::Ping => Item::Ping(payload),
             ItemKind::Pong => Item::Pong(payload),
-            ItemKind::Close => Item::Close(CloseFrame::parse(payload).ok()?), // checked when it was found
+            ItemKind::Close => Item::Close(CloseFrame::parse(payload).ok()?), // validated when it was located
         })
     }
 }
 
-/// Unmasks and validates the entire payload of an item.
-///
-/// # Errors
-/// Fails if the text is not UTF-8, or the body of a close frame is invalid.
+/// Unmasks and validates the entire payload of an item. Fails if a text is not UTF-8, or a close frame is invalid.
 #[inline]
 pub(crate) fn settle(what: ItemKind, head: &Header, payload: &mut [u8]) -> Result<(), FrameError> {
     let ascii = match head.key {
@@ -281,5 +262,4 @@ pub(crate) fn settle(what: ItemKind, head: &Header, payload: &mut [u8]) -> Resul
     }
 }
 
-/// A masking key with no effect, used for unmasked frames.
 const NO_KEY: [u8; 4] = [0; 4];

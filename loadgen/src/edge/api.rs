@@ -1,6 +1,5 @@
-//! Control plane calls that create the channels before a run and delete them afterwards.
-//!
-//! Calls are sequential and blocking, on a single connection, because they are not measured.
+//! Control plane calls that create the channels before a run and delete them afterwards. Calls are not measured, and
+//! are therefore sequential and blocking.
 
 use crate::edge::{http, signal};
 use crate::{address::Target, plan::Plan};
@@ -11,12 +10,9 @@ use std::{fmt, thread};
 use ureq::Agent;
 use ureq::tls::TlsConfig;
 
-/// Reason why an API call failed.
 #[derive(Debug)]
 pub(crate) enum ApiError {
-    /// The service returned an error: status, error type and message.
     Refused(u16, String, String),
-    /// The service did not respond.
     NoAnswer(ureq::Error),
 }
 
@@ -35,31 +31,24 @@ impl From<ureq::Error> for ApiError {
     }
 }
 
-/// Channels in this process's share of the run, whether newly created or already existing.
 #[derive(Debug, Default)]
 pub(crate) struct Channels {
-    /// ARNs of all channels in the share, in ascending order of channel number.
     pub(crate) arns: Vec<String>,
     /// ARNs of the channels that were created and must be deleted after the run.
     made: Vec<String>,
 }
 
-/// Client for the target's control plane.
 pub(crate) struct Api<'a> {
     client: Agent,
-    /// Base URL: scheme and authority.
     url: String,
-    /// Host, followed by the port unless it is the scheme's default.
     host: &'a str,
     signer: Option<Signer<'a>>,
 }
 
 impl<'a> Api<'a> {
-    /// Creates a client for the plan's first target without connecting to it; `None` if the plan has no targets.
     pub(crate) fn new(plan: &'a Plan, tls: TlsConfig) -> Option<Self> {
         let target = plan.targets.first()?;
         let scheme = if target.tls { "https" } else { "http" };
-        // Any node will do whose certificate has this name.
         let alike =
             |node: &&Target| node.tls == target.tls && (!node.tls || node.host == target.host);
         let nodes = plan.targets.iter().filter(alike);
@@ -71,12 +60,8 @@ impl<'a> Api<'a> {
         })
     }
 
-    /// Creates the channels in the plan's share. Channels that already exist are used as they are and not deleted after
-    /// the run.
-    ///
-    /// # Errors
-    /// Returns the first failure, with the name of the channel. Channels created before the failure are recorded in
-    /// `channels`.
+    /// Creates the channels of the plan's share. Existing channels are used unchanged, and kept after the run. The
+    /// first failure names its channel; `channels` contains the channels created before it.
     pub(crate) fn create(&mut self, plan: &Plan, channels: &mut Channels) -> Result<(), String> {
         for channel in plan.share.channels(plan.channels) {
             if signal::stopped() {
@@ -110,8 +95,7 @@ impl<'a> Api<'a> {
         Ok(())
     }
 
-    /// Deletes the channels that were created. Returns the number of channels that could not be deleted, with the last
-    /// error, or `None` if all were deleted.
+    /// Deletes the created channels. Returns the number of failures with the last error, or `None` if there were none.
     pub(crate) fn delete(&mut self, channels: &Channels) -> Option<(usize, ApiError)> {
         let mut failed = None;
         for arn in &channels.made {
@@ -124,7 +108,7 @@ impl<'a> Api<'a> {
         failed
     }
 
-    /// Makes an API call, retrying with back-off while the service throttles it.
+    /// Makes an API call, and retries with back-off while the service throttles it.
     fn call(&mut self, path: &str, body: &Value) -> Result<Value, ApiError> {
         let body = body.to_string();
         let mut patience = PATIENCE;
@@ -181,11 +165,9 @@ impl<'a> Api<'a> {
     }
 }
 
-/// Timeout of an API call.
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// Maximum number of attempts per call, and the initial and maximum back-off between them.
 const ATTEMPTS: u32 = 30;
 const PATIENCE: Duration = Duration::from_millis(100);
 const PATIENCE_MAX: Duration = Duration::from_secs(2);
-/// Maximum size of a response body, in bytes.
 const ANSWER_BYTES_MAX: u64 = 1 << 20;

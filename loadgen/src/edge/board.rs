@@ -1,34 +1,33 @@
-//! State shared by the threads of a run: the phase, which the conductor sets, and counters, which each worker updates.
+//! State shared by the threads of a run: the phase, set by the conductor, and counters, updated by each worker.
 
 use crate::measure::ErrorCounts;
 use crate::result::{ErrorKind, KINDS};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
-/// The phases of a run, in order. No phase occurs more than once.
+/// Phases of a run, in order. Each phase occurs at most once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum RunPhase {
-    /// The first few connections are opened, so that the server allocates the memory that it needs regardless of load.
+    /// Opens the first few connections, so that the server allocates the memory that it needs regardless of load.
     OpenFirst,
-    /// All remaining connections are opened.
+    /// Opens all remaining connections.
     OpenAll,
-    /// The load runs but is not measured.
+    /// Runs the load without measuring it.
     WarmUp,
-    /// The load runs and is measured.
+    /// Runs and measures the load.
     Measure,
-    /// No new work starts; work in flight is completed.
+    /// Completes the work in flight, and starts no new work.
     Drain,
-    /// Connections are closed.
+    /// Closes the connections.
     Close,
 }
 
-/// State shared by all threads of a run.
 #[derive(Debug)]
 pub(crate) struct RunBoard {
     phase: AtomicU8,
     /// Start time of the schedule, in nanoseconds of the run's clock; [`u64::MAX`] until known.
     begins_ns: AtomicU64,
-    /// The gauges, one per worker, each updated once per turn, by its worker only.
+    /// One gauge per worker, updated by that worker once per turn.
     pub(crate) gauges: Vec<Gauge>,
 }
 
@@ -36,40 +35,25 @@ pub(crate) struct RunBoard {
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Gauge {
-    /// Number of connections that received a 101 response.
     pub(crate) opened: AtomicU64,
-    /// Number of connections that failed.
     pub(crate) failed: AtomicU64,
-    /// Number of connections currently open.
     pub(crate) open: AtomicU64,
-    /// Number of connections opened and closed as intended.
     pub(crate) cycles: AtomicU64,
-    /// Number of messages composed for sending.
     pub(crate) sent: AtomicU64,
-    /// Number of messages received.
     pub(crate) received: AtomicU64,
-    /// In mode sessions, number of masters that are open or were given up.
     pub(crate) masters: AtomicU64,
-    /// Number of sessions started.
     pub(crate) scheduled: AtomicU64,
-    /// Number of sessions that completed all steps.
     pub(crate) completed: AtomicU64,
-    /// Number of sessions that did not complete.
     pub(crate) unwell: AtomicU64,
-    /// Median latency in the last full interval, in microseconds.
     pub(crate) p50_us: AtomicU64,
-    /// 99th percentile latency in the last full interval, in microseconds.
     pub(crate) p99_us: AtomicU64,
-    /// Number of failures of each kind, indexed by [`ErrorKind::place`]. Counts by error name, which are unbounded in
-    /// number, are kept by the worker.
     kinds: [AtomicU64; KINDS.len()],
-    /// Whether the worker has no sessions running or left to start.
+    /// Whether the worker has neither running nor future sessions.
     pub(crate) through: AtomicBool,
     /// Whether the worker has finished, successfully or not.
     pub(crate) over: AtomicBool,
 }
 
-/// Totals over all gauges at a point in time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sum {
     pub(crate) opened: u64,
@@ -82,20 +66,16 @@ pub(crate) struct Sum {
     pub(crate) scheduled: u64,
     pub(crate) completed: u64,
     pub(crate) unwell: u64,
-    /// Highest median latency among the workers, in microseconds; accurate enough for display.
     pub(crate) p50_us: u64,
     pub(crate) p99_us: u64,
-    /// Number of failures of each kind, indexed by [`ErrorKind::place`].
     pub(crate) kinds: [u64; KINDS.len()],
-    /// Number of workers that have no sessions running or left to start.
+    /// Workers with neither running nor future sessions.
     pub(crate) through: u64,
-    /// Number of workers that have finished.
     pub(crate) over: u64,
 }
 
 impl Gauge {
-    /// Publishes the number of failures so far, by kind. Called once per turn; names are classified only if the count
-    /// has increased.
+    /// Publishes the failures by kind. Called once per turn; classifies names only if the total has changed.
     pub(crate) fn tell(&self, errors: &ErrorCounts) {
         let load = |class: &AtomicU64| class.load(Ordering::Relaxed);
         if errors.kinds().is_empty() || errors.total() == self.kinds.iter().map(load).sum::<u64>() {
@@ -112,7 +92,6 @@ impl Gauge {
 }
 
 impl RunBoard {
-    /// Creates a board for the given number of workers.
     pub(crate) fn new(workers: usize) -> Self {
         Self {
             phase: AtomicU8::new(RunPhase::OpenFirst as u8),
@@ -121,7 +100,6 @@ impl RunBoard {
         }
     }
 
-    /// The current phase.
     pub(crate) fn phase(&self) -> RunPhase {
         match self.phase.load(Ordering::Relaxed) {
             0 => RunPhase::OpenFirst,
@@ -133,23 +111,19 @@ impl RunBoard {
         }
     }
 
-    /// Sets the phase. Workers notice the change when they next wake up.
     pub(crate) fn enter(&self, phase: RunPhase) {
         self.phase.store(phase as u8, Ordering::Relaxed);
     }
 
-    /// Start time of the schedule, if known.
     pub(crate) fn begins_ns(&self) -> Option<u64> {
         let moment = self.begins_ns.load(Ordering::Relaxed);
         (moment != u64::MAX).then_some(moment)
     }
 
-    /// Announces the start time of the schedule to all workers.
     pub(crate) fn begin_at(&self, moment_ns: u64) {
         self.begins_ns.store(moment_ns, Ordering::Relaxed);
     }
 
-    /// Sums the gauges of all workers.
     pub(crate) fn sum(&self) -> Sum {
         let mut sum = Sum::default();
         for gauge in &self.gauges {

@@ -1,13 +1,13 @@
-//! Takes the workers through the phases of a run, and samples the clock and the CPU time of load generator and service
+//! Leads the workers through the phases of a run, and samples the clock and the CPU time of load generator and service
 //! at phase boundaries.
 //!
 //! | mode | before | measured | after |
 //! |---|---|---|---|
-//! | `sessions` | masters connect | until every session is over | |
-//! | `storm` | | all connect, and are held | |
-//! | `relay` | all connect, warm up | the messages of the given time | what is under way arrives |
-//! | `idle` | all connect | nothing happens for the given time | |
-//! | `connect` | warm up | the connections of the given time | |
+//! | `sessions` | masters connect | until all sessions have ended | |
+//! | `storm` | | all parties connect and stay connected | |
+//! | `relay` | all connect, warm-up | messages during the given time | messages in flight arrive |
+//! | `idle` | all connect | no activity during the given time | |
+//! | `connect` | warm-up | connections during the given time | |
 
 use crate::edge::board::{RunBoard, RunPhase, Sum};
 use crate::edge::process::{Process, Server};
@@ -19,7 +19,6 @@ use std::sync::mpsc::TryRecvError;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-/// Controls one run, on the thread that also displays its progress.
 pub(crate) struct Conductor<'a, 'w> {
     shared: RunContext<'a>,
     plan: &'a Plan,
@@ -29,19 +28,16 @@ pub(crate) struct Conductor<'a, 'w> {
     watch: &'a Watch<'w>,
 }
 
-/// The conductor's record of a run.
 pub(crate) struct Course {
     started: SystemTime,
     /// Whether all connections required for the load were opened.
     all_opened: bool,
-    /// Whether the operator stopped the run.
     stopped: bool,
     from: Sample,
     to: Sample,
     memory: MemoryFigures,
 }
 
-/// CPU time of load generator and service, and the workers' counters, at a point in time.
 struct Sample {
     at: Instant,
     sum: Sum,
@@ -49,17 +45,13 @@ struct Sample {
     server_cpu_ns: Option<u64>,
 }
 
-/// Result of the opening phases.
 struct OpeningResult {
-    /// Whether all connections were opened, so that the load can start.
     all: bool,
-    /// Resident memory of the service in bytes, and number of open connections, once the first few connections were
-    /// open.
+    /// Resident memory of the service in bytes, and open connections, after the first connections were opened.
     base: Option<(u64, u64)>,
 }
 
 impl<'a, 'w> Conductor<'a, 'w> {
-    /// Creates the conductor for a run.
     pub(crate) const fn new(
         shared: RunContext<'a>,
         server: Option<Server>,
@@ -76,7 +68,6 @@ impl<'a, 'w> Conductor<'a, 'w> {
         }
     }
 
-    /// Conducts the run from its first phase to its last.
     pub(crate) fn conduct(&self) -> Course {
         let started = SystemTime::now();
         let opened = self.open();
@@ -104,7 +95,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
         memory.driver_rss_bytes = Process::own().rss_bytes().ok();
         self.board.enter(RunPhase::Drain);
         self.drain(opened.all);
-        // In the open loop a session's messages are those of the run, whenever they arrive.
+        // In an open loop, the run includes the messages of its sessions that arrive after the schedule's end.
         let to = to.unwrap_or_else(|| self.sample());
         self.watch.say("closing");
         self.watch.enter("closing", Goal::Unknown);
@@ -119,7 +110,6 @@ impl<'a, 'w> Conductor<'a, 'w> {
         }
     }
 
-    /// Opens the connections required for the load.
     fn open(&self) -> OpeningResult {
         match self.plan.mode {
             Mode::Storm | Mode::Connect => OpeningResult {
@@ -134,7 +124,6 @@ impl<'a, 'w> Conductor<'a, 'w> {
         }
     }
 
-    /// Waits until every master is open or was given up, and returns whether any is open.
     fn open_masters(&self) -> bool {
         let wanted = self.plan.share.channels(self.plan.channels).count() as u64;
         self.watch.say(&format!("opening {wanted} masters"));
@@ -153,14 +142,13 @@ impl<'a, 'w> Conductor<'a, 'w> {
         }
     }
 
-    /// Waits until all peers are open. A few are opened first, so that the memory used per connection can be separated
-    /// from what the server uses in any case.
+    /// Waits until all peers are open. The first few are opened separately, to measure the server's base memory.
     fn open_peers(&self) -> OpeningResult {
         let wanted = self.plan.connections();
         let tried = |sum: &Sum| sum.opened + sum.failed;
         self.watch.say(&format!("opening {wanted} connections"));
         self.watch.enter("opening", Goal::Opened(wanted));
-        // The first ones are open when nothing has moved for a while: how many they are is the workers' business.
+        // The workers choose the number of first connections, so the phase ends when the count stops changing.
         self.wait(STALL, |sum| tried(sum) > 0);
         let mut last = self.board.sum();
         while self.wait(SETTLE, |sum| tried(sum) != tried(&last)) {
@@ -182,7 +170,6 @@ impl<'a, 'w> Conductor<'a, 'w> {
         }
     }
 
-    /// Waits for the start signal, if one is configured.
     fn await_start(&self) {
         let moment = match self.start {
             StartSignal::AtOnce => return,
@@ -193,7 +180,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
                 loop {
                     match word.try_recv() {
                         Ok(moment) => break moment,
-                        // Nobody is left to wait for.
+                        // The parent process has exited.
                         Err(TryRecvError::Disconnected) => return,
                         Err(TryRecvError::Empty) if signal::stopped() => return,
                         Err(TryRecvError::Empty) => drop(self.wait(LOOK, |_| false)),
@@ -214,7 +201,6 @@ impl<'a, 'w> Conductor<'a, 'w> {
         }
     }
 
-    /// Growth of the server's memory per connection since `base`, in bytes.
     fn growth_since(&self, base: Option<(u64, u64)>) -> Option<f64> {
         let (rss_before, open_before) = base?;
         self.wait(SETTLE, |_| false);
@@ -223,7 +209,6 @@ impl<'a, 'w> Conductor<'a, 'w> {
         (open > open_before).then(|| (rss as f64 - rss_before as f64) / (open - open_before) as f64)
     }
 
-    /// Begins the measured phase.
     fn begin(&self) -> Sample {
         self.watch.say("measuring");
         let span = match &self.plan.schedule {
@@ -246,7 +231,6 @@ impl<'a, 'w> Conductor<'a, 'w> {
         from
     }
 
-    /// Keeps the load running for its duration or until every session has ended.
     fn measure(&self) {
         match self.plan.mode {
             Mode::Sessions => while !self.wait(SECOND, |sum| self.is_over(sum)) {},
@@ -261,13 +245,11 @@ impl<'a, 'w> Conductor<'a, 'w> {
         }
     }
 
-    /// Whether the load has completed or must stop.
     fn is_over(&self, sum: &Sum) -> bool {
         let all_through = sum.through >= self.board.gauges.len() as u64;
         all_through || sum.over > 0 || signal::stopped()
     }
 
-    /// Waits until sessions or messages in flight have completed.
     fn drain(&self, all_opened: bool) {
         match self.plan.mode {
             Mode::Sessions | Mode::Storm => {
@@ -280,22 +262,22 @@ impl<'a, 'w> Conductor<'a, 'w> {
         }
     }
 
-    /// Waits until all messages have arrived or no more are arriving. The first Ctrl-C does not end the wait, because
-    /// messages in flight would then count as lost.
+    /// Waits until all messages have arrived or no more arrive. The first Ctrl-C does not end the wait, since messages
+    /// in flight would count as lost.
     fn drain_messages(&self) {
         loop {
             let last = self.board.sum();
             let moved = |sum: &Sum| sum.received != last.received || sum.sent != last.sent;
             let all = |sum: &Sum| sum.received >= sum.sent;
-            // Once round without news first: a worker may not have seen yet that it is to be silent.
+            // Waits for one period without progress first: a worker may not have noticed the phase change.
             if !self.wait(SETTLE, moved) && (all(&last) || !self.wait(DRAIN_STALL, moved)) {
                 return;
             }
         }
     }
 
-    /// Waits until `happened` returns true, at most for `patience`, and returns whether it did. The wait also ends on
-    /// Ctrl-C or when a worker ends.
+    /// Waits until `happened` returns true, for at most `patience`, and returns whether it did. Ctrl-C and the end of a
+    /// worker also end the wait.
     fn wait(&self, patience: Duration, happened: impl Fn(&Sum) -> bool) -> bool {
         let begun = Instant::now();
         let was_stopped = signal::stopped();
@@ -324,17 +306,16 @@ impl<'a, 'w> Conductor<'a, 'w> {
 }
 
 impl Course {
-    /// Fills in the fields that concern the run as a whole and determines the verdict. The workers' counts must already
-    /// be present.
+    /// Adds the figures of the whole run to the document, which must contain the workers' counts, and sets the verdict.
     pub(crate) fn fill(&self, document: &mut Document, mode: Mode, threads: usize) {
         let (from, to) = (&self.from, &self.to);
         let duration_s = (to.at - from.at).as_secs_f64();
         let seconds = |ns: u64| ns as f64 / 1e9;
         let driver_s = seconds(to.driver_cpu_ns.saturating_sub(from.driver_cpu_ns));
         let server_ns = to.server_cpu_ns.zip(from.server_cpu_ns);
-        // Less than before: it ended meanwhile.
+        // A lower value than before means that the process exited in between.
         let server_ns = server_ns.and_then(|(to, from)| to.checked_sub(from));
-        // The cost of a session takes the place of a connection's: it has one.
+        // The cost per session replaces the cost per connection, since each session uses one connection.
         let (messages, cycles) = if mode.is_open_loop() {
             let (messages, sessions) = (&document.messages, &document.sessions);
             (messages.received, sessions.completed)
@@ -361,18 +342,16 @@ impl Course {
     }
 }
 
-/// Duration of the warm-up before measurement starts.
 const WARM_UP: Duration = Duration::from_secs(1);
-/// Delay between the start signal and the first session, which gives every worker time to notice the signal.
+/// Delay between the start signal and the first session, in which every worker notices the signal.
 const LEAD: Duration = Duration::from_millis(100);
-/// Time without progress after which opening or draining is considered settled.
+/// Time without progress after which opening or draining counts as settled.
 const SETTLE: Duration = Duration::from_millis(300);
-/// Time without an opened or failed connection after which the target is considered unresponsive.
+/// Time without an opened or failed connection after which the target counts as unresponsive.
 const STALL: Duration = Duration::from_secs(25);
 /// Time allowed for a session to close, in addition to its patience.
 const FAREWELL: Duration = Duration::from_secs(6);
-/// Time without an arrival after which missing messages are considered lost.
+/// Time without an arrival after which missing messages count as lost.
 const DRAIN_STALL: Duration = Duration::from_secs(2);
 const SECOND: Duration = Duration::from_secs(1);
-/// Interval at which the board is polled during a wait.
 const LOOK: Duration = Duration::from_millis(10);

@@ -1,10 +1,9 @@
 //! Blocking HTTP client for requests that are not part of the load: creating and deleting channels, and reading
 //! metrics.
 //!
-//! API calls made by sessions (`--discover`) do not use this client because they are part of the load: their
-//! connections are counted, are opened on schedule from `--source-addresses`, and share their worker's ring, which must
-//! not block. Sessions write these calls with [`crate::visit::write_call`] and parse the responses with
-//! [`crate::visit::Discovery`].
+//! API calls of sessions (`--discover`) are part of the load and do not use this client: their connections are counted,
+//! scheduled, opened from `--source-addresses`, and share their worker's ring, which must not block. Sessions write
+//! these calls with [`crate::visit::write_call`] and parse the responses with [`crate::visit::DiscoveryCalls`].
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,8 +14,8 @@ use ureq::tls::TlsConfig;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
-/// Creates a client that connects only to the given addresses, regardless of the host in a URL. `timeout` applies to a
-/// request as a whole. Redirects are not followed, proxies are not used, and every status is returned as a response.
+/// Creates a client that connects only to the given addresses, regardless of the host in a URL. `timeout` covers a
+/// whole request. The client follows no redirects, uses no proxies, and returns every status as a response.
 pub(crate) fn client(
     addresses: impl Iterator<Item = SocketAddr>,
     tls: TlsConfig,
@@ -33,7 +32,7 @@ pub(crate) fn client(
     Agent::with_parts(config, DefaultConnector::new(), CheckedAddresses(addresses))
 }
 
-/// Addresses that have already been resolved and checked: all are loopback unless the target is owned.
+/// Resolved and checked addresses: all are loopback unless the operator owns the target.
 #[derive(Debug)]
 struct CheckedAddresses(Vec<SocketAddr>);
 
@@ -50,7 +49,6 @@ impl Resolver for CheckedAddresses {
     }
 }
 
-/// Capacity of [`ResolvedSocketAddrs`], in addresses.
 const ADDRESSES_MAX: usize = 16;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Properties and limits of this machine, such as its descriptors, CPUs and kernel.
+//! Properties and limits of this machine: descriptors, CPUs, kernel, memory.
 #![expect(
     unsafe_code,
     reason = "one socket option is set through libc; no safe wrapper has it"
@@ -11,7 +11,7 @@ use socket2::Socket;
 use std::os::fd::AsRawFd;
 use std::{fs, io};
 
-/// The machine that generated the load.
+/// Properties of the machine that generated the load.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DriverMachine {
     /// Model name of the processor.
@@ -47,7 +47,7 @@ pub fn machine() -> DriverMachine {
     }
 }
 
-/// Limits that this machine imposes on a process with many connections. Limits that could not be determined are `None`.
+/// Limits of this machine for a process with many connections; `None` if unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MachineLimits {
     /// Maximum number of open descriptors, after the limit was raised.
@@ -87,10 +87,6 @@ pub fn run_id() -> u32 {
     fastrand::u32(..)
 }
 
-/// Raises this process's limit on open descriptors as far as permitted, and returns the new limit.
-///
-/// # Errors
-/// Returns the error reported by the kernel.
 pub(crate) fn raise_descriptors() -> io::Result<u64> {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     let current = maximum;
@@ -98,11 +94,7 @@ pub(crate) fn raise_descriptors() -> io::Result<u64> {
     Ok(maximum.unwrap_or(u64::MAX))
 }
 
-/// Defers the choice of the local port from bind to connect, when the peer's address is known, so that the same port
-/// can be used for different peers.
-///
-/// # Errors
-/// Returns the error reported by the kernel.
+/// Defers the choice of the local port from bind to connect, so that connections to different peers can share a port.
 pub(crate) fn bind_address_no_port(socket: &Socket) -> io::Result<()> {
     let on: libc::c_int = 1;
     let length = libc::socklen_t::try_from(size_of_val(&on)).map_err(io::Error::other)?;
@@ -123,10 +115,7 @@ pub(crate) fn bind_address_no_port(socket: &Socket) -> io::Result<()> {
     }
 }
 
-/// Pins the calling thread to one CPU.
-///
-/// # Errors
-/// Returns an error if the CPU does not exist or this process may not use it.
+/// Fails if the CPU does not exist or is not available to this process.
 pub(crate) fn pin(cpu: usize) -> io::Result<()> {
     let mut set = CpuSet::new();
     set.set(cpu);

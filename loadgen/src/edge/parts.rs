@@ -1,8 +1,7 @@
-//! Runs that are split over several processes on one machine: each process runs a part, all parts start at the same
-//! time, and their reports are merged.
+//! Runs split over several processes on one machine. Each process runs a part, and the reports of all parts are merged.
 //!
-//! Each part reports its progress on standard output ([`PartNews`]). Once all its connections are open, it reports that
-//! it is ready and waits; once all parts are waiting, each receives the start time on standard input.
+//! Each part reports its progress on standard output ([`PartNews`]). A part with all connections open reports that it
+//! is ready and waits; once all parts wait, each receives the common start time on standard input.
 
 use crate::edge::{StartSignal, check_moment, signal};
 use crate::live::{PartNews, Progress, RunFollower};
@@ -18,13 +17,9 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{fs, thread};
 
-/// Starts several processes of this program, each with its part of the run and the same `flags` (those after `run`),
-/// and merges their reports. The processes are pinned to the CPUs in `--cores` in rotation. Ctrl-C is forwarded, and
-/// each part then stops gracefully.
-///
-/// # Errors
-/// Returns an error if a process cannot be started or exits without a report; the process prints its own messages on
-/// standard error.
+/// Starts several processes of this program, each with a part of the run and the same `flags` (those after `run`), and
+/// merges their reports. The processes are pinned to the CPUs in `--cores` in rotation. Ctrl-C is forwarded, so that
+/// each part stops gracefully. A process that fails prints its own messages on standard error.
 pub fn run_parts(
     options: &Options,
     flags: &[String],
@@ -57,7 +52,7 @@ pub fn run_parts(
     Ok(report)
 }
 
-/// The start signal for a part: waits for the start time on standard input, in nanoseconds since 1970.
+/// Start signal of a part: the start time read from standard input, in nanoseconds since 1970.
 #[must_use]
 pub fn word_of_stdin() -> StartSignal {
     let (tell, word) = mpsc::channel();
@@ -66,14 +61,12 @@ pub fn word_of_stdin() -> StartSignal {
         if io::stdin().read_line(&mut line).is_ok()
             && let Ok(nanos) = line.trim().parse()
         {
-            // The run may be over by now.
             let _ = tell.send(UNIX_EPOCH + Duration::from_nanos(nanos));
         }
     });
     StartSignal::OnWord(word)
 }
 
-/// Builds the command line for the part with this index.
 fn command(
     options: &Options,
     flags: &[String],
@@ -93,23 +86,19 @@ fn command(
     {
         command.arg(format!("--cores={cpu}"));
     }
-    // A group of its own: the terminal's Ctrl-C comes here, and is passed on once.
+    // A separate process group: the terminal sends Ctrl-C to this process only, which forwards it once.
     command.process_group(0);
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     Ok(command)
 }
 
-/// A process that runs a part.
 struct Part {
     child: Child,
-    /// The process's standard input, to which the start time is written.
     word: Option<ChildStdin>,
     is_ready: bool,
-    /// Latest progress; `None` until the first report.
     progress: Option<Progress>,
 }
 
-/// Index of a part and its latest report; `None` if the part has ended.
 type News = (usize, Option<PartNews>);
 
 impl Part {
@@ -122,7 +111,6 @@ impl Part {
                 let lines = BufReader::new(output).lines().map_while(Result::ok);
                 let news = lines.filter_map(|line| serde_json::from_str(&line).ok());
                 for news in news.map(Some).chain([None]) {
-                    // Nobody follows any more when an error has ended the whole.
                     let _ = tell.send((place, news));
                 }
             });
@@ -136,8 +124,7 @@ impl Part {
     }
 }
 
-/// Follows all parts until they end: starts the load in all of them at the same time, displays their progress, and
-/// forwards the operator's signal once.
+/// Follows all parts until they end: starts the load in all of them, displays progress, and forwards Ctrl-C once.
 fn follow(
     parts: &mut [Part],
     news: &Receiver<News>,
@@ -154,14 +141,14 @@ fn follow(
                     continue;
                 };
                 match told {
-                    // All parts say the same as a rule.
+                    // All parts usually print the same lines.
                     Some(PartNews::Said(line)) if said.insert(line.clone()) => audience.say(&line),
                     Some(PartNews::Said(_)) => {}
                     Some(PartNews::Ready) => part.is_ready = true,
                     Some(PartNews::Shown(progress)) => part.progress = Some(progress),
                     None => {
                         running -= 1;
-                        part.is_ready = true; // it keeps no other waiting
+                        part.is_ready = true; // does not delay the others
                     }
                 }
             }
@@ -188,18 +175,17 @@ fn follow(
     Ok(())
 }
 
-/// Sends the start time to all parts.
 fn begin(parts: &mut [Part], options: &Options) {
     let soon = SystemTime::now() + LEAD;
     let moment = options.start_at.map_or(soon, |at| soon.max(at.time()));
     let nanos = moment.duration_since(UNIX_EPOCH).unwrap_or_default();
     for word in parts.iter_mut().filter_map(|part| part.word.take()) {
-        // It fails when the process has ended, which is seen elsewhere.
+        // A failed write means that the process has exited, which `follow` detects.
         let _ = writeln!(&word, "{}", nanos.as_nanos());
     }
 }
 
-/// Directory for the reports of the parts, removed when dropped.
+/// Temporary directory for the reports of the parts, removed on drop.
 struct PartsFolder(PathBuf);
 
 impl PartsFolder {
@@ -217,14 +203,12 @@ impl PartsFolder {
 
 impl Drop for PartsFolder {
     fn drop(&mut self) {
-        // Files that cannot be removed are left to the system: it is the temporary folder.
+        // Files that cannot be removed remain in the system's temporary directory.
         let _ = fs::remove_dir_all(&self.0);
     }
 }
 
-/// Interval at which the operator's signal is polled.
 const LOOK: Duration = Duration::from_millis(20);
-/// Interval between progress updates.
 const SHOW_EVERY: Duration = Duration::from_millis(250);
-/// Delay between the start signal and the start time, which gives every part time to receive it.
+/// Delay between the start signal and the start time, in which every part receives the signal.
 const LEAD: Duration = Duration::from_millis(200);

@@ -1,4 +1,4 @@
-//! CPU time and memory of local processes, read from `/proc`, and of the service, read from `/proc` or its metrics.
+//! CPU time and memory of local processes, from `/proc`, and of the service, from `/proc` or from its metrics.
 
 use crate::edge::http;
 use rustix::param::clock_ticks_per_second;
@@ -17,14 +17,13 @@ impl Process {
     /// Finds the process with this id.
     ///
     /// # Errors
-    /// Returns an error if the process does not exist or must not be inspected.
+    /// Fails if it does not exist or must not be inspected.
     pub fn find(pid: u32) -> io::Result<Self> {
         let process = Self { pid };
         process.cpu_ns()?;
         Ok(process)
     }
 
-    /// Returns this process.
     pub(crate) fn own() -> Self {
         Self {
             pid: std::process::id(),
@@ -33,17 +32,13 @@ impl Process {
 
     /// CPU time of all threads in user and kernel mode, in nanoseconds.
     ///
-    /// Source: `/proc/PID/task/TID/schedstat`, first number (proc_pid_schedstat: time spent on the CPU). The ticks in
-    /// `/proc/PID/stat` are 10 ms long, too coarse for a short run, but only they include threads that have exited; the
-    /// larger of the two values is returned.
-    ///
-    /// # Errors
-    /// Returns an error if the process has exited.
+    /// Source: `/proc/PID/task/TID/schedstat`, first number. The ticks in `/proc/PID/stat` are 10 ms long, too coarse
+    /// for a short run, but only they include exited threads; the larger of the two values is returned.
     pub fn cpu_ns(self) -> io::Result<u64> {
         let mut sum = 0;
         for task in fs::read_dir(format!("/proc/{}/task", self.pid))? {
             let path = task?.path().join("schedstat");
-            // A thread may end between the listing and the reading.
+            // A thread may exit between the listing and the read.
             let Ok(text) = fs::read_to_string(path) else {
                 continue;
             };
@@ -57,12 +52,8 @@ impl Process {
         Ok(sum.max(ticks * tick_ns))
     }
 
-    /// User and kernel time of all threads, including those that have exited, in kernel ticks.
-    ///
-    /// Source: `/proc/PID/stat`, fields 14 and 15 (proc_pid_stat).
-    ///
-    /// # Errors
-    /// Returns an error if the process has exited.
+    /// User and kernel time of all threads, including exited ones, in kernel ticks. Source: `/proc/PID/stat`,
+    /// fields 14 and 15.
     pub fn ticks(self) -> io::Result<[u64; 2]> {
         let path = format!("/proc/{}/stat", self.pid);
         let stat = fs::read_to_string(&path)?;
@@ -71,11 +62,11 @@ impl Process {
 
     /// Resident memory in bytes, including shared pages.
     ///
-    /// Source: `Rss` in `/proc/PID/smaps_rollup`, which is computed by counting pages; the numbers in `statm` are
-    /// updated with a delay. If the process uses transparent huge pages, its memory grows in steps of 2 MiB.
+    /// Source: `Rss` in `/proc/PID/smaps_rollup`, which counts pages; `statm` is updated with a delay. With transparent
+    /// huge pages, memory grows in steps of 2 MiB.
     ///
     /// # Errors
-    /// Returns an error if the process has exited or belongs to another user.
+    /// Fails if the process has exited or belongs to another user.
     pub fn rss_bytes(self) -> io::Result<u64> {
         let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid))?;
         let line = text.lines().find_map(|line| line.strip_prefix("Rss:"));
@@ -87,8 +78,7 @@ impl Process {
     }
 }
 
-/// Parses the user and kernel time, which are fields 14 and 15 of `/proc/PID/stat`. The second field is a name that may
-/// contain any characters.
+/// Parses fields 14 and 15 of `/proc/PID/stat`. The second field is a name with arbitrary characters.
 fn ticks(stat: &str) -> Option<[u64; 2]> {
     let (_, after_name) = stat.rsplit_once(')')?;
     let mut fields = after_name.split_ascii_whitespace().skip(11);
@@ -96,18 +86,16 @@ fn ticks(stat: &str) -> Option<[u64; 2]> {
     Some([next()?, next()?])
 }
 
-// The service's process: its CPU time and memory, from the kernel if it runs here, or from its admin listener.
-
-/// Where the service's CPU time and memory are read from.
+/// Source of the service's CPU time and memory.
 #[derive(Clone, Debug)]
 pub enum Server {
     /// A process on this machine.
     Process(Process),
-    /// An admin listener that serves `/metrics` in Prometheus text format over plain HTTP.
+    /// An admin listener with `/metrics` in Prometheus text format over plain HTTP.
     Admin(AdminEndpoint),
 }
 
-/// An admin listener. Debug output hides its token.
+/// Address and token of an admin listener. Debug output hides the token.
 #[derive(Clone)]
 pub struct AdminEndpoint {
     address: SocketAddr,
@@ -121,28 +109,28 @@ impl fmt::Debug for AdminEndpoint {
 }
 
 impl Server {
-    /// Uses the local process with this id.
+    /// Selects the local process with this id.
     ///
     /// # Errors
-    /// Returns an error if the process does not exist or access is denied.
+    /// Fails if it does not exist or access is denied.
     pub fn process(pid: u32) -> io::Result<Self> {
         Process::find(pid).map(Self::Process)
     }
 
-    /// Uses the service with this admin address; `token` is required if the listener demands one.
+    /// Selects the service with this admin address; `token` is required if the listener demands one.
     ///
     /// # Errors
-    /// Returns an error if the listener does not respond or its metrics lack the CPU time.
+    /// Fails if the listener does not respond or its metrics lack the CPU time.
     pub fn admin(address: SocketAddr, token: Option<String>) -> io::Result<Self> {
         let server = Self::Admin(AdminEndpoint { address, token });
         server.cpu_ns()?;
         Ok(server)
     }
 
-    /// CPU time of the service's process in user and kernel mode, in nanoseconds.
+    /// CPU time of the service in user and kernel mode, in nanoseconds.
     ///
     /// # Errors
-    /// Returns an error if the process has exited or the listener does not respond.
+    /// Fails if the service has exited or does not respond.
     pub fn cpu_ns(&self) -> io::Result<u64> {
         match self {
             Self::Process(process) => process.cpu_ns(),
@@ -152,10 +140,10 @@ impl Server {
         }
     }
 
-    /// Resident memory of the service's process, in bytes.
+    /// Resident memory of the service, in bytes.
     ///
     /// # Errors
-    /// Returns an error if the process has exited or the listener does not respond.
+    /// Fails if the service has exited or does not respond.
     pub fn rss_bytes(&self) -> io::Result<u64> {
         match self {
             Self::Process(process) => process.rss_bytes(),
@@ -164,7 +152,6 @@ impl Server {
     }
 }
 
-/// Fetches the value of a metric without labels from the admin listener.
 fn metric(AdminEndpoint { address, token }: &AdminEndpoint, name: &str) -> io::Result<f64> {
     let client = http::client([*address].into_iter(), TlsConfig::default(), TIMEOUT);
     let mut request = client.get(format!("http://{address}/metrics"));
@@ -179,14 +166,13 @@ fn metric(AdminEndpoint { address, token }: &AdminEndpoint, name: &str) -> io::R
         ));
     }
     if status != 200 {
-        return Err(io::Error::other(format!("/metrics answers {status}")));
+        return Err(io::Error::other(format!("/metrics returned {status}")));
     }
     let text = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX);
     let text = text.read_to_string().map_err(ureq::Error::into_io)?;
     value(&text, name).ok_or_else(|| io::Error::other(format!("/metrics has no {name}")))
 }
 
-/// Extracts the value of a metric without labels from metrics in Prometheus text format.
 fn value(text: &str, name: &str) -> Option<f64> {
     let rest = text
         .lines()
@@ -204,9 +190,7 @@ fn whole(figure: f64) -> u64 {
     whole
 }
 
-/// Timeout of a request to the admin listener.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// Maximum size of a response, in bytes.
 const ANSWER_BYTES_MAX: u64 = 4 << 20;
 
 #[cfg(test)]

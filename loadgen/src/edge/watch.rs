@@ -1,5 +1,4 @@
-//! Progress reports: reads the board while the conductor waits, and forwards the progress to the audience four times a
-//! second.
+//! Progress reports: passes the progress on the board to the audience four times a second while the conductor waits.
 
 use crate::edge::board::Sum;
 use crate::live::{Progress, RunFollower};
@@ -8,32 +7,24 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Forwards the progress from the board to the audience. There is one per run, on the conductor's thread.
+/// Progress reporter of one run, on the conductor's thread.
 pub(crate) struct Watch<'a>(RefCell<WatchState<'a>>);
 
 struct WatchState<'a> {
     audience: &'a mut dyn RunFollower,
-    /// Name of the current phase, the time it began, and the condition that ends it; `None` before the first phase.
     phase: Option<(&'static str, Instant, Goal)>,
-    /// Totals sampled over the last second, oldest first.
     seen: VecDeque<(Instant, Sum)>,
 }
 
-/// Condition that ends a phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Goal {
-    /// Ends after this duration.
     Span(Duration),
-    /// Ends once this many connections are open or have failed.
     Opened(u64),
-    /// Ends once this many masters are open or were given up.
     Masters(u64),
-    /// The end is not known in advance.
     Unknown,
 }
 
 impl<'a> Watch<'a> {
-    /// Creates a watch that reports to `audience`.
     pub(crate) fn new(audience: &'a mut dyn RunFollower) -> Self {
         Self(RefCell::new(WatchState {
             audience,
@@ -42,22 +33,18 @@ impl<'a> Watch<'a> {
         }))
     }
 
-    /// Displays a line of text.
     pub(crate) fn say(&self, line: &str) {
         self.0.borrow_mut().audience.say(line);
     }
 
-    /// Reports that the load is waiting for the start signal.
     pub(crate) fn ready(&self) {
         self.0.borrow_mut().audience.ready();
     }
 
-    /// Begins a phase.
     pub(crate) fn enter(&self, phase: &'static str, goal: Goal) {
         self.0.borrow_mut().phase = Some((phase, Instant::now(), goal));
     }
 
-    /// Reports the run's progress, if an update is due.
     pub(crate) fn look(&self, sum: &Sum) {
         let inner = &mut *self.0.borrow_mut();
         let now = Instant::now();
@@ -103,14 +90,13 @@ fn progress(phase: &'static str, elapsed: Duration, goal: Goal, sum: &Sum) -> Pr
         open: sum.open,
         p50_us: known(sum.p50_us),
         p99_us: known(sum.p99_us),
-        // In the open loop a session that fails has a failed connection as a rule: the larger of both counts it once.
+        // In an open loop, a failed session usually has a failed connection: the maximum avoids counting both.
         failed: sum.failed.max(sum.unwell),
         errors: errors(sum),
         ..Progress::default()
     }
 }
 
-/// Number of failures of each kind, most frequent first.
 fn errors(sum: &Sum) -> Vec<(String, u64)> {
     let mut errors: Vec<_> = KINDS
         .iter()
@@ -122,7 +108,7 @@ fn errors(sum: &Sum) -> Vec<(String, u64)> {
     errors
 }
 
-/// Numbers of events per second; `None` for events that do not occur in the current mode.
+/// Events per second; `None` for events that do not occur in the current mode.
 struct EventRates {
     sessions: Option<f64>,
     messages: Option<f64>,
@@ -142,7 +128,6 @@ impl EventRates {
 }
 
 const SHOW_EVERY: Duration = Duration::from_millis(250);
-/// Number of progress samples per second, from which rates are computed.
 const SHOWS_A_SECOND: usize = 4;
 
 #[cfg(test)]

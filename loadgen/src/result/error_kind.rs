@@ -1,13 +1,12 @@
-//! Classification of failures: maps the names of errors to a closed set of kinds, each with advice for the operator.
+//! Classification of failures: a closed set of kinds for all error names, each with advice for the operator.
 
-/// A kind of failure of connections, calls or sessions, which groups errors with similar names.
+/// Kind of failure of connections, calls or sessions, for errors with similar names.
 #[derive(Debug)]
 pub struct ErrorKind {
-    /// Short name, displayed in live progress.
+    /// Short name for live progress.
     pub name: &'static str,
-    /// Prefixes of the names of errors that belong to this kind.
     begins: &'static [&'static str],
-    /// Probable cause of the failure, with advice for the operator.
+    /// Probable cause, with advice for the operator.
     pub advice: &'static str,
 }
 
@@ -17,7 +16,7 @@ macro_rules! kinds {
     };
 }
 
-/// All kinds of failure. The last one matches every name that no other kind matches.
+/// All kinds of failure. The last one matches the names that no other kind matches.
 pub const KINDS: &[ErrorKind] = kinds![
     "refused", ["refused", "connect_refused"],
         "nobody listens at the target, or its accept queue is full: check --target and the service's log";
@@ -71,14 +70,14 @@ pub const KINDS: &[ErrorKind] = kinds![
 ];
 
 impl ErrorKind {
-    /// Returns the kind of the error with this name.
+    /// Kind of the error with this name.
     #[must_use]
     pub fn of(name: &str) -> &'static Self {
         &KINDS[Self::place(name)]
     }
 
-    /// Returns the index in [`KINDS`] of the kind of the error with this name. Names are `refused`, `status:403` and
-    /// the like, or names counted by the I/O layer, such as `refused_403_AccessDeniedException` (an upgrade) or
+    /// Index in [`KINDS`] of the kind of the error with this name. Names are `refused`, `status:403` and the like, or
+    /// those of the I/O layer, such as `refused_403_AccessDeniedException` (an upgrade) or
     /// `call_403_AccessDeniedException`.
     #[must_use]
     pub fn place(name: &str) -> usize {
@@ -97,7 +96,7 @@ impl ErrorKind {
             }
             Some(_) | None => None,
         };
-        // The longest beginning counts: a `timeout_close` is no mere `timeout`.
+        // The longest prefix wins: `timeout_close` is not a plain `timeout`.
         let begins = |kind: &Self| {
             let begins = kind.begins.iter().filter(|begin| name.starts_with(**begin));
             begins.map(|begin| begin.len() + 1).max()

@@ -1,7 +1,7 @@
-//! Merges the documents of the parts of a run (`--processes`, or `--part K/N` on several machines) by summing them.
+//! Merges the documents of a run's parts (`--processes`, or `--part K/N` on several machines) by summing them.
 //!
-//! Sums are exact: histograms are added and quantiles computed from the result, never averaged; counts are added; a
-//! figure that is unknown in one part is unknown in the sum. The result does not depend on the order of the parts.
+//! Sums are exact: histograms are added, and quantiles are computed from the sum, never averaged. A figure that is
+//! unknown in one part is unknown in the sum. The order of the parts does not affect the result.
 
 use crate::result::{
     Cpu, Document, EventArguments, Interval, LatencyFigures, MemoryFigures, ScheduleLag, Spread,
@@ -11,14 +11,14 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use thiserror::Error;
 
-/// Merges the documents of the parts of a run.
+/// Merges the documents of a run's parts.
 ///
-/// Intervals are summed pairwise, each part's counting from its own start, since parts are meant to start at the same
-/// time. Peaks are added, which gives an upper bound. Since there is only one service, the largest CPU time and memory
-/// reported for it are used. Arguments, machines and versions that differ become lists.
+/// Intervals are summed pairwise, each counted from the start of its own part, since all parts should start at the same
+/// time. The sum of the peaks is an upper bound. Since there is only one service, the largest reported values of its
+/// CPU time and memory are used. Arguments, machines and versions that differ become lists.
 ///
 /// # Errors
-/// Returns an error if there are no documents or they are not parts of the same run; see [`MergeError`].
+/// Returns a [`MergeError`] if there are no documents or they belong to different runs.
 pub fn merge(parts: &[Document]) -> Result<Document, MergeError> {
     let (first, rest) = parts.split_first().ok_or(MergeError::Nothing)?;
     let mut sum = first.clone();
@@ -42,7 +42,7 @@ pub enum MergeError {
     /// No documents were given.
     #[error("nothing to merge: at least one report is needed")]
     Nothing,
-    /// The documents differ in the named member, so they are not parts of the same run.
+    /// The documents differ in the named member and therefore belong to different runs.
     #[error(
         "these are not parts of one run: {0} is {1} and {2}; leave out --merge to see them side by side"
     )]
@@ -76,7 +76,7 @@ fn add(one: &Document, other: &Document) -> Document {
                 .memory
                 .server_rss_bytes
                 .max(other.memory.server_rss_bytes),
-            server_bytes_per_connection: None, // each part saw the growth that all caused
+            server_bytes_per_connection: None, // each part saw the growth caused by all parts
             ..sum(&one.memory, &other.memory)
         },
         errors: sum(&one.errors, &other.errors),
@@ -87,15 +87,14 @@ fn add(one: &Document, other: &Document) -> Document {
     }
 }
 
-/// Sums two groups of figures, member by member; see [`plus`] for the rules.
 fn sum<T: Serialize + DeserializeOwned>(one: &T, other: &T) -> T {
     let [one, other] = [one, other].map(serde_json::to_value);
     let both = one.and_then(|one| serde_json::from_value(plus(one, other?)));
     both.expect("the sum of two groups has the members of both")
 }
 
-/// Sums two values: counts are added, and a figure that is unknown in either is unknown in the sum. A member present in
-/// only one of them, such as a kind of failure, is kept. Lists are added element by element; of two texts, the first is
+/// Sums two values: numbers are added, and a figure that is unknown in either is unknown in the sum. Members present in
+/// only one value, such as a kind of failure, are kept. Lists are added element by element; of two texts, the first is
 /// kept.
 fn plus(one: Value, other: Value) -> Value {
     match (one, other) {
@@ -103,7 +102,7 @@ fn plus(one: Value, other: Value) -> Value {
             (Some(one), Some(other)) => one.saturating_add(other).into(),
             (_, _) => {
                 let both = one.as_f64().zip(other.as_f64());
-                // Infinity has no JSON form.
+                // JSON cannot represent infinity.
                 both.map(|(one, other)| (one + other).clamp(f64::MIN, f64::MAX))
                     .into()
             }
@@ -132,7 +131,7 @@ fn plus(one: Value, other: Value) -> Value {
 }
 
 fn latencies(one: &LatencyFigures, other: &LatencyFigures) -> LatencyFigures {
-    // Null is "no such span was seen", and thus adds nothing.
+    // Null means that no value was recorded, and adds nothing.
     let both = |one: &Option<Spread>, other: &Option<Spread>| {
         let all = one.iter().chain(other).cloned();
         all.reduce(|one, other| one.plus(&other))
@@ -148,7 +147,7 @@ fn latencies(one: &LatencyFigures, other: &LatencyFigures) -> LatencyFigures {
     }
 }
 
-/// Combines two lags. The result is exact if both have a histogram; otherwise only the maximum is known.
+/// Combines two lags. Exact if both have a histogram; otherwise only the maximum is known.
 fn lag(one: &ScheduleLag, other: &ScheduleLag) -> ScheduleLag {
     match (one.max, other.max) {
         (_, None) => one.clone(),
@@ -164,7 +163,7 @@ fn lag(one: &ScheduleLag, other: &ScheduleLag) -> ScheduleLag {
 }
 
 fn cpu(one: &Cpu, other: &Cpu) -> Cpu {
-    // The number of messages behind the figures of a part follows from the quotient of its own.
+    // The number of messages behind a part's figures follows from its own quotient.
     let count = |each: fn(&Cpu) -> Option<f64>| {
         let of = |cpu: &Cpu| Some(cpu.driver_s? * 1e6 / each(cpu).filter(|each| *each > 0.0)?);
         [one, other].into_iter().filter_map(of).sum()
@@ -185,8 +184,8 @@ fn cpu(one: &Cpu, other: &Cpu) -> Cpu {
     Cpu::of(driver_s, server_s, messages, cycles)
 }
 
-/// Sums two logs, interval by interval: the n-th interval of each log ends n seconds after the log's start, or later if
-/// there was a stall. Extra intervals of the longer log are kept.
+/// Sums two logs, interval by interval: the n-th interval of each log ends n seconds after the log's start, or later
+/// after a stall. Extra intervals of the longer log are kept.
 fn intervals(one: &[Interval], other: &[Interval]) -> Vec<Interval> {
     let (longer, shorter) = if one.len() >= other.len() {
         (one, other)
@@ -223,7 +222,7 @@ fn both_intervals(one: &Interval, other: &Interval) -> Interval {
     }
 }
 
-/// Combines two maps. Equal values are kept; values that differ become a list of all values, in a fixed order.
+/// Combines two maps. Equal values are kept; different values become a list in a fixed order.
 fn lists(one: &EventArguments, other: &EventArguments) -> EventArguments {
     let mut all = one.clone();
     for (name, other) in other {

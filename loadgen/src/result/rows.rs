@@ -1,23 +1,22 @@
-//! The figures of a report, one per row, in reading order. The terminal output, the page and the comparison of several
-//! runs are all generated from this table.
+//! Figures of a report, one per row, in reading order, for the terminal, the page and the comparison of several runs.
 
 use crate::result::words::{self, bytes, cost_us, figure, seconds};
 use crate::result::{Document, LatencyFigures};
 use serde::Serialize;
 use std::collections::BTreeSet;
 
-/// A figure with its values for all displayed runs.
+/// A figure with its values in all displayed runs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Row {
-    /// Group to which the figure belongs.
+    /// Group of the figure.
     pub group: &'static str,
-    /// Name of the figure; unique within its group.
+    /// Name of the figure, unique within its group.
     pub label: String,
-    /// Rule for judging the figure when runs are compared.
+    /// Rule for judging the figure in comparisons.
     pub sense: Sense,
-    /// Value of the figure in each run, for comparisons.
+    /// Value in each run, for comparisons.
     pub values: Vec<Option<f64>>,
-    /// Value of the figure in each run as text, for display.
+    /// Value in each run, for display.
     pub texts: Vec<String>,
 }
 
@@ -25,7 +24,7 @@ pub struct Row {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Sense {
-    /// Neutral: the figure describes the requested load, or is neither good nor bad.
+    /// Neither good nor bad, or a property of the requested load.
     Plain,
     /// Higher is better.
     High,
@@ -43,8 +42,7 @@ impl Document {
         self.rate(seen.sum::<Option<u64>>()?, self.messages.received)
     }
 
-    /// Explains the service's CPU time per message, if the message rate is too low for it to reflect the cost of a
-    /// message.
+    /// Explains the service's CPU time per message if the message rate is too low for a meaningful figure.
     #[must_use]
     pub fn service_cost_words(&self) -> Option<String> {
         self.cpu.server_us_per_message?;
@@ -56,7 +54,7 @@ impl Document {
         ))
     }
 
-    /// Sessions completed per second of the measured phase; `None` for a storm, in which sessions stay until the end.
+    /// Sessions completed per second of the measured phase; `None` for a storm, whose sessions stay until the end.
     #[must_use]
     pub fn sessions_per_s(&self) -> Option<f64> {
         if self.mode == "storm" {
@@ -73,8 +71,7 @@ impl Document {
         (self.duration_s > 0.0).then(|| cycles as f64 / self.duration_s)
     }
 
-    /// Events per second: `seen` divided by the duration of the log if there is one, otherwise `whole` divided by that
-    /// of the measured phase.
+    /// Events per second: `seen` over the duration of the log; without a log, `whole` over the measured phase.
     fn rate(&self, seen: u64, whole: Option<u64>) -> Option<f64> {
         match self.intervals.last() {
             Some(last) => (last.t_s > 0.0).then(|| seen as f64 / last.t_s),
@@ -85,10 +82,8 @@ impl Document {
     }
 }
 
-/// A figure that a run may have: its name, unit, rule for judging, and accessor in the document.
 type FigureRow = (&'static str, Unit, Sense, fn(&Document) -> Option<f64>);
 
-/// The unit of a figure, represented by a function that formats a value for display.
 type Unit = fn(f64) -> String;
 
 macro_rules! figures {
@@ -138,7 +133,7 @@ const COST: &[FigureRow] = figures![
     "schedule lag max", lag_us, Plain, d => float(d.schedule_lag_us.max);
 ];
 
-/// The quantiles displayed in tables; the highest is last.
+/// Quantiles in tables; the highest is last.
 pub const QUANTILES: [(&str, f64); 5] = [
     ("p50", 0.5),
     ("p90", 0.9),
@@ -147,7 +142,7 @@ pub const QUANTILES: [(&str, f64); 5] = [
     ("max", 1.0),
 ];
 
-/// The figures of several runs, one row per figure. A figure that is unknown in all runs is omitted.
+/// Figures of several runs, one row per figure. Figures unknown in all runs are omitted.
 #[must_use]
 pub fn rows(documents: &[&Document]) -> Vec<Row> {
     let rows = &mut Vec::new();
@@ -206,7 +201,6 @@ pub fn rows(documents: &[&Document]) -> Vec<Row> {
     std::mem::take(rows)
 }
 
-/// Number of channels that were cut off; `None` if there were none.
 fn cut_off(document: &Document) -> Option<u64> {
     document.cut_off.channels.filter(|count| *count > 0)
 }
@@ -231,9 +225,9 @@ fn lag_us(us: f64) -> String {
     }
 }
 
-/// Name of the group of latency quantiles, which is displayed as a separate table if there is a single document.
+/// Name of the group of latency quantiles, which a single document shows as a separate table.
 pub const LATENCY: &str = "Latency";
-/// Message rate below which a service wakes up separately for each message, in messages per second.
+/// Message rate in messages per second, below which a service wakes up separately for each message.
 const LOW_RATE: f64 = 5_000.0;
-/// Text displayed in place of an unknown figure.
+/// Text in place of an unknown figure.
 pub const UNKNOWN: &str = "–";

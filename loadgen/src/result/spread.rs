@@ -1,5 +1,4 @@
-//! The distribution of latencies of one kind: a few quantiles for the reader, and the full histogram for further
-//! processing.
+//! Distribution of latencies of one kind: a few quantiles for the reader, and the full histogram.
 
 use flate2::read::ZlibDecoder;
 use hdrhistogram::Histogram;
@@ -7,16 +6,14 @@ use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer}
 use serde::{Deserialize, Serialize};
 use std::io::Read;
 
-/// The distribution of latencies of one kind, in microseconds. Contains at least one value.
+/// Distribution of latencies of one kind, in microseconds. Contains at least one value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(into = "SpreadFigures", try_from = "SpreadFigures")]
 pub struct Spread {
     figures: SpreadFigures,
-    /// The histogram; `None` if the file contained none.
     histogram: Option<Histogram<u64>>,
 }
 
-/// The figures in the form stored in a file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct SpreadFigures {
     count: u64,
@@ -29,7 +26,7 @@ struct SpreadFigures {
 }
 
 impl Spread {
-    /// Computes the distribution from a histogram in microseconds; returns `None` if the histogram is empty.
+    /// Computes the distribution of a histogram in microseconds; returns `None` for an empty histogram.
     #[must_use]
     pub fn of(histogram: &Histogram<u64>) -> Option<Self> {
         if histogram.is_empty() {
@@ -62,8 +59,7 @@ impl Spread {
         self.figures.max
     }
 
-    /// Quantile for the fraction `share`, in microseconds. Without a histogram, only the quantiles stored in the file
-    /// are known.
+    /// Quantile for the fraction `share`, in microseconds. Without a histogram, only those in the file are known.
     #[must_use]
     pub fn quantile(&self, share: f64) -> Option<u64> {
         if let Some(histogram) = &self.histogram {
@@ -80,7 +76,7 @@ impl Spread {
         same.and_then(|(_, value)| *value)
     }
 
-    /// The histogram, in microseconds.
+    /// Histogram in microseconds.
     #[must_use]
     pub const fn histogram(&self) -> Option<&Histogram<u64>> {
         self.histogram.as_ref()
@@ -92,8 +88,7 @@ impl Spread {
         self.figures.hdr.clone()
     }
 
-    /// Adds the values of another part. The result is exact if both have a histogram; otherwise only the count and
-    /// maximum are known.
+    /// Adds the values of another part. Exact if both have a histogram; otherwise only the count and maximum are known.
     #[must_use]
     pub fn plus(&self, other: &Self) -> Self {
         let both = self.histogram.as_ref().zip(other.histogram.as_ref());
@@ -135,13 +130,11 @@ impl TryFrom<SpreadFigures> for Spread {
     }
 }
 
-/// Sums two encoded histograms; returns `None` if either is missing.
 pub(crate) fn both(one: &Option<String>, other: &Option<String>) -> Option<Histogram<u64>> {
     let [one, other] = [one, other].map(|text| decode(text.as_deref()?).ok());
     sum_of(&one?, &other?)
 }
 
-/// Sums two histograms, at the higher of their resolutions.
 fn sum_of(one: &Histogram<u64>, other: &Histogram<u64>) -> Option<Histogram<u64>> {
     let (finer, coarser) = if one.sigfig() >= other.sigfig() {
         (one, other)
@@ -154,7 +147,6 @@ fn sum_of(one: &Histogram<u64>, other: &Histogram<u64>) -> Option<Histogram<u64>
     Some(sum)
 }
 
-/// Encodes a histogram as HDR V2 deflate in base64.
 pub(crate) fn encode(histogram: &Histogram<u64>) -> Option<String> {
     let mut bytes = Vec::new();
     let mut serializer = V2DeflateSerializer::new();
@@ -164,13 +156,8 @@ pub(crate) fn encode(histogram: &Histogram<u64>) -> Option<String> {
     String::from_utf8(text).ok()
 }
 
-/// Decodes a histogram from HDR V2 deflate in base64.
-///
-/// Decompresses the data itself instead of using the reader of the histogram library, which would trust the length
-/// claimed in the text and reserve up to 4 GiB.
-///
-/// # Errors
-/// Returns a description of the error, for the operator.
+/// Decodes a histogram from HDR V2 deflate in base64, without the library's reader, which would trust the length in the
+/// text and reserve up to 4 GiB. The error is for the operator.
 pub(crate) fn decode(text: &str) -> Result<Histogram<u64>, String> {
     let wrong =
         |what: &str| format!("hdr: {what}; expected a histogram as HDR V2 deflate in base64");
@@ -198,8 +185,8 @@ pub(crate) fn decode(text: &str) -> Result<Histogram<u64>, String> {
         .map_err(|error| wrong(&error.to_string()))
 }
 
-/// Checks that the header of a V2 histogram is consistent and within the accepted bounds. The fields are cookie, length
-/// of the counts, offset, digits, lowest and highest value, and ratio; all are big-endian.
+/// Checks that the header of a V2 histogram is consistent and within bounds. Big-endian fields: cookie, length of the
+/// counts, offset, digits, lowest and highest value, ratio.
 fn check_header(plain: &[u8]) -> Option<()> {
     let (header, counts) = plain.split_first_chunk::<HEADER_BYTES>()?;
     let word = |at: usize| Some(u32::from_be_bytes(header.get(at..at + 4)?.try_into().ok()?));
@@ -210,12 +197,9 @@ fn check_header(plain: &[u8]) -> Option<()> {
     sound.then_some(())
 }
 
-/// Cookie at the start of a deflated V2 histogram.
 const DEFLATE_COOKIE: u32 = 0x1c84_9314;
-/// Number of bytes that precede the counts in a V2 histogram.
 const HEADER_BYTES: usize = 40;
-/// Maximum number of significant digits and maximum value accepted in a histogram. A histogram with these bounds has
-/// 29,000 counts.
+/// Maximum number of significant digits, and maximum value. A histogram with these bounds has 29,000 counts.
 const DIGITS_MAX: u32 = 3;
 const VALUE_MAX: u64 = 1 << 42;
 /// Maximum size of an uncompressed histogram, in bytes. Each count takes at most 9 bytes.

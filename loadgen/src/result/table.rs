@@ -1,4 +1,4 @@
-//! Formats documents, one or several side by side, as a text table.
+//! Text table of documents, one or several side by side.
 
 use crate::result::rows::{LATENCY, QUANTILES, UNKNOWN, rows};
 use crate::result::{Document, Run, Verdict, words};
@@ -6,7 +6,7 @@ use hdrhistogram::Histogram;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-/// Whether text is coloured.
+/// Use of colours in a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Paint {
     /// Without colours, for pipes and files.
@@ -16,7 +16,7 @@ pub enum Paint {
 }
 
 impl Paint {
-    /// Selects colours for a terminal unless `NO_COLOR` is set, and no colours otherwise.
+    /// Selects colours for a terminal unless `NO_COLOR` is set.
     #[must_use]
     pub fn of(is_terminal: bool) -> Self {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -28,7 +28,6 @@ impl Paint {
         }
     }
 
-    /// Colours a text. `number` is the ECMA-48 number of the colour.
     fn colour(self, number: u8, text: &str) -> String {
         match self {
             Self::Plain => text.to_owned(),
@@ -37,8 +36,8 @@ impl Paint {
     }
 }
 
-/// Formats the table: one row for each figure that is known in at least one document, followed by the verdicts. A
-/// single document also gets one row per latency, with quantiles and a histogram.
+/// Formats one row for each figure known in at least one document, followed by the verdicts. A single document also
+/// gets one row per latency, with quantiles and a histogram.
 #[must_use]
 pub fn table(runs: &[Run], paint: Paint) -> String {
     let documents: Vec<&Document> = runs.iter().map(|run| &run.document).collect();
@@ -60,7 +59,6 @@ pub fn table(runs: &[Run], paint: Paint) -> String {
     if let [document] = documents[..] {
         out.push_str(&percentiles(document));
     }
-    // Writing to a string cannot fail, here and below; a line too few would be the only harm.
     if let Some(words) = documents.iter().find_map(|one| one.service_cost_words()) {
         let _ = writeln!(out, "\n{words}");
     }
@@ -92,8 +90,7 @@ fn advice(documents: &[&Document]) -> String {
     out
 }
 
-/// ECMA-48 colour of the verdict: green for success; yellow for a run that was stopped, was limited by the load
-/// generator or missed a threshold; red for failure.
+/// ECMA-48 colour: green for success; red for failure; yellow if stopped, saturated, or over a threshold.
 fn colour(document: &Document) -> u8 {
     let missed = document.thresholds().is_some_and(|it| it.are_missed());
     match document.verdict() {
@@ -104,7 +101,7 @@ fn colour(document: &Document) -> u8 {
     }
 }
 
-/// Formats the percentiles of each latency in a document, with as much of the distribution as fits on a terminal.
+/// Formats the percentiles of each latency, with as much of the distribution as fits on a terminal.
 fn percentiles(document: &Document) -> String {
     let head = QUANTILES.iter().map(|(name, _)| (*name).to_owned());
     let head = [LATENCY.to_owned()].into_iter().chain(head);
@@ -137,7 +134,6 @@ fn percentiles(document: &Document) -> String {
     rows.chain(["\n".to_owned()]).collect()
 }
 
-/// Renders a histogram as `columns` characters on a logarithmic scale.
 fn bars(histogram: &Histogram<u64>, columns: usize) -> String {
     let place_of = |us: u64| (us.max(1) as f64).ln();
     let (low, high) = (place_of(histogram.min()), place_of(histogram.max()));
@@ -152,7 +148,7 @@ fn bars(histogram: &Histogram<u64>, columns: usize) -> String {
     let most = counts.iter().copied().max().unwrap_or_default().max(1);
     let bar = |count: u64| match count {
         0 => ' ',
-        // Whatever is there is seen.
+        // A nonzero count is always visible.
         _ => {
             let height = floor(count as f64 / most as f64 * 7.0 + 0.5);
             HEIGHTS.get(height).copied().unwrap_or(' ')
@@ -165,14 +161,11 @@ fn floor(value: f64) -> usize {
     usize::try_from(words::whole(value.floor())).unwrap_or(usize::MAX)
 }
 
-/// Width of a terminal, in characters.
 const COLUMNS: usize = 80;
-/// Maximum number of characters in a histogram.
 const BARS: usize = 12;
-/// Bar characters in order of height.
 const HEIGHTS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// Aligns columns to the width of their widest cell; the first column is left-aligned, all others right-aligned.
+/// Aligns columns to their widest cell, the first to the left and all others to the right.
 fn aligned(lines: &[Vec<String>]) -> String {
     let columns = lines.iter().map(Vec::len).max().unwrap_or_default();
     let width = |column: usize| {
@@ -199,8 +192,7 @@ fn aligned(lines: &[Vec<String>]) -> String {
     out
 }
 
-/// Converts a name to a single line of at most [`NAME_CHARS_MAX`] printable characters. Keeps the end of the name,
-/// which is the most informative part of a path.
+/// Converts a name to one line of at most [`NAME_CHARS_MAX`] printable characters, keeping its end.
 fn plain(name: &str) -> String {
     let printable = name.chars().filter(|c| !c.is_control());
     let chars: Vec<char> = printable.collect();

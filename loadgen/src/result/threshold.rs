@@ -1,33 +1,30 @@
-//! The operator's thresholds for a run (`--p99-below` and the like) and their comparison with the measurements.
-//! Thresholds determine the colour of the verdict and, with `--fail-on-threshold`, the exit code.
+//! The operator's thresholds for a run (`--p99-below` and the like), compared with the measurements. Thresholds
+//! determine the colour of the verdict and, with `--fail-on-threshold`, the exit code.
 
 use crate::result::{Document, Spread, Verdict, words};
 use serde::Serialize;
 use serde_json::Value;
 
-/// The thresholds of a run. Never empty.
+/// Thresholds of a run. Never empty.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Thresholds(Vec<Threshold>);
 
-/// A threshold of a run, together with the measured value.
+/// A threshold with the measured value.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Threshold {
-    /// Argument that sets the threshold: `p50_below`, `p90_below`, `p99_below`, `p999_below`, `max_below` or
-    /// `failed_below`.
+    /// Argument of the threshold: `p50_below`, `p90_below`, `p99_below`, `p999_below`, `max_below` or `failed_below`.
     name: &'static str,
-    /// The limit in milliseconds, or in per cent for `failed_below`.
+    /// Limit in milliseconds, or in per cent for `failed_below`.
     limit: f64,
-    /// The measured value in the same unit; null if nothing was measured.
     value: Option<f64>,
     /// Whether the value is below the limit; false if nothing was measured.
     met: bool,
-    /// The limit and the measured value as text.
     #[serde(skip)]
     words: String,
 }
 
 impl Document {
-    /// Returns the thresholds set on the command line or in the scenario, or `None` if there are none.
+    /// Returns the thresholds of the command line or scenario; `None` if there are none.
     #[must_use]
     pub fn thresholds(&self) -> Option<Thresholds> {
         let mut all = Vec::new();
@@ -60,8 +57,7 @@ impl Document {
         (!all.is_empty()).then_some(Thresholds(all))
     }
 
-    /// The exit code of the run: that of the verdict, or [`MISSED`] if `--fail-on-threshold` was given and the run was
-    /// otherwise successful but missed a threshold.
+    /// Exit code: that of the verdict, or [`MISSED`] if a successful run missed a threshold with `--fail-on-threshold`.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         let is_wanted = self.arguments.get("fail_on_threshold") == Some(&Value::Bool(true));
@@ -73,8 +69,7 @@ impl Document {
         verdict.exit_code()
     }
 
-    /// Number of failures, the total number, and the name of what was counted: sessions, or connections if there are no
-    /// sessions. `None` if the total is 0 or unknown.
+    /// Failures, total, and name of what was counted: sessions, else connections. `None` if the total is 0 or unknown.
     fn failures(&self) -> Option<(u64, u64, &'static str)> {
         let sessions = self.sessions.failed.zip(self.sessions.scheduled);
         let (failed, all, what) = match sessions {
@@ -90,8 +85,7 @@ impl Document {
 }
 
 impl Threshold {
-    /// Creates a threshold. `fact` is either the measured value as a number and as text, or the reason why there is
-    /// none.
+    /// Creates a threshold. `fact` is the measured value as a number and as text, or the reason why there is none.
     fn new(
         name: &'static str,
         limit: f64,
@@ -127,7 +121,7 @@ impl Thresholds {
         self.0.iter().any(|threshold| !threshold.met)
     }
 
-    /// Describes the thresholds in one or two sentences, starting with those that were missed.
+    /// Describes the thresholds in one or two sentences, missed ones first.
     #[must_use]
     pub fn words(&self) -> String {
         let sentence = |how: &str, is_met: bool| {
@@ -145,16 +139,13 @@ impl Thresholds {
     }
 }
 
-/// Reads a latency figure in microseconds from a distribution, if known.
 type Figure = fn(&Spread) -> Option<u64>;
 
-/// Name of the argument for the threshold on failures.
 const FAILED: &str = "failed_below";
 
-/// Exit code of a run that was successful but missed a threshold, if `--fail-on-threshold` was given.
+/// Exit code of a successful run that missed a threshold, with `--fail-on-threshold`.
 pub const MISSED: u8 = 4;
 
-/// The latency thresholds: for each, its argument, the name of the figure, and the figure itself.
 const LATENCIES: [(&str, &str, Figure); 5] = [
     ("p50_below", "p50", |spread| spread.quantile(0.5)),
     ("p90_below", "p90", |spread| spread.quantile(0.9)),

@@ -1,9 +1,9 @@
-//! The verdict on a run, as words and as an exit code.
+//! Verdict on a run, in words and as an exit code.
 
 use crate::result::{Document, Saturated};
 use serde::{Deserialize, Serialize};
 
-/// The outcome of a run, which determines the exit code. Later variants take precedence over earlier ones.
+/// Outcome of a run, which determines the exit code. Later variants take precedence over earlier ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
@@ -11,7 +11,7 @@ pub enum Verdict {
     Well,
     /// Messages were lost, duplicated, reordered, corrupted or misrouted; exit code 1.
     Faulty,
-    /// The target failed: connections or sessions could not be established or were broken; exit code 3.
+    /// Connections or sessions of the target could not be established or were broken; exit code 3.
     TargetFailed,
     /// The machine ran out of ports or descriptors; exit code 2.
     Limits,
@@ -33,7 +33,7 @@ impl Verdict {
     }
 }
 
-/// Information about the end of a run that is available only to the engine.
+/// Facts about the end of a run that only the engine knows.
 #[derive(Clone, Copy, Debug)]
 pub struct Ending {
     /// Whether all connections required for the load were opened.
@@ -45,10 +45,9 @@ pub struct Ending {
 }
 
 impl Document {
-    /// Judges a run whose figures are complete, and sets `verdict`, `ok` and `saturated` accordingly.
-    ///
-    /// Ctrl-C takes precedence over everything else, and an unreachable target over message faults. If there are
-    /// sessions, individual connections may fail as long as every session is established.
+    /// Judges a complete run, and sets `verdict`, `ok` and `saturated` accordingly. Ctrl-C takes precedence over
+    /// everything else, and an unreachable target over message faults. If every session is established, single
+    /// connections may fail.
     pub fn judge(&mut self, ending: Ending) {
         let failed = self.connections.failed.unwrap_or_default();
         let gone = failed > 0 && failed >= self.connections.opened.unwrap_or_default();
@@ -69,7 +68,7 @@ impl Document {
         };
         self.ok = verdict == Verdict::Well;
         self.verdict = Some(verdict);
-        // A storm begins all at once, so that its lag says nothing.
+        // A storm starts all sessions at once, so its lag is meaningless.
         let is_late = self.schedule_lag_us.p99.is_some_and(|us| us > LAG_US_MAX);
         let is_late = is_late && self.mode != "storm";
         self.saturated = self
@@ -78,7 +77,6 @@ impl Document {
             .or_else(|| is_late.then_some(Saturated::Lag));
     }
 
-    /// The resource that this machine exhausted, if any.
     fn exhausted(&self) -> Option<Saturated> {
         let some = |kind: &str| self.errors.get(kind).is_some_and(|&count| count > 0);
         if some("descriptors_exhausted") {
@@ -90,8 +88,7 @@ impl Document {
         }
     }
 
-    /// Returns the engine's verdict, or if there is none, one derived from the figures: an unreachable target takes
-    /// precedence over message faults, and `ok` is considered last.
+    /// Returns the engine's verdict, or derives one: an unreachable target takes precedence over message faults.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         if let Some(verdict) = self.verdict {
@@ -112,19 +109,19 @@ impl Document {
         }
     }
 
-    /// Number of messages that did not arrive exactly once, in order, unmodified and at the right peer.
+    /// Messages that did not arrive exactly once, in order, unmodified and at the right peer.
     #[must_use]
     pub fn faults(&self) -> u64 {
         sum(&self.messages.faults())
     }
 
-    /// Number of messages that the service rejected instead of forwarding. They do not count as lost.
+    /// Messages that the service rejected; they do not count as lost.
     #[must_use]
     pub fn declined(&self) -> u64 {
         sum(&self.messages.declined())
     }
 
-    /// The verdict in plain words on one line, preceded by a note if the load generator was saturated.
+    /// Verdict in plain words on one line, preceded by a note if the load generator was saturated.
     #[must_use]
     pub fn headline(&self) -> String {
         let mut words = self.verdict_words();
@@ -140,7 +137,7 @@ impl Document {
         }
     }
 
-    /// The verdict in plain words, without any note on saturation.
+    /// Verdict in plain words, without a note on saturation.
     #[must_use]
     pub fn verdict_words(&self) -> String {
         match self.verdict() {
@@ -222,13 +219,13 @@ fn sum(counts: &[(&str, Option<u64>)]) -> u64 {
     counts.fold(0, u64::saturating_add)
 }
 
-/// End of the verdict for throttled messages, which names the quotas responsible and the key that disables them.
+/// End of the verdict on throttled messages, with the responsible quotas and the key that disables them.
 const THROTTLED: &str =
     " by `ice` and `sdp` of the broker's [quotas], which `off = true` there turns off";
 
-/// Fraction of its CPUs above which the load generator is considered the bottleneck.
+/// Fraction of its CPUs above which the load generator counts as the bottleneck.
 const BUSY_MAX: f64 = 0.95;
-/// 99th percentile of the schedule lag above which the load generator is considered the bottleneck, in microseconds.
+/// 99th percentile of the schedule lag above which the load generator counts as the bottleneck, in microseconds.
 const LAG_US_MAX: u64 = 20_000;
 
 #[cfg(test)]

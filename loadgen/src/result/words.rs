@@ -1,11 +1,10 @@
-//! Formats figures for human readers, with three significant digits and a unit. Used by the text table, the page and
-//! the live view.
+//! Figures for human readers, with three significant digits and a unit, for the text table, the page and the live view.
 
 use std::time::SystemTime;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// Formats a duration given in microseconds: `412 µs`, `1.84 ms`, `12.3 s`, `2 min 05 s`.
+/// Formats a duration in microseconds: `412 µs`, `1.84 ms`, `12.3 s`, `2 min 05 s`.
 #[must_use]
 pub fn span_us(us: u64) -> String {
     let us = us as f64;
@@ -18,7 +17,7 @@ pub fn span_us(us: u64) -> String {
     }
 }
 
-/// Formats a fractional duration given in microseconds, such as the CPU time per message: `3.42 µs`.
+/// Formats a fractional duration in microseconds, such as the CPU time per message: `3.42 µs`.
 #[must_use]
 pub fn cost_us(us: f64) -> String {
     if us < 1_000.0 {
@@ -28,7 +27,7 @@ pub fn cost_us(us: f64) -> String {
     }
 }
 
-/// Formats a duration given in seconds: `0.30 s`, `12.3 s`, `2 min 05 s`, `1 h 02 min`.
+/// Formats a duration in seconds: `0.30 s`, `12.3 s`, `2 min 05 s`, `1 h 02 min`.
 #[must_use]
 pub fn seconds(seconds: f64) -> String {
     if !(0.0..LONGEST_S).contains(&seconds) {
@@ -116,14 +115,13 @@ pub fn bytes(bytes: f64) -> String {
     format!("{} {unit}", three(value))
 }
 
-/// Formats a time in RFC 3339 format: `2026-01-31T23:59:59Z`.
+/// Formats a time in RFC 3339: `2026-01-31T23:59:59Z`.
 #[must_use]
 pub fn rfc3339(moment: SystemTime) -> String {
     let moment = OffsetDateTime::from(moment).truncate_to_second();
     moment.format(&Rfc3339).unwrap_or_default()
 }
 
-/// Formats a number below one thousand with three significant digits, without trailing zeros.
 fn three(value: f64) -> String {
     let places = match value.abs() {
         0.0 => 0,
@@ -138,7 +136,6 @@ fn three(value: f64) -> String {
     }
 }
 
-/// Maximum plausible duration of a run, in seconds.
 const LONGEST_S: f64 = 1e10;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The parties of one thread and their connections.
+//! Parties of one thread and their connections.
 
 use crate::peer::{Event, LinkError, Name, PeerLink};
 use crate::schedule::RunShare;
@@ -9,87 +9,85 @@ use crate::visit::{Arrival, MessageBook, Stage, Viewer, sessions};
 use ahash::AHashMap;
 use std::collections::VecDeque;
 
-/// The party that uses a connection.
+/// Party that uses a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Party {
-    /// No party: the connection is free, or its party has moved off it.
+    /// No party: the connection is free, or its party has moved on.
     Nobody,
-    /// The master of the given channel, which serves sessions.
+    /// Master of this channel, which serves sessions.
     Master(u32),
     /// A viewer and its session.
     Viewer(Viewer),
-    /// A master or viewer without sessions that stays connected and, if the run relays messages, exchanges them.
+    /// Master or viewer without sessions that stays connected and, if the run relays messages, exchanges them.
     Peer(Peer),
 }
 
-/// A party that does not take part in sessions.
+/// A party without sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// The peer's name.
+    /// Channel and number of the peer.
     pub name: Name,
     /// Stage of the connection: [`Stage::Hold`] while it is open.
     pub stage: Stage,
 }
 
-/// The result of [`Crew::receive`].
+/// Result of [`Crew::receive`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReceiveOutcome {
-    /// No event, although messages may have been received.
+    /// No event; messages may have been received.
     Nothing,
-    /// An API call succeeded; the party must make its next call or connect.
+    /// An API call succeeded; the party makes its next call or connects.
     Answered,
-    /// An API call was refused, which has been counted as a failure.
+    /// An API call failed, which has been counted.
     Refused,
     /// The upgrade was accepted.
     Opened,
-    /// The closing handshake that this side started is complete.
+    /// The closing handshake of this side is complete.
     Closed,
     /// The service closed the connection, and its close frame has been answered.
     ClosedByService,
 }
 
-/// The outcome of a session.
+/// Outcome of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// All messages were sent and received.
     Completed,
-    /// The session timed out although its connections were open; missing messages count as lost.
+    /// The session timed out with open connections; missing messages count as lost.
     TimedOut,
-    /// The connection of the session or of its master was broken; missing messages do not count as lost.
+    /// A connection of the session or of its master broke; missing messages do not count as lost.
     Broken,
 }
 
-/// The parties of one thread. Uses no sockets and no clock; the current time is a field of `desk`.
+/// Parties of one thread. Uses no sockets and no clock: `desk` contains the time.
 #[derive(Debug)]
 pub struct Crew {
-    /// Counters, buffers and the current time, shared by the parties.
+    /// Counters, buffers and the time of the turn, shared by all parties.
     pub desk: MessageDesk,
-    /// The messages exchanged between peers.
+    /// Messages exchanged between peers.
     pub relay: Relay,
     pub(crate) share: RunShare,
     pub(crate) people: Vec<Person>,
-    /// The connection used by each running session, indexed by session number.
+    /// Connection of each running session, indexed by session number.
     pub(crate) lines: AHashMap<u32, u32>,
-    /// For each master in the share that is connected, the time at which its connection was opened, and the connection.
+    /// For each connected master of the share, the time at which its connection was opened, and the connection.
     pub(crate) masters: Vec<Option<(u64, u32)>>,
-    /// The books of recently ended sessions, kept to recognise duplicate and late messages.
+    /// Books of recently ended sessions, for recognising duplicate and late messages.
     pub(crate) ended: VecDeque<(u32, MessageBook, MessageBook)>,
-    /// Connections whose sessions have sent and received all their messages.
     pub(crate) settled: Vec<u32>,
-    /// Connections whose sessions have received their answer and still have candidates to trickle.
+    /// Connections whose sessions have been answered and still have candidates to trickle.
     pub(crate) answered: Vec<u32>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Person {
     link: PeerLink,
-    /// The API calls that the party makes on this connection before it moves to another one.
+    /// API calls that the party makes on this connection before it moves to another one.
     discovery: Option<Box<DiscoveryCalls>>,
     pub(crate) party: Party,
 }
 
-/// Memory per connection in a crew, in bytes. Includes the session's entry in the hash table, which consists of a key,
-/// a value and a control byte; the table is at least half full.
+/// Memory per connection in a crew, in bytes, with the session's entry in the hash table, which is at least half full.
 pub const LINE_BYTES: usize = size_of::<Person>() + 2 * (2 * size_of::<u32>() + 1);
 
 const _: () = assert!(
@@ -98,7 +96,7 @@ const _: () = assert!(
 );
 
 impl Crew {
-    /// Creates a crew for the parties in this share of the channels.
+    /// Creates a crew for the parties of this share.
     #[must_use]
     pub fn new(desk: MessageDesk, share: RunShare) -> Self {
         let masters = share.channels(desk.terms.channels).map(|_| None).collect();
@@ -137,7 +135,7 @@ impl Crew {
         }
     }
 
-    /// The party that uses a connection.
+    /// Party that uses a connection.
     #[must_use]
     pub fn party(&self, line: u32) -> &Party {
         self.people
@@ -145,7 +143,7 @@ impl Crew {
             .map_or(&Party::Nobody, |person| &person.party)
     }
 
-    /// The viewer that uses a connection, if any.
+    /// Viewer that uses a connection, if any.
     pub fn viewer_mut(&mut self, line: u32) -> Option<&mut Viewer> {
         match &mut self.people.get_mut(line as usize)?.party {
             Party::Viewer(viewer) => Some(viewer),
@@ -167,13 +165,13 @@ impl Crew {
         }
     }
 
-    /// The API calls in progress on a connection; `None` if the connection is free or carries messages.
+    /// API calls in progress on a connection; `None` if it is free or carries messages.
     #[must_use]
     pub fn discovery(&self, line: u32) -> Option<&DiscoveryCalls> {
         self.people.get(line as usize)?.discovery.as_deref()
     }
 
-    /// Removes a party from the connection used for its API calls, so that it can move to another one.
+    /// Takes a party off the connection of its API calls, for a move to another one.
     pub fn move_on(&mut self, line: u32) -> Option<(Party, Box<DiscoveryCalls>)> {
         let person = self.people.get_mut(line as usize)?;
         let discovery = person.discovery.take()?;
@@ -184,17 +182,14 @@ impl Crew {
         Some((party, discovery))
     }
 
-    /// Starts the upgrade of a connection by appending a request for the given host and target.
+    /// Starts the upgrade of a connection: appends the request for the given host and target.
     pub fn ask(&mut self, line: u32, host: &str, target: &str, out: &mut Vec<u8>) {
         if let Some(person) = self.people.get_mut(line as usize) {
             person.link = PeerLink::open(host, target, &mut self.desk.random, out);
         }
     }
 
-    /// Processes `bytes` received on a connection, and appends any replies to be sent on it.
-    ///
-    /// # Errors
-    /// Returns an error if the connection can no longer be used; see [`LinkError`].
+    /// Processes bytes received on a connection, and appends the replies. After an error, the connection is unusable.
     pub fn receive(
         &mut self,
         line: u32,
@@ -219,7 +214,7 @@ impl Crew {
             let (link, relay, desk) = (&mut person.link, &mut self.relay, &mut self.desk);
             return relay.receive((peer, link), bytes, desk, out);
         }
-        // Taken out for the call: what a master receives is written into the book of a viewer on another line.
+        // Taken out, because a master's messages are recorded in the book of a viewer on another connection.
         let mut link = std::mem::replace(&mut person.link, PeerLink::ended());
         let result = self.drive(line, &mut link, bytes, out);
         if let Some(person) = self.people.get_mut(line as usize) {
@@ -257,7 +252,7 @@ impl Crew {
         Ok(heard)
     }
 
-    /// Returns a connection whose session has sent and received all its messages since the last call, or `None`.
+    /// Returns a connection whose session has completed its messages since the last call; `None` if there is none.
     pub fn settled(&mut self) -> Option<u32> {
         self.settled.pop()
     }
@@ -274,8 +269,8 @@ impl Crew {
         }
     }
 
-    /// Removes the party from a connection and closes a viewer's books, counting missing messages according to
-    /// `verdict`. Counting the session as completed or failed is left to the caller, since the viewer may reconnect.
+    /// Removes the party from a connection, and closes a viewer's books, where `verdict` decides whether missing
+    /// messages count as lost. The caller counts the session, since the viewer may reconnect.
     pub fn leave(&mut self, line: u32, verdict: Verdict) -> Party {
         let Some(person) = self.people.get_mut(line as usize) else {
             return Party::Nobody;
@@ -330,7 +325,7 @@ impl Crew {
         }
     }
 
-    /// Returns the name under which an error is counted, and records the request id if it is a refusal.
+    /// Returns the name under which an error is counted, and records the request id of a refusal.
     pub fn kind_of(&mut self, error: &LinkError) -> String {
         let kind = error.kind();
         if let Some(id) = error.request_id() {
@@ -339,27 +334,25 @@ impl Crew {
         kind
     }
 
-    /// Starts the exchange of messages for the peer on a connection, by appending a window of messages to each
-    /// counterpart.
+    /// Starts the exchange of messages for the peer on a connection: appends a window of messages for each counterpart.
     pub fn start(&mut self, line: u32, out: &mut Vec<u8>) {
         if let Party::Peer(Peer { name, .. }) = *self.party(line) {
             self.relay.start(name, &mut self.desk, out);
         }
     }
 
-    /// Appends the message that the peer on a connection was due to send at `due_ns`. For a master, `round` determines
-    /// to which viewer the message is sent.
+    /// Appends the message that a peer was due to send at `due_ns`. A master selects the recipient by `round`.
     pub fn say(&mut self, line: u32, round: u64, due_ns: u64, out: &mut Vec<u8>) {
         if let Party::Peer(Peer { name, .. }) = *self.party(line) {
             self.relay.say(name, (round, due_ns), &mut self.desk, out);
         }
     }
 
-    /// Completes the counts: missing messages count as lost, except those that arrived corrupted or at the wrong peer,
-    /// or were rejected by the service.
+    /// Completes the counts: missing messages count as lost unless they arrived corrupted or at the wrong peer, or were
+    /// rejected by the service.
     ///
-    /// The service reports a rejection only if the message carries an id. If any were reported, messages that were
-    /// missing when ids were introduced also count as rejected.
+    /// The service reports a rejection only for a message with an id. If it reported any, messages that were missing
+    /// when ids were introduced also count as rejected.
     pub fn close_books(&mut self) {
         let tally = &mut self.desk.tally;
         let missing = tally.lost + self.relay.missing();
@@ -388,11 +381,8 @@ impl Crew {
     }
 }
 
-// Messages of sessions that are over.
-
 impl Crew {
-    /// Counts a message that belongs to an ended session: as a duplicate, or as an error if it had not arrived before
-    /// or the books of the session are no longer kept.
+    /// Counts a message of an ended session: as a duplicate, or as an error if it is late or without books.
     pub(crate) fn of_ended(
         &mut self,
         session: u32,

@@ -1,42 +1,38 @@
-//! The API calls that a party makes before it connects, in order to discover its endpoint and TURN servers.
+//! API calls of a party before it connects, which discover its endpoint and TURN servers.
 
 use crate::address::Endpoint;
 use codec::sigv4::signer::{self, JSON, Signer};
 use serde_json::{Value, json};
 use thiserror::Error;
 
-/// The API calls of a party, made one after the other. Exists while they are in progress, on one or more connections.
+/// API calls of a party, made one after the other on one or more connections.
 #[derive(Debug)]
 pub struct DiscoveryCalls {
     role: Role,
     answered: u8,
-    /// The part of the response received so far.
     bytes: Vec<u8>,
-    /// Endpoints returned by the service.
     endpoints: Option<EndpointList>,
     /// Whether the service will close the connection, so that the next call needs a new one.
     over: bool,
 }
 
-/// The role of the party that makes the calls.
+/// Role of the party that makes the calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// The master of a channel, which requests only its endpoint.
+    /// Master of a channel, which requests only its endpoint.
     Master,
-    /// A viewer, which requests its endpoints and TURN servers.
+    /// Viewer, which requests its endpoints and TURN servers.
     Viewer,
 }
 
-/// The response to GetSignalingChannelEndpoint. Source: AWS "GetSignalingChannelEndpoint", `ResourceEndpointList`.
+/// Response to GetSignalingChannelEndpoint. Source: AWS "GetSignalingChannelEndpoint", `ResourceEndpointList`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct EndpointList {
-    /// Endpoint for the WebSocket connection.
     wss: Endpoint,
-    /// Endpoint for subsequent API calls.
     https: Endpoint,
 }
 
-/// An API call made by a party.
+/// API call of a party.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
     /// GetSignalingChannelEndpoint.
@@ -45,15 +41,14 @@ pub enum Call {
     IceServers,
 }
 
-/// The result of processing received bytes.
+/// Result of processing received bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// The response is incomplete; more bytes are needed.
+    /// The response is incomplete.
     Part,
     /// The call succeeded.
     Answered,
-    /// The call failed. Contains the name under which the failure is counted, and the request id, which is empty if
-    /// there is none.
+    /// The call failed. Contains the name under which the failure is counted, and the request id, if any.
     Refused(String, String),
 }
 
@@ -76,7 +71,7 @@ impl DiscoveryCalls {
         }
     }
 
-    /// The next call to make; `None` once all calls have been answered.
+    /// Next call; `None` once all calls have been answered.
     #[must_use]
     pub const fn next(&self) -> Option<Call> {
         match (self.answered, self.role) {
@@ -86,8 +81,7 @@ impl DiscoveryCalls {
         }
     }
 
-    /// Endpoint of the next call or, after the last call, of the WebSocket connection. `None` as long as the endpoints
-    /// are unknown, in which case the target is used.
+    /// Endpoint of the next call or, after the last, of the WebSocket connection. `None` means the target.
     #[must_use]
     pub fn place(&self) -> Option<&Endpoint> {
         let endpoints = self.endpoints.as_ref()?;
@@ -103,20 +97,20 @@ impl DiscoveryCalls {
         self.over
     }
 
-    /// Prepares for continuing on a new connection.
+    /// Continues on a new connection.
     pub const fn move_on(&mut self) {
         self.over = false;
     }
 
-    /// Processes the next received bytes of a response.
+    /// Processes the next bytes of a response.
     pub fn take_in(&mut self, bytes: &[u8]) -> Reply {
         self.bytes.extend_from_slice(bytes);
         match Answer::parse(&self.bytes) {
             Ok(None) if self.bytes.len() <= ANSWER_BYTES_MAX => Reply::Part,
             Ok(None) | Err(_) => Reply::refused("bad_answer_to_a_call"),
             Ok(Some(answer)) if answer.status == 200 => self.answered(&answer),
-            // A service may make a channel when its master connects, as `broker --dev` does: it connects where it
-            // asked. One that does not do so says so then.
+            // Some services create a channel when its master connects, as `broker --dev` does, so the master connects
+            // to the target. Other services refuse the connection.
             Ok(Some(answer)) if answer.status == 404 && self.role == Role::Master => {
                 self.take_down(&answer)
             }
@@ -146,7 +140,6 @@ impl DiscoveryCalls {
 }
 
 impl EndpointList {
-    /// Extracts the two endpoints from a response; returns `None` if either is missing or not a URL.
     fn read(body: &[u8]) -> Option<Self> {
         let answer: Value = serde_json::from_slice(body).ok()?;
         let list = answer.get("ResourceEndpointList")?.as_array()?;
@@ -154,7 +147,7 @@ impl EndpointList {
             let mut items = list.iter();
             let item = items.find(|item| item.get("Protocol").is_some_and(|p| p == protocol))?;
             let url = item.get("ResourceEndpoint")?.as_str()?;
-            // What a path says of the role, the client id says too.
+            // The client id implies the role that the path names.
             let bare = url
                 .strip_suffix("/master")
                 .or_else(|| url.strip_suffix("/viewer"));
@@ -168,8 +161,7 @@ impl EndpointList {
 }
 
 impl Call {
-    /// Path and JSON body of the request for a channel's viewer, or for its master if `client_id` is `None`, as sent by
-    /// the SDK for JavaScript.
+    /// Path and JSON body of the request for a viewer, or for the master without a client id, as in the JavaScript SDK.
     #[must_use]
     pub fn request(self, arn: &str, client_id: Option<&str>) -> (&'static str, String) {
         match self {
@@ -194,7 +186,7 @@ impl Call {
     }
 }
 
-/// Appends the request for a call, signed if a signer is given. The connection is kept alive.
+/// Appends the request for a call, signed if a signer is given, with keep-alive.
 pub fn write_call(out: &mut Vec<u8>, call: &signer::Call<'_>, signer: Option<&mut Signer<'_>>) {
     let &signer::Call {
         host, path, body, ..
@@ -209,19 +201,17 @@ pub fn write_call(out: &mut Vec<u8>, call: &signer::Call<'_>, signer: Option<&mu
     out.extend_from_slice(format!("{head}Content-Length: {length}\r\n\r\n{body}").as_bytes());
 }
 
-/// Maximum size of a response, in bytes. Exceeds what the C SDK accepts.
+/// Maximum size of a response in bytes, more than the C SDK accepts.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
-// The answer to an API call, as far as a client looks at it.
-
-/// A complete HTTP response.
+/// Complete HTTP response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// Status code; 200 on success.
     pub status: u16,
     /// AWS error type of a failed call.
     pub error_type: String,
-    /// Request id; empty if the response contains none.
+    /// Request id; empty if there is none.
     pub request_id: String,
     /// Whether the service will close the connection after this response.
     pub closes: bool,
@@ -229,16 +219,13 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
-/// Error indicating that the bytes are not a valid response: they are not HTTP, or lack a valid `Content-Length`.
+/// The bytes are not HTTP, or lack a valid `Content-Length`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("the answer is no HTTP with a Content-Length")]
+#[error("the response is not HTTP with a Content-Length")]
 pub struct NoAnswer;
 
 impl Answer {
-    /// Parses the response at the start of `bytes`; returns `None` if the response is incomplete.
-    ///
-    /// # Errors
-    /// Returns [`NoAnswer`] if the bytes are not a valid response.
+    /// Parses the response at the start of `bytes`; `None` if it is incomplete.
     pub fn parse(bytes: &[u8]) -> Result<Option<Self>, NoAnswer> {
         let mut lines = [httparse::EMPTY_HEADER; 64];
         let mut head = httparse::Response::new(&mut lines);

@@ -1,4 +1,4 @@
-//! State shared by the parties of a thread: buffers, counters, and the code that writes and parses messages.
+//! State shared by the parties of a thread: buffers, counters, and the writer and parser of messages.
 
 use crate::measure::{ErrorCounts, Latencies, Latency, MessageTally, Sessions};
 use crate::peer::{PayloadStamp, filler, place_of, write_client_id};
@@ -7,55 +7,53 @@ use codec::signal::Action;
 use codec::signal::client::{EventParser, Outgoing};
 use fastrand::Rng;
 
-/// Parameters that apply to all parties of a run.
+/// Parameters of all parties of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartyTerms {
-    /// Run id, which distinguishes this run's messages from those of other runs.
+    /// Run id, which distinguishes the messages of different runs.
     pub run: u32,
     /// Payload length of a candidate, in characters.
     pub payload_bytes: usize,
     /// Payload length of an offer or answer, in characters.
     pub sdp_bytes: usize,
-    /// Number of candidates sent by each side, at most [`crate::visit::CANDIDATES_MAX`].
+    /// Candidates per side, at most [`crate::visit::CANDIDATES_MAX`].
     pub candidates: u32,
-    /// Delay before each candidate, counted from the same side's answer or previous candidate, in nanoseconds; 0 sends
-    /// all candidates at once.
+    /// Delay of each candidate after the previous message of its side, in nanoseconds; 0 sends all candidates at once.
     pub trickle_ns: u64,
     /// Number of channels in the run. Session n belongs to channel n modulo this number.
     pub channels: u32,
-    /// Number of viewers per channel, if each viewer stays connected for the whole run.
+    /// Viewers per channel, if viewers stay connected for the whole run.
     pub viewers: u32,
-    /// Number of messages that each peer sends to each counterpart at the start; 0 if the run relays no messages.
+    /// Messages that each peer initially sends to each counterpart; 0 if the run relays no messages.
     pub window: u32,
 }
 
-/// Writes and parses the messages of a thread's parties. There is one desk per thread.
+/// Writer and parser of messages, one per thread.
 #[derive(Debug)]
 pub struct MessageDesk {
     /// Time of this turn, in nanoseconds of the run's clock. Set by the I/O layer.
     pub now_ns: u64,
-    /// Parameters that apply to all parties of the run.
+    /// Parameters of all parties.
     pub terms: PartyTerms,
-    /// Random number generator for masking keys, handshake keys and back-off.
+    /// Random numbers for masking keys, handshake keys and back-off.
     pub random: Rng,
-    /// Number of messages by outcome. [`Tally::lost`] counts the messages missing at the end of each session; until
-    /// [`crate::visit::Crew::close_books`] is called, it includes those that arrived corrupted or at the wrong peer.
+    /// Messages by outcome. [`MessageTally::lost`] counts the messages missing at the end of each session; before
+    /// [`crate::visit::Crew::close_books`], it includes messages that arrived corrupted or at the wrong peer.
     pub tally: MessageTally,
-    /// Number of sessions by outcome.
+    /// Sessions by outcome.
     pub sessions: Sessions,
     /// Latencies by kind.
     pub latencies: Latencies,
-    /// Setup latencies in the current interval. The caller that logs them also clears them.
+    /// Setup latencies of the current interval, cleared by the caller that logs them.
     pub recent: Latency,
-    /// Number of failures of each kind.
+    /// Failures by kind.
     pub errors: ErrorCounts,
-    /// The channels that were cut off, and the recovery times.
+    /// Cut-off channels with their recovery times.
     pub recovery: Recovery,
-    /// Whether messages carry a correlation id, so that the service reports those it rejects. Set by the I/O layer: ids
-    /// cost bytes, so they are used only when messages are not measured, or once some have been rejected.
+    /// Whether messages carry a correlation id, so that the service reports rejections. Set by the I/O layer: ids cost
+    /// bytes, so they are used only while messages are not measured, or once some have been rejected.
     pub asks: bool,
-    /// Number of messages that were in flight or missing when ids were introduced, and whose outcome the service
-    /// therefore did not report.
+    /// Messages that were in flight or missing when ids were introduced, whose outcome the service did not report.
     pub unasked: u64,
     filler: String,
     parser: EventParser,
@@ -64,17 +62,13 @@ pub struct MessageDesk {
     scratch: Vec<u8>,
 }
 
-/// A message to be written.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Message {
     pub(crate) channel: u32,
-    /// Number of the sending peer.
     pub(crate) from: u32,
-    /// Number of the receiving peer.
     pub(crate) to: u32,
     pub(crate) sequence: u64,
     pub(crate) action: Action,
-    /// Time from which the message's latency is measured, in nanoseconds of the run's clock.
     pub(crate) since_ns: u64,
 }
 
@@ -82,12 +76,12 @@ pub(crate) struct Message {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Letter {
     pub(crate) stamp: PayloadStamp,
-    /// Number of the viewer that the service named as the sender; `None` if it named none.
+    /// Viewer that the service named as the sender, if any.
     pub(crate) sender: Option<u32>,
 }
 
 impl MessageDesk {
-    /// Creates a desk for parties with the given parameters.
+    /// Creates a desk.
     #[must_use]
     pub fn new(terms: PartyTerms, seed: u64) -> Self {
         Self {
@@ -110,7 +104,6 @@ impl MessageDesk {
         }
     }
 
-    /// Appends a message addressed to its recipient.
     pub(crate) fn write(&mut self, message: Message, out: &mut Vec<u8>) {
         let Message {
             channel,
@@ -149,8 +142,8 @@ impl MessageDesk {
         self.tally.sent += 1;
     }
 
-    /// Parses a received text and updates the counts; returns `None` if no further handling is needed. `sdp` is the
-    /// expected type of message 0, an offer or answer; if it is `None`, all messages are candidates.
+    /// Parses a received text and updates the counts; `None` if no further handling is needed. `sdp` is the expected
+    /// type of message 0, an offer or answer; `None` if all messages are candidates.
     pub(crate) fn read(&mut self, text: &mut [u8], sdp: Option<&str>) -> Option<Letter> {
         let Some(event) = self.parser.parse(text) else {
             return self.corrupted();
@@ -192,7 +185,6 @@ impl MessageDesk {
         Some(Letter { stamp, sender })
     }
 
-    /// Counts a connection that the service closed with this code.
     pub(crate) fn count_close(&mut self, code: Option<u16>) {
         let code = code.map_or_else(|| "none".into(), |code| code.to_string());
         self.errors.count(&format!("closed_by_service_{code}"));
@@ -210,5 +202,4 @@ fn clipped(name: &str) -> &str {
     name.get(..48).unwrap_or(name)
 }
 
-/// Number of the master within its channel.
 pub(crate) const MASTER: u32 = 0;

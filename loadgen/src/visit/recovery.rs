@@ -4,24 +4,21 @@
 use crate::measure::Latency;
 use ahash::AHashMap;
 
-/// The cut-off channels of a thread, and the recovery times of those that have recovered. Channels that are not cut off
-/// use no memory.
+/// Cut-off channels of a thread, and the recovery times of recovered ones. Other channels use no memory.
 #[derive(Debug)]
 pub struct Recovery {
     cut_off: AHashMap<u32, CutOff>,
-    /// Number of channels that were cut off, counted once per occurrence.
+    /// Cut-off channels, counted once per occurrence.
     pub cut_offs: u64,
-    /// Recovery times of the channels that have recovered.
+    /// Recovery times of recovered channels.
     pub spans: Latency,
 }
 
-/// A channel that is cut off.
 #[derive(Clone, Copy, Debug)]
 struct CutOff {
     since_ns: u64,
-    /// Whether the master is disconnected.
     lacks_master: bool,
-    /// Number of viewers that lost their connection after they were answered, and that have not been answered again.
+    /// Viewers that lost their connection after an answer and have not been answered again.
     viewers: u32,
 }
 
@@ -36,17 +33,17 @@ impl Default for Recovery {
 }
 
 impl Recovery {
-    /// Records that the service ended the connection of the channel's master.
+    /// Records that the service ended the master's connection.
     pub fn master_lost(&mut self, channel: u32, now_ns: u64) {
         self.begin(channel, now_ns).lacks_master = true;
     }
 
-    /// Records that the service ended the connection of a viewer that had been answered.
+    /// Records that the service ended the connection of an answered viewer.
     pub fn viewer_lost(&mut self, channel: u32, now_ns: u64) {
         self.begin(channel, now_ns).viewers += 1;
     }
 
-    /// Records that the channel's master has connected.
+    /// Records that the master has connected.
     pub fn master_came(&mut self, channel: u32, now_ns: u64) {
         if let Some(cut_off) = self.cut_off.get_mut(&channel) {
             cut_off.lacks_master = false;
@@ -54,7 +51,7 @@ impl Recovery {
         }
     }
 
-    /// Records that a viewer that had lost its connection has been answered again.
+    /// Records that a disconnected viewer has been answered again.
     pub fn viewer_answered(&mut self, channel: u32, now_ns: u64) {
         if let Some(cut_off) = self.cut_off.get_mut(&channel) {
             cut_off.viewers = cut_off.viewers.saturating_sub(1);
@@ -62,7 +59,7 @@ impl Recovery {
         }
     }
 
-    /// Number of channels that have recovered.
+    /// Number of recovered channels.
     #[must_use]
     pub fn recovered(&self) -> u64 {
         self.cut_offs - self.cut_off.len() as u64

@@ -1,7 +1,7 @@
-//! Relaying of messages. In the closed loop, each peer initially sends a window of messages to each counterpart and
-//! then replies to each message that arrives for the first time. As long as nothing is lost, two windows are thus in
-//! flight between a master and a viewer, one started by each side. In the open loop, there are no replies; the I/O
-//! layer determines which peer sends next.
+//! Relaying of messages. In the closed loop, each peer initially sends a window of messages to each counterpart, and
+//! then replies to each message that arrives for the first time. Without losses, two windows are thus in flight between
+//! a master and a viewer, one started by each side. In the open loop, there are no replies; the I/O layer selects the
+//! peer that sends next.
 
 use crate::peer::{ArrivalKind, Event, LinkError, Name, PeerLink, Sequence};
 use crate::visit::crew::{Peer, ReceiveOutcome};
@@ -9,7 +9,7 @@ use crate::visit::messages::{MASTER, Message, MessageDesk, PartyTerms};
 use crate::{schedule::RunShare, visit::Stage};
 use codec::signal::Action;
 
-/// The messages exchanged between the peers of one thread. Both ends of every message are on the same thread.
+/// Messages between the peers of one thread, which has both ends of every message.
 #[derive(Debug)]
 pub struct Relay {
     /// Whether peers reply to messages. Set by the I/O layer.
@@ -18,18 +18,17 @@ pub struct Relay {
     pub is_measured: bool,
     share: RunShare,
     viewers: u32,
-    /// The pairs of peers, sorted by channel of the share and then by viewer; empty unless the run relays messages.
+    /// Pairs of peers, sorted by channel of the share and then by viewer; empty unless the run relays messages.
     pairs: Vec<Pair>,
 }
 
-/// A master and one of its viewers. Needs no heap memory while no messages are missing.
+/// A master and one of its viewers. Takes no heap memory while no messages are missing.
 #[derive(Clone, Debug, Default)]
 struct Pair {
     to_master: Direction,
     to_viewer: Direction,
 }
 
-/// The messages from one peer of a pair to the other.
 #[derive(Clone, Debug, Default)]
 struct Direction {
     sent: u64,
@@ -37,7 +36,6 @@ struct Direction {
 }
 
 impl Relay {
-    /// Creates the relay for the peers in this share of the channels.
     pub(crate) fn new(terms: PartyTerms, share: RunShare) -> Self {
         let pairs = if terms.window > 0 {
             share.channels(terms.channels).count() * terms.viewers as usize
@@ -53,7 +51,6 @@ impl Relay {
         }
     }
 
-    /// Sends a window of messages to each counterpart of the peer `name`.
     pub(crate) fn start(&mut self, name: Name, desk: &mut MessageDesk, out: &mut Vec<u8>) {
         let counterparts = if name.place == MASTER {
             1..=self.viewers
@@ -70,7 +67,7 @@ impl Relay {
         }
     }
 
-    /// Sends a message that is due now. In each round, a master sends to a different viewer.
+    /// Sends a due message. In each round, a master sends to a different viewer.
     pub(crate) fn say(
         &mut self,
         name: Name,
@@ -119,10 +116,8 @@ impl Relay {
         Ok(heard)
     }
 
-    /// Processes a text that a peer received, and replies to it if `is_speaking` is set.
-    ///
-    /// Only messages that arrive for the first time are answered; otherwise a service that duplicates messages would
-    /// make the load grow without limit.
+    /// Processes a text, and replies if `is_speaking` is set. Only the first arrival of a message is answered;
+    /// otherwise a service that duplicates messages would make the load grow without limit.
     fn hear(&mut self, name: Name, text: &mut [u8], desk: &mut MessageDesk, out: &mut Vec<u8>) {
         let Some(letter) = desk.read(text, None) else {
             return;
@@ -158,7 +153,7 @@ impl Relay {
         }
     }
 
-    /// Number of messages that did not arrive intact at the right peer.
+    /// Messages that did not arrive intact at the right peer.
     #[must_use]
     pub fn missing(&self) -> u64 {
         let directions = self
@@ -170,8 +165,7 @@ impl Relay {
             .sum()
     }
 
-    /// Returns the messages from peer `from` to peer `to` of a channel and those in the opposite direction, or `None`
-    /// unless one of the two is the master.
+    /// Messages from one peer of a channel to another, and back; `None` unless one of the two is the master.
     fn directions(
         &mut self,
         channel: u32,
@@ -201,7 +195,6 @@ impl Relay {
 }
 
 impl Direction {
-    /// Writes the next message to peer `to`. The message's latency is measured from `since_ns`.
     fn write(
         &mut self,
         name: Name,

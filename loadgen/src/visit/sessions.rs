@@ -1,5 +1,4 @@
-//! Session logic: handling the messages of viewers and their masters, trickling candidates, and counting missing
-//! messages at the end.
+//! Session logic: messages of viewers and their masters, trickled candidates, and missing messages at the end.
 
 use crate::visit::crew::{Crew, Party, Person, Verdict};
 use crate::visit::messages::{Letter, MASTER, Message, MessageDesk};
@@ -7,7 +6,6 @@ use crate::visit::{Arrival, Stage, Viewer};
 use codec::signal::Action;
 
 impl Crew {
-    /// Closes the books of a session that has ended, counting missing messages according to `verdict`.
     pub(crate) fn close_book(&mut self, viewer: &Viewer, verdict: Verdict) {
         let master = self
             .masters
@@ -108,7 +106,6 @@ impl Crew {
         self.count(line, arrival, stamp.sent_ns);
     }
 
-    /// Counts a message that arrived in a running session, and checks whether it was the last one.
     fn count(&mut self, line: u32, arrival: Arrival, sent_ns: u64) {
         match arrival {
             Arrival::InOrder => {}
@@ -135,9 +132,8 @@ impl Crew {
     }
 }
 
-/// Returns the viewer on a connection if a message sent at `sent_ns` belongs to the viewer's current connection.
-/// Otherwise, counts the message as belonging to an earlier connection; this also applies to all messages that arrive
-/// while the viewer is not connected.
+/// Returns the viewer on a connection if a message sent at `sent_ns` belongs to its current connection. Otherwise,
+/// counts the message for an earlier connection, as for all messages that arrive while the viewer is not connected.
 fn viewer_of<'a>(
     people: &'a mut [Person],
     desk: &mut MessageDesk,
@@ -154,7 +150,7 @@ fn viewer_of<'a>(
     Some(viewer)
 }
 
-/// Appends message `nth` from a session's viewer to its master: the offer is number 0, candidates follow.
+/// Appends message `nth` of a session's viewer to its master: the offer is number 0, candidates follow.
 pub(crate) fn write_to_master(desk: &mut MessageDesk, session: u32, nth: u32, out: &mut Vec<u8>) {
     write(
         desk,
@@ -165,7 +161,7 @@ pub(crate) fn write_to_master(desk: &mut MessageDesk, session: u32, nth: u32, ou
     );
 }
 
-/// Appends message `number` from a session's master to its viewer: the answer is number 0, candidates follow.
+/// Appends message `number` of a session's master to its viewer: the answer is number 0, candidates follow.
 fn write_to_viewer(desk: &mut MessageDesk, session: u32, number: u32, out: &mut Vec<u8>) {
     write(
         desk,
@@ -199,19 +195,16 @@ fn write(
     desk.write(message, out);
 }
 
-/// Maximum number of ended sessions whose books are kept. Each takes 24 bytes.
+/// Maximum number of ended sessions with books. Each takes 24 bytes.
 const ENDED_MAX: usize = 4096;
 
-// Candidates that are said one after the other, as browsers find them.
-
 impl Crew {
-    /// Returns a connection whose session has been answered since the last call and has candidates to trickle, or
-    /// `None`.
+    /// Returns a connection whose session has been answered since the last call and has candidates to trickle.
     pub fn answered(&mut self) -> Option<u32> {
         self.answered.pop()
     }
 
-    /// Appends the next candidate from the viewer on a connection to its master.
+    /// Appends the next candidate of the viewer on a connection to its master.
     pub fn trickle(&mut self, line: u32, out: &mut Vec<u8>) {
         let desk = &mut self.desk;
         if let Some(viewer) = trickling(&mut self.people, line, desk.terms.candidates)
@@ -222,8 +215,7 @@ impl Crew {
         }
     }
 
-    /// Appends the next candidate from the master to the viewer on `line`. The bytes must be sent on
-    /// [`Crew::master_line`].
+    /// Appends the next candidate of the master to the viewer on `line`, to be sent on [`Crew::master_line`].
     pub fn trickle_back(&mut self, line: u32, out: &mut Vec<u8>) {
         let desk = &mut self.desk;
         if let Some(viewer) = trickling(&mut self.people, line, desk.terms.candidates)
@@ -244,13 +236,12 @@ impl Crew {
         self.masters.get(place)?.map(|(_, line)| line)
     }
 
-    /// Whether the session on a connection has more candidates to trickle.
+    /// Whether the session on a connection has candidates left to trickle.
     pub fn has_more(&mut self, line: u32) -> bool {
         trickling(&mut self.people, line, self.desk.terms.candidates).is_some()
     }
 }
 
-/// Returns the session on a connection if it has been answered and has more candidates to send.
 fn trickling(people: &mut [Person], line: u32, candidates: u32) -> Option<&mut Viewer> {
     let Party::Viewer(viewer) = &mut people.get_mut(line as usize)?.party else {
         return None;

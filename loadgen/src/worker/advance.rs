@@ -1,4 +1,4 @@
-//! Handling of events on connections: a party takes its next step, retries later, or finishes.
+//! Events on connections: a party takes its next step, retries later, or finishes.
 
 use crate::edge::board::RunPhase;
 use crate::visit::{Call, DiscoveryCalls, Party, Peer, ReceiveOutcome, Stage, Verdict, Viewer};
@@ -6,7 +6,6 @@ use crate::worker::lines::News;
 use crate::{options::Mode, worker::Worker};
 
 impl Worker<'_> {
-    /// Handles an event on a connection.
     pub(crate) fn advance(&mut self, news: News) {
         match news {
             News::Connected(line) => self.connected(line),
@@ -27,12 +26,11 @@ impl Worker<'_> {
         }
     }
 
-    /// Handles a TCP connection that has been established. The latency of a session's first connection is measured from
-    /// the session's due time.
+    /// Handles an established TCP connection. The latency of a session's first connection starts at its due time.
     fn connected(&mut self, line: u32) {
         let now_ns = self.now_ns();
         let begun_ns = self.lines.step(line, now_ns);
-        // With API calls before it, a session's first connection is that of the first call.
+        // With discovery, the connection of the first API call is the session's first.
         let asks = self.crew.discovery(line).map(DiscoveryCalls::next);
         let is_first = !self.shared.plan.discover || asks == Some(Some(Call::Endpoint));
         let since_ns = match self.crew.party(line) {
@@ -121,7 +119,6 @@ impl Worker<'_> {
         }
     }
 
-    /// Handles a session that has sent and received all its messages.
     fn settled(&mut self, line: u32) {
         if self.phase() >= RunPhase::Drain {
             self.close(line);
@@ -135,14 +132,12 @@ impl Worker<'_> {
         }
     }
 
-    /// Starts the closing handshake on a party's connection if it is open.
     pub(crate) fn close(&mut self, line: u32) {
         let crew = &mut self.crew;
         self.lines.write(line, |out| crew.close(line, out));
         self.say_farewell(line);
     }
 
-    /// Handles the service's reply to our close frame.
     fn closed(&mut self, line: u32) {
         self.opened.remove(line);
         match self.crew.leave(line, Verdict::Completed) {
@@ -167,7 +162,6 @@ impl Worker<'_> {
         self.say_farewell(line);
     }
 
-    /// Handles a connection that ended unexpectedly.
     pub(crate) fn lost(&mut self, line: u32, kind: &str) {
         if *self.crew.party(line) == Party::Nobody {
             return self.lines.cut(line);
@@ -178,7 +172,6 @@ impl Worker<'_> {
         self.again_or_failed(party);
     }
 
-    /// Removes the party from a connection that has failed.
     fn gone(&mut self, line: u32) -> Party {
         self.connections.failed += 1;
         if let Some(counts) = self.by_target.get_mut(self.lines.target_number(line)) {
@@ -196,7 +189,6 @@ impl Worker<'_> {
         self.crew.leave(line, Verdict::Broken)
     }
 
-    /// Whether the upgrade of a party's connection was accepted.
     fn is_open(&self, line: u32) -> bool {
         match self.crew.party(line) {
             Party::Nobody => false,
@@ -207,7 +199,6 @@ impl Worker<'_> {
         }
     }
 
-    /// Schedules a reconnect for a party without a connection, or counts the party as failed.
     pub(crate) fn again_or_failed(&mut self, party: Party) {
         match party {
             Party::Nobody => {}
@@ -232,7 +223,7 @@ impl Worker<'_> {
             Party::Viewer(mut viewer) => {
                 if self.is_storm() && self.phase() < RunPhase::Drain {
                     let attempts = viewer.attempts;
-                    // Until it has its answer, what it waits for is the same as before.
+                    // Before its answer, a session still awaits its original setup, so its due time stays.
                     let unanswered = matches!(
                         viewer.stage,
                         Stage::AwaitCalls | Stage::AwaitOpen | Stage::AwaitAnswer
@@ -259,7 +250,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Counts a master as open or given up. Each master is counted once, before the load starts.
+    /// Counts a master as open or given up, once per master and before the load starts.
     fn settle_master(&mut self, place: usize) {
         let settled = self
             .settled
@@ -271,7 +262,6 @@ impl Worker<'_> {
         }
     }
 
-    /// Stops starting sessions, and ends sessions that are being held or are waiting to reconnect.
     pub(crate) fn stop_sessions(&mut self) {
         let given_up = self.forget_retries();
         self.active -= given_up;
@@ -284,7 +274,6 @@ impl Worker<'_> {
         }
     }
 
-    /// Closes all connections.
     pub(crate) fn close_all(&mut self) {
         let _ = self.forget_retries();
         for line in 0..self.lines.len() {
@@ -294,7 +283,7 @@ impl Worker<'_> {
                     if *stage == Stage::AwaitCloseEcho => {}
                 Party::Master(_) | Party::Viewer(_) | Party::Peer(_) if is_open => self.close(line),
                 Party::Master(_) | Party::Viewer(_) => self.lost(line, "unfinished_at_the_end"),
-                // Some are always under way while connections follow each other without end.
+                // In mode connect, some connections are always in progress.
                 Party::Peer(peer) => {
                     let peer = *peer;
                     self.crew.leave(line, Verdict::Broken);
@@ -306,7 +295,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Whether latencies on a connection are recorded. For masters, this is the case only in a storm.
+    /// Whether latencies on a connection are recorded; for masters, only in a storm.
     fn is_measured(&self, line: u32) -> bool {
         match self.crew.party(line) {
             Party::Viewer(_) | Party::Peer(_) => true,
@@ -316,6 +305,5 @@ impl Worker<'_> {
     }
 }
 
-/// Number of consecutive failures after which the start of the load is no longer delayed for a master. The master
-/// continues to retry.
+/// Consecutive failures after which a master no longer delays the start of the load. The master keeps retrying.
 const MASTER_ATTEMPTS: u32 = 5;

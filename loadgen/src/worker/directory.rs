@@ -1,5 +1,4 @@
-//! The endpoints known to a worker, the connections waiting for an endpoint to be resolved, and the thread that
-//! resolves them.
+//! Endpoints known to a worker, connections that await the resolution of an endpoint, and the resolver thread.
 
 use crate::address::{AddressError, AddressFamily, Endpoint};
 use crate::plan::{CertificateTrust, Plan};
@@ -10,7 +9,6 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
-/// A directory of endpoints. There is one per worker.
 pub(crate) struct Directory {
     places: AHashMap<Endpoint, EndpointState>,
     asks: Option<Sender<LookupRequest>>,
@@ -18,28 +16,21 @@ pub(crate) struct Directory {
     found: Receiver<LookupAnswer>,
 }
 
-/// The state of an endpoint in the directory.
 enum EndpointState {
-    /// The endpoint has been resolved; contains the number of its route.
     Route(u16),
-    /// The endpoint is being resolved. Contains the number and generation of each connection waiting for it, at most as
-    /// many as the worker has connections.
+    /// In resolution. Contains the number and generation of each waiting connection.
     Asked(Vec<(u32, u32)>),
 }
 
-/// The result of looking up an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EndpointRoute {
-    /// The endpoint has a route with this number.
     Known(u16),
-    /// The endpoint is being resolved. The connection will be resumed afterwards.
     Asked,
-    /// There is no route to the endpoint. The failure is counted under this name.
+    /// There is no route. The failure is counted under this name.
     Refused(&'static str),
 }
 
 impl Directory {
-    /// Creates a directory that contains the initial routes, by number. `lookup` resolves all other endpoints.
     pub(crate) fn new(routes: &[Arc<Route>], lookup: Option<&Lookup>) -> Self {
         let (reply, found) = mpsc::channel();
         let endpoint = |route: &Route| Endpoint {
@@ -59,7 +50,6 @@ impl Directory {
         }
     }
 
-    /// Looks up the route to an endpoint on behalf of a connection.
     pub(crate) fn way(&mut self, endpoint: &Endpoint, connection: (u32, u32)) -> EndpointRoute {
         match self.places.get_mut(endpoint) {
             Some(EndpointState::Route(number)) => return EndpointRoute::Known(*number),
@@ -88,7 +78,7 @@ impl Directory {
         EndpointRoute::Asked
     }
 
-    /// Records the route to an endpoint, or that there is none, and returns the connections that were waiting for it.
+    /// Records the route to an endpoint, or its absence, and returns the waiting connections.
     fn settle(&mut self, endpoint: Endpoint, route: Option<u16>) -> Vec<(u32, u32)> {
         let before = match route {
             Some(number) => self.places.insert(endpoint, EndpointState::Route(number)),
@@ -102,7 +92,6 @@ impl Directory {
 }
 
 impl Worker<'_> {
-    /// Resumes the connections whose endpoints have been resolved.
     pub(crate) fn hear_lookups(&mut self) {
         while let Ok((endpoint, found)) = self.directory.found.try_recv() {
             let route = found.and_then(|route| {
@@ -113,7 +102,7 @@ impl Worker<'_> {
                 .directory
                 .settle(endpoint, route.as_ref().ok().copied());
             for (line, generation) in waiting {
-                // It may have timed out meanwhile.
+                // The connection may have timed out.
                 let waits = self.lines.generation(line) == generation
                     && self.crew.discovery(line).is_some();
                 match &route {
@@ -126,20 +115,14 @@ impl Worker<'_> {
     }
 }
 
-// Looks up where discovery leads, on a thread of its own: a resolver may take seconds, in which no session must wait
-// for another's.
-
-/// The thread that resolves endpoints. There is one per process; it exits once all senders of requests have been
-/// dropped, and is never joined.
+/// Resolver thread, one per process. It exits once all senders of requests have been dropped, and is never joined.
 #[derive(Debug)]
 pub(crate) struct Lookup {
     asks: Sender<LookupRequest>,
 }
 
-/// An endpoint, with its route or the name under which the failure to resolve it is counted.
 type LookupAnswer = (Endpoint, Result<Arc<Route>, String>);
 
-/// A request to resolve an endpoint.
 #[derive(Debug)]
 pub(crate) struct LookupRequest {
     pub(crate) endpoint: Endpoint,
@@ -154,28 +137,24 @@ impl Lookup {
         thread::spawn(move || {
             for LookupRequest { endpoint, reply } in inbox {
                 let found = finder.find(&endpoint);
-                // The worker may be through by now.
+                // Fails if the worker has finished.
                 let _ = reply.send((endpoint, found));
             }
         });
         Self { asks }
     }
 
-    /// Returns a sender for requests to the thread.
     pub(crate) fn asks(&self) -> Sender<LookupRequest> {
         self.asks.clone()
     }
 }
 
-/// The endpoints resolved so far, and the rules for resolving others.
 struct Finder {
     trust: CertificateTrust,
     resumes: bool,
-    /// Whether endpoints may be on other machines.
     abroad: bool,
     family: AddressFamily,
-    /// TLS configuration of the first endpoint, reused for all others so that the certificate authorities are read only
-    /// once.
+    /// TLS configuration of the first endpoint, reused so that the certificate authorities are read once.
     client: Option<Client>,
     known: AHashMap<Endpoint, Arc<Route>>,
 }
@@ -242,8 +221,7 @@ impl Finder {
     }
 }
 
-/// Maximum number of endpoints in a run; a service has only a few per region. Sessions that are directed to additional
-/// endpoints fail.
+/// Maximum number of endpoints in a run; a service has a few per region. Sessions with additional endpoints fail.
 const ENDPOINTS_MAX: usize = 4_096;
 const _: () = assert!(
     ENDPOINTS_MAX + 65 <= u16::MAX as usize,

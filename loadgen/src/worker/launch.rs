@@ -8,8 +8,7 @@ use crate::{options::Mode, worker::Worker};
 use codec::sigv4::signer;
 
 impl Worker<'_> {
-    /// Connects masters and peers that are waiting: a few at a time before the first session is due, or all at once if
-    /// connecting is the load.
+    /// Connects waiting masters and peers: a few at a time, or many if connecting is the load.
     pub(crate) fn open_waiting(&mut self) {
         if self.phase() >= RunPhase::Drain {
             self.waiting.clear();
@@ -32,7 +31,6 @@ impl Worker<'_> {
         }
     }
 
-    /// Number of connections that may still be started in this turn.
     fn room(&self) -> usize {
         let room = match self.shared.plan.mode {
             Mode::Storm if !self.is_begun() => 0,
@@ -45,7 +43,6 @@ impl Worker<'_> {
         usize::try_from(self.first).map_or(room, |first| room.min(first))
     }
 
-    /// Starts the exchange of messages for all peers.
     pub(crate) fn start_peers(&mut self) {
         for line in 0..self.lines.len() {
             let crew = &mut self.crew;
@@ -53,7 +50,6 @@ impl Worker<'_> {
         }
     }
 
-    /// Starts the sessions that are due.
     pub(crate) fn launch(&mut self) {
         let now_ns = self.now_ns();
         for _ in 0..LAUNCHES_PER_TURN {
@@ -77,7 +73,6 @@ impl Worker<'_> {
         }
     }
 
-    /// Time at which the next session is due; `None` outside the measured phase or when no sessions are left.
     pub(crate) fn next_due(&mut self) -> Option<u64> {
         if self.phase() != RunPhase::Measure {
             return None;
@@ -92,7 +87,6 @@ impl Worker<'_> {
         begins_ns.is_some_and(|begins_ns| begins_ns <= self.now_ns())
     }
 
-    /// Opens a party's first connection, which serves its API calls if it makes any.
     pub(crate) fn connect(&mut self, party: Party) {
         let (route, role) = match &party {
             Party::Nobody => return,
@@ -116,7 +110,6 @@ impl Worker<'_> {
         self.connect_over(route, party, discovery);
     }
 
-    /// Opens a connection over a route, either for a party's API calls or for its messages.
     fn connect_over(&mut self, route: u16, party: Party, discovery: Option<Box<DiscoveryCalls>>) {
         let plan = self.shared.plan;
         let number = match &party {
@@ -147,7 +140,6 @@ impl Worker<'_> {
         }
     }
 
-    /// The initial stage of a viewer.
     pub(crate) fn first_stage(&self) -> Stage {
         if self.shared.plan.discover {
             Stage::AwaitCalls
@@ -156,8 +148,6 @@ impl Worker<'_> {
         }
     }
 
-    /// Makes a party's next API call, either on its current connection or at the endpoint named by the service. After
-    /// the last call, connects to the endpoint named by the service.
     pub(crate) fn call(&mut self, line: u32) {
         let Some(discovery) = self.crew.discovery(line) else {
             return;
@@ -180,7 +170,6 @@ impl Worker<'_> {
         }
     }
 
-    /// Moves a party to a new connection over the given route.
     fn move_on(&mut self, line: u32, route: u16) {
         let Some((mut party, mut discovery)) = self.crew.move_on(line) else {
             return;
@@ -216,7 +205,6 @@ impl Worker<'_> {
             .write(line, |out| visit::write_call(out, &call, signer));
     }
 
-    /// Returns the channel of the party on a connection and, for a viewer, its client id.
     fn name_of(&self, line: u32) -> Option<(u32, Option<String>)> {
         match self.crew.party(line) {
             Party::Nobody => None,
@@ -238,12 +226,10 @@ impl Worker<'_> {
         made.map_or_else(|| plan.naming.arn(channel), Clone::clone)
     }
 
-    /// The current time, in seconds since 1970.
     fn now_s(&self) -> u64 {
         self.shared.zero_s + self.now_ns() / 1_000_000_000
     }
 
-    /// Sends the upgrade request for the party on a connection.
     pub(crate) fn ask(&mut self, line: u32) {
         let Some(route) = self.lines.route(line) else {
             return;
@@ -269,21 +255,19 @@ impl Worker<'_> {
             .write(line, |out| crew.ask(line, host, &target, out));
     }
 
-    /// Chooses the target for a peer: targets are assigned in rotation, so that a channel's master and its viewers use
-    /// successive ones. After a failure, the next target is tried.
+    /// Selects the target of a peer: targets rotate within a channel. After a failure, the next target is tried.
     fn target_of(&self, channel: u32, place: u32, attempts: u32) -> u16 {
         let targets = self.shared.plan.targets.len().max(1) as u64;
         let number = u64::from(channel) + u64::from(place) + u64::from(attempts);
         u16::try_from(number % targets).unwrap_or_default()
     }
 
-    /// Chooses the route for a session: for the configured percentage of sessions, spread over all channels, the
-    /// alternative target; otherwise a regular target.
+    /// Selects the route of a session: the alternative target for the configured percentage, spread over all channels.
     fn route_of(&self, viewer: &Viewer) -> u16 {
         let plan = self.shared.plan;
         let session = viewer.session;
-        // The upper bits of a product with an odd constant: neighbours fall far apart, and the share is kept over any
-        // stretch.
+        // Upper bits of a product with an odd constant: neighbouring sessions are scattered, and any range of sessions
+        // has the configured share.
         let scattered = (u64::from(session.wrapping_mul(0x9E37_79B9)) * 100) >> 32;
         match plan.detour {
             Some((_, percent)) if scattered < u64::from(percent) => {
@@ -297,10 +281,9 @@ impl Worker<'_> {
     }
 }
 
-/// Lifetime of a presigned URL in seconds, the same as in the SDK for JavaScript.
+/// Lifetime of a presigned URL in seconds, as in the SDK for JavaScript.
 const EXPIRES_S: u32 = 299;
-/// Maximum number of masters and peers per thread that are connecting at the same time, unless connecting is the load
-/// itself.
+/// Maximum number of masters and peers per thread that connect at the same time, unless connecting is the load.
 const OPENING_MAX: usize = 64;
-/// Maximum number of connections started per turn, so that the existing ones are served in between.
+/// Maximum number of connections started per turn, so that existing ones are served in between.
 const LAUNCHES_PER_TURN: usize = 256;

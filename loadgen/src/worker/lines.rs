@@ -1,11 +1,11 @@
-//! I/O for tens of thousands of connections on one ring: connecting, TLS, receiving, sending and closing. The bytes are
-//! interpreted by the crew.
+//! I/O of tens of thousands of connections on one ring: connecting, TLS, receiving, sending and closing. The crew
+//! interprets the bytes.
 //!
 //! ```text
 //!  open ─► Connecting ─► Securing (TLS) ─► Up ─► finish ─► Ending ─► Free
 //!              └─────────────┴─── broken, cut ───┴────────────▲
 //! ```
-//! Each step is reported as [`News`]. A connection is freed once the kernel has no connect, receive or send pending on
+//! Each step is reported as [`News`]. A connection is freed once the kernel has no pending connect, receive or send on
 //! its socket. Sends are batched: each turn submits one send per connection with output.
 
 use crate::address::Target;
@@ -22,55 +22,43 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A route to the service.
 #[derive(Clone, Debug)]
 pub(crate) struct Route {
-    /// The target to which the route leads.
     pub(crate) target: Target,
-    /// TLS configuration, if the target uses TLS.
     pub(crate) tls: Option<Client>,
 }
 
-/// An event on a connection, which is identified by its number.
 #[derive(Debug)]
 pub(crate) enum News {
-    /// The TCP connection is established.
     Connected(u32),
-    /// Data can now be exchanged: the TCP connection is established, and the TLS handshake is complete if the route
-    /// uses TLS.
+    /// The connection can carry data: TCP is established and, if the route uses TLS, the handshake is complete.
     Ready(u32),
-    /// Bytes were received and must be processed with [`Lines::read`].
+    /// Bytes were received, to be processed with [`Lines::read`].
     Bytes(u32, Lent),
-    /// The connection ended unexpectedly for the given reason, and was cut. Reported once, and never for a connection
-    /// that this side has ended.
+    /// The connection ended unexpectedly and was cut. Reported once, and never if this side has ended the connection.
     Broken(u32, String),
-    /// The connection has been freed. Reported once for each connection that was opened.
+    /// The connection was freed. Reported once per opened connection.
     Freed(u32),
 }
 
-/// The connections of one thread.
 pub(crate) struct Lines {
     ring: Ring,
     engine: Engine,
     routes: Vec<Arc<Route>>,
     lines: Vec<Line>,
     free: Vec<u32>,
-    /// Number of connections started so far, modulo 256.
+    /// Connections started so far, modulo 256.
     opened: u8,
     news: VecDeque<News>,
     rearm: Vec<u32>,
     dirty: Vec<u32>,
-    /// Empty buffers that can be reused.
     spare: Vec<Vec<u8>>,
     plain: Vec<u8>,
     reply: Vec<u8>,
 }
 
 impl Lines {
-    /// Creates a table without connections. The routes are numbered in the given order.
-    ///
-    /// # Errors
-    /// Returns an error if the ring cannot be created.
+    /// Routes are numbered in order. Fails if the ring cannot be created.
     pub(crate) fn new(routes: Vec<Arc<Route>>, engine: Engine) -> io::Result<Self> {
         let settings = RingSettings {
             engine,
@@ -92,11 +80,8 @@ impl Lines {
         })
     }
 
-    /// Starts a connection over a route, from the given source address if any, and returns the connection's number.
-    /// Connections are spread over the addresses of the route.
-    ///
-    /// # Errors
-    /// Returns an error if a socket cannot be created or bound.
+    /// Starts a connection over a route, from this source address if given, and returns its number. Connections are
+    /// spread over the addresses of the route.
     pub(crate) fn open(&mut self, route: u16, source: Option<Ipv4Addr>) -> io::Result<u32> {
         let way = self.routes.get(usize::from(route));
         let way = way.ok_or_else(|| io::Error::other("no such route"))?;
@@ -126,7 +111,6 @@ impl Lines {
         }
     }
 
-    /// Connects to the next address of the connection's route; returns `None` if all have been tried.
     fn connect_elsewhere(&mut self, index: u32) -> Option<io::Result<()>> {
         let line = &mut self.lines[index as usize];
         let target = &self.routes.get(usize::from(line.route))?.target;
@@ -139,14 +123,12 @@ impl Lines {
         Some(dial(target, line.source).map(|socket| self.connect(index, socket, target)))
     }
 
-    /// The route of a connection.
     pub(crate) fn route(&self, index: u32) -> Option<Arc<Route>> {
         self.routes
             .get(usize::from(self.route_number(index)))
             .cloned()
     }
 
-    /// The number of a connection's route.
     pub(crate) fn route_number(&self, index: u32) -> u16 {
         self.lines[index as usize].route
     }
@@ -156,48 +138,41 @@ impl Lines {
         usize::from(self.route_number(index))
     }
 
-    /// Adds a route and returns its number; `None` if the table is full.
     pub(crate) fn add_route(&mut self, route: Arc<Route>) -> Option<u16> {
         let number = u16::try_from(self.routes.len()).ok()?;
         self.routes.push(route);
         Some(number)
     }
 
-    /// Generation of a connection. Increases each time the connection's number is reused.
+    /// Generation of a connection, incremented each time its number is reused.
     pub(crate) fn generation(&self, index: u32) -> u32 {
         self.lines[index as usize].generation
     }
 
-    /// Whether the TLS handshake on a connection resumed a session.
     pub(crate) fn is_resumed(&self, index: u32) -> bool {
         let tls = self.lines[index as usize].tls.as_deref();
         tls.is_some_and(TlsConnection::is_resumed)
     }
 
-    /// Whether a connection number is in use. Also true while the connection is closing.
+    /// Whether a connection number is in use, including while the connection closes.
     pub(crate) fn is_taken(&self, index: u32) -> bool {
         self.lines[index as usize].state != LineState::Free
     }
 
-    /// Records that a step begins now, and returns the time at which the previous step began.
+    /// Records the start of a step, and returns the start of the previous step.
     pub(crate) fn step(&mut self, index: u32, now_ns: u64) -> u64 {
         std::mem::replace(&mut self.lines[index as usize].since_ns, now_ns)
     }
 
-    /// Number of connection numbers in use.
     pub(crate) fn taken(&self) -> usize {
         self.lines.len() - self.free.len()
     }
 
-    /// Number of entries in the table, in use or free.
     pub(crate) fn len(&self) -> u32 {
         narrow(self.lines.len())
     }
 
-    /// Submits pending sends, and then waits for events, for at most `patience`.
-    ///
-    /// # Errors
-    /// Returns an error if the ring fails.
+    /// Submits pending sends, and waits for events for at most `patience`. Fails if the ring fails.
     pub(crate) fn turn(&mut self, patience: Duration) -> io::Result<()> {
         for index in std::mem::take(&mut self.rearm) {
             let line = &self.lines[index as usize];
@@ -214,7 +189,7 @@ impl Lines {
         self.flush();
         let patience = match self.engine {
             Engine::IoUring => patience,
-            // There a wait is rounded up to milliseconds. The last one is polled, or what is due begins late.
+            // epoll rounds waits up to milliseconds: the last one is polled, so that due events do not start late.
             #[expect(
                 clippy::cast_possible_truncation,
                 reason = "a turn waits for milliseconds"
@@ -225,12 +200,11 @@ impl Lines {
         self.ring.enter(want, Some(patience))
     }
 
-    /// Returns the next event, or `None` if another turn is needed.
     pub(crate) fn next(&mut self) -> Option<News> {
         loop {
             if let Some(news) = self.news.pop_front() {
                 if let News::Freed(index) = news {
-                    // Not before: the reports of the old connection must be taken before a new one gets its line.
+                    // Reuses the number only after all events of the old connection have been taken.
                     self.free.push(index);
                 }
                 return Some(news);
@@ -252,15 +226,14 @@ impl Lines {
         }
     }
 
-    /// Passes received bytes to the crew. Returns `None` if they concerned only TLS, or if no data is expected on the
-    /// connection.
+    /// Passes received bytes to the crew; `None` if they concern only TLS, or if the connection expects no data.
     pub(crate) fn read(
         &mut self,
         index: u32,
         mut lent: Lent,
         crew: &mut Crew,
     ) -> Option<Result<ReceiveOutcome, String>> {
-        // Taken out for the call: the crew reads in place while the line's own buffers are written.
+        // Taken out, because the crew reads in place while the line's own buffers are written.
         let mut line = std::mem::take(&mut self.lines[index as usize]);
         if line.out.capacity() == 0 {
             line.out = self.spare.pop().unwrap_or_default();
@@ -304,7 +277,6 @@ impl Lines {
         heard
     }
 
-    /// Appends output to a connection with `write`, and queues it for sending.
     pub(crate) fn write(&mut self, index: u32, write: impl FnOnce(&mut Vec<u8>)) {
         let line = &mut self.lines[index as usize];
         if line.state != LineState::Up {
@@ -326,7 +298,6 @@ impl Lines {
         self.mark(index);
     }
 
-    /// Sends the pending bytes on a connection, after which the connection only waits to be closed by the peer.
     pub(crate) fn finish(&mut self, index: u32) {
         let line = &mut self.lines[index as usize];
         if line.state != LineState::Free {
@@ -345,7 +316,7 @@ impl Lines {
         line.state = LineState::Ending;
         line.cut = true;
         if let Some(socket) = &line.socket {
-            // Fails if the peer was faster, which is as well.
+            // Fails if the peer has closed already.
             let _ = socket.shutdown(Shutdown::Both);
         }
         self.release(index);
@@ -438,7 +409,6 @@ impl Lines {
         }
     }
 
-    /// Adds a connection to the next flush if it has output; otherwise reclaims its output buffer.
     fn mark(&mut self, index: u32) {
         let line = &mut self.lines[index as usize];
         if line.out.is_empty() {
@@ -474,19 +444,18 @@ impl Lines {
     }
 }
 
-/// Creates a socket for connecting to `target`, bound to the source address if one is given.
 fn dial(target: SocketAddr, source: Option<Ipv4Addr>) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(target), Type::STREAM.cloexec(), None)?;
     socket.set_tcp_nodelay(true)?;
     if let Some(source) = source {
-        // The port is chosen at connect, so that one port serves many targets and addresses.
+        // The kernel selects the port at connect, so that one port serves several targets.
         bind_address_no_port(&socket)?;
         socket.bind(&SocketAddr::from((source, 0)).into())?;
     }
     Ok(socket)
 }
 
-/// Maximum number of buffers kept for reuse, and maximum size of each such buffer.
+/// Maximum number of buffers kept for reuse, and maximum size of each.
 const SPARE_MAX: usize = 1024;
 const SPARE_BYTES: usize = 256 * 1024;
 

@@ -1,7 +1,7 @@
 //! Deadlines of a worker: session timeouts, ends of hold times, reconnects, and scheduled messages.
 //!
 //! Timeouts of equal duration share a queue, which is always sorted; only reconnects, whose back-off varies, need an
-//! ordered map. Entries are skipped if their connection has been replaced since.
+//! ordered map. Entries of replaced connections are skipped.
 
 use crate::edge::board::RunPhase;
 use crate::visit::{LINE_BYTES, Party, Stage, Verdict};
@@ -9,23 +9,17 @@ use crate::worker::Worker;
 use crate::worker::socket::Line;
 use std::collections::{BTreeMap, VecDeque};
 
-/// The deadlines of a worker.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
-    /// Deadlines by which connections must make progress.
     patience: VecDeque<DueMoment>,
-    /// Times at which sessions send their next candidates.
     trickles: VecDeque<DueMoment>,
-    /// Times at which hold times end.
     holds: VecDeque<DueMoment>,
-    /// Deadlines by which closing connections must be closed.
     farewells: VecDeque<DueMoment>,
-    /// Parties waiting to reconnect, by due time; the second number makes keys with equal times distinct.
+    /// Parties that wait to reconnect, by due time; the second number distinguishes equal times.
     retries: BTreeMap<(u64, u64), Party>,
     ticket: u64,
 }
 
-/// A deadline that applies to a particular connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct DueMoment {
     at_ns: u64,
@@ -34,7 +28,6 @@ struct DueMoment {
 }
 
 impl Timers {
-    /// Time of the earliest deadline, if any.
     pub(crate) fn next_due(&self) -> Option<u64> {
         let queues = [&self.patience, &self.trickles, &self.holds, &self.farewells];
         let queued = queues
@@ -46,23 +39,20 @@ impl Timers {
 }
 
 impl Worker<'_> {
-    /// Starts the timeout for the session on a connection.
     pub(crate) fn be_patient(&mut self, line: u32) {
         let patience = self.shared.plan.patience;
         let due = self.due(line, u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX));
         self.timers.patience.push_back(due);
     }
 
-    /// Schedules the next candidates of the session on a connection, both the viewer's and the master's.
     pub(crate) fn trickle_later(&mut self, line: u32) {
         let due = self.due(line, self.shared.plan.terms.trickle_ns);
         self.timers.trickles.push_back(due);
     }
 
-    /// Sends the next candidate of each side of a session.
     fn trickle(&mut self, line: u32) {
         let crew = &mut self.crew;
-        // A master that is not connected sends nothing until it is.
+        // A disconnected master sends its candidates after it has reconnected.
         if let Some(master) = crew.master_line(line) {
             self.lines.write(master, |out| crew.trickle_back(line, out));
         }
@@ -72,13 +62,11 @@ impl Worker<'_> {
         }
     }
 
-    /// Starts the hold time of the party on a connection.
     pub(crate) fn hold(&mut self, line: u32, span_ns: u64) {
         let due = self.due(line, span_ns);
         self.timers.holds.push_back(due);
     }
 
-    /// Starts the timeout for closing a connection.
     pub(crate) fn say_farewell(&mut self, line: u32) {
         let due = self.due(line, FAREWELL_NS);
         self.timers.farewells.push_back(due);
@@ -92,8 +80,8 @@ impl Worker<'_> {
         }
     }
 
-    /// Schedules a reconnect after `attempts` consecutive failures, as the SDKs do: after a random delay of at most 100
-    /// ms, a maximum that doubles with each failure up to 10 s (full jitter).
+    /// Schedules a reconnect after `attempts` consecutive failures, as the SDKs do: after a random delay with a maximum
+    /// of 100 ms, which doubles with each failure up to 10 s (full jitter).
     pub(crate) fn try_again(&mut self, party: Party, attempts: u32) {
         let span_ns = BACK_OFF_NS
             .checked_shl(attempts.min(16))
@@ -105,7 +93,6 @@ impl Worker<'_> {
             .insert((at_ns, self.timers.ticket), party);
     }
 
-    /// Drops the viewers that are waiting to reconnect, and returns their number.
     pub(crate) fn forget_retries(&mut self) -> u64 {
         let retries = std::mem::take(&mut self.timers.retries);
         let viewers = retries
@@ -114,7 +101,6 @@ impl Worker<'_> {
         viewers.count() as u64
     }
 
-    /// Handles all deadlines that have been reached.
     pub(crate) fn on_time(&mut self) {
         let now_ns = self.now_ns();
         while let Some(line) = self.next_line(|timers| &mut timers.patience) {
@@ -137,7 +123,6 @@ impl Worker<'_> {
         }
     }
 
-    /// Returns the connection of the next due entry in a queue, skipping entries whose connection has been replaced.
     fn next_line(&mut self, list: impl Fn(&mut Timers) -> &mut VecDeque<DueMoment>) -> Option<u32> {
         let now_ns = self.now_ns();
         loop {
@@ -150,7 +135,6 @@ impl Worker<'_> {
         }
     }
 
-    /// Handles a connection that has not made progress in time.
     fn too_late(&mut self, line: u32) {
         match self.crew.party(line) {
             Party::Nobody => {}
@@ -173,7 +157,6 @@ impl Worker<'_> {
         }
     }
 
-    /// Handles a session that timed out while its connection was open.
     fn unanswered(&mut self, line: u32, kind: &str) {
         self.crew.desk.errors.count(kind);
         self.opened.remove(line);
@@ -182,10 +165,9 @@ impl Worker<'_> {
         self.again_or_failed(party);
     }
 
-    /// Handles a connection that was not closed in time.
     fn still_there(&mut self, line: u32) {
         match self.crew.party(line) {
-            // It was closed or given up: only the socket is left.
+            // The party has closed or given up the connection: only the socket remains.
             Party::Nobody => self.lines.cut(line),
             Party::Master(_) | Party::Viewer(_) | Party::Peer(_) => {
                 self.lost(line, "timeout_close");
@@ -194,7 +176,6 @@ impl Worker<'_> {
     }
 }
 
-/// Timeout for closing a connection, in nanoseconds.
 const FAREWELL_NS: u64 = 5_000_000_000;
 /// Initial and maximum back-off, in nanoseconds. Source: C SDK `StateMachine.c`.
 const BACK_OFF_NS: u64 = 100_000_000;
@@ -202,27 +183,20 @@ const BACK_OFF_NS_MAX: u64 = 10_000_000_000;
 
 /// Maximum number of deadlines per connection: patience, next candidate or hold time, and farewell.
 const DUES: usize = 3;
-// A plain connection: its line, its party and its moments, in tables that double as they grow.
+// A plain connection: its line, its party and its deadlines, in tables that grow by doubling.
 const _: () = assert!(2 * (size_of::<Line>() + LINE_BYTES + DUES * size_of::<DueMoment>()) <= 700);
-// A viewer between its connections: in the order of its moment, in nodes that are filled to a half at least.
+// A viewer that waits to reconnect, in a map whose nodes are at least half full.
 const _: () = assert!(2 * (size_of::<(u64, u64)>() + size_of::<Party>()) <= 300);
 
-// Messages on schedule: peers that are connected for the whole run send in turn, whatever the service does.
-
-/// The message schedule of a worker: when each message is due, and on which connection it is sent.
 #[derive(Debug)]
 pub(crate) struct MessagePace {
-    /// Connections of the peers, in the order in which they send.
     lines: Vec<u32>,
     begun_ns: u64,
-    /// Time between messages, in nanoseconds.
     gap_ns: f64,
-    /// Number of messages that have become due so far.
     count: u64,
 }
 
 impl MessagePace {
-    /// Time at which the next message is due, in nanoseconds of the run's clock.
     pub(crate) fn next_due(&self) -> u64 {
         #[expect(
             clippy::cast_possible_truncation,
@@ -233,7 +207,6 @@ impl MessagePace {
         self.begun_ns + since_ns
     }
 
-    /// Returns the connection whose turn it is to send, and the number of completed rounds.
     fn take(&mut self) -> Option<(u32, u64)> {
         let lines = self.lines.len() as u64;
         let place = self.count.checked_rem(lines)?;
@@ -245,7 +218,6 @@ impl MessagePace {
 }
 
 impl Worker<'_> {
-    /// Starts the message schedule for this worker's peers, which send a share of all messages.
     pub(crate) fn begin_pace(&mut self) {
         let plan = self.shared.plan;
         let Some(rate) = plan.pace else {
@@ -261,7 +233,6 @@ impl Worker<'_> {
         });
     }
 
-    /// Sends all messages that are due.
     pub(crate) fn say_due(&mut self) {
         let now_ns = self.now_ns();
         let is_measured = self.phase() == RunPhase::Measure;

@@ -1,4 +1,4 @@
-//! The TLS client: trusted certificates, session tickets, and the transfer of data between socket and peer.
+//! TLS client: trusted certificates, session tickets, and the exchange of data between socket and peer.
 
 use crate::plan::CertificateTrust;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -18,24 +18,20 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
-/// The TLS configuration shared by all connections of a run, together with a host name.
+/// TLS configuration of a run, with the host name of a route.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
 }
 
-/// A TLS connection.
 #[derive(Debug)]
 pub(crate) struct TlsConnection(ClientConnection);
 
 impl Client {
-    /// Creates a client that accepts the certificates specified by `trust`; returns `None` if TLS is not used. Unless
-    /// `resumes` is set, every handshake is a full one.
-    ///
-    /// # Errors
-    /// Returns an error if the authority's file cannot be read or contains no certificate, the system trusts no
-    /// authority, or the host cannot be the name in a certificate.
+    /// Creates a client that accepts the certificates in `trust`; `None` if the run does not use TLS. Unless `resumes`
+    /// is set, every handshake is a full one. Fails if no authority can be read, or the host is not valid as a
+    /// certificate name.
     pub(crate) fn new(
         trust: &CertificateTrust,
         resumes: bool,
@@ -66,44 +62,31 @@ impl Client {
     }
 
     /// Creates a client with the same configuration for another host.
-    ///
-    /// # Errors
-    /// Returns an error if the host cannot be the name in a certificate.
     pub(crate) fn towards(&self, host: &str) -> io::Result<Self> {
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
         let config = Arc::clone(&self.config);
         Ok(Self { config, name })
     }
 
-    /// Creates a connection and appends the first bytes of its handshake to `out`.
-    ///
-    /// # Errors
-    /// Returns any error reported by rustls.
     pub(crate) fn connect(&self, out: &mut Vec<u8>) -> io::Result<TlsConnection> {
         let connection = ClientConnection::new(Arc::clone(&self.config), self.name.clone());
         let mut tls = TlsConnection(connection.map_err(io::Error::other)?);
-        tls.0.set_buffer_limit(None); // what is written is taken out at once
+        tls.0.set_buffer_limit(None); // all written data is taken out at once
         tls.flush(out)?;
         Ok(tls)
     }
 }
 
 impl TlsConnection {
-    /// Whether the handshake is still in progress.
     pub(crate) fn is_handshaking(&self) -> bool {
         self.0.is_handshaking()
     }
 
-    /// Whether the handshake resumed an earlier session.
     pub(crate) fn is_resumed(&self) -> bool {
         self.0.handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
-    /// Decrypts received records into `plain`, and appends any replies to `out`.
-    ///
-    /// # Errors
-    /// Returns an error if the certificate is not trusted or the service violated the protocol. In that case, an alert
-    /// has been appended to `out`.
+    /// Decrypts received records into `plain`, and appends replies to `out`, including the alert of an error.
     pub(crate) fn receive(
         &mut self,
         mut records: &[u8],
@@ -127,10 +110,6 @@ impl TlsConnection {
         Ok(())
     }
 
-    /// Encrypts `plain` and appends the resulting records to `out`.
-    ///
-    /// # Errors
-    /// Returns any error reported by rustls.
     pub(crate) fn send(&mut self, plain: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
         self.0.writer().write_all(plain)?;
         self.flush(out)
@@ -144,10 +123,7 @@ impl TlsConnection {
     }
 }
 
-/// Creates the TLS configuration for [`crate::edge::http`], whose connections are not measured.
-///
-/// # Errors
-/// See [`Client::new`].
+/// Creates the TLS configuration of [`crate::edge::http`], whose connections are not measured.
 pub(crate) fn of_calls(trust: &CertificateTrust) -> io::Result<TlsConfig> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let config = TlsConfig::builder().unversioned_rustls_crypto_provider(provider);
@@ -174,7 +150,6 @@ fn roots(file: &Path) -> io::Result<RootCertStore> {
     Ok(roots)
 }
 
-/// Reads the certificates in a PEM file, which must contain at least one.
 fn authorities(file: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
     let certificates = CertificateDer::pem_file_iter(file).and_then(Iterator::collect);
     let certificates: Vec<_> = certificates.map_err(|error| about(file, &error))?;
@@ -188,7 +163,6 @@ fn about(file: &Path, what: &dyn Display) -> io::Error {
     io::Error::other(format!("--tls-ca {}: {what}", file.display()))
 }
 
-/// Returns the certificate authorities that the system trusts, excluding any that cannot be read.
 fn system_roots() -> io::Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     let (added, _) = roots.add_parsable_certificates(load_native_certs().certs);
@@ -201,8 +175,7 @@ fn system_roots() -> io::Result<RootCertStore> {
     Ok(roots)
 }
 
-/// Accepts any certificate, but verifies that the service holds the matching private key, so that the handshake costs
-/// the same except for verifying the chain.
+/// Accepts any certificate, but verifies the private key, so that a handshake costs the same except for the chain.
 #[derive(Debug)]
 struct Anyone(Arc<CryptoProvider>);
 
@@ -243,11 +216,8 @@ impl ServerCertVerifier for Anyone {
     }
 }
 
-// The tickets of a service, for connections to come.
-
-/// Cache of TLS 1.3 tickets by server name, oldest first. Each ticket is used only once (RFC 8446 appendix C.4).
-///
-/// The ticket store of rustls keeps only eight per name, which concurrent connections quickly use up.
+/// Cache of TLS 1.3 tickets by server name, oldest first. Each ticket is used once (RFC 8446 appendix C.4). The store
+/// of rustls keeps eight per name, too few for concurrent connections.
 #[derive(Debug, Default)]
 struct Tickets(Mutex<TicketsByName>);
 
@@ -291,7 +261,7 @@ impl ClientSessionStore for Tickets {
     }
 }
 
-/// Maximum number of server names for which tickets are kept; usually there is one per target.
+/// Maximum number of server names with tickets; usually one per target.
 const NAMES_MAX: usize = 64;
-/// Maximum number of tickets kept per server name. Exceeds the number of concurrent handshakes.
+/// Maximum number of tickets per server name, more than the concurrent handshakes.
 const TICKETS_MAX: usize = 4_096;

@@ -1,5 +1,4 @@
-//! The floor on epoll, level-triggered: each wake of a socket is one receive; what a round has to send goes out at its
-//! end, one send a socket.
+//! Floor on epoll, level-triggered: one receive per wake-up of a socket, and one send per socket at the end of a round.
 
 use crate::relay::floor::passing::{Passing, Step};
 use rustix::buffer::spare_capacity;
@@ -9,7 +8,6 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 use std::io;
 use std::net::{TcpListener, TcpStream};
 
-/// Serves a listener until epoll fails.
 pub(crate) fn serve(listener: &TcpListener) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let set = epoll::create(CreateFlags::CLOEXEC)?;
@@ -64,8 +62,8 @@ pub(crate) fn serve(listener: &TcpListener) -> io::Result<()> {
         for peer in std::mem::take(&mut passing.dirty) {
             let out = passing.take_out(peer);
             if let Some(socket) = &sockets[peer as usize] {
-                // Blocks while the peer's window is full, which the driver's closed loop keeps from lasting. One that
-                // is gone is found by its next receive.
+                // Blocks while the peer's window is full, for a short time under the driver's closed loop. The next
+                // receive detects a closed connection.
                 let _ = send(socket, &out, SendFlags::NOSIGNAL);
             }
             passing.give_back(peer, out);
@@ -80,7 +78,5 @@ pub(crate) fn serve(listener: &TcpListener) -> io::Result<()> {
 }
 
 const LISTENER: u64 = u64::MAX;
-/// Events of one wait.
 const EVENTS: usize = 512;
-/// Bytes of one receive.
 const RECEIVE_BYTES: usize = 64 * 1024;

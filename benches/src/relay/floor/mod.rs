@@ -1,11 +1,10 @@
-//! The floor: what a message or a connection costs when nothing is parsed, checked, looked up by name, counted or
-//! limited.
+//! The floor: the cost of a message or connection without parsing, checks, look-ups by name, counters or limits.
 //!
-//! It is no WebSocket server: it knows how `loadgen` lays out its messages, finds sender and recipient at fixed places,
-//! and copies the payload from one fixed frame into another while it unmasks it. What is left is the kernel's part: one
-//! receive and one send for each message, or for each burst, and what accepting, answering and closing cost.
-//! `strace -c -f` on the process shows the calls. There are two, since neither mechanism is the cheapest in every case;
-//! the floor of a case is the cheaper one.
+//! Not a WebSocket server: the floor knows the layout of `loadgen`'s messages, finds sender and recipient at fixed
+//! offsets, and copies the payload from one fixed frame into another while unmasking it. The remaining cost is the
+//! kernel's: one receive and one send per message or burst, plus accepting, answering and closing connections. `strace
+//! -c -f` on the process shows the calls. There are two floors, because neither mechanism is the cheapest in all cases;
+//! the cheaper one is the floor of a case.
 
 pub(crate) mod epoll;
 mod passing;

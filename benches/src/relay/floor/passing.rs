@@ -1,43 +1,38 @@
-//! The floor's work on received bytes: copies from fixed places to fixed places.
+//! Processing of received bytes in the floor: copies between fixed offsets.
 
 use crate::relay::place::Place;
 use codec::ws::{self, Opcode, accept_key, mask};
 
-/// All peers, by numbers that the caller gives them, and their channels.
+/// All peers, indexed by the caller's numbers, and their channels.
 #[derive(Debug, Default)]
 pub(crate) struct Passing {
     peers: Vec<Peer>,
     channels: Vec<Vec<Option<u32>>>,
-    /// Peers that have something to send, each once.
+    /// Peers with pending output, without duplicates.
     pub(crate) dirty: Vec<u32>,
 }
 
-/// One connection.
 #[derive(Debug, Default)]
 struct Peer {
     is_open: bool,
     channel: u32,
-    /// 0 the master, from 1 the viewers.
+    /// Number of the peer within its channel: 0 for the master, 1 and above for viewers.
     place: u32,
-    /// The beginning of a head or frame whose end has not come.
     tail: Vec<u8>,
     out: Vec<u8>,
     is_dirty: bool,
 }
 
-/// The outcome of received bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// The upgrade was answered.
     Opened,
-    /// Messages, or a part of one.
+    /// One or more messages, or part of one, were processed.
     Passed,
-    /// The peer closed and was answered; or it sent what is no message of the driver.
+    /// The peer closed the connection and was answered, or sent something other than a message of the driver.
     Closed,
 }
 
 impl Passing {
-    /// A peer connects under this number.
     pub(crate) fn enter(&mut self, peer: u32) {
         let number = peer as usize;
         if self.peers.len() <= number {
@@ -46,7 +41,6 @@ impl Passing {
         self.peers[number] = Peer::default();
     }
 
-    /// A peer's connection is over.
     pub(crate) fn leave(&mut self, peer: u32) {
         let Peer { channel, place, .. } = std::mem::take(&mut self.peers[peer as usize]);
         let places = self.channels.get_mut(channel as usize);
@@ -55,20 +49,19 @@ impl Passing {
         }
     }
 
-    /// The bytes that wait for a peer; the caller sends all of them and gives the buffer back.
+    /// Takes a peer's pending output. The caller sends all of it and gives the buffer back.
     pub(crate) fn take_out(&mut self, peer: u32) -> Vec<u8> {
         let peer = &mut self.peers[peer as usize];
         peer.is_dirty = false;
         std::mem::take(&mut peer.out)
     }
 
-    /// The buffer of [`Self::take_out`], to be used again.
+    /// Returns the buffer of [`Self::take_out`] for reuse.
     pub(crate) fn give_back(&mut self, peer: u32, mut out: Vec<u8>) {
         out.clear();
         self.peers[peer as usize].out = out;
     }
 
-    /// Handles bytes that came from a peer.
     pub(crate) fn receive(&mut self, from: u32, bytes: &[u8]) -> Step {
         let peer = &mut self.peers[from as usize];
         if !peer.tail.is_empty() {
@@ -135,7 +128,6 @@ impl Passing {
         (peer.is_open, peer.channel, peer.place) = (true, channel, place);
     }
 
-    /// Copies a message into its recipient's buffer.
     fn pass(&mut self, from: u32, text: &[u8], key: [u8; 4]) -> Option<()> {
         let Peer { channel, place, .. } = self.peers[from as usize];
         let text = without_correlation_id(text, key);
@@ -177,7 +169,7 @@ impl Passing {
         Some(())
     }
 
-    /// Echoes a close, or whatever ends the connection.
+    /// Echoes a close frame; ends the connection in any other case.
     fn close(&mut self, from: u32, payload: &[u8], key: [u8; 4]) {
         let mut code = [0; 2];
         let bytes = payload.len().min(code.len());
@@ -197,17 +189,15 @@ impl Passing {
     }
 }
 
-/// The header of a client's frame, and the place of its payload.
 struct Frame {
     is_close: bool,
-    /// The place of its payload.
     start: usize,
     bytes: usize,
     key: [u8; 4],
 }
 
 impl Frame {
-    /// The frame at the start of `bytes`, if all of it is there.
+    /// Parses the frame at the start of `bytes`; returns `None` if it is incomplete.
     fn of(bytes: &[u8]) -> Option<Self> {
         let (first, second) = (*bytes.first()?, *bytes.get(1)?);
         let (length, after) = match second & 0x7F {
@@ -232,15 +222,15 @@ impl Frame {
     }
 }
 
-/// A masked request without its correlation id, which the driver writes where it does not measure, and without its end:
-/// what is left is as long as one that has none.
+/// Removes the correlation id, which the driver adds while it does not measure, and the end of a masked request. The
+/// result has the same length as for a request without an id.
 fn without_correlation_id(text: &[u8], key: [u8; 4]) -> &[u8] {
     let Some(start) = text.len().checked_sub(CORRELATION_ID.len() + END.len()) else {
         return text;
     };
     let mut quote = [text[start + CORRELATION_ID.len() - 2]];
     mask(&mut quote, key, start + CORRELATION_ID.len() - 2);
-    // The quote before the id's one letter: at this place of other requests is a part of a payload or of a number.
+    // Quote before the id, which has one letter. In other requests, this offset is within a payload or a number.
     match quote {
         [b'"'] => &text[..start + END.len()],
         _ => text,
@@ -258,14 +248,13 @@ const fn decimal_digits(number: u32) -> usize {
     }
 }
 
-/// A request as the driver writes it, cut at its payload.
+/// Start of the driver's request, up to the payload.
 const BEFORE_PAYLOAD: &[u8] = br#"{"action":"ICE_CANDIDATE","messagePayload":""#;
 const AFTER_PAYLOAD: &[u8] = br#"","recipientClientId":"viewer-"#;
 const CORRELATION_ID: &[u8] = br#"","correlationId":"m"#;
 const END: &[u8] = br#""}"#;
-/// The place of the recipient in the payload: eight hexadecimal digits.
+/// Offset of the recipient in the payload: eight hexadecimal digits.
 const STAMP_TO: usize = 24;
-/// An event, cut at its payload and its sender.
 const EVENT_PAYLOAD: &[u8] = br#"{"messagePayload":""#;
 const EVENT_TYPE: &[u8] = br#"","messageType":"ICE_CANDIDATE"#;
 const BEFORE_SENDER: &[u8] = br#"","senderClientId":"viewer-"#;

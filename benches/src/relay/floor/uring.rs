@@ -1,5 +1,5 @@
-//! The floor on the ring that the broker's edge uses: multishot accept, receives into lent buffers without a system
-//! call each, and at the end of a turn one send(2) for each socket that has something to send.
+//! Floor on the broker's ring: multishot accept, receives into lent buffers without a system call each, and one send(2)
+//! per socket at the end of a turn.
 
 use crate::relay::floor::passing::{Passing, Step};
 use ring::{Completion, Key, Received, Ring, RingSettings};
@@ -9,9 +9,8 @@ use std::io;
 use std::net::{Shutdown, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 
-/// Serves a listener until the ring fails.
 pub(crate) fn serve(listener: &TcpListener) -> io::Result<()> {
-    // Accepted sockets have the option of their listener.
+    // Accepted sockets inherit the option.
     SockRef::from(listener).set_tcp_nodelay(true)?;
     let mut floor = Floor {
         ring: Ring::new(&RingSettings::default())?,
@@ -36,16 +35,15 @@ struct Floor {
     passing: Passing,
     peers: Vec<Option<Peer>>,
     free: Vec<u32>,
-    /// Peers whose receive is to be armed again, once the buffers of this turn are back.
+    /// Peers whose receive must be rearmed once this turn's buffers have been returned.
     rearm: Vec<u32>,
-    /// Peers that are over when this turn's sends are done.
     ended: Vec<u32>,
 }
 
 struct Peer {
     socket: OwnedFd,
-    /// A multishot receive is armed: from the first message on. Until then single ones, so that a connection which
-    /// closes at once can be closed without more ado.
+    /// Whether a multishot receive is armed, which starts with the first message. Before that, single receives let a
+    /// short connection be closed without a cancellation.
     is_many: bool,
 }
 
@@ -104,13 +102,12 @@ impl Floor {
         }
     }
 
-    /// Sends what waits, then arms and closes.
     fn flush(&mut self) {
         for peer in std::mem::take(&mut self.passing.dirty) {
             let out = self.passing.take_out(peer);
             if let Some(peer) = &self.peers[peer as usize] {
-                // Blocks while the peer's window is full, which the driver's closed loop keeps from lasting. One that
-                // is gone is found by its next receive.
+                // Blocks while the peer's window is full, for a short time under the driver's closed loop. The next
+                // receive detects a closed connection.
                 let _ = send(&peer.socket, &out, SendFlags::NOSIGNAL);
             }
             self.passing.give_back(peer, out);
@@ -127,7 +124,6 @@ impl Floor {
     }
 
     fn shut(&mut self, peer: u32) {
-        // The echo goes out first.
         let out = self.passing.take_out(peer);
         if let Some(peer) = &self.peers[peer as usize] {
             let _ = send(&peer.socket, &out, SendFlags::NOSIGNAL);

@@ -14,7 +14,7 @@ use crate::{check::Check, refusal::Refusal};
 use codec::policy::{Action, TrustDecision, TrustGround, Trusted};
 use codec::sts::{AssumeRole, ErrorKind};
 
-/// A permitted session of a role.
+/// A role session that the rules permit.
 #[derive(Debug)]
 pub struct Assumption {
     /// Grant for the session, before session policies are applied.
@@ -23,7 +23,6 @@ pub struct Assumption {
     pub duration_s: u32,
 }
 
-/// An AssumeRole request with the caller and role, as needed to evaluate it.
 struct TrustQuestion<'a> {
     caller: &'a Caller,
     role: &'a Role,
@@ -31,11 +30,11 @@ struct TrustQuestion<'a> {
     steps: &'a mut u64,
 }
 
-/// Decides whether a caller may start the requested session of a role. The cost of evaluating policies is added to
-/// `steps` even if the request is refused, as in [`codec::policy::Policy::decide`].
+/// Decides whether a caller may start the requested role session. Adds the cost of policy evaluation to `steps`, even
+/// if the request is refused.
 ///
 /// # Errors
-/// Returns an STS refusal if the caller is denied an action, or the request conflicts with the role or the caller's
+/// An STS refusal if the caller is denied an action, or the request conflicts with the role or with the caller's
 /// session.
 pub fn assume(
     caller: &Caller,
@@ -83,7 +82,7 @@ pub fn assume(
     })
 }
 
-/// Creates the refusal of an action. The response does not reveal whether the role exists.
+/// Refuses an action without revealing whether the role exists.
 fn denied(caller: &Caller, request: &AssumeRole, action: Action, check: Check) -> Refusal {
     let message = caller.denial(action, request.role.as_str());
     Refusal::new(check, ErrorKind::AccessDenied, message)
@@ -98,8 +97,7 @@ fn invalid(message: &'static str) -> Refusal {
 }
 
 impl TrustQuestion<'_> {
-    /// Returns a refusal unless the action is allowed by the role's trust policy and, where required, by the caller's
-    /// own policies.
+    /// Requires that the role's trust policy and, where needed, the caller's own policies allow the action.
     fn may(&mut self, action: Action) -> Result<(), Refusal> {
         let request = self.request;
         let question = PolicyQuestion {
@@ -135,7 +133,7 @@ impl TrustQuestion<'_> {
             TrustDecision::Deny => Check::TrustExplicitDeny,
             TrustDecision::NoMatch => Check::TrustNoAllow,
             TrustDecision::Allow if signs_in => return Ok(()),
-            // The trust allows the account, so the caller needs a permission of its own, which sign-ins do not have.
+            // An account in the trust policy delegates to the caller's own policies, which sign-ins lack.
             TrustDecision::AllowAccount if signs_in => Check::TrustNoAllow,
             TrustDecision::Allow | TrustDecision::AllowAccount => {
                 return self.may_itself(&question, &asked, trusted);
@@ -145,9 +143,8 @@ impl TrustQuestion<'_> {
         Err(denied(self.caller, request, action, check).by_policy(ground))
     }
 
-    /// Returns a refusal unless the caller's own policies allow the action. If the role is in the same account and its
-    /// trust policy names the caller directly, no permission is needed, but policies may still deny the action, and
-    /// session policies still apply.
+    /// Requires that the caller's own policies allow the action. No permission is needed if the role is in the same
+    /// account and its trust policy names the caller directly; explicit denials and session policies still apply.
     fn may_itself(
         &mut self,
         question: &PolicyQuestion<'_>,
@@ -180,8 +177,7 @@ impl TrustQuestion<'_> {
         }
     }
 
-    /// Describes why the trust policy refused the action: the statement responsible, or the fact that no statement
-    /// applies.
+    /// Describes why the trust policy refused the action: the responsible statement, or that no statement applies.
     fn trust_ground(&self, action: Action, ground: Option<TrustGround>) -> Box<str> {
         let name = &self.role.name;
         let Some(ground) = ground else {
@@ -204,8 +200,7 @@ impl TrustQuestion<'_> {
     }
 }
 
-/// Returns the chain of roles that leads to the requested session: the chain of the caller's session, followed by that
-/// session's role.
+/// Returns the role chain of the requested session: the chain of the caller's session and that session's role.
 fn via(caller: &Caller, role: &Role) -> Result<Vec<Box<str>>, Refusal> {
     let Some(session) = caller.role() else {
         return Ok(Vec::new());
@@ -221,7 +216,7 @@ fn via(caller: &Caller, role: &Role) -> Result<Vec<Box<str>>, Refusal> {
     Ok(via)
 }
 
-/// Returns the tags of the session. Transitive tags of the caller's session cannot be overridden.
+/// Returns the session tags. A request cannot override transitive tags of the caller's session.
 fn tags(caller: &Caller, request: &AssumeRole) -> Result<Vec<SessionTag>, Refusal> {
     let passed_on = caller.tags().iter().filter(|tag| tag.transitive);
     let mut tags: Vec<SessionTag> = passed_on.cloned().collect();
@@ -249,7 +244,6 @@ fn tags(caller: &Caller, request: &AssumeRole) -> Result<Vec<SessionTag>, Refusa
     Ok(tags)
 }
 
-/// Returns the lifetime of the session, in seconds.
 fn duration(caller: &Caller, role: &Role, asked_s: Option<u32>) -> Result<u32, Refusal> {
     let most_s = match caller.role() {
         Some(_) => role.max_session_s.min(CHAINED_S_MAX),
@@ -279,11 +273,10 @@ fn duration(caller: &Caller, role: &Role, asked_s: Option<u32>) -> Result<u32, R
     Err(refusal.by_policy(Some(ground.into())))
 }
 
-/// Error message for a session whose token would be too long.
 pub(crate) const SESSION_TOO_LONG: &str =
     "The policies, tags and roles of the session take more room than a session token has.";
 
-/// Default session lifetime in seconds, unless the role's maximum is shorter.
+/// Default session lifetime in seconds, if the role's maximum is not shorter.
 const DEFAULT_S: u32 = 3600;
 
 /// Maximum lifetime of a session started from another role session, in seconds. Source: IAM User Guide, "Role

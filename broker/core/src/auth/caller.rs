@@ -1,4 +1,4 @@
-//! Callers of requests: their permissions, ARNs and ids; also hypothetical callers, used for operators' queries.
+//! Callers of requests: permissions, ARNs and ids. Simulated callers answer operators' queries.
 
 use crate::auth::grant::SessionTag;
 use crate::auth::policy_question::{CallerQuestion, Origin, PolicyQuestion};
@@ -18,49 +18,45 @@ use std::fmt::{self, Write};
 use std::hash::Hash;
 use std::sync::Arc;
 
-/// An authenticated caller, or an anonymous one if signatures are not required. Cheap to clone. Travels with a
-/// connection to its home shard and is not updated when the credentials are replaced.
+/// An authenticated caller, or an anonymous one if signatures are not required.
+///
+/// Cheap to clone. A caller moves with its connection to the home shard and keeps its credentials when the file is
+/// replaced.
 #[derive(Clone, Debug)]
 pub struct Caller {
     who: CallerKind,
-    /// Region of the server's channels; `None` for any region.
     region: Option<Arc<str>>,
-    /// Origin of the request; `None` in tests and if policies do not apply.
     origin: Option<Origin>,
 }
 
 #[derive(Clone, Debug)]
 enum CallerKind {
-    /// An anonymous caller that belongs to this account; no signature is required.
+    /// An unsigned caller, which belongs to this account.
     Anyone(Arc<str>),
-    /// A principal that uses its long-term key.
     Principal(Arc<Principal>),
-    /// A holder of temporary credentials.
     Session(Arc<Session>),
-    /// A caller that is signing in and has not received credentials yet.
+    /// A caller that is signing in, without credentials yet.
     SigningIn(Arc<SigningIn>),
 }
 
-/// A caller that is signing in and may only start a session of a role.
+/// A sign-in, which may only start a role session.
 #[derive(Debug)]
 struct SigningIn {
     sign_in: Arc<SignIn>,
-    /// Account to which the provider or thing belongs.
     account: Box<str>,
-    /// Name used in logs.
     label: String,
 }
 
-/// The outcome of evaluating a caller's policies for a request.
+/// Result of evaluating a caller's policies for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Ruling {
-    /// Check that failed, which tells operators whether to add or to remove a statement; `None` if the request is
-    /// allowed, or if the decision depends on the tags of a channel on another shard.
+    /// The failed check; `None` if the request is allowed, or if the decision needs the tags of a channel on another
+    /// shard.
     pub denied: Option<Check>,
     /// Cost of the decision; see [`codec::policy::Policy::decide`].
     pub steps: u64,
-    /// Policy and statement responsible for a refusal, if any.
+    /// Policy and statement that refuse the request, if any.
     ground: PolicyGround,
 }
 
@@ -89,7 +85,6 @@ impl Caller {
         Self::of_session(Arc::new(session), region)
     }
 
-    /// Creates the caller for a shared session.
     pub(crate) const fn of_session(session: Arc<Session>, region: Option<Arc<str>>) -> Self {
         Self {
             who: CallerKind::Session(session),
@@ -98,7 +93,7 @@ impl Caller {
         }
     }
 
-    /// Creates the caller for a sign-in to an account, which does not have credentials yet.
+    /// Creates the caller for a sign-in, which has no credentials yet.
     #[must_use]
     pub fn signing_in(sign_in: SignIn, account: &str, region: Option<Arc<str>>) -> Self {
         let label = sign_in.label();
@@ -114,7 +109,7 @@ impl Caller {
         }
     }
 
-    /// Adds the origin of the request to the caller.
+    /// Sets the origin of the request.
     #[must_use]
     pub fn from_origin(self, origin: Origin) -> Self {
         Self {
@@ -131,7 +126,7 @@ impl Caller {
         self.region.as_deref()
     }
 
-    /// Whether any policy that applies to the caller refers to this condition key.
+    /// Whether any applicable policy tests this condition key.
     #[must_use]
     pub fn reads(&self, name: KeyName) -> bool {
         match &self.who {
@@ -144,7 +139,6 @@ impl Caller {
         }
     }
 
-    /// Returns the user name, if the caller is a user from the credentials file.
     pub(crate) fn user_name(&self) -> Option<&str> {
         match &self.who {
             CallerKind::Principal(principal) => Some(&principal.name),
@@ -156,12 +150,10 @@ impl Caller {
         }
     }
 
-    /// Returns the caller's role session, if it is one.
     pub(crate) fn role(&self) -> Option<&RoleSession> {
         self.session_of()?.role()
     }
 
-    /// Returns the caller's temporary credentials, if any.
     pub(crate) fn session_of(&self) -> Option<&Session> {
         match &self.who {
             CallerKind::Anyone(_) | CallerKind::Principal(_) | CallerKind::SigningIn(_) => None,
@@ -169,7 +161,7 @@ impl Caller {
         }
     }
 
-    /// Returns the token or certificate with which the caller signed in, whether or not it has received credentials.
+    /// Returns the token or certificate of the sign-in, with or without issued credentials.
     #[must_use]
     pub fn sign_in(&self) -> Option<&SignIn> {
         match &self.who {
@@ -179,17 +171,16 @@ impl Caller {
         }
     }
 
-    /// Returns the token or certificate of a caller that has not received credentials yet.
+    /// Returns the token or certificate of a caller without issued credentials.
     pub(crate) fn signing_in_by(&self) -> Option<&SignIn> {
         self.sign_in().filter(|_| self.signs_in())
     }
 
-    /// Whether the caller is signing in and has not received credentials yet.
     pub(crate) const fn signs_in(&self) -> bool {
         matches!(self.who, CallerKind::SigningIn(_))
     }
 
-    /// Returns the ARN of the role alias requested with a certificate.
+    /// Returns the ARN of the role alias that a device requests.
     pub(crate) fn source_arn(&self) -> Option<ShortText> {
         let CallerKind::SigningIn(signing_in) = &self.who else {
             return None;
@@ -204,13 +195,13 @@ impl Caller {
         )))
     }
 
-    /// Whether the caller does not use temporary credentials, that is, whether it is a principal or anonymous.
+    /// Whether the caller is anonymous or signs with a long-term key.
     #[must_use]
     pub fn is_long_term(&self) -> bool {
         self.session_of().is_none() && !self.signs_in()
     }
 
-    /// Returns the names by which a trust policy may refer to the caller, each prefixed with its kind.
+    /// Returns the names by which trust policies can refer to the caller, each with its kind as a prefix.
     pub(crate) fn trust_names(&self) -> Vec<String> {
         if let CallerKind::SigningIn(signing_in) = &self.who {
             return vec![signing_in.sign_in.trust_name()];
@@ -223,8 +214,8 @@ impl Caller {
         names
     }
 
-    /// Returns the caller data to keep while the connection is open or the device's request is pending; `None` for
-    /// callers without credentials.
+    /// Returns the caller in the form stored with an open connection or a pending device request; `None` if it has no
+    /// credentials.
     #[must_use]
     pub fn held(&self) -> Option<HeldCaller> {
         let held = match &self.who {
@@ -239,23 +230,19 @@ impl Caller {
         })
     }
 
-    /// Returns the issue time of the caller's temporary credentials, if known.
     pub(crate) fn issued_s(&self) -> Option<u64> {
         self.session_of()?.issued_s
     }
 
-    /// Returns the tags of the caller's session.
     pub(crate) fn tags(&self) -> &[SessionTag] {
         self.role().map_or(&[], |role| &role.tags)
     }
 
-    /// Returns the source identity of the caller's session.
     pub(crate) fn source_identity(&self) -> Option<&str> {
         self.role()?.source_identity.as_deref()
     }
 
-    /// Returns the root for sessions that the caller requests: the root of its own session, or its key or sign-in;
-    /// `None` for anonymous callers.
+    /// Returns the root for sessions that the caller starts: its session's root, its key or its sign-in.
     pub(crate) fn root(&self) -> Option<Root> {
         match &self.who {
             CallerKind::Anyone(_) => None,
@@ -267,8 +254,7 @@ impl Caller {
         }
     }
 
-    /// Returns the principal type. Source: IAM User Guide, "IAM policy elements: Variables and tags", principal key
-    /// values.
+    /// Returns the principal type. Source: IAM User Guide, "IAM policy elements: Variables and tags".
     pub(crate) fn kind(&self) -> &'static str {
         match &self.who {
             CallerKind::Anyone(_) => "Anonymous",
@@ -278,7 +264,7 @@ impl Caller {
         }
     }
 
-    /// Account id (12 digits), to which resources created by the caller belong.
+    /// Account id (12 digits). Resources that the caller creates belong to this account.
     #[must_use]
     pub fn account(&self) -> &str {
         match &self.who {
@@ -289,8 +275,7 @@ impl Caller {
         }
     }
 
-    /// Name used in logs: the principal's name, `federated-user/` and a name, the role and session, or the sign-in; `-`
-    /// for anonymous callers.
+    /// Name used in logs: the principal, `federated-user/NAME`, the role session or the sign-in; `-` if anonymous.
     #[must_use]
     pub fn name(&self) -> &str {
         match &self.who {
@@ -310,7 +295,7 @@ impl Caller {
         }
     }
 
-    /// Access key id used in the signature; `None` for unsigned requests.
+    /// Access key id of the signature; `None` for unsigned requests.
     #[must_use]
     pub fn access_key_id(&self) -> Option<&str> {
         match &self.who {
@@ -320,7 +305,7 @@ impl Caller {
         }
     }
 
-    /// Expiry time of the credentials, in seconds since 1970 UTC; `None` if they do not expire.
+    /// Expiry of the credentials, in seconds since 1970 UTC; `None` if they do not expire.
     #[must_use]
     pub fn expires_s(&self) -> Option<u64> {
         match &self.who {
@@ -366,7 +351,7 @@ impl Caller {
         }
     }
 
-    /// Returns the policy and statement responsible for the refusal, for operators only; `None` if nothing was refused.
+    /// Returns the policy and statement that caused the refusal. For operators only.
     #[must_use]
     pub fn ground_of(&self, ruling: &Ruling) -> Option<Box<str>> {
         ruling.denied?;
@@ -399,7 +384,7 @@ impl Caller {
         Some(text.into())
     }
 
-    /// Returns the error message for a denied caller. Source: AWS, "Troubleshoot access denied error messages".
+    /// Returns the error message for a denied request. Source: AWS, "Troubleshoot access denied error messages".
     #[must_use]
     pub fn denial(&self, action: Action, resource: &str) -> String {
         if self.signs_in() {
@@ -412,7 +397,7 @@ impl Caller {
         )
     }
 
-    /// Whether the ARN is in this region and the caller's account. All other channels are reported as not existing.
+    /// Whether the ARN is in the server's region and the caller's account. Other channels are reported as nonexistent.
     #[must_use]
     pub fn sees(&self, arn: &ChannelArn) -> bool {
         let of_region = self
@@ -428,12 +413,11 @@ impl Caller {
     }
 }
 
-// Names of callers: ARNs and ids.
-
 impl Caller {
-    /// Identity used to enforce limits among callers that share a channel: the access key id of a principal, or the
-    /// account and name of a federated user or role session, plus its client id if its policy permits only one. Other
-    /// client ids are ignored, since the key's holder can choose them freely. `None` for anonymous callers.
+    /// Identity by which callers share the limits of a channel; `None` for anonymous callers.
+    ///
+    /// A principal counts by its access key id; a federated user or role session by account, name and the client id, if
+    /// its policy permits exactly one. Other client ids are ignored because the holder of the key chooses them freely.
     #[must_use]
     pub fn identity(&self) -> Option<impl Hash + '_> {
         match &self.who {
@@ -451,7 +435,7 @@ impl Caller {
         }
     }
 
-    /// Returns the ARN used in refusals and in the GetCallerIdentity response.
+    /// Returns the ARN shown in refusals and by GetCallerIdentity.
     #[must_use]
     pub fn arn(&self) -> String {
         let mut arn = String::new();
@@ -459,7 +443,6 @@ impl Caller {
         arn
     }
 
-    /// Returns [`Self::arn`] without allocating.
     fn short_arn(&self) -> ShortText {
         let mut arn = ShortText::new();
         let _ = self.write_arn(&mut arn); // 175 bytes at most: see the bounds of names
@@ -475,7 +458,7 @@ impl Caller {
         }
     }
 
-    /// Returns the ARN of the principal whose policies apply; for a role session, this is the role.
+    /// Returns the ARN of the principal whose policies apply, which is the role for a role session.
     pub(crate) fn short_principal_arn(&self) -> ShortText {
         let Some(session) = self.role() else {
             return self.short_arn();
@@ -485,9 +468,11 @@ impl Caller {
         arn
     }
 
-    /// Returns the `UserId` for GetCallerIdentity: for a principal, `AIDA` and 16 characters derived only from its
-    /// account and name; for a federated user, `<account>:<name>`; for a role session, `AROA` and 16 characters, a
-    /// colon and the session name; for an anonymous caller, the account.
+    /// Returns the `UserId` of GetCallerIdentity.
+    ///
+    /// For a principal: `AIDA` and 16 characters derived from its account and name. For a federated user:
+    /// `<account>:<name>`. For a role session: `AROA` and 16 characters, a colon and the session name. For an anonymous
+    /// caller: the account.
     ///
     /// Source: IAM User Guide, "Unique identifiers"; STS API Reference, "GetFederationToken", `FederatedUserId`.
     #[must_use]
@@ -495,7 +480,6 @@ impl Caller {
         self.short_user_id().as_str().to_owned()
     }
 
-    /// Returns [`Self::user_id`] without allocating.
     pub(crate) fn short_user_id(&self) -> ShortText {
         let of_principal = |principal: &Principal| {
             let mut room = [0; 16];
@@ -526,17 +510,15 @@ impl Caller {
     }
 }
 
-/// Returns the ARN of a federated user, which serves as the resource of GetFederationToken and as the ARN of a caller
-/// that uses the token.
+/// Returns the ARN of a federated user: the resource of GetFederationToken and the ARN of the token's holder.
 #[must_use]
 pub fn federated_user_arn(account: &str, name: &str) -> String {
     format!("arn:aws:sts::{account}:{FEDERATED_USER}{name}")
 }
 
-/// Prefix of a federated user's name in ARNs and logs, which distinguishes it from a principal's name.
+/// Prefix in ARNs and logs that distinguishes federated users from principals.
 pub(crate) const FEDERATED_USER: &str = "federated-user/";
 
-/// Derives a 16-character id from the ARN.
 fn unique_id<'r>(arn: &str, room: &'r mut [u8; 16]) -> &'r str {
     let hash = digest(&SHA256, arn.as_bytes());
     let (bytes, _) = hash.as_ref().split_first_chunk().unwrap_or((&[0; 10], &[]));
@@ -551,11 +533,9 @@ pub fn assumed_role_id(role_arn: &str, session_name: &str) -> String {
     format!("AROA{}:{session_name}", unique_id(role_arn, &mut room))
 }
 
-// Supposed callers, without authentication, for operators' questions about permissions.
-
 impl Caller {
-    /// Creates a hypothetical session of the role, as if its trust policy had admitted this sign-in or, without a
-    /// sign-in, a principal of the role's account.
+    /// Creates a role session for an operator's query, as if the trust policy had admitted this sign-in or, if there is
+    /// none, a principal of the role's account.
     #[must_use]
     pub fn supposed_session(
         role: Arc<Role>,
@@ -589,8 +569,7 @@ impl Caller {
         Self::session(session, region)
     }
 
-    /// Returns the first policy and statement that allow a request which [`Self::decide`] allows; `None` if no
-    /// statement is needed.
+    /// Returns the first policy and statement that allow the request; `None` if no statement is needed.
     #[must_use]
     pub fn allowed_by(&self, question: &PolicyQuestion<'_>) -> Option<Box<str>> {
         let policies = match &self.who {

@@ -1,8 +1,7 @@
-//! Callers of open connections, stored so that their permissions can be rechecked, and the sessions that connections
-//! share.
+//! Callers of open connections, stored for rechecking their permissions, and the sessions that connections share.
 //!
-//! A connection stores a single pointer, either to its principal or to its token's session, which is shared by all
-//! connections that use the token. The time, address and channel of the request are stored in the connection itself.
+//! A connection stores one pointer: to its principal, or to its token's session, which all connections with that token
+//! share. The connection itself stores the time, address and channel of the request.
 
 use crate::auth::policy_question::{Origin, OriginHeaders};
 use crate::auth::session::{RoleSession, Root, Session, SessionScope, Source};
@@ -11,7 +10,7 @@ use codec::policy::KeyName;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
-/// Caller of an open connection, in 16 bytes.
+/// Caller of an open connection; 16 bytes.
 #[derive(Clone, Debug)]
 pub struct HeldCaller(HeldKind);
 
@@ -19,15 +18,14 @@ pub struct HeldCaller(HeldKind);
 enum HeldKind {
     Principal(Arc<Principal>),
     Session(Arc<Session>),
-    /// A caller with the request headers tested by its policies.
     WithHeaders(Box<(HeldCaller, Arc<OriginHeaders>)>),
 }
 
-/// The current credentials, against which callers are looked up again.
+/// The current credentials, in which callers are looked up again.
 pub struct InForce<'a> {
     /// The parsed credentials file.
     pub credentials: &'a Credentials,
-    /// Sessions of open connections under these credentials.
+    /// Shared sessions of the open connections under these credentials.
     pub sessions: &'a mut SharedSessions,
     /// Region of the server's channels; `None` for any region.
     pub region: Option<Arc<str>>,
@@ -35,12 +33,12 @@ pub struct InForce<'a> {
     pub now_s: u64,
 }
 
-/// Reason for which a caller's credentials are no longer valid.
+/// Why a caller's credentials have become invalid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Gone {
-    /// The key of this principal was removed, has expired, or was given another secret.
+    /// The key of this principal was removed, has expired or has another secret.
     Key(Box<str>),
-    /// The sign-in is no longer valid: its provider, certificate or thing was removed.
+    /// The provider, certificate or thing of the sign-in was removed.
     SignIn(Box<str>),
     /// The role, a role in its chain, or a session policy was removed.
     Role(Box<str>),
@@ -55,12 +53,11 @@ impl HeldCaller {
         Self(HeldKind::Session(session))
     }
 
-    /// Adds request headers to the caller.
     pub(crate) fn with_headers(self, headers: Arc<OriginHeaders>) -> Self {
         Self(HeldKind::WithHeaders(Box::new((self, headers))))
     }
 
-    /// Returns the name and key of a principal from the credentials file; `None` for temporary credentials.
+    /// Returns the name and key of a principal; `None` for temporary credentials.
     pub(crate) fn credential(&self) -> Option<(&str, &str)> {
         match &self.0 {
             HeldKind::Principal(it) => Some((&it.name, &it.access_key_id)),
@@ -69,7 +66,7 @@ impl HeldCaller {
         }
     }
 
-    /// Whether any policy that applies to the caller refers to this condition key.
+    /// Whether any applicable policy tests this condition key.
     #[must_use]
     pub fn reads(&self, name: KeyName) -> bool {
         match &self.0 {
@@ -81,11 +78,11 @@ impl HeldCaller {
         }
     }
 
-    /// Looks the caller up in the current credentials, as if its request had just arrived; `origin` is the request's
-    /// origin without headers, which are added by this method.
+    /// Looks the caller up in the current credentials, as if its request had just arrived. `origin` lacks the headers,
+    /// which this method adds.
     ///
     /// # Errors
-    /// Returns an error if the caller's key, role or sign-in no longer exists.
+    /// The caller's key, role or sign-in was removed.
     pub fn again(&self, now: &mut InForce<'_>, origin: Origin) -> Result<Caller, Gone> {
         match &self.0 {
             HeldKind::Principal(principal) => {
@@ -109,7 +106,7 @@ impl HeldCaller {
         }
     }
 
-    /// Shares the caller's session with other connections that use the same token.
+    /// Shares the session with other connections that use the same token.
     pub fn shared(self, sessions: &mut SharedSessions) -> Self {
         match self.0 {
             HeldKind::Session(session) => Self(HeldKind::Session(sessions.share(session))),
@@ -119,8 +116,7 @@ impl HeldCaller {
     }
 }
 
-/// Returns the current principal with the same key, unless its secret has changed or its expiry has been changed to a
-/// time in the past.
+/// Returns the current principal with the same key, unless its secret changed or it has expired.
 fn same_key(old: &Principal, now: &InForce<'_>) -> Result<Arc<Principal>, Gone> {
     let found = now.credentials.find(&old.access_key_id);
     let found = found.filter(|found| {
@@ -134,7 +130,6 @@ fn same_key(old: &Principal, now: &InForce<'_>) -> Result<Arc<Principal>, Gone> 
     Ok(Arc::clone(found))
 }
 
-/// Looks up the root of a session in the current credentials.
 fn same_root(old: &Root, now: &InForce<'_>) -> Result<Root, Gone> {
     match old {
         Root::Principal(principal) => same_key(principal, now).map(Root::Principal),
@@ -143,7 +138,7 @@ fn same_root(old: &Root, now: &InForce<'_>) -> Result<Root, Gone> {
     }
 }
 
-/// Looks up everything to which a session refers, as when its token is first presented.
+/// Looks up everything that a session refers to, as on the first use of its token.
 fn renewed(old: &Session, now: &InForce<'_>) -> Result<Session, Gone> {
     let (source, scope) = match &old.source {
         Source::Federated(parent, name) => {
@@ -179,7 +174,6 @@ fn renewed(old: &Session, now: &InForce<'_>) -> Result<Session, Gone> {
     })
 }
 
-/// Looks up the session policies in the current credentials; `None` if one no longer exists.
 fn renewed_scope(old: &SessionScope, credentials: &Credentials) -> Option<SessionScope> {
     let SessionScope::Within(policies) = old else {
         return Some(old.clone());
@@ -208,10 +202,8 @@ impl fmt::Display for Gone {
     }
 }
 
-// Sessions of tokens that connections of one shard share.
-
-/// Sessions of open connections, shared by the connections that use the same token. One instance per shard. After a
-/// session is evicted, each new connection parses and stores the token separately.
+/// Sessions of open connections, shared by all connections of a shard that use the same token. After a session is
+/// overwritten, each new connection stores its own copy.
 #[derive(Debug)]
 pub struct SharedSessions {
     /// Sessions, indexed by a hash of the access key id.
@@ -227,12 +219,12 @@ impl Default for SharedSessions {
 }
 
 impl SharedSessions {
-    /// Drops all sessions after the credentials have been replaced, so that the old sessions are no longer shared.
+    /// Drops all sessions, so that replaced credentials are not shared.
     pub fn clear(&mut self) {
         self.places.fill(Weak::new());
     }
 
-    /// Returns the stored session for the same token or, if there is none, stores and returns the given session.
+    /// Returns the stored session of the same token, or stores and returns the given one.
     #[must_use]
     pub(crate) fn share(&mut self, session: Arc<Session>) -> Arc<Session> {
         if let Some(found) = self.find(&session) {
@@ -244,14 +236,13 @@ impl SharedSessions {
         session
     }
 
-    /// Returns the stored session for the same token.
     pub(crate) fn find(&self, session: &Session) -> Option<Arc<Session>> {
         let found = self.places.get(place_of(session))?.upgrade()?;
         (found.key_id.as_str() == session.key_id.as_str()).then_some(found)
     }
 }
 
-/// Returns the table index for a session. Access key ids are random, and each belongs to a single token.
+/// Returns the table index of a session. Access key ids are random, and each belongs to one token.
 fn place_of(session: &Session) -> usize {
     let bytes = session.key_id.as_str().bytes();
     let hash = bytes.fold(0_usize, |hash, byte| {
@@ -260,7 +251,7 @@ fn place_of(session: &Session) -> usize {
     hash % PLACES
 }
 
-/// Maximum number of tokens with a shared session; uses 16 KiB per shard.
+/// Maximum number of shared sessions; uses 16 KiB per shard.
 const PLACES: usize = 2048;
 
 #[cfg(test)]

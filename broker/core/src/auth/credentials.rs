@@ -1,5 +1,4 @@
-//! The parsed credentials file: an immutable snapshot of the principals by access key id, the roles, providers and
-//! things.
+//! The parsed credentials file: an immutable snapshot of principals, roles, providers and things.
 
 use crate::auth::devices::{RoleAlias, Things};
 use crate::auth::principal::{Principal, Role};
@@ -10,35 +9,30 @@ use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-/// All principals, roles, providers and things. There is one instance per process, shared as `Arc<Credentials>`; a
-/// reload creates a new one.
+/// All principals, roles, providers and things. The process has one instance, shared as `Arc<Credentials>`; a reload
+/// creates another.
 ///
-/// Dropping the last reference takes milliseconds if there are many principals. After a replacement, keep the old
-/// snapshot until all shards have released it, then drop it outside the shard threads.
+/// Dropping the last reference takes milliseconds with many principals. The caller keeps a replaced snapshot until all
+/// shards have released it, then drops it outside the shard threads.
 #[derive(Debug, Default)]
 pub struct Credentials {
     by_id: BTreeMap<Box<str>, Arc<Principal>>,
-    /// Roles by name.
     roles: BTreeMap<Box<str>, Arc<Role>>,
-    /// Session policies, by name.
     policies: BTreeMap<Box<str>, Arc<Policy>>,
-    /// Providers by issuer.
     providers: BTreeMap<Box<str>, Arc<Provider>>,
-    /// Device role aliases by name, each with the hash of its role and its trust policy.
+    /// Role aliases of devices, each with a hash of its role and trust policy.
     aliases: BTreeMap<Box<str>, (RoleAlias, u64)>,
-    /// Registry of devices; `None` if devices are not allowed to sign in.
+    /// Registry of devices; `None` if devices may not sign in.
     things: Option<Box<Things>>,
-    /// Each account's usage of its rate limit for temporary credentials.
+    /// Rate of temporary credentials issued per account.
     granted: BTreeMap<Box<str>, GrantRates>,
-    /// Number of open connections that these credentials would refuse.
     recheck: Recheck,
-    /// See [`Self::files`].
     files: Option<[u8; 32]>,
 }
 
 impl Credentials {
     /// Indexes principals. If an access key id occurs twice, the last one wins. The file contains at most
-    /// [`PRINCIPALS_MAX`](crate::limits::PRINCIPALS_MAX) principals, each with a key id and a name.
+    /// [`PRINCIPALS_MAX`](crate::limits::PRINCIPALS_MAX) principals.
     #[must_use]
     pub fn new(principals: Vec<Principal>) -> Self {
         let mut all = Self::default();
@@ -120,7 +114,7 @@ impl Credentials {
         }
     }
 
-    /// SHA-256 of all credentials files, by which nodes compare their contents; `None` without a file.
+    /// SHA-256 of all credentials files, used by nodes to compare them; `None` if there is no file.
     #[must_use]
     pub fn files(&self) -> Option<[u8; 32]> {
         self.files
@@ -132,8 +126,8 @@ impl Credentials {
         self.aliases.get(name).map(|(alias, _)| alias)
     }
 
-    /// Returns the hash of an alias's role and trust policy. When it changes, keys issued through the alias become
-    /// invalid. The hash is equal on all nodes of a cluster that have the same file.
+    /// Returns the hash of an alias's role and trust policy, which is the same on all nodes with the same file. When it
+    /// changes, keys issued through the alias become invalid.
     #[must_use]
     pub fn alias_grounds(&self, name: &str) -> u64 {
         self.aliases.get(name).map_or(0, |(_, grounds)| *grounds)
@@ -144,7 +138,7 @@ impl Credentials {
         self.aliases.values().map(|(alias, _)| alias)
     }
 
-    /// Returns the devices; `None` if devices are not allowed to sign in.
+    /// Returns the devices; `None` if devices may not sign in.
     #[must_use]
     pub fn things(&self) -> Option<&Things> {
         self.things.as_deref()
@@ -167,7 +161,7 @@ impl Credentials {
         self.roles.values().map(Arc::as_ref)
     }
 
-    /// Whether a sign-in is still accepted. Checked each time credentials obtained by the sign-in are used.
+    /// Whether a sign-in is still valid. Checked on each use of the credentials that it obtained.
     #[must_use]
     pub fn knows(&self, sign_in: &SignIn) -> bool {
         match sign_in {
@@ -193,7 +187,7 @@ impl Credentials {
     }
 
     /// Returns the first unexpired principal of an account, in order of access key id, whose policies allow the
-    /// request. Principals with a foreign session token are skipped, since the token would be required too.
+    /// request. Skips principals with a foreign session token, because the request would need the token too.
     #[must_use]
     pub fn first_allowed(
         &self,
@@ -209,12 +203,11 @@ impl Credentials {
         })
     }
 
-    /// Returns an account's usage of its rate limit for temporary credentials, shared by all shards.
     pub(crate) fn grant_rates(&self, account: &str) -> Option<&GrantRates> {
         self.granted.get(account)
     }
 
-    /// Returns the count of open connections that these credentials would refuse.
+    /// Count of open connections that these credentials would refuse.
     #[must_use]
     pub const fn recheck(&self) -> &Recheck {
         &self.recheck

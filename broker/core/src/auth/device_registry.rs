@@ -1,7 +1,7 @@
-//! Registry of certificates and of the things as which each may identify.
+//! Registry of device certificates and of the things that each may identify.
 //!
-//! The registry is a sorted array of 44-byte entries, with all names concatenated in one string. A million certificates
-//! with names of up to 50 characters take less than 100 MB, and a look-up takes twenty comparisons.
+//! The registry is a sorted array of 44-byte entries; one string holds all names. A million certificates with names of
+//! up to 50 characters take less than 100 MB, and a look-up takes twenty comparisons.
 
 use crate::auth::devices::Identified;
 use codec::policy::Policy;
@@ -9,33 +9,28 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-/// Certificates by fingerprint. Entries are added first and then sorted by [`Self::finish`].
+/// Certificates by fingerprint. The loader adds all entries and then sorts them with [`Self::finish`].
 #[derive(Debug, Default)]
 pub struct DeviceRegistry {
     max: usize,
-    /// Entries sorted by fingerprint. A certificate with several things has consecutive entries.
+    /// Entries by fingerprint. A certificate with several things has consecutive entries.
     entries: Vec<RegistryEntry>,
     names: String,
     types: Vec<Arc<str>>,
-    /// Index of each thing type, used while entries are added; empty once the registry is finished.
+    /// Index of each thing type while entries are added; empty after [`Self::finish`].
     type_numbers: BTreeMap<Arc<str>, u16>,
-    /// Policies that apply to individual certificates.
     policies: Vec<[Arc<Policy>; 1]>,
-    /// Disabled things.
     inactive: BTreeSet<Box<str>>,
-    /// Whether the file ends with an entry count, by which truncation is detected.
+    /// Whether the file ends with an entry count, which reveals truncation.
     is_counted: bool,
 }
 
-/// A certificate and one of its things.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct RegistryEntry {
     fingerprint: [u8; 32],
-    /// Offset of the thing's name in the string of names.
     name_at: u32,
     /// Index of the thing's type plus one; 0 if it has none.
     thing_type: u16,
-    /// Index of the certificate's policy plus one; 0 if it has none.
     policy: u16,
     name_bytes: u8,
     is_inactive: bool,
@@ -43,21 +38,17 @@ struct RegistryEntry {
 
 const _: () = assert!(size_of::<RegistryEntry>() <= 44);
 
-/// Result of a look-up.
 #[derive(Debug)]
 pub(crate) enum RegistryLookup<'a> {
-    /// The certificate is not registered.
     Unknown,
-    /// The certificate is disabled.
     Inactive,
     /// The certificate is registered, but not for the requested thing.
     Other,
-    /// The certificate is registered for this thing.
     Registered(Identified<'a>),
 }
 
 impl DeviceRegistry {
-    /// Number of pairs consisting of a certificate and a thing.
+    /// Number of (certificate, thing) pairs.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -69,7 +60,7 @@ impl DeviceRegistry {
         self.entries.is_empty()
     }
 
-    /// Maximum total number of certificates and disabled things; 0 without a registry.
+    /// Maximum number of certificates plus disabled things; 0 if there is no registry.
     #[must_use]
     pub fn max(&self) -> usize {
         self.max
@@ -81,13 +72,13 @@ impl DeviceRegistry {
         self.inactive.len()
     }
 
-    /// Whether the file ends with an entry count, by which truncation is detected.
+    /// Whether the file ends with an entry count, which reveals truncation.
     #[must_use]
     pub fn is_counted(&self) -> bool {
         self.is_counted
     }
 
-    /// Iterates over the policies that apply to individual certificates.
+    /// Iterates over the policies of individual certificates.
     pub fn policies(&self) -> impl Iterator<Item = &Arc<Policy>> {
         self.policies.iter().flatten()
     }
@@ -109,7 +100,7 @@ impl DeviceRegistry {
         self.of(fingerprint).iter().map(|entry| self.name(*entry))
     }
 
-    /// Finds the certificates of a thing by a full scan; for operators' queries.
+    /// Finds the certificates of a thing by a full scan, for operators' queries.
     pub(crate) fn certificates_of(&self, name: &str) -> impl Iterator<Item = &[u8; 32]> {
         let own = self
             .entries
@@ -119,7 +110,7 @@ impl DeviceRegistry {
     }
 
     /// Looks up a certificate for the thing `wanted`, if the request names one. `policies` apply to certificates
-    /// without policies of their own. A certificate is inactive if any of its lines marks it as inactive.
+    /// without their own. One inactive line disables the certificate.
     pub(crate) fn lookup<'a>(
         &'a self,
         certificate: &'a [u8; 32],
@@ -166,23 +157,21 @@ impl DeviceRegistry {
     }
 }
 
-/// Reason for which a registry line is rejected.
+/// Why a registry line is rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeviceRegistryError {
     /// The registry would exceed this maximum.
     TooMany(usize),
-    /// There are more thing types than can be indexed.
+    /// Too many thing types for their index.
     TooManyTypes,
-    /// There are more policies than can be indexed.
+    /// Too many policies for their index.
     TooManyPolicies,
-    /// The total length of all names exceeds the range of the offsets.
+    /// The names are too long in total for the offsets.
     TooLong,
 }
 
-// The file is read line by line.
-
 impl DeviceRegistry {
-    /// Creates a registry for a total of at most `max` certificates and disabled things.
+    /// Creates a registry for at most `max` certificates plus disabled things.
     #[must_use]
     pub fn new(max: usize) -> Self {
         Self {
@@ -192,9 +181,6 @@ impl DeviceRegistry {
     }
 
     /// Adds a certificate and one of its things.
-    ///
-    /// # Errors
-    /// Returns an error if the registry is full.
     pub fn add(
         &mut self,
         fingerprint: [u8; 32],
@@ -219,19 +205,16 @@ impl DeviceRegistry {
     }
 
     /// Disables a thing.
-    ///
-    /// # Errors
-    /// Returns an error if the registry is full.
     pub fn switch_off(&mut self, name: &str) -> Result<(), DeviceRegistryError> {
         self.room()?;
         self.inactive.insert(name.into());
         Ok(())
     }
 
-    /// Sorts the registry and returns it; `is_counted` states whether the file ends with an entry count.
+    /// Sorts the registry and returns it. `is_counted` states whether the file ends with an entry count.
     #[must_use]
     pub fn finish(mut self, is_counted: bool) -> Self {
-        // Names lie in the order of the file, so that the first line of a certificate stays the first.
+        // Name offsets follow the order of the file, so the first line of a certificate stays first.
         self.entries.sort_unstable();
         self.entries.shrink_to_fit();
         self.names.shrink_to_fit();

@@ -1,12 +1,12 @@
-//! Things: devices that sign in with a certificate, the role aliases that they may request, and counts of sign-ins.
+//! Things (devices that sign in with a certificate), the role aliases that they may request, and sign-in counts.
 //!
 //! ```text
-//! certificate ─ a revocation list names it, or one that was shown with it ──▶ refused
-//!             ├ registry, by fingerprint ──▶ inactive: refused | its things, its policies
-//!             └ none there ─ an authority vouches for it ──▶ the one thing that it names, the authority's policies
+//! certificate ─ it or a certificate of its chain is revoked ──▶ refused
+//!             ├ in the registry, by fingerprint ──▶ inactive: refused | its things, its policies
+//!             └ not in the registry ─ certified by an authority ──▶ the thing it names, the authority's policies
 //! ```
-//! The registry takes precedence over certificate authorities, so that a certificate from any issuer can be disabled in
-//! the registry. IoT policies decide whether a thing may use an alias.
+//! The registry takes precedence over certificate authorities, so that it can disable a certificate of any issuer. IoT
+//! policies decide whether a thing may use an alias.
 //!
 //! Source: AWS IoT Core Developer Guide, "Authorizing direct calls to AWS services using AWS IoT Core credential
 //! provider".
@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// A role alias that devices may request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoleAlias {
-    /// The name; `[\w=,@-]{1,128}`, unique.
+    /// Unique name; `[\w=,@-]{1,128}`.
     pub name: Box<str>,
     /// The name of the role.
     pub role: Box<str>,
@@ -37,7 +37,7 @@ pub struct RoleAlias {
 }
 
 impl RoleAlias {
-    /// Returns the ARN as used in IoT policies and conditions.
+    /// Returns the ARN, as used in IoT policies and conditions.
     #[must_use]
     pub fn arn(&self, region: &str) -> String {
         alias_arn(region, &self.account, &self.name)
@@ -50,20 +50,20 @@ pub fn alias_arn(region: &str, account: &str, name: &str) -> String {
     format!("arn:aws:iot:{region}:{account}:rolealias/{name}")
 }
 
-/// Registry and authorities of the devices that may sign in. Part of the credentials and shared by all shards.
+/// Registry and certificate authorities of the devices that may sign in. Part of the credentials, shared by all shards.
 #[derive(Debug, Default)]
 pub struct Things {
-    /// Server names, in lower case, for which clients are asked to present a certificate.
+    /// Server names, in lower case, for which TLS requests a client certificate.
     pub hosts: Box<[Box<str>]>,
     /// Policies for certificates without policies of their own.
     pub policies: Box<[Arc<Policy>]>,
     /// Certificates by fingerprint.
     pub registry: DeviceRegistry,
-    /// Certificate authorities whose certificates include the thing's name.
+    /// Certificate authorities whose certificates name the thing.
     pub authorities: Box<[ThingAuthority]>,
-    /// Revoked certificates, as a sorted list of the numbers that identify them in revocation lists.
+    /// Sorted numbers that identify revoked certificates.
     pub revoked: Box<[u64]>,
-    /// Number of sign-ins per thing in the current hour.
+    /// Sign-ins per thing in the current hour.
     pub sign_ins: SignIns,
 }
 
@@ -72,7 +72,7 @@ pub struct Things {
 pub struct ThingAuthority {
     /// SHA-256 of the authority's public key.
     pub key: [u8; 32],
-    /// Accepted names, where `*` matches any characters; `None` if all names are accepted.
+    /// Accepted names, where `*` matches any characters; `None` accepts all.
     pub names: Option<Box<str>>,
     /// Number of revoked certificates; `None` if there is no revocation list.
     pub revoked: Option<usize>,
@@ -80,10 +80,10 @@ pub struct ThingAuthority {
     pub policies: Box<[Arc<Policy>]>,
     /// Subject of the authority's certificate, shown to operators.
     pub subject: Box<str>,
-    /// Last second of the certificate's validity, in seconds since 1970 UTC.
+    /// Last second of the certificate's validity, since 1970 UTC.
     pub ends_s: u64,
     /// Earliest next update of the authority's revocation lists, in seconds since 1970 UTC; `None` if no list specifies
-    /// one.
+    /// it.
     pub list_ends_s: Option<u64>,
 }
 
@@ -96,12 +96,12 @@ pub struct Identified<'a> {
     pub name: Option<&'a str>,
     /// The thing's type.
     pub thing_type: Option<&'a str>,
-    /// Authority that certified the thing; `None` if the thing is listed in the registry.
+    /// Authority that certified the thing; `None` for a registered certificate.
     pub vouched: Option<&'a Certified>,
     pub(crate) policies: &'a [Arc<Policy>],
 }
 
-/// Reason for which a certificate is refused.
+/// Why a certificate is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ThingRefusal<'a> {
     /// The certificate is not valid before this time, in seconds since 1970 UTC.
@@ -110,20 +110,20 @@ pub enum ThingRefusal<'a> {
     Ended(u64),
     /// The certificate is disabled in the registry.
     Inactive,
-    /// The certificate, or another one in its chain, has been revoked.
+    /// The certificate or another one in its chain is revoked.
     Revoked,
-    /// The certificate is neither registered nor certified by an authority, for the given reason.
+    /// The certificate is neither registered nor certified by an authority, for this reason.
     Unknown(&'a str),
-    /// The authority is not allowed to certify this name.
+    /// The authority may not certify this name.
     ForeignName(&'a str),
     /// The thing is disabled.
     NameInactive,
-    /// The certificate is not valid for the requested thing, but is valid for others, such as the given one.
+    /// The certificate is not valid for the requested thing, but is valid for others, such as this one.
     Name(Option<&'a str>),
 }
 
 impl ThingRefusal<'_> {
-    /// Whether the certificate is valid and only the thing's name is refused.
+    /// Whether only the thing's name is refused, not the certificate.
     #[must_use]
     pub const fn is_about_name(self) -> bool {
         match self {
@@ -173,10 +173,7 @@ impl std::fmt::Display for ThingRefusal<'_> {
 }
 
 impl Things {
-    /// Determines which thing a certificate identifies; `wanted` is the name given in the request, if any.
-    ///
-    /// # Errors
-    /// See [`ThingRefusal`].
+    /// Determines the thing that a certificate identifies. `wanted` is the name in the request, if any.
     pub fn identify<'a>(
         &'a self,
         shown: &'a ShownCertificate,
@@ -208,11 +205,11 @@ impl Things {
         Ok(identified)
     }
 
-    /// Returns the thing as identified by each certificate that it may use: those in the registry, otherwise one of
-    /// each authority that may certify the name, otherwise one without policies of its own. For operators' queries.
+    /// Returns the thing with each certificate that it may use, for operators' queries. Registered certificates take
+    /// precedence, then one per authority that may certify the name, then one without policies of its own.
     ///
     /// # Errors
-    /// Returns an error if the thing or all of its certificates are disabled.
+    /// The thing or all of its certificates are disabled.
     pub fn supposed<'a>(&'a self, name: &'a str) -> Result<Vec<Identified<'a>>, ThingRefusal<'a>> {
         if self.registry.is_inactive(name) {
             return Err(ThingRefusal::NameInactive);
@@ -249,8 +246,7 @@ impl Things {
         self.registry.lookup(id, wanted, &self.policies)
     }
 
-    /// Whether the thing of a registered certificate is disabled or, without a name, whether all things of the
-    /// certificate are disabled.
+    /// Whether the thing or, if no name is given, every thing of the certificate is disabled.
     fn is_switched_off(&self, certificate: &[u8; 32], name: Option<&str>) -> bool {
         match name {
             Some(name) => self.registry.is_inactive(name),
@@ -301,8 +297,8 @@ impl Things {
         numbers.any(|number| self.revoked.binary_search(number).is_ok())
     }
 
-    /// Whether keys issued to a thing are still valid, that is, whether its certificate and name are still accepted. If
-    /// an authority certified the name, the name is checked even if the request for the keys did not include it.
+    /// Whether keys issued to a thing are still valid: its certificate and name must still be accepted. A name
+    /// certified by an authority is checked even if the request did not contain it.
     #[must_use]
     pub fn knows(&self, identity: &ThingIdentity) -> bool {
         if self.is_revoked(&identity.numbers) {
@@ -325,12 +321,10 @@ impl Things {
 }
 
 impl ThingAuthority {
-    /// Whether the authority issued the certificate and may certify the name.
     fn vouches(&self, vouched: &Vouched, name: Option<&str>) -> bool {
         vouched.authority == self.key && name.is_none_or(|name| self.may_give(name))
     }
 
-    /// Whether the authority may certify the given name.
     fn may_give(&self, name: &str) -> bool {
         let mut patterns = self.names.iter();
         patterns.all(|pattern| is_like(name, pattern))
@@ -338,8 +332,8 @@ impl ThingAuthority {
 }
 
 impl Identified<'_> {
-    /// Evaluates the IoT policies to decide whether the thing may use a role alias from this address at this time. Adds
-    /// the cost of the evaluation to `steps`. The error text names the statement responsible for the refusal.
+    /// Decides by the IoT policies whether the thing may use a role alias from this address at this time. Adds the cost
+    /// of the evaluation to `steps`. The error names the statement that refused it.
     #[must_use]
     pub fn may_use(
         &self,
@@ -372,7 +366,6 @@ impl Identified<'_> {
     }
 }
 
-/// Values of the condition keys in IoT policies.
 struct ThingContext<'a> {
     thing: &'a Identified<'a>,
     certificate: String,
@@ -408,7 +401,7 @@ pub fn certificate_id(fingerprint: &[u8; 32]) -> String {
     data_encoding::HEXLOWER.encode(fingerprint)
 }
 
-/// Whether a name matches a pattern, in which `*` matches any characters.
+/// Whether a name matches a pattern, where `*` matches any characters.
 fn is_like(name: &str, pattern: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else {
         return name == pattern;
@@ -429,16 +422,15 @@ fn is_like(name: &str, pattern: &str) -> bool {
     true
 }
 
-// Sign-ins of each thing within the hour: a thing whose clock is ahead requests keys again and again.
+// Sign-ins of each thing within the hour. A thing whose clock is ahead requests keys repeatedly.
 //
 // ```text
-// place = tag 32 | hour 20 | count 12 bits        by the hash of the thing, the same for all shards
+// place = tag 32 | hour 20 | count 12 bits        indexed by a hash of the thing, the same on all shards
 // ```
-// A place belongs to the first thing of the hour. Things whose place is another's are not counted: frequent ones get it
-// early in the next hour.
+// The first thing of the hour owns the place. Other things with the same index are not counted; a frequent one takes
+// the place early in the next hour.
 
-/// Number of sign-ins by certificate and name, shared by all shards. Part of the credentials, so a reload resets the
-/// counts.
+/// Sign-ins by certificate and name, shared by all shards. A reload of the credentials resets the counts.
 #[derive(Debug)]
 pub struct SignIns {
     places: Box<[AtomicU64]>,
@@ -475,8 +467,7 @@ impl SignIns {
     }
 }
 
-/// Returns the key of a thing: the FNV-1a hash of its name, combined with the certificate's fingerprint, which is
-/// random.
+/// Returns the FNV-1a hash of the name, combined with the random fingerprint.
 fn key_of(certificate: &[u8; 32], name: Option<&str>) -> u64 {
     let first = certificate.first_chunk::<8>().copied().unwrap_or_default();
     let name = name.unwrap_or_default().bytes();
@@ -486,7 +477,6 @@ fn key_of(certificate: &[u8; 32], name: Option<&str>) -> u64 {
     u64::from_be_bytes(first) ^ name
 }
 
-/// Bit mask for the hour number.
 const HOURS: u64 = (1 << 20) - 1;
 const COUNTS: u64 = (1 << 12) - 1;
 

@@ -1,4 +1,4 @@
-//! Grants of temporary credentials, and how they are encoded in tokens.
+//! Grants of temporary credentials and their encoding in tokens.
 
 use crate::auth::session_keys::{FINGERPRINT_BYTES, ISSUER_BYTES, SESSION, VERSION};
 use crate::auth::{principal::Secret, sign_in::SignIn};
@@ -7,10 +7,10 @@ use codec::policy::{Policy, SESSION_POLICY_BYTES_MAX};
 use codec::{control::TAGS_MAX, sts, sts::POLICY_ARNS_MAX};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Rights granted by temporary credentials, as encoded in their token.
+/// Rights conferred by temporary credentials, as encoded in their token.
 #[derive(Clone, Debug)]
 pub struct Grant {
-    /// Root of the grant: the root of the caller or, in a chain of roles, of the first role session.
+    /// Root of the caller or, in a role chain, of the first role session.
     pub root: GrantRoot,
     /// Holder of the rights.
     pub holder: GrantHolder,
@@ -35,7 +35,7 @@ pub enum GrantRoot {
 /// The holder of a grant.
 #[derive(Clone, Debug)]
 pub enum GrantHolder {
-    /// The principal that requested the credentials.
+    /// The requesting principal itself.
     User,
     /// A federated user of the requesting principal.
     Federated {
@@ -57,12 +57,12 @@ pub struct RoleGrant {
     pub account: Box<str>,
     /// Name of the role.
     pub role: Box<str>,
-    /// Names of the roles between the root and this role, without duplicates.
+    /// Distinct names of the roles between the root and this role.
     #[serde(deserialize_with = "at_most::<_, _, _, CHAIN_MAX>")]
     pub via: Vec<Box<str>>,
     /// Name of the session.
     pub session_name: Box<str>,
-    /// Source identity: the person or program behind the session.
+    /// Source identity: person or program that uses the session.
     pub source_identity: Option<Box<str>>,
     /// Tags of the session.
     #[serde(deserialize_with = "at_most::<_, _, _, TAGS_MAX>")]
@@ -70,12 +70,11 @@ pub struct RoleGrant {
     /// Names of the session policies.
     #[serde(deserialize_with = "at_most::<_, _, _, POLICY_ARNS_MAX>")]
     pub policies: Vec<Box<str>>,
-    /// Inline session policy; `Err` if the token's policy is invalid.
+    /// Inline session policy; `Err` if the policy in the token is invalid.
     #[serde(serialize_with = "write_policy", deserialize_with = "read_policy")]
     pub policy: InlinePolicy,
 }
 
-/// Inline session policy, if any; `Err` if the policy is invalid.
 pub(crate) type InlinePolicy = Result<Option<Policy>, ()>;
 
 /// A tag of a session.
@@ -85,23 +84,20 @@ pub struct SessionTag {
     pub key: Box<str>,
     /// Value of 0 to 256 characters.
     pub value: Box<str>,
-    /// Whether the tag is inherited by roles that the session assumes.
+    /// Whether roles that the session assumes inherit the tag.
     pub transitive: bool,
 }
 
-/// A decrypted token; the signature and expiry have not been checked yet.
+/// A decrypted token whose signature and expiry have not been checked yet.
 #[derive(Clone, Debug)]
 pub struct OpenedToken {
     /// The grant contained in the token.
     pub grant: Grant,
-    /// Fingerprint of the secret of the principal that requested the token, if a principal did; also `None` in tokens
-    /// of version 1.
+    /// Fingerprint of the issuing principal's secret; `None` without such a principal and in tokens of version 1.
     pub(crate) issuer: Option<Issuer>,
-    /// Secret access key that requests must be signed with.
     pub(crate) secret_access_key: Secret,
 }
 
-/// Fingerprint of a principal's secret, and the session key with which it was computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Issuer {
     pub(crate) key: [u8; FINGERPRINT_BYTES],
@@ -109,7 +105,7 @@ pub(crate) struct Issuer {
 }
 
 impl RoleGrant {
-    /// Creates the session requested by an AssumeRole request, without its session policies.
+    /// Creates the session of an AssumeRole request, without session policies.
     pub(crate) fn of(request: &sts::AssumeRole) -> Self {
         let tags = request.tags.iter().map(|tag| SessionTag {
             key: tag.key.clone(),
@@ -153,7 +149,7 @@ impl Grant {
         }
     }
 
-    /// Returns the version and the encoded bytes; `None` if a field is too long.
+    /// Returns the version and the encoding; `None` if a field is too long.
     pub(crate) fn encode(&self) -> Option<(u8, Vec<u8>)> {
         let (role, policy) = match &self.holder {
             GrantHolder::User => (None, None),
@@ -175,7 +171,7 @@ impl Grant {
         Some((SESSION, wire::write(&fields)))
     }
 
-    /// Encodes the expiry, then each field prefixed with its length.
+    /// Encodes the expiry, then each field with its length as a prefix.
     fn encode_user(&self, account: &str, name: &str, policy: Option<&Policy>) -> Option<Vec<u8>> {
         let GrantRoot::Key { access_key_id } = &self.root else {
             return None;
@@ -198,7 +194,6 @@ impl Grant {
         Some(bytes)
     }
 
-    /// Decodes a grant from a token of this version.
     pub(crate) fn decode(version: u8, bytes: &[u8]) -> Option<Self> {
         if version == SESSION {
             type Fields = (GrantRoot, u64, u64, Option<RoleGrant>);
@@ -232,8 +227,7 @@ impl Grant {
     }
 }
 
-/// Reads the policy from a federated user's token; before version 3, tokens contain it as text. `None` confers no
-/// rights.
+/// Reads the policy of a federated user's token, which is text before version 3. `None` confers no rights.
 fn read_grant_policy(version: u8, bytes: &[u8]) -> Option<Policy> {
     if bytes.is_empty() {
         return None;
@@ -259,7 +253,6 @@ const ACCOUNT_BYTES_MAX: usize = 12;
 const ID_BYTES_MAX: usize = 128;
 const NAME_BYTES_MAX: usize = 32;
 
-/// Maximum encoded size of a federated user's grant, in bytes.
 pub(crate) const GRANT_BYTES_MAX: usize =
     8 + 4 * 2 + ACCOUNT_BYTES_MAX + ID_BYTES_MAX + NAME_BYTES_MAX + SESSION_POLICY_BYTES_MAX;
 

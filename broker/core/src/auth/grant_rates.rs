@@ -1,26 +1,25 @@
-//! Rate limit for temporary credentials per account, and each caller's share of it.
+//! Rate limit for temporary credentials per account, shared fairly by its callers.
 
 use crate::limits::{GRANT_CALLERS, GRANT_WAIT_MS};
 use crate::quota::{Rate, SharedBucket};
 use crate::time::Now;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Usage of an account's rate limit. Refused calls are not counted. Shared by all shards.
+/// Usage of an account's rate limit, shared by all shards. Refused calls do not count.
 ///
-/// A caller may use the full rate unless another caller of the account is waiting; in that case, each is limited to
-/// half the rate.
+/// A caller may use the full rate unless another caller of the account is waiting; each is then limited to half the
+/// rate.
 #[derive(Debug, Default)]
 pub(crate) struct GrantRates {
     account: SharedBucket,
-    /// Buckets, indexed by a keyed hash of the caller. Callers with the same index share a bucket.
+    /// Buckets by a keyed hash of the caller. Callers with equal indexes share a bucket.
     callers: [SharedBucket; GRANT_CALLERS],
-    /// The most recently refused caller and the time of the refusal: the caller's index plus one in the upper half,
-    /// wrapped milliseconds in the lower half.
+    /// Most recently refused caller and the time of the refusal: index plus one in the upper half, wrapped milliseconds
+    /// in the lower half.
     waiting: AtomicU64,
 }
 
 impl GrantRates {
-    /// Whether the rate limit allows keys to be issued to the caller with this hash.
     pub(crate) fn has(&self, caller: u64, rate: Rate, now: Now) -> bool {
         let (place, own) = self.of(caller);
         if self.others_wait(place, now) && !own.has(half(rate), now) {
@@ -34,7 +33,6 @@ impl GrantRates {
         has
     }
 
-    /// Counts keys as issued to a caller.
     pub(crate) fn take(&self, caller: u64, rate: Rate, now: Now) {
         self.account.take(rate, now);
         self.of(caller).1.take(half(rate), now); // one that has more than half stays without
@@ -48,7 +46,7 @@ impl GrantRates {
     fn others_wait(&self, place: usize, now: Now) -> bool {
         let waiting = self.waiting.load(Ordering::Relaxed);
         let since_ms = wrap(now).wrapping_sub(waiting) & u64::from(u32::MAX);
-        // Clocks of shards may differ by some milliseconds.
+        // Clocks of shards differ by a few milliseconds.
         let is_recent = since_ms < GRANT_WAIT_MS || since_ms > u64::from(u32::MAX) - GRANT_WAIT_MS;
         waiting != 0 && waiting >> 32 != place as u64 + 1 && is_recent
     }

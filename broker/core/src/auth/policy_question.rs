@@ -1,4 +1,4 @@
-//! Questions that are evaluated against a caller's policies, with the values of condition keys.
+//! Questions for a caller's policies, with the values of condition keys.
 
 use crate::auth::caller::Caller;
 use crate::auth::sign_in::SignIn;
@@ -8,19 +8,19 @@ use codec::policy::{Action, Context, Key, KeyName, Request, Value};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// An authorization question: whether the caller may perform an action.
+/// An authorization question: may the caller perform this action?
 #[derive(Clone, Copy, Debug)]
 pub struct PolicyQuestion<'a> {
-    /// Action that the caller wants to perform.
+    /// Requested action.
     pub action: Action,
-    /// ARN of a channel (with `/*` in place of the creation time when the channel is being created) or of a federated
-    /// user, or `*`.
+    /// ARN of a channel (with `/*` instead of the creation time for a channel to be created) or of a federated user, or
+    /// `*`.
     pub resource: &'a str,
-    /// Client id of a viewer.
+    /// Client id of the viewer.
     pub client_id: Option<&'a str>,
     /// Tags in the request.
     pub request_tags: RequestTags<'a>,
-    /// Tags of the channel to which the request relates.
+    /// Tags of the channel.
     pub resource_tags: ResourceTags<'a>,
     /// Requested role session, if any.
     pub assumed: Option<Assumed<'a>>,
@@ -50,12 +50,12 @@ pub enum RequestTags<'a> {
     Removed(&'a [Box<str>]),
 }
 
-/// Tags of the channel to which a request relates.
+/// Tags of the requested channel.
 #[derive(Clone, Copy, Debug)]
 pub enum ResourceTags<'a> {
     /// The tags are known; empty if the channel does not exist.
     Known(&'a [Tag]),
-    /// The channel is on another shard, where the question will be decided again.
+    /// The channel is on another shard, which decides the question again.
     Elsewhere,
 }
 
@@ -79,16 +79,16 @@ impl<'a> PolicyQuestion<'a> {
 pub struct Origin {
     /// Address of the client.
     pub address: IpAddr,
-    /// Whether the client connects to this server over TLS.
+    /// Whether the client connects over TLS.
     pub tls: bool,
     /// Time of the request, in seconds since 1970 UTC.
     pub asked_s: u64,
-    /// Headers tested by a policy of the caller.
+    /// Headers tested by the caller's policies.
     pub headers: Option<Arc<OriginHeaders>>,
 }
 
 impl Origin {
-    /// Creates the origin of a request at this time, in seconds since 1970 UTC, without headers.
+    /// Creates the origin of a request without headers. `asked_s` is in seconds since 1970 UTC.
     #[must_use]
     pub fn of(peer: Peer, asked_s: u64) -> Self {
         Self {
@@ -109,14 +109,12 @@ pub struct OriginHeaders {
     pub referer: Option<Box<str>>,
 }
 
-/// A caller and its question, from which the values of condition keys are derived.
 pub(crate) struct CallerQuestion<'a> {
     pub(crate) caller: &'a Caller,
     pub(crate) question: &'a PolicyQuestion<'a>,
 }
 
 impl CallerQuestion<'_> {
-    /// Returns the value of a single-valued key.
     fn sole(&self, key: Key<'_>) -> Value<'_> {
         let (caller, origin) = (self.caller, self.caller.origin());
         let of_origin =
@@ -133,7 +131,7 @@ impl CallerQuestion<'_> {
             }
             KeyName::Referer => Value::of(headers.and_then(|headers| headers.referer.as_deref())),
             KeyName::UserName => Value::of(caller.user_name()),
-            // Unknown before the sign-in has finished.
+            // Unknown until the sign-in completes.
             KeyName::UserId | KeyName::PrincipalArn if caller.signs_in() => Value::Absent,
             KeyName::UserId => Value::Made(caller.short_user_id()),
             KeyName::PrincipalArn => Value::Made(caller.short_principal_arn()),
@@ -169,7 +167,7 @@ impl CallerQuestion<'_> {
                 let signing_in = caller.source_arn();
                 Value::of(signing_in.map(|_| caller.account()))
             }
-            // Answered by sign-ins or by policies, or keys with several values.
+            // Values of sign-ins or policies, or keys with several values.
             KeyName::FederatedProvider
             | KeyName::ThingName
             | KeyName::ThingTypeName
@@ -184,7 +182,6 @@ impl CallerQuestion<'_> {
 }
 
 impl<'a> CallerQuestion<'a> {
-    /// Converts the question to a policy request.
     pub(crate) const fn request(&'a self) -> Request<'a> {
         Request {
             action: self.question.action,
@@ -233,8 +230,9 @@ impl Context for CallerQuestion<'_> {
 }
 
 /// Returns the value of a tag. Keys are case-insensitive. Source: IAM User Guide, "AWS global condition context keys".
-/// If a channel has several keys that differ only in case, none of them can satisfy an allow statement but each can
-/// satisfy a deny statement; otherwise, a caller could add a second key to choose which one counts.
+///
+/// If keys differ only in case, none of them satisfies an allow statement and each satisfies a deny statement.
+/// Otherwise, a caller could choose the effective value by adding a key.
 fn tag<'t>(tags: &'t [Tag], key: &str) -> Value<'t> {
     let mut found = tags.iter().filter(|tag| tag.key.eq_ignore_ascii_case(key));
     match (found.next(), found.next()) {

@@ -5,12 +5,12 @@ use std::fmt::{self, Write};
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
-/// Secret text, which is wiped when dropped and hidden in debug output.
+/// Secret text, wiped when dropped and hidden in debug output.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Returns the plain text, which must be used only for signatures and tokens.
+    /// Returns the plain text, for signatures and tokens only.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
@@ -35,24 +35,24 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A user that signs requests with a long-term key. Uses about half a KiB; shared by all shards.
+/// A user that signs requests with a long-term key. Uses about 0.5 KiB; shared by all shards.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Principal {
-    /// Name used in logs and refusals; `[\w+=,.@-]{1,64}`, unique.
+    /// Unique name used in logs and refusals; `[\w+=,.@-]{1,64}`.
     pub name: String,
     /// Account id (12 digits).
     pub account: String,
-    /// Access key id; `\w{1,128}`, unique.
+    /// Unique access key id; `\w{1,128}`.
     pub access_key_id: String,
     /// Secret access key.
     pub secret: Secret,
-    /// Token that requests must carry; if `None`, requests must not carry a token.
+    /// Token that requests must carry; `None` if requests must not carry one.
     pub session_token: Option<Secret>,
-    /// Expiry time, in seconds since 1970 UTC; `None` if the key does not expire.
+    /// Expiry in seconds since 1970 UTC; `None` if the key does not expire.
     pub expires_s: Option<u64>,
-    /// Tolerance for the error of the principal's clock, in seconds; `None` for the server's default.
+    /// Tolerated error of the principal's clock, in seconds; `None` for the server's default.
     pub clock_tolerance_s: Option<u64>,
-    /// Policies that grant rights. A principal without policies has no rights.
+    /// Policies of the principal. Without policies, the principal has no rights.
     pub policies: Vec<Arc<Policy>>,
 }
 
@@ -69,14 +69,14 @@ impl Principal {
         write!(out, "arn:aws:iam::{}:user/{}", self.account, self.name)
     }
 
-    /// Decides a request by all policies combined. Adds the cost to `steps`, as [`Policy::decide`] does.
+    /// Evaluates all policies together. Adds the cost to `steps`, as [`Policy::decide`] does.
     #[must_use]
     pub fn decide(&self, request: &Request<'_>, steps: &mut u64) -> Decision {
         decide_all(&self.policies, request, steps, &mut None)
     }
 }
 
-/// Decides by all policies combined, and returns the policy and statement responsible for a refusal.
+/// Evaluates all policies together and returns the policy and statement that refuse the request.
 pub(crate) fn decide_all(
     policies: &[Arc<Policy>],
     request: &Request<'_>,
@@ -98,7 +98,6 @@ pub(crate) fn decide_all(
     joined
 }
 
-/// Returns the statement responsible for the refusal, for operators; `None` if no statement relates to the request.
 pub(crate) fn refusing_statement(
     policies: &[Arc<Policy>],
     ground: Option<(usize, Ground)>,
@@ -113,7 +112,7 @@ pub(crate) fn refusing_statement(
     ))
 }
 
-/// Describes a refusal by a statement of a policy or trust policy: an explicit denial, or an unmet condition.
+/// Describes a refusal by a policy statement: an explicit denial or an unmet condition.
 pub(crate) fn refusal_text(document: &str, number: usize, failed_key: Option<String>) -> String {
     let why = match failed_key {
         None => "denies it".to_owned(),
@@ -122,7 +121,6 @@ pub(crate) fn refusal_text(document: &str, number: usize, failed_key: Option<Str
     format!("{document}, statement {number}, {why}")
 }
 
-/// Returns the name of a policy as shown to operators.
 pub(crate) fn policy_name(policy: &Policy) -> &str {
     match policy.name() {
         "" => "the session's policy",
@@ -138,17 +136,17 @@ pub(crate) fn policy_names(policies: &[Arc<Policy>]) -> String {
 /// A role from the credentials file. Shared by all shards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Role {
-    /// The name; `[\w+=,.@-]{1,64}`, unique.
+    /// Unique name; `[\w+=,.@-]{1,64}`.
     pub name: String,
     /// The account: 12 digits.
     pub account: String,
-    /// Policies that grant rights. Sessions of a role without policies have no rights.
+    /// Policies of the role. Without policies, its sessions have no rights.
     pub policies: Vec<Arc<Policy>>,
-    /// Trust policy, which determines the callers that may assume the role.
+    /// Trust policy, which names the callers that may assume the role.
     pub trust: Trust,
     /// Maximum lifetime of a session, in seconds.
     pub max_session_s: u32,
-    /// Tolerance for the error of the session holder's clock, in seconds; `None` for the server's default.
+    /// Tolerated error of a session holder's clock, in seconds; `None` for the server's default.
     pub clock_tolerance_s: Option<u64>,
 }
 

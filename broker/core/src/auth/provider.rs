@@ -1,4 +1,4 @@
-//! OpenID providers, whose tokens people and programs use to sign in, and their token-signing keys.
+//! OpenID providers, whose tokens sign in people and programs, and their token-signing keys.
 //!
 //! # Theory of operation
 //! ```text
@@ -7,10 +7,10 @@
 //!                                 ▼                                  │ signature last, by one key of KeySet
 //!                              the provider, by its issuer ──────────┘
 //! ```
-//! Cheap checks that need no secrets come first: a token that has expired or is intended for another service causes no
-//! signature check and no key fetch. Other code loads the keys from a file or fetches them from the provider.
+//! Cheap checks that need no secrets come first: a token that has expired or is meant for another service causes no
+//! signature check and no key fetch. Other modules load the keys from a file or fetch them from the provider.
 //!
-//! The current time is passed as an argument: the signature library must not read its own clock.
+//! The current time is an argument: the signature library must not read its own clock.
 //!
 //! Source: OpenID Connect Core 1.0, section 3.1.3.7, "ID Token Validation"; RFC 8725, "JSON Web Token Best Current
 //! Practices"; IAM User Guide, "Available keys for AWS OIDC federation".
@@ -30,7 +30,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// An OpenID provider from the credentials file. Shared by all shards.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Provider {
-    /// Account id to which the provider belongs (12 digits).
+    /// Owning account id (12 digits).
     pub account: Box<str>,
     /// Issuer URL without `https://`; unique.
     pub issuer: Box<str>,
@@ -40,15 +40,14 @@ pub struct Provider {
     pub algorithms: Algorithms,
     /// Source of the keys.
     pub keys: KeySource,
-    /// Names, in lower case, of the claims tested by policies and trust policies of the file, in addition to `sub` and
-    /// `aud`.
+    /// Names, in lower case, of the claims that policies and trust policies test, besides `sub` and `aud`.
     pub claims: Vec<Box<str>>,
 }
 
 /// Source of a provider's keys.
 #[derive(Clone, Debug, PartialEq)]
 pub enum KeySource {
-    /// A file next to the credentials file, which has already been loaded.
+    /// A file next to the credentials file.
     File(Arc<KeySet>),
     /// The provider's discovery documents.
     Discovery(Discovery),
@@ -57,7 +56,7 @@ pub enum KeySource {
 /// Settings for fetching a provider's documents.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Discovery {
-    /// CA certificates for the provider's server, in PEM format; `None` to use the system's certificates.
+    /// CA certificates of the provider's server, in PEM format; `None` uses the system's certificates.
     pub ca: Option<Box<[u8]>>,
     /// Hosts, other than the issuer's, from which keys may be fetched.
     pub hosts: Vec<Box<str>>,
@@ -65,12 +64,11 @@ pub struct Discovery {
     pub private: bool,
 }
 
-/// Signature algorithms, without duplicates and never symmetric ones.
+/// Asymmetric signature algorithms without duplicates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Algorithms(Vec<Algorithm>);
 
 impl Default for Algorithms {
-    /// Returns the algorithms used by nearly all providers.
     fn default() -> Self {
         Self(vec![Algorithm::RS256, Algorithm::ES256])
     }
@@ -100,55 +98,50 @@ impl Algorithms {
 }
 
 impl Provider {
-    /// Whether a session of this identity is still valid, that is, whether its client id is still accepted. A policy
-    /// that tests a discarded claim takes the stricter outcome; see [`codec::policy::Value::Lost`].
+    /// Whether sessions of this identity are still valid, that is, its client id is still accepted. For a discarded
+    /// claim, policies take the stricter outcome; see [`codec::policy::Value::Lost`].
     pub(crate) fn knows(&self, identity: &WebIdentity) -> bool {
         self.account == identity.account && self.client_ids.contains(&identity.audience)
     }
 
-    /// Returns the issuer URL as it appears in tokens and discovery documents.
+    /// Issuer URL, as in tokens and discovery documents.
     #[must_use]
     pub fn url(&self) -> String {
         format!("https://{}", self.issuer)
     }
 
-    /// Returns the host of the issuer, with the port if one is specified.
+    /// Host of the issuer, with the port if the URL has one.
     #[must_use]
     pub fn host(&self) -> &str {
         self.issuer.split('/').next().unwrap_or_default()
     }
 }
 
-/// Returns the algorithm with this name, if it is asymmetric.
 pub(crate) fn named(name: &str) -> Option<Algorithm> {
     let known = Algorithms::NAMES.contains(&name);
     known.then(|| name.parse().ok()).flatten()
 }
 
-// Keys of a provider, from the JSON that it publishes.
-//
-// Source: RFC 7517, "JSON Web Key"; RFC 7518, section 6.
+// Provider keys. Source: RFC 7517, "JSON Web Key"; RFC 7518, section 6.
 
 /// A provider's token-signing keys.
 #[derive(Clone, Debug)]
 pub struct KeySet {
     keys: Vec<SigningKey>,
-    /// Number of unusable keys in the document, which were dropped.
     dropped: usize,
 }
 
-/// A provider's public key.
 #[derive(Clone)]
 pub(crate) struct SigningKey {
     id: Option<Box<str>>,
-    /// Algorithms with which the key can be used, determined by its type, curve and `alg`.
+    /// Algorithms supported by the key's type, curve and `alg`.
     algorithms: Vec<Algorithm>,
     pub(crate) key: DecodingKey,
-    /// The key as published, used to distinguish keys.
+    /// The published key, which identifies it.
     source: Jwk,
 }
 
-/// Reason for which a key set document is invalid.
+/// Why a key set document is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeySetFault {
     /// The document is longer than [`KEY_SET_BYTES_MAX`](crate::limits::KEY_SET_BYTES_MAX).
@@ -157,21 +150,18 @@ pub enum KeySetFault {
     Malformed,
     /// The document contains more keys than [`KEYS_OF_PROVIDER_MAX`](crate::limits::KEYS_OF_PROVIDER_MAX).
     TooMany,
-    /// None of the keys can be used to verify tokens.
+    /// No key in the document can verify tokens.
     NoneUsable,
 }
 
-/// A key set document. Keys are parsed individually, so that a key of an unknown type does not invalidate the others.
+/// A key set document. Keys are parsed one by one, so that an unknown key type does not invalidate the others.
 #[derive(Deserialize)]
 struct Document {
     keys: Vec<Value>,
 }
 
 impl KeySet {
-    /// Parses a key set document. Keys for other uses, RSA keys below 2,048 bits and symmetric keys are dropped.
-    ///
-    /// # Errors
-    /// See [`KeySetFault`].
+    /// Parses a key set document. Drops keys for other uses, RSA keys below 2,048 bits and symmetric keys.
     pub fn parse(text: &[u8]) -> Result<Self, KeySetFault> {
         if text.len() > crate::limits::KEY_SET_BYTES_MAX {
             return Err(KeySetFault::TooLong);
@@ -209,7 +199,7 @@ impl KeySet {
         self.dropped
     }
 
-    /// Returns the keys suitable for the algorithm; if a key id is given, only keys with that id.
+    /// Returns the keys for this algorithm and, if given, this key id.
     pub(crate) fn fitting<'k>(
         &'k self,
         id: Option<&'k str>,
@@ -252,7 +242,7 @@ impl fmt::Display for KeySetFault {
     }
 }
 
-/// Converts a key that can verify tokens; returns `None` for any other key.
+/// Parses a key; `None` if it cannot verify tokens.
 fn signing_key(value: Value) -> Option<SigningKey> {
     let source: Jwk = serde_json::from_value(value).ok()?;
     let common = &source.common;
@@ -280,7 +270,7 @@ fn signing_key(value: Value) -> Option<SigningKey> {
     })
 }
 
-/// Returns the algorithms for a key; `None` if the key is too weak or of an unsupported type.
+/// Returns the algorithms of a key; `None` if the key is weak or its type is unsupported.
 fn by_kind(parameters: &AlgorithmParameters) -> Option<&'static [Algorithm]> {
     if let AlgorithmParameters::RSA(rsa) = parameters {
         return is_strong(&rsa.n, &rsa.e).then_some(RSA);
@@ -300,7 +290,7 @@ fn by_kind(parameters: &AlgorithmParameters) -> Option<&'static [Algorithm]> {
     None
 }
 
-/// Whether an RSA key has 2,048 to 8,192 bits and an exponent that is cheap to use.
+/// Whether an RSA key has 2,048 to 8,192 bits and an inexpensive exponent.
 fn is_strong(modulus: &str, exponent: &str) -> bool {
     let bytes = |text: &str| BASE64URL_NOPAD.decode(text.as_bytes()).ok();
     let (Some(modulus), Some(exponent)) = (bytes(modulus), bytes(exponent)) else {
@@ -331,21 +321,19 @@ const RSA: &[Algorithm] = &[
     Algorithm::PS512,
 ];
 
-// Fetched keys of providers: a snapshot for all shards, replaced whole.
-
-/// Keys fetched from all providers, by issuer. There is one instance per process, shared as `Arc<Keyring>`.
+/// Fetched keys of all providers, by issuer. The process has one snapshot, shared as `Arc<Keyring>` and replaced as a
+/// whole.
 #[derive(Clone, Debug, Default)]
 pub struct Keyring {
     by_issuer: BTreeMap<Box<str>, ProviderKeys>,
 }
 
-/// Keys of a provider, and a flag by which newer keys are requested.
+/// Keys of a provider, and the flag that requests newer ones.
 #[derive(Clone, Debug, Default)]
 pub struct ProviderKeys {
-    /// The most recently fetched keys; `None` before the first fetch and when the keys are stale.
+    /// Last fetched keys; `None` before the first fetch or if they are stale.
     keys: Option<Arc<KeySet>>,
-    /// Whether newer keys are requested. Set by shards, cleared by the task that fetches keys, and shared by all
-    /// snapshots.
+    /// Whether newer keys are requested. Set by shards, cleared by the fetching task, shared by all snapshots.
     wish: Arc<AtomicBool>,
 }
 
@@ -358,7 +346,7 @@ impl Keyring {
         }
     }
 
-    /// Returns the current keys of a provider, whether from a file or fetched.
+    /// Returns the current keys of a provider, from its file or from the last fetch.
     #[must_use]
     pub fn keys_of<'k>(&'k self, provider: &'k Provider) -> Option<&'k KeySet> {
         match &provider.keys {
@@ -370,7 +358,7 @@ impl Keyring {
         }
     }
 
-    /// Requests newer keys of a provider, after a token with valid claims has named an unknown key.
+    /// Requests newer keys, after a token with valid claims has named an unknown key.
     pub fn wish(&self, provider: &Provider) {
         if let Some(entry) = self.by_issuer.get(&provider.issuer) {
             entry.wish.store(true, Ordering::Relaxed);
@@ -379,14 +367,14 @@ impl Keyring {
 }
 
 impl ProviderKeys {
-    /// Creates an entry for the same provider with the given keys.
+    /// Creates an entry with the given keys and the same request flag.
     #[must_use]
     pub fn with(&self, keys: Option<Arc<KeySet>>) -> Self {
         let wish = Arc::clone(&self.wish);
         Self { keys, wish }
     }
 
-    /// Returns whether newer keys have been requested since the last call, and clears the request.
+    /// Whether newer keys were requested since the last call; clears the request.
     #[must_use]
     pub fn take_wish(&self) -> bool {
         self.wish.swap(false, Ordering::Relaxed)

@@ -1,5 +1,4 @@
-//! Tokens of OpenID providers: parsing of the header and claims, verification, and the requirements for the id tokens
-//! of console accounts.
+//! Tokens of OpenID providers: parsing, verification, and the extra rules for the id tokens of console accounts.
 
 use crate::auth::provider::{self, KeySet, Provider};
 use crate::auth::sign_in::{Claim, WebIdentity};
@@ -14,7 +13,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// A token whose header and claims have been parsed but not verified.
+/// A token whose header and claims are parsed but not verified.
 pub struct Unverified<'t> {
     token: &'t str,
     header: TokenHeader,
@@ -24,9 +23,6 @@ pub struct Unverified<'t> {
 
 impl<'t> Unverified<'t> {
     /// Parses a token in compact serialization (RFC 7515, section 7.1).
-    ///
-    /// # Errors
-    /// Returns an error if the text is too long or is not a token.
     pub fn read(token: &'t str) -> Result<Self, TokenFault> {
         let malformed = TokenFault::Malformed;
         if token.len() > WEB_TOKEN_BYTES_MAX {
@@ -57,29 +53,26 @@ impl<'t> Unverified<'t> {
         })
     }
 
-    /// Returns the issuer of the token, without `https://`; `None` if the value cannot be that of any provider.
+    /// Issuer without `https://`; `None` if it cannot be the issuer of any provider.
     #[must_use]
     pub fn issuer(&self) -> Option<&str> {
         let issuer = self.issuer.strip_prefix("https://");
         issuer.or_else(|| (self.issuer == SHORT_ISSUER).then_some(SHORT_ISSUER))
     }
 
-    /// Returns the unverified `iss` claim.
+    /// The unverified `iss` claim.
     #[must_use]
     pub fn claimed_issuer(&self) -> &str {
         &self.issuer
     }
 
     /// Returns the tags and source identity for the session.
-    ///
-    /// # Errors
-    /// Returns an error if a claim is invalid.
     pub fn session_claims(&self) -> Result<SessionClaims, TokenFault> {
         self.claims.session()
     }
 
-    /// Returns the client to which the token was issued, if stated: the `azp` claim or, in access tokens, `client_id`.
-    /// Source: RFC 9068, section 2.2.
+    /// Returns the client that the token was issued to, if stated: `azp` or, in access tokens, `client_id` (RFC 9068,
+    /// section 2.2).
     fn party(&self) -> Result<Option<&str>, TokenFault> {
         let of = |name, rule| match self.claims.has(name) {
             true => self
@@ -105,7 +98,7 @@ impl<'t> Unverified<'t> {
         }
     }
 
-    /// Returns the unverified `sub` claim.
+    /// The unverified `sub` claim.
     #[must_use]
     pub fn subject(&self) -> Option<&str> {
         self.claims.text("sub")
@@ -119,11 +112,8 @@ impl fmt::Debug for Unverified<'_> {
 }
 
 impl Provider {
-    /// Verifies a token of this provider at the given time, in seconds since 1970 UTC: first its expiry, audience and
-    /// other claims, then its signature.
-    ///
-    /// # Errors
-    /// See [`TokenFault`].
+    /// Verifies a token of this provider at the given time, in seconds since 1970 UTC: its expiry, audience and other
+    /// claims first, its signature last.
     pub fn verify(
         &self,
         token: &Unverified<'_>,
@@ -161,7 +151,7 @@ impl Provider {
         })
     }
 
-    /// Returns the client id for which the token is intended, and the values of `ISSUER:oaud`.
+    /// Returns the accepted client id and the values of `ISSUER:oaud`.
     fn audience(&self, token: &Unverified<'_>) -> Result<(Box<str>, Vec<Box<str>>), TokenFault> {
         let claims = &token.claims;
         let rule = "the claim aud is not a text or a list of at most 16";
@@ -183,7 +173,6 @@ impl Provider {
         Ok((audience, others))
     }
 
-    /// Collects the claims tested by policies and trust policies.
     fn kept(
         &self,
         claims: &TokenMembers,
@@ -229,10 +218,10 @@ impl Provider {
             return Err(TokenFault::AmbiguousKey);
         }
         let mut validation = Validation::new(*algorithm);
-        // The library would read the system's clock.
+        // The library would read the system clock.
         validation.validate_exp = false;
         validation.validate_nbf = false;
-        // Compared above, where `azp` counts.
+        // Compared above, with regard to `azp`.
         validation.validate_aud = false;
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
         validation.set_issuer(&[&*token.issuer]);
@@ -241,7 +230,6 @@ impl Provider {
     }
 }
 
-/// Checks the time claims of a token known not to have expired.
 fn check_moments(claims: &TokenMembers, expires_s: u64, now_s: u64) -> Result<(), TokenFault> {
     let rule = TokenFault::Claim;
     let issued_s = claims
@@ -261,35 +249,28 @@ fn check_moments(claims: &TokenMembers, expires_s: u64, now_s: u64) -> Result<()
     }
 }
 
-/// The only issuer whose tokens may omit `https://` from the issuer. Source: OpenID Connect Core 1.0, section 15.6.2,
-/// "Google".
+/// The only issuer that may omit `https://`. Source: OpenID Connect Core 1.0, section 15.6.2, "Google".
 const SHORT_ISSUER: &str = "accounts.google.com";
 
-/// Tolerance for the error of a provider's clock, in seconds.
+/// Tolerated error of a provider's clock, in seconds.
 const TOLERANCE_S: u64 = 60;
 
-/// Maximum lifetime of a token, in seconds; limits how long a stolen token can be used.
+/// Maximum lifetime of a token, in seconds; bounds the use of a stolen token.
 const LIFE_S_MAX: u64 = 24 * 60 * 60;
 
-/// Maximum length of a token's header, in bytes.
 const HEADER_BYTES_MAX: usize = 4096;
 
-// Header and claims of a token, parsed but unverified.
-
-/// Members of a JSON object. Duplicate names are rejected, because two parsers might see different values.
+/// Members of a JSON object. Duplicate names are rejected because two parsers could see different values.
 pub(crate) struct TokenMembers(BTreeMap<String, Value>);
 
-/// The members of a token header that are used.
 pub(crate) struct TokenHeader {
     pub(crate) algorithm: Algorithm,
     pub(crate) key_id: Option<String>,
-    /// Whether the type denotes an access token (RFC 9068).
     is_access_token: bool,
 }
 
 impl TokenHeader {
-    /// Parses a header. Headers are rejected if they contain members that supply a key or whose meaning is not
-    /// supported.
+    /// Parses a header. Rejects members that supply a key or whose meaning is unsupported.
     pub(crate) fn read(json: &[u8]) -> Result<Self, TokenFault> {
         let malformed = TokenFault::Malformed;
         let members =
@@ -331,26 +312,25 @@ impl TokenMembers {
         self.0.contains_key(name)
     }
 
-    /// Returns a string member, unless it is empty or too long.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         let text = self.0.get(name)?.as_str()?;
         (1..=CLAIM_BYTES_MAX).contains(&text.len()).then_some(text)
     }
 
-    /// Returns a time in seconds, discarding any fraction.
+    /// Returns a time in whole seconds.
     pub(crate) fn moment(&self, name: &str) -> Option<u64> {
         let number = self.0.get(name)?;
         number.as_u64().or_else(|| {
             let seconds = number
                 .as_f64()
                 .filter(|it| (0.0..MOMENT_MAX).contains(it))?;
-            // Loses nothing but the fraction: the number is below 2⁵³.
+            // Exact except for the fraction: the number is below 2⁵³.
             format!("{}", seconds.trunc()).parse().ok()
         })
     }
 
-    /// Returns all values of a claim as strings; empty if the claim is absent, an object, too long, or a list
-    /// containing anything but strings, numbers and booleans.
+    /// Returns all values of a claim as strings; empty if the claim is absent, an object, too long, or a list that
+    /// contains anything but strings, numbers and booleans.
     pub(crate) fn values(&self, name: &str) -> Vec<Box<str>> {
         let known = self
             .0
@@ -365,7 +345,6 @@ impl TokenMembers {
         values.unwrap_or_default()
     }
 
-    /// Whether the claim with exactly this name equals `text` or is a list that contains it.
     fn has_value(&self, name: &str, text: &str) -> bool {
         match self.0.get(name) {
             Some(Value::String(only)) => only == text,
@@ -374,12 +353,11 @@ impl TokenMembers {
         }
     }
 
-    /// Whether a claim is `true`, as a boolean or, as sent by some providers, as a string.
+    /// Whether a claim is `true`, as a boolean or, with some providers, as a string.
     fn is_true(&self, name: &str) -> bool {
         matches!(self.0.get(name), Some(Value::Bool(true))) || self.has_value(name, "true")
     }
 
-    /// Returns the audiences, which may be a single string or a list.
     fn audiences(&self) -> Option<Vec<Box<str>>> {
         let audience = self.0.get("aud")?;
         let Some(list) = audience.as_array() else {
@@ -396,8 +374,8 @@ impl TokenMembers {
 }
 
 impl TokenMembers {
-    /// Reads the tags and source identity of the session, either nested as `{"principal_tags": {"KEY": ["VALUE"]},
-    /// "transitive_tag_keys": ["KEY"]}` or flat, each in a separate claim.
+    /// Reads the session's tags and source identity, either nested as `{"principal_tags": {"KEY": ["VALUE"]},
+    /// "transitive_tag_keys": ["KEY"]}` or flat, with one claim per tag.
     pub(crate) fn session(&self) -> Result<SessionClaims, TokenFault> {
         let mut tags = Vec::new();
         let mut transitive = Vec::new();
@@ -427,7 +405,7 @@ impl TokenMembers {
     }
 }
 
-/// Adds the tags of a nested claim; `None` if the claim has a different form.
+/// Adds the tags of a nested claim; `None` if the claim has another form.
 fn nested(
     value: &Value,
     tags: &mut Vec<(String, String)>,
@@ -446,7 +424,7 @@ fn nested(
     Some(())
 }
 
-/// Adds a tag whose value is a string or a list that consists of one string.
+/// Adds a tag whose value is a string or a list of one string.
 fn add_tag(key: &str, value: &Value, tags: &mut Vec<(String, String)>) -> Option<()> {
     let value = match value.as_array().map(Vec::as_slice) {
         Some([sole]) => sole.as_str()?,
@@ -465,7 +443,7 @@ fn add_texts(list: &Value, texts: &mut Vec<String>) -> Option<()> {
     })
 }
 
-/// Converts a string, number or boolean to the form compared by conditions.
+/// Converts a string, number or boolean to the text that conditions compare.
 fn scalar(value: &Value) -> Option<Box<str>> {
     let text = match value {
         Value::String(text) => text.clone(),
@@ -505,38 +483,36 @@ impl<'de> Visitor<'de> for MembersVisitor {
 /// Header members that supply a key or change the meaning of the token.
 const FORBIDDEN: &[&str] = &["crit", "jku", "jwk", "x5u", "b64", "enc", "zip"];
 
-/// Accepted token types: sign-in tokens and access tokens (RFC 9068). Logout tokens and others have different types.
+/// Accepted token types: sign-in tokens and access tokens (RFC 9068). Logout tokens have another type.
 const TYPES: &[&str] = &["JWT", ACCESS_TOKEN];
 const ACCESS_TOKEN: &str = "at+jwt";
 
-/// Claim that contains session tags. Source: IAM User Guide, "Pass session tags in AWS STS", "InTransit session tags
-/// using AssumeRoleWithWebIdentity".
+/// Claim with session tags. Source: IAM User Guide, "Pass session tags in AWS STS", "InTransit session tags using
+/// AssumeRoleWithWebIdentity".
 const TAGS: &str = "https://aws.amazon.com/tags";
 
 const TAGS_RULE: TokenFault =
     TokenFault::Claim("the claim https://aws.amazon.com/tags has no valid session tags");
 
-/// Claim that contains the source identity. Source: IAM User Guide, "Monitor and control actions taken with assumed
-/// roles".
+/// Claim with the source identity. Source: IAM User Guide, "Monitor and control actions taken with assumed roles".
 const SOURCE_IDENTITY: &str = "https://aws.amazon.com/source_identity";
 
 const SOURCE_IDENTITY_RULE: TokenFault =
     TokenFault::Claim("the claim https://aws.amazon.com/source_identity is invalid");
 
-/// Maximum length of a claim that is evaluated, in bytes. Source: STS API Reference, "AssumeRoleWithWebIdentity",
+/// Maximum length of an evaluated claim, in bytes. Source: STS API Reference, "AssumeRoleWithWebIdentity",
 /// `SubjectFromWebIdentityToken`, *maximum length of 255*.
 const CLAIM_BYTES_MAX: usize = 255;
 
-/// Maximum number of values per claim.
 const CLAIM_VALUES_MAX: usize = 16;
 
-/// Upper bound for times in seconds: 2⁵³, up to which floats represent integers exactly.
+/// Exclusive bound of times in seconds: floats represent integers exactly up to 2⁵³.
 const MOMENT_MAX: f64 = 9_007_199_254_740_992.0;
 
-/// Reason for which a token is refused. Messages never include contents of the token.
+/// Why a token is refused. Messages never contain parts of the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenFault {
-    /// The text is not a token, or its header requires an unsupported feature; contains a message for the caller.
+    /// The text is not a token, or its header requires an unsupported feature. Contains a message for the caller.
     Malformed(&'static str),
     /// The issuer is unknown.
     Issuer,
@@ -546,20 +522,18 @@ pub enum TokenFault {
     Audience,
     /// The named claim is missing or invalid.
     Claim(&'static str),
-    /// No key of the provider matches the token's key id or suits its algorithm; the provider may have published a
-    /// newer key.
+    /// No key of the provider has the token's key id and algorithm; the provider may have published a newer key.
     UnknownKey,
-    /// The provider's keys are not known.
+    /// The provider's keys are unknown.
     NoKeys,
-    /// Several keys suit a token that names no key.
+    /// The token names no key, and several keys support its algorithm.
     AmbiguousKey,
-    /// The signature is invalid, or its algorithm is not accepted for the provider.
+    /// The signature is invalid, or the provider may not use its algorithm.
     Signature,
 }
 
 impl TokenFault {
-    /// Whether the token might be valid with newer keys of the provider, since its issuer, audience and expiry are
-    /// valid.
+    /// Whether the token might be valid with newer keys; its issuer, audience and expiry are.
     #[must_use]
     pub const fn asks_for_keys(self) -> bool {
         matches!(self, Self::UnknownKey | Self::NoKeys)
@@ -581,7 +555,7 @@ impl fmt::Display for TokenFault {
     }
 }
 
-// Accounts of people: what an id token must have for access to the console, beside the rules for every token.
+// Console accounts: requirements for id tokens in addition to the rules for all tokens.
 
 /// Required claims of an id token.
 #[derive(Clone, Copy, Debug)]
@@ -590,22 +564,22 @@ pub struct WantedClaims<'w> {
     pub client_id: &'w str,
     /// The nonce of this sign-in.
     pub nonce: &'w str,
-    /// Claim that decides about access: a string or a list of strings.
+    /// Claim that grants access: a string or a list of strings.
     pub claim: &'w str,
-    /// Value that the claim must have or contain.
+    /// Value that the claim must equal or contain.
     pub value: &'w str,
 }
 
-/// Reason for which an id token is refused.
+/// Why an id token is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AccountFault {
     /// The token is not a valid token of the provider for this client.
     Token(TokenFault),
     /// The token was issued for another sign-in.
     Nonce,
-    /// The token is valid, but its subject is not permitted access.
+    /// The token is valid, but its subject has no access.
     Stranger(Box<str>),
-    /// The token is valid, but its subject's email address is not verified.
+    /// The token is valid, but the subject's email address is not verified.
     Unchecked(Box<str>),
 }
 
@@ -615,9 +589,6 @@ impl Provider {
     /// address.
     ///
     /// Source: OpenID Connect Core 1.0, section 3.1.3.7, "ID Token Validation", and section 5.1, `email_verified`.
-    ///
-    /// # Errors
-    /// See [`AccountFault`].
     pub fn verify_account(
         &self,
         token: &Unverified<'_>,
@@ -633,7 +604,7 @@ impl Provider {
         let verified = console.verify(token, keys, now_s);
         let subject = verified.map_err(AccountFault::Token)?.subject;
         let claims = &token.claims;
-        // A party equal to the client does not make the client an audience.
+        // `azp` alone does not make the client an audience.
         let mut audiences = claims.audiences().into_iter().flatten();
         if !audiences.any(|one| *one == *wanted.client_id) {
             return Err(AccountFault::Token(TokenFault::Audience));

@@ -1,17 +1,17 @@
-//! Result of rechecking all open connections against new credentials, summed over all shards of the process.
+//! Result of rechecking open connections against new credentials, summed over all shards.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// Number of open connections on all shards that new credentials would refuse. Each set of credentials has its own
-/// instance.
+/// Counts the open connections that new credentials would refuse. Each set of credentials has its own instance, shared
+/// by all shards.
 #[derive(Debug, Default)]
 pub struct Recheck {
-    /// Number of shards that have checked all their connections.
+    /// Shards that have rechecked all their connections.
     shards: AtomicU32,
     connections: AtomicU64,
     forbidden: AtomicU64,
-    /// Number of shards that keep refused connections open until the next credentials arrive, because more than half of
-    /// all connections would be refused.
+    /// Shards that postpone closing because more than half of all connections would be refused; they wait for the next
+    /// credentials.
     waiting: AtomicU32,
 }
 
@@ -20,7 +20,7 @@ pub struct Recheck {
 pub struct RecheckSum {
     /// Number of open connections.
     pub connections: u64,
-    /// Number of open connections that the new credentials refuse.
+    /// Open connections that the new credentials refuse.
     pub forbidden: u64,
 }
 
@@ -33,7 +33,6 @@ impl RecheckSum {
 }
 
 impl Recheck {
-    /// Adds a shard's result. Returns the totals if the shard was the last of `shards` shards.
     pub(crate) fn counted(&self, own: RecheckSum, shards: u32) -> Option<RecheckSum> {
         self.connections
             .fetch_add(own.connections, Ordering::Relaxed);
@@ -42,12 +41,10 @@ impl Recheck {
         (before + 1 >= shards).then(|| self.sums())
     }
 
-    /// Returns the totals, once all `shards` shards have finished.
     pub(crate) fn result(&self, shards: u32) -> Option<RecheckSum> {
         (self.shards.load(Ordering::Acquire) >= shards).then(|| self.sums())
     }
 
-    /// Sets whether a shard keeps refused connections open.
     pub(crate) fn waits(&self, waits: bool) {
         if waits {
             self.waiting.fetch_add(1, Ordering::Relaxed);
@@ -56,7 +53,7 @@ impl Recheck {
         }
     }
 
-    /// Returns the totals, if any shard keeps refused connections open because they make up more than half.
+    /// Returns the totals if any shard postpones closing because more than half of the connections are refused.
     #[must_use]
     pub fn waiting(&self) -> Option<RecheckSum> {
         (self.waiting.load(Ordering::Relaxed) > 0).then(|| self.sums())

@@ -1,4 +1,4 @@
-//! Holders of temporary credentials: where their rights come from, and what limits them.
+//! Holders of temporary credentials: the source and the limits of their rights.
 
 use crate::auth::grant::{GrantRoot, SessionTag};
 use crate::auth::principal::{Principal, Role, decide_all};
@@ -8,86 +8,72 @@ use codec::policy::{Action, Decision, Ground, KeyName, Policy, Request};
 use std::fmt::{self, Write};
 use std::sync::Arc;
 
-/// The identity and rights conferred by temporary credentials.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) source: Source,
     pub(crate) scope: SessionScope,
     pub(crate) key_id: SessionKeyId,
-    /// Issue time, in seconds since 1970 UTC, if recorded in the token.
+    /// Seconds since 1970 UTC; `None` if the token does not record it.
     pub(crate) issued_s: Option<u64>,
-    /// Expiry of the grant or of its root principal, whichever comes first, in seconds since 1970 UTC.
+    /// Earlier expiry of the grant and its root principal, in seconds since 1970 UTC.
     pub(crate) expires_s: u64,
 }
 
-/// The source of a session's rights.
 #[derive(Debug)]
 pub(crate) enum Source {
-    /// GetFederationToken: a user with the rights of a principal, and the user's name in logs, `federated-user/NAME`.
+    /// GetFederationToken: a user with the rights of a principal. Contains the name used in logs,
+    /// `federated-user/NAME`.
     Federated(Arc<Principal>, String),
-    /// GetSessionToken: the principal itself.
     User(Arc<Principal>),
-    /// AssumeRole: a session of a role.
     Role(RoleSession),
 }
 
-/// Principal or role from which a session derives its rights.
 pub(crate) struct Owner<'a> {
     pub(crate) name: &'a str,
     pub(crate) account: &'a str,
     pub(crate) policies: &'a [Arc<Policy>],
-    /// Tolerance for the error of the owner's clock, in seconds; `None` for the default.
+    /// Tolerated error of the owner's clock, in seconds; `None` for the default.
     pub(crate) clock_tolerance_s: Option<u64>,
 }
 
-/// The root credential of a session.
 #[derive(Clone, Debug)]
 pub(crate) enum Root {
-    /// The key of a principal.
     Principal(Arc<Principal>),
-    /// A token or a certificate.
     SignIn(Arc<SignIn>),
 }
 
-/// A session of a role.
 #[derive(Clone, Debug)]
 pub(crate) struct RoleSession {
     pub(crate) role: Arc<Role>,
     pub(crate) name: Box<str>,
-    /// Role and session as they appear in logs: `ROLE/SESSION`.
+    /// Name used in logs: `ROLE/SESSION`.
     pub(crate) label: String,
-    /// Root of the chain of roles.
     pub(crate) root: Root,
-    /// Names of the roles between the root and this role, without duplicates.
+    /// Distinct names of the roles between the root and this role.
     pub(crate) via: Vec<Box<str>>,
     pub(crate) tags: Vec<SessionTag>,
     pub(crate) source_identity: Option<Box<str>>,
 }
 
-/// Session policies, which limit the rights of the source.
+/// Session policies, which restrict the rights of the source.
 #[derive(Clone, Debug)]
 pub(crate) enum SessionScope {
-    /// No restriction.
     All,
-    /// Restricted to actions that at least one of these policies allows and none denies.
+    /// Only actions that at least one policy allows and none denies.
     Within(Vec<Arc<Policy>>),
-    /// No rights.
     Nothing,
 }
 
-/// The policy and statement responsible for a refusal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PolicyGround {
-    /// Whether the session policy is responsible for the refusal although the source would allow the action.
+    /// Whether the session policy refuses an action that the source allows.
     pub(crate) of_session: bool,
-    /// Whether credentials of this kind can never perform the action, regardless of policies.
+    /// Whether credentials of this kind can never perform the action.
     pub(crate) of_keys: bool,
-    /// Index of the policy, and the statement in that policy.
     pub(crate) statement: Option<(usize, Ground)>,
 }
 
 impl SessionScope {
-    /// Returns the session policies.
     pub(crate) fn policies(&self) -> &[Arc<Policy>] {
         match self {
             Self::All | Self::Nothing => &[],
@@ -110,7 +96,6 @@ impl SessionScope {
 }
 
 impl Session {
-    /// Returns the principal or role from which the session derives its rights.
     pub(crate) fn owner(&self) -> Owner<'_> {
         match &self.source {
             Source::Federated(parent, _) | Source::User(parent) => Owner {
@@ -128,7 +113,7 @@ impl Session {
         }
     }
 
-    /// Decides by the policies of the session and its source combined: both must allow, and neither may deny.
+    /// Evaluates the policies of the session and of its source: both must allow, and neither may deny.
     pub(crate) fn decide(
         &self,
         request: &Request<'_>,
@@ -164,8 +149,7 @@ impl Session {
         }
     }
 
-    /// Whether these credentials may be used for this STS action. Source: IAM User Guide, "Compare AWS STS
-    /// credentials".
+    /// Whether these credentials may perform this STS action. Source: IAM User Guide, "Compare AWS STS credentials".
     fn may_ask_sts(&self, action: Action) -> bool {
         !matches!(
             (action, &self.source),
@@ -173,7 +157,7 @@ impl Session {
         )
     }
 
-    /// Whether the session policies allow the request, disregarding the source's rights.
+    /// Whether the session policies allow the request, regardless of the source's rights.
     pub(crate) fn is_within(&self, request: &Request<'_>, steps: &mut u64) -> bool {
         self.may_ask_sts(request.action)
             && self.scope.decide(request, steps, &mut None) == Decision::Allow
@@ -188,7 +172,6 @@ impl Session {
         self.owner().account
     }
 
-    /// Returns the name used in logs.
     pub(crate) fn name(&self) -> &str {
         match &self.source {
             Source::Federated(_, label) => label,
@@ -205,7 +188,6 @@ impl Session {
         }
     }
 
-    /// Root of the session.
     pub(crate) fn root(&self) -> Root {
         match &self.source {
             Source::Federated(parent, _) | Source::User(parent) => {
@@ -215,7 +197,7 @@ impl Session {
         }
     }
 
-    /// Returns the token or certificate at the root; `None` if the root is a principal.
+    /// Returns the token or certificate at the root; `None` for a principal.
     pub(crate) fn sign_in(&self) -> Option<&Arc<SignIn>> {
         match &self.role()?.root {
             Root::SignIn(sign_in) => Some(sign_in),
@@ -241,7 +223,7 @@ impl Session {
         }
     }
 
-    /// Returns the only client id that the session may use as a viewer, if it is restricted to one.
+    /// Returns the client id of viewers, if the session may use only one.
     pub(crate) fn sole_client_id(&self) -> Option<&[u8]> {
         match self.scope.policies() {
             [policy] => policy.sole_client_id(Action::ConnectAsViewer),
@@ -251,8 +233,7 @@ impl Session {
 }
 
 impl Root {
-    /// Returns the root as encoded in a grant, and the secret whose change invalidates the grant; the secret is empty
-    /// for a sign-in.
+    /// Returns the root as encoded in a grant, and the secret whose change invalidates the grant (empty for a sign-in).
     pub(crate) fn granting(&self) -> (GrantRoot, &str) {
         match self {
             Self::Principal(principal) => {
@@ -263,7 +244,6 @@ impl Root {
         }
     }
 
-    /// Expiry time of the principal; `None` if it does not expire.
     pub(crate) fn expires_s(&self) -> Option<u64> {
         match self {
             Self::Principal(principal) => principal.expires_s,
@@ -272,12 +252,12 @@ impl Root {
     }
 }
 
-/// Access key id of temporary credentials; its fixed length avoids an allocation.
+/// Access key id of temporary credentials, inline because its length is fixed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SessionKeyId([u8; ACCESS_KEY_ID_BYTES]);
 
 impl SessionKeyId {
-    /// Converts an id already recognized as one issued by this service.
+    /// Converts an id that this service has issued.
     pub(crate) fn of(id: &str) -> Self {
         let bytes = id.as_bytes().first_chunk();
         Self(bytes.copied().unwrap_or([b'-'; ACCESS_KEY_ID_BYTES]))

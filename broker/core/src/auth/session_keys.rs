@@ -5,24 +5,23 @@
 //! token  = base64( version | key 4 | mark 32 | AES-256-GCM( grant ) with tag 16 )
 //! mark   = HMAC-SHA-256(session key, nonce | grant)
 //! issuer = HMAC-SHA-256(session key, access key id | secret), 16 of its bytes: part of the grant
-//! key of the seal 32, access key id 10, secret 30 = HKDF-SHA-256(session key, mark)
+//! sealing key 32, access key id 10, secret 30 = HKDF-SHA-256(session key, mark)
 //! ```
-//! The issuer field binds a token to the secret of the principal that requested it: the token becomes invalid when the
-//! principal is removed or its secret or access key id changes. The grant contains the policy in parsed form, so the
-//! policy is parsed only once, by the issuing shard.
+//! The issuer field binds a token to the secret of the requesting principal: the token becomes invalid when the
+//! principal is removed or its secret or access key id changes. The grant contains the policy in parsed form, so only
+//! the issuing shard parses it.
 //!
-//! Version 5: sessions of principals and roles. Like other credentials, these are not stored; everything to which they
-//! refer is looked up on each use, so removing any of it invalidates them. Version 4, which is refused, lacked the
-//! numbers that identify a certificate in revocation lists.
+//! Version 5: sessions of principals and roles. The broker does not store them; it looks up everything that they refer
+//! to on each use, so that a removal invalidates them. Version 4 is refused because it lacks the numbers that identify
+//! a certificate in revocation lists.
 //!
-//! Version 3: federated users. Version 2 contains the policy as text, and version 1 additionally lacks the issuer. Both
-//! are accepted until they expire, which is at most the maximum grant duration after the upgrade: refusing them would
-//! disconnect every browser that uses one, and an operator can revoke one immediately by removing the principal or
-//! `session.key`.
+//! Version 3: federated users. Version 2 contains the policy as text, and version 1 also lacks the issuer. Both are
+//! accepted until they expire, at most one maximum grant duration after the upgrade: refusing them would disconnect
+//! every browser that uses one, and an operator can revoke them at once by removing the principal or `session.key`.
 //!
-//! All values are derived from the mark, which is derived from the nonce and the grant. Each token is therefore sealed
-//! with its own key, and a repeated nonce is harmless: the same grant yields the same token, and different grants yield
-//! unrelated tokens. `key` identifies the session key, so that only one key has to be tried during a rotation.
+//! All values derive from the mark, which derives from the nonce and the grant. Each token is therefore sealed with its
+//! own key, and a repeated nonce is harmless: the same grant yields the same token, and different grants yield
+//! unrelated tokens. `key` identifies the session key, so that only one key is tried during a rotation.
 //!
 //! Source: STS API Reference, "GetFederationToken" (lengths); RFC 5869 (HKDF); NIST SP 800-38D (GCM).
 
@@ -39,8 +38,7 @@ use data_encoding::BASE32;
 use std::fmt;
 use zeroize::Zeroizing;
 
-/// Keys used to seal temporary credentials. Shared by all shards as `Arc<SessionKeys>`, and by all nodes that use the
-/// same file.
+/// Keys that seal temporary credentials. Shared by all shards, and by all nodes with the same key file.
 pub struct SessionKeys {
     current: Sealer,
     previous: Option<Sealer>,
@@ -51,7 +49,7 @@ pub struct SessionKeys {
 pub struct Temporary {
     /// `ASIA` followed by 16 characters of `A-Z2-7`.
     pub access_key_id: String,
-    /// 40 base64 characters.
+    /// Secret key, in 40 base64 characters.
     pub secret_access_key: Secret,
     /// At most [`TOKEN_BYTES_MAX`] base64 characters.
     pub session_token: Secret,
@@ -59,7 +57,7 @@ pub struct Temporary {
     pub expires_s: u64,
 }
 
-/// Reason why a grant could not be sealed.
+/// Why a grant cannot be sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SealError {
     /// A field is too long; callers check lengths before sealing.
@@ -69,7 +67,6 @@ pub enum SealError {
 }
 
 impl SealError {
-    /// Converts the error to a refusal; `too_long` is its message if the grant is too long.
     pub(crate) fn refusal(self, too_long: &'static str) -> Refusal {
         let (check, kind, message) = match self {
             Self::TooLong => (
@@ -88,8 +85,8 @@ impl SealError {
 }
 
 impl SessionKeys {
-    /// Creates keys that seal with `current` and open tokens sealed with either key. Each key consists of 32 random
-    /// bytes; the caller should wipe its copies afterwards.
+    /// Creates keys that seal with `current` and open with either key. Each key is 32 random bytes; the caller wipes
+    /// its copies.
     #[must_use]
     pub fn new(current: &[u8; 32], previous: Option<&[u8; 32]>) -> Self {
         Self {
@@ -98,11 +95,11 @@ impl SessionKeys {
         }
     }
 
-    /// Seals a grant into temporary credentials. `secret` is the secret of the root principal, or empty for sign-ins;
-    /// changing that secret invalidates the grant.
+    /// Seals a grant into temporary credentials. `secret` is the root principal's secret, or empty for a sign-in; a
+    /// changed secret invalidates the grant.
     ///
     /// # Errors
-    /// See [`SealError`]; also fails if the token would be longer than [`TOKEN_BYTES_MAX`].
+    /// [`SealError`], also if the token would be longer than [`TOKEN_BYTES_MAX`].
     pub fn seal(
         &self,
         nonce: &[u8; NONCE_BYTES],
@@ -125,7 +122,7 @@ impl SessionKeys {
     }
 
     /// Opens the token of a request with this access key id; `None` if the token is foreign or belongs to another id.
-    /// Takes a few microseconds, but almost no time for bytes that cannot be a token.
+    /// Takes a few microseconds, or almost no time for bytes that cannot be a token.
     #[must_use]
     pub fn open(&self, access_key_id: &str, token: &[u8]) -> Option<OpenedToken> {
         let is_id = access_key_id.len() == ACCESS_KEY_ID_BYTES && access_key_id.starts_with(PREFIX);
@@ -165,8 +162,8 @@ impl SessionKeys {
         })
     }
 
-    /// Whether a token was requested with this secret of its principal. Tokens of version 1 contain no issuer and
-    /// always pass.
+    /// Whether the principal that requested the token has this secret. Tokens of version 1 name no issuer and always
+    /// pass.
     #[must_use]
     pub fn was_begun_with(&self, opened: &OpenedToken, id: &str, secret: &Secret) -> bool {
         let issuer = opened.issuer;
@@ -179,8 +176,8 @@ impl SessionKeys {
         tag.is_some_and(|tag| verify_slices_are_equal(&tag, &issuer.tag).is_ok())
     }
 
-    /// Returns the keys for request ids of refusals: the first key encrypts, both decrypt. The second is `None` if
-    /// there is no previous session key.
+    /// Keys for request ids of refusals: the first encrypts, both decrypt. The second is `None` if there is no previous
+    /// session key.
     #[must_use]
     pub fn refusal_keys(&self) -> [Option<Zeroizing<[u8; REFUSAL_KEY_BYTES]>>; 2] {
         [Some(&self.current), self.previous.as_ref()].map(|sealer| sealer?.refusal_key())
@@ -202,23 +199,21 @@ impl fmt::Debug for SessionKeys {
 /// Length of a nonce, in bytes.
 pub const NONCE_BYTES: usize = 32;
 
-/// Maximum length of a session token, in characters. Tokens are sent in URLs, and request heads are limited to 16 KiB.
+/// Maximum length of a session token, in characters. URLs contain tokens, and request heads are limited to 16 KiB.
 pub const TOKEN_BYTES_MAX: usize = 4096;
 
-/// Length of an AES-128 key, in bytes.
 const REFUSAL_KEY_BYTES: usize = 16;
-/// Version of tokens for sessions of principals and roles.
+/// Token version of sessions of principals and roles.
 pub(crate) const SESSION: u8 = 5;
 pub(crate) const VERSION: u8 = 3;
-/// Version of tokens that contain the policy as text.
+/// Token version with the policy as text.
 const TEXTUAL: u8 = 2;
-/// Version of tokens that contain the policy as text and have no issuer.
+/// Token version with the policy as text and without an issuer.
 const UNBOUND: u8 = 1;
 pub(crate) const ISSUER_BYTES: usize = 16;
 pub(crate) const FINGERPRINT_BYTES: usize = 4;
 const MARK_BYTES: usize = 32;
 const PREFIX: &str = "ASIA";
-/// Length of the access key ids of temporary credentials, in bytes.
 pub(crate) const ACCESS_KEY_ID_BYTES: usize = PREFIX.len() + 16;
 
 const _: () = assert!(
@@ -227,9 +222,7 @@ const _: () = assert!(
         <= TOKEN_BYTES_MAX
 );
 
-// Values derived from one session key: marks, issuers, the seal of a token, keys of refusal ids.
-
-/// A session key, represented by the keys derived from it.
+/// A session key, stored as its derived keys.
 struct Sealer {
     pub(crate) fingerprint: [u8; FINGERPRINT_BYTES],
     mark: hmac::Key,
@@ -259,7 +252,6 @@ impl Sealer {
         }
     }
 
-    /// Seals the issuer and an encoded grant.
     fn seal_bytes(
         &self,
         version: u8,
@@ -290,8 +282,7 @@ impl Sealer {
         })
     }
 
-    /// Computes the fingerprint of a principal's secret. Ids contain no zero byte, so the encoding of each pair is
-    /// unique.
+    /// Returns the fingerprint of a principal's secret. Ids contain no zero byte, so each pair has a unique encoding.
     pub(crate) fn issuer(&self, access_key_id: &str, secret: &str) -> [u8; ISSUER_BYTES] {
         let mut context = hmac::Context::with_key(&self.issuer);
         context.update(access_key_id.as_bytes());
@@ -331,10 +322,9 @@ impl Sealer {
     }
 }
 
-/// Bytes derived from a mark: sealing key, access key id and secret.
+/// Sealing key, access key id and secret, derived from a mark.
 struct DerivedKeys(Zeroizing<[u8; DERIVED_BYTES]>);
 
-/// Length of the derived bytes.
 struct DerivedLength(usize);
 
 impl KeyType for DerivedLength {
@@ -362,7 +352,7 @@ impl DerivedKeys {
     }
 }
 
-/// Builds the token bytes that precede the mark, which are authenticated by the seal.
+/// Returns the token's bytes before the mark, which the seal authenticates.
 pub(crate) fn header(
     version: u8,
     fingerprint: [u8; FINGERPRINT_BYTES],
@@ -371,18 +361,15 @@ pub(crate) fn header(
     [version, a, b, c, d]
 }
 
-/// Returns an all-zero nonce, which is safe because each key seals only one plaintext.
+/// Returns an all-zero nonce; safe because each key seals only one plaintext.
 fn zero_nonce() -> Nonce {
     Nonce::assume_unique_for_key([0; 12])
 }
 
-/// Length of an AES-256-GCM tag, in bytes.
 const TAG_BYTES: usize = 16;
 const DERIVED_BYTES: usize = 32 + 10 + 30;
 
-// Nonces: a counter under a key.
-
-/// Generates unpredictable nonces that never repeat. One instance per shard, with a new seed at each start.
+/// Generator of unpredictable nonces that never repeat. One per shard, seeded at each start.
 pub struct Nonces {
     key: Key,
     shard: u16,

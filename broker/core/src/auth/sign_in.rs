@@ -1,4 +1,4 @@
-//! Identities not listed in the credentials file, authenticated by a provider's token or a certificate.
+//! Identities outside the credentials file, authenticated by a provider's token or a certificate.
 
 use codec::policy::{Action, Key, KeyName, ShortText, Value};
 use data_encoding::HEXLOWER;
@@ -24,7 +24,7 @@ pub struct WebIdentity {
     pub subject: Box<str>,
     /// Client id for which the token was accepted: `azp` if present, otherwise `aud`.
     pub audience: Box<str>,
-    /// Other retained claims, including `oaud`.
+    /// Other claims that policies test, including `oaud`.
     pub claims: Vec<Claim>,
 }
 
@@ -53,7 +53,7 @@ pub struct ThingIdentity {
     /// Hash of the alias's role and trust policy; see
     /// [`Credentials::alias_grounds`](crate::auth::Credentials::alias_grounds).
     pub grounds: u64,
-    /// Authority that issued the certificate; `None` if the certificate is listed in the registry.
+    /// Authority that issued the certificate; `None` for a registered certificate.
     pub authority: Option<Vouched>,
 }
 
@@ -62,7 +62,7 @@ pub struct ThingIdentity {
 pub struct Vouched {
     /// SHA-256 of the authority's public key.
     pub authority: [u8; 32],
-    /// Name of the thing in the certificate, if the sign-in did not name a thing; needed because that thing may be
+    /// Name of the thing in the certificate if the sign-in did not name a thing; needed because that thing may be
     /// disabled.
     pub unnamed: Option<Box<str>>,
 }
@@ -80,7 +80,7 @@ impl SignIn {
         }
     }
 
-    /// Returns the action by which the identity obtains a role session.
+    /// Action that grants the identity a role session.
     #[must_use]
     pub const fn action(&self) -> Action {
         match self {
@@ -97,7 +97,6 @@ impl SignIn {
         }
     }
 
-    /// Returns the principal as named in trust policies.
     pub(crate) fn trust_name(&self) -> String {
         match self {
             Self::Web(identity) => format!("Federated:{}", identity.provider_arn().as_str()),
@@ -119,7 +118,7 @@ impl SignIn {
 }
 
 impl WebIdentity {
-    /// Returns the ARN of the provider, which always fits into the buffer; see [`PROVIDER_BYTES_MAX`].
+    /// Returns the provider's ARN, which always fits; see [`PROVIDER_BYTES_MAX`].
     fn provider_arn(&self) -> ShortText {
         let Self {
             account, provider, ..
@@ -129,8 +128,8 @@ impl WebIdentity {
         ))
     }
 
-    /// Returns the value of a claim by its full key, `ISSUER:CLAIM`; keys are case-insensitive. A claim that was not
-    /// retained counts as lost.
+    /// Returns the value of a claim by its full, case-insensitive key `ISSUER:CLAIM`. A claim that was not retained
+    /// counts as lost.
     fn claim(&self, key: &str, nth: usize) -> Value<'_> {
         let claim = key
             .split_at_checked(self.provider.len())
@@ -175,7 +174,7 @@ impl ThingIdentity {
     }
 }
 
-/// Maximum length of a provider's name, in bytes; limited so that policies can match the provider's ARN.
+/// Maximum length of a provider's name, in bytes; bounded so that policies can match the provider's ARN.
 pub const PROVIDER_BYTES_MAX: usize =
     ShortText::BYTES_MAX - "arn:aws:iam::123456789012:oidc-provider/".len();
 

@@ -1,7 +1,7 @@
-//! Calls waiting for the master's answer: SendAlexaOfferToMaster requests and players' calls. See codec/PROTOCOL.md,
+//! Calls that wait for the master's answer: SendAlexaOfferToMaster requests and players' calls. See codec/PROTOCOL.md,
 //! ALEXA and WHEP.
 //!
-//! A call keeps its offer as a complete frame until the call ends; if a master leaves before answering, the next master
+//! A call keeps its offer as a complete frame until the call ends. If a master leaves before answering, the next master
 //! receives the offer.
 
 use crate::channel::players::Player;
@@ -9,32 +9,28 @@ use crate::channel::rare::Rare;
 use crate::id::{CallRef, SessionKey};
 use crate::time::Now;
 
-/// A call waiting for its answer.
 #[derive(Debug)]
 pub(crate) struct Waiting {
-    /// Caller that receives the answer.
     pub caller: CallRef,
-    /// Sender id of the offer, to which the master addresses its answer.
+    /// Sender id of the offer, which the master's answer names as its recipient.
     pub sender: Box<str>,
-    /// Time at which the call times out and receives an empty response.
+    /// Time at which the call ends with an empty response.
     pub expires: Now,
-    /// Number of the offer in the channel's order of acceptance.
+    /// Number in the channel's order of acceptance.
     pub order: u64,
-    /// Frame that carries the offer to the master.
     pub frame: Box<[u8]>,
-    /// Master whose outbox contains the offer, or that has received the offer and may answer. `None` while the call
-    /// waits for the next master.
+    /// Master that has the offer in its outbox or has received it; `None` while the call waits for the next master.
     pub given: Option<SessionKey>,
-    /// Superseded masters that have received the offer; the offer is not sent to them again. Bounded by the maximum
-    /// number of superseded connections.
+    /// Superseded masters that have received the offer and do not receive it again. Bounded by the maximum number of
+    /// superseded connections.
     pub had: Vec<SessionKey>,
-    /// Whether the complete offer has been delivered to a master; further deliveries are not counted.
+    /// Whether a master has received the complete offer, so that it is counted once.
     pub delivered: bool,
-    /// The waiting player; `None` for Alexa, whose call ends with the answer.
+    /// `None` for Alexa, whose call ends with the answer.
     pub player: Option<Box<Player>>,
 }
 
-/// The two kinds of calls, each with its own limit.
+/// Kind of a call; each has its own limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CallKind {
     Alexa,
@@ -42,7 +38,6 @@ pub(crate) enum CallKind {
 }
 
 impl CallKind {
-    /// Returns the kind of a call: a player's if `player` is set, otherwise an Alexa caller's.
     pub(crate) fn of(player: &Option<Box<Player>>) -> Self {
         match player {
             None => Self::Alexa,
@@ -52,25 +47,23 @@ impl CallKind {
 }
 
 impl Waiting {
-    /// Records that `by`, a master that received the offer, was superseded.
     pub(crate) fn was_had(&mut self, by: SessionKey) {
         if !self.had.contains(&by) {
             self.had.push(by);
         }
     }
 
-    /// Kind of the call.
     pub(crate) fn kind(&self) -> CallKind {
         CallKind::of(&self.player)
     }
 
-    /// Whether the call waits for the next master: no current master has the offer, and none has answered.
+    /// Whether no current master has the offer and none has answered.
     pub(crate) fn awaits_master(&self) -> bool {
         let player = self.player.as_deref();
         self.given.is_none() && player.is_none_or(|player| !player.has_answer())
     }
 
-    /// Whether the offer was never placed in an outbox, which means that its outcome has not been counted yet.
+    /// Whether the offer never entered an outbox, so its outcome is not counted yet.
     pub(crate) fn never_left(&self) -> bool {
         self.given.is_none() && !self.delivered
     }
@@ -81,81 +74,68 @@ impl Waiting {
 pub(crate) struct Calls(Rare<Waiting>);
 
 impl Calls {
-    /// Whether no calls are waiting.
     #[must_use]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Number of waiting calls.
     #[must_use]
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Adds a call. The caller must have removed any older call from the same sender.
+    /// Adds a call. The caller must have removed the sender's older call.
     pub(crate) fn add(&mut self, call: Waiting) {
         debug_assert!(self.of(&call.sender).is_none());
         self.0.push(call);
     }
 
-    /// The call waiting for an answer to `sender`.
     #[must_use]
     pub(crate) fn of(&self, sender: &str) -> Option<&Waiting> {
         self.0.iter().find(|call| *call.sender == *sender)
     }
 
-    /// Mutable reference to the call waiting for an answer to `sender`.
     pub(crate) fn of_mut(&mut self, sender: &str) -> Option<&mut Waiting> {
         self.0.iter_mut().find(|call| *call.sender == *sender)
     }
 
-    /// Removes the call waiting for an answer to `sender` when the call ends.
     pub(crate) fn take(&mut self, sender: &str) -> Option<Waiting> {
         let place = self.0.iter().position(|call| *call.sender == *sender)?;
         Some(self.0.remove(place))
     }
 
-    /// Removes the call of a caller that has disconnected.
     pub(crate) fn take_of_caller(&mut self, caller: CallRef) -> Option<Waiting> {
         let place = self.0.iter().position(|call| call.caller == caller)?;
         Some(self.0.remove(place))
     }
 
-    /// Removes the call whose offer has the number `order`.
     pub(crate) fn take_of_order(&mut self, order: u64) -> Option<Waiting> {
         let place = self.0.iter().position(|call| call.order == order)?;
         Some(self.0.remove(place))
     }
 
-    /// Removes one call that has expired by `now`.
     pub(crate) fn take_expired(&mut self, now: Now) -> Option<Waiting> {
         let place = self.0.iter().position(|call| call.expires <= now)?;
         Some(self.0.remove(place))
     }
 
-    /// Removes an arbitrary call; used when the channel is deleted.
     pub(crate) fn take_any(&mut self) -> Option<Waiting> {
         let last = self.0.len().checked_sub(1)?;
         Some(self.0.remove(last))
     }
 
-    /// The call whose offer has the number `order`.
     pub(crate) fn by_order(&mut self, order: u64) -> Option<&mut Waiting> {
         self.0.iter_mut().find(|call| call.order == order)
     }
 
-    /// All calls.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Waiting> {
         self.0.iter()
     }
 
-    /// All calls, for delivery to a master.
     pub(crate) fn all(&mut self) -> impl Iterator<Item = &mut Waiting> {
         self.0.iter_mut()
     }
 
-    /// Earliest expiry of a call.
     #[must_use]
     pub(crate) fn next_expiry(&self) -> Option<Now> {
         self.0.iter().map(|call| call.expires).min()

@@ -1,12 +1,11 @@
-//! Callers' latest endpoint requests, used to recognize a master that sends a client id and a viewer that sends none
+//! Latest endpoint requests of callers, which reveal a master that sends a client id and a viewer that sends none
 //! (codec/PROTOCOL.md, CON-2).
 
 use crate::id::CallerId;
 use crate::limits::{MASTER_REQUESTS_MAX, VIEWER_REQUESTS_MAX};
 use crate::settings::Program;
 
-/// Latest endpoint requests for the channel, newest first in each list. When a list is full, the oldest entry is
-/// evicted.
+/// Latest endpoint requests for a channel, newest first. A full list evicts its oldest entry.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct EndpointRequests {
     /// Callers that requested the master endpoint or connected as the master.
@@ -18,25 +17,19 @@ pub(crate) struct EndpointRequests {
 #[derive(Clone, Copy, Debug)]
 struct KnownMaster {
     caller: CallerId,
-    /// Client program that sent the request.
     program: Program,
-    /// Whether the caller's latest endpoint request was for the master endpoint.
+    /// Whether the caller's latest request was for the master endpoint.
     asked_last: bool,
 }
 
-/// Endpoint requested by a caller.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum RequestedEndpoint {
-    /// The master endpoint, requested by the given program.
     Master(Program),
-    /// The master endpoint, requested by a caller that may not connect as the master.
     MasterInVain,
-    /// The viewer endpoint.
     Viewer,
 }
 
 impl EndpointRequests {
-    /// Records a caller's request for an endpoint.
     pub(crate) fn note(&mut self, caller: CallerId, asked: RequestedEndpoint) {
         let is_viewer = matches!(asked, RequestedEndpoint::Viewer);
         let others = self.viewers.into_iter().flatten();
@@ -64,8 +57,7 @@ impl EndpointRequests {
         self.masters = std::array::from_fn(|_| masters.next());
     }
 
-    /// Records a caller that may connect as the master but has no recorded request, provided that the table has a free
-    /// entry.
+    /// Records a caller that may connect as the master and has no recorded request, if an entry is free.
     pub(crate) fn note_master(&mut self, caller: CallerId) {
         if self.is_master(caller) {
             return;
@@ -84,18 +76,17 @@ impl EndpointRequests {
         masters.any(|known| known.caller == caller)
     }
 
-    /// Returns the program with which the caller requested the master endpoint, if that was its latest request.
+    /// Returns the program that requested the master endpoint, if this was the caller's latest request.
     pub(crate) fn as_master(&self, caller: CallerId) -> Option<Program> {
         let mut all = self.masters.iter().flatten();
         all.find(|known| known.caller == caller && known.asked_last)
             .map(|known| known.program)
     }
 
-    /// Whether to refuse a connection without a client id because its caller's latest request was for the viewer
-    /// endpoint.
+    /// Whether to refuse a connection without a client id because its caller last requested the viewer endpoint.
     ///
-    /// Cameras cache an endpoint for hours, and some share their credentials with viewers. Therefore, a caller that may
-    /// be the master is admitted while no master is connected; any other caller is admitted when it retries.
+    /// Cameras cache an endpoint for hours, and some share credentials with viewers. Therefore, a caller that may be
+    /// the master is admitted while no master is connected; any other caller is admitted when it retries.
     pub(crate) fn refuses(&mut self, caller: CallerId, has_master: bool) -> bool {
         let is_viewer = self.viewers.contains(&Some(caller));
         if !is_viewer || has_master {

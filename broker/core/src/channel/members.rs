@@ -1,22 +1,22 @@
 //! Connections of a channel: the master's slot, the viewers' slots, and superseded connections.
 //!
-//! A superseded connection may have sent only part of a message to its client. The message's outcome is known only
-//! after the rest has been sent or the connection has ended. Until then the slot is *held*: messages for it are queued,
-//! because a returned message must precede newer ones from its sender.
+//! A superseded connection may have sent its client only a part of a message. The outcome is known once the rest is
+//! sent or the connection ends. Until then the slot is *held*: messages for it are queued, because a returned message
+//! must precede newer ones of its sender.
 //!
-//! Invariant: a session has at most one slot. The newest connection wins; the older one stays open but receives nothing
-//! more until its own limits end it, with at most four such connections per slot. If the older connection were closed
-//! immediately, a client that reconnects automatically would take the slot back at once, and two such clients would
-//! keep displacing each other.
+//! Invariant: a session has at most one slot. The newest connection wins. The older one stays open without receiving
+//! anything until its own limits end it; a slot has at most four such connections. If the broker closed the older
+//! connection at once, a client that reconnects automatically would take the slot back, and two such clients would
+//! displace each other forever.
 //!
 //! If a connection ends within a second of its admission and its client has sent no frame, the slot returns to the
-//! connection that it superseded, because the client may have given up before the upgrade completed. If the client did
-//! send a frame, it was alive, and the superseded connection may have been dead by then.
+//! connection that it superseded, because the client may have given up before the upgrade completed. A client that sent
+//! a frame was alive, and the superseded connection may have been dead.
 //!
-//! Once the slot's own connection has left and no other has arrived for a while, the slot is *vacant*: closing a
-//! superseded connection can no longer start a contest for it. The most recently superseded connection is then closed
-//! so that its client can reconnect. Connections are closed one at a time, since one reconnect is enough: the next is
-//! closed only if the slot is still vacant after the same delay.
+//! A slot is *vacant* when its connection has left and no other has arrived for a while. Closing a superseded
+//! connection then starts no contest, so the most recently superseded connection is closed and its client reconnects.
+//! Connections are closed one at a time, since one reconnect is enough; the next one is closed if the slot is still
+//! vacant after the same delay.
 
 use crate::channel::rare::Rare;
 use crate::limits::{SUPERSEDED_PER_CHANNEL_MAX, SUPERSEDED_PER_SLOT_MAX, VACANT_SLOT_MS};
@@ -25,107 +25,91 @@ use ahash::RandomState;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-/// A slot of a channel, occupied by at most one connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Slot {
-    /// The master's slot.
     Master,
-    /// The slot of a viewer's client id.
     Viewer(Rc<str>),
 }
 
-/// Connections of one channel.
 #[derive(Debug, Default)]
 pub(crate) struct Members {
     master: Option<SessionKey>,
     viewers: Viewers,
     superseded: Rare<Superseded>,
-    /// Slots that are held; nearly always empty.
+    /// Held slots; nearly always empty.
     held: Rare<Held>,
-    /// Vacant slots that have superseded connections, each with the time at which to close its next superseded
-    /// connection; nearly always empty.
+    /// Vacant slots with superseded connections, and when to close the next of these; nearly always empty.
     vacant: Rare<(Slot, Now)>,
 }
 
-/// A superseded connection.
 #[derive(Debug)]
 struct Superseded {
     slot: Slot,
     session: SessionKey,
-    /// The connection that superseded this one. If it ends shortly after its admission, the slot returns to this one.
+    /// Successor of the connection. If it ends shortly after its admission, the slot returns to this connection.
     by: SessionKey,
-    /// When the connection was superseded.
     since: Now,
-    /// Whether a newer connection of the slot has sent a message and then left.
+    /// Whether a newer connection of the slot has sent a message and left.
     overtaken: bool,
 }
 
-/// A connection that is leaving.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Leaver {
-    /// The connection.
     pub session: SessionKey,
-    /// Whether the connection ends shortly after its admission without its client having sent anything.
+    /// Whether the connection ends shortly after its admission and its client has sent nothing.
     pub brief: bool,
-    /// Whether the connection has sent a message.
     pub spoke: bool,
 }
 
-/// A slot held by a superseded connection with a partially sent message.
+/// A slot held by a superseded connection that has sent a part of a message.
 #[derive(Debug)]
 struct Held {
     slot: Slot,
     by: SessionKey,
-    /// When to abort the connection; `u64::MAX` if it has been aborted or its message has been completed.
+    /// When to abort the connection; `u64::MAX` after the abort or the end of the message.
     until: Now,
-    /// When to query the number of the connection's unacknowledged bytes.
+    /// When to query the connection's unacknowledged bytes.
     ask: Now,
 }
 
-/// Result of a join.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Joined {
-    /// The connection that was superseded, which receives nothing more from now on.
+    /// Superseded connection, which receives nothing more.
     pub superseded: Option<SessionKey>,
-    /// Oldest superseded connection, if the limit is exceeded; the caller closes it with 1001.
+    /// Oldest superseded connection beyond the limit, to be closed with 1001.
     pub evicted: Option<SessionKey>,
-    /// Superseded connections that hold the slot.
     pub holders: Vec<SessionKey>,
 }
 
-/// All viewer slots are taken, which causes `ClientLimitExceededException`.
+/// The viewer table is full, which causes `ClientLimitExceededException`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TableFull;
 
 impl Members {
-    /// The current master.
     #[must_use]
     pub(crate) fn master(&self) -> Option<SessionKey> {
         self.master
     }
 
-    /// The current connection of a viewer.
     #[must_use]
     pub(crate) fn viewer(&self, id: &str) -> Option<SessionKey> {
         self.viewers.get(id)
     }
 
-    /// Returns the master's connection if messages may be delivered to it, that is, if its slot is not held.
     #[must_use]
     pub(crate) fn to_master(&self) -> Option<SessionKey> {
         self.master
             .filter(|_| self.held.is_empty() || !self.holds(&Slot::Master))
     }
 
-    /// Returns a viewer's connection if messages may be delivered to it, that is, if its slot is not held.
     #[must_use]
     pub(crate) fn to_viewer(&self, id: &str) -> Option<SessionKey> {
         let held = |held: &Held| matches!(&held.slot, Slot::Viewer(other) if **other == *id);
         self.viewer(id).filter(|_| !self.held.iter().any(held))
     }
 
-    /// Marks a slot as held by a superseded connection with a partially sent message, until [`Members::release`] is
-    /// called; the connection is aborted at `until`.
+    /// Holds a slot for a superseded connection with a partially sent message until [`Members::release`]; the
+    /// connection is aborted at `until`.
     pub(crate) fn hold(&mut self, slot: Slot, by: SessionKey, until: Now) {
         let ask = Now(u64::MAX);
         self.held.push(Held {
@@ -136,8 +120,8 @@ impl Members {
         });
     }
 
-    /// Schedules a query for the unacknowledged bytes of a connection that holds its slot. If `ended`, its partially
-    /// sent message is complete, and the connection is not aborted.
+    /// Schedules a query for the unacknowledged bytes of a connection that holds its slot. If `ended`, its message is
+    /// complete, and the connection is not aborted.
     pub(crate) fn ask_holder(&mut self, by: SessionKey, due: Now, ended: bool) {
         let mut held = self.held.iter_mut();
         if let Some(held) = held.find(|held| held.by == by) {
@@ -148,14 +132,13 @@ impl Members {
         }
     }
 
-    /// Takes a connection that holds its slot and is due to be queried by `now`; each is returned once.
+    /// Takes a connection whose query is due at `now`. Returns each of them once.
     pub(crate) fn take_holder_to_ask(&mut self, now: Now) -> Option<SessionKey> {
         let held = self.held.iter_mut().find(|held| held.ask <= now)?;
         held.ask = Now(u64::MAX);
         Some(held.by)
     }
 
-    /// The connection that occupies a slot.
     #[must_use]
     pub(crate) fn of(&self, slot: &Slot) -> Option<SessionKey> {
         match slot {
@@ -164,15 +147,14 @@ impl Members {
         }
     }
 
-    /// Releases the slot held by a superseded connection. Returns `false` if it held none.
+    /// Releases the slot that a superseded connection holds; returns `false` if it holds none.
     pub(crate) fn release(&mut self, by: SessionKey) -> bool {
         let before = self.held.len();
         self.held.retain(|held| held.by != by);
         self.held.len() < before
     }
 
-    /// Returns the next time at which a connection that holds a slot must be queried or aborted, or at which a
-    /// superseded connection must be closed because its slot is vacant.
+    /// Earliest time to query, abort or close a connection because of a held or vacant slot.
     #[must_use]
     pub(crate) fn next_overdue(&self) -> Option<Now> {
         let held = self.held.iter().map(|held| held.until.min(held.ask));
@@ -180,8 +162,7 @@ impl Members {
             .min()
     }
 
-    /// Takes the most recently superseded connection of a slot that has been vacant for long enough at `now`; the
-    /// caller must close it.
+    /// Returns the most recently superseded connection of a slot that is vacant at `now`; the caller closes it.
     pub(crate) fn take_for_vacancy(&mut self, now: Now) -> Option<SessionKey> {
         let vacant = self.vacant.iter_mut().find(|(_, until)| *until <= now)?;
         vacant.1 = now.after(VACANT_SLOT_MS);
@@ -190,21 +171,19 @@ impl Members {
         last.map(|last| last.session)
     }
 
-    /// Removes the slot from the vacant ones if it has no superseded connections.
     fn forget_vacancy(&mut self, slot: &Slot) {
         if !self.vacant.is_empty() && !self.superseded.iter().any(|older| older.slot == *slot) {
             self.vacant.retain(|(other, _)| other != slot);
         }
     }
 
-    /// Takes a connection that has held its slot for too long at `now`; each is returned once.
+    /// Takes a connection that has held its slot for too long at `now`. Returns each of them once.
     pub(crate) fn take_overdue(&mut self, now: Now) -> Option<SessionKey> {
         let held = self.held.iter_mut().find(|held| held.until <= now)?;
         held.until = Now(u64::MAX);
         Some(held.by)
     }
 
-    /// Connections that hold a slot.
     pub(crate) fn holders(&self) -> impl Iterator<Item = SessionKey> {
         self.held.iter().map(|held| held.by)
     }
@@ -219,7 +198,7 @@ impl Members {
         self.viewers.len()
     }
 
-    /// Returns the viewers' connections, excluding superseded ones, sorted by key.
+    /// Connections of viewers, excluding superseded ones, sorted by key.
     #[must_use]
     pub(crate) fn viewers_now(&self) -> Vec<SessionKey> {
         let mut viewers = self.viewers.sessions();
@@ -227,7 +206,6 @@ impl Members {
         viewers
     }
 
-    /// Whether there are no members and no held slots.
     #[must_use]
     pub(crate) fn is_empty(&self) -> bool {
         let connected =
@@ -235,7 +213,7 @@ impl Members {
         !connected && self.held.is_empty()
     }
 
-    /// Every connection of the channel, including superseded ones; viewers are in no particular order.
+    /// Returns all connections, including superseded ones, in no particular order.
     #[must_use]
     pub(crate) fn all(&self) -> Vec<SessionKey> {
         let mut all = self.viewers.sessions();
@@ -245,7 +223,7 @@ impl Members {
         all
     }
 
-    /// Whether giving a new connection this slot would exceed `viewers_max`.
+    /// Whether a new connection for this slot would exceed `viewers_max`.
     #[must_use]
     pub(crate) fn is_full_for(&self, slot: &Slot, viewers_max: usize) -> bool {
         let Slot::Viewer(id) = slot else {
@@ -254,11 +232,10 @@ impl Members {
         self.viewers.len() >= viewers_max && self.viewers.get(id).is_none()
     }
 
-    /// Assigns a slot to a connection and supersedes the previous occupant. Replacing an occupant does not count
-    /// towards the limit.
+    /// Assigns a slot and supersedes its previous connection, which does not count towards the limit.
     ///
     /// # Errors
-    /// [`TableFull`] if the number of viewers would exceed `viewers_max`.
+    /// [`TableFull`] if the viewers would exceed `viewers_max`.
     pub(crate) fn join(
         &mut self,
         slot: Slot,
@@ -284,7 +261,7 @@ impl Members {
         })
     }
 
-    /// Removes a connection that left at `now`. Returns the connection to which the slot returns, if any.
+    /// Removes a connection that left at `now`; returns the connection that regains the slot, if any.
     pub(crate) fn leave(&mut self, slot: &Slot, leaver: Leaver, now: Now) -> Option<SessionKey> {
         if self.of(slot) == Some(leaver.session) {
             self.note_spoken(slot, leaver, usize::MAX);
@@ -312,8 +289,8 @@ impl Members {
         None
     }
 
-    /// Removes a superseded connection. If it was brief, the connections that it had superseded are treated as
-    /// superseded by its successor.
+    /// Removes a superseded connection. If it was brief, its successor becomes the successor of the connections before
+    /// it.
     fn give_way_no_more(&mut self, slot: &Slot, leaver: Leaver) {
         let own = |older: &Superseded| older.session == leaver.session;
         let Some(place) = self.superseded.iter().position(own) else {
@@ -326,7 +303,7 @@ impl Members {
         others.for_each(|older| older.by = by);
     }
 
-    /// Marks the slot's older connections as overtaken if the leaver has sent a message.
+    /// Marks the slot's older connections as overtaken if the leaving connection has sent a message.
     fn note_spoken(&mut self, slot: &Slot, leaver: Leaver, place: usize) {
         let older = self.superseded.iter_mut().take(place);
         let same = older.filter(|older| older.slot == *slot);
@@ -342,26 +319,21 @@ impl Members {
         }
     }
 
-    /// Whether a connection is superseded and still open.
     pub(crate) fn gave_way(&self, session: SessionKey) -> bool {
         self.superseded.iter().any(|older| older.session == session)
     }
 
-    /// Whether any superseded connection is open.
     pub(crate) fn has_superseded(&self) -> bool {
         !self.superseded.is_empty()
     }
 
-    /// Superseded connections that are still open, each with the time at which it was superseded and the connection
-    /// that now occupies its slot.
     pub(crate) fn displaced(&self) -> impl Iterator<Item = (SessionKey, Now, SessionKey)> {
         let held = |older: &Superseded| Some((older.session, older.since, self.of(&older.slot)?));
         self.superseded.iter().filter_map(held)
     }
 
-    /// Returns when a connection was superseded, and whether a newer connection of its slot has sent a message since;
-    /// `spoke` answers this for newer connections that are still open. `None` if the connection still has its slot or
-    /// is not a member.
+    /// Returns when a connection was superseded, and whether a newer connection of its slot has sent a message since.
+    /// `spoke` answers the latter for open connections. `None` if the connection has its slot or is not a member.
     pub(crate) fn lost(
         &self,
         session: SessionKey,
@@ -406,18 +378,14 @@ impl Members {
     }
 }
 
-// Viewers' slots of one channel: connections by client id.
-
 /// Viewers by client id. Most channels have one viewer at a time, which is stored inline because a hash table takes
-/// about 250 bytes. The hasher is passed as an argument because it is shared by all channels of a shard.
+/// about 250 bytes. The hasher is an argument because all channels of a shard share it.
 #[derive(Debug, Default)]
 pub(crate) enum Viewers {
-    /// No viewers.
     #[default]
     None,
-    /// A single viewer, stored without a table.
     One(Rc<str>, SessionKey),
-    /// Several viewers; the table is freed when the last one leaves.
+    /// Freed when the last viewer leaves.
     Many(
         #[expect(
             clippy::box_collection,
@@ -430,7 +398,6 @@ pub(crate) enum Viewers {
 const _: () = assert!(size_of::<Viewers>() <= 32);
 
 impl Viewers {
-    /// The connection of a client id.
     pub(crate) fn get(&self, id: &str) -> Option<SessionKey> {
         match self {
             Self::None => None,
@@ -439,7 +406,6 @@ impl Viewers {
         }
     }
 
-    /// Number of viewers.
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::None => 0,
@@ -448,12 +414,10 @@ impl Viewers {
         }
     }
 
-    /// Whether there are no viewers.
     pub(crate) fn is_empty(&self) -> bool {
         matches!(self, Self::None)
     }
 
-    /// All connections, in no particular order.
     pub(crate) fn sessions(&self) -> Vec<SessionKey> {
         match self {
             Self::None => Vec::new(),
@@ -462,7 +426,7 @@ impl Viewers {
         }
     }
 
-    /// Assigns a client id's slot to a connection and returns the previous occupant.
+    /// Assigns a client id and returns its previous connection.
     pub(crate) fn insert(
         &mut self,
         id: Rc<str>,
@@ -488,7 +452,6 @@ impl Viewers {
         }
     }
 
-    /// Replaces the connection of an existing client id.
     pub(crate) fn replace(&mut self, id: &str, session: SessionKey) {
         match self {
             Self::One(only, older) if **only == *id => *older = session,
@@ -501,7 +464,6 @@ impl Viewers {
         }
     }
 
-    /// Removes a client id.
     pub(crate) fn remove(&mut self, id: &str) {
         match self {
             Self::None => {}

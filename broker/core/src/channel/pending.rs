@@ -1,9 +1,8 @@
 //! Messages queued for disconnected peers; see codec/PROTOCOL.md, KEEP.
 //!
-//! A key is a direction and a viewer's id. For each key, the queue contains at most one offer and one answer, the
-//! latest of each, and the offer's ICE candidates in order of acceptance: those that followed the offer and, for a
-//! connection's first offer, also those that the connection sent before it, since some clients send candidates first.
-//! Messages are stored as complete frames, so that delivering one takes a single copy.
+//! A key is a direction and a viewer's id. Each key queues the latest offer, the latest answer, and the offer's ICE
+//! candidates in order of acceptance: those after the offer and, for a connection's first offer, those before it, since
+//! some clients send candidates first. Messages are complete frames, so that a delivery takes one copy.
 
 use crate::channel::rare::Rare;
 use crate::id::{CallerId, SessionKey};
@@ -26,41 +25,31 @@ pub enum Towards {
     Viewer,
 }
 
-/// A queued message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Message {
-    /// The action.
     pub action: Action,
-    /// When the message expires.
     pub expires: Now,
     /// Number in the channel's order of acceptance.
     pub order: u64,
     /// Length of the sender id at the end of the frame; 0 for messages to viewers.
     pub sender_bytes: u16,
-    /// Connection that sent the message; see [`crate::session::outbox::DeliveryMark`].
+    /// Sending connection; see [`crate::session::outbox::DeliveryMark`].
     pub from: Option<SessionKey>,
     /// Whether the message is the first offer of `from`.
     pub first: bool,
-    /// The complete WebSocket frame.
     pub frame: Box<[u8]>,
 }
 
-/// Key of a queued message.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct KeyName<'a> {
-    /// The direction.
     pub towards: Towards,
-    /// The viewer's id.
     pub viewer: &'a Rc<str>,
-    /// Caller of the viewer's connection, for messages from a viewer whose caller has its own share. A key retains the
-    /// caller that created it.
+    /// Caller of the viewer's connection, if it has its own share. A key keeps the caller that created it.
     pub caller: Option<CallerId>,
 }
 
-/// An evicted key with its messages.
 type Displaced = (Towards, Rc<str>, VecDeque<Message>);
 
-/// Message queue of one channel.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
     keys: Rare<PendingKey>,
@@ -72,41 +61,36 @@ struct PendingKey {
     towards: Towards,
     viewer: Rc<str>,
     caller: Option<CallerId>,
-    /// When to check whether another viewer has replaced this one, whose connection ended with a close frame.
+    /// When to check whether another viewer has replaced this one, which sent a close frame.
     closed: Option<Now>,
     messages: VecDeque<Message>,
 }
 
-/// Limits of a channel's queue, and the number of bytes still available on the shard.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Room {
-    /// Maximum total size of the queue in bytes.
+    /// Maximum bytes of the channel's queue.
     pub channel_bytes: usize,
-    /// Number of bytes still available on the shard.
     pub shard_bytes: usize,
 }
 
-/// A viewer with queued messages.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kept<'a> {
-    /// The viewer.
     pub viewer: &'a Rc<str>,
     /// Caller of the viewer's connection, if it has its own share.
     pub caller: Option<CallerId>,
-    /// The oldest offer or, if there is none, the oldest message.
+    /// Oldest offer or, if there is none, the oldest message.
     pub message: &'a Message,
 }
 
-/// The queue is full, so the message is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Full;
 
 impl Pending {
-    /// Queues a message, calling `dropped` for each older message that it replaces. Returns the evicted key, if any;
+    /// Queues a message and calls `dropped` for each older message that it replaces. Returns the evicted key, if any;
     /// only keys of viewers that are `gone` are evicted.
     ///
     /// # Errors
-    /// [`Full`] if the message does not fit; the queue is left unchanged.
+    /// [`Full`] if the message does not fit; the queue is unchanged.
     pub(crate) fn keep(
         &mut self,
         name: KeyName<'_>,
@@ -146,12 +130,11 @@ impl Pending {
         Ok(displaced.map(|key| (key.towards, key.viewer, key.messages)))
     }
 
-    /// Returns the index of the key to evict to make room for a message, or `None` if there is room or the message's
-    /// key already exists.
+    /// Returns the index of the key to evict for a message; `None` if the table has room or the key exists.
     ///
-    /// A caller that has used up its share of the keys must evict one of its own. If the whole table is full, a key is
-    /// evicted from the caller with the most keys, among callers that would still have more than the newcomer and that
-    /// have a key of a departed viewer. Keys without a caller count as belonging to one caller without a share.
+    /// A caller at its share of the keys must evict one of its own. If the whole table is full, the caller with the
+    /// most keys loses one, provided that it has a departed viewer and keeps more keys than the newcomer. Keys without
+    /// a caller count as one caller without a share.
     ///
     /// # Errors
     /// [`Full`] if no key can be evicted.
@@ -181,8 +164,8 @@ impl Pending {
         leaving.map(|(place, _)| Some(place)).ok_or(Full)
     }
 
-    /// Returns the caller of a key, and when to check whether the key's departed viewer has been replaced; if the key
-    /// does not exist, returns the values for a new key.
+    /// Returns the caller of a key and when to check whether its departed viewer was replaced; for an unknown key, the
+    /// values of a new one.
     #[must_use]
     pub(crate) fn facts_of(&self, name: KeyName<'_>) -> (Option<CallerId>, Option<Now>) {
         let mut keys = self.keys.iter();
@@ -190,8 +173,7 @@ impl Pending {
         key.map_or((name.caller, None), |key| (key.caller, key.closed))
     }
 
-    /// Sets when to check a key whose viewer sent a close frame, or `None` if the viewer's connection ended without
-    /// one.
+    /// Sets when to check a key whose viewer sent a close frame; `None` if the connection ended without one.
     pub(crate) fn set_closed(&mut self, towards: Towards, viewer: &str, until: Option<Now>) {
         let mut keys = self.keys.iter_mut();
         if let Some(key) = keys.find(|key| key.is(towards, viewer)) {
@@ -199,8 +181,8 @@ impl Pending {
         }
     }
 
-    /// Removes the oldest key whose viewer sent a close frame long enough before `now` and is still `gone`, provided
-    /// that another viewer of the same caller has a key or is connected (`others`).
+    /// Removes the oldest key whose viewer sent a close frame long enough before `now` and is still `gone`, if another
+    /// viewer of the same caller has a key or is connected (`others`).
     pub(crate) fn take_closed(
         &mut self,
         now: Now,
@@ -221,8 +203,8 @@ impl Pending {
         }
     }
 
-    /// Removes all messages of one key and merges them with messages returned by an outbox, in order of acceptance.
-    /// Queueing the result one by one keeps returned messages ahead of newer ones.
+    /// Removes the messages of a key and merges them with messages that an outbox returned, in order of acceptance. The
+    /// caller queues the result one by one, so that returned messages precede newer ones.
     pub(crate) fn take_with(
         &mut self,
         towards: Towards,
@@ -235,8 +217,8 @@ impl Pending {
         all
     }
 
-    /// Returns the number of bytes by which a message would enlarge the queue, less what it replaces or evicts, or
-    /// `None` if the message exceeds the channel's limit or its caller's share.
+    /// Returns how many bytes a message would add to the queue, minus the bytes that it replaces or evicts. Returns
+    /// `None` if this exceeds the limit of the channel or of the caller's share.
     #[must_use]
     pub(crate) fn growth(
         &self,
@@ -263,16 +245,15 @@ impl Pending {
         (fits && has_part).then(|| bytes.saturating_sub(freed))
     }
 
-    /// Number of bytes queued under the keys of a caller.
     fn bytes_of(&self, caller: CallerId) -> usize {
         let keys = self.keys.iter();
         let own = keys.filter(|key| key.caller == Some(caller));
         own.map(PendingKey::bytes).sum()
     }
 
-    /// Evicts one message to free memory and returns it with its key. Chooses the largest key, preferring keys of
-    /// viewers that are `gone` and, among keys of equal size, the one with the oldest message; evicts its oldest
-    /// candidate or, if there is none, its oldest message.
+    /// Evicts one message to free memory and returns it with its key. Chooses the largest key, with preference for
+    /// `gone` viewers and, among equals, for the oldest message; evicts its oldest candidate or, if it has none, its
+    /// oldest message.
     pub(crate) fn evict(
         &mut self,
         gone: impl Fn(&str) -> bool,
@@ -292,7 +273,6 @@ impl Pending {
         Some((towards, viewer, message))
     }
 
-    /// Removes all messages of one key, in order.
     pub(crate) fn take(&mut self, towards: Towards, viewer: &str) -> VecDeque<Message> {
         let Some(place) = self.keys.iter().position(|key| key.is(towards, viewer)) else {
             return VecDeque::new();
@@ -306,9 +286,9 @@ impl Pending {
         key
     }
 
-    /// Removes all messages for the master except those from viewers that are `held`, grouped by key and sorted by the
-    /// oldest offer (or, without an offer, the oldest message), with viewers that are `gone` last. Each key is returned
-    /// with an acceptance number: waiting calls with a lower number must be delivered before it.
+    /// Removes all messages for the master except those of `held` viewers, grouped by key and sorted by the oldest
+    /// offer (or the oldest message), with `gone` viewers last. Waiting calls whose number is lower than that of a key
+    /// precede it.
     pub(crate) fn take_for_master(
         &mut self,
         held: impl Fn(&str) -> bool,
@@ -335,14 +315,13 @@ impl Pending {
             .collect()
     }
 
-    /// Removes all messages.
     pub(crate) fn take_all(&mut self) -> Vec<Message> {
         self.bytes = 0;
         let keys = self.keys.take().into_iter();
         keys.flat_map(|key| key.messages).collect()
     }
 
-    /// Drops expired messages, calling `dropped` for each one with its direction and viewer.
+    /// Drops expired messages and calls `dropped` for each.
     pub(crate) fn drop_if(
         &mut self,
         is_over: impl Fn(Towards, &str, &Message) -> bool,
@@ -364,7 +343,7 @@ impl Pending {
         self.keys.retain(|key| !key.messages.is_empty());
     }
 
-    /// Returns the next time at which a message expires or a key whose viewer sent a close frame must be checked.
+    /// Earliest expiry of a message or check of a key whose viewer sent a close frame.
     #[must_use]
     pub(crate) fn next_expiry(&self) -> Option<Now> {
         let expiries = self.messages().map(|(_, _, message)| message.expires);
@@ -373,7 +352,6 @@ impl Pending {
             .min()
     }
 
-    /// Every message with its direction and viewer.
     pub(crate) fn messages(&self) -> impl Iterator<Item = (Towards, &Rc<str>, &Message)> {
         self.keys.iter().flat_map(|key| {
             key.messages
@@ -397,13 +375,11 @@ impl Pending {
         })
     }
 
-    /// Number of bytes queued.
     #[must_use]
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Whether the queue is empty.
     #[must_use]
     pub(crate) fn is_empty(&self) -> bool {
         self.keys.is_empty()
@@ -420,7 +396,6 @@ impl PendingKey {
         frames.sum()
     }
 
-    /// Acceptance number of the oldest message.
     fn oldest(&self) -> u64 {
         self.messages.front().map_or(0, |oldest| oldest.order)
     }
@@ -435,8 +410,8 @@ impl PendingKey {
             .map_or(u64::MAX, |message| message.order)
     }
 
-    /// Whether a new message causes a queued one to be dropped: an offer replaces the old offer and its candidates, an
-    /// answer replaces the old answer, and a full list of candidates drops its oldest.
+    /// Whether a new message drops a queued one: an offer drops the old offer and its candidates, an answer drops the
+    /// old answer, and a full list of candidates drops its oldest.
     fn goes(&self, new: &Message, kept: &Message, candidates_seen: usize) -> bool {
         match new.action {
             Action::SdpOffer => match kept.action {

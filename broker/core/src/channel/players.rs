@@ -1,4 +1,4 @@
-//! Calls from players without an SDK: the answer and candidates that such a call gathers, and when the call ends. See
+//! Calls from players without an SDK: gathering of the answer and its candidates, and the end of the call. See
 //! codec/PROTOCOL.md, WHEP.
 //!
 //! ```text
@@ -6,30 +6,26 @@
 //!    | offer ───────► | candidate | answer | candidate |  quiet ───► 201        |
 //!                     |◄──────────────── gather_max ────────────────►|
 //! ```
-//! Candidates may arrive before the answer. If no answer arrives, the call lasts for its full duration.
+//! Candidates may precede the answer. Without an answer, the call lasts for its full duration.
 
 use crate::settings::Whep;
 use crate::{id::CallerId, id::SessionKey, time::Now};
 use codec::signal::Action;
 use codec::whep::{Fault, Gathered};
 
-/// The part of a call that is specific to a player; exists from the offer until the answer.
 #[derive(Debug)]
 pub(crate) struct Player {
-    /// Client id in the request signed by the player.
+    /// Client id signed by the player.
     pub client_id: Box<str>,
     /// Caller of the player, if it has its own share of the channel's rate limits.
     pub caller: Option<CallerId>,
     /// Whether the response to the player lists ICE servers.
     pub has_ice: bool,
-    /// When the player's request was read.
     pub posted: Now,
-    /// Master whose messages are gathered. If another master takes over before the answer, gathering starts again.
+    /// Master whose messages are gathered. A takeover before the answer restarts the gathering.
     from: Option<SessionKey>,
     gathered: Gathered,
-    /// When the first message was gathered.
     began: Now,
-    /// When the last message was gathered.
     last: Now,
 }
 
@@ -43,7 +39,6 @@ pub struct Played {
 }
 
 impl Player {
-    /// Creates the state of a call posted at the given time.
     pub(crate) fn new(
         client_id: Box<str>,
         caller: Option<CallerId>,
@@ -62,15 +57,14 @@ impl Player {
         }
     }
 
-    /// Whether a master has answered.
     pub(crate) const fn has_answer(&self) -> bool {
         self.gathered.has_answer()
     }
 
-    /// Adds an answer or a candidate from a master; returns `false` if the message is ignored.
+    /// Adds an answer or a candidate from a master; returns `false` if it is ignored.
     ///
     /// # Errors
-    /// The reason why a player could not use the answer.
+    /// Why a player cannot use the answer.
     pub(crate) fn take(
         &mut self,
         from: SessionKey,
@@ -99,7 +93,7 @@ impl Player {
         Ok(kept)
     }
 
-    /// Returns when the call ends if no further message arrives.
+    /// When the call ends if no further message arrives.
     pub(crate) fn ends(&self, rules: &Whep) -> Now {
         let most = self.longest(rules);
         if self.gathered.is_complete() {
@@ -112,12 +106,11 @@ impl Player {
         quiet.min(self.began.after(rules.gather_max_ms)).min(most)
     }
 
-    /// Returns the latest time at which the call can end.
     pub(crate) fn longest(&self, rules: &Whep) -> Now {
         self.posted.after(rules.wait_ms)
     }
 
-    /// Returns the answer, if a master has sent one.
+    /// Ends the call; returns the master's answer, if any.
     pub(crate) fn end(self) -> Option<Played> {
         Some(Played {
             has_ice: self.has_ice,

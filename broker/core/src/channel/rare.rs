@@ -2,8 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 
-/// A list that occupies one machine word while empty, compared to three for a `Vec`; an active channel contains
-/// several.
+/// A list of one machine word while empty, instead of the three of a `Vec`; an active channel contains several.
 #[derive(Debug)]
 pub(crate) struct Rare<T>(
     #[expect(
@@ -24,10 +23,7 @@ impl<T> Rare<T> {
         self.0.get_or_insert_default().push(item);
     }
 
-    /// Removes the item at index `place`.
-    ///
-    /// # Panics
-    /// If the index is out of bounds.
+    /// Removes an item. Panics if the index is out of bounds.
     pub(crate) fn remove(&mut self, place: usize) -> T {
         let list = self.0.as_mut().expect("the place of an item");
         let item = list.remove(place);
@@ -35,7 +31,6 @@ impl<T> Rare<T> {
         item
     }
 
-    /// Removes all items.
     pub(crate) fn take(&mut self) -> Vec<T> {
         self.0.take().map_or_else(Vec::new, |list| *list)
     }

@@ -1,4 +1,4 @@
-//! Rate limits of one channel, for connects, calls and changes. Masters have separate buckets; every other caller has
+//! Rate limits of one channel for connects, calls and changes. Masters have separate buckets; every other caller has
 //! its own share of each limit.
 
 use crate::limits::{CALLER_BUCKETS_MAX, CALLER_TOKENS};
@@ -9,18 +9,15 @@ use codec::control::Operation;
 /// Events counted per channel. Source: column "per channel" of the KVS WebRTC service quotas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Metered {
-    /// A master connects.
     ConnectAsMaster,
-    /// A viewer connects.
     ConnectAsViewer,
-    /// A call of this operation.
     Call(Operation),
-    /// A call of this operation by a caller that may connect as the master.
+    /// A call by a caller that may connect as the master.
     CallAsMaster(Operation),
 }
 
 impl Metered {
-    /// Rate limit of the event; `None` if it is not limited per channel.
+    /// Rate limit of the event; `None` if the channel does not limit it.
     #[must_use]
     pub(crate) fn rate(self, quotas: &Quotas) -> Option<Rate> {
         if quotas.off {
@@ -52,17 +49,16 @@ impl Metered {
     }
 }
 
-/// Rate-limiting buckets of one channel that are in use; nearly always empty.
+/// Rate limit buckets with debt; nearly always empty.
 #[derive(Debug, Default)]
 pub(crate) struct Rates {
-    /// Buckets shared by all callers, at most one per event.
+    /// Shared buckets, at most one per event.
     channel: Vec<Used>,
-    /// Buckets of individual callers, at most one per event and caller and [`CALLER_BUCKETS_MAX`] in total; when the
-    /// list is full, the bucket with the least debt is evicted.
+    /// Buckets of individual callers, one per event and at most [`CALLER_BUCKETS_MAX`] in total. A full list evicts the
+    /// bucket with the least debt.
     callers: Vec<Used>,
 }
 
-/// A partly used bucket, which belongs to one caller or is shared by all callers.
 #[derive(Debug)]
 struct Used {
     what: Metered,
@@ -71,7 +67,6 @@ struct Used {
 }
 
 impl Rates {
-    /// Whether [`Rates::take`] would succeed.
     #[must_use]
     pub(crate) fn has(
         &self,
@@ -89,8 +84,8 @@ impl Rates {
             && own.is_none_or(|own| own.bucket.has_several(CALLER_TOKENS, rate, now))
     }
 
-    /// Takes a token from the channel's bucket and, if the caller has its own share, from the caller's bucket. If
-    /// either bucket is empty, takes nothing and returns `false`.
+    /// Takes a token from the channel's bucket and from the caller's share. Takes nothing and returns `false` if either
+    /// is empty.
     pub(crate) fn take(
         &mut self,
         what: Metered,
@@ -113,7 +108,7 @@ impl Rates {
         true
     }
 
-    /// Evicts the caller bucket with the least debt if the table is full and has no bucket for `caller`.
+    /// Evicts the caller bucket with the least debt if the table is full and lacks `caller`.
     fn make_room(&mut self, what: Metered, caller: Option<CallerId>, quotas: &Quotas, now: Now) {
         let known = self.callers.iter().any(|used| used.is(what, caller));
         if known || self.callers.len() < CALLER_BUCKETS_MAX {
@@ -126,7 +121,7 @@ impl Rates {
         }
     }
 
-    /// Drops every bucket that has refilled; returns when to check next.
+    /// Drops refilled buckets; returns when to check again.
     pub(crate) fn settle(&mut self, quotas: &Quotas, now: Now) -> Option<Now> {
         let in_debt = |used: &Used| used.full_in(quotas, now) > 0;
         self.channel.retain(in_debt);
@@ -138,7 +133,7 @@ impl Rates {
 }
 
 impl Used {
-    /// Takes tokens from a bucket; the caller must have checked that enough are available.
+    /// Takes tokens from a bucket; the caller has checked that they are available.
     fn take(
         all: &mut Vec<Self>,
         (what, caller): (Metered, Option<CallerId>),

@@ -1,13 +1,13 @@
 //! Offers that a master has received but not answered; see codec/PROTOCOL.md, KEEP-9.
 //!
 //! ```text
-//!  accepted ──► under way ── confirmed ──► with the master ── another master connects ──► due: given once more, then
-//!                   │                            │                                              forgotten
-//!                   └── answered, a newer offer, its viewer's close, its time is over: forgotten ──┘
+//!  accepted ──► in flight ── confirmed ──► with the master ── another master connects ──► due: redelivered once,
+//!                   │                            │                                             then removed
+//!                   └── answered, replaced by a newer offer, viewer closed, expired: removed ──┘
 //! ```
 //! A master that restarts between receiving an offer and answering it has lost the offer, and the viewer would wait in
-//! vain. While an offer is due for redelivery, the viewer's newer messages are queued so that they arrive after the
-//! offer and its candidates.
+//! vain. While a redelivery is due, newer messages of the viewer are queued, so that they follow the offer and its
+//! candidates.
 
 use crate::channel::rare::Rare;
 use crate::id::{CallerId, SessionKey};
@@ -15,48 +15,41 @@ use crate::limits::{UNANSWERED_CANDIDATES_MAX, UNANSWERED_PER_CHANNEL_MAX};
 use crate::time::Now;
 use std::rc::Rc;
 
-/// An offer without an answer.
 #[derive(Debug)]
 pub(crate) struct Offer {
-    /// The viewer that sent the offer.
     pub viewer: Rc<str>,
-    /// Connection from which the viewer sent the offer.
     pub from: SessionKey,
-    /// Caller of the viewer's connection, if the caller has its own share; set once a master has acknowledged the
-    /// offer.
+    /// Caller of the viewer's connection, if it has its own share; set when a master acknowledges the offer.
     pub caller: Option<CallerId>,
     /// Number in the channel's order of acceptance.
     pub order: u64,
-    /// When the offer expires.
     pub expires: Now,
-    /// Candidates that followed the offer and that the master has acknowledged.
+    /// Later candidates that the master has acknowledged.
     pub candidates: Rare<Candidate>,
     stage: Stage,
 }
 
-/// A candidate that belongs to an offer.
 #[derive(Debug)]
 pub(crate) struct Candidate {
     /// Number in the channel's order of acceptance.
     pub order: u64,
-    /// The complete WebSocket frame.
     pub frame: Box<[u8]>,
 }
 
 #[derive(Debug)]
 enum Stage {
-    /// In flight: not yet acknowledged by the master.
+    /// In flight; the master has not acknowledged the offer.
     UnderWay,
     /// Acknowledged by a master; contains the offer's frame.
     Had(Box<[u8]>),
-    /// Due for redelivery to this connection of the master at this time.
+    /// Due for redelivery to this connection of the master, at this time.
     Due(Box<[u8]>, SessionKey, Now),
 }
 
-/// The master connection to which an offer will be redelivered.
+/// Master connection to which an offer is redelivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AwaitedMaster {
-    /// The current connection; the offer is due at the given time.
+    /// The current connection, at this time.
     Current(Now),
     /// The next connection.
     Next,
@@ -67,8 +60,8 @@ pub enum AwaitedMaster {
 pub(crate) struct Unanswered(Rare<Offer>);
 
 impl Unanswered {
-    /// Records an accepted offer, replacing the viewer's older one and, if the table is full, evicting the oldest.
-    /// Returns whether messages were waiting for the redelivery of a removed offer.
+    /// Records an accepted offer in place of the viewer's older one; a full table evicts its oldest. Returns whether
+    /// messages waited for the redelivery of a removed offer.
     pub(crate) fn begin(
         &mut self,
         viewer: &str,
@@ -91,16 +84,15 @@ impl Unanswered {
         releases
     }
 
-    /// Removes a viewer's offer because it has been answered. Returns whether messages of the viewer were waiting for
-    /// the offer to be redelivered.
+    /// Removes a viewer's answered offer. Returns whether messages waited for its redelivery.
     pub(crate) fn end(&mut self, viewer: &str) -> bool {
         let holds = self.holds(viewer);
         self.0.retain(|offer| *offer.viewer != *viewer);
         holds
     }
 
-    /// Removes the offers of a closed viewer connection. If messages are waiting for an offer, the offer is expired
-    /// instead, which releases the messages.
+    /// Removes the offers of a closed viewer connection. If messages wait for an offer, it expires instead, which
+    /// releases them.
     pub(crate) fn end_of(&mut self, from: SessionKey) {
         self.0.retain(|offer| offer.from != from || offer.is_due());
         for offer in self.0.iter_mut().filter(|offer| offer.from == from) {
@@ -108,9 +100,8 @@ impl Unanswered {
         }
     }
 
-    /// Records that a master has acknowledged an offer. Returns the offer's viewer, or `None` if the offer no longer
-    /// exists. If the master now has a different connection, `then` contains that connection and the time at which to
-    /// redeliver the offer to it.
+    /// Records that a master has acknowledged an offer. Returns its viewer, or `None` if the offer was removed. If the
+    /// master has another connection by that time, `then` contains it and the time of the redelivery.
     pub(crate) fn confirmed(
         &mut self,
         order: u64,
@@ -131,8 +122,8 @@ impl Unanswered {
         Some(Rc::clone(&offer.viewer))
     }
 
-    /// Records that the master with a viewer's offer has acknowledged a later candidate. The candidate is stored with
-    /// the offer if `is_senders`.
+    /// Records that the master with a viewer's offer has acknowledged a later candidate, which is stored with the offer
+    /// if `is_senders`.
     pub(crate) fn followed(
         &mut self,
         viewer: &str,
@@ -152,7 +143,7 @@ impl Unanswered {
         offer.candidates.push(candidate);
     }
 
-    /// Schedules redelivery of acknowledged offers to `by`, another connection of the master, at `at`.
+    /// Schedules the redelivery of acknowledged offers to `by`, another connection of the master.
     pub(crate) fn give_to(&mut self, by: SessionKey, at: Now) {
         for offer in self.0.iter_mut() {
             offer.stage = match std::mem::replace(&mut offer.stage, Stage::UnderWay) {
@@ -162,8 +153,7 @@ impl Unanswered {
         }
     }
 
-    /// Cancels redeliveries scheduled for a master connection that ended or lost its slot; the offers wait for the next
-    /// one.
+    /// Cancels redeliveries to a master connection that ended or lost its slot; the offers wait for the next one.
     pub(crate) fn take_from(&mut self, by: SessionKey) {
         for offer in self.0.iter_mut() {
             offer.stage = match std::mem::replace(&mut offer.stage, Stage::UnderWay) {
@@ -173,20 +163,17 @@ impl Unanswered {
         }
     }
 
-    /// Whether messages of a viewer are waiting for its offer to be redelivered.
     #[inline]
     pub(crate) fn holds(&self, viewer: &str) -> bool {
         let mut offers = self.0.iter();
         offers.any(|offer| offer.is_due() && *offer.viewer == *viewer)
     }
 
-    /// Whether this viewer has an unanswered offer.
     #[inline]
     pub(crate) fn is_of(&self, viewer: &str) -> bool {
         self.0.iter().any(|offer| *offer.viewer == *viewer)
     }
 
-    /// Returns the master connection to which this viewer's offer will be redelivered.
     pub(crate) fn awaited(&self, viewer: &str) -> Option<AwaitedMaster> {
         let offer = self.0.iter().find(|offer| *offer.viewer == *viewer)?;
         match &offer.stage {
@@ -196,7 +183,7 @@ impl Unanswered {
         }
     }
 
-    /// Removes one offer that is due by `now` and returns it with its frame.
+    /// Removes an offer whose redelivery is due at `now`; returns it with its frame.
     pub(crate) fn take_due(&mut self, now: Now) -> Option<(Offer, Box<[u8]>)> {
         let due = |offer: &Offer| matches!(offer.stage, Stage::Due(_, _, at) if at <= now);
         let place = self.0.iter().position(due)?;
@@ -207,8 +194,7 @@ impl Unanswered {
         }
     }
 
-    /// Removes offers that have expired by `now`. Returns whether messages were waiting for one of them to be
-    /// redelivered.
+    /// Removes expired offers. Returns whether messages waited for the redelivery of one.
     pub(crate) fn expire(&mut self, now: Now) -> bool {
         let is_over = |offer: &Offer| offer.expires <= now;
         let releases = self.0.iter().any(|offer| is_over(offer) && offer.is_due());
@@ -216,9 +202,8 @@ impl Unanswered {
         releases
     }
 
-    /// Frees memory by dropping the candidates of the oldest offer that has any or, if there are none, the frame of the
-    /// oldest offer that has one. Returns `false` if there was nothing to drop. Messages waiting for the offer are
-    /// released when it is due.
+    /// Frees memory: drops the candidates of the oldest offer that has any or, if there are none, the oldest frame.
+    /// Returns `false` if there is nothing to drop. Messages that wait for the offer are released when it is due.
     pub(crate) fn evict(&mut self) -> bool {
         let mut offers = self.0.iter_mut();
         if let Some(offer) = offers.find(|offer| !offer.candidates.is_empty()) {
@@ -236,8 +221,8 @@ impl Unanswered {
         true
     }
 
-    /// Returns when the next acknowledged offer is due or expires. If `reached` is false, the master cannot receive
-    /// messages and no offer is due.
+    /// Next redelivery or expiry of an acknowledged offer. If `reached` is `false`, the master cannot receive messages,
+    /// and no redelivery is due.
     pub(crate) fn next_due(&self, reached: bool) -> Option<Now> {
         let due = self.0.iter().filter_map(|offer| match offer.stage {
             Stage::UnderWay => None,
@@ -247,17 +232,15 @@ impl Unanswered {
         due.min()
     }
 
-    /// Total size of the stored frames in bytes, including candidates.
     pub(crate) fn bytes(&self) -> usize {
         self.0.iter().map(Offer::bytes).sum()
     }
 
-    /// Whether no offer contains a frame.
+    /// Whether no offer stores a frame.
     pub(crate) fn is_idle(&self) -> bool {
         self.0.iter().all(|offer| offer.bytes() == 0)
     }
 
-    /// Whether there are no offers.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -1,61 +1,60 @@
-//! Authority: for how long this node may admit clients, and when it counts as alone.
+//! Authority: how long this node may admit clients, and when it counts as alone.
 //!
 //! ```text
-//!            first registration           nobody answers, and somebody could take
+//!            first registration           nobody answers, and somebody could claim
 //!  Starting ───────────────────► Answered ───────────────────────────────────► Alone
 //!                                 │    ▲                                        │
 //!      nobody answers, and nobody │    │ somebody answers                       │ somebody answers
-//!      is known who could take    ▼    │                                        ▼
+//!      is known who could claim   ▼    │                                        ▼
 //!                               Exception            Answered, or after the second time in 10 minutes Held
 //! ```
-//! A paused process resumes in `Asking`: it completes one round of questions before deciding.
+//! A paused process resumes in `Asking`: it completes one round of queries before it decides.
 //!
-//! etcd's answers count from the earlier of two times: the send time of the question to which etcd showed the slots,
-//! and the send time of the keepalive that renewed the lease. A claim waits for the lease to expire, by which time the
-//! owner has stopped admitting clients.
+//! etcd's answers count from the earlier of two times: when the query was sent in whose answer etcd showed the slots,
+//! and when the keepalive was sent that renewed the lease. A claim waits for the lease to expire; by then, the owner
+//! has stopped admitting clients.
 //!
-//! A node that was alone or paused for a lease or longer may return while others are claiming its slots. A registration
-//! blocks claims, so the node admits clients once etcd shows its own registration. Answers from peers suffice only if
-//! no peer can reach etcd. A full etcd accepts neither registrations nor claims; in that case, the node first announces
-//! to its peers, all of which must answer, that it serves.
+//! A node that was alone or paused for a lease or longer may return while others claim its slots. A registration blocks
+//! claims, so the node admits clients once etcd shows its own registration. Answers from peers suffice only if no peer
+//! can reach etcd. A full etcd accepts neither registrations nor claims; the node then first announces to its peers,
+//! all of which must answer, that it serves.
 
 use crate::cluster::limits::{
     ALONE_AGAIN_MS, ANNOUNCED_MS, GAP_MS, HAS_ETCD_MS, ROUND_MS, Spans, TICK_MS,
 };
 use crate::time::Now;
 
-/// Decides whether a node may serve its slots, and for how long. One instance per process.
+/// Decides whether and for how long a node may serve its slots. One instance per process.
 #[derive(Debug)]
 pub struct Authority {
     standing: Standing,
     valid_until: Now,
-    /// Send time of the latest question in answer to which etcd showed the slots.
+    /// Send time of the latest query whose answer showed the slots.
     etcd: Option<Now>,
-    /// Like `etcd`, but updated only while no node could claim a slot, because etcd held the registration or accepted
-    /// no claims.
+    /// Like `etcd`, but updated only while no node could claim a slot: etcd held the registration or accepted no
+    /// claims.
     protected: Option<Now>,
     /// End of the last gap between ticks.
     gap: Option<Now>,
-    /// Time at which this node was last alone.
     alone_at: Option<Now>,
     held_until: Option<Now>,
-    /// Time at which the node began to announce that it serves, in order to return without a registration.
+    /// When the node began to announce that it serves, in order to return without a registration.
     announced: Option<Now>,
-    /// Whether the last permission to admit clients expired without renewal, so that others may have claimed the slots.
+    /// Whether the last permission to admit clients expired, so that others may have claimed the slots.
     lapsed: bool,
     spans: Spans,
 }
 
-/// The node's state on which `Authority::decide` bases its decision.
+/// Facts on which `Authority::decide` is based.
 #[derive(Clone, Copy, Debug)]
 pub struct Grounds {
-    /// Send time of the latest question that a peer answered.
+    /// Send time of the latest query that a peer answered.
     pub peers: Option<Now>,
-    /// Whether this process can reach etcd, either directly or through a peer that answers.
+    /// Whether this process reaches etcd, directly or through a peer that answers.
     pub etcd_is_near: bool,
-    /// Start of the registration's lease, based on the last acknowledged keepalive.
+    /// Start of the registration's lease, from the last acknowledged keepalive.
     pub lease: Option<Now>,
-    /// Whether etcd is full and therefore accepts no registrations or claims.
+    /// Whether etcd is full and accepts no registrations or claims.
     pub is_full: bool,
     /// Whether every other registered node answers this one.
     pub has_all_peers: bool,
@@ -63,20 +62,20 @@ pub struct Grounds {
     pub may_be_taken: bool,
 }
 
-/// Reason for which a node does or does not serve its slots.
+/// Why a node does or does not serve its slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// The node has never registered and serves nothing.
     Starting,
     /// etcd or a peer answers the node.
     Answered,
-    /// Nobody answers, but no other node can claim this node's slots, so it continues to serve.
+    /// Nobody answers, and no other node can claim this node's slots, so it continues to serve.
     Exception,
-    /// The node was paused and is waiting for one round of questions to complete.
+    /// The node was paused and completes one round of queries.
     Asking,
     /// Nobody answers, and other nodes may claim this node's slots.
     Alone,
-    /// The node was alone twice in a short time, and waits although others answer.
+    /// The node was alone twice in a short time and waits although others answer.
     Held,
 }
 
@@ -98,7 +97,7 @@ impl Authority {
         }
     }
 
-    /// Sets the time spans according to the lease granted by etcd.
+    /// Applies the lease granted by etcd.
     pub fn set_spans(&mut self, spans: Spans) {
         self.spans = spans;
     }
@@ -109,26 +108,26 @@ impl Authority {
         self.valid_until
     }
 
-    /// Returns the reason why the node does or does not serve its slots.
+    /// Why the node does or does not serve its slots.
     #[must_use]
     pub fn standing(&self) -> Standing {
         self.standing
     }
 
-    /// Records that etcd showed the slots in answer to a question sent at `asked`.
+    /// Records that etcd showed the slots in the answer to a query sent at `asked`.
     pub fn etcd_answers(&mut self, asked: Now) {
         if self.gap.is_none_or(|gap| asked >= gap) {
             self.etcd = self.etcd.max(Some(asked));
         }
     }
 
-    /// Discards etcd's answers, because etcd showed a different history.
+    /// Discards etcd's answers because etcd showed another history.
     pub fn lose_etcd(&mut self) {
         self.etcd = None;
         self.protected = None;
     }
 
-    /// Returns the send time of the latest question in answer to which etcd showed the slots.
+    /// Send time of the latest query whose answer showed the slots.
     #[must_use]
     pub fn etcd_asked(&self) -> Option<Now> {
         self.etcd
@@ -141,14 +140,14 @@ impl Authority {
             .is_some_and(|asked| now.since(asked) <= HAS_ETCD_MS)
     }
 
-    /// Whether etcd last showed the slots more than a lease ago, so that slots may have moved since.
+    /// Whether etcd last showed the slots more than a lease ago, so that they may have moved since.
     #[must_use]
     pub fn is_outdated(&self, now: Now) -> bool {
         self.etcd
             .is_none_or(|asked| now.since(asked) > self.spans.lease_ms())
     }
 
-    /// Records a registration, whether new or renewed.
+    /// Records that the node registered or renewed its registration.
     pub fn registers(&mut self) {
         if self.standing == Standing::Starting {
             self.standing = Standing::Alone;
@@ -212,8 +211,8 @@ impl Authority {
     }
 
     /// Extends `protected`. etcd's answers count while no node can claim a slot, since a claim waits for a lease after
-    /// the last keepalive. A full etcd accepts no claims, but may do so again once space is freed; by then, a returning
-    /// node has announced that it serves, and etcd has shown the slots since.
+    /// the last keepalive. A full etcd accepts no claims until space is freed; by then, a returning node has announced
+    /// that it serves, and etcd has shown the slots since.
     fn protect(&mut self, grounds: &Grounds) {
         let asked = match (grounds.lease, self.announced) {
             (Some(lease), _) => self.etcd.min(Some(lease)),
@@ -223,7 +222,6 @@ impl Authority {
         self.protected = self.protected.max(asked);
     }
 
-    /// Returns the send time of the latest question whose answer permits the node to admit clients.
     fn answered(&self, grounds: &Grounds) -> Option<Now> {
         let counts = !self.lapsed || !grounds.etcd_is_near;
         self.protected.max(grounds.peers.filter(|_| counts))
@@ -231,7 +229,7 @@ impl Authority {
 
     /// Whether this node tells others that it serves, or is about to.
     ///
-    /// If a node returns while etcd accepts no registrations, this announcement is its only protection, since etcd may
+    /// If etcd accepts no registrations, this announcement is the only protection of a returning node, since etcd may
     /// accept claims again at any time.
     #[must_use]
     pub fn says_that_it_serves(&self, now: Now) -> bool {

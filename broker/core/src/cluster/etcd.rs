@@ -40,7 +40,7 @@ impl Cluster {
                 snapshot,
             } => {
                 if self.is_other_history(&call, revision, etcd) {
-                    // Nodes that notice nothing follow this history, and the slot's next owner is one of them.
+                    // Nodes that have not noticed the change follow this history; one of them is the slot's next owner.
                     if committed && matches!(call.purpose, Purpose::Transfer(..)) {
                         self.made(&call, revision, now);
                     }
@@ -57,7 +57,7 @@ impl Cluster {
         }
     }
 
-    /// Whether a reply shows a different history: within one history, a linearizable reply is never older than what was
+    /// Whether a reply shows another history: within one history, a linearizable reply is never older than the state
     /// known when the call was sent.
     fn is_other_history(&mut self, call: &UnderWay, revision: Revision, etcd: EtcdId) -> bool {
         let is_other = revision < call.known || self.view.etcd().is_some_and(|known| known != etcd);
@@ -116,7 +116,6 @@ impl Cluster {
         self.read(now);
     }
 
-    /// Applies a committed transaction.
     fn made(&mut self, call: &UnderWay, revision: Revision, now: Now) {
         if call.purpose == Purpose::Claim {
             self.claims.made();
@@ -155,15 +154,15 @@ impl Cluster {
             let is_gone =
                 |change: &Change| matches!(change.key, Key::Slot(_)) && change.value.is_none();
             if changes.iter().any(is_gone) {
-                // Slot keys are never deleted: a read of everything shows what else is missing.
+                // Slot keys are never deleted by nodes. A full read shows what else is missing.
                 self.calls.want_read();
                 self.read(now);
             }
         }
     }
 
-    /// Handles the end of the watch. Whatever ended it may also have changed etcd's history, so the next watch begins
-    /// with a read.
+    /// Handles the end of the watch. Its cause may also have changed etcd's history, so the next watch begins with a
+    /// read.
     pub(crate) fn watch_ended(&mut self, watch: WatchId, now: Now) {
         if self.calls.watch() == Some(watch) && !self.obstacles.other_history {
             self.calls.close_watch();

@@ -1,4 +1,4 @@
-//! A node's view of etcd's keys. For each key, the highest revision wins, whether it comes from a read, a watch or a
+//! A node's view of etcd's keys. For each key, the highest revision wins, whether it comes from a read, the watch or a
 //! peer.
 
 use crate::cluster::limits::{NODES_MAX, PROGRESS_GAP_MS};
@@ -8,37 +8,34 @@ use crate::cluster::types::{
 };
 use crate::time::Now;
 
-/// The slots, registrations and members known to one node. One instance per process.
+/// Slots, registrations and members known to one node. One instance per process.
 ///
-/// `complete ≤ newest`: every change up to `complete` has been applied, while individual slots may be known at later
-/// revisions.
+/// `complete ≤ newest`: every change up to `complete` is applied, and single slots may be known at later revisions.
 #[derive(Debug)]
 pub struct View {
     slots: Vec<SlotRecord>,
     nodes: Vec<NodeView>,
-    /// Keys of nodes, indexed by node number; contains only keys that have been set.
+    /// Keys by node number; only those that were set.
     keys: Vec<NodeKey>,
     complete: Revision,
     newest: Revision,
     etcd: Option<EtcdId>,
-    /// Slots whose record has changed since the last call of [`Self::take_changed`], with the previous record.
+    /// Slots changed since the last [`Self::take_changed`], with their previous records.
     changed: Vec<(Slot, SlotRecord)>,
     currency: Currency,
     first_registration: Option<Now>,
 }
 
-/// State known about one node.
 #[derive(Clone, Copy, Debug, Default)]
 struct NodeView {
     roster: Option<(RosterState, Address)>,
     roster_as_of: Revision,
     registration: Option<Registration>,
     registration_as_of: Revision,
-    /// Time since which the node is known to have no registration, or only one that belongs to another cluster.
+    /// When the node lost its registration, or was left with one of another cluster only.
     absent_since: Option<Now>,
 }
 
-/// Period for which the view is known to be complete.
 #[derive(Clone, Copy, Debug, Default)]
 struct Currency {
     since: Now,
@@ -46,7 +43,7 @@ struct Currency {
 }
 
 impl View {
-    /// Creates an empty view of `slots` slots, with the highest revision seen before the process restarted.
+    /// Creates an empty view of `slots` slots with the highest revision seen before the restart.
     #[must_use]
     pub fn new(slots: u16, newest: Revision, etcd: Option<EtcdId>) -> Self {
         Self {
@@ -62,13 +59,13 @@ impl View {
         }
     }
 
-    /// Returns the records of all slots, in order.
+    /// Records of all slots, in order.
     #[must_use]
     pub fn slots(&self) -> &[SlotRecord] {
         &self.slots
     }
 
-    /// Returns the record of a slot; an unknown slot is reported as having no owner.
+    /// Returns the record of a slot; an unknown slot has no owner.
     #[must_use]
     pub fn slot(&self, slot: Slot) -> SlotRecord {
         self.slots.get(slot.index()).copied().unwrap_or_default()
@@ -97,7 +94,7 @@ impl View {
         self.newest = self.newest.max(revision);
     }
 
-    /// Returns a node's membership state in the roster.
+    /// Returns a node's state in the roster.
     #[must_use]
     pub fn roster(&self, node: NodeId) -> Option<RosterState> {
         self.node(node).roster.map(|(state, _)| state)
@@ -109,27 +106,27 @@ impl View {
         self.node(node).roster.map(|(_, address)| address)
     }
 
-    /// Revision with which a transaction must compare a node's membership; 0 if the node is not a member.
+    /// Revision with which a transaction compares a node's membership; 0 for a non-member.
     #[must_use]
     pub fn roster_at(&self, node: NodeId) -> Revision {
         let known = self.node(node);
         known.roster.map_or(Revision(0), |_| known.roster_as_of)
     }
 
-    /// Returns the registration of a node, if it belongs to this cluster.
+    /// Returns a node's registration if it belongs to this cluster.
     #[must_use]
     pub fn registration(&self, node: NodeId) -> Option<Registration> {
         self.written(node)
             .filter(|registration| registration.kinship == Kinship::Peer)
     }
 
-    /// Returns the registration stored in etcd under a node's name, whether or not it belongs to this cluster.
+    /// Returns the registration stored under a node's name, whether or not it belongs to this cluster.
     #[must_use]
     pub fn written(&self, node: NodeId) -> Option<Registration> {
         self.node(node).registration
     }
 
-    /// Returns the registrations that are ignored because their processes belong to another cluster.
+    /// Returns the ignored registrations of processes from other clusters.
     pub fn strangers(&self) -> impl Iterator<Item = (NodeId, Registration)> {
         self.nodes().filter_map(|node| {
             let written = self.written(node)?;
@@ -144,14 +141,14 @@ impl View {
             .filter(|registration| registration.incarnation == owner.incarnation)
     }
 
-    /// Revision with which a transaction must compare a node's registration; 0 if there is none.
+    /// Revision with which a transaction compares a node's registration; 0 if there is none.
     #[must_use]
     pub fn registration_at(&self, node: NodeId) -> Revision {
         self.written(node)
             .map_or(Revision(0), |registration| registration.revision)
     }
 
-    /// Revision with which a transaction must compare a watched key; 0 if the key is absent.
+    /// Revision with which a transaction compares a watched key; 0 if the key is absent.
     #[must_use]
     pub fn at(&self, key: Key) -> Revision {
         match key {
@@ -162,32 +159,32 @@ impl View {
         }
     }
 
-    /// Returns all nodes named by any key.
+    /// Returns all nodes that any key names.
     pub fn nodes(&self) -> impl Iterator<Item = NodeId> + use<> {
         (0..self.nodes.len()).map(|index| NodeId(u16::try_from(index).unwrap_or(u16::MAX)))
     }
 
-    /// Sets a node's key. The keys of nodes with lower numbers must be set first.
+    /// Sets a node's key. The keys of lower numbers must be set first.
     pub fn set_key(&mut self, node: NodeId, key: NodeKey) {
         if node.index() == self.keys.len() && node.index() < NODES_MAX {
             self.keys.push(key);
         }
     }
 
-    /// Returns the key that identifies a node in the same way on all nodes; defaults to the node's number.
+    /// Returns the node's key, which is the same on all nodes; defaults to the node's number.
     #[must_use]
     pub fn key(&self, node: NodeId) -> NodeKey {
         let key = self.keys.get(node.index()).copied();
         key.unwrap_or_else(|| NodeKey(node.0.into()))
     }
 
-    /// Returns the time at which this process first saw any registration, including its own.
+    /// When this process first saw any registration, including its own.
     #[must_use]
     pub fn first_registration(&self) -> Option<Now> {
         self.first_registration
     }
 
-    /// Time for which a node's registration has been absent from a complete view, in milliseconds.
+    /// Time in milliseconds for which a node's registration has been absent from a complete view.
     #[must_use]
     pub fn absent_ms(&self, node: NodeId) -> u64 {
         let (Some(absent), Some(until)) = (self.node(node).absent_since, self.currency.until)
@@ -207,7 +204,7 @@ impl View {
         }
     }
 
-    /// Records that the view may have missed changes before `now`. Absence is counted from `now` on.
+    /// Records that the view may have missed changes before `now`; absence counts from `now` on.
     pub fn renew_currency(&mut self, now: Now) {
         self.currency = Currency {
             since: now,
@@ -215,12 +212,12 @@ impl View {
         };
     }
 
-    /// Marks the view as no longer current, after a pause of this process.
+    /// Marks the view as incomplete after a pause of this process.
     pub fn lose_currency(&mut self) {
         self.currency.until = None;
     }
 
-    /// Applies all keys as of one revision. Keys that are not listed are absent.
+    /// Applies all keys of one revision. Unlisted keys are absent.
     pub fn apply_snapshot(&mut self, snapshot: &Snapshot, now: Now) {
         self.etcd = Some(snapshot.etcd);
         self.raise(snapshot.revision);
@@ -252,7 +249,7 @@ impl View {
         self.complete = self.complete.max(snapshot.revision);
     }
 
-    /// Applies changes that were delivered by the watch and follow [`Self::complete`].
+    /// Applies changes that the watch delivered and that follow [`Self::complete`].
     pub fn apply_changes(&mut self, changes: &[Change], now: Now) {
         for change in changes {
             self.apply(change, now);
@@ -289,8 +286,7 @@ impl View {
         }
     }
 
-    /// Returns the slots whose record has changed since the last call, with the previous record. A slot may occur more
-    /// than once.
+    /// Returns the slots changed since the last call, with their previous records. A slot may occur twice.
     pub fn take_changed(&mut self) -> Vec<(Slot, SlotRecord)> {
         std::mem::take(&mut self.changed)
     }
@@ -308,8 +304,8 @@ impl View {
             .collect()
     }
 
-    /// Whether a snapshot lacks a slot, or contains a slot at a lower epoch than was known at revision `known`. Since
-    /// slot keys are never deleted, such a snapshot shows another history.
+    /// Whether a snapshot lacks a slot, or has a lower epoch for it than was known at revision `known`. Slot keys are
+    /// never deleted, so such a snapshot shows another history.
     #[must_use]
     pub fn contradicts(&self, snapshot: &Snapshot, known: Revision) -> bool {
         let mut shown = vec![Epoch::default(); self.slots.len()];
@@ -356,7 +352,7 @@ impl View {
                     };
                 }
             }
-            // A slot's key is never deleted, and records are not watched.
+            // Slot keys are never deleted, and records are not watched.
             (Key::Slot(_) | Key::Record(..), _) => {}
         }
     }
@@ -391,7 +387,7 @@ impl View {
         }
     }
 
-    /// Returns the state of a node, adding it if needed; `None` beyond [`NODES_MAX`], which the driver's list never
+    /// Returns the state of a node, added if needed; `None` beyond [`NODES_MAX`], which the driver's list never
     /// exceeds.
     fn grow(&mut self, node: NodeId) -> Option<&mut NodeView> {
         if node.index() >= NODES_MAX {

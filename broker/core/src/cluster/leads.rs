@@ -1,13 +1,13 @@
-//! Clients that are forwarded over links to the owners of their channels; closes clients whose channel has moved or
-//! whose node is shutting down.
+//! Clients forwarded over links to the owners of their channels. Closes clients whose channel has moved, and all
+//! clients when the node shuts down.
 //!
-//! An idle client learns nothing from an owner that hangs or has crashed, so a client is closed when the slot map names
-//! another owner. The former owner, if it is able to, has closed the client already: an owner closes its connections
-//! before it gives a slot away, and when it resumes after others have claimed one. Comparing the owner's number is
-//! therefore sufficient: an owner that lost and regained a slot has closed its earlier streams.
+//! An idle client learns nothing from an owner that hangs or has crashed, so the node closes a client when the slot map
+//! names another owner. A responsive former owner has already closed the client: an owner closes its connections before
+//! it transfers a slot, and when it resumes after others have claimed one. Therefore, a comparison of owner numbers
+//! suffices: an owner that lost and regained a slot has closed its earlier streams.
 //!
-//! Closed clients reconnect at once. Closing is spread over time, with masters first, so that viewers find them when
-//! they reconnect.
+//! Closed clients reconnect at once. Closing is spread over time, masters first, so that viewers find them when they
+//! reconnect.
 
 use crate::cluster::limits::{GIVEN_CLOSE_MS, LOST_CLOSE_MS};
 use crate::cluster::slot_maps::SlotMap;
@@ -16,55 +16,51 @@ use crate::time::Now;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Clients of a shard that are served by other nodes, by client number.
+/// Clients of a shard that other nodes serve, by client number.
 #[derive(Debug, Default)]
 pub struct Leads {
-    /// Forwarding target of each client, until it is closed.
     leads: BTreeMap<u32, Lead>,
-    /// Clients whose channel, as known to this node, still belongs to the node to which they are forwarded, grouped by
-    /// slot and owner.
+    /// Clients whose channel still belongs to their target, by slot and owner.
     groups: BTreeMap<(Slot, NodeId), BTreeSet<(bool, u32)>>,
     /// Groups of clients to close, oldest first.
     leaving: VecDeque<Leaving>,
-    /// Clients being closed.
     closing: BTreeSet<u32>,
-    /// The slot map's count of owner changes at the last check.
+    /// Owner changes of the slot map at the last check.
     changes: u64,
 }
 
-/// Forwarding target of a client.
+/// Target of a forwarded client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lead {
     /// Slot of the client's channel.
     pub slot: Slot,
-    /// The node to which the client is forwarded.
+    /// Node that serves the client.
     pub node: NodeId,
     /// Whether the client is the channel's master.
     pub is_master: bool,
 }
 
-/// Reason for which a client is closed.
+/// Why a client is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseCause {
     /// The channel has moved to another node.
     Lost,
-    /// Shutdown of this node.
+    /// This node is shutting down.
     Drain,
 }
 
-/// Clients that lost their owner at the same time, or all clients when this node begins to shut down.
+/// Clients that lost their owner at the same time, or all clients at shutdown.
 #[derive(Debug)]
 struct Leaving {
     cause: CloseCause,
     began: Now,
     span_ms: u64,
-    /// Client numbers, in the order in which the clients are closed.
     places: Vec<u32>,
     closed: usize,
 }
 
 impl Leads {
-    /// Adds a forwarded client. The owner may already have lost the slot.
+    /// Adds a forwarded client. The owner may have lost the slot already.
     pub fn enter(&mut self, place: u32, lead: Lead, map: &SlotMap, now: Now) {
         self.leave(place);
         self.leads.insert(place, lead);
@@ -75,7 +71,7 @@ impl Leads {
         }
     }
 
-    /// Removes a client, if it is present.
+    /// Removes a client, if present.
     pub fn leave(&mut self, place: u32) {
         self.closing.remove(&place);
         let Some(Lead {
@@ -94,8 +90,8 @@ impl Leads {
         }
     }
 
-    /// If the map has changed, finds the clients whose channel has moved to another node. Takes time proportional to
-    /// the number of slots in use.
+    /// Finds the clients whose channel has moved, if the map has changed. Takes time proportional to the number of
+    /// slots in use.
     pub fn follow(&mut self, map: &SlotMap, now: Now) {
         if map.changes() != self.changes {
             self.look(map, now);
@@ -117,7 +113,7 @@ impl Leads {
         }
     }
 
-    /// Schedules the closing of clients whose link to the owner failed, as if the owner had lost its slots.
+    /// Schedules the closing of clients whose link failed, as if the owner had lost its slots.
     pub fn lose(&mut self, places: &[u32], now: Now) {
         let mut lost = Vec::new();
         for place in places {
@@ -137,7 +133,7 @@ impl Leads {
         self.close(CloseCause::Lost, lost, (now, LOST_CLOSE_MS));
     }
 
-    /// Schedules the closing of all clients, spread over `span_ms`, because this node is shutting down.
+    /// Schedules the closing of all clients over `span_ms`, at shutdown.
     pub fn leave_all(&mut self, span_ms: u64, now: Now) {
         let all = std::mem::take(&mut self.groups).into_values().flatten();
         self.close(CloseCause::Drain, all.collect(), (now, span_ms));
@@ -168,7 +164,7 @@ impl Leads {
         self.leads.is_empty() && self.closing.is_empty()
     }
 
-    /// Returns the next client that is due to be closed by `now`, and the reason.
+    /// Returns the next client to close at `now`, and why.
     pub fn next(&mut self, now: Now) -> Option<(u32, CloseCause)> {
         loop {
             let leaving = self
@@ -179,7 +175,7 @@ impl Leads {
             leaving.closed += 1;
             self.leaving
                 .retain(|leaving| leaving.closed < leaving.places.len());
-            // A client that ended meanwhile has left its number free, or to another one.
+            // A client that has ended leaves its number unused or to another client.
             if let Some(place) = place.filter(|place| self.has_no_owner(*place)) {
                 self.leads.remove(&place);
                 self.closing.insert(place);
@@ -188,7 +184,6 @@ impl Leads {
         }
     }
 
-    /// Whether a client has lost its owner or is being closed.
     fn has_no_owner(&self, place: u32) -> bool {
         let lead = self.leads.get(&place);
         lead.is_some_and(|lead| {
@@ -197,16 +192,16 @@ impl Leads {
         })
     }
 
-    /// Time at which the next client is due to be closed.
+    /// When to close the next client.
     #[must_use]
     pub fn next_due(&self) -> Option<Now> {
         self.leaving.iter().map(Leaving::due).min()
     }
 
-    /// Checks that each client is either listed under its owner or scheduled to be closed.
+    /// Checks that each client is listed under its owner or scheduled to be closed.
     ///
     /// # Panics
-    /// Panics if a client is neither listed nor scheduled to be closed.
+    /// If a client is neither.
     pub fn invariants(&self) {
         let mut listed = 0;
         for ((slot, node), group) in &self.groups {
@@ -236,14 +231,12 @@ impl Leads {
 }
 
 impl Leaving {
-    /// Time at which the next client of the group is due to be closed.
     fn due(&self) -> Now {
         let all = self.places.len().max(1) as u64;
         self.began.after(self.span_ms * self.closed as u64 / all)
     }
 }
 
-/// Whether a slot is owned by a node other than `node`.
 fn is_lost(map: &SlotMap, slot: Slot, node: NodeId) -> bool {
     map.owner_of(slot).is_some_and(|owner| owner != node)
 }

@@ -1,31 +1,30 @@
-//! A link: one connection between two nodes, with a stream for each client of the *front* whose channel belongs to
-//! the *owner*. Contains buffering, framing and protocol rules but no sockets; [`Link`] is one end, either the front
-//! or the owner.
+//! A link: one connection between two nodes, with a stream for each client of the *front* whose channel belongs to the
+//! *owner*. Contains buffering, framing and protocol rules but no sockets; [`Link`] is one end, the front or the owner.
 //!
 //! ```text
 //!  client ◄── kernel ── inbox, took, sent, unacknowledged ──┐                  ┌── inbox, took ──► session
 //!         ── receive ─► push, end ───────────────────────── Link ══ frames ══ Link ── push, end, ask ──
-//!                                                          front              owner
+//!                                                         front              owner
 //! ```
-//! In each turn, the edge calls [`Link::stood_still`] if it was paused; [`Link::read`] with everything received, and
+//! In each turn, the edge calls [`Link::stood_still`] after a pause; [`Link::read`] with everything received, and
 //! [`Link::poll`] after each input until it returns `None`; [`Link::tick`]; then [`Link::write`] once, if the previous
 //! write has completed.
 //!
-//! * **Credit is acknowledgement.** A stream has at most a window of bytes that its receiver has not acknowledged; a
-//!   client's bytes are acknowledged by its machine. So the owner knows what a dead link, front or client leaves
-//!   unacknowledged: that is returned.
+//! * **Credit is acknowledgement.** A stream has at most one window of bytes that its receiver has not acknowledged;
+//!   the client's machine acknowledges the client's bytes. The owner therefore knows which messages a dead link, front
+//!   or client has not acknowledged, and returns them.
 //! * **A front never stops reading.** It buffers what its clients do not take, up to a bound for the link.
-//! * **End of a stream.** Each side calls [`Link::end`] once, and learns of the other's end by [`Event::Ended`], after
-//!   all bytes before it. [`Event::Gone`] is the last event of a stream at each end, when both have ended, or the link
-//!   has.
-//! * **Only a request is sent twice.** Further bytes of a client wait for the first DATA of the owner; until then the
+//! * **End of a stream.** Each side calls [`Link::end`] once and learns of the other's end by [`Event::Ended`], after
+//!   all bytes before it. [`Event::Gone`] is the last event of a stream at each end, when both sides or the link have
+//!   ended.
+//! * **Only a request is sent twice.** Further bytes of a client wait for the owner's first DATA; until then, the
 //!   request can be retried at the next owner.
-//! * **A woken front forwards nothing** until the owner has answered a PING that was sent after it woke: an owner that
-//!   gave the link up has returned the messages that are in the front's buffers, and answers with a reset. The same
-//!   holds for a suspect link.
+//! * **A front that wakes up forwards nothing** until the owner has answered a PING sent after the wake-up: an owner
+//!   that has given up the link has returned the messages in the front's buffers, and answers with a reset. The same
+//!   rule applies to a suspect link.
 //!
 //! Stream ids increase and are never reused on a link. A frame for an ended stream is ignored. A frame that is out of
-//! bounds, or is for a stream that never existed, is a [`Fault`], which ends the link.
+//! bounds, or whose stream never existed, is a [`Fault`], which ends the link.
 
 mod events;
 mod figures;
@@ -50,35 +49,32 @@ use stream::Stream;
 #[derive(Debug)]
 pub struct Link {
     role: Role,
-    /// Maximum number of unacknowledged bytes that the local side of a stream may have sent.
+    /// Maximum number of unacknowledged bytes that the local side of a stream has sent.
     window: u32,
     /// Streams by id; boxed because ever-increasing ids leave the tree's nodes half full.
     streams: BTreeMap<u32, Box<Stream>>,
-    /// Highest stream id used so far.
     newest: u32,
     reader: Reader,
     pulse: Pulse,
-    /// PING, PONG and AWAY frames to send in the next write.
     ping: Option<u64>,
     pong: Option<u64>,
     owes_away: bool,
     is_away: bool,
-    /// Queues of streams with control frames and of streams with data to frame. Each stream occurs at most once,
-    /// possibly even after its removal.
+    /// Streams with control frames, and streams with data to frame. Each stream occurs at most once, possibly after its
+    /// removal.
     controls: VecDeque<u32>,
     pieces: VecDeque<u32>,
-    /// Streams of calls that only need to send END, which is sent together with other frames or after
-    /// [`LINK_QUIET_MS`].
+    /// Streams of calls that only need to send END, together with other frames or after [`LINK_QUIET_MS`].
     quiet: Vec<u32>,
     quiet_since: Option<Now>,
-    /// Streams with unacknowledged bytes, sorted by the time of the next query to the kernel.
+    /// Streams with unacknowledged bytes, by the time of the next query to the kernel.
     sweep: BTreeSet<(Now, u32)>,
-    /// Streams whose local side is waiting for buffer space that other streams use.
+    /// Streams whose local side waits for buffer space that other streams use.
     starved: VecDeque<u32>,
-    /// Number of bytes buffered for local sides, and number of bytes from local sides that have not been framed yet.
+    /// Bytes buffered for local sides, and unframed bytes from local sides.
     held: usize,
     waiting: usize,
-    /// Number of unacknowledged bytes from local sides.
+    /// Unacknowledged bytes from local sides.
     unconfirmed: u64,
     waiting_max: usize,
     empty_since: Option<Now>,
@@ -91,13 +87,13 @@ pub struct Link {
 pub enum Role {
     /// Accepts the clients' connections and opens streams.
     Front,
-    /// Owns the clients' channels and has a session for each stream.
+    /// Owns the clients' channels and has a session per stream.
     Owner,
 }
 
 impl Link {
     /// Creates one end of a link after the exchange of hellos. `window` is the maximum number of unacknowledged bytes
-    /// that the local side of a stream may have sent, at most [`LINK_WINDOW_BYTES`].
+    /// sent by the local side of a stream, at most [`LINK_WINDOW_BYTES`].
     #[must_use]
     pub fn new(role: Role, window: u32, now: Now) -> Self {
         Self {
@@ -127,9 +123,7 @@ impl Link {
         }
     }
 
-    // The connection.
-
-    /// Reads bytes from the other side; frames may be split at any position.
+    /// Reads bytes from the other side, which may split frames anywhere.
     pub fn read(&mut self, bytes: &[u8], now: Now) {
         if !bytes.is_empty() {
             self.pulse.heard(now);
@@ -151,7 +145,7 @@ impl Link {
         self.reader = reader;
     }
 
-    /// Ends the link after its connection has been lost.
+    /// Ends the link because its connection was lost.
     pub fn broke(&mut self, why: Death) {
         if self.death.is_none() {
             self.death = Some(why);
@@ -164,8 +158,8 @@ impl Link {
         self.pulse.stood_still(span_ms, now);
     }
 
-    /// Ends a turn after everything received has been read: checks the other side's liveness, and starts queries to
-    /// clients' kernels that are due.
+    /// Ends a turn after everything received was read: checks the other side's liveness and starts the due queries to
+    /// clients' kernels.
     pub fn tick(&mut self, now: Now) {
         if self.death.is_some() {
             return;
@@ -264,7 +258,7 @@ impl Link {
         }
     }
 
-    /// Removes and returns the next event.
+    /// Returns the next event.
     pub fn poll(&mut self) -> Option<Event> {
         if self.events.is_empty() && self.death.is_some() {
             let id = *self.streams.first_key_value()?.0;
@@ -273,7 +267,7 @@ impl Link {
         self.events.pop_front()
     }
 
-    /// Whether the link is suspect, that is, the other side is silent and no streams can be opened.
+    /// Whether the link is suspect: the other side is silent, and no streams can be opened.
     #[must_use]
     pub fn is_doubtful(&self) -> bool {
         self.pulse.is_doubtful()
@@ -284,20 +278,17 @@ impl Link {
         self.owes_away |= !std::mem::replace(&mut self.is_away, true);
     }
 
-    /// Whether either node has stopped opening streams, because its process is shutting down or the link has used all
-    /// its ids.
+    /// Whether either node has stopped opening streams, because it shuts down or the link has used all its ids.
     #[must_use]
     pub fn is_leaving(&self) -> bool {
         self.is_away
     }
 
-    // Local side of a stream. Ids of ended streams are ignored.
-
-    /// On the front, opens a stream for a client of `account` with the client's complete `request`, which is at least
-    /// one byte long, and returns the stream's id.
+    /// Opens a stream for a client of `account` with its complete, nonempty `request`; returns the stream's id. Front
+    /// only.
     ///
     /// # Errors
-    /// Returns an error if no stream may be opened on this link.
+    /// Why no stream may be opened on this link.
     pub fn open(&mut self, client: &Client, bytes: Vec<u8>, account: u64) -> Result<u32, Refused> {
         if self.newest == u32::MAX {
             self.leave();
@@ -315,10 +306,10 @@ impl Link {
         Ok(self.newest)
     }
 
-    /// On the front, checks whether a stream may be opened.
+    /// Checks whether a stream may be opened. Front only.
     ///
     /// # Errors
-    /// Returns the reason why no stream may be opened.
+    /// Why no stream may be opened.
     pub fn accepts(&self) -> Result<(), Refused> {
         let is_full = self.streams.len() >= LINK_STREAMS_MAX || self.waiting >= self.waiting_max;
         for (refuses, why) in [
@@ -334,7 +325,7 @@ impl Link {
         Ok(())
     }
 
-    /// Number of bytes that the local side may push. If this is 0, [`Event::Room`] follows later.
+    /// Number of bytes that the local side may push. After 0, [`Event::Room`] follows.
     pub fn room(&mut self, id: u32) -> usize {
         let left = self.waiting_max.saturating_sub(self.waiting);
         let Some(stream) = self.streams.get_mut(&id) else {
@@ -347,15 +338,14 @@ impl Link {
         room
     }
 
-    /// Pushes bytes from the local side, at most [`Link::room`]. `whole` states whether the bytes complete a WebSocket
-    /// frame. If [`Link::is_unconfirmed`], a front must first report the kernel's count of unacknowledged bytes, so
-    /// that the owner knows what the client had acknowledged when it sent the bytes.
+    /// Pushes bytes from the local side, at most [`Link::room`]; `whole` states whether they complete a WebSocket
+    /// frame. If [`Link::is_unconfirmed`], a front first reports the kernel's count of unacknowledged bytes, so that
+    /// the owner knows what the client had acknowledged when it sent the bytes.
     pub fn push(&mut self, id: u32, bytes: &[u8], whole: bool) {
         self.change(id, |stream| stream.outgoing.push(bytes, whole));
     }
 
-    /// Bytes to deliver to the local side. Empty on a front while it is unknown whether the owner has given up the
-    /// link.
+    /// Bytes for the local side. Empty on a front while the owner may have given up the link.
     #[must_use]
     pub fn inbox(&self, id: u32) -> &[u8] {
         let stream = self.streams.get(&id).filter(|_| !self.is_fenced());
@@ -372,8 +362,8 @@ impl Link {
         });
     }
 
-    /// On the front, records that the client's kernel accepted the oldest `bytes` taken from the inbox, which occupy
-    /// `wire` bytes on the wire.
+    /// Records that the client's kernel accepted the oldest `bytes` taken from the inbox, which are `wire` bytes on the
+    /// wire. Front only.
     pub fn sent(&mut self, id: u32, bytes: usize, wire: usize, now: Now) {
         let Some(stream) = self.streams.get_mut(&id).filter(|stream| stream.takes()) else {
             return;
@@ -389,15 +379,15 @@ impl Link {
         }
     }
 
-    /// On the front, whether the client has unacknowledged bytes.
+    /// Whether the client has unacknowledged bytes. Front only.
     #[must_use]
     pub fn is_unconfirmed(&self, id: u32) -> bool {
         let stream = self.streams.get(&id);
         stream.is_some_and(|stream| stream.incoming.oldest().is_some())
     }
 
-    /// On the front, sets the number of bytes on the wire that the client has not acknowledged, according to the
-    /// kernel. An overestimate is safe.
+    /// Sets the number of bytes on the wire that the client has not acknowledged, as reported by the kernel. An
+    /// overestimate is safe. Front only.
     pub fn unacknowledged(&mut self, id: u32, bytes: u64, round_trip_ms: u32) {
         self.change(id, |stream| {
             stream.incoming.confirm_wire(bytes, round_trip_ms);
@@ -406,43 +396,42 @@ impl Link {
         });
     }
 
-    /// On the owner, asks the front to query the client's kernel. [`Event::Confirmed`] follows.
+    /// Asks the front to query the client's kernel; [`Event::Confirmed`] follows. Owner only.
     pub fn ask(&mut self, id: u32) {
         self.change(id, |stream| stream.owes_ask = true);
     }
 
-    /// Ends the stream from the local side. A front must first report the kernel's count of unacknowledged bytes.
+    /// Ends the stream from the local side. A front first reports the kernel's count of unacknowledged bytes.
     /// [`How::Fin`] and [`How::Finish`] may be followed by another end, which takes effect at once; all others are
     /// final.
     pub fn end(&mut self, id: u32, how: How) {
         self.change(id, |stream| stream.end(how));
     }
 
-    /// On the front, ends a stream because the client's channel has moved or this node is shutting down. The client
-    /// receives [`Event::Ended`], as if the link had died, and the owner receives a reset.
+    /// Ends a stream because its channel has moved or this node shuts down. The client receives [`Event::Ended`], as if
+    /// the link had died; the owner receives a reset. Front only.
     pub fn lose(&mut self, id: u32) {
         let role = self.role;
         self.change(id, |stream| stream.lose(role));
         self.end(id, How::Reset);
     }
 
-    /// Number of pushed bytes that have not been acknowledged; 0 for an ended stream.
+    /// Number of unacknowledged pushed bytes; 0 for an ended stream.
     #[must_use]
     pub fn unconfirmed(&self, id: u32) -> u64 {
         let stream = self.streams.get(&id);
         stream.map_or(0, |stream| stream.outgoing.unconfirmed())
     }
 
-    /// Limits the number of bytes from local sides that wait to be framed, for use when links share
-    /// [`LINK_WAITING_BYTES_MAX`].
+    /// Limits the unframed bytes from local sides, for links that share [`LINK_WAITING_BYTES_MAX`].
     pub fn bound_waiting(&mut self, bytes: usize) {
         self.waiting_max = bytes.min(LINK_WAITING_BYTES_MAX);
     }
 
-    /// Checks the totals and the offsets of each stream.
+    /// Checks the totals and each stream's offsets.
     ///
     /// # Panics
-    /// Panics if a total or an offset is inconsistent.
+    /// If they are inconsistent.
     pub fn invariants(&self) {
         let mut sums = (0, 0, 0);
         for (id, stream) in &self.streams {
@@ -459,8 +448,6 @@ impl Link {
         assert!(self.held <= LINK_HELD_BYTES_MAX && self.streams.len() <= LINK_STREAMS_MAX);
         assert!(!self.streams.is_empty() || self.sweep.is_empty());
     }
-
-    // Frames of the other side.
 
     fn take_frame(&mut self, id: u32, frame: Frame<'_>) -> Result<(), Fault> {
         match (frame, self.role) {
@@ -497,7 +484,7 @@ impl Link {
         Ok(())
     }
 
-    /// Applies a frame to its stream. Returns `false` if the stream has ended.
+    /// Applies a frame to its stream; returns `false` if the stream has ended.
     fn begun(
         &mut self,
         id: u32,
@@ -565,9 +552,7 @@ impl Link {
         Ok(())
     }
 
-    // Steps of one stream.
-
-    /// Modifies a stream and updates everything that depends on it: totals, queues, events and the stream's removal.
+    /// Modifies a stream and updates its dependents: totals, queues, events and the stream's removal.
     fn change<R>(&mut self, id: u32, step: impl FnOnce(&mut Stream) -> R) -> Option<R> {
         let stream = self.streams.get_mut(&id)?;
         self.held -= stream.incoming.held().len();
@@ -660,9 +645,9 @@ impl Link {
         self.events.push_back(Event::Gone(id, unconfirmed));
     }
 
-    /// Frees space when a limit is reached: closes the largest streams of the account with the most buffered bytes
-    /// until a 64th of the account's bytes is free. Closing streams one at a time would require a full scan for each
-    /// further message if there are many small streams.
+    /// Frees space at a limit: closes the largest streams of the account with the most buffered bytes until a 64th of
+    /// these bytes is free. Closing one stream at a time would require a full scan for each further message if there
+    /// are many small streams.
     pub fn end_slowest(&mut self) {
         let held = |stream: &Stream| stream.incoming.held().len();
         let mut accounts: BTreeMap<u64, usize> = BTreeMap::new();
@@ -685,14 +670,12 @@ impl Link {
         }
     }
 
-    // The link.
-
-    /// Whether received bytes are withheld because they may have been sent before a pause.
+    /// Whether received bytes are withheld because they may precede a pause.
     fn is_fenced(&self) -> bool {
         self.role == Role::Front && self.pulse.is_fenced()
     }
 
-    /// Releases withheld bytes, since the owner has not given up the link.
+    /// Releases withheld bytes because the owner has not given up the link.
     fn unfence(&mut self) {
         let streams = self.streams.iter();
         let held = streams.map(|(id, stream)| (*id, stream.incoming.held().len()));
@@ -701,7 +684,7 @@ impl Link {
             .extend(held.map(|(id, bytes)| Event::Inbox(id, bytes)));
     }
 
-    /// Returns unsent requests on a suspect link, so that they are retried elsewhere.
+    /// Returns unsent requests of a suspect link, so that they are retried elsewhere.
     fn return_unbegun(&mut self) {
         let streams = self.streams.iter();
         let unbegun = streams.filter(|(_, stream)| !stream.opening.is_empty());
@@ -709,7 +692,6 @@ impl Link {
         unbegun.into_iter().for_each(|id| self.bury(id));
     }
 
-    /// Ends and removes a stream without notifying the other side.
     fn bury(&mut self, id: u32) {
         let role = self.role;
         self.change(id, |stream| stream.lose(role));

@@ -1,41 +1,40 @@
 //! Answers from other nodes, and detection of nodes that do not answer.
 //!
-//! Only answers count, and each counts from the time at which its question was *sent*. Receiving a question proves
-//! nothing, since old questions may linger in socket buffers. For claiming a slot, however, the owner's statements
-//! count from their *arrival*. Both rules err on the safe side.
+//! Only answers count, each from when its question was *sent*. A received question proves nothing, since old questions
+//! may linger in socket buffers. For claims, however, an owner's statements count from their *arrival*. Both rules err
+//! on the safe side.
 
 use crate::cluster::limits::{ANNOUNCED_GAP_MS, NODES_MAX, Spans};
 use crate::cluster::message::{Answer, Held};
 use crate::cluster::types::{Epoch, Incarnation, NodeId, Slot};
 use crate::{cluster::etcd_view::View, time::Now};
 
-/// State of a node's peers, as learned from their answers. One instance per process.
+/// Liveness of the peers, learned from their answers. One instance per process.
 #[derive(Debug)]
 pub struct Silence {
     peers: Vec<Peer>,
-    /// Epoch and arrival time of the last answer that reported each slot as served, indexed by slot.
+    /// Epoch and arrival of the last answer that reported a slot as served, by slot.
     served: Vec<Option<(Epoch, Now)>>,
-    /// End of the last pause. Questions sent before it do not count.
+    /// End of the last pause. Earlier questions do not count.
     gap: Now,
     spans: Spans,
 }
 
-/// State of one peer.
 #[derive(Clone, Copy, Debug, Default)]
 struct Peer {
-    /// Time since which the peer has been queried without interruption.
+    /// Start of the current uninterrupted series of queries.
     asked_since: Option<Now>,
-    /// Send time of the latest question that the peer answered.
+    /// Send time of the latest answered question.
     answered: Option<Now>,
     word: Option<Word>,
-    /// Send time of the question answered by `word`. Older answers do not replace `word`.
+    /// Send time of the question that `word` answers. Older answers do not replace `word`.
     word_asked: Now,
     parting: Parting,
-    /// Whether the peer's slots could be claimed, according to etcd and the peer's silence.
+    /// Whether the peer's slots could be claimed, judging by etcd's state and the peer's silence.
     written_off: bool,
 }
 
-/// Status reported by a peer in its latest answer.
+/// Status that a peer reported in its latest answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Word {
     /// Incarnation of the peer.
@@ -46,17 +45,16 @@ pub struct Word {
     pub stopping: bool,
 }
 
-/// How a peer departed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Parting {
     #[default]
     None,
-    /// The peer announced that it is shutting down, or its host refused the connection.
+    /// The peer shuts down, or its host refused the connection.
     Gone,
 }
 
 impl Silence {
-    /// Creates the state with no answers.
+    /// Creates the state without answers.
     #[must_use]
     pub fn new(slots: u16, spans: Spans) -> Self {
         Self {
@@ -67,7 +65,7 @@ impl Silence {
         }
     }
 
-    /// Sets the time spans according to the lease granted by etcd.
+    /// Applies the lease granted by etcd.
     pub fn set_spans(&mut self, spans: Spans) {
         self.spans = spans;
     }
@@ -79,7 +77,7 @@ impl Silence {
         }
     }
 
-    /// Records that the process was paused until `now`. Earlier questions and answers no longer count.
+    /// Records a pause of the process until `now`, which invalidates earlier questions and answers.
     pub fn gap(&mut self, now: Now) {
         self.gap = now;
         for peer in &mut self.peers {
@@ -88,8 +86,7 @@ impl Silence {
         }
     }
 
-    /// Records the slots that an answer reports as served. Answers addressed to another process with this node's name
-    /// are included.
+    /// Records the slots that an answer reports as served, including answers to another process with this node's name.
     pub fn serves(&mut self, serves: &[Held], now: Now) {
         for held in serves {
             if let Some(place) = self.served.get_mut(held.slot.index()) {
@@ -98,7 +95,7 @@ impl Silence {
         }
     }
 
-    /// Processes an answer, after the slot changes in the answer have been applied.
+    /// Processes an answer after its slot changes were applied.
     pub fn answers(&mut self, peer: NodeId, answer: &Answer, now: Now) {
         self.serves(&answer.serves, now);
         let gap = self.gap;
@@ -133,7 +130,7 @@ impl Silence {
         }
     }
 
-    /// Whether `peer` answered a question recently enough to count as reachable.
+    /// Whether `peer` answered recently enough to count as reachable.
     #[must_use]
     pub fn reaches(&self, peer: NodeId, now: Now) -> bool {
         self.answered_within(peer, self.spans.hearing_ms(), now)
@@ -146,7 +143,7 @@ impl Silence {
         answered.is_some_and(|asked| now.since(asked) < span_ms)
     }
 
-    /// Whether every other registered node keeps answering without interruption.
+    /// Whether every other registered node answers without interruption.
     #[must_use]
     pub fn has_all_peers(&self, view: &View, me: NodeId, now: Now) -> bool {
         let others = view.nodes().filter(|node| *node != me);
@@ -154,7 +151,7 @@ impl Silence {
         registered.all(|node| self.answered_within(node, ANNOUNCED_GAP_MS, now))
     }
 
-    /// Whether a peer recently reported that it can reach etcd, even if this process has been paused since then.
+    /// Whether a peer recently reported that it reaches etcd, even before a pause of this process.
     #[must_use]
     pub fn peers_have_etcd(&self, now: Now) -> bool {
         self.peers.iter().any(|peer| {
@@ -163,13 +160,13 @@ impl Silence {
         })
     }
 
-    /// Whether `peer` has been queried without interruption for as long as answers are valid, and has no valid answer.
+    /// Whether `peer` has no valid answer although it has been queried for as long as answers are valid.
     #[must_use]
     pub fn is_unheard(&self, peer: NodeId, now: Now) -> bool {
         self.asked_for(peer, now, self.spans.hearing_ms()) && !self.reaches(peer, now)
     }
 
-    /// Returns the send time of the latest question that any peer answered.
+    /// Send time of the latest question that any peer answered.
     #[must_use]
     pub fn newest_answered(&self) -> Option<Now> {
         self.peers.iter().filter_map(|peer| peer.answered).max()
@@ -181,20 +178,20 @@ impl Silence {
         self.peer(peer).word.is_some()
     }
 
-    /// Returns the process of `peer` that answered last, and the send time of the question that it answered.
+    /// Returns the process of `peer` that answered last, and when the answered question was sent.
     #[must_use]
     pub fn last(&self, peer: NodeId) -> Option<(Incarnation, Now)> {
         let known = self.peer(peer);
         known.word.map(|word| (word.incarnation, known.word_asked))
     }
 
-    /// Returns the status that `peer` reported in its latest answer.
+    /// Returns the status in the latest answer of `peer`.
     #[must_use]
     pub fn word(&self, peer: NodeId) -> Option<Word> {
         self.peer(peer).word
     }
 
-    /// Whether `peer`, judging by its last answer, may be in a partition of the cluster that can claim slots.
+    /// Whether `peer`, according to its last answer, may be in a partition of the cluster that can claim slots.
     ///
     /// A peer cannot claim slots if it has left, if its own slots could be claimed when etcd last answered, or if it
     /// could not reach etcd either. A peer that has never answered is assumed to be able to.
@@ -222,7 +219,7 @@ impl Silence {
             .is_some_and(|since| now.since(since) >= span_ms)
     }
 
-    /// Whether `peer` had been queried for a full lease without answering, as of the given time.
+    /// Whether `peer` had been queried for a full lease without an answer at `as_of`.
     #[must_use]
     pub fn is_gone(&self, peer: NodeId, as_of: Now) -> bool {
         let silence_ms = self.spans.lease_ms();

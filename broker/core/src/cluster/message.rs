@@ -10,15 +10,15 @@ use crate::{time::Now, wire::at_most};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// Number that identifies an etcd call within one process and is repeated in the reply.
+/// Number of an etcd call, unique within the process and repeated in the reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CallId(pub u64);
 
-/// Number of a watch within one process. Events of an earlier watch do not count as progress.
+/// Number of a watch within the process. Events of an earlier watch do not count as progress.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WatchId(pub u32);
 
-/// A key and the revision that a transaction expects it to have; 0 if the key must be absent.
+/// A key and its expected revision in a transaction; 0 if the key must be absent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExpectedRevision {
     /// The key.
@@ -27,12 +27,12 @@ pub struct ExpectedRevision {
     pub at: Revision,
 }
 
-/// An atomic transaction: if all comparisons hold, all puts are performed.
+/// A transaction: if all comparisons hold, etcd performs all puts atomically.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Transaction {
     /// Conditions, all of which must hold.
     pub compares: Vec<ExpectedRevision>,
-    /// Keys and values to put. A registration is put under its lease.
+    /// Keys and values to write. A registration is written under its lease.
     pub puts: Vec<(Key, Value)>,
     /// Whether to return all slots, registrations and members, regardless of the outcome.
     pub reads: bool,
@@ -51,7 +51,7 @@ pub enum Call {
     Read,
     /// Runs a transaction.
     Transaction(Transaction),
-    /// Watches slots, registrations and members, replacing the previous watch.
+    /// Watches slots, registrations and members in place of the previous watch.
     Watch {
         /// Number of the watch.
         watch: WatchId,
@@ -65,15 +65,15 @@ pub enum Call {
 /// etcd's reply to a call. Watches have no reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// The lease, and the time that it lives without a keepalive, in milliseconds; at least as long as requested.
+    /// The lease and its lifetime without a keepalive, in milliseconds; at least as long as requested.
     Granted(LeaseId, u64),
-    /// The lease was renewed and has a positive remaining time.
+    /// The lease was renewed and has not expired.
     KeptAlive,
     /// The lease does not exist.
     LeaseGone,
     /// Result of a read.
     Snapshot(Snapshot),
-    /// The outcome of a transaction, which is durable once reported.
+    /// Outcome of a transaction, durable once reported.
     Outcome {
         /// Whether the transaction was committed.
         committed: bool,
@@ -86,11 +86,11 @@ pub enum Reply {
     },
     /// Revision up to which the watch has delivered all changes.
     Progress(Revision),
-    /// The call had no effect, because etcd's quota is exceeded or the call was not sent.
+    /// The call had no effect: etcd's quota is exceeded, or the call was not sent.
     Refused,
 }
 
-/// A slot that a node serves, and the epoch since which the node has owned it.
+/// A slot served by a node, and the epoch since which the node has owned it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Held {
     /// The slot.
@@ -99,14 +99,14 @@ pub struct Held {
     pub epoch: Epoch,
 }
 
-/// A question that each node sends to every other node once a second.
+/// A question that each node sends to each other node once a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Question {
     /// Send time according to the asking node's clock; repeated in the answer.
     pub asked: Now,
     /// The asking process; repeated in the answer.
     pub asker: Incarnation,
-    /// Revision up to which the asking node knows all slot changes; the answer contains later changes.
+    /// Revision up to which the asking node knows all slot changes; the answer contains the later ones.
     pub complete: Revision,
 }
 
@@ -115,13 +115,13 @@ pub struct Question {
 pub struct Answer {
     /// Copy of [`Question::asked`].
     pub asked: Now,
-    /// Copy of [`Question::asker`]; other processes with the same name ignore the answer.
+    /// Copy of [`Question::asker`]; another process with the same name ignores the answer.
     pub asker: Incarnation,
     /// The answering process.
     pub incarnation: Incarnation,
-    /// Whether etcd has answered the process within the last [`crate::cluster::limits::HAS_ETCD_MS`].
+    /// Whether etcd answered the process within the last [`crate::cluster::limits::HAS_ETCD_MS`].
     pub has_etcd: bool,
-    /// Whether the process is shutting down and is therefore not a target for transfers.
+    /// Whether the process is shutting down and accepts no transfers.
     pub stopping: bool,
     /// Slots that the process serves, in ascending order.
     #[serde(deserialize_with = "at_most::<_, _, _, { SLOTS as usize }>")]
@@ -133,12 +133,12 @@ pub struct Answer {
     pub newest: Revision,
 }
 
-/// The process that last answered under a given node name, as reported by another node.
+/// Process that last answered under a node name, as reported by another node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heard {
     /// The process.
     pub incarnation: Incarnation,
-    /// Time since the question that the process answered was sent, in milliseconds.
+    /// Time since the answered question was sent, in milliseconds.
     pub ago_ms: u64,
 }
 
@@ -155,48 +155,47 @@ pub struct Parcel {
     pub sent: ParcelSent,
 }
 
-/// When a parcel is sent relative to the change of owner.
+/// When a parcel is sent, relative to the change of owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ParcelSent {
-    /// Sent before the transfer; kept until etcd shows a change of owner that names the parcel's id.
+    /// Before the transfer; kept until etcd shows a change of owner that names the parcel.
     Ahead,
-    /// Sent after the receiver became the owner in another way; delivered at once or refused.
+    /// After the receiver became the owner in another way; delivered at once or refused.
     Late,
 }
 
-/// An input to a node. After each input, all outputs must be polled before the next input.
+/// Input of a node. The caller must poll all outputs before the next input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NodeInput {
-    /// A timer tick; required at least every [`crate::cluster::limits::TICK_MS`].
+    /// Timer tick, at least every [`crate::cluster::limits::TICK_MS`].
     Tick {
         /// Whether any shard hangs, that is, does not answer its pulse.
         stuck: bool,
     },
     /// etcd's reply to a call.
     Reply(CallId, Reply),
-    /// Changes delivered by the watch, in order.
+    /// Changes from the watch, in order.
     Changed(WatchId, Vec<Change>),
-    /// A watch ended because its connection was lost or its revision had been compacted.
+    /// A watch ended because its connection was lost or its revision was compacted.
     WatchEnded(WatchId),
     /// A question from another node.
     Question(NodeId, Question),
     /// An answer from another node.
     Answer(NodeId, Answer),
-    /// A node's report of which process, if any, last answered it under this node's name; the reply to
-    /// [`Output::Seek`].
+    /// A node's report of the process that last answered it under this node's name; replies to [`NodeOutput::Seek`].
     Found {
         /// The reporting node; this node's own number if a process with this node's name replies.
         from: NodeId,
-        /// Time at which the query was sent.
+        /// When the query was sent.
         asked: Now,
-        /// The process that last answered the reporting node.
+        /// Process that last answered the reporting node, if any.
         heard: Option<Heard>,
     },
-    /// A node's host refused the connection, so no process is listening there.
+    /// A node's host refused the connection, so no process is listening.
     Refused(NodeId),
     /// A node is shutting down.
     Goodbye(NodeId, Incarnation),
-    /// The records of a slot were loaded or could not be read.
+    /// The records of a slot were loaded, or could not be read.
     Loaded {
         /// The slot, and the epoch for which it was loaded.
         held: Held,
@@ -214,7 +213,7 @@ pub enum NodeInput {
         /// Whether the node accepted the parcel.
         taken: bool,
     },
-    /// A shard changed a channel's record in a slot; the record must be written under the slot's epoch.
+    /// A shard changed a channel's record; write it under the slot's epoch.
     Write(Slot, u32),
     /// The operator is shutting this node down (SIGTERM).
     Drain,
@@ -222,16 +221,16 @@ pub enum NodeInput {
     Rebalance,
 }
 
-/// An action for the driver, which executes all outputs in order.
+/// Action for the driver, which executes all outputs in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NodeOutput {
     /// A call to etcd.
     Etcd(CallId, Call),
     /// A question to another node.
     Ask(NodeId, Question),
-    /// A query to a node at its roster address, asking which process last answered it under this node's name.
+    /// A query to a node's roster address: which process last answered it under this node's name?
     ///
-    /// May be addressed to this node itself, in which case the process at its roster address, if any, is queried.
+    /// The query may address this node itself; the process at its roster address, if any, then answers.
     Seek(NodeId, Now),
     /// An answer to another node.
     Tell(NodeId, Answer),
@@ -239,7 +238,7 @@ pub enum NodeOutput {
     Farewell(NodeId),
     /// A parcel for another node.
     Send(NodeId, Parcel),
-    /// A response to a parcel, which states whether it was accepted.
+    /// Response to a parcel.
     Receipt {
         /// The node that offered the parcel.
         to: NodeId,
@@ -248,99 +247,99 @@ pub enum NodeOutput {
         /// Whether the parcel was accepted.
         taken: bool,
     },
-    /// Reports that this process gained a slot; for logging.
+    /// This process gained a slot; for the log.
     Gained(Held, Gain),
-    /// The records of a slot must be read.
+    /// Read the records of a slot.
     Load(Held),
-    /// A parcel must be dropped.
+    /// Drop a parcel.
     Discard(ParcelId),
     /// An order for the shards.
     Order(SlotOrder),
-    /// A write must be refused with 503, because the slot is not served here or etcd does not answer.
+    /// Refuse a write with 503: this node does not serve the slot, or etcd does not answer.
     WriteRefused(Slot, u32),
-    /// The process must exit.
+    /// Exit the process.
     Exit(Ending),
 }
 
-/// An order to all shards of the node, forwarded unchanged by the driver. The slot records and parcel messages to which
-/// it refers are added where they are stored.
+/// An order to all shards of the node. The driver forwards it unchanged; the slot records and parcel messages are added
+/// where they are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SlotOrder {
-    /// Admit clients to a slot, starting with the messages of a parcel if one is named; other parcels for the slot are
-    /// dropped. The last field is the presence epoch from the slot's record.
+    /// Admit clients to a slot, after the messages of the named parcel; drop other parcels of the slot. The last field
+    /// is the presence epoch from the slot's record.
     Serve(Held, Option<ParcelId>, u64),
-    /// Add a parcel's messages to a slot that is already served.
+    /// Add a parcel's messages to a served slot.
     Merge(Held, ParcelId),
     /// Stop admitting clients to a slot, close its connections, and pack its pending messages into the parcel.
     Pause(Held, ParcelId),
-    /// Serve the slot again after a [`Self::Pause`].
+    /// Serve the slot again after [`Self::Pause`].
     Resume(Held, Packed),
     /// Close a slot's connections and drop its channels.
     Release(Held, ReleaseCause),
-    /// Close all connections over 2 s, because the node is alone. Records are kept.
+    /// Close all connections over 2 s because the node is alone; keep the records.
     CloseAll,
 }
 
-/// How packed messages are treated if the slot stays on this node.
+/// Treatment of packed messages if the slot stays on this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packed {
-    /// Enqueue the messages again, since no other node will use the parcel.
+    /// Enqueue the messages again: no other node will use the parcel.
     Kept,
-    /// Count the messages as withdrawn, since another node may use the parcel.
+    /// Count the messages as withdrawn: another node may use the parcel.
     Withdrawn,
 }
 
-/// How this process became the owner of a slot.
+/// How this process gained a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Gain {
-    /// The slot was claimed by this process.
+    /// By a claim.
     Claimed(Taking),
-    /// The slot was transferred by the given former owner, if known.
+    /// By a transfer from this former owner, if known.
     Received(Option<NodeId>),
 }
 
-/// The former owner of a claimed slot, and the reason for the claim.
+/// Former owner of a claimed slot, and why it was claimed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Taking {
     /// The former owner, if any.
     pub from: Option<NodeId>,
-    /// Reason for which this node was allowed to claim the slot.
+    /// Why this node may claim the slot.
     pub reason: ClaimReason,
 }
 
-/// Reason for which a slot may be claimed.
+/// Why a slot may be claimed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ClaimReason {
-    /// The slot has never had an owner.
+    /// The slot never had an owner.
     NeverOwned,
     /// The owner was an earlier process of this node with the same data directory.
     Restarted,
-    /// The owner's registration is gone, and the owner has not reported that it serves the slot.
+    /// The owner's registration is absent, and the owner has not reported that it serves the slot.
     Silent,
-    /// The owner's node now runs with a different data directory.
+    /// The owner's node runs with a different data directory.
     Replaced,
-    /// The owner's node restarted but did not reclaim the slot in time.
+    /// The owner's node restarted and did not reclaim the slot in time.
     NotReclaimed,
     /// The owner could not serve the slot and gave it up.
     GivenUp,
-    /// The slot is owned by this process, which assigns a new epoch to settle a transfer with an unknown outcome.
+    /// This process owns the slot and assigns a new epoch to settle a transfer with an unknown outcome.
     Kept,
 }
 
-/// Reason for which a slot is released.
+/// Why a slot is released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReleaseCause {
-    /// The slot was transferred to another node, with its pending messages in the parcel.
+    /// The slot was transferred, with its pending messages in the parcel.
     Transferred,
-    /// Another owner has a newer epoch. Any pending messages are packed into the parcel and sent to it.
+    /// Another owner has a newer epoch. The parcel, if any, carries the pending messages to it.
     Superseded(Option<ParcelId>),
-    /// The slot could not be loaded by this process.
+    /// This process could not load the slot.
     NotLoaded,
     /// The process is shutting down.
     Ends,
 }
 
-/// Reason for which the process exits.
+/// Why the process exits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// The drain is complete.
@@ -352,16 +351,15 @@ pub enum Ending {
     Removed,
     /// Another process is using this node's name (exit code 2).
     NameTaken,
-    /// Other nodes are registered, but none has provided a valid proof for this process's secret, cluster id and slot
-    /// hash key (exit code 2).
+    /// Other nodes are registered, but none has a valid proof for this process's secret, cluster id and slot hash key
+    /// (exit code 2).
     Unproven,
-    /// A registered node has an inner version that is neither equal nor adjacent to this program's (exit code 2).
+    /// A registered node's inner version is neither equal nor adjacent to this program's (exit code 2).
     OtherVersion {
         /// Inner version of the registered node.
         inner: u32,
     },
-    /// The operator has raised the minimum inner version above this program's [`crate::cluster::limits::INNER_VERSION`]
-    /// (exit code 2).
+    /// The operator raised the minimum inner version above [`crate::cluster::limits::INNER_VERSION`] (exit code 2).
     Outdated {
         /// Lowest accepted inner version.
         lowest: u32,
@@ -369,7 +367,7 @@ pub enum Ending {
 }
 
 impl Ending {
-    /// Whether a drain ended before all slots had been given away.
+    /// Whether a drain ended before all slots were transferred.
     #[must_use]
     pub fn leaves_slots(self) -> bool {
         matches!(self, Self::Drained { left: 1.. })
@@ -381,6 +379,6 @@ impl Ending {
 pub struct Target {
     /// Future owner of the slot.
     pub owner: Owner,
-    /// Revision of the target's registration, which the transaction compares.
+    /// Revision of the target's registration, compared by the transaction.
     pub registered: Revision,
 }

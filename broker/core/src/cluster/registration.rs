@@ -1,8 +1,8 @@
-//! Registration: a key attached to a lease, which shows that this process is alive; and detection of other live
-//! processes with this node's name.
+//! Registration: a key under a lease, which shows that this process is alive; and detection of other live processes
+//! with this node's name.
 //!
-//! The registration shown in the view is authoritative: if several attempts had unknown outcomes, the view shows the
-//! one that was committed, with its lease.
+//! The registration in the view is authoritative: after several attempts with unknown outcomes, the view shows the
+//! committed one with its lease.
 
 use crate::cluster::message::{ExpectedRevision, Heard, Transaction};
 use crate::cluster::types::{
@@ -11,44 +11,37 @@ use crate::cluster::types::{
 use crate::cluster::{etcd_view::View, limits::Spans};
 use crate::time::Now;
 
-/// State of a process's registration.
 #[derive(Debug)]
 pub(crate) struct Registering {
     me: Owner,
     address: Address,
     namesake: Namesake,
-    /// Lease for the next attempt to register.
     granted: Option<LeaseId>,
-    /// The current lease, and the send time of its last acknowledged keepalive or of the call that granted it.
+    /// Current lease, and when its last acknowledged keepalive or its grant was sent.
     kept: Option<(LeaseId, Now)>,
-    /// A lease known to have expired, regardless of what the view shows.
+    /// A lease that has expired, even if the view still shows it.
     gone: Option<LeaseId>,
     /// Whether etcd has refused an attempt since the last read. A full etcd accepts no claims either.
     refused: bool,
-    /// Whether the roster has listed this node while it was registered.
+    /// Whether the roster has listed this node while registered.
     joined: bool,
-    /// Revision of the newest registration of this process seen in the view.
+    /// Revision of this process's newest registration in the view.
     noticed: Revision,
-    /// Time since which a registration of another process with this node's name has blocked this process's
-    /// registration.
+    /// When another process with this node's name began to block the registration.
     foreign_since: Option<Now>,
 }
 
-/// Whether this process may use its node's name, according to the roster and the registrations.
+/// Whether this process may use its node's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// The process may register or is already registered.
     Own,
     /// Another process has used the name and may have exited.
     Occupied,
-    /// Another process is using the name.
     Taken,
-    /// The node was removed from the roster.
     Removed,
 }
 
 impl Registering {
-    /// Creates the state of a process that starts at `now` and listens on `address`.
     #[must_use]
     pub(crate) fn new(me: Owner, address: Address, now: Now) -> Self {
         Self {
@@ -65,15 +58,14 @@ impl Registering {
         }
     }
 
-    /// Returns the registration of this process, as shown by the view.
     #[must_use]
     pub(crate) fn current(&self, view: &View) -> Option<Registration> {
         view.registered(self.me)
             .filter(|registration| self.gone != Some(registration.lease))
     }
 
-    /// Whether the view shows a registration of this process for the first time, however it came about: the reply to
-    /// its transaction may have been lost.
+    /// Whether the view shows a registration of this process for the first time. The reply to its transaction may have
+    /// been lost.
     pub(crate) fn notices(&mut self, view: &View) -> bool {
         let newest = self
             .current(view)
@@ -83,34 +75,29 @@ impl Registering {
         is_new
     }
 
-    /// Whether etcd refused the last attempt.
     #[must_use]
     pub(crate) fn is_refused(&self) -> bool {
         self.refused
     }
 
-    /// Records that etcd refused to grant a lease or to accept the registration.
     pub(crate) fn refused(&mut self) {
         self.refused = true;
     }
 
-    /// Records that etcd has been read, so that earlier refusals no longer count.
     pub(crate) fn was_read(&mut self) {
         self.refused = false;
     }
 
-    /// Records a lease granted by a call sent at `asked`.
     pub(crate) fn granted(&mut self, lease: LeaseId, asked: Now) {
         self.granted = Some(lease);
         self.kept = Some((lease, asked));
     }
 
-    /// Records a renewal by a keepalive sent at `asked`.
     pub(crate) fn kept_alive(&mut self, lease: LeaseId, asked: Now) {
         self.kept = Some((lease, asked));
     }
 
-    /// Returns the start of the registration's lease, based on etcd's last reply; `None` if not registered.
+    /// Start of the registration's lease, by etcd's last reply; `None` if not registered.
     #[must_use]
     pub(crate) fn kept_since(&self, view: &View) -> Option<Now> {
         let current = self.current(view)?;
@@ -118,18 +105,15 @@ impl Registering {
         (lease == current.lease).then_some(asked)
     }
 
-    /// Whether a lease is available for the next attempt to register.
     #[must_use]
     pub(crate) fn has_lease(&self) -> bool {
         self.granted.is_some()
     }
 
-    /// Records that a lease no longer exists.
     pub(crate) fn lease_gone(&mut self, lease: LeaseId) {
         self.gone = Some(lease);
     }
 
-    /// Records which process last answered a node under this node's name.
     pub(crate) fn found(&mut self, is_peer: bool, asked: Now, heard: Option<Heard>, now: Now) {
         self.namesake.found(is_peer, asked, heard, now);
     }
@@ -137,9 +121,9 @@ impl Registering {
     /// Determines whether this process may use its name.
     ///
     /// If two processes have joined, the one that registered later stays and the other exits. A starting process owns
-    /// the name at once if its predecessor used the same address, on which this process now listens, and had either the
-    /// same directory or no registration. Otherwise, the predecessor may still be alive: this process exits, or waits
-    /// until neither etcd nor any node has heard from the predecessor for a lease.
+    /// the name at once if its predecessor used the same address, on which this process listens, and had the same
+    /// directory or no registration. Otherwise, the predecessor may be alive: this process exits, or waits until
+    /// neither etcd nor any node has heard from the predecessor for a lease.
     pub(crate) fn place(&mut self, view: &View, answered: bool, spans: Spans, now: Now) -> Place {
         let is_member = view.roster(self.me.node).is_some();
         if self.joined && !is_member {
@@ -193,20 +177,20 @@ impl Registering {
         }
     }
 
-    /// Whether the other process was this one's predecessor: it used the same directory, which is locked while in use,
-    /// and the same address.
+    /// Whether the other process was this one's predecessor: it used the same address and the same directory, which is
+    /// locked while in use.
     fn is_restart(&self, view: &View, other: Registration) -> bool {
         other.incarnation.directory == self.me.incarnation.directory && self.is_at_home(view)
     }
 
-    /// Whether the roster contains this process's address or no address for the node.
+    /// Whether the roster contains this process's address, or no address for the node.
     fn is_at_home(&self, view: &View) -> bool {
         let address = view.address(self.me.node);
         address.is_none_or(|address| address == self.address)
     }
 
-    /// Returns the next registration transaction, which uses the granted lease and is conditional on the registration
-    /// and roster shown by the view.
+    /// Returns the next registration transaction with the granted lease, conditional on the registration and roster in
+    /// the view.
     pub(crate) fn attempt(&mut self, view: &View, is_stopping: bool) -> Option<Transaction> {
         let lease = self.granted.take()?;
         let registration = Key::Registration(self.me.node);
@@ -219,7 +203,7 @@ impl Registering {
             kinship: Kinship::Peer,
         };
         let mut puts = vec![(registration, own)];
-        // Also if the roster has it already: its addresses are those of the registered process.
+        // Also if the roster lists the node: its address is that of the registered process.
         if !is_stopping {
             puts.push((roster, Value::Roster(RosterState::Here, self.address)));
         }
@@ -234,26 +218,25 @@ impl Registering {
     }
 }
 
-// Another process of this node's name, such as one on a copy of its data directory: whether it is alive, as reported by
+// Liveness of another process with this node's name, such as one with a copy of its data directory, as reported by
 // the other nodes.
 //
 // etcd alone cannot tell: a registration outlives its process by a lease, and a process outlives its registration when
 // etcd is down.
 
-/// Signs of life from other processes with this node's name since this process started.
+/// Signs of life of other processes with this node's name since this process started.
 #[derive(Debug)]
 struct Namesake {
     me: Incarnation,
     started: Now,
-    /// Latest time at which another process with this node's name may have answered.
+    /// Latest time at which such a process may have answered.
     sign: Now,
-    /// Send time of the latest query to which another node replied.
+    /// Send time of the latest query that another node answered.
     replied: Option<Now>,
     lives: bool,
 }
 
 impl Namesake {
-    /// Creates the state of a starting process.
     pub(crate) fn new(me: Incarnation, now: Now) -> Self {
         Self {
             me,
@@ -264,8 +247,8 @@ impl Namesake {
         }
     }
 
-    /// Records the answer to a query sent at `asked` about which process last answered a node under this node's name;
-    /// `is_peer` if the queried node is not this one.
+    /// Records which process last answered a node under this node's name, according to a query sent at `asked`.
+    /// `is_peer` states whether another node was queried.
     pub(crate) fn found(&mut self, is_peer: bool, asked: Now, heard: Option<Heard>, now: Now) {
         if is_peer {
             self.replied = self.replied.max(Some(asked));
@@ -273,19 +256,19 @@ impl Namesake {
         let Some(heard) = heard.filter(|heard| heard.incarnation != self.me) else {
             return;
         };
-        // The reply was in flight for a while, at most since it was requested.
+        // The reply was in flight for an unknown time, at most since `asked`.
         let latest = Now(now.0.saturating_sub(heard.ago_ms));
         self.sign = self.sign.max(latest);
         self.lives |= self.started.after(heard.ago_ms) <= asked;
     }
 
-    /// Whether another process with this node's name has certainly answered since this process started.
+    /// Whether another process has certainly answered since this process started.
     pub(crate) fn lives(&self) -> bool {
         self.lives
     }
 
-    /// Whether no other process with this node's name has answered for `silence_ms`. If there are other nodes, at least
-    /// one must have reported so within that time.
+    /// Whether no other process has answered for `silence_ms`. If other nodes exist, at least one must have reported so
+    /// within that time.
     pub(crate) fn is_silent(&self, has_peers: bool, silence_ms: u64, now: Now) -> bool {
         let replied = self
             .replied

@@ -1,4 +1,4 @@
-//! The secret shared by the nodes of a cluster, the keys derived from it, and the proof contained in a registration.
+//! The secret shared by the nodes of a cluster, the keys derived from it, and the proof in a registration.
 
 use crate::cluster::limits::INNER_VERSION;
 use crate::cluster::types::{Incarnation, Kinship};
@@ -8,8 +8,8 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 use std::fmt;
 use zeroize::Zeroizing;
 
-/// The cluster's secret: 32 random bytes, identical on all nodes, and optionally those of a second accepted secret,
-/// which is the previous or the next one. Hidden in debug output.
+/// The cluster's secret: 32 random bytes, identical on all nodes, and optionally a second accepted secret, the previous
+/// or the next one. Hidden in debug output.
 ///
 /// To rotate the secret without an outage, give every node a file with both secrets, first with the old one on the
 /// first line, then with the new one on the first line, and finally without the old one.
@@ -38,14 +38,14 @@ impl ClusterSecret {
     /// Returns the key of the hash that maps channels to slots, unless the cluster has agreed on another key.
     ///
     /// # Panics
-    /// Never panics, since 16 bytes is less than the maximum output of the key derivation.
+    /// Never: 16 bytes are less than the maximum output of the key derivation.
     #[must_use]
     pub fn slot_key(&self, cluster: &str) -> [u8; 16] {
         *derived(&self.used, b"heliograph slots 1", cluster)
     }
 
-    /// Returns the seeds of the Ed25519 key pairs with which the nodes of this cluster authenticate each other in TLS:
-    /// the current one, then the other accepted one.
+    /// Returns the seeds of the Ed25519 key pairs that authenticate nodes to each other in TLS: the current one, then
+    /// the other accepted one.
     #[must_use]
     pub fn node_seeds(&self, cluster: &str) -> Vec<Zeroizing<[u8; 32]>> {
         self.each(b"heliograph node 1", cluster)
@@ -64,7 +64,7 @@ impl ClusterSecret {
         self.each(b"heliograph tickets 1", cluster)
     }
 
-    /// Returns the keys with which registrations in etcd prove that their processes know this secret.
+    /// Returns the keys with which registrations prove that their processes know this secret.
     #[must_use]
     pub fn proof_keys(&self, cluster: &str) -> ProofKeys {
         ProofKeys::new(&self.each(b"heliograph registration 1", cluster))
@@ -79,7 +79,6 @@ impl ClusterSecret {
     }
 }
 
-/// Decodes the bytes encoded by a line.
 fn bytes(line: &str) -> Option<Bytes> {
     let mut bytes = Zeroizing::new([0; 32]);
     if line.len() != 2 * bytes.len() {
@@ -89,7 +88,6 @@ fn bytes(line: &str) -> Option<Bytes> {
     decoded.ok().map(|_| bytes)
 }
 
-/// Derives bytes for a given purpose and cluster.
 fn derived<const N: usize>(secret: &Bytes, salt: &[u8], cluster: &str) -> Zeroizing<[u8; N]> {
     let derived = Salt::new(HKDF_SHA256, salt).extract(&**secret);
     let mut bytes = Zeroizing::new([0; N]);
@@ -101,7 +99,6 @@ fn derived<const N: usize>(secret: &Bytes, salt: &[u8], cluster: &str) -> Zeroiz
     bytes
 }
 
-/// Number of bytes to derive.
 #[derive(Clone, Copy)]
 struct Length(usize);
 
@@ -117,21 +114,21 @@ impl fmt::Debug for ClusterSecret {
     }
 }
 
-// Proof in a registration that its process has the cluster's secret, so that nothing is given to a node that nobody can
-// reach, because it has another secret.
+// Proof in a registration that its process has the cluster's secret. Without it, slots could go to a node with
+// another secret, which no client can reach.
 //
 // ```text
 //   proof = HMAC-SHA-256(key of the secret's line, length and bytes of the cluster's id
 //                        | slot hash key | length and bytes of the node's name | directory | start)
 // ```
-// A registration has one for each line of its process's secret, and is valid if one of them matches either line of the
-// reader's: during a rotation, nodes with neighbouring files accept each other.
+// A registration has a proof for each line of its process's secret, and is valid if one of them matches either line of
+// the reader's secret: during a rotation, nodes with consecutive files accept each other.
 
-/// Keys for proofs, one for each line of the secret file, the current one first. Hidden in debug output.
+/// Keys for proofs, one per line of the secret file, the current one first. Hidden in debug output.
 #[derive(Clone)]
 pub struct ProofKeys(Vec<Key>);
 
-/// The data covered by a proof.
+/// Data that a proof covers.
 #[derive(Clone, Copy, Debug)]
 pub struct Registrant<'a> {
     /// Cluster id, as stored in the meta key.
@@ -145,7 +142,6 @@ pub struct Registrant<'a> {
 }
 
 impl ProofKeys {
-    /// Creates keys from the given bytes, the current ones first.
     pub(crate) fn new<B: AsRef<[u8]>>(lines: &[B]) -> Self {
         let key = |bytes: &B| Key::new(HMAC_SHA256, bytes.as_ref());
         Self(lines.iter().map(key).collect())
@@ -160,7 +156,7 @@ impl ProofKeys {
             .collect()
     }
 
-    /// Determines how a registered process is related to this cluster, from its proofs and inner version.
+    /// Determines from the proofs and the inner version how a registered process is related to this cluster.
     #[must_use]
     pub fn kinship<'p>(
         &self,

@@ -1,4 +1,4 @@
-//! Claims: which slots this node claims next, one transaction at a time, and when it retries after a failed claim.
+//! Claims: the slots that this node claims next, one transaction at a time, and retries of failed claims.
 
 use crate::cluster::limits::{CLAIM_PAUSE_MAX_MS, CLAIM_PAUSE_MS, SLOTS_PER_CLAIM};
 use crate::cluster::message::{Call, ExpectedRevision, Transaction};
@@ -7,36 +7,31 @@ use crate::cluster::types::{Epoch, Key, NodeId, Slot};
 use crate::cluster::{etcd_calls::Purpose, etcd_view::View, slot_plan::Candidates};
 use crate::{cluster::Cluster, time::Now};
 
-/// The last claim and the back-off after it. One instance per process.
 #[derive(Debug, Default)]
 pub(crate) struct SlotClaims {
-    /// The comparisons in the last claim's transaction.
     compared: Vec<ExpectedRevision>,
-    /// End of the back-off, if the last claim failed and the view has not changed since then.
+    /// End of the back-off after a failed claim, unless the view has changed.
     paused: Option<Now>,
     /// Length of the last back-off, in milliseconds; 0 after a successful claim.
     pause_ms: u64,
 }
 
 impl SlotClaims {
-    /// Records that a claim is being sent.
     fn sends(&mut self, compares: &[ExpectedRevision]) {
         self.compared = compares.to_vec();
         self.paused = None;
     }
 
-    /// Records that the claim succeeded.
     pub(crate) fn made(&mut self) {
         *self = Self::default();
     }
 
-    /// Records that the claim failed.
     pub(crate) fn failed(&mut self, now: Now) {
         self.pause_ms = (2 * self.pause_ms).clamp(CLAIM_PAUSE_MS, CLAIM_PAUSE_MAX_MS);
         self.paused = Some(now.after(self.pause_ms));
     }
 
-    /// Whether the next claim must wait because the last one failed for a reason that the view does not show.
+    /// Whether the next claim waits because the last one failed for a reason that the view does not show.
     fn is_paused(&self, view: &View, now: Now) -> bool {
         let is_same = |compare: &ExpectedRevision| view.at(compare.key) == compare.at;
         self.paused.is_some_and(|until| now < until) && self.compared.iter().all(is_same)
@@ -44,7 +39,7 @@ impl SlotClaims {
 }
 
 impl Cluster {
-    /// Claims the slots that this node may claim, provided that the view is certain.
+    /// Claims the slots that this node may claim if the view is certain.
     pub(crate) fn claim(&mut self, now: Now) {
         let is_busy = self.calls.awaits(&Purpose::Claim) || self.calls.awaits(&Purpose::Read);
         if is_busy
@@ -77,8 +72,7 @@ impl Cluster {
         self.call(Purpose::Claim, Call::Transaction(transaction), now);
     }
 
-    /// Returns the slots of the next claim, at most as many as fit into one transaction, and the other nodes that own
-    /// them.
+    /// Returns the slots of the next claim, as many as fit into a transaction, and the other nodes that own them.
     fn claimable(&mut self, now: Now) -> (Vec<(Slot, Epoch)>, Vec<NodeId>) {
         let mut owners: Vec<NodeId> = Vec::new();
         let mut claimed = Vec::new();

@@ -1,5 +1,4 @@
-//! Slots that leave this node because they are offered to another node, transferred or given up; also the node's
-//! shutdown.
+//! Slots that leave this node: offered to another node, transferred or given up. Also the shutdown of the node.
 
 use crate::cluster::etcd_calls::Purpose;
 use crate::cluster::limits::{PARCEL_WAIT_MS, SLOTS_PER_CLAIM, UNKNOWN_MAX_MS};
@@ -13,7 +12,7 @@ use crate::cluster::types::{Epoch, Key, NodeId, ParcelId, RosterState, Slot, Val
 use crate::{cluster::Cluster, time::Now};
 
 impl Cluster {
-    /// Starts to shut this node down. Slots can be given away only while etcd answers.
+    /// Starts to shut this node down. Transfers require that etcd answers.
     pub(crate) fn drain(&mut self, now: Now) {
         let can_give = self.can_act(now);
         self.transfers.drain(now);
@@ -24,7 +23,7 @@ impl Cluster {
         }
     }
 
-    /// Starts rebalancing: each node gives away the slots in excess of its share, as determined from its view.
+    /// Starts rebalancing: each node transfers the slots beyond its share, by its own view.
     pub(crate) fn rebalance(&mut self, now: Now) {
         let candidates = Candidates::of(self.me.node, &self.view, &self.silence, now);
         let mut nodes = candidates.nodes().to_vec();
@@ -37,7 +36,6 @@ impl Cluster {
             .plan(mine.map(|(slot, _, taker)| (slot, taker)).collect());
     }
 
-    /// Records that another node accepted or refused a parcel.
     pub(crate) fn parcel_answered(&mut self, from: NodeId, id: ParcelId, taken: bool, now: Now) {
         let offered = self.slots.iter().find_map(|(slot, own)| match own.stage {
             Stage::Offered { parcel, target, .. } if parcel == id => {
@@ -66,7 +64,6 @@ impl Cluster {
         }
     }
 
-    /// Marks a draining node as away in the roster.
     pub(crate) fn leave_roster(&mut self, now: Now) {
         if !self.transfers.is_draining() || !self.is_expected() || !self.can_act(now) {
             return;
@@ -80,12 +77,10 @@ impl Cluster {
         self.call(Purpose::Away, Call::Transaction(transaction), now);
     }
 
-    /// Whether the roster expects this node to be running.
     fn is_expected(&self) -> bool {
         self.view.roster(self.me.node) == Some(RosterState::Here)
     }
 
-    /// Offers the next slots that are to be given away.
     pub(crate) fn transfer(&mut self, now: Now) {
         for (slot, OwnSlot { epoch, .. }, target) in
             self.transfers
@@ -129,7 +124,7 @@ impl Cluster {
         self.call(purpose, Call::Transaction(transaction), now);
     }
 
-    /// Ends transfers that have timed out. An unknown outcome is settled by writing the slot with a new epoch.
+    /// Ends transfers that timed out. Writes a slot with a new epoch if the outcome is unknown.
     pub(crate) fn check_transfers(&mut self, now: Now) {
         let own: Vec<(Slot, OwnSlot)> = self
             .slots
@@ -171,7 +166,7 @@ impl Cluster {
         }
     }
 
-    /// Gives up slots that could not be loaded, so that other nodes can try to load them.
+    /// Gives up slots that this node could not load, so that other nodes can try.
     pub(crate) fn give_up_unloaded(&mut self, now: Now) {
         let has_etcd = self.authority.has_etcd(now);
         for held in self.slots.overdue(has_etcd, now) {
@@ -207,7 +202,7 @@ impl Cluster {
     }
 
     pub(crate) fn finish_drain(&mut self, now: Now) {
-        // A drain may finish before the roster has it.
+        // A drain may finish before it is in the roster.
         let is_away = !self.is_expected() || !self.can_act(now);
         let is_over = self.slots.count() == 0 && is_away;
         let is_hopeless = || self.transfers.is_hopeless(&self.view, &self.silence, now);
@@ -216,7 +211,6 @@ impl Cluster {
         }
     }
 
-    /// Revokes the registration of this process, if any.
     pub(crate) fn revoke(&mut self, now: Now) {
         if let Some(registration) = self.registering.current(&self.view) {
             self.call(Purpose::Revoke, Call::Revoke(registration.lease), now);

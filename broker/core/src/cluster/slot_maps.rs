@@ -1,5 +1,5 @@
 //! Slot maps: from a channel to its slot and the slot's owner, for shards ([`SlotMap`]); fixed owners from a file
-//! ([`FixedMap`]); and sets of slots ([`SlotSet`]).
+//! ([`FixedMap`]); sets of slots ([`SlotSet`]).
 
 use crate::cluster::limits::{NODES_MAX, SLOTS};
 use crate::cluster::types::{NodeId, Slot};
@@ -11,39 +11,34 @@ use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 
-// From a channel to its owner: the slot that its identity hashes to, and the owner of the slot.
-
 /// Owners of slots as known to one node. One instance per process, read by its shards and written only by the cluster
 /// driver.
 #[derive(Debug)]
 pub struct SlotMap {
-    /// Key of the hash that maps channels to slots; unset until it has been read from etcd.
+    /// Key of the hash that maps channels to slots; unset until read from etcd.
     key: OnceLock<[u64; 2]>,
     own: NodeId,
     names: Box<[OnceLock<Box<str>>]>,
     owners: Box<[AtomicU16]>,
-    /// Whether the owner of each slot received it from the previous owner.
+    /// Whether the slot's owner received it from the previous owner.
     given: Box<[AtomicBool]>,
-    /// Whether each slot was once owned by this node but no longer is.
+    /// Whether this node owned the slot, and has given it up or lost it.
     left: Box<[AtomicBool]>,
     /// Presence epoch of each slot; 0 if this node does not serve it.
     presence: Box<[AtomicU64]>,
-    /// Number of changes of presence epochs.
     presence_changes: AtomicU64,
-    /// Number of owner changes.
     changes: AtomicU64,
-    /// Time until which this node may admit clients to its own slots, according to the clock of its shards.
+    /// Time until which this node may admit clients to its slots, by its shards' clock.
     valid_until: AtomicU64,
-    /// Whether channels outside this node's own slots can be reported as nonexistent.
+    /// Whether channels outside this node's slots can be reported as nonexistent.
     knows_absence: AtomicBool,
-    /// Number of registered nodes, including this one; at least 1.
+    /// Registered nodes, including this one; at least 1.
     nodes: AtomicU16,
     is_fixed: bool,
 }
 
 impl SlotMap {
-    /// Creates a map that does not change once its slots are assigned; `own` is this node's index in `names`. `key` is
-    /// the same on every node.
+    /// Creates a map of fixed owners. `own` is this node's index in `names`; `key` is the same on every node.
     #[must_use]
     pub fn new(key: &[u8; 16], own: NodeId, names: Vec<Box<str>>) -> Self {
         let map = Self::empty(own, true);
@@ -55,7 +50,7 @@ impl SlotMap {
         map
     }
 
-    /// Creates an empty map for a node that knows nothing yet: no slot has an owner and no client is admitted.
+    /// Creates an empty map: no slot has an owner, and no client is admitted.
     #[must_use]
     pub fn unknown(own: NodeId) -> Self {
         Self::empty(own, false)
@@ -80,12 +75,12 @@ impl SlotMap {
         }
     }
 
-    /// Sets the hash key. The key never changes, so further calls are ignored.
+    /// Sets the hash key. It never changes, so further calls are ignored.
     pub fn set_key(&self, key: &[u8; 16]) {
         self.key.get_or_init(|| numbers(key));
     }
 
-    /// Sets the name of a node. The name never changes, so further calls are ignored.
+    /// Sets the name of a node. It never changes, so further calls are ignored.
     pub fn name_node(&self, node: NodeId, name: Box<str>) {
         if let Some(place) = self.names.get(node.index()) {
             place.get_or_init(|| name);
@@ -105,7 +100,7 @@ impl SlotMap {
         }
     }
 
-    /// Sets whether the current or next owner of `slot` receives it from the previous owner rather than by a claim.
+    /// Sets whether the current or next owner of `slot` receives it from the previous owner instead of claiming it.
     pub fn set_given(&self, slot: Slot, is_given: bool) {
         if let Some(given) = self.given.get(slot.index()) {
             given.store(is_given, Ordering::Release);
@@ -119,7 +114,7 @@ impl SlotMap {
         given.is_some_and(|given| given.load(Ordering::Acquire))
     }
 
-    /// Whether this node once owned a slot but no longer does.
+    /// Whether this node owned the slot, and has given it up or lost it.
     #[must_use]
     pub fn has_left(&self, slot: Slot) -> bool {
         let left = self.left.get(slot.index());
@@ -132,7 +127,7 @@ impl SlotMap {
         self.changes.load(Ordering::Acquire)
     }
 
-    /// Sets the presence epoch under which this node serves a slot; 0 if it does not serve it.
+    /// Sets the presence epoch under which this node serves a slot; 0 if it does not.
     pub fn set_presence(&self, slot: Slot, epoch: u64) {
         if let Some(presence) = self.presence.get(slot.index()) {
             presence.store(epoch, Ordering::Release);
@@ -153,8 +148,7 @@ impl SlotMap {
         self.presence_changes.load(Ordering::Acquire)
     }
 
-    /// Returns the slots that this node serves, as ranges of consecutive slots with the same presence epoch, in
-    /// ascending order.
+    /// Returns the served slots in ascending order, as ranges of consecutive slots with the same presence epoch.
     #[must_use]
     pub fn presences(&self) -> Vec<(Slot, Slot, u64)> {
         let mut runs: Vec<(Slot, Slot, u64)> = Vec::new();
@@ -170,17 +164,17 @@ impl SlotMap {
         runs
     }
 
-    /// Sets the time until which this node may admit clients to its own slots.
+    /// Sets the time until which this node may admit clients to its slots.
     pub fn set_valid_until(&self, until: Now) {
         self.valid_until.store(until.0, Ordering::Release);
     }
 
-    /// Sets whether channels outside this node's own slots can be reported as nonexistent.
+    /// Sets whether channels outside this node's slots can be reported as nonexistent.
     pub fn set_knows_absence(&self, knows: bool) {
         self.knows_absence.store(knows, Ordering::Release);
     }
 
-    /// Whether channels outside this node's own slots can be reported as nonexistent.
+    /// Whether channels outside this node's slots can be reported as nonexistent.
     #[must_use]
     pub fn knows_absence(&self) -> bool {
         self.knows_absence.load(Ordering::Acquire)
@@ -197,7 +191,7 @@ impl SlotMap {
         self.nodes.load(Ordering::Acquire)
     }
 
-    /// Returns the node that owns a channel at `now`; `None` if no node owns it, or if this node owns it but may not
+    /// Returns the node that owns a channel at `now`; `None` if it has no owner, or if this node owns it but may not
     /// serve its slots.
     #[must_use]
     pub fn owner(&self, identity: &Identity, now: Now) -> Option<NodeId> {
@@ -207,13 +201,13 @@ impl SlotMap {
         (node != self.own || self.is_valid(now)).then_some(node)
     }
 
-    /// Whether this node may admit clients to its own slots at `now`.
+    /// Whether this node may admit clients to its slots at `now`.
     #[must_use]
     pub fn is_valid(&self, now: Now) -> bool {
         now < Now(self.valid_until.load(Ordering::Acquire))
     }
 
-    /// Returns the slots that this node serves at `now`, that is, those whose channels have been loaded by every shard.
+    /// Returns the slots that this node serves at `now`, whose channels every shard has loaded.
     #[must_use]
     pub fn served(&self, now: Now) -> SlotSet {
         let mut served = SlotSet::default();
@@ -253,7 +247,7 @@ impl SlotMap {
         self.is_fixed
     }
 
-    /// Returns the number of this node.
+    /// Number of this node.
     #[must_use]
     pub fn own(&self) -> NodeId {
         self.own
@@ -266,7 +260,7 @@ impl SlotMap {
         name.map_or("", |name| name)
     }
 
-    /// Returns the slot of a channel; `None` if the hash key is not known yet.
+    /// Returns the slot of a channel; `None` while the hash key is unknown.
     #[must_use]
     pub fn slot(&self, identity: &Identity) -> Option<Slot> {
         Some(hash(*self.key.get()?, identity))
@@ -274,7 +268,7 @@ impl SlotMap {
 }
 
 /// Returns the slot of a channel: the SipHash-2-4 of `region:account:name` under the cluster's key, so that outsiders
-/// cannot target a particular slot.
+/// cannot target a slot.
 #[must_use]
 pub fn slot_of(key: &[u8; 16], identity: &Identity) -> Slot {
     hash(numbers(key), identity)
@@ -292,14 +286,12 @@ fn hash([low, high]: [u64; 2], identity: &Identity) -> Slot {
     Slot(u16::try_from(place).unwrap_or(0))
 }
 
-/// Owner number for slots without an owner; not a valid node number.
+/// Marker for a slot without an owner; not a valid node number.
 const NOBODY: u16 = u16::MAX;
 const _: () = assert!(NODES_MAX < NOBODY as usize);
 
-/// End of validity on a node with a fixed map, which never expires.
 const FOR_EVER: Now = Now(u64::MAX);
 
-/// Converts the key to the format used by the hash function.
 fn numbers(key: &[u8; 16]) -> [u64; 2] {
     let (low, high) = key.split_at(8);
     let number = |bytes: &[u8]| {
@@ -311,7 +303,7 @@ fn numbers(key: &[u8; 16]) -> [u64; 2] {
     [number(low), number(high)]
 }
 
-// Owners of slots in a file written by the operator: for a cluster whose owners do not change.
+// Fixed owners of slots, from a file of the operator.
 //
 // ```text
 // # node  inner address     slots
@@ -329,10 +321,10 @@ pub struct FixedMap {
 }
 
 impl FixedMap {
-    /// Parses the contents of a slot map file.
+    /// Parses a slot map file.
     ///
     /// # Errors
-    /// Returns an error that states what was expected, and on which line or for which slot.
+    /// What was expected, with the line or slot.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut nodes: Vec<(Box<str>, SocketAddr)> = Vec::new();
         let mut owners = vec![None; usize::from(SLOTS)];
@@ -413,13 +405,12 @@ fn bounds(range: &str) -> Option<(u16, u16)> {
     (first <= last && last < SLOTS).then_some((first, last))
 }
 
-/// A set of slots, stored as one bit per slot.
+/// A set of slots, one bit each.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "&[u8]")]
 pub struct SlotSet([u64; WORDS]);
 
 impl Default for SlotSet {
-    /// Returns the empty set.
     fn default() -> Self {
         Self([0; WORDS])
     }
@@ -454,7 +445,7 @@ impl SlotSet {
         }
     }
 
-    /// Removes slots that are not in another set.
+    /// Removes the slots that another set lacks.
     pub fn keep(&mut self, other: &Self) {
         for (word, other) in self.0.iter_mut().zip(&other.0) {
             *word &= other;
@@ -469,7 +460,6 @@ impl SlotSet {
 }
 
 impl Serialize for SlotSet {
-    /// Serializes as bytes, the least significant byte of each word first.
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_bytes(self.0.map(u64::to_le_bytes).as_flattened())
     }

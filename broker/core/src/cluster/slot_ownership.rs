@@ -1,5 +1,5 @@
-//! Synchronizes this node's slots with the view: gained slots are loaded and served; lost slots are released, together
-//! with their pending messages and parcels.
+//! Synchronization of this node's slots with the view: gained slots are loaded and served; lost slots are released with
+//! their pending messages and parcels.
 
 use crate::cluster::message::{
     ClaimReason, Ending, Gain, Held, NodeOutput, Packed, Parcel, ParcelSent, ReleaseCause,
@@ -69,7 +69,7 @@ impl Cluster {
         kept.is_ok()
     }
 
-    /// Resumes serving `slot` after a transfer that was not committed.
+    /// Serves `slot` again after a transfer that was not committed.
     pub(crate) fn resume(&mut self, slot: Slot, epoch: Revision, packed: Packed) {
         let own = self.slots.own(slot);
         if own.is_some_and(|own| own.epoch == epoch && own.parcel().is_some()) {
@@ -78,7 +78,6 @@ impl Cluster {
         }
     }
 
-    /// Synchronizes the owned slots with the view.
     pub(crate) fn reconcile(&mut self, now: Now) {
         let changed = self.view.take_changed();
         self.slots.changes += changed.len() as u64;
@@ -91,7 +90,7 @@ impl Cluster {
             match self.slots.own(slot) {
                 Some(own) if own.epoch == record.epoch => {}
                 Some(own) if is_mine && own.parcel().is_some() && record.parcel.is_none() => {
-                    // Retaken under a new epoch: the transfer was not committed, and cannot be any more.
+                    // Assigned a new epoch: the transfer was not and cannot be committed.
                     self.gain(slot, record, former, now);
                     self.slots.enter(slot, Stage::Ready);
                     let epoch = record.epoch;
@@ -143,7 +142,7 @@ impl Cluster {
             self.order(SlotOrder::Release(held, ReleaseCause::Transferred));
             return;
         }
-        // Pending messages follow the slot, unless they may have been delivered elsewhere.
+        // Pending messages follow the slot unless they may have been delivered elsewhere.
         let may_be_elsewhere = matches!(own.stage, Stage::Leaving { .. });
         let follows = own.is_held() && !may_be_elsewhere && owner.node != self.me.node;
         let id = follows.then(|| self.transfers.next_parcel());
@@ -160,7 +159,6 @@ impl Cluster {
         }
     }
 
-    /// Releases all slots because the process is exiting.
     pub(crate) fn end(&mut self, ending: Ending) {
         let own: Vec<(Slot, OwnSlot)> = self.slots.iter().collect();
         for (slot, OwnSlot { epoch, .. }) in own {

@@ -1,5 +1,4 @@
-//! Selection of the slots that a node claims. The selection depends only on the view, so nodes with the same view
-//! agree.
+//! Selection of the slots that a node claims. It depends only on the view, so nodes with the same view agree.
 
 use crate::cluster::limits::{
     FALLBACK_MS, FALLBACK_SPREAD_MS, FIRST_CLAIM_MS, FIRST_FALLBACK_MS, GRACE_MS, RESTARTED_MS,
@@ -12,47 +11,44 @@ use crate::cluster::types::{
 use crate::cluster::{etcd_view::View, liveness::Silence};
 use crate::time::Now;
 
-/// Decides when this node may claim which slots. One instance per process.
+/// Decides which slots this node may claim, and when. One instance per process.
 #[derive(Debug)]
 pub struct Plan {
     me: Owner,
     started: Now,
     spans: Spans,
     prospects: Vec<Prospect>,
-    /// Time at which each node was last seen to claim a slot that was never owned, indexed by node.
+    /// When each node was last seen to claim a slot that never had an owner, by node.
     first_taken: Vec<Option<Now>>,
     random: fastrand::Rng,
 }
 
-/// State of a slot that may become claimable, for the slot's current epoch.
 #[derive(Clone, Copy, Debug, Default)]
 struct Prospect {
     epoch: Epoch,
-    /// Time since which the owner's process is known to have been succeeded by another process.
+    /// When another process succeeded the owner's process.
     followed: Option<Now>,
-    /// Time since which the slot has not been protected from claims.
+    /// When the slot ceased to be protected.
     free: Option<Now>,
-    /// Time for which this node leaves the slot to the node chosen by rendezvous hashing.
+    /// Time for which this node leaves the slot to the node selected by hashing.
     fallback_ms: u64,
-    /// Former owner and reason for the claim, set once this node may claim the slot.
+    /// Former owner and reason, once this node may claim the slot.
     taking: Option<Taking>,
 }
 
-/// Whether, and under which condition, a slot may be claimed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Turn {
-    /// The slot may not be claimed yet.
     Protected,
-    /// The slot is free, but the node chosen by hashing takes precedence.
+    /// The slot is free; the node selected by hashing takes precedence.
     Free,
-    /// The slot was owned by this node before the node restarted.
+    /// This node owned the slot before it restarted.
     Own,
-    /// The slot becomes free once the owner's successor has had time to claim it.
+    /// The slot becomes free when the owner's successor has had time to claim it.
     Followed,
 }
 
 impl Plan {
-    /// Creates the plan of a process that started at `started`; `seed` is used for random choices.
+    /// Creates the plan of a process that started at `started`. `seed` seeds its random choices.
     #[must_use]
     pub fn new(me: Owner, slots: u16, spans: Spans, started: Now, seed: u64) -> Self {
         Self {
@@ -65,19 +61,19 @@ impl Plan {
         }
     }
 
-    /// Sets the time spans according to the lease granted by etcd.
+    /// Applies the lease granted by etcd.
     pub fn set_spans(&mut self, spans: Spans) {
         self.spans = spans;
     }
 
-    /// Handles a pause of the process: a slot must be found free again before it is claimed.
+    /// Handles a pause of the process. A slot must be found free again before it can be claimed.
     pub fn gap(&mut self) {
         for prospect in &mut self.prospects {
             (prospect.free, prospect.followed) = (None, None);
         }
     }
 
-    /// Records that `node` claimed a slot that was never owned.
+    /// Records that `node` claimed a slot that never had an owner.
     pub fn first_taken(&mut self, node: NodeId, now: Now) {
         if self.first_taken.len() <= node.index() {
             self.first_taken.resize(node.index() + 1, None);
@@ -87,13 +83,12 @@ impl Plan {
         }
     }
 
-    /// Removes and returns the former owner of a slot gained by a claim, and the reason for the claim; `None` if the
-    /// slot was gained in another way.
+    /// Removes and returns the former owner of a claimed slot and the reason; `None` if the slot was not claimed.
     pub fn take(&mut self, slot: Slot) -> Option<Taking> {
         self.prospects.get_mut(slot.index())?.taking.take()
     }
 
-    /// Whether this node may claim `slot` now.
+    /// Whether this node may claim `slot` at `now`.
     pub fn may_claim(
         &mut self,
         slot: Slot,
@@ -157,8 +152,8 @@ impl Plan {
         may
     }
 
-    /// Whether the slots of `owner` may be claimed unless they are served: its registration is absent or belongs to
-    /// another process.
+    /// Whether the slots of `owner` may be claimed unless served: its registration is absent or belongs to another
+    /// process.
     #[must_use]
     pub fn is_deregistered(&self, owner: Owner, view: &View) -> bool {
         match view.registration(owner.node) {
@@ -216,8 +211,7 @@ impl Plan {
         }
     }
 
-    /// Whether this node may not claim the slot because the node is cut off from other nodes and the slot is not its
-    /// own.
+    /// Whether a slot of another node may not be claimed because this node is cut off.
     fn is_kept_from(&self, record: SlotRecord, candidates: &Candidates) -> bool {
         let is_mine = record.owner.is_some_and(|owner| owner.node == self.me.node);
         candidates.is_cut_off() && !is_mine
@@ -230,14 +224,12 @@ impl Plan {
             || view.roster(owner) != Some(RosterState::Here)
     }
 
-    /// Returns the time at which a node was last seen to claim a slot that was never owned.
     fn last_first(&self, node: Option<NodeId>) -> Now {
         let at = node.and_then(|node| self.first_taken.get(node.index()).copied());
         at.flatten().unwrap_or_default()
     }
 }
 
-/// Returns the reason for claiming a slot that has become claimable.
 pub(crate) fn reason(record: SlotRecord, turn: Turn, view: &View) -> ClaimReason {
     match (turn, record.owner) {
         (Turn::Own, _) => ClaimReason::Restarted,
@@ -253,10 +245,9 @@ pub(crate) fn reason(record: SlotRecord, turn: Turn, view: &View) -> ClaimReason
     }
 }
 
-/// Whether the slot's owner is known to have been succeeded by a process that will reclaim the slot at once.
+/// Whether a process that will reclaim the slot at once has succeeded the owner.
 ///
-/// A successor with a different directory, for example after a host was replaced, gets no priority: it waits like any
-/// other node.
+/// A successor with another directory, for example on a replaced host, has no priority: it waits like any other node.
 fn followed(owner: Owner, view: &View, silence: &Silence) -> bool {
     let follows = |other: Incarnation| {
         other != owner.incarnation && other.directory == owner.incarnation.directory
@@ -268,8 +259,8 @@ fn followed(owner: Owner, view: &View, silence: &Silence) -> bool {
             .is_some_and(|word| follows(word.incarnation))
 }
 
-/// Returns the node chosen for a slot by rendezvous hashing. When a node joins or leaves, the choice changes for only a
-/// few slots.
+/// Returns the node selected for a slot by rendezvous hashing. The selection changes for only a few slots when a node
+/// joins or leaves.
 #[must_use]
 pub fn named(
     slot: Slot,
@@ -282,7 +273,6 @@ pub fn named(
     })
 }
 
-/// Scrambles a number with the SplitMix64 finaliser.
 fn mixed(number: u64) -> u64 {
     let mut bits = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -290,10 +280,10 @@ fn mixed(number: u64) -> u64 {
     bits ^ (bits >> 31)
 }
 
-/// Plans which slots each owner gives to which nodes, so that all of `nodes` have equal shares to within one slot.
+/// Plans which owners transfer which slots to which nodes, so that all of `nodes` have equal shares to within one slot.
 ///
 /// Nodes with the same view and the same order of `nodes` compute the same list. Each slot occurs at most once, and no
-/// node both gives and receives slots. Slots of owners not in `nodes` are not moved.
+/// node both transfers and receives slots. Slots whose owner is not in `nodes` stay.
 #[must_use]
 pub fn rebalance(view: &View, nodes: &[NodeId]) -> Vec<(Slot, NodeId, NodeId)> {
     let mut counts = vec![0usize; nodes.len()];
@@ -308,7 +298,7 @@ pub fn rebalance(view: &View, nodes: &[NodeId]) -> Vec<(Slot, NodeId, NodeId)> {
     let Some(part) = owned.len().checked_div(nodes.len()) else {
         return Vec::new();
     };
-    // Each node below the equal part takes what it lacks; the remaining surplus goes one by one to the others.
+    // Each node below the equal share receives its deficit; the others share the remaining surplus.
     let lacks =
         |(index, &count): (usize, &usize)| std::iter::repeat_n(index, part.saturating_sub(count));
     let lacking: Vec<usize> = counts.iter().enumerate().flat_map(lacks).collect();
@@ -337,12 +327,12 @@ pub fn rebalance(view: &View, nodes: &[NodeId]) -> Vec<(Slot, NodeId, NodeId)> {
         .collect()
 }
 
-// Nodes that slots may go to, as seen by one node at one moment.
+// Candidates for slots, as seen by one node at one moment.
 //
-// A node that does not answer is never named: clients would not reach what it took. A node that no other one answers,
-// while others are registered, takes only its own slots: it has another secret, or cannot reach the others.
+// A node that does not answer is never selected, since clients would not reach its slots. A node that no other one
+// answers, while others are registered, claims only its own slots: it has another secret or cannot reach the others.
 
-/// The nodes that are candidates for owning slots. Computed for each decision.
+/// Candidates for owning slots, computed for each decision.
 #[derive(Debug)]
 pub struct Candidates {
     nodes: Vec<NodeId>,
@@ -350,7 +340,7 @@ pub struct Candidates {
 }
 
 impl Candidates {
-    /// Determines the candidates as seen by `me`: registered nodes that are present and answer `me`.
+    /// Determines the candidates as seen by `me`: registered and present nodes that answer.
     #[must_use]
     pub fn of(me: NodeId, view: &View, silence: &Silence, now: Now) -> Self {
         let mut others = view.nodes().filter(|node| *node != me);
@@ -368,19 +358,19 @@ impl Candidates {
         }
     }
 
-    /// Returns the candidates, sorted by number.
+    /// Candidates, sorted by number.
     #[must_use]
     pub fn nodes(&self) -> &[NodeId] {
         &self.nodes
     }
 
-    /// Whether no other node answers this node although others, whether peers or not, are registered.
+    /// Whether other nodes, peers or not, are registered but none of them answers this node.
     #[must_use]
     pub fn is_cut_off(&self) -> bool {
         self.is_cut_off
     }
 
-    /// Returns the node chosen for a slot by rendezvous hashing.
+    /// Returns the node selected for a slot by rendezvous hashing.
     ///
     /// The former owner is excluded: its next process reclaims the slot at once or, if its directory is empty, late.
     pub(crate) fn named(&self, slot: Slot, record: SlotRecord, view: &View) -> Option<NodeId> {

@@ -1,17 +1,15 @@
-//! Transfer of slots to other nodes: a drain gives away all slots, and `rebalance` gives away those in excess of an
-//! equal share.
+//! Transfer of slots to other nodes: a drain transfers all slots, `rebalance` those beyond an equal share.
 //!
 //! ```text
 //!  giver                                   target                          etcd
-//!  Pause ── parcel (pending messages) ───► kept
-//!        ◄─ taken ────────────────────────
+//!  Pause ── parcel (pending messages) ───► stored
+//!        ◄─ accepted ─────────────────────
 //!        ── owner := target, parcel ─────────────────────────────────────► epoch + 1
 //!  Release ◄───────────────────────────────────────────────────────────── committed
 //!                                          Load, Serve with the parcel ◄── watch
 //! ```
-//! The slot's value contains the parcel's id, so the parcel of an abandoned transfer is never delivered. A transaction
-//! with an unknown outcome is settled by writing the slot with a new epoch, after which the transfer can no longer be
-//! committed.
+//! The slot's value contains the parcel's id, so the parcel of an abandoned transfer is never delivered. Writing the
+//! slot with a new epoch settles a transaction with an unknown outcome: the transfer can then not be committed.
 
 use crate::cluster::limits::{DRAIN_ALONE_MS, DRAIN_MAX_MS, PARCEL_WAIT_MS, TRANSFERS_MAX};
 use crate::cluster::slots::{OwnSlot, OwnSlots, Stage};
@@ -19,29 +17,25 @@ use crate::cluster::types::{NodeId, Owner, ParcelId, RosterState, Slot};
 use crate::cluster::{etcd_view::View, liveness::Silence, message::Target, slot_plan::named};
 use crate::time::Now;
 
-/// Slots to give away in a drain or by `rebalance`, and the back-off between attempts. One instance per process.
+/// Slots to transfer in a drain or by `rebalance`, and the back-off between attempts. One instance per process.
 #[derive(Debug)]
 pub(crate) struct Transfers {
     me: Owner,
     parcels: u32,
     draining: Option<Draining>,
-    /// Slots that `rebalance` will give away, with their targets.
     planned: Vec<(Slot, NodeId)>,
-    /// Nodes that refused a parcel, with the time until which each is avoided.
+    /// Nodes that refused a parcel, and until when each is avoided.
     avoided: Vec<(NodeId, Now)>,
-    /// Time until which no slots are offered because etcd refused a transfer.
+    /// End of the back-off after etcd refused a transfer.
     resting: Option<Now>,
 }
 
-/// A drain in progress.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Draining {
-    /// Time at which the drain began or last gave a slot away.
     progress: Now,
 }
 
 impl Transfers {
-    /// Creates the state with no slots to give away.
     #[must_use]
     pub(crate) fn new(me: Owner) -> Self {
         Self {
@@ -54,20 +48,18 @@ impl Transfers {
         }
     }
 
-    /// Starts giving away all slots.
     pub(crate) fn drain(&mut self, now: Now) {
         self.planned.clear();
         self.draining.get_or_insert(Draining { progress: now });
     }
 
-    /// Whether all slots are being given away.
     #[must_use]
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.is_some()
     }
 
-    /// Whether a drain has failed for too long to find a target for its slots. The time limit is short if no other node
-    /// is registered and staying.
+    /// Whether a drain has found no target for its slots for too long. The limit is short if no other registered node
+    /// stays.
     #[must_use]
     pub(crate) fn is_hopeless(&self, view: &View, silence: &Silence, now: Now) -> bool {
         let goes_on = |node: NodeId| {
@@ -86,21 +78,18 @@ impl Transfers {
             .is_some_and(|drain| now.since(drain.progress) >= most_ms)
     }
 
-    /// Records that a slot was given away.
     pub(crate) fn gave(&mut self, now: Now) {
         if let Some(drain) = &mut self.draining {
             drain.progress = now;
         }
     }
 
-    /// Plans to give away these slots.
     pub(crate) fn plan(&mut self, moves: Vec<(Slot, NodeId)>) {
         if self.draining.is_none() {
             self.planned = moves;
         }
     }
 
-    /// Records that `node` refused a parcel.
     pub(crate) fn avoid(&mut self, node: NodeId, now: Now) {
         self.avoided
             .retain(|&(other, until)| other != node && now < until);
@@ -108,12 +97,10 @@ impl Transfers {
         self.planned.retain(|&(_, target)| target != node);
     }
 
-    /// Records that etcd refused a transfer, which delays further transfers.
     pub(crate) fn rest(&mut self, now: Now) {
         self.resting = Some(now.after(PARCEL_WAIT_MS));
     }
 
-    /// Returns a new parcel id.
     pub(crate) fn next_parcel(&mut self) -> ParcelId {
         self.parcels += 1;
         ParcelId {
@@ -122,7 +109,7 @@ impl Transfers {
         }
     }
 
-    /// Returns the next slots to offer and their targets, up to the limit on concurrent transfers.
+    /// Returns the next slots to offer and their targets, up to the limit of concurrent transfers.
     pub(crate) fn next(
         &mut self,
         slots: &OwnSlots,
@@ -166,7 +153,7 @@ impl Transfers {
         next
     }
 
-    /// Returns the nodes that can take over slots: registered, present, answering, able to reach etcd and not shutting
+    /// Returns the nodes that can take over slots: registered, present, answering, connected to etcd and not shutting
     /// down.
     fn targets(&self, view: &View, silence: &Silence, now: Now) -> Vec<Target> {
         let can_take = |node: &NodeId| {

@@ -1,8 +1,8 @@
-//! Slots that this process owns according to etcd, from loading to serving.
+//! Slots that this process owns according to etcd, from loading to serving, and the pending messages that arrived with
+//! them.
 //!
-//! Also contains the pending messages that arrived with a slot. The selection of slots to claim is in
-//! [`slot_claims`](crate::cluster::slot_claims), and that of slots to give away in
-//! [`slot_departures`](crate::cluster::slot_departures).
+//! [`slot_claims`](crate::cluster::slot_claims) selects slots to claim,
+//! [`slot_departures`](crate::cluster::slot_departures) slots to transfer.
 
 use crate::cluster::limits::{LOAD_MAX_MS, LOADS_MAX, PARCEL_KEPT_MS, PARCELS_MAX, SHUN_MS};
 use crate::cluster::message::{Held, Parcel, ParcelSent, Target};
@@ -16,16 +16,14 @@ pub struct OwnSlots {
     own: Vec<Option<OwnSlot>>,
     loading: usize,
     count: usize,
-    /// Time at which a load last succeeded or first became possible, from which the overdue time of waiting slots is
-    /// counted.
+    /// When a load last succeeded or first became possible; waiting slots are overdue from then on.
     progress: Now,
-    /// Time until which each slot is left to other nodes because its records could not be read, indexed by slot.
+    /// Time until which each slot is left to other nodes because its records could not be read, by slot.
     shunned: Vec<Option<Now>>,
     held: Arc<[Held]>,
     held_is_old: bool,
-    /// Parcels from other nodes for slots that they are transferring to this one.
+    /// Parcels of slots that other nodes are transferring to this one.
     pub(crate) parcels: Parcels,
-    /// Number of changes observed so far, over all slots.
     pub(crate) changes: u64,
 }
 
@@ -34,28 +32,28 @@ pub struct OwnSlots {
 pub struct OwnSlot {
     /// Epoch since which this node has owned the slot.
     pub epoch: Epoch,
-    /// Current stage of the slot.
+    /// Progress from loading to transfer.
     pub stage: Stage,
 }
 
-/// Stage of an owned slot, from loading to transfer.
+/// Progress of an owned slot, from loading to transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// The slot is waiting for other slots to be loaded, or for its own load to be retried.
+    /// The slot waits for other loads or for a retry of its own.
     Waiting {
-        /// Time of the first attempt to load the slot since etcd became available.
+        /// When loading the slot first became possible after etcd became available.
         since: Option<Now>,
     },
     /// The slot's records are being read.
     Loading {
-        /// Time of the first attempt to load the slot since etcd became available.
+        /// When loading the slot first became possible after etcd became available.
         since: Now,
     },
-    /// The slot is served, as long as the node may serve.
+    /// The slot is served, provided that the node may serve.
     Ready,
-    /// The slot's value is being written with no owner.
+    /// The slot is being written with no owner.
     Vacating,
-    /// The slot's pending messages were offered to another node, which has not responded yet.
+    /// The pending messages were offered to another node, which has not responded.
     Offered {
         /// Id of the parcel.
         parcel: ParcelId,
@@ -64,7 +62,7 @@ pub enum Stage {
         /// Time at which the stage began.
         since: Now,
     },
-    /// The transaction for the transfer is in flight, or its outcome is unknown.
+    /// The transfer's transaction is in flight, or its outcome is unknown.
     Leaving {
         /// Id of the parcel.
         parcel: ParcelId,
@@ -74,7 +72,7 @@ pub enum Stage {
 }
 
 impl OwnSlot {
-    /// Whether the node holds the slot's channels, either to serve them or for a transfer.
+    /// Whether the node holds the slot's channels, to serve or to transfer them.
     #[must_use]
     pub fn is_held(&self) -> bool {
         match self.stage {
@@ -94,7 +92,7 @@ impl OwnSlot {
 }
 
 impl OwnSlots {
-    /// Creates the state with no owned slots.
+    /// Creates the state without owned slots.
     #[must_use]
     pub fn new(slots: u16) -> Self {
         Self {
@@ -162,7 +160,7 @@ impl OwnSlots {
         }
     }
 
-    /// Returns the next slots to load, up to the limit on concurrent loads.
+    /// Returns the next slots to load, up to the limit of concurrent loads.
     pub fn start_loads(&mut self, now: Now) -> Vec<Held> {
         if self.loading >= LOADS_MAX || self.count == 0 {
             return Vec::new();
@@ -182,7 +180,7 @@ impl OwnSlots {
             .collect()
     }
 
-    /// Records the result of a load. Returns `true` if the slot is served from now on.
+    /// Records the result of a load; returns `true` if the slot can be served.
     pub fn loaded(&mut self, held: Held, whole: bool, now: Now) -> bool {
         let Some(own) = self.own(held.slot).filter(|own| own.epoch == held.epoch) else {
             return false;
@@ -200,8 +198,8 @@ impl OwnSlots {
         whole
     }
 
-    /// Returns the slots that could not be loaded for too long. The time restarts while etcd does not answer, that is,
-    /// while `has_etcd` is false.
+    /// Returns the slots that have failed to load for too long. The time restarts while etcd does not answer
+    /// (`has_etcd` is false).
     ///
     /// A waiting slot is overdue only if no other slot makes progress, since loading many slots takes time.
     pub fn overdue(&mut self, has_etcd: bool, now: Now) -> Vec<Held> {
@@ -264,19 +262,16 @@ impl OwnSlots {
     }
 }
 
-/// The parcels kept by a process, at most [`PARCELS_MAX`].
 #[derive(Debug, Default)]
 pub(crate) struct Parcels {
     kept: Vec<(Parcel, Now)>,
 }
 
 impl Parcels {
-    /// Stores a parcel. Replaces an earlier parcel for the same slot from the same giver, since the transfer of that
-    /// parcel was abandoned.
+    /// Stores a parcel in place of an earlier one for the same slot from the same node, whose transfer was abandoned.
     ///
     /// # Errors
-    /// Returns the parcel to drop: `parcel` itself if the store is full or already contains a later parcel for the
-    /// slot.
+    /// The parcel to drop: `parcel` itself if the store is full or contains a later parcel for the slot.
     pub(crate) fn keep(&mut self, parcel: Parcel, now: Now) -> Result<Option<ParcelId>, ParcelId> {
         let is_same = |kept: &Parcel| {
             kept.slot == parcel.slot && kept.id.giver == parcel.id.giver && kept.sent == parcel.sent
@@ -297,10 +292,10 @@ impl Parcels {
         Ok(None)
     }
 
-    /// Removes and returns the parcels to deliver when a slot is served under the record `to`; the parcel named in the
-    /// record comes first.
+    /// Removes the parcels to deliver when a slot is served under the record `to`; the parcel that it names comes
+    /// first.
     ///
-    /// Any other parcels sent ahead of a transfer belong to transfers that were abandoned.
+    /// Other parcels sent ahead belong to abandoned transfers.
     pub(crate) fn take(&mut self, slot: Slot, to: SlotRecord) -> (Option<ParcelId>, Vec<ParcelId>) {
         let mut named = None;
         let mut late = Vec::new();
@@ -314,7 +309,6 @@ impl Parcels {
         (named, late)
     }
 
-    /// Removes the parcels for a slot that another owner has gained.
     pub(crate) fn forget(&mut self, slot: Slot, record: SlotRecord) -> Vec<ParcelId> {
         let is_void =
             |(parcel, _): &mut (Parcel, Now)| parcel.slot == slot && parcel.epoch < record.epoch;
@@ -322,7 +316,6 @@ impl Parcels {
         void.map(|(parcel, _)| parcel.id).collect()
     }
 
-    /// Removes expired parcels.
     pub(crate) fn expire(&mut self, now: Now) -> Vec<ParcelId> {
         let expired = self.kept.extract_if(.., |(_, until)| *until <= now);
         expired.map(|(parcel, _)| parcel.id).collect()

@@ -1,4 +1,4 @@
-//! Time-driven actions of a node (questions, keepalives, registration), and the decisions that follow each input.
+//! Time-driven actions of a node (questions, keepalives, registration), and the decisions after each input.
 
 use crate::cluster::authority::{Grounds, Standing};
 use crate::cluster::limits::{GRACE_MS, ROUND_MS};
@@ -12,7 +12,6 @@ use crate::cluster::{etcd_calls::Purpose, registration::Place};
 use crate::{cluster::Cluster, time::Now};
 
 impl Cluster {
-    /// Handles a tick.
     pub(crate) fn tick(&mut self, stuck: bool, now: Now) {
         self.times.last_tick = now;
         self.obstacles.stuck = stuck;
@@ -32,7 +31,7 @@ impl Cluster {
                 self.call_etcd(now);
             }
         } else if !self.obstacles.other_history && self.an_owner_is_absent() {
-            // Absence counts as far as the watch has shown: its lag is added to the outage.
+            // Absence counts up to the watch's last report, so its lag adds to the outage.
             self.ask_progress(now);
         }
         if !self.obstacles.other_history {
@@ -47,8 +46,8 @@ impl Cluster {
         self.check_transfers(now);
     }
 
-    /// Handles a pause of the process that lasted until `now`: everything received before is invalid, and all nodes are
-    /// queried immediately.
+    /// Handles a pause of the process until `now`: invalidates everything received before and queries all nodes at
+    /// once.
     pub(crate) fn gap(&mut self, now: Now) {
         self.times.last_tick = now;
         self.silence.gap(now);
@@ -59,7 +58,7 @@ impl Cluster {
         self.times.next_round = now;
     }
 
-    /// Called after each input: updates the owned slots from the view, the permission to serve, loads, claims and
+    /// Decides after each input: updates the owned slots from the view, the permission to serve, loads, claims and
     /// transfers.
     pub(crate) fn settle(&mut self, now: Now) {
         if self.obstacles.ended {
@@ -110,10 +109,9 @@ impl Cluster {
         place
     }
 
-    /// Returns the reason for which a starting process must not join: the processes already registered belong to
-    /// another cluster.
+    /// Returns why a starting process must not join: the registered processes belong to another cluster.
     ///
-    /// A process that has already joined continues. If two processes start at the same time, the later one exits.
+    /// A process that has joined continues. If two processes start at the same time, the later one exits.
     fn unwelcome(&self) -> Option<Ending> {
         if self.authority.standing() != Standing::Starting {
             return None;
@@ -139,8 +137,8 @@ impl Cluster {
         (is_stranger && !has_peer).then_some(Ending::Unproven)
     }
 
-    /// Whether this node may change slot owners: it is registered, etcd answers with an unchanged history, no shard is
-    /// stuck, and the view is certain.
+    /// Whether this node may change slot owners: it is registered, etcd answers with an unchanged history, no shard
+    /// hangs, and the view is certain.
     pub(crate) fn can_act(&self, now: Now) -> bool {
         !self.obstacles.stuck
             && !self.obstacles.other_history
@@ -148,7 +146,7 @@ impl Cluster {
             && self.registering.current(&self.view).is_some()
     }
 
-    /// Writes a channel's record under its slot's epoch. The write fails if a later owner has gained the slot.
+    /// Writes a channel's record under its slot's epoch. Fails if a later owner has gained the slot.
     pub(crate) fn write_record(&mut self, held: Held, number: u32, now: Now) {
         let transaction = Transaction {
             compares: vec![at(Key::Slot(held.slot), held.epoch)],
@@ -159,14 +157,12 @@ impl Cluster {
         self.call(purpose, Call::Transaction(transaction), now);
     }
 
-    /// Sends a read if a read is due.
     pub(crate) fn read(&mut self, now: Now) {
         if self.calls.read_is_due(now) {
             self.call(Purpose::Read, Call::Read, now);
         }
     }
 
-    /// Takes the next step towards registration, unless the node is already registered.
     pub(crate) fn register(&mut self, now: Now) {
         let is_waiting =
             self.calls.awaits(&Purpose::Grant) || self.calls.awaits(&Purpose::Register);
@@ -193,8 +189,8 @@ impl Cluster {
 
     /// Queries every node that is present, is registered or owns a slot.
     ///
-    /// While another process may be using this node's name, nodes are queried only about that process: they have one
-    /// connection per name, and answers are sent to the address in the roster.
+    /// While another process may use this node's name, the queries are only about that process: nodes have one
+    /// connection per name and send answers to the address in the roster.
     fn ask(&mut self, now: Now) {
         if self.place(now) == Place::Occupied {
             return self.seek(now);
@@ -226,13 +222,11 @@ impl Cluster {
         }
     }
 
-    /// Records which process last answered a node under this node's name.
     pub(crate) fn found(&mut self, from: NodeId, asked: Now, heard: Option<Heard>, now: Now) {
         let is_peer = from != self.me.node;
         self.registering.found(is_peer, asked, heard, now);
     }
 
-    /// Returns whether each node is known to own a slot, indexed by node.
     fn owning(&self) -> Vec<bool> {
         let mut owning = vec![false; self.view.nodes().count()];
         for owner in self.view.slots().iter().filter_map(|record| record.owner) {
@@ -243,14 +237,13 @@ impl Cluster {
         owning
     }
 
-    /// Whether any node that owns slots is not registered, so that its slots may have to be claimed.
+    /// Whether a node that owns slots is not registered, so that its slots may have to be claimed.
     fn an_owner_is_absent(&self) -> bool {
         let owning = self.view.nodes().zip(self.owning());
         let mut owners = owning.filter_map(|(node, owns)| owns.then_some(node));
         owners.any(|node| self.view.registration(node).is_none())
     }
 
-    /// Records which nodes' slots could be claimed when etcd last answered.
     fn write_off(&mut self, now: Now) {
         let Some(as_of) = self.authority.etcd_asked() else {
             return;
@@ -299,7 +292,7 @@ pub(crate) fn at(key: Key, at: Revision) -> ExpectedRevision {
     ExpectedRevision { key, at }
 }
 
-/// Builds the value of a slot's key that assigns the slot to `owner` after the record `former`.
+/// Returns the value that assigns a slot to `owner` after the record `former`.
 pub(crate) fn owned(owner: Owner, parcel: Option<ParcelId>, former: SlotRecord) -> Value {
     Value::Slot {
         owner: Some(owner),

@@ -13,26 +13,26 @@ impl TryFrom<u16> for Slot {
     }
 }
 
-/// Cluster-wide identity of a node: a hash of its name. In contrast, its [`NodeId`] is local to one process. Used in
-/// decisions on which all nodes must agree.
+/// Cluster-wide identity of a node: a hash of its name. Used in decisions on which all nodes must agree, since a
+/// [`NodeId`] is local to one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeKey(pub u64);
 
 /// A single run of a node's process.
 ///
 /// Data directories are locked, so a later incarnation on the same machine proves that the earlier one has exited.
-/// Directories can be copied, however, so only etcd's order, never these numbers, determines which of two incarnations
-/// is newer.
+/// Directories can be copied, however: only etcd's order, never these numbers, determines the newer of two
+/// incarnations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Incarnation {
-    /// Random number generated together with the data directory.
+    /// Random number created with the data directory.
     pub directory: u32,
-    /// Incremented by a random step at each start with the directory, so that copies of a directory differ even after
-    /// the same number of starts.
+    /// Incremented by a random step at each start, so that copies of a directory differ even after the same number of
+    /// starts.
     pub start: u64,
 }
 
-/// A revision of etcd's store. 0 precedes the first change; as a key's revision, 0 means that the key is absent.
+/// Revision of etcd's store. 0 precedes the first change; a key with revision 0 is absent.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -46,23 +46,23 @@ impl Revision {
     }
 }
 
-/// Revision at which a slot's key was last written; a higher epoch is newer. Fences all writes by owners.
+/// Revision of the last write to a slot's key; a higher epoch is newer. Fences all writes by owners.
 pub type Epoch = Revision;
 
 /// Id of an etcd lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LeaseId(pub u64);
 
-/// Id of an etcd cluster, contained in each of its replies.
+/// Id of an etcd cluster, part of each reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct EtcdId(pub u64);
 
-/// Id of a parcel, which contains the pending messages of one slot in transit to the slot's next owner. Never reused.
+/// Id of a parcel: the pending messages of a slot in transit to its next owner. Never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ParcelId {
     /// The process that packed the parcel.
     pub giver: Incarnation,
-    /// Number of the parcel within the incarnation of the giver.
+    /// Number of the parcel, unique within the incarnation.
     pub number: u32,
 }
 
@@ -75,21 +75,21 @@ pub struct Owner {
     pub incarnation: Incarnation,
 }
 
-/// Contents of a slot's key: the owner, and the epoch since which the slot has had this owner.
+/// Contents of a slot's key: the owner, and the epoch since which it has owned the slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlotRecord {
-    /// Epoch of the record; 0 if the slot has never had an owner.
+    /// Epoch of the record; 0 if the slot never had an owner.
     pub epoch: Epoch,
     /// The owner; `None` if the last owner could not serve the slot.
     pub owner: Option<Owner>,
-    /// The parcel sent with this change of owner, if any. The parcel of an abandoned transfer is never used, because no
+    /// Parcel sent with this change of owner, if any. The parcel of an abandoned transfer is never used, because no
     /// record names it.
     pub parcel: Option<ParcelId>,
-    /// Presence epoch of the slot's channels since this change of owner; increases with each change.
+    /// Presence epoch of the slot's channels; increases with each change of owner.
     pub presence: u64,
 }
 
-/// A node's registration: a key that exists as long as the lease to which it is attached.
+/// Registration of a node: a key that exists as long as its lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Registration {
     /// The process that registered.
@@ -98,46 +98,45 @@ pub struct Registration {
     pub lease: LeaseId,
     /// Revision at which the key was written.
     pub revision: Revision,
-    /// Relation of the registered process to this process's cluster.
+    /// Relation of the registered process to this cluster.
     pub kinship: Kinship,
 }
 
-/// Relation of a registered process to this process's cluster. Only registrations of peers count.
+/// Relation of a registered process to this cluster. Only registrations of peers count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kinship {
-    /// The process has proved that it knows the cluster's secret, and its inner version is equal or adjacent to this
-    /// one's.
+    /// The process has proved that it knows the cluster's secret, and its inner version is equal or adjacent.
     Peer,
-    /// The process has not provided a valid proof for this process's secret, cluster id and slot hash key.
+    /// The process has no valid proof for this process's secret, cluster id and slot hash key.
     Unproven,
-    /// The process uses this inner version, which is neither equal nor adjacent to this one's.
+    /// The process has this inner version, which is neither equal nor adjacent.
     OtherVersion(u32),
 }
 
-/// Membership state of a node in the roster.
+/// State of a node in the roster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RosterState {
-    /// A member of the cluster that is expected to be running.
+    /// A member that is expected to run.
     Here,
-    /// A member of the cluster that has been drained.
+    /// A member that was drained.
     Away,
 }
 
-/// Hash of a node's client address, which can be in use by only one process.
+/// Hash of a node's client address, which only one process can use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address(pub u64);
 
 /// A key of the cluster in etcd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
-    /// Owner of a slot. Not attached to a lease and never deleted, because the key's revision orders all changes.
+    /// Owner of a slot. Has no lease and is never deleted, because the key's revision orders all changes.
     Slot(Slot),
-    /// Registration of a node, attached to a lease.
+    /// Registration of a node, under a lease.
     Registration(NodeId),
     /// Membership of a node.
     Roster(NodeId),
-    /// Record of a channel in a slot. Not included in the watch.
+    /// Record of a channel in a slot. Not watched.
     Record(Slot, u32),
 }
 
@@ -148,7 +147,7 @@ pub enum Value {
     Slot {
         /// Owner of the slot.
         owner: Option<Owner>,
-        /// The parcel sent with the change to this owner, if any.
+        /// Parcel sent with the change to this owner, if any.
         parcel: Option<ParcelId>,
         /// Presence epoch; in a transaction, the lowest value to write.
         presence: u64,
@@ -159,16 +158,16 @@ pub enum Value {
         incarnation: Incarnation,
         /// Lease to which the key is attached.
         lease: LeaseId,
-        /// Relation of the registered process to the cluster of the process that reads the key.
+        /// Relation of the registered process to the reader's cluster.
         kinship: Kinship,
     },
-    /// Membership of a node, and the address of the process that wrote the entry.
+    /// Membership of a node, and the address of the process that wrote it.
     Roster(RosterState, Address),
     /// A channel's record.
     Record,
 }
 
-/// A key and its value as of the revision that last changed it.
+/// A key and its value at the revision of its last change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
     /// Revision of the change.
@@ -179,13 +178,13 @@ pub struct Change {
     pub value: Option<Value>,
 }
 
-/// All slots, registrations and members as of one revision.
+/// All slots, registrations and members of one revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     /// Revision of the snapshot.
     pub revision: Revision,
     /// Id of the etcd cluster.
     pub etcd: EtcdId,
-    /// All existing keys, each with the revision of its last change.
+    /// All existing keys, with the revisions of their last changes.
     pub entries: Vec<Change>,
 }

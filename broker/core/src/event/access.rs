@@ -9,7 +9,7 @@ use strum::{EnumCount, VariantNames};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum UpgradeRole {
-    /// Master: the request has no client id.
+    /// Master; the request has no client id.
     Master,
     /// Viewer.
     Viewer,
@@ -29,7 +29,7 @@ impl UpgradeRole {
     }
 }
 
-/// Outcome of an upgrade request; each WebSocket request has exactly one outcome.
+/// Outcome of an upgrade request; exactly one per WebSocket request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum UpgradeOutcome {
@@ -43,11 +43,11 @@ pub enum UpgradeOutcome {
     Forbidden,
     /// Unknown channel: 404.
     NotFound,
-    /// A limit or rate limit is exceeded: 400.
+    /// A limit or rate limit was exceeded: 400.
     Limited,
     /// The server is full: 503.
     Unavailable,
-    /// The server is shutting down and the client must reconnect, to another server or to its successor process: 503.
+    /// The server is shutting down, and the client must reconnect to another server or to the successor: 503.
     Draining,
 }
 
@@ -65,7 +65,7 @@ impl UpgradeOutcome {
     }
 }
 
-/// Outcome of a player's offer; each offer has exactly one outcome.
+/// Outcome of a player's offer; exactly one per offer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum PlayerOutcome {
@@ -83,7 +83,7 @@ pub enum PlayerOutcome {
     NotFound,
     /// The request is not an offer that can be forwarded: 400, 405, 413, 415.
     Invalid,
-    /// A limit or rate limit is exceeded, or the server is full or shutting down: 503.
+    /// A limit or rate limit was exceeded, or the server is full or shutting down: 503.
     Unavailable,
     /// The player disconnected before it received a response.
     HungUp,
@@ -159,14 +159,14 @@ pub enum Requested {
     Whep,
     /// `/ping` from a load balancer.
     Ping,
-    /// Any other request: one with an unknown path, or a malformed head.
+    /// Any other request: unknown path or malformed head.
     Unknown,
 }
 
 /// Number of purposes.
 pub const REQUESTED: usize = Operation::ALL.len() + 10;
 
-/// Sign-in requests, by kind in `heliograph_signins_total{kind}`.
+/// Kinds of sign-in requests in `heliograph_signins_total{kind}`.
 const SIGN_INS: [(&str, Requested); 5] = [
     ("federation", Requested::FederationToken),
     ("session", Requested::SessionToken),
@@ -175,7 +175,7 @@ const SIGN_INS: [(&str, Requested); 5] = [
     ("certificate", Requested::RoleAlias),
 ];
 
-/// Returns the number of sign-in requests by kind, both accepted and refused.
+/// Returns the accepted and refused sign-in requests by kind.
 pub fn sign_ins(
     requests: &[[u64; STATUSES]; REQUESTED],
 ) -> impl Iterator<Item = (&'static str, [u64; 2])> + '_ {
@@ -235,12 +235,11 @@ impl Requested {
 /// Number of statuses counted separately.
 pub const STATUSES: usize = 15;
 
-/// Statuses that are counted separately. Any other status is counted as the next lower one, so none is lost.
+/// Statuses that are counted separately. Any other status counts as the next lower one.
 pub const STATUS: [u16; STATUSES] = [
     200, 204, 400, 401, 403, 404, 405, 408, 409, 411, 413, 426, 431, 500, 503,
 ];
 
-/// Returns the index of a status in [`STATUS`]; for an unlisted status, the index of the highest listed one below it.
 #[must_use]
 pub(crate) fn status_index(status: u16) -> usize {
     STATUS

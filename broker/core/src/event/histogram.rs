@@ -1,21 +1,18 @@
-//! Histogram of durations made of plain counters, with one comparison, one array access and two additions per
-//! observation; also keeps the latest sessions that fell into the slow buckets.
+//! Histogram of durations in plain counters, with one comparison, one array access and two additions per observation;
+//! also the latest sessions in the slow buckets.
 //!
-//! Each octave is divided into four buckets of equal width, so quantiles are accurate within 12 %. Only whole octaves
-//! are exported.
+//! Each octave has four buckets of equal width, so quantiles are accurate within 12 %. Only whole octaves are exported.
 
-/// Number of exported bucket bounds of a histogram: 2 µs, 4 µs, … 67 s. Longer durations are counted in one additional
-/// bucket.
+/// Number of exported bucket bounds: 2 µs, 4 µs, … 67 s. One more bucket counts longer durations.
 pub const BOUNDS: usize = 26;
 
 /// Number of buckets up to the highest bound: 1, 2, 3 and 4 µs, then four per octave.
 pub const BUCKETS: usize = 4 * (BOUNDS - 1);
 
-/// Distribution of durations in buckets of a quarter octave. There is one per shard and metric; a scrape adds up the
-/// shards.
+/// Distribution of durations in buckets of a quarter octave. One per shard and metric; a scrape adds up all shards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Histogram {
-    /// Number of durations in each bucket (not cumulative); the unbounded bucket is last.
+    /// Durations per bucket (not cumulative); the last bucket is unbounded.
     pub counts: [u64; BUCKETS + 1],
     /// Sum of all durations, in microseconds.
     pub sum_us: u64,
@@ -45,7 +42,7 @@ impl Histogram {
         self.counts.iter().sum()
     }
 
-    /// Adds another shard's durations.
+    /// Adds the durations of another shard.
     pub fn add(&mut self, other: &Self) {
         for (sum, one) in self.counts.iter_mut().zip(other.counts) {
             *sum += one;
@@ -64,8 +61,8 @@ impl Histogram {
         since
     }
 
-    /// Upper bound of each octave in microseconds (inclusive; `None` for the last octave), with the number of durations
-    /// in that octave.
+    /// Returns each octave's inclusive upper bound in microseconds (`None` for the last octave) and its number of
+    /// durations.
     pub fn buckets(&self) -> impl Iterator<Item = (Option<u64>, u64)> {
         let count = |octave| match octave {
             0 => self.counts.get(..2),
@@ -80,7 +77,7 @@ impl Histogram {
         })
     }
 
-    /// Returns the duration in microseconds at the quantile `part`, accurate within 12 %, or `None` if the histogram is
+    /// Returns the duration in microseconds at the quantile `part`, accurate within 12 %; `None` if the histogram is
     /// empty. Durations above all bounds count as the highest bound.
     #[must_use]
     pub fn quantile(&self, part: f64) -> Option<f64> {
@@ -103,8 +100,8 @@ impl Histogram {
     }
 }
 
-/// Returns the bucket of a duration: exact up to 4 µs; above that, determined by the octave of `us - 1` and the two
-/// bits below its highest bit.
+/// Returns the bucket of a duration: exact up to 4 µs; above, by the octave of `us - 1` and the two bits below its
+/// highest bit.
 fn bucket(us: u64) -> usize {
     let below = us.saturating_sub(1);
     let power = below.checked_ilog2().unwrap_or(0);
@@ -131,23 +128,23 @@ fn middle(bucket: usize) -> f64 {
     }
 }
 
-// Latest session set-ups that took longer than a second, one for each bucket of the histogram, with its connection, so
-// that a point of a chart leads to a session.
+// Latest session setups of more than a second, one per bucket, with the connection, so that a point of a chart leads
+// to a session.
 
 /// Number of buckets with an exemplar: those above 1.05 s, including the unbounded one.
 pub const EXEMPLARS: usize = BOUNDS - FIRST + 1;
 
-/// First octave that begins above one second: the one from 1.05 to 2.1 s.
+/// First octave above one second: 1.05 to 2.1 s.
 const FIRST: usize = 20;
 
-/// An example of a session setup that took a particular time.
+/// Example of a session setup in a bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exemplar {
     /// Number of the viewer's connection on its shard.
     pub connection: u64,
     /// Duration, in milliseconds.
     pub ms: u64,
-    /// Time at which the setup completed, in milliseconds since 1970.
+    /// Completion time, in milliseconds since 1970.
     pub at_ms: u64,
 }
 
@@ -156,7 +153,7 @@ pub struct Exemplar {
 pub struct Exemplars([Option<Exemplar>; EXEMPLARS]);
 
 impl Exemplars {
-    /// Stores a session setup as the exemplar of its bucket if it took longer than 1.05 s.
+    /// Stores a session setup of more than 1.05 s as its bucket's exemplar.
     pub fn note(&mut self, exemplar: Exemplar) {
         let us = exemplar.ms.saturating_mul(1000);
         let place = (FIRST - 1..BOUNDS).position(|octave| us <= 2 << octave);

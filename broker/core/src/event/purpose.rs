@@ -1,14 +1,14 @@
-//! Purpose of a response: the kind of request that was answered.
+//! Purpose of a response: the kind of request that it answers.
 
 use crate::event::access::{Requested, UpgradeRole};
 use codec::control::{ErrorKind, Family, Operation};
 
-/// Purpose of a response; decides how the response is counted and how its errors are formatted.
+/// Purpose of a response, which determines its counter and its error format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// A call of the service's API.
     Api(Operation),
-    /// A call of the STS API, by its action, which is unknown until the body has been read.
+    /// An STS call. Its action is unknown until the body has been read.
     Sts(Requested),
     /// A WebSocket upgrade request.
     Upgrade(UpgradeRole),
@@ -66,7 +66,7 @@ impl Purpose {
         }
     }
 
-    /// The operation, if the request is a call of the service's API.
+    /// Returns the operation, if the request is a call of the service's API.
     #[must_use]
     pub fn operation(self) -> Option<Operation> {
         match self {
@@ -80,7 +80,7 @@ impl Purpose {
         }
     }
 
-    /// Name of the action in policies and audit lines; `None` if the request was not parsed that far.
+    /// Action in policies and audit lines; `None` if the request was not parsed that far.
     #[must_use]
     pub fn action(self) -> Option<&'static str> {
         match self {
@@ -123,7 +123,7 @@ impl Purpose {
         }
     }
 
-    /// The purpose with this number; `None` if there is none.
+    /// Returns the purpose with this index, if any.
     #[must_use]
     pub fn of_index(number: usize) -> Option<Self> {
         match number.checked_sub(Operation::ALL.len()) {
@@ -133,7 +133,7 @@ impl Purpose {
     }
 }
 
-/// Purposes that are not operations of the service's API. Append only, because the ids of refusals contain the indexes.
+/// Purposes other than operations of the service's API. Append only: ids of refusals contain the indexes.
 const OTHERS: [Purpose; 12] = [
     Purpose::Sts(Requested::FederationToken),
     Purpose::Sts(Requested::CallerIdentity),
@@ -149,7 +149,6 @@ const OTHERS: [Purpose; 12] = [
     Purpose::Whep,
 ];
 
-/// Index of [`Purpose::Unknown`] in [`OTHERS`].
 const UNKNOWN: usize = 5;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Explanations of why connections ended; the log and the metrics use only a single word for each.
+//! Explanations of why connections ended, for which the log and the metrics have a single word.
 
 use crate::journal::EndReason;
 use codec::ws::{Excess, FrameError};
@@ -66,11 +66,11 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
-// Codes of connection ends, one byte each, for sessions and notes of the recorder. The lengths of a message that was
-// too big are stored separately.
+// One-byte codes of connection ends, for sessions and recorder notes. The lengths of an oversized message are stored
+// separately.
 
 impl EndReason {
-    /// Code of the reason: its index in `REASONS`, counted from 1.
+    /// Index in `REASONS`, counted from 1.
     #[must_use]
     pub(crate) fn code(self) -> NonZeroU8 {
         let is_too_big = matches!(self, Self::ProtocolError(FrameError::MessageTooBig(_)));
@@ -80,7 +80,7 @@ impl EndReason {
         code.and_then(NonZeroU8::new).unwrap_or(NonZeroU8::MAX)
     }
 
-    /// Returns the reason with this code; `excess` contains the lengths if the reason is an oversized message.
+    /// Returns the reason with this code; `excess` has the lengths of an oversized message.
     #[must_use]
     pub(crate) fn of_code(code: NonZeroU8, excess: Excess) -> Option<Self> {
         let known = REASONS.get(usize::from(code.get()) - 1).copied()?;
@@ -89,7 +89,6 @@ impl EndReason {
         Some(if is_too_big { whole } else { known })
     }
 
-    /// Lengths of an oversized message; empty for all other reasons.
     #[must_use]
     pub(crate) fn excess(self) -> Excess {
         if let Self::ProtocolError(FrameError::MessageTooBig(excess)) = self {
@@ -100,10 +99,8 @@ impl EndReason {
     }
 }
 
-/// The reason for an oversized message, without the lengths.
 const TOO_BIG: EndReason = EndReason::ProtocolError(FrameError::MessageTooBig(Excess::NONE));
 
-/// All reasons, in the order of their codes.
 const REASONS: [EndReason; 34] = [
     EndReason::PeerClosed,
     EndReason::PeerGone,

@@ -17,33 +17,30 @@ use std::net::IpAddr;
 pub struct LimitedJournal {
     journal: Box<dyn Journal>,
     refusals: Budget,
-    /// Limits the number of denials, by network, so that a flood from one network does not hide the others.
+    /// Denials by network, so that a flood from one network does not hide the others.
     denials: Limiter<Prefix>,
-    /// Limits the number of connection ends, by the channel's account.
     ends: Limiter<Account>,
-    /// Limits the number of refused messages, by the channel's account.
     unaccepted: Limiter<Account>,
-    /// Limits the number of superseded connections, by the channel's account.
     superseded: Limiter<Account>,
     troubles: Limiter<()>,
     nodes: Limiter<()>,
-    /// Number of requests that other nodes failed to answer since the last logged one.
+    /// Requests that other nodes failed to answer since the last logged one.
     unanswered: u64,
     suppressed: u64,
-    /// Number of changes refused because the log had no space for their audit entry.
+    /// Changes refused because the log had no space for their audit entry.
     unauditable: u64,
 }
 
-/// Limits the number of entries logged per second, in total and per holder (a network or an account).
+/// Limit of logged entries per second, in total and per holder (a network or an account).
 #[derive(Debug)]
 struct Limiter<K> {
     most: u32,
     of_one_most: u32,
     second: u64,
     noted: u32,
-    /// Holders of the entries logged in this second, with the number of entries of each; bounded by the total allowed.
+    /// Holders of this second's entries, with their counts; bounded by the total limit.
     holders: Vec<(K, u32)>,
-    /// Number of entries suppressed since an entry was last logged.
+    /// Entries suppressed since the last logged one.
     untold: u64,
 }
 
@@ -59,8 +56,7 @@ impl<K: Copy + PartialEq> Limiter<K> {
         }
     }
 
-    /// Whether one more entry of a holder may be logged; if so, the entry is counted as logged, otherwise as
-    /// suppressed.
+    /// Whether a holder may log one more entry. Counts the entry as logged or suppressed.
     fn lets(&mut self, now: Now, holder: K) -> bool {
         let second = now.0 / 1000;
         if second != self.second {
@@ -84,13 +80,12 @@ impl<K: Copy + PartialEq> Limiter<K> {
         true
     }
 
-    /// Returns the number of entries suppressed since the last call.
     fn take_untold(&mut self) -> u64 {
         std::mem::take(&mut self.untold)
     }
 }
 
-/// Network of a peer, used to share the log fairly: the /24 of an IPv4 address, or the /48 of an IPv6 address.
+/// Network of a peer, used to share the log fairly: the /24 of an IPv4 address or the /48 of an IPv6 address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Prefix {
     /// An IPv4 /24 network.
@@ -117,7 +112,7 @@ impl Prefix {
 }
 
 impl LimitedJournal {
-    /// Wraps `journal` with rate limits; nothing has been logged or suppressed yet.
+    /// Adds rate limits to `journal`.
     #[must_use]
     pub fn new(journal: Box<dyn Journal>) -> Self {
         Self {
@@ -142,7 +137,7 @@ impl LimitedJournal {
     }
 
     /// Reserves space for the audit entry of an account's change. Returns `false` and counts the failure if no space is
-    /// left; the change must then be refused. Every reservation must be ended by [`LimitedJournal::changed`] or
+    /// left; the change must then be refused. Each reservation ends with [`LimitedJournal::changed`] or
     /// [`LimitedJournal::unchanged`].
     pub fn keep_place(&mut self, account: Account) -> bool {
         let kept = self.journal.keep_place(account);
@@ -166,7 +161,7 @@ impl LimitedJournal {
         self.unauditable
     }
 
-    /// Records a failure of the store; logs at most [`STORE_TROUBLES_LOGGED_PER_SECOND`] failures and counts the rest.
+    /// Records a failure of the store; logs at most [`STORE_TROUBLES_LOGGED_PER_SECOND`] and counts the rest.
     pub fn trouble(&mut self, now: Now, error: Box<str>) {
         if self.troubles.lets(now, ()) {
             self.journal.note(Entry::StoreTrouble { error });
@@ -175,13 +170,13 @@ impl LimitedJournal {
         }
     }
 
-    /// Records how many open connections are no longer allowed by reloaded credentials.
+    /// Records how many open connections the reloaded credentials forbid.
     pub fn forbidden(&mut self, forbidden: Forbidden) {
         self.journal.note(Entry::Forbidden(forbidden));
     }
 
     /// Records that another node failed to answer a request; logs at most [`NODE_TROUBLES_LOGGED_PER_SECOND`] entries,
-    /// each with the number of such requests since the previous entry.
+    /// each with the number of requests since the previous one.
     pub fn node_trouble(&mut self, now: Now, node: &str, why: &'static str) {
         self.unanswered += 1;
         if self.nodes.lets(now, ()) {
@@ -200,8 +195,7 @@ impl LimitedJournal {
     }
 
     /// Records the end of a connection to a channel of this account; logs at most [`ENDS_LOGGED_PER_SECOND`] in total
-    /// and [`ENDS_LOGGED_PER_ACCOUNT`] per account. Suppressed entries are counted, and their number is logged with the
-    /// next entry.
+    /// and [`ENDS_LOGGED_PER_ACCOUNT`] per account. The next entry states the number of suppressed ones.
     pub fn ended(&mut self, now: Now, account: Account, end: ConnectionEnd) {
         if !self.ends.lets(now, account) {
             self.suppressed += 1;
@@ -215,8 +209,8 @@ impl LimitedJournal {
     }
 
     /// Records a refused message; logs at most [`UNACCEPTED_LOGGED_PER_SECOND`] in total and
-    /// [`UNACCEPTED_LOGGED_PER_ACCOUNT`] per account. The entry is built only if it is logged, and contains the number
-    /// of entries suppressed before it.
+    /// [`UNACCEPTED_LOGGED_PER_ACCOUNT`] per account. The entry is built only if logged, and states the number of
+    /// suppressed ones before it.
     pub fn unaccepted(
         &mut self,
         now: Now,
@@ -231,9 +225,9 @@ impl LimitedJournal {
         self.journal.note(Entry::Unaccepted(Box::new(message)));
     }
 
-    /// Records a superseded connection, with the limits of connection ends: [`ENDS_LOGGED_PER_SECOND`] in total and
-    /// [`ENDS_LOGGED_PER_ACCOUNT`] per account. The entry is built only if it is logged, and contains the number of
-    /// entries suppressed before it.
+    /// Records a superseded connection; logs at most [`ENDS_LOGGED_PER_SECOND`] in total and
+    /// [`ENDS_LOGGED_PER_ACCOUNT`] per account. The entry is built only if logged, and states the number of suppressed
+    /// ones before it.
     pub fn superseded(
         &mut self,
         now: Now,
@@ -249,7 +243,7 @@ impl LimitedJournal {
     }
 
     /// Records a refusal; logs the first of each group within a window, and a few repeats. The entry is built only if
-    /// it is logged. Suppressed refusals are counted, and [`LimitedJournal::window_over`] logs their number.
+    /// logged. [`LimitedJournal::window_over`] logs the number of suppressed ones.
     pub fn refused(&mut self, now: Now, share: LogShare<'_>, refused: impl FnOnce() -> Refused) {
         self.window_over(now);
         if self.refusals.lets(share) {
@@ -259,13 +253,13 @@ impl LimitedJournal {
         }
     }
 
-    /// Next time at which [`LimitedJournal::window_over`] has counts to log, if any.
+    /// When [`LimitedJournal::window_over`] has counts to log.
     #[must_use]
     pub fn next_due(&self) -> Option<Now> {
         self.refusals.next_due()
     }
 
-    /// Logs the number of refusals suppressed within the last window, provided that the window has ended.
+    /// Logs the number of refusals suppressed in the last window, once it has ended.
     pub fn window_over(&mut self, now: Now) {
         if let Some((refusals, counts)) = self.refusals.counts_until(now) {
             self.journal.note(Entry::Suppressed { refusals, counts });
@@ -273,8 +267,8 @@ impl LimitedJournal {
     }
 
     /// Records a denial by policy or a refused change; logs at most [`DENIALS_LOGGED_PER_SECOND`] in total and
-    /// [`DENIALS_LOGGED_PER_PREFIX`] per network. Each is also recorded as a refusal, so those that are not logged are
-    /// still counted.
+    /// [`DENIALS_LOGGED_PER_PREFIX`] per network. Unlogged ones are still counted, since each is also recorded as a
+    /// refusal.
     pub fn denied(&mut self, now: Now, audit: Audit) {
         if self.denials.lets(now, Prefix::of(audit.remote.ip())) {
             self.journal.note(Entry::Audit(audit));

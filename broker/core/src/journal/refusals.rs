@@ -1,4 +1,4 @@
-//! Records of refused requests, visible to operators only, and the limits on how many are logged.
+//! Records of refused requests, for operators only, and the limits of their log entries.
 
 use crate::limits::{
     REFUSAL_GROUPS_MAX, REFUSAL_GROUPS_PER_NETWORK, REFUSAL_WINDOW_MS, REFUSALS_REPEATED_MAX,
@@ -11,8 +11,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-/// A refused request or upgrade. Text received from the client is kept unchanged, truncated to [`NAMED_CHARS_MAX`]
-/// characters; none of it is secret.
+/// A refused request or upgrade. Text from the client is unchanged but truncated to [`NAMED_CHARS_MAX`] characters;
+/// none of it is secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
     /// Request id of the response.
@@ -27,25 +27,25 @@ pub struct Refused {
     pub check: Check,
     /// Address of the client.
     pub remote: SocketAddr,
-    /// Why `remote` is the address of a proxy rather than of the client behind it.
+    /// Why `remote` is the address of a proxy instead of the client's.
     pub proxy: Option<&'static str>,
-    /// Kind of request: the name of an operation, `upgrade`, or `head` if the request head could not be parsed.
+    /// Kind of request: an operation's name, `upgrade`, or `head` if the head could not be parsed.
     pub what: &'static str,
-    /// Name of the action in policies: an operation's name, `ConnectAsMaster` or `ConnectAsViewer`.
+    /// Action in policies: an operation's name, `ConnectAsMaster` or `ConnectAsViewer`.
     pub action: Option<&'static str>,
     /// Unverified claims that the request makes about itself.
     pub claims: Claims,
-    /// Number of the injected test fault that caused the refusal; set only under `--dev`.
+    /// Number of the injected test fault behind the refusal; only under `--dev`.
     pub fault: Option<u64>,
-    /// Policy and statement that denied the request, if a policy did; for a TLS handshake without common parameters,
-    /// what the client offered and what would have matched.
+    /// Policy and statement that denied the request, if any; for a TLS handshake without common parameters, what the
+    /// client offered and what would have matched.
     pub policy: Option<Box<str>>,
-    /// Texts over which the signature was computed, if the signature was checked and did not match.
+    /// Texts over which the signature was computed, if it did not match.
     pub explain: Option<Box<Explain>>,
 }
 
 impl Refused {
-    /// Creates a refusal of a request that could not be parsed, of which only the address is known.
+    /// Creates a refusal of a request that could not be parsed; only its address is known.
     #[must_use]
     pub fn unread(
         request_id: &str,
@@ -76,15 +76,15 @@ impl Refused {
 /// Unverified claims that a refused request makes about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claims {
-    /// Name of the channel, or the raw text if it is not an ARN.
+    /// Name of the channel; raw text if it is not an ARN.
     pub channel: Option<Box<str>>,
     /// Account in the channel's ARN, or the caller's account if only the name is known.
     pub channel_account: Option<Account>,
     /// Client id of the viewer.
     pub client_id: Option<Box<str>>,
-    /// Requested session name of the temporary credentials: `ROLE/SESSION`, or a federated user's name.
+    /// Requested session of temporary credentials: `ROLE/SESSION`, or a federated user's name.
     pub session: Option<Box<str>>,
-    /// Access key id used for the signature.
+    /// Access key id of the signature.
     pub key_id: Option<Box<str>>,
     /// Signer of the request; if the signature is invalid, the owner of the access key id.
     pub principal: Option<Box<str>>,
@@ -93,16 +93,16 @@ pub struct Claims {
     /// Source identity: the person or program on whose behalf the signer's session acts.
     pub source_identity: Option<Box<str>>,
     /// Time of the signature minus the server's clock, in seconds. A presigned URL is used some time after it is
-    /// signed, so a negative value may simply be its age.
+    /// signed, so a negative value may be its age.
     pub clock_skew_s: Option<i64>,
-    /// User agent, if only the head of the request was read.
+    /// User agent, if only the request head was read.
     pub user_agent: Option<Box<str>>,
-    /// Certificate or token that the request presented or from which its credentials originate, and the requested role.
+    /// Certificate or token that the request presents or from which its credentials originate, and the requested role.
     pub sign_in: Option<Box<Presented>>,
 }
 
-/// Certificate or token of a sign-in, valid or not, and the requested role. A token is identified by its issuer and
-/// subject; the token itself is never logged.
+/// Certificate or token of a sign-in, valid or not, and the requested role. A token appears as its issuer and subject;
+/// the token itself is never logged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Presented {
     /// SHA-256 of the DER-encoded certificate in hexadecimal, like AWS's `certificateId`.
@@ -118,7 +118,7 @@ pub struct Presented {
 }
 
 impl Presented {
-    /// Returns the names and values of the five fields; a value is `None` if it is unknown.
+    /// Returns the names and values of the five fields.
     #[must_use]
     pub fn named(&self) -> [(&'static str, Option<&str>); 5] {
         let Self {
@@ -141,38 +141,38 @@ impl Presented {
 /// Texts over which a signature was computed. Secret values are truncated to eight characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explain {
-    /// Canonical request, truncated to [`EXPLAINED_BYTES_MAX`] bytes. Incomplete if a signed header was missing.
+    /// Canonical request, truncated to [`EXPLAINED_BYTES_MAX`] bytes; incomplete if a signed header was missing.
     pub canonical_request: Box<str>,
-    /// Scope in the string to sign: day, region, service.
+    /// Scope in the string to sign: day, region and service.
     pub scope: Box<str>,
 }
 
-/// Maximum number of characters logged of each text received from a client.
+/// Maximum number of logged characters of a text from a client.
 pub const NAMED_CHARS_MAX: usize = 256;
 
-/// Maximum number of bytes logged of a canonical request or a scope.
+/// Maximum number of logged bytes of a canonical request or a scope.
 pub const EXPLAINED_BYTES_MAX: usize = 2048;
 
-// Budget of logged refusals: which of them a shard logs, and how the others are counted.
+// Budget of logged refusals: which of them a shard logs, and how it counts the others.
 //
-// A refusal belongs to a group: its network, its check, and the channel that it names, or its key if it names none.
-// Unknown names are one group of their network, since anybody can invent more of them. Within a window the first
-// refusal of each group is logged, so a client that floods hides no other behind its address; and a network may repeat
-// a few, so that each manual try is visible. Suppressed refusals are counted in their group, and the counts are logged
-// once the window is over. Groups beyond a network's share are counted as others.
+// A refusal belongs to a group: its network, its check, and its channel or, if it has none, its key. Unknown names
+// of a network form one group, since anybody can invent more. Within a window, the first refusal of each group is
+// logged, so a flooding client hides no other behind its address; a network may also repeat a few, so that each manual
+// attempt is visible. Groups count their suppressed refusals, and the counts are logged at the end of the window.
+// Groups beyond a network's share are counted together.
 
-/// Subject of a refusal: what the request concerned, if known.
+/// Subject of a refusal, if known.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject<'a> {
     /// A channel, by its account (if known) and name.
     Channel(Option<Account>, Cow<'a, str>),
-    /// The access key of a request without a channel, by its id, which has at most [`KEY_ID_BYTES_MAX`] bytes.
+    /// The access key of a request without a channel; its id has at most [`KEY_ID_BYTES_MAX`] bytes.
     Key(Cow<'a, str>),
-    /// None, or several subjects whose refusals are counted together.
+    /// None, or several subjects that are counted together.
     Other,
 }
 
-/// Address, check and subject of a refusal, which determine whether the refusal is logged.
+/// Address, check and subject of a refusal, which decide whether it is logged.
 #[derive(Clone, Debug)]
 pub struct LogShare<'a> {
     /// Address of the client.
@@ -186,7 +186,7 @@ pub struct LogShare<'a> {
 /// Number of suppressed refusals with the same check and subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusalCount {
-    /// The check; `None` if several groups were counted together.
+    /// The check; `None` if several groups are counted together.
     pub check: Option<Check>,
     /// The subject of the requests.
     pub subject: Subject<'static>,
@@ -194,17 +194,16 @@ pub struct RefusalCount {
     pub refusals: u64,
 }
 
-/// Budget for the refusals that one shard logs within a window: the first of each group, for up to
-/// [`REFUSAL_GROUPS_MAX`] groups, and [`REFUSALS_REPEATED_MAX`] repeats.
+/// Refusals that one shard logs in a window: the first of each group, for up to [`REFUSAL_GROUPS_MAX`] groups, and
+/// [`REFUSALS_REPEATED_MAX`] repeats.
 #[derive(Debug, Default)]
 pub(crate) struct Budget {
     window: u64,
     networks: BTreeMap<Prefix, Network>,
     groups: usize,
     repeated: u32,
-    /// Number of refusals in groups that did not fit into the table.
+    /// Refusals of groups that did not fit into the table.
     others: u64,
-    /// Total number of suppressed refusals.
     untold: u64,
 }
 
@@ -219,13 +218,12 @@ struct Network {
 struct RefusalGroup {
     check: Check,
     subject: Subject<'static>,
-    /// Number of suppressed refusals from this network.
     untold: u64,
 }
 
 impl<'a> Subject<'a> {
     /// Returns the subject of a request for this account's channel that was signed, validly or not, with this key.
-    /// Texts that are not valid names are ignored.
+    /// Ignores texts that are not valid names.
     #[must_use]
     pub fn of(account: Option<Account>, channel: Option<&'a str>, key_id: Option<&'a str>) -> Self {
         let channel = channel.filter(|name| ChannelName::parse(name).is_ok());
@@ -257,8 +255,7 @@ impl<'a> Subject<'a> {
 }
 
 impl Budget {
-    /// Returns the number of refusals suppressed in the last window, in total and by group; each result is returned
-    /// only once. `None` if there were none.
+    /// Returns the refusals suppressed in the last window, in total and by group, once; `None` if there were none.
     pub(crate) fn counts_until(&mut self, now: Now) -> Option<(u64, Box<[RefusalCount]>)> {
         let window = now.0 / REFUSAL_WINDOW_MS;
         if window == self.window {
@@ -287,12 +284,11 @@ impl Budget {
         (over.untold > 0).then_some((over.untold, counts))
     }
 
-    /// End of the current window, if any refusals have been suppressed in it.
     pub(crate) fn next_due(&self) -> Option<Now> {
         (self.untold > 0).then_some(Now((self.window + 1) * REFUSAL_WINDOW_MS))
     }
 
-    /// Whether one more refusal may be logged; if not, the refusal is counted as suppressed.
+    /// Whether one more refusal may be logged; otherwise, counts it as suppressed.
     pub(crate) fn lets(&mut self, share: LogShare<'_>) -> bool {
         let noted = self.has_place(share);
         self.untold += u64::from(!noted);

@@ -1,21 +1,20 @@
-//! The outbox: bytes queued for a socket, with the boundaries of the messages that they contain.
+//! The outbox: bytes queued for a socket, with the boundaries of their messages.
 //!
 //! ```text
 //!   0                    start     start+launched                              bytes.len()
 //!   |  written  | control  |  in flight  |        unsent                            |
 //!   |mark | mark|          |  mark  |  mark   | control |  mark  |
 //! ```
-//! Written bytes have been passed to the kernel. Bytes in flight have been copied out by the edge (encrypted, or copied
-//! into a buffer that the kernel reads) but not reported as sent yet. A [`Mark`] delimits one message, so that the
-//! unacknowledged messages are known when the connection ends; a message keeps its bytes until it is acknowledged.
-//! Bytes outside marks are control frames and HTTP responses, which are counted separately so that they never take
-//! space from messages. Invariants: `start + launched ≤ bytes.len()`; marks are in order and do not overlap; the first
-//! `written` marks end at or before `start`; `of_messages` is the number of bytes after `start` that lie within marks.
+//! Written bytes have been passed to the kernel. Bytes in flight have been copied by the edge (by encryption or into a
+//! buffer that the kernel reads) and not reported as sent. A [`Mark`] delimits one message, so that the unacknowledged
+//! messages are known when the connection ends; a message keeps its bytes until it is acknowledged. Bytes outside marks
+//! are control frames and HTTP responses, which are counted separately so that they never take space from messages.
+//! Invariants: `start + launched ≤ bytes.len()`; marks are in order and do not overlap; the first `written` marks end
+//! at or before `start`; `of_messages` is the number of bytes after `start` within marks.
 //!
-//! Acknowledgement is computed from positions in the byte stream on the wire: `on_wire` bytes have been passed to the
-//! kernel since the buffer was allocated, less those that the kernel still holds unacknowledged. The result is a lower
-//! bound: earlier bytes, TLS overhead, a send that has not been reported and the connection's own FIN can only lower
-//! it.
+//! Acknowledgement is computed from positions in the byte stream on the wire: the `on_wire` bytes passed to the kernel
+//! since the buffer was allocated, minus those that the kernel holds unacknowledged. The result is a lower bound:
+//! earlier bytes, TLS overhead, an unreported send and the connection's own FIN can only lower it.
 
 use crate::id::SessionKey;
 use crate::limits::{SPARE_OUTBOX_BYTES_MAX, SPARE_OUTBOXES_MAX};
@@ -25,70 +24,60 @@ use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::ops::Range;
 
-/// One message in an outbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mark {
-    /// Offset and length of the message's frame in the buffer, in bytes.
     begin: u32,
-    /// When the message's last byte was passed to the kernel, and the number of bytes on the wire by then.
     pub bytes: u32,
-    /// Delivery state of the message.
     pub launch: DeliveryMark,
-    /// When the last byte was passed to the kernel, and the number of bytes on the wire by then.
+    /// When the last byte was passed to the kernel, and the number of bytes on the wire up to it.
     pub written: (Now, u64),
 }
 
-/// A mark takes exactly one cache line, since a busy connection has several marks.
+/// One cache line, since a busy connection has several marks.
 const _: () = assert!(size_of::<Mark>() == 64);
 
-/// Converts an offset in a buffer, or a length; the value fits because `outbox_bytes` is at most a gigabyte and is
-/// preceded by at most as much consumed space.
+/// Converts an offset in a buffer or a length, which fits: `outbox_bytes` is at most a gigabyte, preceded by at most as
+/// much consumed space.
 fn offset(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 impl Mark {
-    /// Returns the range of the message's frame in the buffer.
     fn frame(&self) -> Range<usize> {
         self.begin as usize..self.begin as usize + self.bytes as usize
     }
 }
 
-/// Properties of a message that is being delivered to a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DeliveryMark {
-    /// Action of the message.
     pub action: Action,
-    /// When the message expires if it is returned to the queue.
+    /// Expiry in the queue if the message is returned.
     pub expires: Now,
     /// Number in the channel's order of acceptance.
     pub order: u64,
     /// Length of the sender id at the end of the frame; 0 for messages to viewers.
     pub sender_bytes: u16,
-    /// Whether the message is an Alexa caller's offer, which is never returned to the queue because its call keeps the
+    /// Whether the message is an Alexa caller's offer, which never returns to the queue because its call keeps the
     /// frame.
     pub call: bool,
-    /// Whether the message is counted in the gauge and has an outcome, unlike a redelivered offer.
+    /// Whether the message is in the gauge and has an outcome, unlike a redelivered offer.
     pub counted: bool,
-    /// Connection of the viewer that sent the message; `None` if it came from a master or from another node.
+    /// Viewer connection that sent the message; `None` for a master or another node.
     pub from: Option<SessionKey>,
-    /// Whether the message is the first offer sent by the connection `from`. An offer from another node also counts as
-    /// first, since it was queued there together with the messages that preceded it.
+    /// Whether the message is the first offer of the connection `from`. An offer from another node counts as first,
+    /// since it was queued there with the messages before it.
     pub first: bool,
-    /// Whether the message may be a candidate of an unanswered offer; if so, it is stored with the offer once it has
-    /// been acknowledged.
+    /// Whether the message may be a candidate of an unanswered offer, with which it is then stored after its
+    /// acknowledgement.
     pub follows: bool,
-    /// Time at which the message was accepted ([`crate::time::Moment::micros`]), if the recipient was connected then.
-    /// `None` for queued messages and for those accepted at time 0, which are not measured.
+    /// Time of acceptance ([`crate::time::Moment::micros`]), if the recipient was connected. `None` for queued messages
+    /// and for acceptance at time 0, which are not measured.
     pub accepted_us: Option<NonZeroU32>,
 }
 
-/// Number of queued bytes, by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Load {
-    /// Number of bytes that belong to messages.
     pub messages: usize,
-    /// Number of bytes that belong to control frames and HTTP responses.
     pub control: usize,
 }
 
@@ -96,7 +85,6 @@ pub(crate) struct Load {
 #[derive(Debug, Default)]
 pub(crate) struct Outbox(Option<Box<Buffer>>);
 
-/// Buffer of a non-empty outbox.
 #[derive(Debug, Default)]
 #[repr(C)] // what each message needs is in its first two lines
 struct Buffer {
@@ -105,40 +93,33 @@ struct Buffer {
     launched: usize,
     of_messages: usize,
     marks: VecDeque<Mark>,
-    /// Number of marks whose messages have been passed to the kernel, and the number of bytes in those messages.
+    /// Marks of messages that the kernel has accepted, and the bytes of these messages.
     written: usize,
     written_bytes: usize,
-    /// Number of message bytes written since the last query to the kernel.
+    /// Message bytes written since the last query to the kernel.
     unasked: usize,
-    /// Number of bytes passed to the wire since the buffer was allocated, and the number of those that have been
-    /// acknowledged.
+    /// Bytes passed to the wire since the buffer was allocated, and those acknowledged.
     on_wire: u64,
     confirmed: u64,
-    /// End positions of written messages that were returned, and the number of them that later turned out to have been
-    /// acknowledged.
+    /// End positions of written messages that were returned, and how many of these proved to be acknowledged.
     returned: VecDeque<u64>,
     repeated: u32,
-    /// Position on the wire at which the peer announced that it will send no more; its program reads nothing after that
-    /// position.
+    /// Position on the wire at which the peer announced that it sends no more; its program reads nothing after it.
     over: Option<u64>,
-    /// Whether messages that the next query finds unacknowledged must be evicted in favour of others.
+    /// Whether messages that the next query finds unacknowledged are evicted in favour of others.
     makes_room: bool,
-    /// Time since which the peer has been suspect.
     doubtful_since: Option<Now>,
-    /// Last measured round trip, in milliseconds.
+    /// Last round trip, in milliseconds.
     round_trip_ms: u32,
     /// Ping in flight whose pong confirms the messages before it.
     proof: Option<Proving>,
 }
 
-/// A ping whose pong confirms all messages before it.
 #[derive(Clone, Copy, Debug)]
 struct Proving {
     /// Payload of the ping, which identifies its pong.
     counter: [u8; 4],
-    /// Number of marks that precede the ping.
     covers: usize,
-    /// When the ping was queued.
     since: Now,
 }
 
@@ -154,7 +135,6 @@ pub(crate) struct Spares {
 }
 
 impl Spares {
-    /// Creates an empty pool that keeps at most this many buffers.
     #[must_use]
     pub(crate) fn of(most: usize) -> Self {
         Self {
@@ -170,28 +150,24 @@ impl Default for Spares {
     }
 }
 
-/// Offers and candidates of viewers, each with its frame.
 pub(crate) type Offers = Vec<(DeliveryMark, Box<[u8]>)>;
 
-/// A message returned from an outbox, with its delivery state and its complete frame.
 #[derive(Debug)]
 pub(crate) struct Unsent {
-    /// Delivery state of the message.
     pub launch: DeliveryMark,
-    /// Whether the message was passed completely to the kernel but was not acknowledged.
+    /// Whether the message was passed completely to the kernel but not acknowledged.
     pub written: bool,
-    /// The complete frame, including the header.
     pub frame: Box<[u8]>,
 }
 
 impl Outbox {
-    /// Whether the outbox is empty: everything has been passed to the kernel, and no acknowledgement is awaited.
+    /// Whether everything was passed to the kernel and no acknowledgement is awaited.
     #[must_use]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 
-    /// Number of bytes that have not been passed to the kernel, including those in flight.
+    /// Bytes not passed to the kernel, including those in flight.
     #[must_use]
     pub(crate) fn bytes(&self) -> usize {
         self.0
@@ -199,7 +175,7 @@ impl Outbox {
             .map_or(0, |buffer| buffer.bytes.len() - buffer.start)
     }
 
-    /// Number of bytes that have not been passed to the kernel, plus the bytes of unacknowledged messages.
+    /// Bytes not passed to the kernel, plus those of unacknowledged messages.
     #[inline]
     #[must_use]
     pub(crate) fn bytes_kept(&self) -> usize {
@@ -207,7 +183,6 @@ impl Outbox {
         buffer.map_or(0, |buffer| buffer.bytes.len() - buffer.spent())
     }
 
-    /// Number of bytes of messages that have been written but not acknowledged.
     #[inline]
     #[must_use]
     pub(crate) fn unconfirmed_bytes(&self) -> usize {
@@ -221,7 +196,7 @@ impl Outbox {
         buffer.marks.front().map(|mark| mark.written.0)
     }
 
-    /// Number of bytes that have not been passed to the kernel, by kind.
+    /// Bytes not passed to the kernel, by kind.
     #[must_use]
     pub(crate) fn load(&self) -> Load {
         self.0.as_ref().map_or_else(Load::default, |buffer| {
@@ -243,35 +218,34 @@ impl Outbox {
             .unwrap_or_default()
     }
 
-    /// Whether bytes have been copied out but not reported as sent.
+    /// Whether bytes were copied but not reported as sent.
     #[must_use]
     pub(crate) fn in_flight(&self) -> bool {
         (self.0.as_ref()).is_some_and(|buffer| buffer.launched > 0)
     }
 
-    /// Whether the outbox contains a message that has not been passed completely to the kernel.
+    /// Whether a message has not been passed completely to the kernel.
     #[must_use]
     pub(crate) fn has_messages(&self) -> bool {
         (self.0.as_ref()).is_some_and(|buffer| buffer.marks.len() > buffer.written)
     }
 
-    /// Whether at least `bytes` of messages have been written since the last query, so that the next query is due;
-    /// reported only once.
+    /// Whether the next query is due: at least `bytes` of messages were written since the last one. True once per
+    /// query.
     #[inline]
     pub(crate) fn is_to_be_asked(&mut self, bytes: usize) -> bool {
         let buffer = self.0.as_mut().filter(|it| it.unasked >= bytes);
         buffer.map(|buffer| buffer.unasked = 0).is_some()
     }
 
-    /// Marks messages for eviction if the next query finds them unacknowledged.
     pub(crate) fn make_room(&mut self) {
         if let Some(buffer) = &mut self.0 {
             buffer.makes_room = true;
         }
     }
 
-    /// Drops the written, unacknowledged messages if they are marked for eviction; the peer is then no longer suspect
-    /// because of them. Calls `dropped` for each.
+    /// Drops the written, unacknowledged messages if they are marked for eviction, and calls `dropped` for each. They
+    /// cease to make the peer suspect.
     pub(crate) fn take_room(&mut self, spares: &mut Spares, mut dropped: impl FnMut(&Mark)) {
         let Some(buffer) = self.0.as_mut().filter(|buffer| buffer.makes_room) else {
             return;
@@ -286,8 +260,8 @@ impl Outbox {
         self.settle(spares);
     }
 
-    /// Queues a ping that confirms the messages before it, and returns its payload. `None` if such a ping is already in
-    /// flight or no message needs confirmation.
+    /// Queues a ping that confirms the messages before it; returns its payload. `None` if such a ping is in flight or
+    /// no message needs one.
     pub(crate) fn begin_proof(&mut self, now: Now) -> Option<[u8; 4]> {
         let buffer = self.0.as_mut().filter(|buffer| buffer.proof.is_none())?;
         let [.., a, b, c, d] = buffer.marks.back()?.launch.order.to_be_bytes();
@@ -300,14 +274,13 @@ impl Outbox {
         Some(counter)
     }
 
-    /// Whether a confirming ping is in flight.
     #[must_use]
     pub(crate) fn awaits_proof(&self) -> bool {
         self.0.as_ref().is_some_and(|buffer| buffer.proof.is_some())
     }
 
-    /// Handles a pong and returns whether it answers the confirming ping. If so, everything before the ping is
-    /// acknowledged, and `confirmed` is called for each message.
+    /// Handles a pong; returns whether it answers the confirming ping. Everything before the ping is then acknowledged;
+    /// calls `confirmed` for each message.
     pub(crate) fn proved(
         &mut self,
         spares: &mut Spares,
@@ -333,14 +306,13 @@ impl Outbox {
         true
     }
 
-    /// Time since which the peer has been suspect; the acknowledgement of a single byte clears it.
+    /// When the peer became suspect, if it is; the acknowledgement of a single byte clears it.
     #[must_use]
     pub(crate) fn doubtful_since(&self) -> Option<Now> {
         self.0.as_ref()?.doubtful_since
     }
 
-    /// Marks the peer as suspect since `since`, unless it already is. Messages for the peer are kept at least until
-    /// `expires`.
+    /// Marks the peer as suspect since `since`, unless it already is. Its messages are kept at least until `expires`.
     pub(crate) fn doubt(&mut self, since: Now, expires: Now) {
         let Some(buffer) = &mut self.0 else { return };
         buffer.doubtful_since.get_or_insert(since);
@@ -349,8 +321,8 @@ impl Outbox {
         }
     }
 
-    /// Written but unacknowledged messages, oldest first, each with its frame. An Alexa caller's offer is omitted
-    /// because it is kept by its call.
+    /// Written, unacknowledged messages with their frames, oldest first. Excludes an Alexa caller's offer, since its
+    /// call keeps the frame.
     pub(crate) fn unconfirmed(&self) -> impl Iterator<Item = (&DeliveryMark, &[u8])> {
         let buffers = self.0.iter();
         buffers.flat_map(|buffer| {
@@ -360,21 +332,19 @@ impl Outbox {
         })
     }
 
-    /// Sets the measured round-trip time.
     pub(crate) fn measured(&mut self, round_trip_ms: u32) {
         if let Some(buffer) = &mut self.0 {
             buffer.round_trip_ms = round_trip_ms;
         }
     }
 
-    /// Last measured round-trip time, in milliseconds; 0 if never measured.
+    /// Last round trip in milliseconds; 0 if never measured.
     #[must_use]
     pub(crate) fn round_trip_ms(&self) -> u32 {
         self.0.as_ref().map_or(0, |buffer| buffer.round_trip_ms)
     }
 
-    /// Number of messages that were returned after they had been written, and the number of those that the peer turned
-    /// out to have acknowledged.
+    /// Number of messages returned after they were written, and how many of these proved to be acknowledged.
     #[must_use]
     pub(crate) fn returned(&self) -> (usize, u32) {
         let buffer = self.0.as_ref();
@@ -384,14 +354,13 @@ impl Outbox {
         })
     }
 
-    /// Whether the peer has announced that it will send no more; see [`Self::peer_is_over`].
     #[must_use]
     pub(crate) fn is_over(&self) -> bool {
         self.0.as_ref().is_some_and(|it| it.over.is_some())
     }
 
-    /// Records that the peer has announced that it will send no more. Its program then reads neither the unacknowledged
-    /// bytes nor the rest of a partially sent message, which is still sent before the connection's own close frame.
+    /// Records that the peer sends no more. Its program then reads neither the unacknowledged bytes nor the rest of a
+    /// partially sent message, which still precedes the connection's own close frame.
     pub(crate) fn peer_is_over(&mut self) {
         let buffer = self.0.as_mut();
         if let Some(buffer) = buffer.filter(|it| !it.marks.is_empty() || !it.is_forgotten()) {
@@ -399,7 +368,7 @@ impl Outbox {
         }
     }
 
-    /// Appends the output of `write` as control bytes; returns the number of bytes.
+    /// Appends the output of `write` as control bytes; returns their number.
     pub(crate) fn push(&mut self, spares: &mut Spares, write: impl FnOnce(&mut Vec<u8>)) -> usize {
         let buffer = self.buffer(spares);
         let before = buffer.bytes.len();
@@ -407,7 +376,7 @@ impl Outbox {
         buffer.bytes.len() - before
     }
 
-    /// Appends the output of `write` as one message; returns the number of bytes.
+    /// Appends the output of `write` as one message; returns its length.
     pub(crate) fn push_message(
         &mut self,
         spares: &mut Spares,
@@ -428,16 +397,15 @@ impl Outbox {
         end - begin
     }
 
-    /// Records that this many of the unsent bytes have been copied out.
     pub(crate) fn launched(&mut self, bytes: usize) {
         if let Some(buffer) = &mut self.0 {
             buffer.launched = (buffer.launched + bytes).min(buffer.bytes.len() - buffer.start);
         }
     }
 
-    /// Records that the oldest `bytes` have been passed to the kernel as `on_wire` bytes: the same number or, with TLS,
-    /// the size of their records. Calls `written` for each message whose last byte was among them. Returns the number
-    /// of bytes that are no longer queued.
+    /// Records that the oldest `bytes` were passed to the kernel as `on_wire` bytes: the same number or, with TLS, the
+    /// size of their records. Calls `written` for each message whose last byte was among them. Returns the number of
+    /// bytes that left the queue.
     #[inline]
     pub(crate) fn sent(
         &mut self,
@@ -456,7 +424,7 @@ impl Outbox {
         while let Some(mark) = buffer.marks.get_mut(buffer.written)
             && mark.frame().end <= buffer.start
         {
-            // Only the end of a record is known, not which of its bytes is the message's last.
+            // The end of a record is known, but not which of its bytes is the message's last.
             let behind = if on_wire == bytes {
                 buffer.start - mark.frame().end
             } else {
@@ -481,8 +449,8 @@ impl Outbox {
         Load { messages, control }
     }
 
-    /// Records that the kernel still holds `unacknowledged` bytes, which means that everything before them has been
-    /// acknowledged. Calls `confirmed` for each newly acknowledged message.
+    /// Records that the kernel still holds `unacknowledged` bytes, so everything before them is acknowledged. Calls
+    /// `confirmed` for each message that becomes acknowledged.
     pub(crate) fn confirm(
         &mut self,
         spares: &mut Spares,
@@ -513,7 +481,7 @@ impl Outbox {
         self.settle(spares);
     }
 
-    /// Takes back the messages that were written by `by` and are unacknowledged, in order.
+    /// Takes back the unacknowledged messages written by `by`, in order.
     pub(crate) fn take_unconfirmed(&mut self, spares: &mut Spares, by: Now) -> Vec<Unsent> {
         let Some(buffer) = &mut self.0 else {
             return Vec::new();
@@ -530,8 +498,7 @@ impl Outbox {
         taken
     }
 
-    /// Takes back the messages of which no byte has been sent, in order; control bytes and a partially sent message
-    /// remain.
+    /// Takes back the messages of which no byte was sent, in order; control bytes and a partially sent message remain.
     pub(crate) fn take_unsent(&mut self, spares: &mut Spares) -> Vec<Unsent> {
         let Some(buffer) = &mut self.0 else {
             return Vec::new();
@@ -565,7 +532,7 @@ impl Outbox {
         unsent
     }
 
-    /// Takes back every unacknowledged message and drops everything else, since the connection has ended.
+    /// Takes back every unacknowledged message and drops everything else after the end of the connection.
     pub(crate) fn drain(&mut self) -> Vec<Unsent> {
         let Some(buffer) = self.0.take() else {
             return Vec::new();
@@ -580,10 +547,9 @@ impl Outbox {
             .get_or_insert_with(|| spares.buffers.pop().unwrap_or_default())
     }
 
-    /// Frees bytes that are no longer needed (in a large buffer, once they make up more than half of it), and the
-    /// buffer itself when it is empty. If messages have been returned, their positions are kept until the connection
-    /// ends. A ping in flight is kept until its pong arrives, since a redelivered message has a ping with the same
-    /// number.
+    /// Frees unneeded bytes (in a large buffer, once they fill more than half of it), and an empty buffer. Positions of
+    /// returned messages remain until the connection ends. A ping in flight remains until its pong, since a redelivered
+    /// message has a ping with the same number.
     fn settle(&mut self, spares: &mut Spares) {
         let Some(buffer) = &mut self.0 else {
             return;
@@ -621,14 +587,13 @@ impl Outbox {
 }
 
 impl Buffer {
-    /// Length of the prefix that contains no part of an unacknowledged message.
     #[inline]
     fn spent(&self) -> usize {
         let first = self.marks.front();
         first.map_or(self.start, |mark| mark.frame().start.min(self.start))
     }
 
-    /// Removes the first written message from the counters because it has been acknowledged or returned.
+    /// Uncounts the first written message, which was acknowledged or returned.
     #[inline]
     fn unwritten(&mut self, mark: &Mark) {
         self.written -= 1;
@@ -638,7 +603,7 @@ impl Buffer {
         }
     }
 
-    /// Whether an empty buffer contains no state that is needed later.
+    /// Whether an empty buffer can be freed: none of its state is needed later.
     fn is_forgotten(&self) -> bool {
         let returned = !self.returned.is_empty() || self.repeated > 0;
         !returned && self.over.is_none() && self.proof.is_none()
@@ -658,8 +623,8 @@ impl Buffer {
     }
 }
 
-/// Minimum length of a prefix that is worth compacting, in bytes. Small, because a busy connection always has
-/// unacknowledged bytes and the memory that it uses should stay in a core's cache.
+/// Minimum length of a prefix worth compacting, in bytes. Small, because a busy connection always has unacknowledged
+/// bytes, and its memory should stay in a core's cache.
 const COMPACT_BYTES: usize = 2 * 1024;
 
 #[cfg(test)]

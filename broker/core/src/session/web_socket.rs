@@ -9,17 +9,13 @@ use codec::ws::{Excess, FrameError, Receiver, Side};
 use std::num::NonZeroU8;
 use std::rc::Rc;
 
-/// Role of a connection in its channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// The master.
     Master,
-    /// A viewer, with its client id.
     Viewer(Rc<str>),
 }
 
 impl Role {
-    /// Client id, if the role is a viewer.
     #[must_use]
     pub(crate) fn client_id(&self) -> Option<&str> {
         match self {
@@ -28,7 +24,6 @@ impl Role {
         }
     }
 
-    /// Converts the role to the codec's type.
     #[must_use]
     pub(crate) fn on_wire(&self) -> codec::signal::Role {
         match self {
@@ -38,7 +33,7 @@ impl Role {
     }
 }
 
-/// Returns the client id of the viewer that sent, or will receive, a message for `role`. In a frame for a master, the
+/// Returns the client id of the viewer that sent or receives a message for `role`. In a frame for a master, the
 /// sender's id precedes the closing quote and brace.
 pub(crate) fn viewer_of<'a>(role: &'a Role, frame: &'a [u8], sender_bytes: u16) -> &'a str {
     if let Role::Viewer(id) = role {
@@ -52,26 +47,23 @@ pub(crate) fn viewer_of<'a>(role: &'a Role, frame: &'a [u8], sender_bytes: u16) 
         .unwrap_or_default()
 }
 
-/// Statistics of a connection, logged when the connection ends. Kept from admission until the descriptor is free.
+/// Statistics of a connection for the log, from admission until the descriptor is free.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tally {
-    /// Time of admission.
     pub opened: Now,
-    /// Number of messages received, including refused ones; saturates.
+    /// Received messages, including refused ones; saturates.
     pub messages_in: u32,
-    /// Number of messages delivered completely to the connection; saturates.
+    /// Messages delivered completely; saturates.
     pub messages_out: u32,
-    /// Times from a viewer's admission to its first offer and to its first answer, in milliseconds, saturating;
-    /// [`NOT_YET`] if there has been none.
+    /// Times from a viewer's admission to its first offer and first answer, in milliseconds, saturating; [`NOT_YET`]
+    /// before.
     offered_ms: u32,
     answered_ms: u32,
 }
 
-/// Value of a time that is not known yet, before the first offer or answer.
 const NOT_YET: u32 = u32::MAX;
 
 impl Tally {
-    /// Creates the statistics of a connection at its admission.
     fn of(now: Now) -> Self {
         Self {
             opened: now,
@@ -86,7 +78,7 @@ impl Tally {
         u32::try_from(now.since(self.opened)).map_or(NOT_YET - 1, |ms| ms.min(NOT_YET - 1))
     }
 
-    /// Records an accepted offer from a viewer; returns `true` for the first one.
+    /// Records an accepted offer of a viewer; returns `true` for the first one.
     pub(crate) fn offered(&mut self, now: Now) -> bool {
         let first = self.offered_ms == NOT_YET;
         if first {
@@ -95,13 +87,11 @@ impl Tally {
         first
     }
 
-    /// Time from a viewer's admission to its first offer, in milliseconds.
     #[must_use]
     pub(crate) fn offered_ms(&self) -> Option<u32> {
         Some(self.offered_ms).filter(|ms| *ms != NOT_YET)
     }
 
-    /// Time from a viewer's admission to its first answer, in milliseconds.
     #[must_use]
     pub(crate) fn answered_ms(&self) -> Option<u32> {
         Some(self.answered_ms).filter(|ms| *ms != NOT_YET)
@@ -112,101 +102,79 @@ impl Tally {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct BoundsPlace(pub(crate) u8);
 
-/// Properties that are fixed when a connection is admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AdmissionTerms {
-    /// Whether the client may receive GO_AWAY and RECONNECT_ICE_SERVER; if not, the connection is closed with 1001
-    /// instead.
+    /// Whether the client may receive GO_AWAY and RECONNECT_ICE_SERVER; otherwise, the connection is closed with 1001.
     pub notices: bool,
     /// Client program, which may limit the length of frames and messages.
     pub program: Program,
-    /// Index of the connection's message limits.
     pub bounds: BoundsPlace,
-    /// When the connection reaches its maximum age.
     pub ends: Now,
 }
 
-/// State of one open WebSocket.
 #[derive(Debug)]
 pub(crate) struct WebSocket {
-    /// Assembles received bytes into messages.
     pub receiver: Receiver,
-    /// Channel of the connection.
     pub channel: ChannelKey,
-    /// Role in which the connection was admitted.
     pub role: Role,
-    /// Caller of a viewer, if the caller has its own share of the channel's viewer limits.
+    /// Caller of a viewer, if it has its own share of the channel's viewer limits.
     pub caller: Option<CallerId>,
-    /// The caller, if its permission is rechecked; after a recheck has failed, the reason.
+    /// Caller that is rechecked; after a failed recheck, the reason.
     pub held: Held,
-    /// Whether a newer connection has superseded this one, which may still send but receives nothing
-    /// (codec/PROTOCOL.md, TAKE-2).
+    /// Whether a newer connection has superseded this one, which may send but receives nothing (codec/PROTOCOL.md,
+    /// TAKE-2).
     pub superseded: bool,
-    /// Token buckets that limit the connection's messages.
     pub rates: MessageRates,
-    /// Why the connection is scheduled to be closed next.
     leaves: Leaves,
-    /// Statistics, logged when the connection ends.
     pub tally: Tally,
-    /// Code of the reason why the connection ended; if there are several causes, the first one. Not part of the tally,
-    /// where it would take a word for each connection. The lengths of an oversized message are stored in the receiver.
+    /// Code of why the connection ended; the first of several causes. Stored outside the tally, where it would take a
+    /// word per connection. The receiver contains the lengths of an oversized message.
     reason: Option<NonZeroU8>,
     notices: Notices,
-    /// See [`Terms::program`].
     program: Program,
-    /// See [`Terms::bounds`].
     bounds: BoundsPlace,
-    /// See [`Self::is_forbidden`].
     forbidden: bool,
-    /// Number of frames without effect within `idle_second`, a second of the shard's clock. Never 0 again after the
-    /// first one.
+    /// Frames without effect in `idle_second`, a second of the shard's clock. Never 0 after the first frame.
     idle_frames: u8,
     idle_second: u32,
-    /// Time from the first byte of an incomplete message to `last_frame`, in milliseconds; [`NO_MESSAGE`] if no message
-    /// is incomplete.
+    /// Time from an incomplete message's first byte to `last_frame`, in milliseconds; otherwise [`NO_MESSAGE`].
     since_begin: u16,
     times: Times,
 }
 
-/// State of the notices GO_AWAY and RECONNECT_ICE_SERVER; see [`Terms::notices`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Notices {
     Never,
-    /// Notices are allowed, and GO_AWAY has not been sent.
+    /// GO_AWAY has not been sent.
     Open,
-    /// Notices are allowed, and GO_AWAY has been sent.
+    /// GO_AWAY has been sent.
     Told,
 }
 
-/// Reason for a scheduled close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Leaves {
-    /// The maximum age is reached.
     OfAge,
-    /// An operator has recalled the connection so that its client reconnects.
+    /// An operator recalled the connection so that its client reconnects.
     Recalled,
-    /// The connection may no longer be permitted; it is closed unless a permission check allows it before then.
+    /// The caller's permission is in doubt: the connection is closed unless a check confirms it first.
     Asked,
 }
 
-/// Timestamps that determine the deadlines of a WebSocket.
+/// Timestamps behind the deadlines of a WebSocket.
 #[derive(Debug)]
 struct Times {
-    /// See [`Terms::ends`].
+    /// When the connection reaches its maximum age.
     ends: Now,
     last_frame: Now,
-    /// Time from `last_frame` until a ping was sent that no frame has followed, in milliseconds; [`NO_SPAN`] if there
-    /// is none.
+    /// Time in milliseconds from `last_frame` to a ping that no frame has followed; otherwise [`NO_SPAN`].
     to_ping: u32,
-    /// When bytes were last passed to the kernel or a ping was queued. Stores only the low half of the time, which
-    /// suffices because pings are at most a day apart.
+    /// When bytes were last passed to the kernel or a ping was queued: the low half of the time, which suffices because
+    /// pings are at most a day apart.
     last_sent: u32,
 }
 
-/// Value of `to_ping` if no ping is unanswered.
 const NO_SPAN: u32 = u32::MAX;
 
-/// Value of `since_begin` if no message is incomplete.
 const NO_MESSAGE: u16 = u16::MAX;
 
 const _: () = assert!(
@@ -215,52 +183,49 @@ const _: () = assert!(
 );
 
 impl Times {
-    /// When the unanswered ping was sent; `None` if a frame has been received since the last ping.
     fn pinged(&self) -> Option<Now> {
         let span = Some(self.to_ping).filter(|ms| *ms != NO_SPAN)?;
         Some(self.last_frame.after(span.into()))
     }
 
-    /// Low half of a time.
     #[expect(clippy::cast_possible_truncation, reason = "that is what it does")]
     const fn low(now: Now) -> u32 {
         now.0 as u32
     }
 
-    /// When bytes were last sent; can be in the future during a clock jump.
+    /// When bytes were last sent; in the future during a clock jump.
     fn last_sent(&self, now: Now) -> Now {
         let since = self.last_sent.wrapping_sub(Self::low(now)).cast_signed();
         Now(now.0.saturating_add_signed(since.into()))
     }
 
-    /// Converts an interval to 32 bits of milliseconds. Measured intervals are a few minutes; the maximum is 49 days.
+    /// Converts an interval to 32 bits of milliseconds, at most 49 days. Measured intervals are a few minutes.
     fn span(ms: u64) -> u32 {
         u32::try_from(ms).map_or(NO_SPAN - 1, |ms| ms.min(NO_SPAN - 1))
     }
 }
 
-/// The action that is due on an open WebSocket.
+/// Action due on an open WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Due {
-    /// Nothing is due before this time.
+    /// Nothing before this time.
     At(Now),
-    /// The client has been silent for a while, or nothing has been sent to it: send a ping. Middleboxes may drop a
-    /// connection that carries no data in one direction.
+    /// Send a ping: the client has been silent for a while, or nothing was sent to it. Middleboxes may drop a
+    /// connection that is silent in one direction.
     Ping,
-    /// The maximum age is near: send GO_AWAY.
+    /// Send GO_AWAY: the maximum age is near.
     GoAway,
-    /// No bytes were received within the idle timeout: close with 1001.
+    /// Close with 1001: the idle timeout expired without a received byte.
     Idle,
-    /// A ping timed out because the client does not read or is gone: close with 1001.
+    /// Close with 1001: a ping timed out, because the client does not read or is gone.
     Unanswered,
-    /// The maximum age is reached: close with 1001.
+    /// Close with 1001: the maximum age is reached.
     Old,
-    /// A message took too long from its first byte to its last: close with 1008.
+    /// Close with 1008: a message took too long to arrive.
     SlowMessage,
 }
 
 impl WebSocket {
-    /// Creates the state of a connection at its admission.
     #[must_use]
     pub(crate) fn new(channel: ChannelKey, role: Role, terms: AdmissionTerms, now: Now) -> Self {
         Self {
@@ -294,7 +259,6 @@ impl WebSocket {
         }
     }
 
-    /// Why the connection is ending, if known.
     #[must_use]
     pub(crate) fn reason(&self) -> Option<EndReason> {
         let excess = match self.receiver.error() {
@@ -305,7 +269,6 @@ impl WebSocket {
             .and_then(|code| EndReason::of_code(code, excess))
     }
 
-    /// Sets the reason why the connection ends, unless a reason is already set.
     pub(crate) fn because(&mut self, reason: EndReason) {
         if self.reason.is_none() {
             self.reason = Some(reason.code());
@@ -315,37 +278,32 @@ impl WebSocket {
         }
     }
 
-    /// Client program.
     #[inline]
     #[must_use]
     pub(crate) fn program(&self) -> Program {
         self.program
     }
 
-    /// Index of the connection's message limits.
     #[inline]
     #[must_use]
     pub(crate) fn bounds(&self) -> BoundsPlace {
         self.bounds
     }
 
-    /// Whether the last permission check found that the caller may no longer connect.
+    /// Whether the last permission check refused the caller.
     pub(crate) fn is_forbidden(&self) -> bool {
         self.forbidden
     }
 
-    /// Records the result of a permission check.
     pub(crate) fn was_asked(&mut self, forbidden: bool) {
         self.forbidden = forbidden;
     }
 
-    /// Time of admission.
     #[must_use]
     pub(crate) fn opened(&self) -> Now {
         self.tally.opened
     }
 
-    /// Whether the client has sent a message.
     #[must_use]
     pub(crate) fn spoke(&self) -> bool {
         self.tally.messages_in > 0
@@ -362,18 +320,17 @@ impl WebSocket {
         self.spoke() || self.idle_frames > 0 || ends_it
     }
 
-    /// When the last bytes were received.
     #[must_use]
     pub(crate) fn last_frame(&self) -> Now {
         self.times.last_frame
     }
 
-    /// Whether the connection is a viewer that has not been sent an SDP_ANSWER.
+    /// Whether the connection is a viewer that has not received an SDP_ANSWER.
     pub(crate) fn awaits_answer(&self) -> bool {
         self.tally.answered_ms == NOT_YET && self.role != Role::Master
     }
 
-    /// Records an SDP_ANSWER sent to the connection; if it is a viewer's first one, returns the time since admission.
+    /// Records an SDP_ANSWER to the connection; returns the time since admission for a viewer's first one.
     pub(crate) fn first_answer(&mut self, now: Now) -> Option<u64> {
         self.awaits_answer().then(|| {
             self.tally.answered_ms = self.tally.span(now);
@@ -381,9 +338,8 @@ impl WebSocket {
         })
     }
 
-    /// Records that bytes were received. `begun` is set if they ended within a message or frame, whose timeout then
-    /// runs. Returns whether a deadline may now be earlier: that of the incomplete message, or of the next ping if a
-    /// ping was answered.
+    /// Records received bytes. If `begun`, they end within a message or frame, whose timeout then runs. Returns whether
+    /// a deadline may be earlier: that of the incomplete message, or of the next ping after an answered one.
     pub(crate) fn heard(&mut self, begun: bool, now: Now) -> bool {
         let answered = self.times.to_ping != NO_SPAN;
         let began = self.message_began().unwrap_or(now);
@@ -396,8 +352,8 @@ impl WebSocket {
         answered || begun
     }
 
-    /// Prepares for a clock jump to `until`, during which peers are not read. If the maximum age is reached by then,
-    /// the connection is not closed beforehand because of earlier silence.
+    /// Prepares for a clock jump to `until`, during which peers are not read. A connection that reaches its maximum age
+    /// by then is not closed for earlier silence.
     pub(crate) fn outlive_silence(&mut self, until: Now) {
         let ends = self.times.ends;
         if ends <= until && self.times.last_frame < ends {
@@ -412,26 +368,25 @@ impl WebSocket {
         Some(Now(self.times.last_frame.0.saturating_sub(ms.into())))
     }
 
-    /// Records that bytes or a ping are being passed to the kernel.
+    /// Records that bytes or a ping are passed to the kernel.
     #[inline]
     pub(crate) fn sends(&mut self, now: Now) {
         self.times.last_sent = Times::low(now);
     }
 
-    /// Counts a complete message.
     #[inline]
     pub(crate) fn message_came(&mut self) {
         self.message_ended();
         self.tally.messages_in = self.tally.messages_in.saturating_add(1);
     }
 
-    /// Records the end of a message, or of a frame outside a message; the next message's timeout starts at its first
+    /// Records the end of a message, or of a frame outside a message. The next message's timeout starts at its first
     /// byte.
     pub(crate) fn message_ended(&mut self) {
         self.since_begin = NO_MESSAGE;
     }
 
-    /// Counts a frame without effect; returns `false` if there have been too many within one second.
+    /// Counts a frame without effect; returns `false` after too many in one second.
     pub(crate) fn count_idle_frame(&mut self, now: Now) -> bool {
         let second = u32::try_from(now.0 / 1000).unwrap_or(u32::MAX);
         if self.idle_second != second {
@@ -441,31 +396,29 @@ impl WebSocket {
         self.idle_frames <= IDLE_FRAMES_PER_SECOND_MAX
     }
 
-    /// Records that a ping was sent. Also called to restart the timeout of a ping whose pong could not be read yet.
+    /// Records that a ping was sent, or restarts the timeout of a ping whose pong could not be read yet.
     pub(crate) fn pinged(&mut self, now: Now) {
         self.times.to_ping = Times::span(now.since(self.times.last_frame));
     }
 
     /// Records a pong that confirms messages, which shows that the client is alive. Returns whether a ping was
-    /// unanswered, in which case the next deadline may be earlier.
+    /// unanswered; the next deadline may then be earlier.
     pub(crate) fn answers(&mut self) -> bool {
         self.idle_frames = self.idle_frames.max(1);
         std::mem::replace(&mut self.times.to_ping, NO_SPAN) != NO_SPAN
     }
 
-    /// When the unanswered ping was sent; `None` if a frame has been received since the last ping.
     #[must_use]
     pub(crate) fn pinged_at(&self) -> Option<Now> {
         self.times.pinged()
     }
 
-    /// Whether no frame has been received since a ping was sent.
     #[must_use]
     pub(crate) fn awaits_pong(&self) -> bool {
         self.times.pinged().is_some()
     }
 
-    /// Records that GO_AWAY is being sent; returns `false` if it has already been sent or is not allowed.
+    /// Records that GO_AWAY is sent; returns `false` if it was sent before or is not allowed.
     pub(crate) fn tell_to_go(&mut self) -> bool {
         let open = self.notices == Notices::Open;
         if open {
@@ -480,33 +433,29 @@ impl WebSocket {
         self.notices != Notices::Never
     }
 
-    /// Schedules the connection to be closed at `at` so that its client reconnects. An earlier scheduled close takes
-    /// precedence.
+    /// Schedules a close at `at` so that the client reconnects. An earlier scheduled close takes precedence.
     pub(crate) fn recall(&mut self, at: Now) {
         if at < self.times.ends {
             (self.times.ends, self.leaves) = (at, Leaves::Recalled);
         }
     }
 
-    /// Schedules the connection to be closed at `at` unless a permission check approves it first. An earlier scheduled
-    /// close takes precedence.
+    /// Schedules a close at `at` unless a permission check approves the connection first. An earlier scheduled close
+    /// takes precedence.
     pub(crate) fn ask_by(&mut self, at: Now) {
         if at < self.times.ends {
             (self.times.ends, self.leaves) = (at, Leaves::Asked);
         }
     }
 
-    /// Whether the connection will be closed unless a permission check approves it.
     pub(crate) fn is_asked(&self) -> bool {
         self.leaves == Leaves::Asked
     }
 
-    /// Records that a permission check approved the connection, which may stay open until `ends`, its maximum age.
     pub(crate) fn may_stay(&mut self, ends: Now) {
         (self.times.ends, self.leaves) = (ends, Leaves::OfAge);
     }
 
-    /// Reason for the scheduled close.
     #[must_use]
     pub(crate) fn end(&self) -> EndReason {
         match self.leaves {
@@ -516,24 +465,24 @@ impl WebSocket {
         }
     }
 
-    /// Whether the shard was not running when the pong was due, in which case the pong may be unread in the socket.
+    /// Whether the shard was not running when the pong was due, so that the pong may be unread in the socket.
     #[must_use]
     pub(crate) fn stood_still(&self, timeouts: &Timeouts, now: Now) -> bool {
         let due = self.pong(timeouts);
         due.is_some_and(|due| now.since(due) > STALL_MS)
     }
 
-    /// Deadline of the awaited pong, if any.
+    /// Deadline of the awaited pong.
     fn pong(&self, timeouts: &Timeouts) -> Option<Now> {
         let waits = !self.superseded && timeouts.ping_ms > 0 && timeouts.pong_ms > 0;
         let pinged = self.times.pinged().filter(|_| waits)?;
         Some(whole_second(pinged.after(timeouts.pong_ms)))
     }
 
-    /// Returns the most urgent action that is due at `now`. Superseded connections receive neither pings nor GO_AWAY.
+    /// Returns the most urgent action at `now`. Superseded connections receive neither pings nor GO_AWAY.
     ///
-    /// Actions that depend only on silence are aligned to whole seconds, so that one turn handles all clients that are
-    /// due within the same second.
+    /// Actions that depend only on silence are aligned to whole seconds, so that one turn handles all clients of a
+    /// second.
     #[must_use]
     pub(crate) fn due(&self, timeouts: &Timeouts, now: Now) -> Due {
         let age = Some(self.times.ends).filter(|ends| *ends != NEVER);
@@ -575,23 +524,21 @@ fn whole_second(at: Now) -> Now {
     Now(at.0.div_ceil(1000).saturating_mul(1000))
 }
 
-/// Caller of an open connection, or the reason why the caller is no longer permitted. Takes 16 bytes.
+/// Caller of an open connection, or why it lost its permission. Takes 16 bytes.
 #[derive(Debug)]
 pub(crate) enum Held {
-    /// Neither a caller nor a reason; the connection is never rechecked.
+    /// Neither of them; the connection is never rechecked.
     Nothing,
-    /// The caller, whose permission is rechecked.
     Caller(HeldCaller),
-    /// Why the caller is no longer permitted.
+    /// Why the caller lost its permission.
     Refused(Box<Refused>),
 }
 
-/// Policy and statement that forbid a connection, or the key, role, policy or sign-in that no longer exists.
+/// Policy and statement that forbid a connection, or the removed key, role, policy or sign-in.
 #[derive(Debug)]
 pub(crate) struct Refused(pub(crate) Box<str>);
 
 impl Held {
-    /// Returns the caller, if the connection has one that is rechecked.
     #[must_use]
     pub(crate) const fn caller(&self) -> Option<&HeldCaller> {
         match self {
@@ -600,7 +547,6 @@ impl Held {
         }
     }
 
-    /// Takes the reason why the caller is no longer permitted.
     pub(crate) fn take_refused(&mut self) -> Option<Box<str>> {
         match std::mem::replace(self, Self::Nothing) {
             Self::Refused(refused) => Some(refused.0),
@@ -614,7 +560,7 @@ const _: () = assert!(size_of::<Held>() == 16);
 // Rates of one connection's messages. Source: KVS WebRTC service quotas, "SendSdpOffer", "SendSdpAnswer",
 // "SendIceCandidate".
 
-/// Token buckets of one connection, allocated when it sends its first message, so that a silent connection has none.
+/// Token buckets of one connection, allocated with its first message, so that a silent connection has none.
 #[derive(Debug, Default)]
 pub(crate) struct MessageRates(Option<Box<Buckets>>);
 
@@ -626,7 +572,6 @@ struct Buckets {
 }
 
 impl MessageRates {
-    /// Takes a token for one message; returns `false` if none is available.
     pub(crate) fn take(&mut self, action: Action, quotas: &Quotas, now: Now) -> bool {
         if quotas.off {
             return true;

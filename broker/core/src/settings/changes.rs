@@ -1,20 +1,20 @@
-//! Changes to the configuration file of a running process: which of them SIGHUP applies, and which require a restart.
+//! Changes to the configuration file of a running process: those that SIGHUP applies, and those that require a restart.
 
 use crate::settings::{CLIENTS_MAX, HOOKS_MAX, KEYS, Key, Settings};
 
-/// When a change to a key in the configuration file takes effect in a running process.
+/// When a changed key of the configuration file takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Applied {
     /// After a restart.
     AtStart,
     /// After a SIGHUP.
     OnSighup,
-    /// As soon as the file changes, because its table is reloaded automatically.
+    /// As soon as the file changes: its table is reloaded automatically.
     WhenChanged,
 }
 
-/// Keys whose values differ between two configurations, listed by path; entries of `[[hook]]` and rows of `[clients]`
-/// are listed by name.
+/// Keys that differ between two configurations, by path. Entries of `[[hook]]` and rows of `[clients]` are listed by
+/// name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SettingChanges {
     /// Keys that SIGHUP applies.
@@ -41,15 +41,15 @@ impl SettingChanges {
 }
 
 impl Key {
-    /// When a change to this key takes effect. Keys that are not listed here require a restart.
+    /// When a change to this key takes effect. Keys not listed here require a restart.
     #[must_use]
     pub fn applied(&self) -> Applied {
         match (self.table(), self.path) {
-            // Buckets are given their rates with each request.
+            // Requests pass the rates to their buckets.
             ("quotas", _) => Applied::OnSighup,
             ("admin.oidc", _) => Applied::WhenChanged,
             (_, "log_level") => Applied::OnSighup,
-            // Connections keep the bounds of messages with which they were admitted.
+            // Connections keep the message limits of their admission.
             (_, "limits.payload_bytes" | "limits.message_bytes" | "limits.wss_message_bytes") => {
                 Applied::OnSighup
             }
@@ -59,8 +59,7 @@ impl Key {
 }
 
 impl Settings {
-    /// Returns the settings updated with those keys of `file` that can be applied while running, and the keys that
-    /// differ.
+    /// Returns the settings with those keys of `file` that a running process can apply, and the keys that differ.
     ///
     /// If the profile differs, no key can be applied, since the profile changes the meaning of the numbers.
     #[must_use]
@@ -100,12 +99,12 @@ impl Settings {
             name: |hook| &hook.name,
             most: HOOKS_MAX,
         };
-        // The first hook needs what the start makes for hooks.
+        // Adding the first hook requires a restart.
         hooks.update(can_apply && !self.hooks.is_empty(), &mut changes);
         (next, changes)
     }
 
-    /// Whether the limits on messages are the same as in `other`, both those of a shard and those of client programs.
+    /// Whether the message limits of shards and client programs equal those of `other`.
     #[must_use]
     pub fn bounds_messages_as(&self, other: &Self) -> bool {
         let of = |settings: &Self| {
@@ -119,16 +118,15 @@ impl Settings {
         of(self) == of(other) && self.clients == other.clients
     }
 
-    /// Whether a key has a different value in `file`; a temporary data directory, whose name differs on each start, is
-    /// ignored.
+    /// Whether a key has another value in `file`, except for a temporary data directory, whose name differs on each
+    /// start.
     fn differs(&self, key: &Key, file: &Self) -> bool {
         let both_end = self.data_dir_ends && file.data_dir_ends;
         key.differs(self, file) && !(key.path == "data_dir" && both_end)
     }
 }
 
-/// A list of named entries with stable indexes, by which the running process refers to them. A removed entry is kept
-/// until a restart.
+/// Named entries with stable indexes, which the running process refers to. A removed entry remains until a restart.
 struct NamedEntries<'l, T> {
     table: &'static str,
     own: &'l mut Vec<T>,

@@ -1,4 +1,4 @@
-//! Limits for client programs, matched by `User-Agent`: the table `[clients]`. See codec/PROTOCOL.md, EVT-5 and AWAY-3.
+//! Limits of client programs, by `User-Agent`: the table `[clients]`. See codec/PROTOCOL.md, EVT-5 and AWAY-3.
 
 use crate::settings::hooks::covers;
 use crate::settings::{GoAway, Settings};
@@ -10,17 +10,15 @@ pub struct Client {
     /// Unique name of the row.
     #[serde(skip)]
     pub name: String,
-    /// Pattern for `User-Agent`, in which `*` matches any text.
+    /// Pattern for `User-Agent`, where `*` matches any text.
     pub user_agent: String,
-    /// Maximum frame length that the program accepts, in bytes without the header; longer messages are sent in several
-    /// frames.
+    /// Maximum frame length of the program, in bytes without the header; longer messages are sent in several frames.
     pub frame_bytes: Option<usize>,
-    /// Maximum message length that the program accepts, in bytes; senders of longer messages receive an error.
+    /// Maximum message length of the program, in bytes; senders of longer messages receive an error.
     pub message_bytes: Option<usize>,
-    /// Whether the program can handle GO_AWAY and RECONNECT_ICE_SERVER.
+    /// Whether the program handles GO_AWAY and RECONNECT_ICE_SERVER.
     pub go_away: bool,
-    /// Whether a master connects to the same endpoint path that it signs, in which case the path may contain the role
-    /// (CON-2).
+    /// Whether a master connects to the endpoint path that it signs, so that the path may contain the role (CON-2).
     pub role_path: bool,
 }
 
@@ -38,21 +36,21 @@ impl Client {
         }
     }
 
-    /// Returns the built-in rows; a configured row replaces the built-in row of the same name.
+    /// Returns the built-in rows. A configured row replaces the built-in one with the same name.
     #[must_use]
     pub fn built_in() -> Vec<Self> {
         let c_sdk = Self {
             go_away: false, // its receiving thread waits for itself forever
             ..Self::new("c-sdk", "AWS-SDK-KVS/*")
         };
-        // Signs the path of its endpoint, and connects to `/`. Source: `examples/networking/networking.h` and `.c` of
+        // Signs the path of its endpoint and connects to `/`. Source: `examples/networking/networking.h` and `.c` of
         // awslabs/linux-webrtc-reference-for-amazon-kinesis-video-streams, `WEBSOCKET_RX_BUFFER_LENGTH`.
         let linux_reference = Self {
             message_bytes: Some(12_288),
             role_path: false,
             ..Self::new("linux-reference", "AWS-SDK-KVS")
         };
-        // Takes each buffer of a frame for a frame, gathers fragments, and reads `messagePayload` of every message.
+        // Treats each buffer of a frame as a frame, gathers fragments, and reads `messagePayload` of every message.
         // Source: `impl/kvs_signaling/kvs_signaling.c` of espressif/esp-webrtc-solution, `create_wss` and
         // `RECEIVED_MSG_BUF_SIZE`.
         let esp32 = Self {
@@ -71,8 +69,8 @@ impl Client {
     }
 }
 
-/// A client's program, determined when it connects and packed into a byte: the matching row, and whether the client
-/// offered the subprotocol `wss`.
+/// Program of a client in one byte, determined when it connects: the matching row, and whether the client offered the
+/// subprotocol `wss`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Program(u8);
 
@@ -80,7 +78,7 @@ impl Program {
     const WSS: u8 = 0x80;
     const SMALL: u8 = 0x40;
 
-    /// Records whether the connection offered `wss`.
+    /// Sets whether the client offered `wss`.
     #[must_use]
     pub const fn offering_wss(self, offers: bool) -> Self {
         Self(if offers { self.0 | Self::WSS } else { self.0 })
@@ -92,14 +90,14 @@ impl Program {
         self.0 & Self::WSS != 0
     }
 
-    /// Whether the program's row limits the frame length, in which case each TLS record contains at most one frame.
+    /// Whether the program's row limits the frame length; each TLS record then contains at most one frame.
     #[inline]
     #[must_use]
     pub const fn takes_small_records(self) -> bool {
         self.0 & Self::SMALL != 0
     }
 
-    /// Returns this connection's program, or `other` if it has no matching row.
+    /// Returns this program, or `other` if no row matches this one.
     #[must_use]
     pub const fn or(self, other: Self) -> Self {
         match self.0 & !Self::WSS {
@@ -108,7 +106,7 @@ impl Program {
         }
     }
 
-    /// Whether the program is unknown, in which case no limits apply.
+    /// Whether no row matches, so that no limits apply.
     #[inline]
     #[must_use]
     pub const fn is_unknown(self) -> bool {
@@ -128,8 +126,8 @@ pub struct Reader {
 }
 
 impl Settings {
-    /// Returns the program for a `User-Agent`: the row with the longest pattern among those that match, if any. A
-    /// pattern that consists only of stars also matches a missing header.
+    /// Returns the program of a `User-Agent`: of the matching rows, the one with the longest pattern. A pattern that
+    /// consists only of stars also matches a missing header.
     #[must_use]
     pub fn program(&self, user_agent: Option<&str>) -> Program {
         let agent = user_agent.unwrap_or_default().as_bytes();
@@ -150,8 +148,7 @@ impl Settings {
         self.client(program).is_none_or(|row| row.role_path)
     }
 
-    /// Returns the limits of a program: its row tightens `[limits]` and `[signaling]`; the strict profile ignores the
-    /// row.
+    /// Returns the limits of a program: its row tightens `[limits]` and `[signaling]`. The strict profile ignores rows.
     #[must_use]
     pub fn reader(&self, program: Program) -> Reader {
         let row = self.client(program).filter(|_| !self.strict());
@@ -174,8 +171,7 @@ impl Settings {
         }
     }
 
-    /// Maximum size of TLS records sent to a program, in bytes; if its row limits the frame length, one frame with its
-    /// header.
+    /// Maximum size of TLS records to a program, in bytes: one frame with its header.
     pub(crate) fn record_bytes(&self, program: Program) -> usize {
         let frame = self.reader(program).frame_bytes;
         frame.saturating_add(codec::ws::header_bytes(frame))
@@ -191,8 +187,8 @@ impl Settings {
 pub const CLIENTS_MAX: usize = 32;
 const _: () = assert!(CLIENTS_MAX < Program::SMALL as usize);
 
-/// Maximum number of `User-Agent` bytes that are matched. This bounds the cost of a pattern full of `*` wildcards,
-/// which takes quadratic time in the worst case.
+/// Maximum number of matched `User-Agent` bytes. Bounds a pattern full of `*` wildcards, which takes quadratic time in
+/// the worst case.
 const USER_AGENT_BYTES_MAX: usize = 256;
 
 #[cfg(test)]

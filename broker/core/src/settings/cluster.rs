@@ -1,9 +1,9 @@
-//! Settings of this node as a member of a cluster, that is, several nodes that form one service.
+//! Settings of this node in a cluster: several nodes that form one service.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// Settings of a node in a cluster; all unset if the node runs alone.
+/// Settings of a node in a cluster; all unset outside a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterSettings {
     /// Name of the cluster, the same on every node.
@@ -14,28 +14,25 @@ pub struct ClusterSettings {
     pub secret_file: Option<PathBuf>,
     /// Address at which this node accepts links from other nodes.
     pub listen: Option<SocketAddr>,
-    /// With etcd, the name or address by which other nodes reach this node's host, if it differs from that of
-    /// [`Self::listen`].
+    /// With etcd: name or address by which other nodes reach this host, if it is not that of [`Self::listen`].
     pub advertise: Option<String>,
-    /// Port of each shard at the advertised host, known once the ports are bound; empty if all shards share the port of
-    /// [`Self::listen`].
+    /// Port of each shard at the advertised host, once bound; empty if all shards share the port of [`Self::listen`].
     pub ports: Vec<u16>,
-    /// File that maps slots to the nodes that own them.
+    /// File that assigns slots to nodes.
     pub map_file: Option<PathBuf>,
-    /// Whether discovery returns host names that contain the owner's name.
+    /// Whether discovery returns host names with the owner's name.
     pub direct: bool,
-    /// With etcd, the configured address to which other nodes send messages for this one; see [`Self::peers`].
+    /// With etcd: the configured address at which this node receives messages from other nodes; see [`Self::peers`].
     pub peers: Option<SocketAddr>,
-    /// The etcd cluster through which the nodes agree on the slot map, as an alternative to `map_file`.
+    /// The etcd cluster in which the nodes agree on the slot map, instead of `map_file`.
     pub etcd: Etcd,
-    /// Size limit of etcd's database in bytes, used if the members do not report one.
+    /// Size limit of etcd's database in bytes, if its members do not report one.
     pub etcd_quota_bytes: usize,
-    /// Time without a keepalive after which this node's registration in etcd expires, in milliseconds; a whole number
-    /// of seconds.
+    /// Time in milliseconds without a keepalive after which this node's registration expires; a multiple of 1000.
     pub lease_ms: u64,
 }
 
-/// Members of the etcd cluster, and the certificates for connections to them.
+/// Members of the etcd cluster, and certificates for connections to them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Etcd {
     /// URL of each member, `http://` or `https://` with a host and an optional port; empty if etcd is not used.
@@ -53,8 +50,8 @@ pub struct Etcd {
 }
 
 impl ClusterSettings {
-    /// With etcd, the address to which other nodes send messages for this one: unless configured otherwise, the port
-    /// after that of [`Self::listen`].
+    /// With etcd: address at which this node receives messages from other nodes; by default, the port after that of
+    /// [`Self::listen`].
     #[must_use]
     pub fn peers(&self) -> Option<SocketAddr> {
         let behind = |listen: SocketAddr| match listen.port() {
@@ -64,9 +61,10 @@ impl ClusterSettings {
         self.peers.or_else(|| self.listen.and_then(behind))
     }
 
-    /// Addresses at which the shards listen for links. With etcd, the first is [`Self::listen`], and the others are the
-    /// ports after the one for messages; with a fixed map, which contains a single port, all are [`Self::listen`].
-    /// `None` if a port number would be too high.
+    /// Addresses on which the shards listen for links; `None` if a port number would be too high.
+    ///
+    /// With etcd, the first is [`Self::listen`], and the others are the ports after the one for messages. With a fixed
+    /// map, which contains a single port, all are [`Self::listen`].
     #[must_use]
     pub fn inner(&self, shards: usize) -> Option<Vec<SocketAddr>> {
         let listen = self.listen?;
@@ -153,17 +151,17 @@ impl Default for ClusterSettings {
 }
 
 impl Etcd {
-    /// Whether the nodes use etcd to agree on ownership.
+    /// Whether the nodes use etcd to agree on who owns the slots.
     #[must_use]
     pub fn is_on(&self) -> bool {
         !self.endpoints.is_empty()
     }
 }
 
-/// Default of `cluster.etcd_quota_bytes`, equal to etcd's own default.
+/// Default of `cluster.etcd_quota_bytes`: the same as etcd's own default.
 const ETCD_QUOTA_BYTES: usize = 2 << 30;
 
-/// Default of `cluster.lease` in milliseconds, which determines how long it takes to detect that a host was lost.
+/// Default of `cluster.lease` in milliseconds, which determines how fast the loss of a host is detected.
 const LEASE_MS: u64 = 5_000;
 
 #[cfg(test)]

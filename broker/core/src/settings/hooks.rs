@@ -1,14 +1,14 @@
-//! Receivers of channel events: `[[hook]]` and `[presence]`, and the patterns for channel names.
+//! Receivers of channel events, `[[hook]]` and `[presence]`, and patterns for channel names.
 
 use crate::{record::Tags, settings::Settings};
 use std::path::PathBuf;
 
-/// A receiver of events (webhook). Contains paths of secret files, not the secrets themselves.
+/// A receiver of events (webhook). Contains paths of secret files, not the secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hook {
     /// Unique name of the hook.
     pub name: String,
-    /// URL to which events are posted. `{channel}` in its path or query is replaced with the channel's name.
+    /// URL to which events are posted. The channel's name replaces `{channel}` in its path or query.
     pub url: String,
     /// Whether the hook receives `channel.wake`.
     pub wakes: bool,
@@ -16,14 +16,13 @@ pub struct Hook {
     pub presence: bool,
     /// Whether the hook receives `node.problem`.
     pub problems: bool,
-    /// Pattern for channel names, in which `*` matches any text.
+    /// Pattern for channel names, where `*` matches any text.
     pub channels: Option<String>,
     /// Tag that a channel must have to be watched, given as `key=value`.
     pub tag: Option<(String, String)>,
-    /// File that contains the secret for signing the hook's events; during a rotation, its second line contains the
-    /// other secret.
+    /// File with the secret that signs the hook's events; during a rotation, its second line contains the other secret.
     pub secret_file: PathBuf,
-    /// Client certificate and key presented to the hook.
+    /// Client certificate and key for the hook.
     pub client: Option<(PathBuf, PathBuf)>,
     /// Certificate authorities for the hook's certificate, instead of the system's.
     pub ca: Option<PathBuf>,
@@ -71,19 +70,18 @@ impl Settings {
     }
 }
 
-/// Presence settings common to all hooks.
+/// Presence settings of all hooks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PresenceRules {
-    /// Time by which the announcement of a master's departure is delayed, in milliseconds; if the master reconnects
-    /// within this time, nothing is announced.
+    /// Delay in milliseconds before a master's departure is announced; if the master reconnects within this time,
+    /// nothing is announced.
     pub linger_ms: u64,
-    /// On channels that a hook can wake, minimum time for which messages for an absent master are kept, in
-    /// milliseconds.
+    /// Minimum time in milliseconds for which messages for an absent master are kept on channels that a hook can wake.
     pub wake_ttl_ms: u64,
     /// Whether devices may wait with `GET /wake`.
     pub wake_poll: bool,
-    /// Time after which a master that has not acknowledged a message becomes suspect, in milliseconds; it is then woken
-    /// as if it were absent.
+    /// Time in milliseconds after which a master that has not acknowledged a message becomes suspect and is woken as if
+    /// absent.
     pub doubt_ms: u64,
     /// Time after which a suspect master is reported gone, in milliseconds.
     pub gone_ms: u64,
@@ -95,40 +93,38 @@ pub const fn mask_of(place: usize) -> u16 {
     if place < HOOKS_MAX { 1 << place } else { 0 }
 }
 
-/// Maximum number of `[[hook]]` entries; each is one bit in a channel's mask.
+/// Maximum number of `[[hook]]` entries; each is one bit of a channel's mask.
 pub const HOOKS_MAX: usize = 16;
 
-// Patterns of names: `*` covers any text, `?` for any one byte. Names are ASCII.
+// Patterns of names: `*` matches any text, `?` any one byte. Names are ASCII.
 
 /// A wildcard pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Glob(Box<[u8]>);
 
 impl Glob {
-    /// Creates a pattern from text; all characters other than `*` and `?` match themselves.
+    /// Creates a pattern; all characters except `*` and `?` match themselves.
     #[must_use]
     pub fn new(pattern: &str) -> Self {
         Self(pattern.as_bytes().into())
     }
 
-    /// Returns the literal text, if the pattern contains no wildcards and matches only that text.
+    /// Returns the only matching text of a pattern without wildcards.
     #[must_use]
     pub fn literal(&self) -> Option<&str> {
         let plain = !self.0.iter().any(|byte| matches!(byte, b'*' | b'?'));
         std::str::from_utf8(&self.0).ok().filter(|_| plain)
     }
 
-    /// Whether the pattern matches all of `text`. The number of steps is at most the product of the two lengths.
+    /// Whether the pattern matches all of `text`. Takes at most as many steps as the product of the two lengths.
     #[must_use]
     pub fn covers(&self, text: &str) -> bool {
         covers(&self.0, text.as_bytes())
     }
 }
 
-/// Implements [`Glob::covers`] for a borrowed pattern.
 pub(crate) fn covers(pattern: &[u8], text: &[u8]) -> bool {
     let (mut at, mut read) = (0, 0);
-    // The place of the last star, and the text behind its part so far.
     let mut star: Option<(usize, usize)> = None;
     while read < text.len() {
         let byte = pattern.get(at);
@@ -138,7 +134,6 @@ pub(crate) fn covers(pattern: &[u8], text: &[u8]) -> bool {
         } else if byte == Some(&b'?') || (byte.is_some() && byte == text.get(read)) {
             (at, read) = (at + 1, read + 1);
         } else if let Some((place, taken)) = &mut star {
-            // The star covers one byte more.
             *taken += 1;
             (at, read) = (*place + 1, *taken);
         } else {

@@ -1,4 +1,4 @@
-//! A configuration key: its permitted values, the field of [`Settings`] that it sets, and its defaults.
+//! Configuration keys: permitted values, the field of [`Settings`] that a key sets, and defaults.
 
 use crate::settings::value::{self, Checked, ConfigSpan};
 use crate::settings::{KEYS, Profile, Rate, Settings};
@@ -7,21 +7,21 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-/// A key of the configuration file. All keys are rows of [`KEYS`](crate::settings::KEYS).
+/// A key of the configuration file, which is a row of [`KEYS`](crate::settings::KEYS).
 #[derive(Debug)]
 pub struct Key {
-    /// Path of the key, including the table, such as `limits.payload_bytes`.
+    /// Path with the table, such as `limits.payload_bytes`.
     pub path: &'static str,
     /// Permitted values, and the field in which they are stored.
     pub kind: Kind,
-    /// Default value in the form that a flag accepts, with list entries separated by spaces. `None` if the key is unset
-    /// by default or its default is determined at startup.
+    /// Default in the form of a flag's value, with spaces between list entries; `None` if there is no default or
+    /// startup determines it.
     pub default: Option<&'static str>,
     /// Default under the strict profile, if it differs; takes precedence over that of `--dev`.
     pub strict: Option<&'static str>,
     /// Default under `--dev`, if it differs.
     pub dev: Option<&'static str>,
-    /// Explanation for `deploy/broker.toml`, shown after the range and any differing defaults.
+    /// Explanation for `deploy/broker.toml`, after the range and differing defaults.
     pub doc: &'static str,
     /// Flag that overrides the key.
     pub flag: Option<Flag>,
@@ -30,15 +30,15 @@ pub struct Key {
 /// A flag of `heliograph serve` that overrides a key.
 #[derive(Debug)]
 pub struct Flag {
-    /// Name of the flag, including the dashes, such as `--data-dir`.
+    /// Name including the dashes, such as `--data-dir`.
     pub name: &'static str,
     /// Name of the value in the help text.
     pub value: &'static str,
     /// Help text, without the default.
     pub help: &'static str,
-    /// Description of the default, if the key has no fixed default.
+    /// Description of the default, if it is not fixed.
     pub default: &'static str,
-    /// Path of the key whose flag must also be given.
+    /// Path of the key whose flag is required too.
     pub requires: Option<&'static str>,
 }
 
@@ -47,28 +47,28 @@ pub struct Flag {
 pub enum Kind {
     /// A count or a size within a range.
     Number(Field<usize>, RangeInclusive<u64>),
-    /// A duration within a range, which may be `off` if the range begins at 0.
+    /// A duration within a range; may be `off` if the range begins at 0.
     Duration(Field<u64>, RangeInclusive<u64>),
     /// `true` or `false`.
     Switch(Field<bool>),
     /// A table with `rate` and `burst`, each up to [`RATE_MAX`].
     Rate(Field<Rate>),
-    /// A string with a separate validation rule. Every rule rejects the empty string.
+    /// A string with its own validation rule. Every rule rejects the empty string.
     Text {
         /// Returns the string, if set.
         get: fn(&Settings) -> Option<String>,
         /// Parses and stores the string.
         set: fn(&mut Settings, &str) -> Checked<()>,
     },
-    /// A list of strings, all with the same validation rule.
+    /// A list of strings with the same validation rule.
     List {
-        /// The noun for the entries in messages, such as "channels".
+        /// Noun for the entries in messages, such as "channels".
         entries: &'static str,
         /// Whether the list may be empty.
         may_be_empty: bool,
         /// Returns the entries.
         get: fn(&Settings) -> Vec<String>,
-        /// Parses and stores all entries; if one is invalid, stores none.
+        /// Parses and stores all entries; stores none if one is invalid.
         set: fn(&mut Settings, &[&str]) -> Checked<()>,
     },
     /// Path of a file or directory.
@@ -78,14 +78,14 @@ pub enum Kind {
         /// Stores the path.
         set: fn(&mut Settings, PathBuf),
     },
-    /// File paths, one or more.
+    /// One or more file paths.
     Paths {
         /// Returns the paths.
         get: fn(&Settings) -> &[PathBuf],
         /// Stores the paths.
         set: fn(&mut Settings, Vec<PathBuf>),
     },
-    /// CPU numbers, as a list or as a string such as `0-3,6`.
+    /// CPU numbers, as a list or a string such as `0-3,6`.
     Cpus {
         /// Returns the numbers.
         get: fn(&Settings) -> &[usize],
@@ -94,7 +94,7 @@ pub enum Kind {
     },
 }
 
-/// Value of a key: formatted as JSON in `/config`, and as text in the form that a flag accepts.
+/// Value of a key, formatted as JSON in `/config` and otherwise as a flag's value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Value {
@@ -129,7 +129,7 @@ impl fmt::Display for Value {
     }
 }
 
-/// The functions that read and write a field of [`Settings`].
+/// Functions that read and write a field of [`Settings`].
 #[derive(Debug)]
 pub struct Field<T> {
     /// Reads the field.
@@ -182,7 +182,7 @@ impl Key {
         KEYS.iter().find(|key| key.path == path)
     }
 
-    /// Table of the key, such as `limits`; empty for top-level keys.
+    /// Table of the key, such as `limits`; empty at the top level.
     #[must_use]
     pub fn table(&self) -> &'static str {
         self.path.rsplit_once('.').map_or("", |(table, _)| table)
@@ -206,10 +206,10 @@ impl Key {
         }
     }
 
-    /// Stores a value given in the form that a flag accepts: a single text, or the entries of a list.
+    /// Stores a value given in the form of a flag's value: a single text, or the entries of a list.
     ///
     /// # Errors
-    /// A description of the permitted values; the settings are left unchanged.
+    /// A description of the permitted values; the settings are unchanged.
     pub fn put(&self, settings: &mut Settings, texts: &[&str]) -> Checked<()> {
         let text = texts.last().copied().unwrap_or_default();
         match &self.kind {
@@ -271,18 +271,18 @@ impl Key {
         }
     }
 
-    /// Whether the key's value differs between the two settings.
+    /// Whether the two settings have different values.
     #[must_use]
     pub fn differs(&self, one: &Settings, other: &Settings) -> bool {
         self.value(one) != self.value(other)
     }
 
-    /// Copies the key's value from `from`. Lists and optional keys cannot be changed in a running process.
+    /// Copies the key's value from `from`. A running process cannot change lists and optional keys.
     pub(crate) fn copy(&self, from: &Settings, to: &mut Settings) -> Checked<()> {
         self.put(to, &[&self.value(from).to_string()])
     }
 
-    /// Checks that `text` is a valid value, or a valid entry of a list.
+    /// Checks that `text` is a valid value or list entry.
     ///
     /// # Errors
     /// A description of the permitted values.
@@ -291,7 +291,6 @@ impl Key {
     }
 }
 
-/// Converts a number to a `usize`.
 fn size(number: u64) -> Checked<usize> {
     usize::try_from(number).map_err(|_| format!("expected at most {}", usize::MAX))
 }

@@ -1,4 +1,4 @@
-//! Limits on sizes and counts, rate limits, timeouts, and the share of one shard in each.
+//! Limits of sizes and counts, rate limits, timeouts, and one shard's share of each.
 
 use crate::limits::{
     CHANGES_PER_SHARD_MAX, CONNECTIONS_PER_WAITING, ENVELOPE_BYTES_MAX, FEWEST_WAITING,
@@ -8,8 +8,8 @@ use crate::quota::Rate;
 use crate::settings::{Profile, Settings};
 use codec::control::Operation;
 
-/// Maximum number of channels per account under the strict profile, unless configured: twice as many in large regions.
-/// Source: KVS WebRTC service quotas, "CreateSignalingChannel".
+/// Default maximum of channels per account under the strict profile: twice as many in large regions. Source: KVS WebRTC
+/// service quotas, "CreateSignalingChannel".
 #[must_use]
 pub fn channels_per_account_strict(region: &str) -> usize {
     match region {
@@ -18,59 +18,55 @@ pub fn channels_per_account_strict(region: &str) -> usize {
     }
 }
 
-/// Limits on sizes and counts. `default()` sets all to zero; the defaults of the configuration are those of
-/// [`Limits::of`].
+/// Limits of sizes and counts. `default()` is all zero; [`Limits::of`] returns the configuration's defaults.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// Maximum number of viewers connected to one channel at the same time. Source: KVS WebRTC service quotas,
-    /// "ConnectAsViewer".
+    /// Maximum number of concurrent viewers per channel. Source: KVS WebRTC service quotas, "ConnectAsViewer".
     pub viewers_per_channel: usize,
-    /// Maximum number of channels of one account; 0 means no limit. Source: KVS WebRTC service quotas,
+    /// Maximum number of channels per account; 0 means no limit. Source: KVS WebRTC service quotas,
     /// "CreateSignalingChannel".
     pub channels_per_account: usize,
-    /// Maximum memory for the records of one account's channels, in bytes, on all shards and nodes together.
+    /// Maximum memory of one account's channel records, in bytes, on all shards and nodes together.
     pub record_bytes_per_account: usize,
-    /// Maximum memory for the records of all channels in the process, in bytes.
+    /// Maximum memory of all channel records of the process, in bytes.
     pub record_bytes_total: usize,
     /// Maximum length of `messagePayload`, in characters of base64 text.
     pub payload_bytes: usize,
     /// Maximum length of a WebSocket frame and of a message, in bytes.
     pub message_bytes: usize,
-    /// Maximum length of a message, including its envelope, sent to a client that offered the subprotocol `wss`, in
-    /// bytes.
+    /// Maximum length in bytes of a message, including its envelope, to a client that offered the subprotocol `wss`.
     pub wss_message_bytes: usize,
-    /// Maximum length of an HTTP request head in bytes, including the empty line that ends it.
+    /// Maximum length of an HTTP request head in bytes, including the empty line at its end.
     pub head_bytes: usize,
     /// Maximum number of header lines in a request head.
     pub header_lines: usize,
     /// Maximum length of an HTTP request body, in bytes.
     pub body_bytes: usize,
-    /// Maximum number of bytes of unfinished requests, waiting requests and unread responses on all HTTP connections of
-    /// the process, and of unfinished messages on its WebSockets. See [`Settings::request_bytes_per_shard`].
+    /// Maximum number of bytes of unfinished requests, waiting requests and unread responses on the process's HTTP
+    /// connections, and of unfinished messages on its WebSockets. See [`Settings::request_bytes_per_shard`].
     pub request_bytes: usize,
     /// Maximum number of bytes queued for one connection; at least [`Limits::pending_bytes_per_channel`].
     pub outbox_bytes: usize,
-    /// Maximum number of bytes that have been written to all connections and not acknowledged. See
+    /// Maximum number of written, unacknowledged bytes on all connections. See
     /// [`Settings::unconfirmed_bytes_of_shard`].
     pub unconfirmed_bytes_total: usize,
     /// Maximum number of bytes queued for all connections. See [`Settings::outbox_bytes_of_shard`].
     pub outbox_bytes_total: usize,
-    /// Maximum number of bytes queued for all connections of one shard; 0 means an equal share of the total.
+    /// Maximum number of bytes queued for all connections of a shard; 0 means an equal share of the total.
     pub outbox_bytes_per_shard: usize,
     /// Maximum number of bytes of undelivered messages queued for one channel.
     pub pending_bytes_per_channel: usize,
-    /// Maximum number of bytes of undelivered messages queued for all channels. See
-    /// [`Settings::pending_bytes_of_shard`].
+    /// Maximum number of bytes of undelivered messages on all channels. See [`Settings::pending_bytes_of_shard`].
     pub pending_bytes_total: usize,
-    /// Maximum number of bytes of undelivered messages queued by one shard; 0 means an equal share of the total.
+    /// Maximum number of bytes of undelivered messages on one shard; 0 means an equal share of the total.
     pub pending_bytes_per_shard: usize,
-    /// Maximum number of client connections of the process. Beyond this limit, a connection that has not been admitted
-    /// is evicted; see `address_shares.rs`. Most of the capacity is available to WebSockets; see `shard/shares.rs` and
+    /// Maximum number of client connections of the process. Beyond it, a connection that is not admitted yet is
+    /// evicted; see `address_shares.rs`. Most of the capacity is available to WebSockets; see `shard/shares.rs` and
     /// [`Settings::connections_per_shard`].
     pub connections: usize,
-    /// Maximum number of TLS handshakes in progress on one shard; see `EdgeSettings::handshakes` of the edge.
+    /// Maximum number of concurrent TLS handshakes per shard; see `EdgeSettings::handshakes` of the edge.
     pub handshakes_per_shard: usize,
-    /// Maximum number of TLS handshakes in progress from one address; 0 means that only `handshakes_per_shard` applies.
+    /// Maximum number of concurrent TLS handshakes per address; 0 means that only `handshakes_per_shard` applies.
     pub handshakes_per_address: usize,
 }
 
@@ -82,19 +78,17 @@ impl Limits {
     }
 }
 
-// Rates of clients, channels and accounts.
-
-/// Rate limits for clients. Source: KVS WebRTC service quotas; the burst equals five seconds of the rate. `default()`
-/// sets all to zero; the defaults of the configuration are those of [`Settings::new`](crate::settings::Settings::new).
+/// Rate limits of clients. Source: KVS WebRTC service quotas; the burst is five seconds of the rate. `default()` is all
+/// zero; [`Settings::new`](crate::settings::Settings::new) returns the configuration's defaults.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Quotas {
-    /// Whether all rate limits are disabled.
+    /// Disables all rate limits.
     pub off: bool,
     /// Rate of ConnectAsMaster per channel.
     pub connect_master: Rate,
     /// Rate of ConnectAsViewer per channel.
     pub connect_viewer: Rate,
-    /// Rate of SDP_OFFER and, separately, of SDP_ANSWER per connection.
+    /// Rate of SDP_OFFER and, separately, SDP_ANSWER per connection.
     pub sdp: Rate,
     /// Rate of ICE_CANDIDATE per connection.
     pub ice: Rate,
@@ -125,8 +119,6 @@ pub struct Quotas {
 }
 
 impl Quotas {
-    /// Returns the rate limit of an operation per account, with its configuration key; `None` if the operation is not
-    /// limited.
     pub(crate) fn account_rate(&self, operation: Operation) -> Option<(&'static str, Rate)> {
         let (key, rate) = match operation {
             Operation::CreateSignalingChannel => ("account_create", self.account_create),
@@ -154,63 +146,57 @@ impl Quotas {
     }
 }
 
-// Spans of time.
-
-/// Timeouts and other durations, in milliseconds. 0 means "off" where the field's description mentions it. `default()`
-/// sets all to zero; the defaults of the configuration are those of [`Settings::new`](crate::settings::Settings::new).
+/// Timeouts and other durations, in milliseconds. 0 means "off" where the field says so. `default()` is all zero;
+/// [`Settings::new`](crate::settings::Settings::new) returns the configuration's defaults.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Timeouts {
-    /// Maximum time from accepting the connection (with TLS: from the end of its handshake) until the request head is
-    /// complete.
+    /// Maximum time from accepting a connection (with TLS: from the end of its handshake) to the complete request head.
     pub head_ms: u64,
-    /// Maximum time from accepting the connection until its TLS handshake is complete.
+    /// Maximum time from accepting a connection to the end of its TLS handshake.
     pub tls_ms: u64,
-    /// Maximum time from the end of a request head until the body is complete.
+    /// Maximum time from the end of a request head to the complete body.
     pub body_ms: u64,
-    /// Time after which a connection is closed if its client has sent no frame. Source: KVS WebRTC service quotas,
+    /// Time without a frame from the client after which a connection is closed. Source: KVS WebRTC service quotas,
     /// "idle connection timeout".
     pub idle_ms: u64,
-    /// Maximum age of a WebSocket connection; 0 means no maximum. Source: KVS WebRTC service quotas, "connection
-    /// duration".
+    /// Maximum age of a WebSocket; 0 means no maximum. Source: KVS WebRTC service quotas, "connection duration".
     pub connection_age_ms: u64,
-    /// Time from GO_AWAY until the server closes the connection. Source: KVS WebRTC service quotas, "GO_AWAY".
+    /// Time from GO_AWAY to the server's close. Source: KVS WebRTC service quotas, "GO_AWAY".
     pub go_away_grace_ms: u64,
-    /// Time without data from a client, or to it, after which the server sends a ping, rounded up to a whole second; 0
-    /// means off.
+    /// Time without data from or to a client after which the server sends a ping, rounded up to a whole second; 0 means
+    /// off.
     pub ping_ms: u64,
-    /// Time after a ping at which a connection is closed if nothing has been received since, rounded up to a whole
-    /// second; 0 means off.
+    /// Time from a ping to the close of a connection that has received nothing since, rounded up to a whole second; 0
+    /// means off.
     pub pong_ms: u64,
-    /// Time after which a connection with unacknowledged bytes is closed (`TCP_USER_TIMEOUT`); 0 means the default of
-    /// the kernel.
+    /// Time after which a connection with unacknowledged bytes is closed (`TCP_USER_TIMEOUT`); 0 means the kernel's
+    /// default.
     pub tcp_user_ms: u64,
-    /// Maximum time between two requests on the same HTTP connection.
+    /// Maximum time between two requests on an HTTP connection.
     pub keep_alive_ms: u64,
-    /// Time within which an HTTP peer must read some of the responses queued for it.
+    /// Time within which an HTTP peer must read some of its queued responses.
     pub answer_ms: u64,
-    /// Maximum time from the server's close frame, or its FIN, until that of the peer.
+    /// Maximum time from the server's close frame or FIN to the peer's.
     pub close_ms: u64,
-    /// Maximum time from SIGTERM until the process exits; one second under `--dev`, where waiting for idle clients
-    /// serves no purpose.
+    /// Maximum time from SIGTERM to the exit; one second under `--dev`, where waiting for idle clients serves no
+    /// purpose.
     pub drain_ms: u64,
-    /// Maximum time for which a SendAlexaOfferToMaster call waits, in addition to the limit set by its channel's
-    /// MessageTtlSeconds; 0 means no maximum.
+    /// Maximum wait of a SendAlexaOfferToMaster call, in addition to the limit of its channel's MessageTtlSeconds; 0
+    /// means no maximum.
     pub alexa_wait_max_ms: u64,
-    /// Maximum difference between a signer's clock and the server's.
+    /// Tolerated difference between a signer's clock and the server's.
     pub clock_tolerance_ms: u64,
 }
 
-// One shard's part of each budget of the process.
-
 impl Settings {
-    /// Share of one shard in [`Limits::connections`](crate::settings::limits::Limits::connections), rounded up.
+    /// One shard's share of [`Limits::connections`](crate::settings::limits::Limits::connections), rounded up.
     #[must_use]
     pub fn connections_per_shard(&self) -> usize {
         self.limits.connections.div_ceil(self.shards.max(1))
     }
 
-    /// Share of one shard in [`Limits::request_bytes`](crate::settings::limits::Limits::request_bytes), but at least
-    /// enough for the largest request.
+    /// One shard's share of [`Limits::request_bytes`](crate::settings::limits::Limits::request_bytes), at least the
+    /// largest request.
     #[must_use]
     pub fn request_bytes_per_shard(&self) -> usize {
         let limits = &self.limits;
@@ -218,8 +204,8 @@ impl Settings {
         part.max(limits.head_bytes + limits.body_bytes)
     }
 
-    /// Maximum number of bytes queued for all connections of one shard: the configured value, or the shard's share of
-    /// the total, which is enough for a few of the largest messages for any number of shards.
+    /// Maximum number of bytes queued for all connections of a shard: the configured value or, by default, a share of
+    /// the total. The share is large enough for a few of the largest messages, regardless of the number of shards.
     #[must_use]
     pub fn outbox_bytes_of_shard(&self) -> usize {
         self.part(
@@ -228,13 +214,13 @@ impl Settings {
         )
     }
 
-    /// Maximum number of bytes of one shard's messages that have been written but not acknowledged.
+    /// Maximum number of written, unacknowledged message bytes of a shard.
     #[must_use]
     pub fn unconfirmed_bytes_of_shard(&self) -> usize {
         self.part(0, self.limits.unconfirmed_bytes_total)
     }
 
-    /// Maximum number of bytes of undelivered messages queued by one shard.
+    /// Maximum number of bytes of undelivered messages on a shard.
     #[must_use]
     pub fn pending_bytes_of_shard(&self) -> usize {
         self.part(
@@ -243,8 +229,8 @@ impl Settings {
         )
     }
 
-    /// Number of notes in one shard's flight recorder, as configured. The default is lower if there are more than 16
-    /// shards, to keep the process within its memory budget.
+    /// Number of notes in a shard's flight recorder. The default is lower above 16 shards, to keep the process within
+    /// its memory budget.
     #[must_use]
     pub fn recorder_notes_of_shard(&self) -> usize {
         match self.recorder.notes {
@@ -253,13 +239,13 @@ impl Settings {
         }
     }
 
-    /// Maximum number of registry changes that one shard may have in flight.
+    /// Maximum number of registry changes of a shard in flight.
     #[must_use]
     pub fn changes_of_shard(&self) -> usize {
         CHANGES_PER_SHARD_MAX.min(self.waiting_most())
     }
 
-    /// Maximum number of Alexa calls that may wait on the channels of one shard.
+    /// Maximum number of Alexa calls that wait on a shard.
     #[must_use]
     pub fn waiting_calls_of_shard(&self) -> usize {
         waiting_calls_per_shard(self.shards).min(self.waiting_most())

@@ -1,9 +1,9 @@
 //! All configuration keys, one row each. The file, the flags, the help, `/config` and the test of `deploy/broker.toml`
-//! are derived from this table; a new key needs a row here, a field of [`Settings`](crate::settings::Settings) and a
-//! line in that file.
+//! derive from this table; another key needs a row here, a field of [`Settings`](crate::settings::Settings) and a line
+//! in that file.
 //!
-//! The entries of `[[ice]]` and `[[hook]]` are not included, because a list of tables has no defaults; they are parsed
-//! by the broker's configuration code.
+//! The entries of `[[ice]]` and `[[hook]]` are absent, because a list of tables has no defaults; the broker's
+//! configuration code parses them.
 
 use crate::limits::{RECORDER_NOTES_MOST, SHARDS_MAX};
 use crate::settings::keys::{Field, Flag, Key, Kind};
@@ -63,7 +63,6 @@ macro_rules! list {
     };
 }
 
-/// A string in the table of console accounts, which does not exist until one of its keys is set.
 macro_rules! oidc {
     ($name:ident, $parse:expr) => {
         Kind::Text {
@@ -80,7 +79,6 @@ macro_rules! oidc {
     };
 }
 
-/// An optional path.
 macro_rules! path {
     ($($name:ident).+) => {
         Kind::Path {
@@ -90,7 +88,7 @@ macro_rules! path {
     };
 }
 
-/// All keys, in the order in which errors list them; the keys of a table are adjacent.
+/// All keys, in the order of error messages; the keys of a table are adjacent.
 #[rustfmt::skip] // a table, a key per entry
 pub const KEYS: &[Key] = &[
     Key::new("region", text!(region, value::region)).default("us-west-2")
@@ -255,7 +253,7 @@ pub const KEYS: &[Key] = &[
     Key::new("limits.viewers_per_channel", Kind::Number(field!(limits.viewers_per_channel), 1..=10_000))
         .default("10").doc("the next one gets 400 ClientLimitExceededException, or the place of the caller with most: \
               POLICIES.md"),
-    // A table of channels has 2²² slots a shard; more than all of 256 shards is no limit.
+    // A shard's channel table has 2²² slots, so a number beyond those of 256 shards is no limit.
     Key::new("limits.channels_per_account", Kind::Number(field!(limits.channels_per_account), 0..=1 << 30))
         .default("100000").strict("5000").dev("0")
         .doc("under strict 10000 in us-east-1 and us-west-2 unless set; 0 is no limit"),
@@ -348,7 +346,7 @@ pub const KEYS: &[Key] = &[
         .doc("an HTTP peer that reads no byte of its responses for this long is disconnected"),
     Key::new("timeouts.close", Kind::Duration(field!(timeouts.close_ms), 1..=HOUR)).default("5s")
         .doc("for the peer's part of the closing handshake"),
-    // Nobody wants to wait for the idle clients of a server under development.
+    // A development server need not wait for idle clients.
     Key::new("timeouts.drain", Kind::Duration(field!(timeouts.drain_ms), 1..=HOUR)).default("20s").dev("1s")
         .doc("from SIGTERM or Ctrl-C to the end; a second one ends at once; 0.2 s where systemd keeps the listening \
               sockets over a restart: INSTALL.md"),
@@ -371,8 +369,8 @@ pub const KEYS: &[Key] = &[
         .doc("a channel; as describe"),
     Key::new("quotas.change", Kind::Rate(field!(quotas.change))).default("5")
         .doc("a channel, as describe: update, delete, each call about tags and media storage"),
-    // One account is what most servers have: its limits are those of the channels, but for what leaves lines in the log
-    // (codec/PROTOCOL.md, RATE-3).
+    // Most servers have one account: its limits are those of the channels, except for operations that leave lines in
+    // the log (codec/PROTOCOL.md, RATE-3).
     Key::new("quotas.account_create", Kind::Rate(field!(quotas.account_create)))
         .default("50:5000").strict("50")
         .doc("an account, like all below"),

@@ -1,4 +1,4 @@
-//! Parsing of individual values, shared by the flags and the file. Errors describe the permitted values.
+//! Parsers of single values, shared by the flags and the file. Errors state the permitted values.
 
 use crate::settings::{Listen, Scheme};
 use codec::signal::Role;
@@ -10,13 +10,13 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use strum::VariantNames;
 
-/// A parsed value, or the rule that the text violates, worded to follow `key = value: `.
+/// A parsed value, or the violated rule, worded to follow `key = value: `.
 pub type Checked<T> = Result<T, String>;
 
-/// Checks that the length of a text in bytes is in `lengths` and that it contains only permitted bytes.
+/// Checks that a text's length in bytes is in `lengths` and that it contains only permitted bytes.
 ///
 /// # Errors
-/// `rule`, the description of the permitted values.
+/// `rule`, which states the permitted values.
 pub fn letters<'t>(
     text: &'t str,
     lengths: RangeInclusive<usize>,
@@ -29,15 +29,15 @@ pub fn letters<'t>(
     Err(rule.into())
 }
 
-/// Parses a word from a closed set, such as `default` or `strict`.
+/// Parses a word of a closed set, such as `default` or `strict`.
 pub fn word<T: FromStr + VariantNames>(text: &str) -> Checked<T> {
     let words = || T::VARIANTS.iter().map(|word| format!("\"{word}\""));
     text.parse()
         .map_err(|_| format!("expected {}", words().collect::<Vec<_>>().join(", ")))
 }
 
-/// Parses the region part of an ARN. Source: API reference, `ChannelARN` (`[a-z0-9-]+`); the length limit is specific
-/// to this program.
+/// Parses the region of an ARN. Source: API reference, `ChannelARN` (`[a-z0-9-]+`); the length limit is specific to
+/// this program.
 pub fn region(text: &str) -> Checked<String> {
     let is_allowed = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
     let rule = "expected 1 to 32 of the characters a-z 0-9 -";
@@ -50,7 +50,7 @@ pub fn account_id(text: &str) -> Checked<String> {
     letters(text, 12..=12, is_digit, "expected 12 digits").map(str::to_owned)
 }
 
-/// Parses a path, or any other text that only must not be empty.
+/// Parses a path or another nonempty text.
 pub fn filled(text: &str) -> Checked<String> {
     if text.is_empty() || text.contains('\0') {
         return Err("expected a text that is not empty".into());
@@ -112,7 +112,7 @@ pub fn socket(text: &str) -> Checked<SocketAddr> {
     address(text).map_err(|_| "expected ADDR:PORT, such as 10.0.0.1:7443".into())
 }
 
-/// Parses a network, or a single address as a network that contains only this address.
+/// Parses a network. A single address is parsed as a network that contains only it.
 pub fn network(text: &str) -> Checked<IpNet> {
     let alone = || text.parse::<IpAddr>().ok().map(IpNet::from);
     let network = text.parse::<IpNet>().ok().or_else(alone);
@@ -122,15 +122,15 @@ pub fn network(text: &str) -> Checked<IpNet> {
     })
 }
 
-/// Parses the name of a node or a cluster, which is at most as long as a DNS label.
+/// Parses the name of a node or a cluster, at most as long as a DNS label.
 pub fn node(text: &str) -> Checked<String> {
     let is_allowed = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-');
     let rule = "expected 1 to 63 of the characters a-z 0-9 . -";
     letters(text, 1..=63, is_allowed, rule).map(str::to_owned)
 }
 
-/// Parses the host by which other nodes reach a node, without a port. IPv6 addresses are written without brackets.
-/// Limited in length so that the host fits into the roster together with a port.
+/// Parses the host, without a port, by which other nodes reach a node. IPv6 addresses have no brackets. The length is
+/// limited so that host and port fit into the roster.
 pub fn node_host(text: &str) -> Checked<String> {
     let is_fine = match text.parse::<IpAddr>() {
         Ok(address) => !address.is_unspecified(),
@@ -157,8 +157,7 @@ fn address(text: &str) -> Checked<SocketAddr> {
     text.parse().map_err(|_| String::new())
 }
 
-/// Parses an endpoint in the form returned to clients: one of the schemes, a host and an optional port, and nothing
-/// else.
+/// Parses an endpoint as returned to clients: a scheme, a host, an optional port, and nothing else.
 pub fn endpoint(text: &str, schemes: [&str; 2]) -> Checked<String> {
     let rule = || {
         format!(
@@ -174,8 +173,8 @@ pub fn endpoint(text: &str, schemes: [&str; 2]) -> Checked<String> {
     Err(rule())
 }
 
-/// Splits `HOST`, `HOST:PORT`, `[IPV6]` or `[IPV6]:PORT` into host and port. In addition to host names, `HOST` may
-/// contain what resolvers accept: `_`, and a trailing dot.
+/// Splits `HOST`, `HOST:PORT`, `[IPV6]` or `[IPV6]:PORT` into host and port. `HOST` may contain what resolvers accept
+/// besides host names: `_` and a trailing dot.
 #[must_use]
 pub fn authority(text: &str) -> Option<(&str, Option<u16>)> {
     let (host, port) = match text.rsplit_once(':') {
@@ -198,13 +197,12 @@ pub fn authority(text: &str) -> Option<(&str, Option<u16>)> {
     is_fine.then_some((host, port))
 }
 
-/// Parses an endpoint returned by discovery and normalises it as browsers do, because browsers send the normalised host
-/// in `Host` regardless of what the client signs (RFC 3986 section 6.2.2.1).
+/// Parses an endpoint that discovery returns and normalises it as browsers do, because browsers send the normalised
+/// host in `Host` regardless of what the client signs (RFC 3986 section 6.2.2.1).
 pub fn advertised(text: &str, schemes: [&str; 2]) -> Checked<String> {
     endpoint(text, schemes).map(normal)
 }
 
-/// Converts an endpoint to lower case and removes the default port of its scheme.
 fn normal(endpoint: String) -> String {
     let endpoint = endpoint.to_ascii_lowercase();
     let usual = match endpoint.starts_with("https:") || endpoint.starts_with("wss:") {
@@ -214,8 +212,8 @@ fn normal(endpoint: String) -> String {
     usual.unwrap_or(&endpoint).to_owned()
 }
 
-/// Returns the role specified by the path of an endpoint. Clients may append a slash to the path. Viewer endpoints no
-/// longer contain a role, but clients that stored an old endpoint still use it.
+/// Returns the role in the path of an endpoint. Clients may append a slash. Viewer endpoints contain no role, but
+/// clients may have stored one from an older version.
 #[must_use]
 pub fn role_of_path(path: &str) -> Option<Role> {
     match path.strip_suffix('/').unwrap_or(path) {
@@ -225,8 +223,7 @@ pub fn role_of_path(path: &str) -> Option<Role> {
     }
 }
 
-/// Returns an endpoint without the path that specifies a role; a URL signed in this form is valid for either role
-/// (CON-2).
+/// Returns an endpoint without the path of a role; a URL signed in this form is valid for either role (CON-2).
 #[must_use]
 pub fn without_role(endpoint: &str) -> &str {
     let bare = |path| endpoint.strip_suffix(path);
@@ -235,8 +232,8 @@ pub fn without_role(endpoint: &str) -> &str {
         .unwrap_or(endpoint)
 }
 
-/// Parses the origin of a page in the form that browsers send (RFC 6454 section 6.2), without the scheme's default
-/// port. Pages of apps and browser extensions use custom schemes, such as `capacitor`; `file://` has no host.
+/// Parses a page's origin as browsers send it (RFC 6454 section 6.2), without the scheme's default port. Apps and
+/// browser extensions use custom schemes, such as `capacitor`; `file://` has no host.
 pub fn dev_origin(text: &str) -> Checked<String> {
     let (scheme, rest) = text.split_once("://").unwrap_or_default();
     let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
@@ -262,7 +259,7 @@ pub fn origin(text: &str) -> Checked<String> {
         .map_err(|_| "expected https://HOST or http://HOST, perhaps with :PORT".into())
 }
 
-/// Parses the name or address by which clients reach a server. IPv6 addresses are written without brackets.
+/// Parses the name or address by which clients reach a server. IPv6 addresses have no brackets.
 pub fn dev_host(text: &str) -> Checked<String> {
     if text.parse::<IpAddr>().is_ok() || is_host(text) {
         return Ok(text.into());
@@ -297,9 +294,9 @@ fn is_host(text: &str) -> bool {
     is_fine && (!is_number || text.parse::<Ipv4Addr>().is_ok())
 }
 
-/// Parses a STUN or TURN URL according to RFC 7064 and RFC 7065. Browsers throw an exception for any other URL, even if
-/// the list also contains valid ones, and for transports other than udp and tcp, which leaves the page without any
-/// connection. Source of the length: C SDK, `MAX_ICE_CONFIG_URI_LEN` 127.
+/// Parses a STUN or TURN URL (RFC 7064, RFC 7065). Browsers throw an exception if any URL of a list is invalid or has a
+/// transport other than udp and tcp, which leaves the page without a connection. Source of the length: C SDK,
+/// `MAX_ICE_CONFIG_URI_LEN` 127.
 pub fn ice_url(text: &str) -> Checked<String> {
     if ice_parts(text).is_some() && text.len() <= 127 {
         return Ok(text.into());
@@ -327,7 +324,6 @@ pub fn ice_url_notice(text: &str) -> Option<&'static str> {
     }
 }
 
-/// Splits a URL into scheme, host, port and query.
 fn ice_parts(text: &str) -> Option<(&str, &str, Option<u16>, Option<&str>)> {
     let (scheme, rest) = text.split_once(':')?;
     let (rest, query) = match rest.split_once('?') {
@@ -343,7 +339,7 @@ fn ice_parts(text: &str) -> Option<(&str, &str, Option<u16>, Option<&str>)> {
     is_fine.then_some((scheme, host, port, query))
 }
 
-/// Parses a user name or password for a TURN server. Source: GetIceServerConfig, `IceServer`: 1 to 256 characters; must
+/// Parses a username or password for a TURN server. Source: GetIceServerConfig, `IceServer`: 1 to 256 characters. Must
 /// not need escaping, since the C SDK never unescapes.
 pub fn ice_word(text: &str) -> Checked<String> {
     let rule = "expected 1 to 256 printable ASCII characters without space, \" and \\";
@@ -381,7 +377,7 @@ pub fn cpus(text: &str) -> Checked<Vec<usize>> {
     Ok(cpus)
 }
 
-/// Maximum CPU number in a list: the highest number that Linux can be built to support.
+/// Highest CPU number that Linux can be built to support.
 const CPU_MAX: usize = 8191;
 
 /// Parses an integer within a range.
@@ -393,8 +389,8 @@ pub fn number(text: &str, range: &RangeInclusive<u64>) -> Checked<u64> {
     }
 }
 
-/// Parses a duration into milliseconds: `250ms`, `20s`, `1m30s`, `1h`; `off` and any zero are parsed as 0 if the range
-/// begins at 0.
+/// Parses a duration into milliseconds: `250ms`, `20s`, `1m30s`, `1h`; `off` and any zero are 0 if the range begins at
+/// 0.
 pub fn duration(text: &str, range: RangeInclusive<u64>) -> Checked<u64> {
     let or_off = if range.contains(&0) {
         ", or \"off\""
@@ -440,7 +436,7 @@ fn milliseconds(text: &str) -> Option<u64> {
     (!text.is_empty()).then_some(total)
 }
 
-/// A number of milliseconds, displayed in the largest unit of which it is a multiple.
+/// Milliseconds, displayed in the largest unit that divides them.
 #[derive(Clone, Copy, Debug)]
 pub struct ConfigSpan(pub u64);
 

@@ -1,8 +1,7 @@
 //! Database usage of etcd, queried from a member every [`SIZE_EVERY_MS`]. The process refuses new channels when etcd is
-//! nearly full, since once its quota is reached, etcd refuses all changes from all clients until an operator frees
-//! space.
+//! nearly full: once its quota is reached, etcd refuses all changes of all clients until an operator frees space.
 //!
-//! Only the space in use counts. Free pages in the database, such as those left by compaction, are reused before the
+//! Only the space in use counts. Free pages in the database, such as those after a compaction, are reused before the
 //! file grows.
 
 use crate::driver::{connection::EtcdConnection, event::Event};
@@ -12,16 +11,14 @@ use broker_core::time::Now;
 use std::sync::Arc;
 use tracing::{info, warn};
 
-/// The latest report on etcd's database usage.
 #[derive(Debug)]
 pub(crate) struct Capacity {
-    /// Configured quota, used if no member reports one.
+    /// Configured quota, if no member reports one.
     quota: u64,
-    /// When a member is next queried.
     due: Now,
     is_asked: bool,
-    /// Quota reported by the member at the other end of this connection. Cached because the query takes an additional
-    /// connection with etcd before version 3.6, and the quota does not change while the member is running.
+    /// Quota reported by the member of this connection. Cached because the query takes an additional connection with
+    /// etcd before version 3.6, and the quota does not change while the member runs.
     said: Option<(u32, Option<u64>)>,
     fill: Option<(u64, u64)>,
 }
@@ -37,12 +34,10 @@ impl Capacity {
         }
     }
 
-    /// Returns the bytes in use and the quota, once a member has reported them.
     pub(crate) fn fill(&self) -> Option<(u64, u64)> {
         self.fill
     }
 
-    /// Queries the member at the other end of the connection, if a query is due.
     pub(crate) fn measure(&mut self, connection: &EtcdConnection) {
         let Some((generation, lines)) = connection.up() else {
             return;
@@ -69,8 +64,8 @@ impl Capacity {
         });
     }
 
-    /// Handles a member's report, or a failure, whose cause is reported by the connections. Returns news for the
-    /// process, if any.
+    /// Handles a member's report, or a failure, whose cause the connections report. Returns news for the process, if
+    /// any.
     pub(crate) fn measured(
         &mut self,
         generation: u32,
@@ -102,10 +97,10 @@ impl Capacity {
             .is_some_and(|(used, quota)| used >= quota / 100 * 80)
     }
 
-    /// Records a member's report. Returns `true` if etcd became nearly full or stopped being so.
+    /// Records a member's report. Returns `true` if etcd became nearly full or ceased to be.
     fn learn(&mut self, status: &MemberStatus) -> bool {
         let before = self.is_nearly_full();
-        // Before version 3.4 a member does not report what is in use.
+        // Members before version 3.4 do not report the space in use.
         let used = if status.used == 0 {
             status.size
         } else {

@@ -1,5 +1,5 @@
-//! A connection from the node to etcd (there are two): opening it, and reporting its faults. Also reports faults in
-//! messages from other nodes.
+//! A connection from the node to etcd (one of two): attempts to open it, and its faults. Also faults in messages from
+//! other nodes.
 
 use crate::driver::event::{Event, TaskEvents, TaskOutcome, Which};
 use crate::limits::{NOTE_EVERY, RETRY, RETRY_MAX};
@@ -20,12 +20,10 @@ use tracing::{info, warn};
 pub(crate) struct EtcdConnection {
     which: Which,
     options: Arc<Options>,
-    /// The current member, or the next one to try.
     member: usize,
-    /// Number of the connection, by which events of earlier connections are recognised.
+    /// Number of the connection, which identifies events of earlier ones.
     generation: u32,
     state: State,
-    /// Number of consecutive failed attempts.
     failures: u32,
     trouble: ConnectionTrouble,
     events: TaskEvents,
@@ -39,7 +37,7 @@ enum State {
 }
 
 impl EtcdConnection {
-    /// Creates the state without a connection; `first` is the member to try first.
+    /// Creates the state of a node that is not connected; `first` is the first member to try.
     pub(crate) fn new(
         which: Which,
         options: Arc<Options>,
@@ -63,7 +61,6 @@ impl EtcdConnection {
         }
     }
 
-    /// Returns the open connection and its number, if any.
     pub(crate) fn up(&self) -> Option<(u32, &Lines)> {
         match &self.state {
             State::Up(lines) => Some((self.generation, lines)),
@@ -71,23 +68,21 @@ impl EtcdConnection {
         }
     }
 
-    /// Returns the configured options.
     pub(crate) fn options(&self) -> &Arc<Options> {
         &self.options
     }
 
-    /// Returns the endpoint of the current member, or of the one being tried.
+    /// Endpoint of the current member, or of the one being tried.
     pub(crate) fn endpoint(&self) -> Box<str> {
         let endpoint = self.options.endpoints.get(self.member);
         endpoint.cloned().unwrap_or_default()
     }
 
-    /// Returns the spawner of tasks that make calls on this connection.
     pub(crate) fn events(&self) -> &TaskEvents {
         &self.events
     }
 
-    /// Runs a transaction and reports its outcome along with the connection's number. No effect without a connection.
+    /// Runs a transaction and reports its outcome with the connection's number. Does nothing if there is no connection.
     pub(crate) fn transact(
         &self,
         transaction: TxnRequest,
@@ -101,7 +96,6 @@ impl EtcdConnection {
         }
     }
 
-    /// Connects, if an attempt is due.
     pub(crate) fn connect(&mut self) {
         match self.state {
             State::Down { retry_at } if Instant::now() >= retry_at => {}
@@ -116,7 +110,7 @@ impl EtcdConnection {
         });
     }
 
-    /// Handles the result of a connection attempt. Returns whether a connection was established.
+    /// Handles the result of a connection attempt; returns whether it succeeded.
     pub(crate) fn connected(&mut self, generation: u32, result: Result<Lines, Box<str>>) -> bool {
         if generation == self.generation {
             match result {
@@ -127,15 +121,14 @@ impl EtcdConnection {
         self.up().is_some()
     }
 
-    /// Records that a call on the connection was answered.
     pub(crate) fn works(&mut self, generation: u32) {
         if self.is_current(generation) {
             self.failures = 0;
         }
     }
 
-    /// Handles a failed call. Returns `true` if the connection is abandoned because of it; `false` if etcd refused the
-    /// call or the connection had already been abandoned.
+    /// Handles a failed call. Returns `true` if it ends the connection; `false` if etcd refused the call or the
+    /// connection had ended before.
     pub(crate) fn failed(&mut self, generation: u32, failure: &CallFailure) -> bool {
         if let CallFailure::Refused(_) = failure {
             self.trouble.begins(&failure.to_string());
@@ -155,7 +148,7 @@ impl EtcdConnection {
     fn down(&mut self, why: &str) {
         self.trouble.begins(&format!("{}: {why}", self.endpoint()));
         self.member = (self.member + 1) % self.options.endpoints.len().max(1);
-        // The first attempt after a connection that worked is made at once.
+        // The first attempt after a working connection is immediate.
         let pause = match self.failures {
             0 => Duration::ZERO,
             count => RETRY.saturating_mul(1 << count.min(8)).min(RETRY_MAX),
@@ -170,32 +163,26 @@ impl EtcdConnection {
         self.trouble.begins(why);
     }
 
-    /// Clears the fault.
     pub(crate) fn trouble_ends(&mut self) {
         self.trouble.ends();
     }
 
-    /// Returns the current fault, if any.
     pub(crate) fn trouble(&self) -> Option<&str> {
         self.trouble.current()
     }
 }
 
-// Trouble while it lasts, for the log and for operators who ask: of a connection to etcd, and of messages of other
-// nodes.
+// Current faults, for the log and for operators: of a connection to etcd, and of messages from other nodes.
 
-/// Faults of one connection.
 #[derive(Debug)]
 struct ConnectionTrouble {
-    /// Purpose of the connection, for the log.
     of: &'static str,
     current: Option<Box<str>>,
-    /// Faults already logged. Each is logged only once until all are resolved.
+    /// Faults already logged; each is logged once until all are resolved.
     logged: Vec<Box<str>>,
 }
 
 impl ConnectionTrouble {
-    /// Creates the state with no faults.
     pub(crate) fn new(of: &'static str) -> Self {
         Self {
             of,
@@ -204,12 +191,11 @@ impl ConnectionTrouble {
         }
     }
 
-    /// Returns the current fault, if any.
     pub(crate) fn current(&self) -> Option<&str> {
         self.current.as_deref()
     }
 
-    /// Records a fault, and logs it unless it has already been logged since the last recovery.
+    /// Records a fault and logs it unless it was logged since the last recovery.
     fn begins(&mut self, why: &str) {
         self.current = Some(why.into());
         let is_logged = self.logged.iter().any(|logged| **logged == *why);
@@ -219,7 +205,6 @@ impl ConnectionTrouble {
         }
     }
 
-    /// Records a recovery.
     fn ends(&mut self) {
         if self.current.take().is_some() {
             info!("{}: it answers again", self.of);
@@ -233,7 +218,7 @@ impl ConnectionTrouble {
 pub(crate) struct Strange(BTreeMap<NodeId, Now>);
 
 impl Strange {
-    /// Records an unreadable message from this node, logging at most one per [`NOTE_EVERY`].
+    /// Records an unreadable message from this node and logs at most one per [`NOTE_EVERY`].
     pub(crate) fn note(&mut self, node: NodeId, name: &Name, why: UnreadableMessage) {
         let now = now();
         let is_recent = |at: &Now| Duration::from_millis(now.since(*at)) < NOTE_EVERY;
@@ -247,7 +232,7 @@ impl Strange {
     }
 }
 
-/// Maximum number of different faults logged until all are resolved; enough for several per etcd member.
+/// Maximum number of different faults logged until all are resolved; several per etcd member.
 const LINES_MAX: usize = 16;
 
 #[cfg(test)]

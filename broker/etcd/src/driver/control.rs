@@ -1,5 +1,5 @@
-//! Connection for the registration's lease, the watch and slots. Also used for the meta key, etcd's database usage, and
-//! reports on operators' orders.
+//! The connection for the registration's lease, the watch and slots. Also used for the meta key, etcd's database usage,
+//! and reports on the operators' orders.
 
 use crate::driver::event::{Event, TaskOutcome};
 use crate::driver::{connection::EtcdConnection, core::Inputs};
@@ -23,21 +23,18 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-/// The connection, and the streams and calls on it.
 #[derive(Debug)]
 pub(crate) struct Control {
     connection: EtcdConnection,
     meta: Meta,
-    /// Requested lease duration, in seconds.
     lease_s: i64,
     lease: Option<EtcdStream<LeaseId>>,
     watch: Option<EtcdStream<WatchId>>,
-    /// Number of unary calls in flight.
     under_way: usize,
     took: Duration,
 }
 
-/// The etcd does not belong to the node's cluster, since it has a different history.
+/// Error: etcd has another history and does not belong to the node's cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OtherCluster;
 
@@ -54,37 +51,32 @@ impl Control {
         }
     }
 
-    /// Returns the connection, for calls whose answers are not passed to the core.
     pub(crate) fn connection(&self) -> &EtcdConnection {
         &self.connection
     }
 
-    /// Whether no unary call is in flight.
     pub(crate) fn is_idle(&self) -> bool {
         self.under_way == 0
     }
 
-    /// Returns how long etcd took to answer the most recent keepalive.
+    /// Time that etcd took to answer the last keepalive.
     pub(crate) fn took(&self) -> Duration {
         self.took
     }
 
-    /// Returns the cluster's id, if known.
     pub(crate) fn cluster_id(&self) -> Option<Box<str>> {
         self.meta.id()
     }
 
-    /// Returns the key of the hash that maps channels to slots; `None` until the meta key has been read.
+    /// Key of the hash that maps channels to slots; `None` until the meta key was read.
     pub(crate) fn slot_key(&self) -> Option<[u8; 16]> {
         self.meta.slot_key()
     }
 
-    /// Connects, if an attempt is due.
     pub(crate) fn connect(&mut self) {
         self.connection.connect();
     }
 
-    /// Handles the result of a connection attempt.
     pub(crate) fn connected(&mut self, generation: u32, result: Result<Lines, Box<str>>) {
         self.connection.connected(generation, result);
     }
@@ -97,7 +89,6 @@ impl Control {
         }
     }
 
-    /// Makes a call requested by the core.
     pub(crate) fn call(
         &mut self,
         id: CallId,
@@ -136,7 +127,7 @@ impl Control {
         });
     }
 
-    /// Reads the meta key; if it is absent, writes it, provided that this node is allowed to.
+    /// Reads the meta key. If it is absent, writes it, provided that this node may.
     pub(crate) fn ask_meta(&mut self, keys: &Keys) {
         if !self.meta.is_due() {
             return;
@@ -151,8 +142,7 @@ impl Control {
     /// Handles the result of reading or writing the meta key.
     ///
     /// # Errors
-    /// Returns an error if the key is absent or belongs to another cluster, although the data directory records a
-    /// cluster.
+    /// The key is absent or belongs to another cluster, although the data directory records a cluster.
     pub(crate) fn meta_told(
         &mut self,
         generation: u32,
@@ -200,7 +190,7 @@ impl Control {
             .reporter(move |renewal| Event::Renewal(generation, lease, renewal));
         let keep = |requests| streams::keep(lines, lease, requests, report);
         let mut stream = EtcdStream::open(lease, keep);
-        // Opening the stream is a keepalive: no request is sent for it.
+        // Opening the stream is the first keepalive, so no request is sent.
         stream.note(id);
         self.lease = Some(stream);
     }
@@ -220,8 +210,7 @@ impl Control {
         self.watch = Some(EtcdStream::open(watch, follow));
     }
 
-    /// Handles a granted lease. A longer duration than requested is not an error, but delays the detection of lost
-    /// nodes.
+    /// Handles a granted lease. A longer one than requested is accepted, but delays the detection of lost nodes.
     fn granted(&self, lease: LeaseId, granted_s: i64) -> Reply {
         if granted_s != self.lease_s {
             let asked_s = self.lease_s;
@@ -233,7 +222,6 @@ impl Control {
         Reply::Granted(lease, seconds.saturating_mul(1_000))
     }
 
-    /// Handles the answer to a call, or the call's failure.
     pub(crate) fn told(
         &mut self,
         generation: u32,
@@ -258,7 +246,7 @@ impl Control {
                 inputs.delay(NodeInput::Reply(id, Reply::Refused));
                 return self.failed(generation, &failure, inputs);
             }
-            // Without a reply the rules count the outcome as unknown.
+            // Without a reply, the outcome is unknown.
             Err(failure @ CallFailure::Unknown(_)) => {
                 return self.failed(generation, &failure, inputs);
             }
@@ -268,12 +256,11 @@ impl Control {
                 self.works(generation);
                 inputs.push(NodeInput::Reply(id, reply));
             }
-            // The answer is not used: as if there had been none.
+            // An unreadable answer counts as no answer.
             Err(unreadable) => self.connection.trouble_begins(&unreadable.to_string()),
         }
     }
 
-    /// Handles the answer to a keepalive, or the end of the keepalive stream.
     pub(crate) fn renewed(
         &mut self,
         generation: u32,
@@ -305,7 +292,6 @@ impl Control {
         }
     }
 
-    /// Handles a response from the watch, or the end of the watch.
     pub(crate) fn watched(
         &mut self,
         generation: u32,
@@ -367,7 +353,7 @@ impl Control {
             || watch.is_some_and(|stream| stream.is_silent(now))
     }
 
-    /// Abandons the connection, unless it has already been abandoned.
+    /// Abandons the connection, unless it was already abandoned.
     fn failed(&mut self, generation: u32, failure: &CallFailure, inputs: &mut Inputs) {
         if self.connection.failed(generation, failure) {
             self.lease = None;
@@ -377,7 +363,6 @@ impl Control {
     }
 }
 
-/// Reports to the core, on the next tick, that the call was not sent.
 fn refuse(id: CallId, call: &Call, inputs: &mut Inputs) {
     match call {
         Call::Watch { watch, .. } => inputs.delay(NodeInput::WatchEnded(*watch)),
@@ -388,7 +373,6 @@ fn refuse(id: CallId, call: &Call, inputs: &mut Inputs) {
     }
 }
 
-/// Converts a transaction's response to the core's reply.
 fn reply_of(outcome: &TxnResponse, translator: &mut Translator) -> Result<Reply, Unreadable> {
     let header = outcome.header.as_ref();
     let (revision, etcd) = header_of(header);
@@ -406,16 +390,14 @@ fn reply_of(outcome: &TxnResponse, translator: &mut Translator) -> Result<Reply,
 const OTHER_CLUSTER: &str = "this etcd was emptied, or its cluster is not the one of this node's data directory: \
                              check [cluster] etcd and name, or restore etcd";
 
-// The meta key: what never changes in the life of a cluster, and the lowest inner version of its nodes. Nothing else
-// is asked of etcd until it is known.
+// The meta key: what never changes in a cluster's lifetime, and the lowest inner version of its nodes. Other
+// requests to etcd wait until it is known.
 //
-// The first node writes it. A node that has seen etcd before never does: where the key is absent then, or is another
+// The first node writes it. A node that has seen etcd before never does: if the key is then absent or another
 // cluster's, etcd has another history.
 
-/// State of the meta key.
 #[derive(Debug)]
 pub(crate) struct Meta {
-    /// Id of the cluster, as recorded in the data directory.
     expected: Option<Box<str>>,
     /// Whether the node has seen etcd before, according to the data directory.
     is_known: bool,
@@ -423,12 +405,11 @@ pub(crate) struct Meta {
     is_asked: bool,
 }
 
-/// Why the meta key cannot be used.
 #[derive(Debug)]
 pub(crate) enum MetaError {
-    /// The key is absent or belongs to another cluster, and this node has seen etcd before.
+    /// The key is absent or another cluster's, and this node has seen etcd before.
     OtherCluster,
-    /// The key is unreadable or was written by another version; contains the reason.
+    /// The key is unreadable or from another version, for this reason.
     Unusable(String),
 }
 
@@ -442,29 +423,25 @@ impl Meta {
         }
     }
 
-    /// Returns the cluster's id, if known.
     pub(crate) fn id(&self) -> Option<Box<str>> {
         let found = self.found.as_ref().map(|meta| meta.id.clone());
         found.or_else(|| self.expected.clone())
     }
 
-    /// Whether the key was found, so that other requests may be sent to etcd.
     fn is_found(&self) -> bool {
         self.found.is_some()
     }
 
-    /// Returns the key of the hash that maps channels to slots.
     pub(crate) fn slot_key(&self) -> Option<[u8; 16]> {
         self.found.as_ref().and_then(MetaValue::slot_key)
     }
 
-    /// Whether the key is unknown and no request for it is in flight.
     fn is_due(&self) -> bool {
         !self.is_found() && !self.is_asked
     }
 
-    /// Creates the transaction that reads the key or, if it is absent and this node is allowed to, writes it; `None` if
-    /// no random bytes are available. The caller must eventually call [`Self::answered`].
+    /// Returns the transaction that reads the key and, if it is absent and this node may, writes it; `None` if the
+    /// system does not provide random bytes. Each call must be followed by [`Self::answered`].
     pub(crate) fn request(&mut self, keys: &Keys) -> Option<TxnRequest> {
         let key = keys.meta();
         let read = RequestOp::read(RangeRequest::key(key.as_str()));
@@ -482,13 +459,11 @@ impl Meta {
         })
     }
 
-    /// Records the end of a request, so that another may be made.
     pub(crate) fn answered(&mut self) {
         self.is_asked = false;
     }
 
-    /// Records the key's value as read, or `None` if it is absent. Returns the value if it belongs to this node's
-    /// cluster.
+    /// Records the key's value, or `None` if it is absent. Returns the value if it belongs to this node's cluster.
     pub(crate) fn learn(
         &mut self,
         found: Option<MetaValue>,
@@ -513,7 +488,7 @@ impl Meta {
     }
 }
 
-// A stream of requests and answers to etcd: the keepalives of a lease, or a watch.
+// A stream of requests to etcd: the keepalives of a lease, or a watch.
 
 /// An open stream. Dropping it aborts its task.
 #[derive(Debug)]
@@ -526,7 +501,7 @@ pub(crate) struct EtcdStream<Id> {
 }
 
 impl<Id: PartialEq> EtcdStream<Id> {
-    /// Spawns the task for a stream and passes it the stream's requests.
+    /// Spawns the stream's task and passes it the requests.
     pub(crate) fn open<T: Future<Output = ()> + 'static>(
         id: Id,
         task: impl FnOnce(mpsc::Receiver<()>) -> T,
@@ -540,7 +515,6 @@ impl<Id: PartialEq> EtcdStream<Id> {
         }
     }
 
-    /// Whether this stream has the given id.
     fn is_of(&self, id: &Id) -> bool {
         self.id == *id
     }
@@ -549,31 +523,29 @@ impl<Id: PartialEq> EtcdStream<Id> {
         self.id
     }
 
-    /// Sends another request. An answer counts for the oldest outstanding request, since answers may be skipped.
+    /// Sends a request. An answer counts for the oldest outstanding request, since answers may be skipped.
     pub(crate) fn ask(&mut self, call: CallId) {
         if self.requests.try_send(()).is_ok() {
             self.note(call);
         }
     }
 
-    /// Records the request that was made by opening the stream.
+    /// Records the request that opened the stream.
     pub(crate) fn note(&mut self, call: CallId) {
         self.asked.push_back((call, Instant::now()));
     }
 
-    /// Whether an answer is overdue.
     fn is_silent(&self, now: Instant) -> bool {
         self.asked
             .front()
             .is_some_and(|(_, asked)| now.duration_since(*asked) >= SILENT)
     }
 
-    /// Returns the time since the oldest unanswered request.
     fn waits_for(&self) -> Option<Duration> {
         self.asked.front().map(|(_, asked)| asked.elapsed())
     }
 
-    /// Takes the request that an answer belongs to. Later requests are dropped, since the same answer may cover them.
+    /// Takes the request of an answer and drops later ones, which the answer may cover.
     pub(crate) fn answered(&mut self) -> Option<CallId> {
         let call = self.asked.pop_front().map(|(call, _)| call);
         self.asked.clear();
@@ -591,5 +563,5 @@ impl Drop for Task {
     }
 }
 
-/// Maximum number of requests queued for a stream; one is made per second.
+/// Maximum number of requests queued for a stream; one is sent per second.
 const REQUESTS_MAX: usize = 4;

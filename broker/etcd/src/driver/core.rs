@@ -1,8 +1,8 @@
-//! The node's core, and its queued inputs.
+//! The node's core and its queued inputs.
 //!
-//! Processes one input, then all of its outputs, then the next input, as the simulation of the core does. Inputs that
-//! result immediately from outputs are queued after them; refusals by etcd are reported on the next tick, so that
-//! nothing is retried in a tight loop.
+//! One input is processed, then all of its outputs, then the next input, as in the simulation of the core. Inputs that
+//! result from outputs are queued behind them; refusals by etcd are reported on the next tick, so that nothing is
+//! retried in a tight loop.
 
 use crate::{names::Names, system::now};
 use broker_core::cluster::message::{Ending, NodeInput, NodeOutput};
@@ -10,22 +10,19 @@ use broker_core::cluster::types::Owner;
 use broker_core::cluster::{Cluster, Config};
 use std::collections::VecDeque;
 
-/// The cluster's state machine, its inputs, and the reason why it ended.
 #[derive(Debug)]
 pub(crate) struct Core {
     cluster: Cluster,
     settings: Config,
-    /// Number of nodes whose keys have been passed to the state machine.
+    /// Number of nodes whose keys the state machine has.
     named: usize,
     inputs: Inputs,
     ending: Option<Ending>,
 }
 
-/// Queued inputs.
 #[derive(Debug, Default)]
 pub(crate) struct Inputs {
     queue: VecDeque<NodeInput>,
-    /// Inputs to be queued on the next tick.
     delayed: Vec<NodeInput>,
     stuck: bool,
 }
@@ -41,12 +38,10 @@ impl Core {
         }
     }
 
-    /// Returns the cluster's state machine, read-only.
     pub(crate) fn cluster(&self) -> &Cluster {
         &self.cluster
     }
 
-    /// Returns this process as an owner of slots: its node and incarnation.
     pub(crate) fn me(&self) -> Owner {
         self.settings.me
     }
@@ -55,8 +50,7 @@ impl Core {
         &mut self.inputs
     }
 
-    /// Passes the nodes' cluster-wide keys to the state machine, which identifies nodes by numbers local to this
-    /// process.
+    /// Passes the nodes' cluster-wide keys to the state machine, whose node numbers are local to this process.
     pub(crate) fn give_keys(&mut self, names: &Names) {
         for (node, name) in names.all().skip(self.named) {
             self.cluster.set_key(node, name.key());
@@ -64,8 +58,8 @@ impl Core {
         }
     }
 
-    /// Handles the next input; returns `false` if none is queued. Afterwards, [`Self::poll_output`] must be called
-    /// until it returns `None`.
+    /// Handles the next input; returns `false` if none is queued. The caller then polls [`Self::poll_output`] until it
+    /// returns `None`.
     pub(crate) fn handle_next(&mut self) -> bool {
         let Some(input) = self.inputs.queue.pop_front() else {
             return false;
@@ -74,13 +68,12 @@ impl Core {
         true
     }
 
-    /// Returns the next output of the last input.
     pub(crate) fn poll_output(&mut self) -> Option<NodeOutput> {
         self.cluster.poll_output()
     }
 
-    /// Starts over because etcd has a different history, which the core treats like a lower revision. The node has
-    /// neither registered nor served yet, so its state machine is recreated.
+    /// Starts over because etcd has another history, which the core treats like a lower revision. The state machine is
+    /// recreated, since the node has neither registered nor served.
     pub(crate) fn start_with_other_history(&mut self) {
         let mut memory = self.cluster.memory();
         memory.other_history = true;
@@ -88,12 +81,10 @@ impl Core {
         self.cluster = Cluster::new(&self.settings, now());
     }
 
-    /// Ends the node for the given reason.
     pub(crate) fn end(&mut self, ending: Ending) {
         self.ending = Some(ending);
     }
 
-    /// Returns the reason why the node is ending, if it is.
     pub(crate) fn ending(&self) -> Option<Ending> {
         self.ending
     }
@@ -104,17 +95,15 @@ impl Inputs {
         self.queue.push_back(input);
     }
 
-    /// Queues an input for the next tick.
     pub(crate) fn delay(&mut self, input: NodeInput) {
         self.delayed.push(input);
     }
 
-    /// Sets whether a shard is unresponsive, which each tick reports.
+    /// Sets whether a shard hangs, which each tick reports.
     pub(crate) fn set_stuck(&mut self, stuck: bool) {
         self.stuck = stuck;
     }
 
-    /// Queues the delayed inputs, then the tick.
     pub(crate) fn tick(&mut self) {
         self.queue.extend(self.delayed.drain(..));
         self.queue.push_back(NodeInput::Tick { stuck: self.stuck });

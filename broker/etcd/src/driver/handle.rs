@@ -1,4 +1,4 @@
-//! The process's handle to the node, and starting the node on its own thread.
+//! The process's handle to the node, and the start of the node's thread.
 
 use crate::directory::{Directory, DirectoryError};
 use crate::driver::event::{Event, TaskEvents};
@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-/// Why a node could not be started.
+/// Why a node could not start.
 #[derive(Debug)]
 pub enum StartError {
     /// The name of the cluster or the node is invalid.
@@ -55,7 +55,6 @@ impl From<DirectoryError> for StartError {
     }
 }
 
-/// A command from the process to its node.
 #[derive(Debug)]
 pub(crate) enum NodeCommand {
     Drain,
@@ -77,14 +76,14 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Hands over all slots to other nodes, then ends the node; [`crate::Service::exit`] is the last call it makes.
-    /// Returns `false` under the same conditions as [`Commands`].
+    /// Transfers all slots to other nodes, then ends the node, whose last call is [`crate::HostService::exit`]. Returns
+    /// `false` under the same conditions as [`Commands`].
     pub fn drain(&self) -> bool {
         self.commands().send(NodeCommand::Drain)
     }
 
-    /// Sets whether a shard is unresponsive. While one is, the node neither renews its registration nor answers.
-    /// Returns `false` under the same conditions as [`Commands`].
+    /// Sets whether a shard hangs. The node then neither renews its registration nor answers. Returns `false` under the
+    /// same conditions as [`Commands`].
     pub fn stuck(&self, stuck: bool) -> bool {
         self.commands().send(NodeCommand::Stuck(stuck))
     }
@@ -95,20 +94,20 @@ impl Handle {
         EtcdStore::new(shard, self.changes.clone())
     }
 
-    /// Returns a sender of commands to the node, usable from any thread.
+    /// Returns a sender of commands to the node, for any thread.
     #[must_use]
     pub fn commands(&self) -> Commands {
         Commands(self.commands.as_ref().map(mpsc::Sender::downgrade))
     }
 }
 
-/// Sends commands to the node without keeping it alive. The methods return `false` if the command was not accepted
-/// because the queue is full or the node has ended.
+/// Sender of commands that does not keep the node alive. The methods return `false` if the queue is full or the node
+/// has ended.
 #[derive(Clone, Debug)]
 pub struct Commands(Option<mpsc::WeakSender<NodeCommand>>);
 
 impl Commands {
-    /// Hands over slots in excess of this node's equal share to other nodes.
+    /// Transfers slots beyond this node's equal share to other nodes.
     #[must_use]
     pub fn rebalance(&self) -> bool {
         self.send(NodeCommand::Rebalance)
@@ -123,20 +122,20 @@ impl Commands {
         is_asked.then(|| answer.recv_timeout(INSPECT).ok())?
     }
 
-    /// Sends the messages of a parcel that was requested by [`crate::Service::send`]. If they are not accepted, the
-    /// core offers another parcel later.
+    /// Sends the messages of a parcel that [`crate::HostService::send`] requested. If they are not accepted, the core
+    /// offers another parcel later.
     pub fn parcel(&self, to: Name, parcel: Parcel, bytes: Vec<u8>) -> bool {
         self.send(NodeCommand::Parcel(to, parcel, bytes))
     }
 
-    /// Sends a query to another node's process, which receives it through [`crate::Service::inquired`]. Undeliverable
-    /// queries are lost.
+    /// Sends a query to another node's process, which receives it through [`crate::HostService::inquired`]. The query
+    /// is lost if it cannot be delivered.
     #[must_use]
     pub fn inquire(&self, of: Name, number: u64, inquiry: Vec<u8>) -> bool {
         self.send(NodeCommand::Inquiry(of, number, inquiry))
     }
 
-    /// Sends the reply to another node's query, which is received through [`crate::Service::replied`].
+    /// Sends another node the reply to its query. The node receives it through [`crate::HostService::replied`].
     pub fn reply(&self, to: Name, number: u64, reply: Vec<u8>) -> bool {
         self.send(NodeCommand::Reply(to, number, reply))
     }
@@ -151,7 +150,7 @@ impl Drop for Handle {
     fn drop(&mut self) {
         self.commands = None;
         if let Some(thread) = self.thread.take() {
-            // A thread that panicked has printed why.
+            // A panicking thread has printed its reason.
             let _ = thread.join();
         }
     }
@@ -162,13 +161,13 @@ impl Drop for Handle {
 pub struct Driver;
 
 impl Driver {
-    /// Starts a node on its own thread. `peers` is called on that thread to create the transport for messages to other
-    /// nodes, which puts incoming messages into the mailbox.
+    /// Starts a node on its own thread. `peers` creates the transport for messages, which puts incoming messages into
+    /// the given mailbox.
     ///
-    /// etcd need not be reachable: a node started without it serves nothing until it is.
+    /// etcd need not be reachable; until it is, the node serves nothing.
     ///
     /// # Errors
-    /// Returns a [`StartError`] if the node could not be started.
+    /// Why the node could not start.
     pub fn start<S: HostService, P: Peers>(
         config: NodeConfig,
         service: S,
@@ -211,7 +210,7 @@ impl Driver {
                 run(node, happened, inbox, mail, submitted).await;
             };
             LocalSet::new().block_on(&runtime, running);
-            // A name that is being resolved does not keep the process from its end.
+            // A pending name lookup does not delay the end of the process.
             runtime.shutdown_timeout(LEAVE);
         };
         let thread = Builder::new().name("cluster".into()).spawn(body);
@@ -251,7 +250,7 @@ async fn run<S: HostService, P: Peers>(
         node.refuse(&change);
     }
     let goodbyes = node.close();
-    // The lease is given back, so that others need not wait for its end.
+    // Revokes the lease, so that others need not wait for its expiry.
     let last = async {
         while !node.is_idle() {
             let Some(event) = happened.recv().await else {

@@ -1,4 +1,4 @@
-//! The state of a node, as shown to operators.
+//! State of a node, for operators.
 
 use crate::driver::{capacity::Capacity, control::Control, core::Core, records::Records};
 use crate::{config::InnerAddress, names::Name, schema::RegistrationRecord};
@@ -14,56 +14,55 @@ use std::time::Duration;
 pub struct Inspection {
     /// Why the node is or is not serving.
     pub standing: Standing,
-    /// Whether etcd has responded recently. If not, no slots are claimed or handed over and no records are written.
+    /// Whether etcd answered recently. Otherwise, no slots are claimed or transferred and no records are written.
     pub has_etcd: bool,
-    /// Whether etcd shows a different history than before. If so, it is treated as unreachable until the operator
-    /// accepts it.
+    /// Whether etcd's history contradicts what this node saw before. etcd then counts as unreachable until the operator
+    /// accepts its state.
     pub other_history: bool,
     /// Number of slots owned by this process.
     pub owned: usize,
     /// Number of owned slots whose channels have been loaded.
     pub served: usize,
-    /// Number of changes of owners and epochs that the process has observed.
+    /// Number of observed changes of owners and epochs.
     pub slot_changes: u64,
-    /// Whether no other node answers although others are registered. If so, this node takes none of their slots.
+    /// Whether other nodes are registered but none of them answers. This node then claims none of their slots.
     pub is_cut_off: bool,
-    /// Remaining time for which the node may admit clients if it receives no more responses, in milliseconds.
+    /// Time in milliseconds for which the node may admit clients without further answers.
     pub valid_ms: u64,
     /// All known nodes, this one first.
     pub nodes: Vec<NodeState>,
-    /// Owner, if any, and epoch of each slot, as known to this node.
+    /// Known owner, if any, and epoch of each slot.
     pub slots: Vec<(Option<Name>, Epoch)>,
-    /// Key of the hash that maps channels to slots; `None` until etcd has responded for the first time.
+    /// Key of the hash that maps channels to slots; `None` until etcd answers for the first time.
     pub slot_key: Option<[u8; 16]>,
-    /// The most recent fault of etcd, while there is one.
+    /// Current fault of etcd, if any.
     pub trouble: Option<Box<str>>,
-    /// How long etcd took to answer the most recent keepalive.
+    /// Time that etcd took to answer the last keepalive.
     pub etcd_took: Duration,
-    /// Bytes in use in etcd's database, and its quota, once a member has reported them.
+    /// Bytes in use in etcd's database and its quota, once reported.
     pub etcd_fill: Option<(u64, u64)>,
 }
 
-/// A node as known to this one, or this node itself.
+/// A node as known to this one, possibly itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeState {
     /// Name of the node.
     pub name: Name,
-    /// Address at which the node can be reached, according to the roster.
+    /// Address of the node in the roster.
     pub inner: Option<InnerAddress>,
-    /// Whether the roster expects the node to be running, that is, the node has been neither drained nor removed.
+    /// Whether the node is expected to run according to the roster: it was neither drained nor removed.
     pub is_here: bool,
-    /// Whether etcd contains a valid registration of the node.
+    /// Whether etcd has a valid registration of the node.
     pub is_registered: bool,
-    /// Why the node's registration is not accepted; `None` if it is accepted or absent.
+    /// Why the node's registration is not accepted; `None` if accepted or absent.
     pub stranger: Option<Kinship>,
-    /// The node's registration, whether or not it is accepted.
+    /// The node's registration, whether it is accepted or not.
     pub registration: Option<RegistrationRecord>,
-    /// Whether the node has answered recently.
+    /// Whether the node answered recently.
     pub is_heard: bool,
 }
 
 impl Inspection {
-    /// Collects the state from the components of a node.
     pub(crate) fn of(
         core: &Core,
         translator: &Translator,

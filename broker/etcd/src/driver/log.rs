@@ -1,5 +1,5 @@
-//! Log entries that avoid repetition: what happened to slots and to this node's registration, and which registered
-//! nodes are strangers or do not respond.
+//! Log entries without repetition: events of slots and of this node's registration, and registered nodes that are
+//! strangers or do not respond.
 
 use crate::names::{Name, Names};
 use crate::system::now;
@@ -10,8 +10,6 @@ use broker_core::cluster::types::{Epoch, Kinship, NodeId, SlotRecord};
 use broker_core::{cluster::Cluster, time::Now};
 use std::collections::BTreeMap;
 use tracing::{info, warn};
-
-// Lines of each tick about this node: its slots, its registration, and another history of etcd.
 
 /// Events to log next, and the state as last logged.
 #[derive(Debug, Default)]
@@ -24,12 +22,10 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// Records that this process gained a slot.
     pub(crate) fn gained(&mut self, held: Held, gain: Gain) {
         self.slots.gained(held, gain);
     }
 
-    /// Records an order to the shards, if it serves or releases a slot.
     pub(crate) fn order(&mut self, order: SlotOrder, cluster: &Cluster) {
         match order {
             SlotOrder::Serve(held, ..) => self.slots.serves(held),
@@ -48,7 +44,7 @@ impl Journal {
         self.slots.released(held, cause, record, giving);
     }
 
-    /// Logs what has happened to slots since the last tick, and to the registration of this node, `me`.
+    /// Logs the events of slots since the last tick, and of the registration of this node, `me`.
     pub(crate) fn write(&mut self, cluster: &Cluster, me: NodeId, names: &Names) {
         let name = |node| names.name(node).map(Name::as_str);
         self.slots.write(name);
@@ -82,41 +78,38 @@ impl Journal {
     }
 }
 
-// Lines of the log about slots: from whom they came and why, to whom they went and why.
+// Log lines about slots: their former and next owners, and why they moved.
 //
-// The slots of a tick make one line for each transaction, former owner and reason; a transfer is a transaction for
-// each slot, so those of a tick to one node are one line. `deploy/log-schema.json` has the fields.
+// The slots of a tick make one line per transaction, former owner and reason; a transfer is one transaction per slot,
+// so those of a tick to one node share a line. `deploy/log-schema.json` has the fields.
 
 /// Maximum number of lines per tick that list transactions separately. Beyond it, transactions with the same owner and
-/// reason share a line: claiming all slots takes 41 transactions, but a node that was away for long may learn of
+/// reason share a line: a claim of all slots takes 41 transactions, but a node that was away for long may learn of
 /// thousands at once.
 const LINES_MAX: usize = 64;
 
-/// Events of slots since the last log line.
 #[derive(Debug, Default)]
 struct SlotLog(BTreeMap<(SlotEvent, Option<Epoch>), SlotGroup>);
 
-/// An event concerning a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum SlotEvent {
     Claimed(Taking),
     Received(Option<NodeId>),
     Served,
     Transferred(Option<NodeId>, Giving),
-    /// Superseded by a newer epoch that has this owner.
+    /// The slot has a newer epoch with this owner.
     Superseded(Option<NodeId>),
     NotLoaded,
     Ended,
 }
 
-/// Why this node hands over slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Giving {
     Drain,
     Rebalance,
 }
 
-/// Number of slots, and the range of their epochs.
+/// Number of slots and the range of their epochs.
 #[derive(Clone, Copy, Debug, Default)]
 struct SlotGroup {
     slots: u64,
@@ -125,7 +118,6 @@ struct SlotGroup {
 }
 
 impl SlotLog {
-    /// Records that this process gained a slot.
     pub(crate) fn gained(&mut self, held: Held, gain: Gain) {
         match gain {
             Gain::Claimed(taking) => {
@@ -135,12 +127,11 @@ impl SlotLog {
         }
     }
 
-    /// Records that a slot is being served.
     pub(crate) fn serves(&mut self, held: Held) {
         self.add(SlotEvent::Served, None, held.epoch);
     }
 
-    /// Records that this process released a slot; `record` contains the slot's new state.
+    /// Records that this process released a slot; `record` is the slot's next state.
     fn released(&mut self, held: Held, cause: ReleaseCause, record: SlotRecord, giving: Giving) {
         let owner = record.owner.map(|owner| owner.node);
         match cause {
@@ -159,7 +150,6 @@ impl SlotLog {
         }
     }
 
-    /// Writes the collected lines to the log.
     pub(crate) fn write<'n>(&mut self, name: impl Fn(NodeId) -> Option<&'n str>) {
         for ((what, _), group) in std::mem::take(&mut self.0) {
             write(what, group, |node| node.and_then(&name));
@@ -229,10 +219,8 @@ fn word(reason: ClaimReason) -> &'static str {
     }
 }
 
-// Lines of the log about nodes that are registered in etcd and are not of this node's cluster, and about a node that
-// no other one answers.
+// Log lines about registered nodes of other clusters, and about a node that no other one answers.
 
-/// Strangers and unresponsive nodes as last logged.
 #[derive(Debug, Default)]
 struct Strangers {
     known: Vec<(NodeId, Kinship)>,
@@ -242,7 +230,6 @@ struct Strangers {
 }
 
 impl Strangers {
-    /// Logs what has changed since the previous call.
     pub(crate) fn write(&mut self, cluster: &Cluster, names: &Names, now: Now) {
         let name = |node| names.name(node).map_or("", Name::as_str);
         let strangers: Vec<_> = cluster.strangers().collect();
@@ -299,8 +286,8 @@ fn line(kinship: Kinship) -> String {
     }
 }
 
-/// Time without an answer from any other node after which this node is logged as cut off, in milliseconds; nodes need
-/// several seconds to find each other.
+/// Time in milliseconds without an answer from any node after which this node is logged as cut off; nodes need several
+/// seconds to find each other.
 const CUT_OFF_MS: u64 = 10_000;
 
 #[cfg(test)]

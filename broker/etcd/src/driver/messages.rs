@@ -18,7 +18,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use tracing::{info, warn};
 
-/// The transport of messages, and the state needed to use it.
 pub(crate) struct PeerPost<P> {
     peers: P,
     hosts: Hosts,
@@ -40,7 +39,6 @@ impl<P: Peers> PeerPost<P> {
         }
     }
 
-    /// Sends a message to a node, if its name is known.
     pub(crate) fn send(&mut self, to: NodeId, message: &Message, translator: &Translator) {
         let Some(name) = translator.names.name(to) else {
             return;
@@ -50,7 +48,7 @@ impl<P: Peers> PeerPost<P> {
         self.peers.send(name, &at.unwrap_or_default(), bytes);
     }
 
-    /// Sends a node a message to which it replies once.
+    /// Sends a node a message with one reply.
     pub(crate) fn ask(&mut self, of: NodeId, message: &Message, translator: &Translator) {
         let (Some(name), Some(address)) = (translator.names.name(of), translator.peers(of)) else {
             return;
@@ -59,14 +57,13 @@ impl<P: Peers> PeerPost<P> {
         self.peers.ask(name, &self.hosts.at(address), bytes);
     }
 
-    /// Sends a message to the node with the given name.
     pub(crate) fn send_to(&mut self, to: &Name, message: &Message, translator: &mut Translator) {
         if let Ok(node) = translator.names.number(to) {
             self.send(node, message, translator);
         }
     }
 
-    /// Sends a parcel, in parts if it is too long for a single message.
+    /// Sends a parcel, in parts if it exceeds a message.
     pub(crate) fn send_parcel(
         &mut self,
         to: &Name,
@@ -85,8 +82,7 @@ impl<P: Peers> PeerPost<P> {
         }
     }
 
-    /// Resends parts of parcels that were lost. Drops parcels, sent or received, that have made no progress for too
-    /// long.
+    /// Resends lost parts of parcels. Drops parcels, sent or received, without progress for too long.
     pub(crate) fn send_parts_again(&mut self, translator: &mut Translator) {
         for (to, part) in self.sending.again(now()) {
             self.send_to(&to, &Message::Part(part), translator);
@@ -94,7 +90,7 @@ impl<P: Peers> PeerPost<P> {
         self.receiving.expire(now());
     }
 
-    /// Handles the acknowledgement of a part by sending the parcel's next one, if any.
+    /// Handles the acknowledgement of a part: sends the parcel's next one, if any.
     pub(crate) fn part_taken(
         &mut self,
         (from, name): (NodeId, &Name),
@@ -107,12 +103,11 @@ impl<P: Peers> PeerPost<P> {
         }
     }
 
-    /// Stops sending a parcel whose outcome the other node has reported.
     pub(crate) fn forget_parcel(&mut self, id: ParcelId) {
         self.sending.forget(id);
     }
 
-    /// Handles a part of a parcel. Returns the parcel's bytes if the part was the last.
+    /// Handles a part of a parcel; returns the parcel's bytes after the last part.
     pub(crate) fn part(
         &mut self,
         from: NodeId,
@@ -131,12 +126,12 @@ impl<P: Peers> PeerPost<P> {
         whole
     }
 
-    /// Stops accepting messages. The future completes when all messages sent have been delivered or lost.
+    /// Stops accepting messages. The future completes when all sent messages are delivered or lost.
     pub(crate) fn finish(&mut self) -> Pin<Box<dyn Future<Output = ()>>> {
         self.peers.finish()
     }
 
-    /// Decodes a message and returns it with the node's number. Unreadable messages are logged.
+    /// Decodes a message and returns it with the node's number. Logs unreadable messages.
     pub(crate) fn read(
         &mut self,
         from: &Name,
@@ -153,8 +148,8 @@ impl<P: Peers> PeerPost<P> {
         }
     }
 
-    /// Handles a failed connection to a node by looking up its host names again. Returns the node, unless it is
-    /// addressed by name, in which case the name may still resolve to a host that the node has left.
+    /// Handles a failed connection by looking up the node's host names again. Returns the node if its address is not a
+    /// name; a name may still resolve to a host that the node has left.
     pub(crate) fn unreached(&mut self, name: &Name, translator: &mut Translator) -> Option<NodeId> {
         let node = translator.names.number(name).ok()?;
         let inner = translator.inner(node).map(|inner| &*inner.address);
@@ -164,12 +159,11 @@ impl<P: Peers> PeerPost<P> {
         is_no_name(translator.peers(node)?).then_some(node)
     }
 
-    /// Returns the addresses for a host and port; empty if the name has not been resolved yet.
     pub(crate) fn addresses(&self, of: &str) -> Vec<SocketAddr> {
         self.hosts.at(of)
     }
 
-    /// Updates the hosts from the roster. Returns whether the address of any node has changed since the previous call.
+    /// Updates the hosts from the roster. Returns whether a node's address has changed since the previous call.
     pub(crate) fn follow(&mut self, translator: &mut Translator) -> bool {
         let has_moved = translator.take_moved();
         if has_moved {
@@ -178,7 +172,7 @@ impl<P: Peers> PeerPost<P> {
         self.hosts.take_changed() || has_moved
     }
 
-    /// Starts lookups that are due, each on a thread of the runtime.
+    /// Starts due lookups, each on a thread of the runtime.
     pub(crate) fn look_up(&mut self) {
         for name in self.hosts.due(now()) {
             self.events.spawn(async move {
@@ -190,28 +184,25 @@ impl<P: Peers> PeerPost<P> {
         }
     }
 
-    /// Handles the result of a lookup.
     pub(crate) fn looked_up(&mut self, name: &str, found: Resolved) {
         self.hosts.answered(name, found, now());
     }
 }
 
-// The addresses of the hosts of nodes: the roster may have names in place of addresses.
+// Addresses of the nodes' hosts: the roster may have names instead of addresses.
 //
-// The system's resolver has no bound on its time, so it is asked on threads of its own, once for each name at a time:
-// one that hangs holds up nothing but the news of its name. Meanwhile, and while a name leads nowhere, its last
-// addresses are used on: an outage of DNS must not cut nodes off. The resolver does not say how long an answer holds,
-// so names are looked up again after a while, and soon when a node was not reached.
+// The system's resolver has no time limit, so it runs on separate threads, once per name at a time: a lookup that hangs
+// delays only the news of its name. Meanwhile, and while a name does not resolve, its last addresses remain in use: an
+// outage of DNS must not cut nodes off. The resolver does not report the lifetime of an answer, so names are looked up
+// again after a while, and soon after a failed connection.
 //
-// Of several addresses shards and messages use one until it fails. A second connection to find the quicker one would
-// be the third of each link.
+// Of several addresses, shards and messages use one until it fails. A second connection to find the faster one would be
+// the third of each link.
 
-/// The host names in the roster.
 #[derive(Debug, Default)]
 struct Hosts {
     /// Hosts by name, at most two per node.
     names: BTreeMap<Box<str>, Host>,
-    /// Number of lookups in progress, including those for names that are no longer used.
     under_way: usize,
     /// Whether an address has changed since [`Self::take_changed`].
     changed: bool,
@@ -219,20 +210,16 @@ struct Hosts {
 
 #[derive(Debug, Default)]
 struct Host {
-    /// Addresses from the most recent successful lookup.
+    /// Addresses from the last successful lookup.
     addresses: Vec<IpAddr>,
-    /// Whether a lookup is in progress.
     is_asked: bool,
-    /// When the most recent lookup was started.
     asked: Now,
-    /// When the next lookup is due.
     due: Now,
-    /// Whether a failure to resolve the name has been logged.
     is_noted: bool,
 }
 
 impl Hosts {
-    /// Replaces the known hosts with those from the roster, each given as host and port.
+    /// Replaces the known hosts with those of the roster, given as host and port.
     fn know<'a>(&mut self, addresses: impl Iterator<Item = &'a str>) {
         let wanted: BTreeSet<&str> = addresses.filter_map(name_of).collect();
         self.names.retain(|name, _| wanted.contains(&**name));
@@ -241,7 +228,6 @@ impl Hosts {
         }
     }
 
-    /// Returns the addresses that a host and port resolve to; empty if the name has not been resolved yet.
     pub(crate) fn at(&self, address: &str) -> Vec<SocketAddr> {
         if let Ok(at) = address.parse() {
             return vec![at];
@@ -257,15 +243,14 @@ impl Hosts {
         found.map(|ip| SocketAddr::new(*ip, port)).collect()
     }
 
-    /// Schedules an early lookup because a node could not be reached at this address.
+    /// Schedules an early lookup after a failed connection to this address.
     fn doubt(&mut self, address: &str) {
         if let Some(host) = name_of(address).and_then(|name| self.names.get_mut(name)) {
             host.due = host.due.min(host.asked.after(LOOK_UP_AGAIN_MS));
         }
     }
 
-    /// Returns the names that are due for a lookup; the caller must eventually call [`Self::answered`] for each of
-    /// them.
+    /// Returns the names that are due for a lookup; the caller must call [`Self::answered`] for each.
     pub(crate) fn due(&mut self, now: Now) -> Vec<Box<str>> {
         let mut names = Vec::new();
         for (name, host) in &mut self.names {
@@ -284,7 +269,6 @@ impl Hosts {
         names
     }
 
-    /// Handles the result of a lookup.
     pub(crate) fn answered(&mut self, name: &str, found: Resolved, now: Now) {
         self.under_way = self.under_way.saturating_sub(1);
         let Some(host) = self.names.get_mut(name).filter(|host| host.is_asked) else {
@@ -302,14 +286,14 @@ impl Hosts {
         }
     }
 
-    /// Whether an address has changed since the previous call.
     fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)
     }
 }
 
 impl Host {
-    /// Stores the resolved addresses. Returns whether the set has changed; the order, which resolvers vary, is ignored.
+    /// Stores the resolved addresses. Returns whether the set has changed; the order, which resolvers vary, does not
+    /// count.
     fn found(&mut self, name: &str, addresses: Vec<IpAddr>) -> bool {
         let as_set = |addresses: &[IpAddr]| addresses.iter().copied().collect::<BTreeSet<_>>();
         let is_other = as_set(&addresses) != as_set(&self.addresses);
@@ -342,7 +326,6 @@ impl Host {
     }
 }
 
-/// Whether the host is an IP address rather than a name.
 fn is_no_name(address: &str) -> bool {
     address.parse::<SocketAddr>().is_ok()
 }
@@ -352,7 +335,7 @@ pub(crate) fn is_none(address: &str) -> bool {
     !is_no_name(address) && name_of(address).is_none()
 }
 
-/// Returns the host name in a host and port, unless the host is an IP address.
+/// Returns the host name of a host and port, unless it is an IP address.
 fn name_of(address: &str) -> Option<&str> {
     if is_no_name(address) {
         return None;

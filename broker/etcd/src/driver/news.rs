@@ -1,4 +1,4 @@
-//! News of the cluster for the surrounding process: who owns each slot, and until when slots may be served.
+//! News of the cluster for the surrounding process: slot owners, and until when slots may be served.
 
 use crate::driver::messages::{PeerPost, is_none};
 use crate::names::{Names, shown};
@@ -11,24 +11,22 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use tracing::warn;
 
-/// The news published so far. Each method publishes what has changed since it was last called.
+/// The published news. Each method publishes the changes since its last call.
 #[derive(Debug, Default)]
 pub(crate) struct NewsSoFar {
     has_slot_key: bool,
     reached: BTreeMap<NodeId, ReachedAt>,
     owners: Vec<Option<NodeId>>,
-    /// Number of slot changes when `owners` was last computed.
+    /// Slot changes when `owners` was last computed.
     changes: u64,
     valid_until: Now,
     knows_absence: bool,
     registered: u16,
 }
 
-/// Addresses of a node's host, and its ports.
 type ReachedAt = (Box<[SocketAddr]>, Box<[u16]>);
 
 impl NewsSoFar {
-    /// Publishes the key of the hash that maps channels to slots, once it is known.
     pub(crate) fn slot_key(&mut self, key: Option<[u8; 16]>, service: &mut impl HostService) {
         if let Some(key) = key.filter(|_| !self.has_slot_key) {
             self.has_slot_key = true;
@@ -36,7 +34,7 @@ impl NewsSoFar {
         }
     }
 
-    /// Publishes the addresses of nodes, as listed in the roster and resolved from its names.
+    /// Publishes the addresses of nodes, from the roster and resolved from its names.
     pub(crate) fn addresses<P: Peers>(
         &mut self,
         translator: &mut Translator,
@@ -69,8 +67,8 @@ impl NewsSoFar {
         }
     }
 
-    /// Publishes the owners of slots from the point of view of `me`, the number of nodes, whether the absence of a
-    /// channel can be established, and the time until which slots may be served.
+    /// Publishes the owners of slots as seen by `me`, the number of nodes, whether a channel's absence can be
+    /// established, and until when slots may be served.
     pub(crate) fn cluster(
         &mut self,
         cluster: &Cluster,
@@ -101,7 +99,7 @@ impl NewsSoFar {
         self.owners.resize(SLOTS.into(), None);
         for (slot, known) in (0..SLOTS).map(Slot).zip(&mut self.owners) {
             let SlotRecord { owner, parcel, .. } = cluster.record(slot);
-            // Slots that an earlier process of this node owned are not this one's.
+            // Slots of an earlier process of this node are not this one's.
             let is_mine = owner.is_none_or(|owner| owner.node != me.node || owner == me);
             let owner = owner.filter(|_| is_mine).map(|owner| owner.node);
             if *known != owner {

@@ -1,6 +1,6 @@
-//! Operators' orders, which arrive as keys in etcd: `heliograph cluster drain`, `rebalance` and `check` write one for
-//! each node concerned. The value identifies the process, and the lease is that of its registration, so that the order
-//! expires with the process and is not carried out by a later one. The answer is a report under the same lease.
+//! Operators' orders, which are keys in etcd: `heliograph cluster drain`, `rebalance` and `check` write one per node.
+//! The value identifies the process, and the lease is that of its registration, so that the order expires with the
+//! process and no later one carries it out. The answer is a report under the same lease.
 
 use crate::driver::{connection::EtcdConnection, event::Event};
 use crate::limits::{REPORT_EVERY_MS, REPORT_MAX_MS};
@@ -11,30 +11,25 @@ use broker_core::cluster::types::{Incarnation, LeaseId, Revision};
 use broker_core::time::Now;
 use tracing::info;
 
-/// Orders to this process, and the reports on its progress in carrying them out.
+/// Orders to this process, and its reports on them.
 #[derive(Debug, Default)]
 pub(crate) struct Orders {
-    /// Revision of the most recently accepted order.
     last: Revision,
     report: Option<Reporting>,
-    /// Whether a report is being written to etcd.
     is_writing: bool,
 }
 
-/// A report to be written.
 #[derive(Clone, Copy, Debug)]
 struct Reporting {
-    /// The order being reported on.
     order: Revision,
-    /// When the next write is due.
     next: Now,
-    /// When the report is abandoned; `None` if it is retried until the process ends.
+    /// When to abandon the report; `None` retries it until the process ends.
     until: Option<Now>,
 }
 
 impl Orders {
-    /// Accepts an order once, after which the caller carries it out and [`Self::due`] returns its report. Returns
-    /// `None` if the order is for another process or has already been accepted.
+    /// Accepts an order once; the caller carries it out, and [`Self::due`] returns its report. Returns `None` if the
+    /// order is for another process or was accepted before.
     pub(crate) fn take(
         &mut self,
         revision: Revision,
@@ -58,7 +53,7 @@ impl Orders {
             }
             OrderWord::Report => {}
         }
-        // A node that drains goes on reporting, whatever else it is asked.
+        // A draining node continues to report, regardless of other orders.
         let is_draining = self.report.is_some_and(|report| report.until.is_none());
         self.report = Some(Reporting {
             order: revision,
@@ -68,7 +63,6 @@ impl Orders {
         Some(order.order)
     }
 
-    /// Returns the order whose report is now due.
     pub(crate) fn due(&mut self) -> Option<Revision> {
         let report = self.report.filter(|_| !self.is_writing)?;
         if report.until.is_some_and(|until| now() >= until) {
@@ -78,7 +72,7 @@ impl Orders {
         (now() >= report.next).then_some(report.order)
     }
 
-    /// Writes the report that is due, under the registration's lease. Without a connection, it remains due.
+    /// Writes the due report under the registration's lease. If there is no connection, it remains due.
     pub(crate) fn write(
         &mut self,
         connection: &EtcdConnection,
@@ -102,7 +96,7 @@ impl Orders {
         });
     }
 
-    /// Handles the end of a write; `written` is the order whose report was written, or `None` if the write failed.
+    /// Handles the end of a write; `written` is the order of the written report, or `None` if the write failed.
     pub(crate) fn reported(&mut self, written: Option<Revision>) {
         self.is_writing = false;
         let is_left = |report: &Reporting| report.until.is_none() || Some(report.order) != written;

@@ -1,6 +1,6 @@
 //! The connection for records: loads of slots, and changes.
 //!
-//! The core decides whether a change may be made, and under which epoch: it receives [`Input::Write`] and returns a
+//! The core decides whether a change may be made, and under which epoch: it receives [`NodeInput::Write`] and returns a
 //! transaction, which the [`Writer`] combines with others.
 
 use crate::driver::event::{Event, TaskOutcome};
@@ -22,25 +22,22 @@ use std::collections::HashMap;
 use tokio::time::Instant;
 use tracing::error;
 
-/// The connection for records, and the loads and changes in progress on it.
 #[derive(Debug)]
 pub(crate) struct Records {
     connection: EtcdConnection,
     loads: Loads,
-    /// Changes submitted to the core and awaiting its decision.
+    /// Changes that await the core's decision.
     asked: HashMap<u32, Submission>,
     next: u32,
     writer: Writer<Ticket>,
 }
 
-/// A load of a slot's records, and the number of the connection used.
 #[derive(Clone, Copy)]
 pub(crate) struct LoadOf {
     pub(crate) generation: u32,
     pub(crate) held: Held,
 }
 
-/// A batch of changes, and the number of the connection used.
 #[derive(Clone, Copy)]
 pub(crate) struct BatchOf {
     pub(crate) generation: u32,
@@ -58,30 +55,25 @@ impl Records {
         }
     }
 
-    /// Whether another change can be accepted.
     pub(crate) fn has_room(&self) -> bool {
         self.writer.has_room()
     }
 
-    /// Returns the current fault of the connection, if any.
     pub(crate) fn trouble(&self) -> Option<&str> {
         self.connection.trouble()
     }
 
-    /// Connects, if an attempt is due.
     pub(crate) fn connect(&mut self) {
         self.connection.connect();
     }
 
-    /// Handles the result of a connection attempt.
     pub(crate) fn connected(&mut self, generation: u32, result: Result<Lines, Box<str>>) {
         if self.connection.connected(generation, result) {
-            // Nothing need be asked over it for hours.
+            // The connection may be idle for hours.
             self.connection.trouble_ends();
         }
     }
 
-    /// Loads the records of a slot.
     pub(crate) fn load(&self, held: Held, translator: &Translator, inputs: &mut Inputs) {
         let Some((generation, lines)) = self.connection.up() else {
             return inputs.delay(NodeInput::Loaded { held, whole: false });
@@ -94,8 +86,8 @@ impl Records {
         tokio::task::spawn_local(calls::load(lines.clone(), range, report));
     }
 
-    /// Submits a shard's change to the core, which decides whether this node may make it. The change is refused if the
-    /// key that determines its slot is not known yet.
+    /// Submits a shard's change to the core, which decides whether this node may make it. Refuses the change while the
+    /// key that determines its slot is unknown.
     pub(crate) fn submit(
         &mut self,
         submission: Submission,
@@ -135,14 +127,13 @@ impl Records {
         }
     }
 
-    /// Refuses a change rejected by the core because its slot is not served here or etcd does not respond.
+    /// Refuses a change because its slot is not served here or etcd does not answer.
     pub(crate) fn write_refused(&mut self, number: u32, service: &mut impl HostService) {
         if let Some(submission) = self.asked.remove(&number) {
             refuse(&submission, service);
         }
     }
 
-    /// Sends queued batches if there is a connection.
     pub(crate) fn send(&mut self, translator: &Translator) {
         while self.connection.up().is_some() {
             let Some((lane, request)) = self.writer.next(now()) else {
@@ -163,7 +154,7 @@ impl Records {
         settle(late, None, inputs, service);
     }
 
-    /// Reports the end of all changes that have no outcome, during shutdown.
+    /// Reports the end of all changes without an outcome, at shutdown.
     pub(crate) fn end(&mut self, service: &mut impl HostService) {
         let asked = std::mem::take(&mut self.asked).into_values();
         let mut left: Vec<Ticket> = asked.map(|submission| submission.ticket).collect();
@@ -174,7 +165,6 @@ impl Records {
         }
     }
 
-    /// Handles a page of a slot's records, or the end of the load.
     pub(crate) fn loaded(
         &mut self,
         load: LoadOf,
@@ -199,7 +189,6 @@ impl Records {
         }
     }
 
-    /// Handles the answer to a batch of changes, or the failure of the batch.
     pub(crate) fn written(
         &mut self,
         batch: BatchOf,
@@ -235,8 +224,7 @@ impl Records {
         }
     }
 
-    /// Handles the result of a batch. Returns the changes that it settles, and the id of the etcd cluster that
-    /// answered.
+    /// Handles the result of a batch. Returns the settled changes and the id of the etcd cluster that answered.
     fn settled(
         &mut self,
         generation: u32,
@@ -248,7 +236,7 @@ impl Records {
             Ok(outcome) => {
                 self.connection.works(generation);
                 if request.lane.is_some() {
-                    // Removals are made also where etcd's quota is used up.
+                    // A full etcd accepts removals.
                     self.connection.trouble_ends();
                 }
                 let settled = self
@@ -266,7 +254,7 @@ impl Records {
         }
     }
 
-    /// Abandons the connection, unless it has already been abandoned.
+    /// Abandons the connection, unless it was already abandoned.
     fn failed(&mut self, generation: u32, failure: &CallFailure) {
         if self.connection.failed(generation, failure) {
             self.connection.connect();
@@ -274,12 +262,10 @@ impl Records {
     }
 }
 
-/// Refuses a change that was not made and will never be.
 pub(crate) fn refuse(change: &Submission, service: &mut impl HostService) {
     service.written(change.ticket, Err(refused()));
 }
 
-/// Reports outcomes to the core and to the shard.
 fn settle(
     settled: Vec<(Change<Ticket>, Settled)>,
     etcd: Option<EtcdId>,
@@ -322,9 +308,8 @@ fn refused() -> StoreError {
     )
 }
 
-// Batches of the [`crate::writer`] as transactions of etcd, and their answers.
+// Batches of the [`crate::writer`] as etcd transactions, and their answers.
 
-/// Converts a batch to an etcd transaction.
 pub(crate) fn transaction(keys: &Keys, me: &Name, lane: usize, request: &Request) -> TxnRequest {
     let lane = keys.lane(me, lane);
     let is_at = |key: &str, revision: Revision| Compare::unchanged(key, revision.0.cast_signed());
@@ -365,8 +350,8 @@ pub(crate) fn transaction(keys: &Keys, me: &Name, lane: usize, request: &Request
     }
 }
 
-/// Converts etcd's response to the answer for a batch. If the batch was not applied, the response contains its reads in
-/// the order of [`transaction`].
+/// Converts etcd's response to the answer for a batch. If the batch was not applied, the response has its reads in the
+/// order of [`transaction`].
 fn answer_of(outcome: &TxnResponse, request: &Request) -> Answer {
     let (revision, _) = header_of(outcome.header.as_ref());
     let mut rows = outcome.reads().map(<[_]>::first);
@@ -396,14 +381,13 @@ fn answer_of(outcome: &TxnResponse, request: &Request) -> Answer {
     answer
 }
 
-// Loads of slots: the rows of etcd as records, and loads that brought rows which are none.
+// Loads of slots: etcd's rows as records, and loads with unreadable rows.
 
-/// Loads in which unreadable rows were found.
 #[derive(Debug, Default)]
 struct Loads {
-    /// For each load, the number of unreadable rows, and the log text about the first.
+    /// Number of unreadable rows per load, and the log text about the first.
     spoilt: HashMap<Held, (u64, String)>,
-    /// When unreadable rows were last logged for each slot.
+    /// When unreadable rows were last logged, by slot.
     noted: HashMap<Slot, Instant>,
 }
 
@@ -427,7 +411,7 @@ impl Loads {
         records
     }
 
-    /// Ends a load and returns whether unreadable rows invalidated it. Logged only at intervals, since the load is
+    /// Ends a load and returns whether unreadable rows invalidated it. Logs this at intervals, since the load is
     /// retried.
     fn is_spoilt(&mut self, held: Held) -> bool {
         let Some((count, first)) = self.spoilt.remove(&held) else {

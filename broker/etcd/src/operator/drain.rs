@@ -1,5 +1,5 @@
-//! Drain: a node hands over its slots to the others and shuts down. Since the order is sent through etcd, it can be
-//! given from any machine that can reach etcd, by anyone who may write to etcd.
+//! Drain: a node transfers its slots to the others and shuts down. The order goes through etcd, so it can come from any
+//! machine that reaches etcd and from anyone who may write to etcd.
 
 use crate::limits::{DRAIN_MAX, LOOK_EVERY, OBEYS_MAX};
 use crate::operator::{CommandError, Picture, Registered, SeenNode, Session, block_on, look, name};
@@ -12,18 +12,17 @@ use tokio::time::{Instant, sleep};
 pub struct DrainProgress {
     /// Number of slots that the node still owns.
     pub slots: usize,
-    /// Number of messages on the node that are waiting for peers, as last reported.
+    /// Last reported number of messages on the node that wait for peers.
     pub waiting: Option<u64>,
     /// Time since the order was given.
     pub after: Duration,
 }
 
-/// Orders a node to hand over all of its slots and shut down, and waits until it has done so. `progress` is called when
-/// something changes, at most once per second. Returns the time taken.
+/// Orders a node to transfer all of its slots and shut down, and waits for it. Calls `progress` on changes, at most
+/// once per second. Returns the time taken.
 ///
 /// # Errors
-/// Returns a [`CommandError`] if the drain fails. If etcd stops responding, the node continues as it would after
-/// SIGTERM.
+/// Why the drain failed. If etcd stops responding, the node still shuts down, as after SIGTERM.
 pub fn drain(
     options: &Options,
     cluster: &str,
@@ -39,9 +38,9 @@ pub fn drain(
     })
 }
 
-/// Writes the order, unless there is something that prevents the drain.
+/// Writes the order, if the node can be drained.
 async fn ask(session: &mut Session<'_>, node: &Name) -> Result<(Registered, u64), CommandError> {
-    // A node that registers again meanwhile is asked again.
+    // A node that registers again in the meantime receives the order again.
     for _ in 0..ATTEMPTS {
         let (lines, keys) = session.lines().await?;
         let picture = look(&lines, &keys).await?;
@@ -108,7 +107,7 @@ async fn await_end(
                     }
                 }
                 let report = seen.report.as_ref().filter(|report| report.order >= order);
-                // One that drains already may give slots before it reports.
+                // A node that drains already may transfer slots before it reports.
                 obeys |= report.is_some() || slots.is_some_and(|before| left < before);
                 slots = Some(left);
                 let state = (left, report.map(|report| report.waiting));
@@ -145,5 +144,5 @@ async fn await_end(
 const SILENT: &str = "it does not answer: it hangs, or is cut off from etcd. It drains once it answers: look at its \
                       log";
 
-/// Maximum number of attempts to send the order to a node, which may be registering again at the same time.
+/// Maximum number of attempts to send the order to a node, which may be registering again.
 const ATTEMPTS: usize = 3;

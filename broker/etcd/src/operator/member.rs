@@ -1,7 +1,6 @@
 //! Status of a single etcd member, as reported by that member.
 //!
-//! Before version 3.6, the quota is available only from the member's metrics, which are served over HTTP/1 on the
-//! client port.
+//! Before version 3.6, only the member's metrics contain the quota, over HTTP/1 on the client port.
 
 use crate::config::Options;
 use crate::limits::{CALL, METRICS_BYTES_MAX};
@@ -18,12 +17,12 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tonic::codegen::http::Uri;
 
-/// An etcd member, as configured.
+/// A configured etcd member.
 #[derive(Clone, Debug)]
 pub struct EtcdMember {
     /// URL of the member.
     pub endpoint: Box<str>,
-    /// Status of the member, or the reason why it is unavailable.
+    /// Status of the member, or why it is unavailable.
     pub status: Result<MemberStatus, Box<str>>,
 }
 
@@ -32,7 +31,7 @@ pub struct EtcdMember {
 pub struct MemberStatus {
     /// Version, such as `3.5.13`.
     pub version: Box<str>,
-    /// Id of the etcd cluster that the member belongs to.
+    /// Id of the member's etcd cluster.
     pub etcd: u64,
     /// Whether this member is the leader.
     pub leads: bool,
@@ -40,18 +39,17 @@ pub struct MemberStatus {
     pub has_leader: bool,
     /// Size of the database, in bytes.
     pub size: u64,
-    /// Part of the database that is in use, in bytes.
+    /// Bytes of the database in use.
     pub used: u64,
-    /// Quota of the database in bytes, if the member reports one.
+    /// Quota of the database in bytes, if reported.
     pub quota: Option<u64>,
     /// Active alarms of the member, such as an exceeded quota.
     pub alarms: Vec<Box<str>>,
-    /// Number of seconds by which the member's clock is ahead of this machine's, accurate to about one second; set only
-    /// if the member's metrics were queried.
+    /// Seconds by which the member's clock is ahead of this machine's, accurate to about one second; only if its
+    /// metrics were queried.
     pub ahead_s: Option<i64>,
 }
 
-/// Queries a member.
 pub(crate) async fn status(options: Arc<Options>, member: usize) -> EtcdMember {
     let endpoint = options.endpoints.get(member).cloned().unwrap_or_default();
     EtcdMember {
@@ -74,7 +72,7 @@ async fn ask(
     Ok(told)
 }
 
-/// Queries a member over an existing connection. Before version 3.6, members do not report their quota.
+/// Queries a member over an open connection. Members before version 3.6 do not report their quota.
 pub(crate) async fn told(lines: &Lines) -> Result<MemberStatus, ConnectError> {
     let status = answer(lines.status()).await?;
     let header = status.header.unwrap_or_default();
@@ -92,7 +90,7 @@ pub(crate) async fn told(lines: &Lines) -> Result<MemberStatus, ConnectError> {
     })
 }
 
-/// Extracts the quota from a member's metrics; `None` if the metrics do not contain it or cannot be queried.
+/// Reads the quota from a member's metrics; `None` if it is absent or cannot be queried.
 pub(crate) async fn quota(options: &Options, endpoint: &str) -> Option<u64> {
     quota_in(&answer_with_metrics(options, endpoint).await?)
 }
@@ -107,7 +105,7 @@ fn quota_in(answer: &str) -> Option<u64> {
     lines.find_map(|line| number(line.strip_prefix("etcd_server_quota_backend_bytes ")?))
 }
 
-/// Returns the clock difference in seconds, based on the `Date` header of a response just received.
+/// Returns the clock difference in seconds, from the `Date` header of a response just received.
 fn ahead_s(answer: &str, now: SystemTime) -> Option<i64> {
     let mut head = answer.lines().take_while(|line| !line.is_empty());
     let date = head.find_map(|line| {
@@ -140,7 +138,7 @@ async fn metrics(options: &Options, uri: &Uri) -> io::Result<String> {
         .trim_end_matches(']')
         .to_owned();
     let stream = TcpStream::connect((bare.as_str(), uri.port_u16().unwrap_or(2379))).await?;
-    // The answer of HTTP/1.0 ends with the connection.
+    // An HTTP/1.0 response ends with the connection.
     let request = format!("GET /metrics HTTP/1.0\r\nHost: {host}\r\n\r\n");
     match (uri.scheme_str(), &options.in_force().await.tls) {
         (Some("https"), Some(tls)) => {
@@ -164,7 +162,7 @@ async fn fetch(
         .take(METRICS_BYTES_MAX)
         .read_to_end(&mut answer)
         .await;
-    // A peer may end TLS without saying so.
+    // Peers may end TLS without close_notify.
     if let Err(error) = read
         && error.kind() != io::ErrorKind::UnexpectedEof
     {

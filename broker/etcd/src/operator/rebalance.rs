@@ -1,5 +1,4 @@
-//! Rebalancing: every running node is ordered to hand over slots in excess of its equal share, until no node has any
-//! left to hand over.
+//! Rebalancing: orders every running node to transfer slots beyond its equal share, until none is left to transfer.
 
 use crate::limits::{LOOK_EVERY, REBALANCE_MAX, STILL_MAX};
 use crate::operator::{self, CommandError, Picture, Registered, Session, block_on, name};
@@ -10,12 +9,12 @@ use tokio::time::{Instant, sleep};
 /// Number of slots owned by each running node.
 pub type Parts = BTreeMap<Box<str>, usize>;
 
-/// Orders the nodes to hand over slots to each other until every running node has an equal share, give or take one.
-/// `progress` is called with the number of slots of each node, first initially and then when it changes, at most once
-/// per second. Returns the final numbers, and the reason if they are unequal.
+/// Orders the nodes to transfer slots to each other until all running nodes have the same number of slots, or differ by
+/// one. Calls `progress` with each node's number of slots at the start and on changes, at most once per second. Returns
+/// the final numbers, and the reason if they still differ by more.
 ///
 /// # Errors
-/// Returns a [`CommandError`] if the orders cannot be sent to the nodes.
+/// Why the orders cannot be sent.
 pub fn rebalance(
     options: &Options,
     cluster: &str,
@@ -34,7 +33,7 @@ async fn until_equal(
 ) -> Result<(Parts, Option<CommandError>), CommandError> {
     let began = Instant::now();
     let (mut parts, mut said) = (Parts::new(), None);
-    // When a part changed last, and when the nodes were asked last.
+    // Times of the last moved slot and of the last orders.
     let (mut moved, mut asked) = (began, None);
     loop {
         let picture = session.look().await?;
@@ -57,7 +56,7 @@ async fn until_equal(
             let late = format!("not finished after {seconds} s: the nodes continue");
             return Ok((parts, Some(CommandError::failed(late))));
         }
-        // A slot that a node could not take in time stays with its owner until the owner is asked again.
+        // A slot that a node could not take in time stays with its owner until the next order.
         if asked.is_none_or(|at: Instant| moved.max(at).elapsed() >= STILL_MAX / 3) {
             if asked.is_some() && moved.elapsed() >= STILL_MAX {
                 return Ok((parts, Some(CommandError::failed(STILL))));
@@ -75,7 +74,7 @@ async fn ask(session: &mut Session<'_>, picture: &Picture) -> Result<(), Command
         .running()
         .filter_map(|(name, seen)| Some((name.clone(), seen.registered.clone()?)))
         .collect();
-    // A node that registers again at this moment is asked the next time.
+    // A node that registers again at this moment receives the next order.
     operator::order(&lines, &keys, &nodes, OrderWord::Rebalance).await?;
     Ok(())
 }

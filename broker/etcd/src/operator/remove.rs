@@ -1,4 +1,4 @@
-//! Removal of a node from the cluster, after which it is no longer expected, waited for or counted.
+//! Removal of a node from the cluster, which then neither expects, awaits nor counts the node.
 
 use crate::config::Options;
 use crate::operator::{CommandError, answer, block_on, connect, name};
@@ -8,19 +8,19 @@ use crate::schema::{self, Keys, SlotValue, WatchedSubject};
 /// Slots of a removed node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RemovedSlots {
-    /// The node had no slots, since it left with a drain.
+    /// None: the node left with a drain.
     Given,
-    /// The node's host was lost and slots remain, which the other nodes will claim.
+    /// The node's host was lost, and the other nodes will claim the remaining slots.
     Lost,
 }
 
-/// Removes a node that is not running, and returns the number of slots it still owned.
+/// Removes a node that is not running. Returns the number of slots that it still owned.
 ///
-/// The keys of the node's last batches of records are kept: without them, a copy of a batch waiting in a frozen etcd
-/// member could still be applied.
+/// The keys of the node's last batches of records remain: without them, a copy of a batch in a frozen etcd member could
+/// still be applied.
 ///
 /// # Errors
-/// Returns a [`CommandError`] if the node cannot be removed.
+/// Why the node cannot be removed.
 pub fn remove(
     options: &Options,
     cluster: &str,

@@ -1,4 +1,4 @@
-//! Reports requested from nodes: on their clocks, and on the nodes that they can reach.
+//! Reports requested from nodes: their clocks, and the nodes that they reach.
 
 use crate::limits::{REPORTS_EVERY, REPORTS_WAIT};
 use crate::names::{Name, shown};
@@ -15,23 +15,23 @@ use tokio::time::{Instant, sleep};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeReport {
     /// Minimum number of milliseconds by which the node's clock is ahead of this machine's; 0 if its time lies between
-    /// the times at which the report was requested and received.
+    /// the request and the receipt of the report.
     pub ahead_ms: i64,
-    /// Nodes that have answered the reporting node recently.
+    /// Nodes that answered the reporting node recently.
     pub reaches: BTreeSet<Box<str>>,
-    /// SHA-256 of the node's credentials files in hexadecimal; `None` if it has none or is running an older program.
+    /// SHA-256 of the node's credentials files in hexadecimal; `None` if there is none or the program is older.
     pub credentials: Option<Box<str>>,
-    /// Links with other nodes, in both directions, keyed by node name.
+    /// Links with other nodes, both directions, by node name.
     pub links: BTreeMap<Arc<str>, LinkFigures>,
 }
 
-/// Reports from the registered nodes; `None` for those that did not respond in time.
+/// Reports of the registered nodes; `None` for those that did not respond in time.
 pub type NodeReports = BTreeMap<Box<str>, Option<NodeReport>>;
 
 /// Requests a report from every registered node.
 ///
 /// # Errors
-/// Returns the reason why reports cannot be requested, in one line.
+/// Why reports cannot be requested, in one line.
 pub fn reports(options: &Options, cluster: &str) -> Result<NodeReports, Box<str>> {
     let name = Name::new(cluster).ok_or("the name of the cluster is invalid")?;
     block_on(async {
@@ -68,9 +68,9 @@ pub fn reports(options: &Options, cluster: &str) -> Result<NodeReports, Box<str>
     })
 }
 
-/// Writes the order. Returns the nodes concerned and the revision to which their reports refer.
+/// Writes the order. Returns its nodes and the revision that their reports name.
 async fn ask(lines: &Lines, keys: &Keys) -> Result<(Vec<Name>, u64), ConnectError> {
-    // A node that registers again meanwhile is asked again.
+    // A node that registers again in the meantime receives the order again.
     for _ in 0..ATTEMPTS {
         let picture = look(lines, keys).await?;
         let registered = picture.nodes.into_iter();
@@ -100,15 +100,15 @@ async fn read(lines: &Lines, keys: &Keys) -> Result<Vec<(Name, ReportValue)>, Co
     Ok(reports.collect())
 }
 
-/// Returns the difference in milliseconds between a time and the interval in which it was read: positive if later, 0 if
-/// within it.
+/// Returns the milliseconds by which a time lies outside the interval in which it was read: positive if later, 0 within
+/// it.
 fn ahead_ms(moment: u64, first: u64, last: u64) -> i64 {
     let moment = moment.cast_signed();
     let nearest = moment.clamp(first.cast_signed(), last.max(first).cast_signed());
     moment.saturating_sub(nearest)
 }
 
-/// Maximum number of attempts to send the order to the nodes, any of which may be registering again at the same time.
+/// Maximum number of attempts to send the order to the nodes, any of which may be registering again.
 const ATTEMPTS: usize = 3;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! State of a cluster as stored in etcd: its members, its registered nodes, and how many slots each of them owns.
+//! State of a cluster in etcd: members, registered nodes, and the number of slots that each owns.
 
 use crate::config::{InnerAddress, Options};
 use crate::names::{Name, shown};
@@ -18,33 +18,33 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::task::spawn_local;
 
-/// A cluster at one revision of etcd.
+/// State of a cluster at one revision of etcd.
 #[derive(Clone, Debug, Default)]
 pub struct ClusterSurvey {
-    /// The etcd members, as configured.
+    /// The configured etcd members.
     pub members: Vec<EtcdMember>,
-    /// The revision at which the state was read.
+    /// Revision of the state.
     pub revision: i64,
     /// Whether etcd has ever compacted old revisions.
     pub is_compacted: bool,
-    /// The cluster's meta key; `None` before its first node has started or records have been imported.
+    /// The cluster's meta key; `None` before the first node or import.
     pub meta: Option<Meta>,
-    /// Nodes that are members, are registered or own slots, keyed by name.
+    /// Members, registered nodes and owners of slots, by name.
     pub nodes: BTreeMap<Box<str>, NodeStatus>,
-    /// Number of slots released by their last owner and not owned since.
+    /// Number of slots that their last owner gave up.
     pub vacant: usize,
-    /// Number of slots that have never been owned.
+    /// Number of slots that never had an owner.
     pub unclaimed: usize,
-    /// Keys of this version whose values are unreadable, each with the reason why.
+    /// Keys of this version with unreadable values, and why.
     pub unreadable: Vec<String>,
-    /// Keys with the cluster's prefix that do not belong to this version, at most [`FOREIGN_KEYS_MAX`] per range.
+    /// Keys with the cluster's prefix that are foreign to this version, at most [`FOREIGN_KEYS_MAX`] per range.
     pub strangers: Vec<String>,
 }
 
 /// The cluster's meta key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Meta {
-    /// Random id generated when the cluster was created.
+    /// Random id from the cluster's creation.
     pub id: Box<str>,
     /// Number of slots.
     pub slots: u16,
@@ -53,25 +53,25 @@ pub struct Meta {
 /// State of a node as stored in etcd.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeStatus {
-    /// Address at which other nodes reach the node; `None` if the node is not a member.
+    /// Address to which other nodes forward client connections; `None` if the node is not a member.
     pub inner: Option<InnerAddress>,
-    /// Whether the node is expected to be running, that is, has not left with a drain.
+    /// Whether the node is expected to run: it was not drained.
     pub is_here: bool,
-    /// The node's registration, if it has one that is accepted.
+    /// The node's registration, if accepted.
     pub registration: Option<RegistrationRecord>,
-    /// Why the node's registration is not accepted; `None` if it is accepted or absent.
+    /// Why the node's registration is not accepted; `None` if accepted or absent.
     pub stranger: Option<Kinship>,
     /// Number of slots that the node owns.
     pub slots: usize,
-    /// Number of the node's slots claimed by an earlier or unregistered process.
+    /// Number of the node's slots that an earlier or unregistered process of it owns.
     pub stale: usize,
 }
 
-/// Reads the state from etcd. An unresponsive member is not an error as long as another responds. Without `proofs`,
+/// Reads the state from etcd. A member that does not respond is not an error if another one does. Without `proofs`,
 /// every registration is accepted.
 ///
 /// # Errors
-/// Returns the reason why the keys cannot be read, in one line.
+/// Why the keys cannot be read, in one line.
 pub fn survey(
     options: &Options,
     cluster: &str,
@@ -117,7 +117,6 @@ async fn keys(
     Ok(survey)
 }
 
-/// Whether the first revision has been compacted.
 async fn is_compacted(lines: &Lines, keys: &Keys) -> bool {
     let first = RangeRequest {
         revision: 1,

@@ -1,4 +1,4 @@
-//! Completing an upgrade, after which nodes of the previous inner version can no longer start.
+//! Completion of an upgrade, after which nodes of the previous inner version cannot start.
 
 use crate::operator::{CommandError, NOBODY, Picture, Session, answer, block_on, look, name};
 use crate::rpc::generated::{Compare, RequestOp, TxnRequest};
@@ -9,14 +9,14 @@ use crate::{config::Options, schema};
 pub struct Raised {
     /// Minimum before the upgrade.
     pub from: u32,
-    /// Minimum after the upgrade, which is the inner version of all nodes.
+    /// Minimum after the upgrade: the inner version of all nodes.
     pub to: u32,
 }
 
 /// Raises the minimum inner version of a cluster to that of all its nodes.
 ///
 /// # Errors
-/// Returns a [`CommandError`] if the minimum cannot be raised.
+/// Why the minimum cannot be raised.
 pub fn finish_upgrade(options: &Options, cluster: &str) -> Result<Raised, CommandError> {
     let cluster = name(cluster)?;
     block_on(async {
@@ -35,7 +35,7 @@ pub fn finish_upgrade(options: &Options, cluster: &str) -> Result<Raised, Comman
         }
         let changed = schema::with_number(text, "lowest", raised.to.into());
         let changed = changed.ok_or_else(unfounded)?;
-        // No other node than these may have registered, nor one of these again: none has been read since.
+        // Fails if another node has registered, or one of these again, since they were read.
         let (first, end) = keys.registrations();
         let newest = picture.nodes.values();
         let newest = newest.filter_map(|seen| Some(seen.registered.as_ref()?.at));
@@ -57,7 +57,6 @@ pub fn finish_upgrade(options: &Options, cluster: &str) -> Result<Raised, Comman
     })
 }
 
-/// Returns the inner version shared by all nodes.
 fn inner_of_all(picture: &Picture) -> Result<u32, CommandError> {
     let mut inner = Vec::new();
     for (name, seen) in &picture.nodes {

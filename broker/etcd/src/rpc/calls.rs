@@ -1,5 +1,4 @@
-//! Unary calls to etcd, paged loading of a slot's records, and classification of failed calls: not sent, refused, or
-//! unknown.
+//! Unary calls to etcd, paged loads of a slot's records, and the classes of failed calls: not sent, refused, unknown.
 
 use crate::limits::{CALL, LOAD_ROWS};
 use crate::rpc::connection::Lines;
@@ -11,30 +10,25 @@ use std::{fmt, io};
 use tokio::time::timeout;
 use tonic::{Code, Status};
 
-/// A unary call.
 #[derive(Debug)]
 pub(crate) enum SingleCall {
     /// Grants a lease of this many seconds.
     Grant(i64),
-    /// Revokes a lease.
     Revoke(LeaseId),
-    /// A linearizable read of a range: the first key, and the exclusive end.
+    /// Reads a range linearizably: first key and exclusive end.
     Read((String, String)),
-    /// A transaction.
     Transaction(TxnRequest),
 }
 
-/// Response to a call.
 #[derive(Debug)]
 pub(crate) enum EtcdAnswer {
-    /// The granted lease, and the number of seconds for which it lasts without a keepalive.
+    /// The lease, and its lifetime without a keepalive in seconds.
     Granted(LeaseId, i64),
     Revoked,
     Read(RangeResponse),
     Outcome(TxnResponse),
 }
 
-/// Makes a call.
 pub(crate) async fn ask(lines: Lines, ask: SingleCall) -> Result<EtcdAnswer, CallFailure> {
     Ok(match ask {
         SingleCall::Grant(seconds) => {
@@ -62,23 +56,21 @@ pub(crate) async fn answer<T>(
     answered.map_err(|status| CallFailure::of(&status))
 }
 
-// The meaning of a failed call of etcd: nothing was changed, or nobody knows.
+// What a failed call to etcd means: no change, or an unknown outcome.
 
-/// Why a call failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum CallFailure {
     /// etcd refused the call: nothing was or will be changed.
     Refused(Box<str>),
-    /// The call was not sent: nothing was or will be changed, because the connection or the user's token issued by etcd
-    /// had already expired. The connection is abandoned; the next one gets its own token.
+    /// Nothing was or will be changed: the connection, or the user's token, had expired before the call was sent. The
+    /// connection is abandoned; the next one gets its own token.
     NotSent(Box<str>),
-    /// The outcome is unknown: the call may have been carried out, or may be carried out later. The connection is
-    /// abandoned.
+    /// The call may have been carried out, or may be carried out later. The connection is abandoned.
     Unknown(Box<str>),
 }
 
-/// The connector's error when the channel requests a second connection: the first one has ended, and the call that
-/// needed another was not sent. Contains the reason why the first one ended, if known.
+/// The connector's error when the channel requests a second connection: the first one has ended, and the call was not
+/// sent. Contains why the first one ended, if known.
 #[derive(Clone, Debug)]
 pub(crate) struct Spent(pub(crate) Option<Box<str>>);
 
@@ -95,15 +87,14 @@ impl fmt::Display for Spent {
 impl Error for Spent {}
 
 impl CallFailure {
-    /// Creates the failure for a call that timed out.
     pub(crate) fn late() -> Self {
         Self::Unknown("no answer in time".into())
     }
 
     /// Classifies the status of a failed call.
     ///
-    /// Only calls that etcd rejects before proposing a change to its members are considered refused. A broken
-    /// connection, a leader change or a timeout within etcd leaves the outcome unknown, regardless of the status code.
+    /// Only calls that etcd rejects before proposing a change to its members count as refused. A broken connection, a
+    /// leader change or a timeout within etcd leaves the outcome unknown, regardless of the status code.
     pub(crate) fn of(status: &Status) -> Self {
         if let Some(spent) = spent(status) {
             return Self::NotSent(spent.to_string().into());
@@ -145,7 +136,6 @@ impl fmt::Display for CallFailure {
     }
 }
 
-/// Formats an error and its causes in one line.
 pub(crate) fn chain(error: &dyn Error) -> Box<str> {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -156,7 +146,7 @@ pub(crate) fn chain(error: &dyn Error) -> Box<str> {
     text.into()
 }
 
-/// Explains why the client received no response from etcd: the status, with its root cause.
+/// Explains why etcd sent no response: the status, with its root cause.
 fn broken(status: &Status) -> Box<str> {
     let mut cause = status.source();
     while let Some(inner) = cause.and_then(Error::source) {
@@ -168,7 +158,7 @@ fn broken(status: &Status) -> Box<str> {
     }
 }
 
-/// Finds the error of a connection that had ended among the causes of an error.
+/// Finds the error of an ended connection among the causes of an error.
 fn spent<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e Spent> {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -184,24 +174,22 @@ fn spent<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e Spent> {
     None
 }
 
-// The records of one slot, a page at a time, all of one revision.
+// Records of one slot, page by page, at one revision.
 
-/// A page of a load, or the end of the load.
 #[derive(Debug)]
 pub(crate) enum Part {
     /// Rows of a page, sorted by key.
     Rows(Vec<KeyValue>),
-    /// The load is complete, as of this revision.
+    /// The load is complete, at this revision.
     Whole(Revision),
-    /// The load failed; pages already received must not be used.
+    /// The load failed; received pages must not be used.
     Failed(CallFailure),
 }
 
-/// Reads a range page by page, reporting each page and then the end.
+/// Reads a range page by page; reports each page and then the end.
 ///
-/// The first page is linearizable, so it is at least as recent as the epoch under which the slot was claimed. The other
-/// pages are read at the same revision, so that a channel removed in the meantime cannot be missing from only some of
-/// them.
+/// The first page is linearizable, so it is at least as recent as the epoch of the claim. The other pages have the same
+/// revision, so that a channel removed in the meantime is not missing from only some of them.
 pub(crate) async fn load(lines: Lines, (first, end): (String, String), report: impl AsyncFn(Part)) {
     let mut next = first.into_bytes();
     let mut revision = None;

@@ -1,7 +1,6 @@
 //! A connection to one etcd member, and calls over it.
 //!
-//! Members are chosen by the driver: a connection that does not respond is abandoned, along with everything in flight
-//! on it.
+//! The driver selects the member: it abandons a connection that does not respond, with everything in flight.
 
 use crate::config::Options;
 use crate::limits::{
@@ -52,7 +51,7 @@ async fn connect_to(options: &Options, member: usize) -> Result<Lines, Box<str>>
         .endpoints
         .get(member)
         .ok_or("no member of etcd is configured")?;
-    // The scheme is of no use to tonic: the connector below decides.
+    // tonic's own TLS is not used: the connector below decides.
     let (plain, tls) = match endpoint.strip_prefix("https://") {
         Some(rest) => {
             let tls = options.tls.clone().ok_or("https:// needs a CA file")?;
@@ -83,8 +82,8 @@ async fn connect_to(options: &Options, member: usize) -> Result<Lines, Box<str>>
 
 /// Opens the TCP connection, with TLS if configured.
 ///
-/// Connects only once: if the channel reconnected on its own, a call that was not sent could not be distinguished from
-/// one whose answer was lost.
+/// Connects only once: if the channel reconnected on its own, an unsent call could not be distinguished from one whose
+/// answer was lost.
 #[derive(Clone)]
 struct Dial {
     tls: Option<TlsConnector>,
@@ -92,7 +91,7 @@ struct Dial {
     fault: Fault,
 }
 
-/// Why a connection ended, once it has. One example is the alert by which a member rejects the client's certificate,
+/// Why a connection ended, once it has; for example, the alert by which a member rejects the client's certificate,
 /// which arrives after the handshake.
 type Fault = Arc<OnceLock<Box<str>>>;
 
@@ -101,15 +100,14 @@ trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for S {}
 
-/// A stream that records why it ended.
 struct Noted {
     stream: Box<dyn ByteStream>,
     fault: Fault,
 }
 
 impl Noted {
-    /// Writes to the stream. After a failure, first waits for the peer's last bytes, since they may contain the reason;
-    /// a socket closed by the peer can still be read to its end.
+    /// Writes to the stream. After a failure, first waits for the peer's last bytes, which may contain the reason; a
+    /// socket closed by the peer can still be read to its end.
     fn write<T>(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -198,14 +196,14 @@ impl Service<Uri> for Dial {
             let port = uri.port_u16().unwrap_or(2379);
             let stream = TcpStream::connect((bare.as_str(), port)).await?;
             stream.set_nodelay(true)?;
-            // Of a connection without a call under way the system finds out that its other end is gone.
+            // Keepalive reveals a lost peer on a connection without calls.
             let keepalive = TcpKeepalive::new()
                 .with_time(PROBE)
                 .with_interval(PROBE_AGAIN)
                 .with_retries(PROBES);
             let options = SockRef::from(&stream);
             options.set_tcp_keepalive(&keepalive)?;
-            // Lost bytes are sent again at equal intervals, while few are under way: a keepalive arrives in time.
+            // Few bytes are in flight: retransmission at equal intervals lets a keepalive arrive in time.
             options.set_tcp_thin_linear_timeouts(true)?;
             let stream: Box<dyn ByteStream> = match tls {
                 None => Box::new(stream),
@@ -219,16 +217,16 @@ impl Service<Uri> for Dial {
     }
 }
 
-// The calls over one connection to a member of etcd.
+// Calls over one connection to an etcd member.
 
-/// A connection, and the user as whom its calls are authenticated. Clones share the connection.
+/// A connection, authenticated as a user. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Lines {
     channel: InterceptedService<Channel, Headers>,
 }
 
 impl Lines {
-    /// Prepares a connection for calls. If a user (name and password) is given, requests a token from etcd first.
+    /// Prepares a connection for calls. With a user (name and password), requests a token from etcd first.
     pub(crate) async fn open(channel: Channel, user: Option<(&str, &str)>) -> Result<Self, Status> {
         let with = |token| Self {
             channel: InterceptedService::new(channel.clone(), Headers { token }),
@@ -249,12 +247,11 @@ impl Lines {
         Ok(with(Some(token)))
     }
 
-    /// Performs a read, linearizable unless the request specifies a revision.
+    /// Reads, linearizably unless the request names a revision.
     pub(crate) async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Status> {
         self.call("/etcdserverpb.KV/Range", request).await
     }
 
-    /// Performs a transaction.
     pub(crate) async fn txn(&self, request: TxnRequest) -> Result<TxnResponse, Status> {
         self.call("/etcdserverpb.KV/Txn", request).await
     }
@@ -265,13 +262,11 @@ impl Lines {
         self.call("/etcdserverpb.Lease/LeaseGrant", request).await
     }
 
-    /// Revokes a lease.
     pub(crate) async fn revoke(&self, id: i64) -> Result<LeaseRevokeResponse, Status> {
         let request = LeaseRevokeRequest { id };
         self.call("/etcdserverpb.Lease/LeaseRevoke", request).await
     }
 
-    /// Opens a keepalive stream.
     pub(crate) async fn keep_alive(
         &self,
         questions: Questions<LeaseKeepAliveRequest>,
@@ -280,7 +275,6 @@ impl Lines {
             .await
     }
 
-    /// Opens a watch stream.
     pub(crate) async fn watch(
         &self,
         questions: Questions<WatchRequest>,
@@ -288,13 +282,11 @@ impl Lines {
         self.stream("/etcdserverpb.Watch/Watch", questions).await
     }
 
-    /// Returns the member's status, as reported by the member.
     pub(crate) async fn status(&self) -> Result<StatusResponse, Status> {
         self.call("/etcdserverpb.Maintenance/Status", StatusRequest {})
             .await
     }
 
-    /// Makes a unary call.
     async fn call<Q, A>(&self, path: &'static str, request: Q) -> Result<A, Status>
     where
         Q: Message + 'static,
@@ -305,7 +297,6 @@ impl Lines {
         Ok(answer.await?.into_inner())
     }
 
-    /// Makes a call that streams both requests and responses.
     async fn stream<Q, A>(
         &self,
         path: &'static str,
@@ -329,7 +320,7 @@ impl Lines {
     }
 }
 
-/// Metadata sent with each call: the user's token, and the requirement that the member has a leader.
+/// Metadata of each call: the user's token, and the requirement that the member has a leader.
 #[derive(Clone)]
 struct Headers {
     token: Option<AsciiMetadataValue>,
@@ -346,7 +337,7 @@ impl Interceptor for Headers {
     }
 }
 
-/// Requests on a stream: the first is sent immediately, then one for each signal received.
+/// Requests on a stream: the first at once, then one per received signal.
 pub(crate) struct Questions<R> {
     first: Option<R>,
     each: R,

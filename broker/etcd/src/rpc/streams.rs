@@ -1,7 +1,7 @@
 //! Bidirectional streams: keepalives of a lease, and a watch.
 //!
-//! Queueing a keepalive proves nothing: the lease is alive if the stream delivers a response with a remaining time
-//! above 0, and gone if the time is 0.
+//! A queued keepalive proves nothing: the lease is alive if the stream delivers a response with a remaining time above
+//! 0, and gone if the time is 0.
 
 use crate::rpc::calls::CallFailure;
 use crate::rpc::connection::{Lines, Questions};
@@ -11,18 +11,14 @@ use crate::rpc::generated::{
 use broker_core::cluster::types::{LeaseId, Revision};
 use tokio::sync::mpsc;
 
-/// A response on the keepalive stream, or the stream's end.
 #[derive(Debug)]
 pub(crate) enum Renewal {
-    /// The lease was renewed.
     Renewed,
-    /// The lease does not exist any more.
     Gone,
-    /// The stream has ended.
     Ended(CallFailure),
 }
 
-/// Sends a keepalive immediately and then one for each request; reports the results until the stream ends.
+/// Sends a keepalive at once and then one per request; reports the results until the stream ends.
 pub(crate) async fn keep(
     lines: Lines,
     lease: LeaseId,
@@ -51,13 +47,12 @@ pub(crate) async fn keep(
 
 // A watch of slots, registrations and members over one stream.
 
-/// Watches a range starting at a revision, and asks etcd for progress on each request. Reports each response. A
-/// response contains changes in revision order, where a deleted key has no version, or no changes, which means that
-/// everything up to the revision in its header has been delivered. The last report is the failure: the stream ended, or
-/// the requested revision was compacted.
+/// Watches a range from a revision on, and asks etcd for progress on each request. Reports each response: changes in
+/// revision order, where a deleted key has no version; or no changes, which means that everything up to the header's
+/// revision was delivered. The last report is the failure: the stream ended, or the requested revision was compacted.
 ///
-/// Large revisions are delivered in fragments, so that no message exceeds the maximum size. If the stream ends within a
-/// revision, the core reads the rest when it reads everything before watching again.
+/// Large revisions arrive in fragments, so that no message exceeds the maximum size. If the stream ends within a
+/// revision, the core reads the rest with the full read before the next watch.
 pub(crate) async fn follow(
     lines: Lines,
     (first, end): (String, String),
@@ -92,7 +87,7 @@ pub(crate) async fn follow(
     }
 }
 
-/// Creates the failure of a watch; the connection and everything else on it remain usable.
+/// Returns the failure of a watch; the connection and everything else on it remain usable.
 fn canceled(answer: &WatchResponse) -> CallFailure {
     let text = match answer.compact_revision {
         0 => format!("the watch was cancelled: {}", answer.cancel_reason),

@@ -1,12 +1,12 @@
 //! Framing of the bytes on a connection, within TLS.
 //!
 //! ```text
-//!  hello, of the node that connects, then of the other one:
-//!    0 (1) if it only asks | length (1) and name of the node itself | length (1) and name of the node that it means
-//!  frame, of the node that connects, and of the other one if it was asked:
+//!  hello, from the connecting node, then from the other one:
+//!    0 (1) if it only queries | length (1) and name of the sender | length (1) and name of the intended node
+//!  frame, from the connecting node, and from the other one in reply to a query:
 //!    length (4, the least significant byte first, 1 to 16 MiB) | a message
 //! ```
-//! The version of the framing is part of the protocol name that TLS negotiates ([`link::Purpose`]).
+//! The protocol name that TLS negotiates ([`link::Purpose`]) includes the version of the framing.
 
 use crate::limits::{MESSAGE_BYTES_MAX, NAME_BYTES_MAX, PEER_STALL};
 use crate::names::Name;
@@ -14,13 +14,11 @@ use crate::tcp::shared::within;
 use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// Identifies the sending node and the node that it intends to reach.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hello {
     pub(crate) from: Name,
     pub(crate) to: Name,
-    /// Whether the sender will send only one message and wait for one reply, because another process may be using its
-    /// name.
+    /// Whether the sender sends one message and waits for one reply, because another process may use its name.
     pub(crate) only_asks: bool,
 }
 
@@ -83,7 +81,7 @@ pub(crate) async fn read_length(
     Ok(Some(length))
 }
 
-/// Reads the message in a frame. Each piece must arrive within [`PEER_STALL`].
+/// Reads the message of a frame. Each piece must arrive within [`PEER_STALL`].
 pub(crate) async fn read_message(
     stream: &mut (impl AsyncRead + Unpin),
     length: usize,
@@ -105,7 +103,7 @@ pub(crate) async fn write(
     message: &[u8],
 ) -> io::Result<()> {
     let length = u32::try_from(message.len()).map_err(|_| garbage("the message is too long"))?;
-    // The length goes with the first piece: one record of TLS for a message of the usual size.
+    // Length and first piece together: a typical message is one TLS record.
     let (first, rest) = message.split_at(message.len().min(PIECE_BYTES));
     let first = [&length.to_le_bytes(), first].concat();
     for piece in std::iter::once(&first[..]).chain(rest.chunks(PIECE_BYTES)) {
@@ -114,12 +112,11 @@ pub(crate) async fn write(
     within(PEER_STALL, "it does not read", stream.flush()).await
 }
 
-/// Creates the error for bytes that no node would send.
 pub(crate) fn garbage(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
 const LENGTH_BYTES: usize = 4;
 
-/// Number of bytes of a message passed to TLS at a time.
+/// Bytes of a message passed to TLS at a time.
 const PIECE_BYTES: usize = 32 << 10;

@@ -1,9 +1,9 @@
 //! Incoming connections from other nodes.
 //!
 //! ```text
-//!  accept ──► stranger: its turn, TLS, hello ──► member: frames ──► mailbox     (or it only asks: outgoing.rs)
+//!  accept ──► stranger: its turn, TLS, hello ──► member: frames ──► mailbox     (or only a query: outgoing.rs)
 //!                  │                                │
-//!                  └────────────────────────────────┴► closed: late, no node, too many; what no node sends; replaced
+//!                  └────────────────────────────────┴► closed: late, not a node, too many, invalid bytes, replaced
 //! ```
 
 use crate::limits::{
@@ -43,7 +43,7 @@ pub(crate) async fn accept(listener: TcpListener, shared: Rc<NodeShared>) {
         let (stream, from) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                // Of descriptors, say: there is nothing to do but to wait for some.
+                // Out of descriptors, for example: wait until some are free.
                 if noted.is_none_or(|at| at.elapsed() >= NOTE_EVERY) {
                     warn!("connections of other nodes cannot be accepted: {error}");
                     noted = Some(Instant::now());
@@ -69,7 +69,7 @@ pub(crate) async fn accept(listener: TcpListener, shared: Rc<NodeShared>) {
     }
 }
 
-/// A connection's entry in the connection table, freed when dropped.
+/// A connection's entry in the table, freed when dropped.
 struct Place {
     shared: Rc<NodeShared>,
     number: u64,
@@ -77,7 +77,7 @@ struct Place {
 }
 
 impl Place {
-    /// Admits an authenticated peer. Returns `false` if there are too many nodes.
+    /// Admits an authenticated peer; returns `false` if there are too many nodes.
     fn prove(&mut self, name: &Name) -> bool {
         let is_member = self.shared.places.borrow_mut().prove(self.number, name);
         self.name = is_member.then(|| name.clone());
@@ -160,7 +160,6 @@ pub(crate) fn refusal(error: &io::Error) -> Refusal {
     }
 }
 
-/// Forwards received frames to the mailbox until the connection ends.
 async fn receive(
     shared: &NodeShared,
     stream: &mut TlsStream<TcpStream>,
@@ -168,7 +167,7 @@ async fn receive(
 ) -> io::Result<()> {
     let counts = shared.notes.counts();
     loop {
-        // Nodes question each other every second.
+        // Nodes query each other every second.
         let next = within(PEER_IDLE, "silent", frames::read_length(stream)).await?;
         let Some(length) = next else {
             return Ok(());

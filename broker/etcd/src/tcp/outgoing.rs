@@ -1,4 +1,4 @@
-//! Connection to another node, and its send queue; also queries over a separate connection.
+//! The connection to another node and its send queue; also queries over a separate connection.
 
 use crate::limits::{
     ASKED_BYTES_MAX, NOTE_EVERY, PEER_CONNECT, PEER_HELLO, PEER_PAUSE, PEER_PAUSE_MAX,
@@ -25,20 +25,17 @@ use tokio::time::{Instant, sleep};
 use tokio_rustls::client::TlsStream;
 use tracing::{info, warn};
 
-/// Send queue of another node. The connection is opened when there is a message to send, and closed when this is
-/// dropped.
+/// Send queue of another node. The connection is opened for the first message and closed when the queue is dropped.
 pub(crate) struct Outgoing {
     way: Rc<Way>,
     queue: Option<mpsc::Sender<Queued>>,
-    /// Number of free bytes in the queue.
     room: Arc<Semaphore>,
     task: Option<JoinHandle<()>>,
 }
 
-/// Addresses at which a node may be reachable; shared with the connection's task.
+/// Addresses of a node, shared with the connection's task.
 struct Way {
     addresses: RefCell<Vec<SocketAddr>>,
-    /// The address tried most recently.
     used: Cell<Option<SocketAddr>>,
 }
 
@@ -74,13 +71,13 @@ impl Outgoing {
         self.way.addresses.borrow()
     }
 
-    /// Sets the node's addresses. Returns `false` if the existing connection is to none of them.
+    /// Sets the node's addresses. Returns `false` if the open connection is to none of them.
     pub(crate) fn may_be_at(&self, at: &[SocketAddr]) -> bool {
         *self.way.addresses.borrow_mut() = at.to_vec();
         self.way.used.get().is_none_or(|used| at.contains(&used))
     }
 
-    /// Enqueues a message. Returns `false` if this queue is full, or all queues together are.
+    /// Queues a message. Returns `false` if this queue, or all queues together, are full.
     pub(crate) fn put(&self, message: Vec<u8>, all: &Arc<Semaphore>) -> bool {
         let bytes = u32::try_from(message.len()).unwrap_or(u32::MAX);
         let charge = |room: &Arc<Semaphore>| Arc::clone(room).try_acquire_many_owned(bytes).ok();
@@ -95,7 +92,7 @@ impl Outgoing {
         queue.is_some_and(|queue| queue.try_send(queued).is_ok())
     }
 
-    /// Closes the connection once all queued messages have been sent or lost.
+    /// Closes the connection once all queued messages are sent or lost.
     pub(crate) fn finish(mut self) -> impl Future<Output = ()> {
         self.queue = None;
         async move {
@@ -114,14 +111,13 @@ impl Drop for Outgoing {
     }
 }
 
-/// The task that owns the connection.
 struct Line {
     shared: Rc<NodeShared>,
     to: Name,
     way: Rc<Way>,
-    /// Number of consecutive connections on which no message could be sent.
+    /// Number of consecutive connections over which no message was sent.
     failures: u32,
-    /// The most recent line logged about this node, and when it was logged.
+    /// Last logged line about this node, and when.
     noted: Option<(String, Instant)>,
 }
 
@@ -146,7 +142,7 @@ impl Line {
                     self.failed(&error);
                 }
             }
-            // Messages for a connection that failed are old by the next one.
+            // Messages for a failed connection are stale by the next one.
             while waiting.try_recv().is_ok() {
                 self.lose(1);
             }
@@ -158,7 +154,6 @@ impl Line {
         }
     }
 
-    /// Connects to the next address.
     async fn connect(&self) -> io::Result<TlsStream<TcpStream>> {
         let address = self.next_address();
         self.way.used.set(address);
@@ -171,14 +166,13 @@ impl Line {
         connect(&self.shared, address, &hello).await
     }
 
-    /// Returns the next address to try. If there are several, each failure moves on to the next.
+    /// Returns the next address to try; each failure moves on to the next.
     fn next_address(&self) -> Option<SocketAddr> {
         let addresses = self.way.addresses.borrow();
         let nth = usize::try_from(self.failures).unwrap_or_default();
         addresses.get(nth.checked_rem(addresses.len())?).copied()
     }
 
-    /// Formats the node and its address for the log.
     fn place(&self) -> String {
         let to = &self.to;
         let used = self.way.used.get();
@@ -188,7 +182,7 @@ impl Line {
     /// Sends messages until the queue is closed.
     ///
     /// # Errors
-    /// Returns the reason why the connection ended early.
+    /// Why the connection ended early.
     async fn send(
         &mut self,
         stream: TlsStream<TcpStream>,
@@ -210,7 +204,7 @@ impl Line {
                     .fetch_add(1, Ordering::Relaxed);
                 self.works();
             }
-            // The other side sends nothing, so anything that can be read is its end.
+            // The other side sends nothing, so readable data means its end.
             tokio::select! {
                 queued = waiting.recv() => match queued {
                     Some(queued) => next = Some(queued),
@@ -235,7 +229,7 @@ impl Line {
         }
     }
 
-    /// Logs a failure once, and again if the failure changes or persists.
+    /// Logs a failure once, and again if it changes or persists.
     fn failed(&mut self, error: &io::Error) {
         let is_other = error
             .get_ref()
@@ -269,8 +263,8 @@ pub(crate) async fn connect(
     let connecting = TcpStream::connect(address);
     let stream = within(PEER_CONNECT, "connect timed out", connecting).await?;
     stream.set_nodelay(true)?;
-    // Lost bytes are sent again at equal intervals while few are under way, and not ever more seldom: on a bad network
-    // an answer comes in time. A host that is gone confirms nothing.
+    // Few bytes are in flight: retransmission at equal intervals, without back-off, lets an answer arrive in time on
+    // a bad network. A lost host acknowledges nothing.
     let options = socket2::SockRef::from(&stream);
     options.set_tcp_thin_linear_timeouts(true)?;
     options.set_tcp_user_timeout(Some(crate::limits::PEER_UNCONFIRMED))?;
@@ -293,8 +287,7 @@ pub(crate) async fn connect(
     within(PEER_HELLO, "no hello within the time limit", greeting).await
 }
 
-/// Server name under which TLS would cache session tickets; each node has its own configuration, and tickets are not
-/// used.
+/// Server name for TLS session tickets, which are not used; each node has its own configuration.
 const SERVER: &str = "node";
 
 /// Number of [`NOTE_EVERY`] intervals after which a persistent failure is logged again.
@@ -302,7 +295,7 @@ const REPEATED: u32 = 6;
 
 const _: () = assert!(PEER_PAUSE.as_millis() < Duration::from_secs(1).as_millis());
 
-// One message and the reply to it, over a connection that ends with them.
+// One query and its reply, over a connection of their own.
 
 /// Queries a node at the first of its addresses that responds, and puts the reply into the mailbox.
 pub(crate) async fn ask(shared: Rc<NodeShared>, of: Name, at: Vec<SocketAddr>, message: Vec<u8>) {
@@ -317,7 +310,7 @@ pub(crate) async fn ask(shared: Rc<NodeShared>, of: Name, at: Vec<SocketAddr>, m
             frames::write(&mut stream, &message).await?;
             within(PEER_HELLO, "no reply in time", read(&mut stream)).await
         };
-        // A node that cannot be asked is in the log of those that send it messages.
+        // The send queue logs unreachable nodes.
         let replied: io::Result<Vec<u8>> = asking.await;
         if let Ok(reply) = replied {
             shared.mailbox.put(PeerMail::Message(of, reply));
@@ -326,7 +319,7 @@ pub(crate) async fn ask(shared: Rc<NodeShared>, of: Name, at: Vec<SocketAddr>, m
     }
 }
 
-/// Passes on a query from another node and sends back the reply.
+/// Passes on another node's query and sends back the reply.
 pub(crate) async fn reply(
     shared: &NodeShared,
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),

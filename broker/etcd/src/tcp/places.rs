@@ -1,9 +1,9 @@
-//! Table of connections to this node: unauthenticated ones and those of other nodes.
+//! Table of connections to this node: unauthenticated ones, and those of other nodes.
 //!
-//! An unauthenticated connection has a deadline and occupies one of a limited number of entries. Connections from
-//! addresses of nodes have separate entries and a separate handshake queue, so that a flood from elsewhere does not
-//! delay a node that is reconnecting. When all entries are occupied, a connection from the address with the most is
-//! evicted, so that no address can lock out another.
+//! An unauthenticated connection has a deadline and one of a limited number of entries. Connections from addresses of
+//! nodes have separate entries and a separate handshake queue, so that a flood from elsewhere does not delay a node
+//! that reconnects. When all entries are taken, a connection from the address with the most is evicted, so that no
+//! address can lock out another.
 
 use crate::limits::{ACCEPT_PAUSE, STRANGERS_MAX};
 use crate::{names::Name, system::now};
@@ -16,16 +16,15 @@ use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
-/// Connections to this node, identified by number.
 #[derive(Default)]
 pub(crate) struct Places {
     strangers: HashMap<u64, Stranger>,
-    /// Unauthenticated connections, from addresses of nodes and from all other addresses.
+    /// Unauthenticated connections, from addresses of nodes and from all others.
     at_nodes: Kind,
     elsewhere: Kind,
-    /// Connection of each other node. A newer connection replaces an older one, which may be dead.
+    /// Connection of each other node. A newer one replaces an older one, which may be dead.
     members: HashMap<Name, (u64, AbortHandle)>,
-    /// Addresses of nodes, as listed in the roster and resolved from its names.
+    /// Addresses of nodes, from the roster and resolved from its names.
     roster: HashMap<Name, Vec<IpAddr>>,
     /// Address from which each node last connected.
     proven: HashMap<Name, IpAddr>,
@@ -44,7 +43,7 @@ struct Kind {
     turn: Turn,
 }
 
-/// Queue in which handshakes start one after another, at intervals of [`ACCEPT_PAUSE`].
+/// Queue in which handshakes start one by one, at intervals of [`ACCEPT_PAUSE`].
 #[derive(Clone, Default)]
 pub(crate) struct Turn(Rc<Mutex<()>>);
 
@@ -56,7 +55,6 @@ impl Turn {
 }
 
 impl Places {
-    /// Returns the handshake queue for a connection from this address.
     pub(crate) fn turn(&self, from: SocketAddr) -> Turn {
         if self.is_at_node(from) {
             self.at_nodes.turn.clone()
@@ -65,7 +63,7 @@ impl Places {
         }
     }
 
-    /// Adds an unauthenticated connection. Returns the address of the connection that was evicted for it, if any.
+    /// Adds an unauthenticated connection; returns the address of the connection evicted for it, if any.
     pub(crate) fn enter(
         &mut self,
         number: u64,
@@ -93,8 +91,8 @@ impl Places {
         Some(left.from)
     }
 
-    /// Records that a connection was authenticated as this node. Returns `false` if the connection is already being
-    /// closed or there are too many nodes.
+    /// Records that a connection was authenticated as this node. Returns `false` if it is being closed or there are too
+    /// many nodes.
     pub(crate) fn prove(&mut self, number: u64, name: &Name) -> bool {
         let Some(Stranger { from, task, .. }) = self.leave(number) else {
             return false;
@@ -111,7 +109,6 @@ impl Places {
         true
     }
 
-    /// Removes a connection that has ended, whether it was unauthenticated or belonged to this node.
     pub(crate) fn end(&mut self, number: u64, name: Option<&Name>) {
         self.leave(number);
         let Some(name) = name else {
@@ -123,7 +120,7 @@ impl Places {
         }
     }
 
-    /// Sets the addresses from which a node is expected to connect.
+    /// Sets the addresses from which a node should connect.
     pub(crate) fn expect(&mut self, name: &Name, at: &[SocketAddr]) {
         let at = at.iter().map(|at| at.ip().to_canonical());
         self.roster.insert(name.clone(), at.collect());

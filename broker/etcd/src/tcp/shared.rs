@@ -1,5 +1,4 @@
-//! State shared by all connections of a node: its name, TLS configuration, connection table, byte budgets and log
-//! notes.
+//! State of all connections of a node: name, TLS configuration, connection table, byte budgets and log notes.
 
 use crate::tcp::places::Places;
 use crate::{limits::NOTE_EVERY, names::Name, peers::PeerMailbox};
@@ -16,7 +15,6 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tracing::warn;
 
-/// State shared by all connections of a node.
 pub(crate) struct NodeShared {
     pub(crate) node: Name,
     pub(crate) acceptor: TlsAcceptor,
@@ -24,11 +22,9 @@ pub(crate) struct NodeShared {
     pub(crate) mailbox: PeerMailbox,
     pub(crate) notes: SharedNotes,
     pub(crate) places: RefCell<Places>,
-    /// Number of bytes still free for incoming messages.
     pub(crate) incoming: Arc<Semaphore>,
 }
 
-/// Runs a future with a timeout of `span`.
 pub(crate) async fn within<T>(
     span: Duration,
     what: &'static str,
@@ -40,38 +36,35 @@ pub(crate) async fn within<T>(
     }
 }
 
-// Counts of messages and connections, and lines of the log that are bounded in their rate.
+// Counts of messages and connections, and rate-limited log lines.
 
-/// Counters of messages between nodes since startup, one set per process. Updated on the driver's thread.
+/// Counters of messages between nodes since startup. One set per process, updated on the driver's thread.
 #[derive(Debug, Default)]
 pub struct PeerCounts {
     /// Messages passed to the kernel.
     pub sent: AtomicU64,
-    /// Messages received and forwarded to this node.
+    /// Messages received for this node.
     pub received: AtomicU64,
-    /// Messages lost while being sent or after arriving.
+    /// Messages lost before sending or after arrival.
     pub lost: AtomicU64,
-    /// Connections to this node that were refused because they were not authenticated or contained bytes that no node
-    /// would send.
+    /// Connections to this node that were refused because they were not authenticated or sent bytes that no node would
+    /// send.
     pub refused: AtomicU64,
 }
 
-/// Why a connection to this node was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Refusal {
-    /// The peer has a different secret or belongs to another cluster.
+    /// The peer has another secret or belongs to another cluster.
     OtherCluster,
-    /// The peer speaks another protocol, or disconnected before the handshake was complete.
+    /// The peer speaks another protocol, or disconnected during the handshake.
     NoNode,
-    /// The peer did not identify itself in time.
     Silent,
-    /// The peer intended to reach another node.
     OtherNode,
-    /// The peer states the same name as this node.
+    /// The peer states this node's name.
     SameName,
-    /// There are too many unauthenticated connections, or too many nodes.
+    /// Too many unauthenticated connections, or too many nodes.
     Crowded,
-    /// The bytes after the peer's hello are not valid frames.
+    /// The bytes after the hello are not valid frames.
     Garbage,
 }
 
@@ -91,10 +84,9 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Message counters, and rate-limited log lines.
 pub(crate) struct SharedNotes {
     counts: Arc<PeerCounts>,
-    /// When each kind of refusal was last logged, and how many have been suppressed since then.
+    /// When each kind of refusal was last logged, and the number suppressed since.
     lines: RefCell<BTreeMap<Refusal, (Instant, u64)>>,
 }
 
@@ -110,7 +102,7 @@ impl SharedNotes {
         &self.counts
     }
 
-    /// Records a refused connection from `from`, logging at most one per [`NOTE_EVERY`] for each reason.
+    /// Records a refused connection from `from`; logs at most one per [`NOTE_EVERY`] and reason.
     pub(crate) fn refused(&self, from: SocketAddr, why: Refusal) {
         self.counts.refused.fetch_add(1, Ordering::Relaxed);
         let mut lines = self.lines.borrow_mut();

@@ -1,5 +1,4 @@
-//! Devices in a credentials file: the host names for which a certificate is requested, certificate authorities, and the
-//! registry.
+//! Devices of a credentials file: server names that request a certificate, certificate authorities, and the registry.
 
 use crate::config::credentials::files::Files;
 use crate::config::credentials::roles::{KnownPolicies, policies};
@@ -15,14 +14,14 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use std::io::{BufRead, BufReader};
 use std::sync::Arc;
 
-/// The authorities of all tables, in the core's types and in the edge's.
+/// Authorities of all tables, as types of the core and of the edge.
 #[derive(Default)]
 struct Authorities {
     core: Vec<ThingAuthority>,
     edge: Vec<DeviceAuthority>,
 }
 
-/// Reads the table `[things]`, for the core and for the edge. `None` if the table does not load.
+/// Reads the table `[things]` for the core and the edge; `None` if it is invalid.
 pub(crate) fn things(
     section: &mut TableReader<'_, '_>,
     known: &KnownPolicies,
@@ -85,7 +84,6 @@ pub(crate) fn things(
     Some((things, devices))
 }
 
-/// Reads the authorities listed in a table.
 fn authority(
     section: &mut TableReader<'_, '_>,
     policies: &[Arc<Policy>],
@@ -93,7 +91,7 @@ fn authority(
     all: &mut Authorities,
 ) {
     if !section.has("ca") {
-        // Known keys all the same.
+        // Marks these keys as known.
         for key in ["ca", "name", "names", "intermediates", "crl", "crl_grace"] {
             section.read(key, |_| Ok(()));
         }
@@ -115,7 +113,7 @@ fn authority(
         }
         match &authorities {
             Some(authorities) => RevocationLists::new(lists, authorities, between),
-            None => Ok(RevocationLists::default()), // a fault of ca, which is reported
+            None => Ok(RevocationLists::default()), // the fault of ca is reported already
         }
     });
     let grace_ms = section.text("crl_grace", |text| value::duration(text, 0..=GRACE_MS_MAX));
@@ -146,7 +144,6 @@ fn authority(
     }
 }
 
-/// Returns warnings about valid but suspicious device settings.
 pub(crate) fn remarks(things: &Things, devices: &Devices, now_s: u64) -> Vec<String> {
     let left_over = devices.strangers().map(|issuer| {
         format!(
@@ -218,7 +215,6 @@ fn revocation_lists(
     }
 }
 
-/// Parses a server name, converting it to lower case.
 fn host(text: &str) -> Checked<Box<str>> {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-".contains(&byte);
     let is_label = |label: &str| !label.is_empty() && label.len() <= 63;
@@ -232,48 +228,39 @@ fn host(text: &str) -> Checked<Box<str>> {
     Ok(text.to_ascii_lowercase().into())
 }
 
-/// Parses a pattern for thing names.
 fn pattern(text: &str) -> Checked<Box<str>> {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b":_-*".contains(&byte);
     let rule = "expected a pattern of thing names with *, such as \"plant2-*\"";
     letters(text, 1..=128, is_allowed, rule).map(Box::from)
 }
 
-/// Maximum number of server names; the name in each connection is compared with all of them.
+/// Maximum number of server names. Each handshake compares its name with all of them.
 const HOSTS_MAX: usize = 16;
 
-/// Maximum number of authorities in a file.
 const AUTHORITIES_MAX: usize = 64;
 
-/// Maximum size of an authorities file, in bytes.
 const PEM_BYTES_MAX: usize = 1 << 20;
 
 /// Maximum size of a revocation list file, in bytes; enough for about a million entries.
 const CRL_BYTES_MAX: usize = 64 << 20;
 
-/// First byte of a DER encoding, which never occurs at the start of a PEM file.
 const DER_SEQUENCE: u8 = 0x30;
 
-/// Default grace period for overdue revocation lists, in milliseconds.
 const GRACE_MS_DEFAULT: u64 = 24 * 60 * 60 * 1000;
 
-/// Maximum grace period for overdue revocation lists, in milliseconds.
 const GRACE_MS_MAX: u64 = 30 * 24 * 60 * 60 * 1000;
 
-// The registry of devices: a file of lines that is read one by one, so that a million of them take no memory but what
-// they come to.
+// The registry of devices: a file that is read line by line, so that only its parsed entries take memory.
 //
 // ```text
 // SHA-256 of the DER, thing name[, thing type][, inactive][, policy]      a certificate and one of its things
-// , thing name, , inactive                                                a thing that is switched off as a whole
+// , thing name, , inactive                                                an inactive thing, with all its certificates
 // ```
-// Blank lines and those that begin with `#` mean nothing, except the last line `# lines=N`, or
-// `# lines=N sha256=DIGITS`: so many lines are before it, with this SHA-256.
+// Blank lines and lines that begin with `#` are ignored, except a last line `# lines=N` or `# lines=N sha256=DIGITS`,
+// which states the number of lines before it and their SHA-256.
 
-/// Reads a registry of at most `max` lines.
-///
-/// # Errors
-/// Returns all faults, at most [`FAULTS_MAX`], each with its line number.
+/// Reads a registry of at most `max` lines. The error lists all faults, at most [`FAULTS_MAX`], each with its line
+/// number.
 pub(crate) fn read(
     written: &str,
     known: &KnownPolicies,
@@ -288,10 +275,7 @@ pub(crate) fn read(
     Ok(read)
 }
 
-/// Reads a registry from a reader; error messages refer to it as `path`.
-///
-/// # Errors
-/// See [`read`].
+/// Reads a registry; `path` names it in error messages. For errors, see [`read`].
 pub(crate) fn read_lines(
     reader: &mut impl BufRead,
     path: &str,
@@ -325,7 +309,7 @@ pub(crate) fn read_lines(
         if let Err(rule) = take(&line, known, &mut registry) {
             faults.push(format!("{path}:{number}: {rule}"));
             if rule.contains(TOO_MANY) {
-                break; // the others are too many as well
+                break; // the other lines exceed the limit, too
             }
         }
     }
@@ -335,14 +319,13 @@ pub(crate) fn read_lines(
     Err(faults)
 }
 
-/// Generates the last line of a registry with this text, which states its number of lines and its SHA-256.
+/// Generates the last line of a registry: the number of lines in `text` and their SHA-256.
 pub(crate) fn last_line(text: &str) -> String {
     let digest = digest(&SHA256, text.as_bytes());
     let (lines, digits) = (text.lines().count(), HEXLOWER.encode(digest.as_ref()));
     format!("{LAST_LINE}{lines} sha256={digits}\n")
 }
 
-/// Returns a fault if the last line does not match the lines before it.
 fn miscounted(stated: &[u8], lines: usize, sum: &Sum) -> Option<String> {
     let stated = String::from_utf8_lossy(stated);
     let (count, digits) = match stated.trim().split_once(" sha256=") {
@@ -360,10 +343,8 @@ fn miscounted(stated: &[u8], lines: usize, sum: &Sum) -> Option<String> {
     })
 }
 
-/// Prefix of a registry's last line.
 const LAST_LINE: &str = "# lines=";
 
-/// Appends the next line, up to the maximum length; returns `false` at the end of the file.
 fn next_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> std::io::Result<bool> {
     let mut bounded = std::io::Read::take(reader, LINE_BYTES_MAX + 1);
     if bounded.read_until(b'\n', line)? == 0 {
@@ -376,7 +357,6 @@ fn next_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> std::io::Result<b
     Ok(true)
 }
 
-/// Parses a line and adds it to the registry.
 fn take(line: &[u8], known: &KnownPolicies, registry: &mut DeviceRegistry) -> Checked<()> {
     let line = std::str::from_utf8(line)
         .map_err(|_| FORM.to_owned())?
@@ -410,14 +390,13 @@ fn take(line: &[u8], known: &KnownPolicies, registry: &mut DeviceRegistry) -> Ch
         None => None,
         Some(name) => match known.get(name) {
             None => return Err(format!("there is no [policy.{name}]")),
-            Some(policy) => policy.as_ref(), // one that does not load was reported
+            Some(policy) => policy.as_ref(), // an invalid policy is reported already
         },
     };
     let added = registry.add(fingerprint, (name, thing_type), is_inactive, own);
     added.map_err(|error| error.to_string())
 }
 
-/// Parses 64 hexadecimal digits.
 fn digits(text: &str) -> Option<[u8; 32]> {
     let mut fingerprint = [0; 32];
     if text.len() != 64 {
@@ -427,21 +406,17 @@ fn digits(text: &str) -> Option<[u8; 32]> {
     decoded.ok().map(|_| fingerprint)
 }
 
-/// Expected format of a line, quoted in error messages.
 const FORM: &str = "expected SHA-256 in 64 hexadecimal digits, thing name[, thing type][, inactive][, policy]; without \
                     the digits a thing that is inactive";
 
-/// Start of the error message for a registry with too many lines.
 const TOO_MANY: &str = "expected at most";
 
-/// Maximum length of a line in bytes: four times what the longest names need.
+/// Maximum length of a line in bytes: four times the length of a line with the longest names.
 const LINE_BYTES_MAX: u64 = 1024;
 
-/// Maximum number of faults reported for a file.
 const FAULTS_MAX: usize = 20;
 
-/// Default of `max`, in lines; a registry of this size takes 64 MiB, plus its names.
+/// Default of `max`, in lines. A registry of this size takes 64 MiB, plus its names.
 const REGISTRY_MAX_DEFAULT: usize = 1_000_000;
 
-/// Largest permitted value of `max`, in lines.
 const REGISTRY_MAX: usize = 10_000_000;

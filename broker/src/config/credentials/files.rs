@@ -1,8 +1,8 @@
-//! Reads the files that make up the credentials: the main file, policies and secrets. Limits their sizes and checks for
-//! overly permissive file modes.
+//! Reads the files of the credentials: the main file, policies and secrets. Limits their sizes and warns about
+//! permissive file modes.
 //!
-//! Each file is stamped before it is opened, so that no later change is missed, and hashed while it is read, since
-//! nodes compare the SHA-256 of all files.
+//! Each file is stamped before it is opened, so that no later change is missed. Each file is hashed while it is read,
+//! since nodes compare the SHA-256 of all files.
 
 use crate::config::document::{TableReader, text};
 use crate::config::draft::{Fault, ValuePlace};
@@ -18,27 +18,23 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
-/// The files read so far.
 pub(crate) struct Files {
     main: PathBuf,
-    /// Index of each file in `read`.
     known: BTreeMap<PathBuf, usize>,
-    /// Files in the order of their first read, without duplicates.
     read: Vec<FileRead>,
-    /// Warnings about files, such as permissive modes of secrets, and unusable keys.
+    /// Warnings about permissive modes of secret files and about unusable keys.
     pub(crate) warnings: Vec<String>,
 }
 
-/// A file that was read.
 struct FileRead {
     path: PathBuf,
     /// Stamp taken just before the file was opened.
     stamp: FileStamp,
-    /// SHA-256, once the file has been read to its end.
+    /// SHA-256 of the whole file; `None` until it has been read to its end.
     sha256: Option<Digest>,
 }
 
-/// A file that is hashed while it is read in pieces.
+/// File that is hashed as it is read.
 pub(crate) struct Hashed {
     file: File,
     sha256: Context,
@@ -52,9 +48,8 @@ impl Read for Hashed {
     }
 }
 
-/// A secret read from a separate file.
 pub(crate) struct SecretFile {
-    /// The content with surrounding whitespace trimmed.
+    /// Content without surrounding whitespace.
     pub(crate) content: Zeroizing<String>,
     pub(crate) path: PathBuf,
 }
@@ -69,14 +64,14 @@ impl Files {
         }
     }
 
-    /// Each file with its stamp, the credentials file first.
+    /// Returns the files with their stamps, the credentials file first.
     pub(crate) fn stamped(&self) -> (Vec<PathBuf>, Vec<FileStamp>) {
         let each = self.read.iter();
         each.map(|file| (file.path.clone(), file.stamp)).unzip()
     }
 
-    /// Hashes the SHA-256 of each file, in order, so that moving bytes between files changes the result. Paths are
-    /// excluded, since nodes may use different folders. `None` if a file was not read to its end.
+    /// Returns the SHA-256 of the files' SHA-256 values, in order, so that moving bytes between files changes it.
+    /// Excludes paths, since nodes may use different folders. `None` if a file was not read to its end.
     pub(crate) fn sha256(&self) -> Option<[u8; 32]> {
         let mut all = Context::new(&SHA256);
         for file in &self.read {
@@ -85,17 +80,14 @@ impl Files {
         all.finish().as_ref().try_into().ok()
     }
 
-    /// Reads the credentials file.
     pub(crate) fn read_main(&mut self) -> Result<Zeroizing<String>, Fault> {
         let main = self.main.clone();
         let content = self.secretive(main, MAIN_BYTES_MAX);
         content.map_err(|rule| Fault::of_text(ValuePlace::Default, rule))
     }
 
-    /// Reads a policy or a trust document from a file whose path is relative to the credentials file.
-    ///
-    /// # Errors
-    /// Returns all faults in the document, or the reason why it cannot be read.
+    /// Reads a policy or a trust document. Like all paths here, `written` is relative to the credentials file. The
+    /// error lists all faults in the document, or the reason why it cannot be read.
     pub(crate) fn document<T>(
         &mut self,
         written: &str,
@@ -113,7 +105,6 @@ impl Files {
         parse(&content.content).map_err(|errors| errors.iter().map(told).collect())
     }
 
-    /// Reads a secret from a file whose path is relative to the credentials file.
     pub(crate) fn secret(&mut self, written: &str) -> Checked<SecretFile> {
         let path = self.beside(written)?;
         let content = self.secretive(path.clone(), SECRET_BYTES_MAX)?;
@@ -121,7 +112,6 @@ impl Files {
         Ok(SecretFile { content, path })
     }
 
-    /// Reads a provider's keys from a file whose path is relative to the credentials file.
     pub(crate) fn key_set(&mut self, written: &str) -> Checked<KeySet> {
         let path = self.beside(written)?;
         let read = self.text(&path, KEY_SET_BYTES_MAX)?;
@@ -136,7 +126,6 @@ impl Files {
         Ok(keys)
     }
 
-    /// Reads authority certificates in PEM format from a file whose path is relative to the credentials file.
     pub(crate) fn certificates(&mut self, written: &str) -> Checked<Box<[u8]>> {
         let path = self.beside(written)?;
         let read = self.text(&path, CERTIFICATES_BYTES_MAX)?;
@@ -145,7 +134,6 @@ impl Files {
         Ok(pem.into())
     }
 
-    /// Reads the bytes of a file whose path is relative to the credentials file.
     pub(crate) fn bytes(&mut self, written: &str, bytes_max: usize) -> Checked<(Vec<u8>, PathBuf)> {
         let path = self.beside(written)?;
         self.note(&path);
@@ -154,8 +142,7 @@ impl Files {
         Ok((read.content.to_vec(), path))
     }
 
-    /// Opens a file, whose path is relative to the credentials file, for reading line by line; the caller must then
-    /// call [`Self::closed`].
+    /// Opens a file for reading line by line. The caller must then call [`Self::closed`].
     pub(crate) fn open(&mut self, written: &str) -> Checked<(Hashed, PathBuf)> {
         let path = self.beside(written)?;
         self.note(&path);
@@ -164,7 +151,6 @@ impl Files {
         Ok((Hashed { file, sha256 }, path))
     }
 
-    /// Records the digest of a file that was read to its end.
     pub(crate) fn closed(&mut self, path: &Path, file: Hashed) {
         self.hashed(path, file.sha256.finish());
     }
@@ -242,11 +228,11 @@ fn told(path: &Path, error: ReadError) -> String {
     }
 }
 
-/// Maximum size of a credentials file, in bytes: 1 KiB for each of the maximum number of principals.
+/// Maximum size of a credentials file, in bytes: 1 KiB for each principal, at their maximum number.
 const MAIN_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Maximum size of a file that contains one secret, in bytes.
 const SECRET_BYTES_MAX: usize = 4096;
 
-/// Maximum size of a provider's authorities file, in bytes; each file is kept in memory.
+/// Maximum size of a provider's authorities file, in bytes. Each file stays in memory.
 const CERTIFICATES_BYTES_MAX: usize = 64 * 1024;

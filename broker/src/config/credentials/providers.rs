@@ -10,8 +10,7 @@ use broker_core::settings::value::{self, Checked, letters};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Reads the provider with this issuer, whose account defaults to that of the server. `None` if the provider does not
-/// load.
+/// Reads the provider of this issuer; `None` if it is invalid. `account_id` is the default account.
 pub(crate) fn provider(
     section: &mut TableReader<'_, '_>,
     issuer: &str,
@@ -95,8 +94,8 @@ pub(crate) fn check(book: &mut CredentialsDraft, findings: &mut Findings) {
     }
 }
 
-/// Returns warnings about roles and policies that name providers, each with its key. `console`: provider whose accounts
-/// use the console.
+/// Returns warnings about roles and policies that name providers, each with its key. `console` is the provider of
+/// console accounts.
 pub(crate) fn remarks(
     book: &CredentialsDraft,
     console: Option<&str>,
@@ -136,7 +135,7 @@ pub(crate) fn remarks(
             remark(format!("policy.{name}"), text);
         }
     }
-    // Trusts and policies that name the e-mail address of a token and not whether its provider has verified it.
+    // Trusts and policies that test the e-mail address of a token, but not whether the provider has verified it.
     let roles = book.roles.iter();
     let trusts = roles.map(|role| ("role", role.name.as_str(), role.trust.claims()));
     let policies = book.policies.values().flatten();
@@ -155,7 +154,6 @@ pub(crate) fn remarks(
     }
 }
 
-/// Returns the provider's ARN, as used in trusts.
 fn arn_of(provider: &Provider) -> String {
     let Provider {
         account, issuer, ..
@@ -163,7 +161,7 @@ fn arn_of(provider: &Provider) -> String {
     format!("arn:aws:iam::{account}:oidc-provider/{issuer}")
 }
 
-/// Returns all claims named in policies and trusts, in lower case.
+/// Returns the claims that policies and trusts test, in lower case.
 fn claims(book: &CredentialsDraft) -> BTreeSet<String> {
     let policies = book.policies.values().flatten();
     let policies = policies.flat_map(|policy| policy.claims());
@@ -172,7 +170,7 @@ fn claims(book: &CredentialsDraft) -> BTreeSet<String> {
     all.map(|claim| claim.to_ascii_lowercase()).collect()
 }
 
-/// Returns the names of the provider's claims among `claims`, except those present in every token.
+/// Returns the names of this provider's claims in `claims`, except `sub` and `aud`, which every token has.
 fn names_of(provider: &Provider, claims: &BTreeSet<String>) -> Vec<Box<str>> {
     let issuer = provider.issuer.to_ascii_lowercase();
     let names = claims.iter().filter_map(|key| {
@@ -182,7 +180,7 @@ fn names_of(provider: &Provider, claims: &BTreeSet<String>) -> Vec<Box<str>> {
     names.collect()
 }
 
-/// Validates an issuer, which is written without `https://`: a host with an optional path.
+/// Validates an issuer: a host with an optional path, without `https://`.
 fn checked_issuer(text: &str) -> Checked<&str> {
     let rule = || {
         format!(
@@ -199,7 +197,6 @@ fn checked_issuer(text: &str) -> Checked<&str> {
     Err(rule())
 }
 
-/// Validates a host with an optional port.
 fn checked_host(text: &str) -> Checked<Box<str>> {
     let (name, port) = text.split_once(':').unwrap_or((text, "443"));
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-.".contains(&byte);

@@ -1,4 +1,4 @@
-//! Roles in a credentials file, their aliases, and the policies and users that they reference by name.
+//! Roles in a credentials file, their aliases, and the policies and users that they name.
 
 use crate::config::credentials::files::{Files, document};
 use crate::config::document::{Raw, TableReader};
@@ -9,7 +9,7 @@ use codec::sigv4::CLOCK_TOLERANCE_S_MAX;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Reads the role with this name, whose account defaults to that of the server. `None` if the role does not load.
+/// Reads the role with this name; `None` if it is invalid. `account_id` is the default account.
 pub(crate) fn role(
     section: &mut TableReader<'_, '_>,
     name: &str,
@@ -46,7 +46,7 @@ pub(crate) fn role(
     })
 }
 
-/// Returns warnings about a valid but suspicious role. `arns`: ARNs of all principals and roles.
+/// Returns warnings about a valid but suspicious role. `arns` are the ARNs of all principals and roles.
 pub(crate) fn remarks(role: &Role, arns: &BTreeSet<String>) -> Vec<String> {
     let mut remarks = Vec::new();
     if role.policies.is_empty() {
@@ -84,7 +84,6 @@ pub(crate) fn remarks(role: &Role, arns: &BTreeSet<String>) -> Vec<String> {
     remarks
 }
 
-/// Minimum of `max_session`, in milliseconds.
 const SESSION_MS_MIN: u64 = 15 * 60 * 1000;
 
 /// Maximum of `max_session`, in milliseconds. Source: IAM User Guide, "Update a role", *maximum session duration*.
@@ -93,9 +92,8 @@ const SESSION_MS_MAX: u64 = 12 * 60 * 60 * 1000;
 /// Default of `max_session`, in milliseconds. Source: IAM User Guide, "Update a role".
 const SESSION_MS_DEFAULT: u64 = 60 * 60 * 1000;
 
-// Role aliases of a credentials file: the names by which devices ask for a role.
+// Role aliases of a credentials file, by which devices request roles.
 
-/// Reads the role alias with this name. `None` if the alias does not load.
 pub(crate) fn alias(
     section: &mut TableReader<'_, '_>,
     name: &str,
@@ -144,22 +142,19 @@ fn alias_name(text: &str) -> Checked<()> {
     letters(text, 1..=128, is_allowed, rule).map(drop)
 }
 
-/// Minimum lifetime of keys, in milliseconds. Source of this limit and of the next two: AWS IoT API Reference,
+/// Minimum lifetime of keys in milliseconds. Source of this limit and of the next two: AWS IoT API Reference,
 /// `CreateRoleAlias`, `credentialDurationSeconds`.
 const DURATION_MS_MIN: u64 = 15 * 60 * 1000;
 
-/// Maximum lifetime of keys, in milliseconds.
 const DURATION_MS_MAX: u64 = 12 * 60 * 60 * 1000;
 
-/// Default lifetime of keys, in milliseconds.
 const DURATION_MS_DEFAULT: u64 = 60 * 60 * 1000;
 
-// Names within a credentials file: of policies, users and roles.
+// Names in a credentials file: policies, users and roles.
 
-/// Policies by name; `None` for a policy that does not load, so that references to it cause no further faults.
+/// Policies by name; `None` for an invalid policy, so that references to it cause no further faults.
 pub(crate) type KnownPolicies = BTreeMap<String, Option<Arc<Policy>>>;
 
-/// Reads a list of policy names, which may be empty, and returns these policies.
 pub(crate) fn policies(value: &Raw<'_>, known: &KnownPolicies) -> Checked<Vec<Arc<Policy>>> {
     let rule = || format!("expected a list of up to {POLICIES_PER_PRINCIPAL_MAX} policy names");
     let entries = value.as_array().ok_or_else(rule)?;
@@ -206,5 +201,4 @@ pub(crate) fn user_name(text: &str) -> Checked<String> {
 /// Maximum number of policies per principal, all of which are evaluated for each request; IAM allows 10 to 20.
 const POLICIES_PER_PRINCIPAL_MAX: usize = 20;
 
-/// Maximum number of known policies listed in an error message.
 const NAMES_TOLD_MAX: usize = 10;

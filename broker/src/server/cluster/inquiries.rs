@@ -1,14 +1,13 @@
-//! Inquiries to all other nodes, and replies to theirs: pages of channels, the number of an account's channels, and
-//! pages for operators.
+//! Inquiries to other nodes and replies to theirs: pages of channels, the number of an account's channels, and pages
+//! for operators.
 //!
 //! ```text
-//!  a shard: list ──► begin: the part of its catalog; an inquiry to each node that has a slot
+//!  a shard: list ──► begin: the part of its catalog; an inquiry to each node that owns a slot
 //!                                                             │
 //!  a shard: Answered ◄── parts of all slots ◄── replies ◄─────┘     another node's inquiry ──► own catalog ──► reply
 //! ```
-//! Runs a thread that blocks only while waiting for events. Each question is a *round*, which ends when all nodes have
-//! replied or it times out. An inquiry that gets no reply is sent again, unless it has side effects: such an inquiry is
-//! sent only once.
+//! A thread of its own processes events and blocks only to wait for them. Each question is a *round*, which ends when
+//! all nodes have replied or it times out. An inquiry without a reply is sent again, unless it has side effects.
 
 use crate::edge::turn::shards_now;
 use crate::limits::{ADMIN_BODY_BYTES_MAX, ADMIN_HEAD_BYTES_MAX};
@@ -32,37 +31,31 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
-/// An event for the thread that processes inquiries.
 pub(crate) enum Event {
-    /// A call requests a page of channels.
     List(CallRef, PageQuestion),
-    /// A call requests the number of an account's channels on other nodes; the account is given as `region:account:`.
+    /// A call requests the number of an account's channels on other nodes. The account is given as `region:account:`.
     Count(CallRef, Box<str>),
-    /// An operator requests a path from the admin listeners of other nodes.
     Get(String, oneshot::Sender<NodeReplies>),
     /// An operator posts to a path on the node with this name.
     Post(Name, String, Posted, oneshot::Sender<NodeReplies>),
-    /// Another node sent an inquiry.
     Inquired(Name, u64, Vec<u8>),
-    /// Another node sent a reply.
     Replied(Name, u64, Vec<u8>),
 }
 
-/// Maximum number of events queued for the inquiry thread. Any others are dropped or refused.
+/// Maximum number of queued events. Further ones are dropped or refused.
 pub(crate) const EVENTS_MAX: usize = 256;
 
-/// Maximum number of queued requests from other nodes to the admin listener. Any others get 503.
+/// Maximum number of queued requests from other nodes to the admin listener. Further ones get 503.
 pub(crate) const PATHS_MAX: usize = 16;
 
-/// Maximum number of calls that wait for the parts of a page to be collected. Any others get 503.
+/// Maximum number of calls that wait until their page can be collected. Further ones get 503.
 const PAGES_WAITING_MAX: usize = 128;
 
-/// Maximum number of concurrent requests to other nodes' admin listeners, and of counts. Any others are refused; a
+/// Maximum number of concurrent requests to other nodes' admin listeners, and of counts. Further ones are refused; a
 /// refused count covers only this node.
 const GETS_MAX: usize = 8;
 const COUNTS_MAX: usize = 256;
 
-/// Timeout for a page of channels, a page for operators, or a count.
 const PAGE_MAX: Duration = Duration::from_secs(3);
 const GET_MAX: Duration = Duration::from_secs(2);
 const COUNT_MAX: Duration = Duration::from_millis(500);
@@ -70,7 +63,6 @@ const COUNT_MAX: Duration = Duration::from_millis(500);
 /// Time without a reply after which a node is queried again.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// State of the inquiry thread.
 pub(crate) struct Inquiries {
     desk: Weak<Desk>,
     map: Arc<SlotMap>,
@@ -79,27 +71,24 @@ pub(crate) struct Inquiries {
     admin: mpsc::Sender<AskedPath>,
     rounds: BTreeMap<u64, Round>,
     waiting: VecDeque<Page>,
-    /// Number of the next inquiry. The first number is random, so that replies to an earlier process are not accepted.
+    /// Number of the next inquiry. The first is random, so that replies to an earlier process are rejected.
     next: u64,
 }
 
-/// A question to other nodes that is in progress.
 pub(crate) struct Round {
     what: RoundQuestion,
     inquiry: Vec<u8>,
-    /// Nodes that have not replied yet.
     missing: Vec<Name>,
     until: Instant,
-    /// Time at which the nodes that have not replied are queried again, or a page is restarted.
+    /// Time of the next query to the missing nodes, or of the restart of a page.
     again: Instant,
 }
 
-/// The question of a round, with its caller and the replies received so far.
+/// Question of a round, with its caller and the replies so far.
 enum RoundQuestion {
     Page(Page),
-    /// Counts an account's channels; contains the count so far.
+    /// Count of an account's channels so far.
     Count(CallRef, Holding),
-    /// A request to admin listeners, with the replies received so far.
     Get(oneshot::Sender<NodeReplies>, Vec<NodeReply>),
 }
 
@@ -122,7 +111,6 @@ impl Inquiries {
         }
     }
 
-    /// Runs until all senders have been dropped.
     pub(crate) fn run(mut self, events: &Receiver<Event>) {
         loop {
             let event = match self.next_due() {
@@ -160,7 +148,6 @@ impl Inquiries {
         }
     }
 
-    /// Processes everything that is due, and starts pages as capacity permits.
     fn look(&mut self, now: Instant) {
         let due = |round: &Round| round.again.min(round.until) <= now;
         let numbers = self.rounds.iter().filter(|(_, round)| due(round));
@@ -184,8 +171,8 @@ impl Inquiries {
         self.look_at_waiting(now);
     }
 
-    /// Starts a round with these nodes. Inquiries with side effects are sent only once, since without a reply it is
-    /// unknown whether they were executed.
+    /// Starts a round with these nodes. Inquiries with side effects are sent once, since without a reply their outcome
+    /// is unknown.
     fn begin(&mut self, what: RoundQuestion, inquiry: &Inquiry, nodes: Vec<Name>, most: Duration) {
         let now = Instant::now();
         let until = now + most;
@@ -205,10 +192,9 @@ impl Inquiries {
         self.ask(number, round);
     }
 
-    /// Sends the inquiry to the nodes that have not replied.
     fn ask(&mut self, number: u64, round: Round) {
         for name in &round.missing {
-            // A node that was not asked is asked again.
+            // A failed send is repeated with the next query.
             let _ = self
                 .others
                 .inquire(name.clone(), number, round.inquiry.clone());
@@ -216,7 +202,6 @@ impl Inquiries {
         self.go_on(number, round);
     }
 
-    /// Returns the other nodes that own at least one slot.
     fn nodes(&self) -> Vec<Name> {
         let others = self.map.others().into_iter();
         others
@@ -235,7 +220,7 @@ impl Inquiries {
         self.begin(what, &inquiry, nodes, COUNT_MAX);
     }
 
-    /// Queries the admin listeners of the given nodes. If the limit has been reached, drops `to`.
+    /// Queries the admin listeners of the given nodes. Drops `to` if the limit is reached.
     fn ask_admins(&mut self, inquiry: &Inquiry, of: Vec<Name>, to: oneshot::Sender<NodeReplies>) {
         let gets = self.rounds.values();
         let gets = gets.filter(|round| matches!(round.what, RoundQuestion::Get(..)));
@@ -257,7 +242,6 @@ impl Inquiries {
         self.go_on(number, round);
     }
 
-    /// Continues a round, or ends it if all nodes have replied.
     fn go_on(&mut self, number: u64, mut round: Round) {
         if round.missing.is_empty() && self.is_whole(&mut round) {
             return self.end(round);
@@ -265,7 +249,6 @@ impl Inquiries {
         self.rounds.insert(number, round);
     }
 
-    /// Ends a round, because all nodes have replied or because it has timed out.
     fn end(&self, round: Round) {
         match round.what {
             RoundQuestion::Page(page) => self.end_page(page, &round.missing),
@@ -273,7 +256,7 @@ impl Inquiries {
             RoundQuestion::Get(to, replies) => {
                 let missing = round.missing.iter().map(|name| name.as_str().into());
                 let missing = missing.collect();
-                // The operator may have gone.
+                // The operator may have disconnected.
                 let _ = to.send(NodeReplies { replies, missing });
             }
         }
@@ -325,7 +308,7 @@ impl Inquiries {
 }
 
 impl RoundQuestion {
-    /// Adds a reply; returns `false` if it does not match the round's question.
+    /// Adds a reply. Returns `false` if it does not match the question.
     fn add(&mut self, from: &Name, reply: InquiryReply) -> bool {
         match (self, reply) {
             (Self::Page(page), InquiryReply::Page(part)) => page.add(*part),
@@ -350,26 +333,24 @@ fn unavailable(why: &str) -> Vec<u8> {
 const BUSY: &str = "the admin listener of the node that has the channel is busy, or off";
 const TOO_LONG: &str = "the answer is too long to be forwarded: ask the node that has the channel";
 
-// Pages of channels. One is whole when for every slot a node has said that it serves it, since the call came; while
-// slots move that is asked for again. What is not whole in time is refused, never shortened.
+// Pages of channels. A page is complete when, for every slot, a node has stated that it has served the slot since the
+// call arrived. While slots move, the nodes are queried again. A page that stays incomplete is refused, never
+// shortened.
 
-/// Delay before a page is restarted while a slot moves.
+/// Delay before the restart of a page while a slot moves.
 const MOVED: Duration = Duration::from_millis(100);
 
-/// A page of channels requested by a call.
 pub(crate) struct Page {
     caller: CallRef,
     question: PageQuestion,
     until: Instant,
     parts: Vec<PagePart>,
-    /// The page, once complete.
     whole: Option<Answer>,
-    /// The owner of the first slot that is missing from all parts, if known.
+    /// Owner of the first slot that is missing from all parts, if known.
     lacking: Option<NodeId>,
 }
 
 impl Page {
-    /// Adds the part from another node.
     pub(crate) fn add(&mut self, part: PagePart) {
         self.parts.push(part);
     }
@@ -394,7 +375,7 @@ impl Inquiries {
         self.waiting.front().map(|page| page.until)
     }
 
-    /// Starts waiting pages as capacity permits, and refuses those that have waited too long.
+    /// Starts waiting pages as capacity permits, and refuses those whose time is up.
     fn look_at_waiting(&mut self, now: Instant) {
         while let Some(page) = take_due(&mut self.waiting, |page| page.until <= now) {
             self.answer(page.caller, busy());
@@ -427,13 +408,12 @@ impl Inquiries {
         );
     }
 
-    /// Returns the part of a page that this node contributes.
     fn own_part(&self, question: &PageQuestion) -> PagePart {
         PagePart::of_node(&self.map, &*self.catalog, question, shards_now())
     }
 
-    /// Whether a page is complete, once all nodes of its round have replied. A page that lacks a slot is restarted
-    /// soon.
+    /// Returns whether a page is complete, once all nodes of its round have replied. A page that lacks a slot is
+    /// restarted soon.
     pub(crate) fn is_whole(&self, round: &mut Round) -> bool {
         let RoundQuestion::Page(page) = &mut round.what else {
             return true;
@@ -441,13 +421,13 @@ impl Inquiries {
         let parts = std::mem::take(&mut page.parts);
         let found = PagePart::of_nodes(parts, page.question.limit);
         let lacking = found.slots.first_missing();
-        // The next page begins behind the last record of this one.
+        // The next page begins after the last record of this one.
         let has_no_end = found.records.is_empty() && found.complete_to.is_some();
         if lacking.is_none() && !has_no_end {
             page.whole = Some(Answer::Page(found.records, found.complete_to.is_some()));
             return true;
         }
-        // The parts that were found count: in a drain some slot is always on its way, but none for long.
+        // The parts found so far count. During a drain some slot is always moving, but none for long.
         page.parts = vec![found];
         page.lacking = lacking.and_then(|slot| self.map.owner_of(slot));
         round.again = Instant::now() + MOVED;
@@ -470,7 +450,6 @@ impl Inquiries {
     }
 }
 
-/// Returns the response for a page that lacks the parts of these nodes.
 fn incomplete(mut nodes: Vec<&str>) -> Answer {
     nodes.sort_unstable();
     nodes.dedup();
@@ -488,18 +467,15 @@ fn busy() -> Answer {
     Refusal::unavailable(Check::MailboxFull, text).into()
 }
 
-// Inquiries and replies as bytes. A further kind goes at the end of its `enum`: an earlier version replies nothing.
+// Encoding of inquiries and replies. A new kind goes at the end of its `enum`; earlier versions do not reply to it.
 
-/// A question or request from another node.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Inquiry {
-    /// Requests the node's part of a page.
     Page(PageQuestion),
-    /// Requests the number of an account's channels; the account is given as `region:account:`.
+    /// Requests the number of an account's channels. The account is given as `region:account:`.
     Count(Box<str>),
-    /// Requests the admin listener's response at this path.
     Get(String),
-    /// A request to the admin listener at this path, executed at most once.
+    /// Posts to the admin listener at this path; executed at most once.
     Post(String, Posted),
 }
 
@@ -508,7 +484,7 @@ impl Inquiry {
         wire::write(self)
     }
 
-    /// Decodes an inquiry; `None` if this version does not know it.
+    /// Decodes an inquiry; `None` for kinds of later versions.
     pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
         let mut inquiry = wire::read(bytes, BYTES_MAX)?;
         if let Self::Page(question) = &mut inquiry {
@@ -518,14 +494,10 @@ impl Inquiry {
     }
 }
 
-/// The reply to an inquiry.
 #[derive(Debug, Serialize, Deserialize)]
 enum InquiryReply {
-    /// Reply to [`Inquiry::Page`].
     Page(Box<PagePart>),
-    /// Reply to [`Inquiry::Count`].
     Count(Holding),
-    /// The status and JSON document returned by an admin listener.
     Admin(u16, Box<str>),
 }
 
@@ -538,17 +510,16 @@ impl InquiryReply {
         wire::write(self)
     }
 
-    /// Decodes a reply; `None` if malformed.
     pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
         wire::read(bytes, REPLY_BYTES_MAX)
     }
 }
 
-/// Maximum size of a reply in bytes, which is determined by the pages for operators; the sender refuses longer pages. A
-/// page of channels takes a quarter of this.
+/// Maximum size of a reply in bytes, which pages for operators need; the sender refuses longer ones. A page of channels
+/// takes a quarter of it.
 const REPLY_BYTES_MAX: usize = 4 << 20;
 
-/// Maximum size of an inquiry in bytes, which is determined by the requests to admin listeners.
+/// Maximum size of an inquiry in bytes, which requests to admin listeners need.
 const BYTES_MAX: usize = ADMIN_HEAD_BYTES_MAX + ADMIN_BODY_BYTES_MAX;
 
 #[cfg(test)]

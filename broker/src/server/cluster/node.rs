@@ -1,5 +1,4 @@
-//! A node of a cluster that stores the owners of slots in etcd: the thread that follows the cluster, and its interfaces
-//! to the shards.
+//! Node of a cluster with etcd: the thread that follows the cluster, and its interface to the shards.
 //!
 //! ```text
 //!   etcd, other nodes ◄──► thread `cluster` (broker-etcd) ──► Shards ──► Desk ──► Letter::Slots
@@ -41,10 +40,10 @@ use std::sync::{Arc, OnceLock};
 use std::thread::Builder;
 use tokio::sync::{mpsc, oneshot};
 
-/// Number of descriptors needed in addition to those of clients and shards.
+/// Descriptors that a node needs in addition to the descriptors of clients and shards.
 pub(crate) const DESCRIPTORS: usize = broker_etcd::limits::DESCRIPTORS_MAX;
 
-/// The running node. Dropping it has the same effect on the cluster as killing its process.
+/// Running node. For the cluster, dropping it is the same as killing its process.
 pub(crate) struct Node {
     files: EtcdFiles,
     handle: Handle,
@@ -52,22 +51,17 @@ pub(crate) struct Node {
     desk: Arc<Desk>,
     map: Arc<SlotMap>,
     news: Receiver<NodeNews>,
-    /// Statistics of the shards, for reports to operators.
     tallies: Shared<Tallies>,
-    /// The current credentials, for reports to operators.
     in_force: Arc<OnceLock<InForce>>,
-    /// Names of the cluster and of this node.
     names: (String, String),
-    /// Numbers of messages between nodes that were sent, received and lost, and of connections that were refused.
+    /// Number of messages between nodes that were sent, received and lost, and of refused connections.
     counts: Arc<PeerCounts>,
     pages: NodePages,
 }
 
 impl Node {
-    /// Starts the node's thread. Does not wait for etcd, but nothing is served until etcd responds.
-    ///
-    /// # Errors
-    /// Returns [`Failure::Configuration`] if a file is invalid, [`Failure::Fatal`] if the machine prevents the start.
+    /// Starts the node's thread without waiting for etcd. No client is served until etcd responds. Fails with
+    /// [`Failure::Configuration`] if a file is invalid, [`Failure::Fatal`] if the machine prevents the start.
     pub(crate) fn start(
         settings: &Settings,
         (data_dir, readiness, epoch): (&DataDir, Readiness, u64),
@@ -80,7 +74,7 @@ impl Node {
             .listen
             .ok_or_else(|| fatal(&"cluster.listen is not set"))?;
         let carrier = carrier(settings, part)?;
-        // They were right when they were checked.
+        // The files have been validated before.
         let files = EtcdFiles::open(&settings.cluster.etcd)
             .map_err(|faults| Failure::Configuration(etcd_options::told(&faults)))?;
         let config = NodeConfig {
@@ -121,7 +115,7 @@ impl Node {
         let counts = carrier.counts();
         let handle = Driver::start(config, shards, move |mailbox| carrier.start(mailbox));
         let handle = handle.map_err(|error| fatal(&error))?;
-        // Set once, here.
+        // Set once.
         let _ = desk.parcels.set(handle.commands());
         let (paths, asked_paths) = mpsc::channel(inquiries::PATHS_MAX);
         let others = (handle.commands(), first_number()?);
@@ -144,34 +138,28 @@ impl Node {
         })
     }
 
-    /// Returns the files used to connect to etcd.
     pub(crate) fn files(&self) -> &EtcdFiles {
         &self.files
     }
 
-    /// Returns a shard's handle to the registry.
     pub(crate) fn store(&self, shard: ShardId) -> Box<dyn Store> {
         Box::new(self.handle.store(shard))
     }
 
-    /// Returns the catalog of the records of all shards.
     pub(crate) fn catalog(&self) -> Arc<ProcessCatalog> {
         Arc::clone(&self.catalog)
     }
 
-    /// Returns the interface through which a shard receives the node's slot orders.
     pub(crate) fn orders(&self, shard: ShardId) -> Box<dyn SlotOrders> {
         let desk = Arc::clone(&self.desk);
         Box::new(End { desk, shard })
     }
 
-    /// Returns the receiver of the node's reports: that an operator requested a drain and, once, that the node has
-    /// ended.
+    /// Returns the receiver of the node's reports: a drain that an operator requested and, once, the end of the node.
     pub(crate) fn news(&self) -> Receiver<NodeNews> {
         self.news.clone()
     }
 
-    /// Updates the statistics of the shards, for reports to operators.
     pub(crate) fn note(&self, tallies: Tallies) {
         *self.tallies.lock() = tallies;
     }
@@ -181,13 +169,12 @@ impl Node {
         let _ = self.in_force.set(in_force);
     }
 
-    /// Starts handing over all slots to other nodes; the node reports when this is complete. Returns `false` if the
-    /// node has ended.
+    /// Starts to hand all slots over to other nodes; the node reports the end. Returns `false` if the node has ended.
     pub(crate) fn drain(&self) -> bool {
         self.handle.drain()
     }
 
-    /// Sets whether a shard hangs, in which case this node does not renew its registration. Returns `false` if the
+    /// Sets whether a shard hangs, in which case the node stops renewing its registration. Returns `false` if the
     /// node's thread accepts no commands.
     pub(crate) fn stuck(&self, stuck: bool) -> bool {
         let taken = self.handle.stuck(stuck);
@@ -199,7 +186,6 @@ impl Node {
         taken
     }
 
-    /// Returns the callbacks with which operators inspect the cluster and rebalance its slots.
     pub(crate) fn page(&self) -> ClusterPage {
         let (inspector, (cluster, node)) = (self.handle.commands(), self.names.clone());
         let (asked, counts) = (inspector.clone(), Arc::clone(&self.counts));
@@ -219,7 +205,6 @@ impl Node {
         }
     }
 
-    /// Returns the pages for operators that cover all nodes.
     pub(crate) fn pages(&self) -> NodePages {
         let look = self.page().look;
         let silent = move || {
@@ -233,25 +218,21 @@ impl Node {
         }
     }
 
-    /// Returns the number of slots that this node owns.
     pub(crate) fn slots(&self) -> usize {
         let own = Some(self.map.own());
         let slots = (0..SLOTS).map(Slot);
         slots.filter(|slot| self.map.owner_of(*slot) == own).count()
     }
 
-    /// Whether clients can be served, either by this node or through another.
     pub(crate) fn is_ready(&self) -> bool {
         self.map.has_owners()
     }
 }
 
-/// Creates the failure for an error that prevents a node from starting.
 fn fatal(error: &dyn std::fmt::Display) -> Failure {
     Failure::Fatal(format!("the node cannot join its cluster: {error}"))
 }
 
-/// Listens for messages from other nodes.
 fn carrier(settings: &Settings, part: &EtcdPart) -> Fallible<PeerListener> {
     let node = Name::new(&part.node).ok_or_else(|| fatal(&"its name is invalid"))?;
     let peers = settings.cluster.peers().ok_or_else(|| {
@@ -265,13 +246,11 @@ fn carrier(settings: &Settings, part: &EtcdPart) -> Fallible<PeerListener> {
     })
 }
 
-/// Starts the thread that sends inquiries and replies to those of other nodes.
 fn inquire(inquiries: Inquiries, asked: Receiver<Event>) -> io::Result<()> {
     let thread = Builder::new().name("inquiries".into());
     thread.spawn(move || inquiries.run(&asked)).map(drop)
 }
 
-/// Connects the admin listener with the inquiries to and from other nodes.
 fn pages(
     own: &str,
     asking: Sender<Event>,
@@ -288,7 +267,7 @@ fn pages(
         }),
         post: Arc::new(move |node, path, posted| {
             let (to, replies) = oneshot::channel();
-            // As below; a node of the map has a name.
+            // If the queue is full, `to` is dropped as below. Every node of the map has a valid name.
             if let Some(node) = Name::new(node) {
                 let _ = posting.try_send(Event::Post(node, path, posted, to));
             }
@@ -296,7 +275,7 @@ fn pages(
         }),
         ask: Arc::new(move |path| {
             let (to, replies) = oneshot::channel();
-            // Without room `to` is dropped, and the caller learns that nothing comes.
+            // If the queue is full, `to` is dropped and the caller learns that no reply comes.
             let _ = asking.try_send(Event::Get(path, to));
             replies
         }),
@@ -304,13 +283,11 @@ fn pages(
     }
 }
 
-/// Returns a random number for the first inquiry to other nodes.
 fn first_number() -> Fallible<u64> {
     let [number, ..] = seeds()?;
     Ok(number)
 }
 
-/// Converts the result of an inspection to the view that the admin listener shows.
 pub(crate) fn view(
     (cluster, node): (&str, &str),
     inspection: Inspection,
@@ -377,7 +354,7 @@ fn of_node(node: &NodeState) -> NodeView {
     }
 }
 
-/// Returns the reason why a registration is rejected.
+/// Returns the reason why a registration is rejected; empty for a peer.
 fn stranger(kinship: Kinship) -> String {
     match kinship {
         Kinship::Peer => String::new(),

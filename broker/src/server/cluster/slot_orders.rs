@@ -1,5 +1,5 @@
-//! The interface between the node's thread and the shards: orders about slots for each shard, and the shards' reports
-//! about them. Locks are held only briefly, and no client messages pass through this interface.
+//! Interface between the node's thread and the shards: orders about slots, and the shards' reports. Locks are held
+//! briefly. No messages of clients pass through it.
 
 use crate::edge::turn::shards_now;
 use crate::edge::{Links, Post};
@@ -31,50 +31,43 @@ use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
 )]
 type Mutex<T> = std::sync::Mutex<T>;
 
-/// The orders for all shards and the reports from them. One per process.
+/// Orders for all shards and their reports. One per process.
 pub(crate) struct Desk {
     map: Arc<SlotMap>,
     mailboxes: Mailboxes,
     queues: Box<[Mutex<ShardOrders>]>,
     own: Mutex<Own>,
     pub(crate) journal: Journal,
-    /// The sender for parcels; set once the node is running.
     pub(crate) parcels: OnceLock<Commands>,
-    /// The sender for inquiries to all nodes, which a separate thread processes.
     inquiries: Sender<Event>,
 }
 
-/// Orders for one shard, at most a few for each slot of this node, and the replies to inquiries made by its calls.
+/// Orders for one shard, a few per slot of this node, and the answers to inquiries of its calls.
 #[derive(Default)]
 struct ShardOrders {
     orders: VecDeque<ShardOrder>,
     answers: VecDeque<NodesAnswer>,
-    /// Whether the shard has been notified of orders or of a change to the map, or is processing orders one by one.
+    /// Whether the shard has been notified of orders or a change of the map, or is processing orders.
     is_told: bool,
 }
 
-/// The slots of this node, as seen by its shards.
 struct Own {
     slots: Vec<SlotServing>,
-    /// Messages that shards are packing, by slot; a newer parcel replaces an older one.
+    /// Messages that shards are packing, by slot. A newer parcel replaces an older one.
     packing: HashMap<Slot, Packing>,
 }
 
-/// How far the shards have progressed with a slot.
 #[derive(Clone, Copy)]
 enum SlotServing {
-    /// No clients are admitted.
     Not,
-    /// Loading: contains the number of shards that have not taken over their channels yet.
+    /// Loading, with the number of shards that have not taken over their channels.
     Begins(Epoch, usize),
-    /// Complete: the map states that this node serves the slot.
+    /// Served by all shards, as the map states.
     All,
 }
 
-/// The messages of one slot while they are being packed.
 struct Packing {
     parcel: ParcelId,
-    /// Number of shards that have not contributed their part yet.
     missing: usize,
     bytes: Vec<u8>,
     to: Option<(Name, Parcel)>,
@@ -100,17 +93,14 @@ impl Desk {
         }
     }
 
-    /// Returns the number of shards.
     pub(crate) fn shards(&self) -> usize {
         self.queues.len()
     }
 
-    /// Sends an order to one shard.
     pub(crate) fn order(&self, shard: usize, order: ShardOrder) {
         self.put(shard, |queue| queue.orders.push_back(order));
     }
 
-    /// Sends an order to every shard, with the messages of a parcel if the order refers to one.
     fn order_all(&self, order: SlotOrder, messages: Option<&Arc<[u8]>>) {
         for shard in 0..self.shards() {
             let messages = messages.cloned();
@@ -122,14 +112,13 @@ impl Desk {
         }
     }
 
-    /// Returns the combined answer of all nodes to the call that made the inquiry.
     pub(crate) fn answer(&self, (caller, answer): NodesAnswer) {
         self.put(caller.shard.index(), |queue| {
             queue.answers.push_back((caller, answer));
         });
     }
 
-    /// Notifies every shard to check the map, since clients on links may have lost their owners.
+    /// Makes every shard check the map, since clients on links may have lost their owners.
     fn wake_shards(&self) {
         for shard in 0..self.shards() {
             self.put(shard, |_| ());
@@ -148,7 +137,6 @@ impl Desk {
         }
     }
 
-    /// Records that the shards are about to load a slot's channels, or to continue serving the slot.
     pub(crate) fn begins(&self, held: Held) {
         let shards = self.shards();
         let mut own = self.own();
@@ -156,7 +144,6 @@ impl Desk {
         own.set(held.slot, SlotServing::Begins(held.epoch, shards));
     }
 
-    /// Stops admitting clients to a slot.
     pub(crate) fn ends(&self, slot: Slot) {
         let mut own = self.own();
         own.set(slot, SlotServing::Not);
@@ -164,7 +151,6 @@ impl Desk {
         self.journal.stops(slot);
     }
 
-    /// Records that the shards are about to pack a slot's messages into this parcel.
     fn packs(&self, slot: Slot, parcel: ParcelId) {
         let missing = self.shards();
         let (bytes, to) = (Vec::new(), None);
@@ -177,12 +163,10 @@ impl Desk {
         self.own().packing.insert(slot, packing);
     }
 
-    /// Discards a parcel that is no longer needed.
     fn forgets_packing(&self, slot: Slot) {
         self.own().packing.remove(&slot);
     }
 
-    /// Sends a parcel to the node `to` once it has been packed.
     pub(crate) fn sends(&self, to: Name, parcel: Parcel) {
         let mut own = self.own();
         if let Some(packing) = own.packing.get_mut(&parcel.slot)
@@ -193,7 +177,7 @@ impl Desk {
         }
     }
 
-    /// Records the owner of a slot. For slots that this node serves, the shards' state takes precedence.
+    /// Records the owner of a slot. For slots that this node serves, the state of its shards takes precedence.
     fn owned_by(&self, slot: Slot, owner: Option<NodeId>, is_given: bool) {
         let own = self.own();
         let is_served = matches!(own.slots.get(slot.index()), Some(SlotServing::All));
@@ -218,7 +202,8 @@ impl Desk {
         let (Some((to, parcel)), Some(parcels)) = (to, self.parcels.get()) else {
             return;
         };
-        // A node that lost thousands of slots at once would send more parcels than wait for the cluster's thread.
+        // A node that loses thousands of slots at once would otherwise send more parcels than the cluster's thread
+        // queues.
         if bytes.is_empty() && parcel.sent == ParcelSent::Late {
             return;
         }
@@ -243,7 +228,6 @@ impl Own {
     }
 }
 
-/// The interface of one shard.
 pub(crate) struct End {
     pub(crate) desk: Arc<Desk>,
     pub(crate) shard: ShardId,
@@ -308,52 +292,42 @@ impl SlotOrders for End {
     }
 }
 
-/// Locks a mutex, ignoring poisoning: no thread panics while holding it, and its content is always consistent.
+/// Locks a mutex and ignores poisoning: no thread panics while holding it, and its content is always consistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-// Hands the orders of the node's thread to the shards, and puts what it learns where they read it.
+// Passes the orders of the node's thread to the shards, and publishes what the thread learns.
 
-/// A report from the node to the main thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum NodeNews {
-    /// An operator requested a graceful shutdown.
     Drain,
-    /// The node has ended, with the names of other nodes that caused this, if any.
+    /// The node has ended. The names are those of other nodes that caused it, if any.
     Ended(Ending, Vec<String>),
 }
 
 /// Statistics of all shards of this node, up to a few seconds old.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tallies {
-    /// Number of messages queued for peers.
     pub(crate) waiting: u64,
-    /// Links with other nodes.
     pub(crate) links: LinkTable,
 }
 
-/// The shards, as seen by the node's thread.
 pub(crate) struct ShardsOfNode {
     pub(crate) desk: Arc<Desk>,
     pub(crate) links: Arc<Links>,
     pub(crate) placement: Placement,
     pub(crate) report: Sender<NodeNews>,
-    /// Statistics of the shards, for reports to operators.
     pub(crate) tallies: Shared<Tallies>,
-    /// The current credentials, once they are known.
     pub(crate) in_force: Arc<OnceLock<InForce>>,
-    /// The state of the store, as seen by the shards.
     pub(crate) readiness: Readiness,
-    /// Channel records of slots that are being loaded, by shard; limited by the number of slots loaded at a time.
+    /// Channel records of slots being loaded, by shard. The number of slots loaded at a time limits them.
     pub(crate) loading: HashMap<Slot, (Held, Vec<Vec<Record>>)>,
-    /// Messages of parcels that may still be used.
     pub(crate) kept: HashMap<ParcelId, Arc<[u8]>>,
     pub(crate) kept_bytes: usize,
 }
 
 impl HostService for ShardsOfNode {
-    /// Sends an order to the shards, with the records and messages to which it refers, which are stored here.
     fn order(&mut self, order: SlotOrder) {
         match order {
             SlotOrder::Serve(held, parcel, presence) => self.serve(held, parcel, presence),
@@ -459,7 +433,7 @@ impl HostService for ShardsOfNode {
         }
     }
 
-    // An item that finds no room is lost, and asked for again.
+    // If the queue is full, the inquiry is lost and sent again.
     fn inquired(&mut self, from: Name, number: u64, inquiry: Vec<u8>) {
         let event = Event::Inquired(from, number, inquiry);
         let _ = self.desk.inquiries.try_send(event);
@@ -470,7 +444,7 @@ impl HostService for ShardsOfNode {
         let _ = self.desk.inquiries.try_send(event);
     }
 
-    // Nobody takes the reports of a process that is past its end.
+    // The receiver is gone once the process ends.
     fn drain(&mut self) {
         let _ = self.report.send(NodeNews::Drain);
     }
@@ -505,7 +479,7 @@ impl ShardsOfNode {
     fn release(&mut self, held: Held, cause: ReleaseCause) {
         self.loading.remove(&held.slot);
         match cause {
-            // The process ends, and drains as a single node does: clients are served until then.
+            // The process drains like a single node and serves clients until its end.
             ReleaseCause::Ends => return,
             ReleaseCause::Superseded(Some(parcel)) => self.desk.packs(held.slot, parcel),
             ReleaseCause::Transferred
@@ -526,10 +500,9 @@ impl ShardsOfNode {
     }
 }
 
-/// Converts a time of the node's clock, which continues while the machine is suspended, to the shards' clock, which
-/// does not.
+/// Converts a time of the node's clock, which runs while the machine is suspended, to the shards' clock, which stops.
 ///
-/// A time in the past becomes 0 rather than the current time, since a turn in progress may have started earlier.
+/// A time in the past becomes 0 instead of the current time, since a turn in progress may have started earlier.
 ///
 /// The shards' clock is read first, so that a pause between the two readings makes the result earlier, never later.
 fn as_shards_count(until: Now) -> Now {
@@ -540,28 +513,24 @@ fn as_shards_count(until: Now) -> Now {
     }
 }
 
-// For tests: what becomes of slots on this node, a line each, in a file that the environment names. The lines of all
-// nodes of a machine together show whether two of them admitted to one slot.
+// Slot journal for tests: a line for each event of a slot, in a file that the environment names. The lines of all nodes
+// on a machine show whether two nodes admitted clients to one slot.
 //
 // ```text
-// 81234567 n1/4711 owns 17 230       it has the slot under this epoch, and loads it
-// 81234590 n1/4711 serves 17 230     every shard admits to it
+// 81234567 n1/4711 owns 17 230       owns the slot in this epoch, and loads it
+// 81234590 n1/4711 serves 17 230     every shard admits clients to it
 // 81234601 n1/4711 admits 17 230     a connection to one of its channels
-// 81240003 n1/4711 stops 17          nobody is admitted from here on
-// 81234599 n1/4711 valid 81242599    nobody is admitted at this moment and later, unless a later line says otherwise
+// 81240003 n1/4711 stops 17          no client is admitted from here on
+// 81234599 n1/4711 valid 81242599    no client is admitted from this time on, unless a later line extends it
 // ```
-// Moments are milliseconds of the clock that goes on while the machine sleeps, the same for all nodes of a machine.
-// Each line is one write to a file that is only appended to: lines of several threads stay whole, and none is lost
-// with the process.
+// Times are milliseconds of the clock that runs while the machine is suspended, which all nodes of a machine share.
+// Each line is one write in append mode: lines of several threads stay whole, and none is lost with the process.
 
-/// A journal of slot events, one per process. Does nothing unless `HELIOGRAPH_SLOT_JOURNAL` is set.
+/// Journal of slot events, one per process. Does nothing unless `HELIOGRAPH_SLOT_JOURNAL` is set.
 pub(crate) struct Journal(Option<(File, String)>);
 
 impl Journal {
-    /// Opens the journal's file, if one is configured.
-    ///
-    /// # Errors
-    /// Fails if the file cannot be opened.
+    /// Opens the file of the journal, if configured. Fails if the file cannot be opened.
     pub(crate) fn open(node: &str) -> Fallible<Self> {
         let Some(path) = std::env::var_os(SLOT_JOURNAL) else {
             return Ok(Self(None));
@@ -604,7 +573,6 @@ impl Journal {
     }
 }
 
-/// Returns the time of the clock that continues while the machine is suspended.
 fn boottime() -> Now {
     let time = clock_gettime(ClockId::Boottime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
@@ -612,5 +580,4 @@ fn boottime() -> Now {
     Now(seconds * 1_000 + milliseconds)
 }
 
-/// Environment variable with the path of the journal.
 const SLOT_JOURNAL: &str = "HELIOGRAPH_SLOT_JOURNAL";

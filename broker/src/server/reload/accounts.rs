@@ -1,5 +1,5 @@
-//! Accounts that may use the console: read at startup together with the file of the client's secret, and reloaded when
-//! either changes.
+//! Accounts that may use the console, read at startup with the secret of the client, and again when either file
+//! changes.
 
 use crate::config;
 use crate::failure::{Failure, Fallible};
@@ -12,21 +12,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// The accounts that may use the console. One per process with accounts, on the main thread.
+/// Accounts that may use the console. One per process with accounts, on the main thread.
 pub(crate) struct AccountsFile {
-    /// The configuration file.
     config: PathBuf,
-    /// The address of this process's admin listener.
     listen: Option<SocketAddr>,
-    /// The file that contains the client's secret, according to the last successful read.
+    /// File of the client's secret, from the last successful read.
     secret: Option<PathBuf>,
     of_side: watch::Sender<Option<Arc<ConsoleAdmission>>>,
 }
 
-/// Passes the permitted accounts to the admin listener. The caller must then watch the file.
-///
-/// # Errors
-/// [`Failure::Configuration`]: the client's secret cannot be read.
+/// Passes the permitted accounts to the admin listener. The caller must then call [`AccountsFile::watch`]. Fails with
+/// [`Failure::Configuration`] if the client's secret cannot be read.
 pub(crate) fn prepare(settings: &Settings, shows: &mut Shows) -> Fallible<Option<AccountsFile>> {
     let Some(oidc) = &settings.admin.oidc else {
         return Ok(None);
@@ -48,7 +44,6 @@ pub(crate) fn prepare(settings: &Settings, shows: &mut Shows) -> Fallible<Option
 }
 
 impl AccountsFile {
-    /// Watches the file for changes.
     pub(crate) fn watch(self, reloader: &mut Reloader) {
         let read = stamps(&self.files());
         reloader.watch(Box::new(self), read);
@@ -67,7 +62,7 @@ impl Reloadable for AccountsFile {
             .collect()
     }
 
-    /// Sessions of accounts that have lost access end immediately. Without the table, no account has access.
+    /// Ends the sessions of accounts that have lost access. Without the table, no account has access.
     fn reload(&mut self) -> Result<(), String> {
         let oidc =
             config::accounts_of(&self.config, self.listen).map_err(|error| error.to_string())?;

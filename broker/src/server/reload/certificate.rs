@@ -1,7 +1,7 @@
-//! Certificates of TLS listeners, read at startup and again on a reload. Their expiry is logged in advance.
+//! Certificates of TLS listeners, read at startup and on reload. Their expiry is logged in advance.
 //!
-//! The RSA development certificate is generated during startup by a low-priority thread; the certificate is applied
-//! before clients can read its authority.
+//! A low-priority thread generates the RSA development certificate during startup, and applies it before clients can
+//! read its authority.
 
 use crate::dev_certificate::{self, DevCertificate, RsaWork};
 use crate::failure::{Failure, Fallible};
@@ -18,38 +18,31 @@ use std::time::SystemTime;
 use std::{io, thread};
 use zeroize::Zeroizing;
 
-/// The certificates in use. One per process with a TLS listener, on the main thread.
 pub(crate) struct Certificate {
     loader: SharedLoader,
     expiries: Vec<Expiry>,
     ends: Vec<(&'static str, u64)>,
-    /// The name, serial number and expiry of each leaf; see [`Presented::leaves`].
+    /// Name, serial number and expiry of each leaf; see [`Presented::leaves`].
     leaves: Vec<[String; 3]>,
-    /// The shards' mailboxes, to which each new certificate is sent.
     mailboxes: Mailboxes,
 }
 
-/// The loader of the certificates, shared with the thread that generates the RSA development certificate; `None` during
-/// shutdown, so that nothing more is written.
+/// Loader of the certificates, shared with the thread that generates the RSA development certificate; `None` during
+/// shutdown, so that the thread writes nothing more.
 type SharedLoader = Shared<Option<TlsLoader>>;
 
-/// The certificate at startup.
 pub(crate) struct InitialCertificate {
     pub(crate) certificate: Certificate,
-    /// The shards' initial TLS configuration.
     pub(crate) config: Arc<ServerConfig>,
-    /// The authority that clients must trust, if a development certificate is used.
+    /// Authority that clients must trust, for a development certificate.
     pub(crate) ca: Option<PathBuf>,
-    /// Stamps of the certificate's files, taken just before they were read.
     pub(crate) read: Vec<FileStamp>,
 }
 
 impl Certificate {
-    /// Loads the operator's certificate, or else the development certificate; `None` without a TLS listener. In a
-    /// cluster, ticket keys are derived from `ticket_keys`.
-    ///
-    /// # Errors
-    /// Returns [`Failure::Configuration`] if the operator's files are invalid.
+    /// Loads the operator's certificate or the development certificate; `None` without a TLS listener. In a cluster,
+    /// ticket keys are derived from `ticket_keys`. Fails with [`Failure::Configuration`] if the operator's files are
+    /// invalid.
     pub(crate) fn find(
         settings: &Settings,
         data_dir: &DataDir,
@@ -113,7 +106,6 @@ impl Reloadable for Certificate {
         loader.as_ref().map(TlsLoader::paths).unwrap_or_default()
     }
 
-    /// New connections are presented the new certificate; existing connections are not affected.
     fn reload(&mut self) -> Result<(), String> {
         let presented = match &mut *self.loader.lock() {
             Some(loader) => loader.load(SystemTime::now())?,
@@ -139,10 +131,10 @@ impl Drop for Certificate {
     }
 }
 
-/// Generates the RSA development certificate and applies it, on a separate thread.
+/// Generates the RSA development certificate on a separate thread and applies it.
 fn make_rsa(rsa: RsaWork, ca: PathBuf, loader: SharedLoader, mailboxes: Mailboxes) -> Fallible<()> {
     let work = move || {
-        let _ = rustix::process::nice(NICE); // of this thread alone
+        let _ = rustix::process::nice(NICE); // applies to this thread only
         let made = rsa.make(SystemTime::now());
         let mut loader = loader.lock();
         let Some(loader) = &mut *loader else { return };
@@ -170,11 +162,10 @@ fn make_rsa(rsa: RsaWork, ca: PathBuf, loader: SharedLoader, mailboxes: Mailboxe
         .map_err(|error| Failure::fatal("a thread cannot be started", &error))
 }
 
-/// Niceness of the thread that generates the RSA certificate. On a machine with one processor, the thread gets a tenth
-/// of the CPU time during startup; on a busy machine, it still finishes within seconds.
+/// Niceness of the thread that generates the RSA certificate: a tenth of the CPU time during startup on one CPU, and
+/// completion within seconds on a busy machine.
 const NICE: i32 = 10;
 
-/// Returns the files that are read, and the development certificate if the files belong to it.
 fn files(settings: &Settings, data_dir: &DataDir) -> Fallible<(TlsFiles, Option<DevCertificate>)> {
     if let Some(files) = &settings.tls {
         return Ok((files.clone(), None));

@@ -1,5 +1,5 @@
-//! The configuration file. When it changes, the file is validated and the changed keys are logged; a SIGHUP applies all
-//! changes that are possible at runtime, or none. Flags given at startup still take precedence.
+//! The configuration file. A changed file is validated and its changed keys are logged. A SIGHUP applies all changes
+//! that are possible at runtime, or none. Flags given at startup take precedence.
 //!
 //! Shards receive the settings as a single value between two turns. The courier of hooks receives them first, since
 //! shards then report channels according to the new settings.
@@ -19,37 +19,33 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// The configuration file of a process. One per process that has such a file, on the main thread.
 pub(crate) struct ConfigurationFile {
     flags: ServeFlags,
     path: PathBuf,
-    /// The configuration file, and the files of secrets to which it refers.
     files: Vec<PathBuf>,
-    /// The current configuration according to the file and the flags, before adjustments such as selected ports.
+    /// Current configuration from the file and the flags, without adjustments such as selected ports.
     in_force: Settings,
-    /// Settings with different message limits, which open connections may still be using.
+    /// Settings with other message limits, which open connections may still use.
     bounds: Vec<Arc<Settings>>,
-    /// The keys applied by the last SIGHUP.
     applied: String,
-    /// The memory sum at startup, in bytes.
+    /// Memory sum at startup, in bytes.
     memory: usize,
     status: StatusBoard,
     hooks: Option<Hooks>,
     mailboxes: Mailboxes,
 }
 
-/// A valid configuration file, and the consequences of applying it.
 struct Checkup {
     sha256: Box<str>,
     in_force: Settings,
-    /// The current settings, as adjusted during startup, for example with selected ports.
+    /// Settings with the adjustments made at startup, such as selected ports.
     running: Arc<Settings>,
     changes: SettingChanges,
 }
 
 impl ConfigurationFile {
-    /// Watches the file used at startup, if it can be reread. Must be called before the files to which it refers are
-    /// watched, since a SIGHUP reads those according to the applied settings.
+    /// Watches the configuration file used at startup, unless it is a pipe. Call it before watching the files that it
+    /// names, since a SIGHUP reads those according to the applied settings.
     pub(crate) fn start(
         flags: &ServeFlags,
         checked: &CheckedConfiguration,
@@ -74,7 +70,7 @@ impl ConfigurationFile {
         let files = files_of(&path, settings);
         let mut read = stamps(&files);
         if config::sha256_of(&path).as_ref() != Some(sha256) {
-            read.clear(); // the file has changed since it was read
+            read.clear(); // the file has changed since its read
         }
         let file = Self {
             flags: flags.clone(),
@@ -91,7 +87,7 @@ impl ConfigurationFile {
         reloader.watch(Box::new(file), read);
     }
 
-    /// Reads the file without applying anything.
+    /// Reads the file without applying its settings.
     fn look(&mut self) -> Result<Checkup, String> {
         let path = self.path.display();
         if !self.path.is_file() {
@@ -133,7 +129,6 @@ impl ConfigurationFile {
         })
     }
 
-    /// Applies the settings that have been read.
     fn apply(&mut self, running: &Arc<Settings>, in_force: Settings) -> Result<(), String> {
         let former = self.status.running().settings();
         let courier = self
@@ -236,8 +231,7 @@ fn needs_restart(changes: &SettingChanges) {
     }
 }
 
-/// Returns the files from which a configuration is read; other files to which it refers are reloaded separately, or
-/// read only at startup.
+/// Returns the files of a configuration. Other files that it names are reloaded separately or read only at startup.
 fn files_of(path: &Path, settings: &Settings) -> Vec<PathBuf> {
     let secrets = settings.ice_files.iter().cloned();
     std::iter::once(path.into()).chain(secrets).collect()

@@ -1,5 +1,5 @@
-//! The credentials file, with the principals that may sign: read at startup, and again when it changes. Also creates
-//! the task that fetches the keys of its OpenID providers.
+//! The credentials file, with the principals that may sign, read at startup and when it changes. Also creates the task
+//! that fetches the keys of its OpenID providers.
 
 use crate::config::{Loaded, load_credentials};
 use crate::failure::{Failure, Fallible};
@@ -18,41 +18,29 @@ use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::sync::watch;
 
-/// The current credentials file. One per process that requires signatures, on the main thread.
 pub(crate) struct CredentialsFile {
     path: PathBuf,
     account_id: String,
-    /// The provider whose accounts use the console.
     console: Option<Box<str>>,
-    /// The files that were read last, the credentials file first.
     files: Vec<PathBuf>,
-    /// The devices that may sign in, for reminders.
+    /// Devices that may sign in, for reminders.
     devices: Option<Arc<Devices>>,
-    /// The principals that the shards use, and previous ones; the latter are freed here because that does not stall a
-    /// shard.
+    /// Principals of the shards, and former ones, which are freed here so that no shard stalls.
     in_force: Vec<Arc<Credentials>>,
-    /// The principals that the side thread uses.
     of_side: watch::Sender<Arc<Credentials>>,
-    /// The shards' mailboxes, to which each new set of principals is sent.
     mailboxes: Mailboxes,
 }
 
-/// The credentials at startup.
 pub(crate) struct InitialCredentials {
     pub(crate) file: CredentialsFile,
-    /// The shards' initial principals.
     pub(crate) credentials: Arc<Credentials>,
-    /// The devices that may sign in at first.
     pub(crate) devices: Option<Arc<Devices>>,
-    /// Stamps of the files, taken just before they were read.
     pub(crate) read: Vec<FileStamp>,
 }
 
 impl CredentialsFile {
-    /// Loads the principals in the file named in the settings; `None` if signatures are not required.
-    ///
-    /// # Errors
-    /// Returns [`Failure::Configuration`] with all faults in the file.
+    /// Loads the principals of the credentials file; `None` if signatures are not required. Fails with
+    /// [`Failure::Configuration`] and all faults in the file.
     pub(crate) fn find(
         settings: &Settings,
         mailboxes: &Mailboxes,
@@ -88,7 +76,7 @@ impl CredentialsFile {
         }))
     }
 
-    /// Returns the current principals, for threads other than the shards'.
+    /// Returns the receiver of the current principals, for threads other than the shards'.
     pub(crate) fn in_force(&self) -> InForce {
         self.of_side.subscribe()
     }
@@ -104,7 +92,6 @@ impl CredentialsFile {
         self.devices.clone_from(&loaded.devices);
     }
 
-    /// Logs a summary of the credentials when they are applied.
     fn tell(loaded: &Loaded) {
         if let Some(things) = loaded.credentials.things() {
             let (certificates, bytes) = (things.registry.len(), things.registry.bytes());
@@ -157,7 +144,6 @@ impl Reloadable for CredentialsFile {
         }
     }
 
-    /// New requests are authorized with the new principals; open connections are kept.
     fn reload(&mut self) -> Result<(), String> {
         let loaded = self.load()?;
         if let Some(former) = self.in_force.last() {
@@ -179,8 +165,7 @@ impl Reloadable for CredentialsFile {
     }
 }
 
-/// Rejects files that appear to have been emptied or truncated by mistake, if the current ones are not empty or
-/// truncated.
+/// Rejects files that seem emptied or truncated by mistake, unless the current ones are just as empty.
 fn refuse_emptied(former: &Credentials, new: &Credentials) -> Result<(), String> {
     let is_nobody = |credentials: &Credentials| {
         let has_providers = credentials.providers().next().is_some();
@@ -219,9 +204,9 @@ fn refuse_emptied(former: &Credentials, new: &Credentials) -> Result<(), String>
     Ok(())
 }
 
-// The task that fetches keys of OpenID providers, and its way to the shards.
+// Task that fetches keys of OpenID providers, and its path to the shards.
 
-/// Creates the task, to be run on the side thread, and the receiver of the current credentials; `None` if signatures
+/// Creates the task, which runs on the side thread, and the receiver of the current credentials; `None` if signatures
 /// are not required.
 pub(crate) fn fetcher(
     settings: &Settings,

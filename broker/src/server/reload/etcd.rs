@@ -1,4 +1,4 @@
-//! The files used to connect to etcd, which are read at startup, when they change, and before each connect.
+//! Files for connecting to etcd, read at startup, when they change, and before each connect.
 
 use crate::etcd_options::{self, EtcdFiles};
 use crate::server::reload::{Reloadable, Reloader};
@@ -24,7 +24,6 @@ impl Reloadable for EtcdFiles {
         etcd_options::files_of(&self.settings())
     }
 
-    /// New connections use the new files; open connections are kept.
     fn reload(&mut self) -> Result<(), String> {
         self.read().map_err(|faults| etcd_options::told(&faults))?;
         self.remind();

@@ -1,4 +1,4 @@
-//! The configured hooks: their files, which are read at startup and again when they change, and their courier.
+//! Configured hooks: their courier, and their files, read at startup and when they change.
 
 use crate::failure::{Failure, Fallible};
 use crate::files::FileStamp;
@@ -13,28 +13,22 @@ use broker_core::settings::Settings;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// The hooks at startup; all fields are empty if there are none.
+/// Hooks at startup. All fields are empty without hooks.
 #[derive(Default)]
 pub(crate) struct Started {
-    /// The courier, to be run on the side thread.
     pub(crate) courier: Option<Courier>,
-    /// The handles to the courier.
     pub(crate) hooks: Option<Hooks>,
-    /// The reloadable files, with their stamps taken just before they were read.
+    /// Reloadable files, with stamps taken just before they were read.
     files: Option<(HookFiles, Vec<FileStamp>)>,
 }
 
-/// The files of the current hooks, on the main thread.
 struct HookFiles {
     running: Running,
     hooks: Hooks,
 }
 
-/// Reads the files of the configured hooks and creates their courier. The states of channels are sent to the courier
-/// and to the readers on the admin listener.
-///
-/// # Errors
-/// Returns [`Failure::Configuration`] with all faults in the files.
+/// Reads the files of the configured hooks and creates their courier. The returned teller passes channel states to the
+/// courier and to the readers of the admin listener. Fails with [`Failure::Configuration`] and all faults in the files.
 pub(crate) fn prepare(
     status: &StatusBoard,
     (epoch, slots): (u64, Option<Arc<SlotMap>>),
@@ -63,7 +57,6 @@ pub(crate) fn prepare(
 }
 
 impl Started {
-    /// Watches the files for changes.
     pub(crate) fn watch(self, reloader: &mut Reloader) {
         if let Some((files, read)) = self.files {
             reloader.watch(Box::new(files), read);
@@ -71,10 +64,7 @@ impl Started {
     }
 }
 
-/// Creates the clients of all hooks from the current files.
-///
-/// # Errors
-/// Returns all faults in these files, one per line.
+/// Creates the clients of all hooks from the current files. The error lists the faults of these files, one per line.
 pub(crate) fn clients(settings: &Settings) -> Result<Vec<Client>, String> {
     let told = |HookFault { key, path, rule }| format!("{key} = {}: {rule}", path.display());
     client::clients(settings).map_err(|faults| {
@@ -88,7 +78,7 @@ impl Reloadable for HookFiles {
         "files of hooks"
     }
 
-    /// A receiver that reported that it was gone is sent events again.
+    /// Returns `true`: a reload resumes sending to receivers that have responded with 410.
     fn acts_unchanged(&self) -> bool {
         true
     }
@@ -97,7 +87,7 @@ impl Reloadable for HookFiles {
         client::files_of(&self.running.settings())
     }
 
-    /// Queued events are kept; a hook that had been switched off is enabled again.
+    /// Keeps queued events, and resumes sending to receivers that have responded with 410.
     fn reload(&mut self) -> Result<(), String> {
         let settings = self.running.settings();
         let clients = clients(&settings)?;

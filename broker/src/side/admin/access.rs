@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!  Host          without a token: an address, localhost, or the host of a configured origin (DNS rebinding)
-//!  Origin        if there is one: the listener's own, or a configured one (CWE-1385)
-//!  Sec-Fetch-*   no request that a page of another site caused, except a visit to a page of ours
-//!  Authorization with a token: the token, except for what is public; else a session of an account (`accounts`)
+//!  Origin        if present: the listener's own, or a configured one (CWE-1385)
+//!  Sec-Fetch-*   no request caused by a page of another site, except a visit to a page of ours
+//!  Authorization with a token: the token, except for public pages; else an account's session (`accounts`)
 //! ```
 //! The destination address of a request proves nothing: behind a proxy, all requests come from loopback.
 
@@ -17,34 +17,27 @@ use broker_core::settings;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// The access rules of a listener.
 #[derive(Clone, Default)]
 pub(crate) struct Access {
-    /// Accepted tokens; every non-public request must carry one of them.
+    /// Accepted tokens. Every request that is not public must carry one.
     tokens: Option<Tokens>,
-    /// Whether `/metrics` is public.
     metrics_open: bool,
-    /// Additional origins of the listener's pages, such as the one that browsers see through a proxy.
+    /// Further origins of the listener's pages, such as the origin that browsers see through a proxy.
     origins: Arc<[String]>,
-    /// Whether user accounts may sign in.
     accounts: bool,
 }
 
-/// Reason for which a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AccessRefusal {
-    /// A page of another origin sent the request.
     Origin,
-    /// The `Host` header names an unknown host: possible DNS rebinding.
+    /// The `Host` header names an unknown host, which may be DNS rebinding.
     Host,
-    /// The token is missing or wrong.
     Token,
-    /// The request came from a device on the local network that has not redeemed a pairing code.
+    /// The request comes from a device on the local network without a valid pairing code.
     Unpaired,
 }
 
 impl AccessRefusal {
-    /// Returns the status and text of the response for this refusal.
     pub(crate) const fn answer(self) -> Fault {
         let (code, text) = match self {
             Self::Origin => (
@@ -70,7 +63,6 @@ impl AccessRefusal {
 }
 
 impl Access {
-    /// Creates the access rules of a listener with the given tokens, if any.
     pub(crate) fn new(tokens: Option<Tokens>, settings: &settings::Admin) -> Self {
         Self {
             tokens,
@@ -80,18 +72,16 @@ impl Access {
         }
     }
 
-    /// Whether requests must carry a token.
     pub(crate) fn wants_token(&self) -> bool {
         self.tokens.is_some()
     }
 
-    /// Returns the token carried by the request, together with the token set that contains it.
+    /// Returns the token of the request, with the token set that contains it.
     pub(crate) fn borne(&self, headers: &HeaderMap) -> Option<(&Tokens, Token)> {
         let tokens = self.tokens.as_ref()?;
         Some((tokens, tokens.borne(headers)?))
     }
 
-    /// Checks whether a request may be answered.
     pub(crate) fn check(
         &self,
         method: &Method,
@@ -115,7 +105,7 @@ impl Access {
         }
     }
 
-    /// Whether the request comes from our own origin. False only if the browser reports a different origin.
+    /// Returns whether the request comes from our own origin; `false` only if the browser reports a different one.
     fn is_of_our_origin(&self, headers: &HeaderMap) -> bool {
         let mut origins = headers.get_all(header::ORIGIN).iter();
         let origin = match (origins.next(), origins.next()) {
@@ -128,9 +118,8 @@ impl Access {
         origin.strip_prefix(b"http://") == Some(host) || ours.any(|it| it.as_bytes() == origin)
     }
 
-    /// Whether the request's `Host` is an address or a name that the operator configured. Otherwise, a foreign name
-    /// that resolves to our address would make its page same-origin with ours. Such a page cannot know the token, so a
-    /// request with the token passes.
+    /// Returns whether the `Host` is an address or a configured name. A foreign name that resolves to our address would
+    /// make its page same-origin with ours. Such a page cannot know the token, so a request with the token passes.
     fn is_our_name(&self, headers: &HeaderMap) -> bool {
         let Some(host) = the_host(headers).and_then(|host| host.to_str().ok()) else {
             return false;
@@ -140,13 +129,13 @@ impl Access {
     }
 }
 
-/// The `Host` header, or `None` if there are several, since a browser or proxy may have used any of them.
+/// Returns the `Host` header; `None` if there are several, since a browser or proxy may have used any of them.
 pub(crate) fn the_host(headers: &HeaderMap) -> Option<&HeaderValue> {
     let mut hosts = headers.get_all(header::HOST).iter();
     hosts.next().filter(|_| hosts.next().is_none())
 }
 
-/// Whether a browser reports that a page of another site caused the request. Navigation to one of our pages is exempt.
+/// Returns whether a browser reports that a page of another site caused the request. Visits to our pages are exempt.
 pub(crate) fn is_of_another_site(headers: &HeaderMap, page: bool) -> bool {
     let value = |name| headers.get(name).map_or(&b""[..], |value| value.as_bytes());
     let visit =
@@ -159,10 +148,10 @@ fn is_address(host: &str) -> bool {
         return false;
     };
     if host.contains('@') {
-        return false; // a user's name has no place in Host (RFC 9110 section 7.2)
+        return false; // user information is invalid in Host (RFC 9110, section 7.2)
     }
     let name = authority.host();
-    // The parser takes anything behind the colon.
+    // The parser accepts any text after the colon.
     let port = host.get(name.len()..).unwrap_or_default();
     let digits = port.strip_prefix(':').unwrap_or_default();
     if !port.is_empty() && (digits.is_empty() || !digits.bytes().all(|it| it.is_ascii_digit())) {
@@ -172,22 +161,20 @@ fn is_address(host: &str) -> bool {
     name.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok()
 }
 
-/// Whether the path is that of an HTML page.
 pub(crate) fn is_page(path: &str) -> bool {
     matches!(path, "/" | "/try")
 }
 
-/// Whether the path exposes only a one-word status or static bytes that are the same for every client.
+/// Returns whether the path exposes only a one-word status, or static bytes that are the same for every client.
 fn is_public(path: &str) -> bool {
     is_page(path) || matches!(path, "/live" | "/ready") || path.starts_with("/assets/")
 }
 
-/// Whether the path belongs to account sign-in.
 fn is_of_accounts(path: &str) -> bool {
     matches!(path, "/account" | "/account/sign-in" | CALLBACK)
 }
 
-/// Path to which a provider redirects browsers after sign-in.
+/// Path to which a provider redirects browsers after a sign-in.
 pub(crate) const CALLBACK: &str = "/account/callback";
 
 const METRICS: &str = "/metrics";

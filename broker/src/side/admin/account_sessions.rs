@@ -14,27 +14,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
-/// The account that sent a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Account {
-    /// The provider's issuer, without `https://`.
+    /// Issuer of the provider, without `https://`.
     pub(crate) issuer: Box<str>,
-    /// The account's subject at the issuer.
     pub(crate) subject: Box<str>,
-    /// Hash of the session's cookie value.
     pub(crate) session: Hash,
-    /// Time at which the session expires.
     pub(crate) until: Instant,
 }
 
 impl Account {
-    /// Returns the issuer and the subject, for the log.
     pub(crate) fn names(&self) -> (&str, &str) {
         (&self.issuer, &self.subject)
     }
 }
 
-/// Sessions, oldest first.
 #[derive(Default)]
 pub(crate) struct Sessions(Vec<Session>);
 
@@ -46,8 +40,8 @@ struct Session {
 }
 
 impl Sessions {
-    /// Opens a session at an origin and returns its cookie value. At the per-account limit, evicts the account's oldest
-    /// session; at the total limit, evicts the oldest session of all.
+    /// Opens a session at an origin and returns its cookie value. At the limit per account, evicts the account's oldest
+    /// session; at the total limit, the oldest of all.
     pub(crate) fn open(
         &mut self,
         subject: &str,
@@ -81,7 +75,7 @@ impl Sessions {
         Some((text, account))
     }
 
-    /// Finds the account and admission rule of the session that has this cookie value and origin.
+    /// Finds the session of this cookie value and origin. Returns its account and admission rule.
     pub(crate) fn find(
         &self,
         text: &str,
@@ -95,11 +89,11 @@ impl Sessions {
         counts.then(|| (found.account.clone(), Arc::clone(&found.basis)))
     }
 
-    /// Attaches a stream to a session; the stream is closed when the session ends.
+    /// Attaches a stream to a session. The stream closes with the session.
     pub(crate) fn hold(&mut self, account: &Account, stream: Line) {
         let is_it = |one: &&mut Session| one.account.session == account.session;
         let Some(session) = self.0.iter_mut().find(is_it) else {
-            return stream.end(); // it ended meanwhile
+            return stream.end(); // the session has ended meanwhile
         };
         session.streams.retain(Line::is_open);
         if session.streams.len() >= STREAMS_MAX {
@@ -108,12 +102,11 @@ impl Sessions {
         session.streams.push(stream);
     }
 
-    /// Ends a session.
     pub(crate) fn end(&mut self, account: &Account) {
         self.0.retain(|one| one.account.session != account.session);
     }
 
-    /// Ends and returns the sessions that have expired or whose admission rule is no longer in force.
+    /// Ends and returns the sessions that have expired or whose admission rule has changed.
     pub(crate) fn sweep(&mut self, basis: Option<Arc<Basis>>, now: Instant) -> Vec<Account> {
         let stays = |one: &Session| now < one.account.until && Some(&one.basis) == basis.as_ref();
         let mut ended = Vec::new();
@@ -137,29 +130,24 @@ impl Drop for Session {
 /// Lifetime of a session: one working day.
 pub(crate) const SESSION_LIFE: Duration = Duration::from_secs(8 * 60 * 60);
 
-/// Rule by which an account was admitted. A session ends when its rule changes.
+/// Rule that admits an account. A session ends when its rule changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Basis {
-    /// The provider's issuer without `https://`.
+    /// Issuer of the provider, without `https://`.
     pub(crate) issuer: Box<str>,
-    /// The console's client id at the provider.
     pub(crate) client_id: Box<str>,
-    /// The claim, with its required value, that admits accounts.
+    /// Claim that admits accounts, with its required value in `value`.
     pub(crate) claim: Box<str>,
     pub(crate) value: Box<str>,
 }
 
-// Sign-ins under way: what a browser was sent to its provider with, until it is back.
+// Pending sign-ins, from the redirect to the provider until the browser's return.
 
-/// A pending sign-in.
 pub(crate) struct SignIn {
-    /// Nonce that the id token must contain.
     pub(crate) nonce: Zeroizing<String>,
-    /// The PKCE verifier, which proves to the provider that the code was requested by this process.
+    /// PKCE verifier, which proves to the provider that this process requested the code.
     pub(crate) verifier: Zeroizing<String>,
-    /// Origin of the page from which the sign-in was started.
     pub(crate) origin: String,
-    /// The admission rule in force when the sign-in started.
     pub(crate) basis: Arc<Basis>,
 }
 
@@ -167,17 +155,16 @@ pub(crate) struct SignIn {
 #[derive(Default)]
 pub(crate) struct SignIns(VecDeque<BegunSignIn>);
 
-/// A started sign-in, whose entry is kept until it expires, even after use.
+/// Sign-in with its start. The entry stays until its expiry, even after use.
 struct BegunSignIn {
     at: Instant,
-    /// Hash of the sign-in's `state` parameter.
     state: Hash,
     from: Origin,
     sign_in: Option<SignIn>,
 }
 
 impl SignIn {
-    /// Creates a sign-in with fresh secrets; `None` if the system's random number generator fails.
+    /// Creates a sign-in with fresh secrets; `None` if the system provides no randomness.
     pub(crate) fn new(origin: &str, basis: &Arc<Basis>) -> Option<Self> {
         Some(Self {
             nonce: random()?,
@@ -189,8 +176,8 @@ impl SignIn {
 }
 
 impl SignIns {
-    /// Stores a sign-in started from an address and returns its state. At the limit, evicts the oldest sign-in of the
-    /// address with the most sign-ins.
+    /// Stores a sign-in from an address and returns its `state`. At the limit, evicts the oldest sign-in of the address
+    /// with the most.
     pub(crate) fn begin(
         &mut self,
         sign_in: SignIn,
@@ -211,7 +198,7 @@ impl SignIns {
         Some(state)
     }
 
-    /// Index of the oldest sign-in of the address with the most sign-ins.
+    /// Returns the index of the oldest sign-in of the address with the most sign-ins.
     fn payer(&self) -> usize {
         let mut counts = BTreeMap::<Origin, usize>::new();
         for begun in &self.0 {
@@ -223,7 +210,7 @@ impl SignIns {
         place.unwrap_or_default()
     }
 
-    /// Removes and returns the sign-in with this state. Each sign-in can be taken only once.
+    /// Takes the sign-in with this `state`. Each sign-in can be taken once.
     pub(crate) fn take(&mut self, state: &str, now: Instant) -> Option<SignIn> {
         let hash = self::hash(state);
         let begun = self.0.iter_mut().find(|begun| begun.state == hash)?;
@@ -232,22 +219,21 @@ impl SignIns {
     }
 }
 
-/// Time within which a sign-in at the provider must be completed.
+/// Time limit of a sign-in at the provider.
 pub(crate) const SIGN_IN_LIFE: Duration = Duration::from_secs(10 * 60);
 
-// Random texts that nobody can guess, and what is kept of them.
+// Random secrets and their hashes.
 
-/// SHA-256 of a secret; the secret itself is not stored.
+/// SHA-256 of a secret, which itself is not stored.
 type Hash = [u8; 32];
 
-/// Returns 256 random bits in base64url; `None` if the system's random number generator fails.
+/// Returns 256 random bits in base64url; `None` if the system provides no randomness.
 pub(crate) fn random() -> Option<Zeroizing<String>> {
     let mut bytes = Zeroizing::new([0; 32]);
     rand::fill(&mut *bytes).ok()?;
     Some(Zeroizing::new(BASE64URL_NOPAD.encode(&*bytes)))
 }
 
-/// Returns the SHA-256 of a text.
 pub(crate) fn hash(text: &str) -> Hash {
     let mut hash = [0; 32];
     hash.copy_from_slice(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());

@@ -1,4 +1,4 @@
-//! User accounts: people that an OpenID provider admits to the console, in addition to holders of the admin token.
+//! Console accounts: people whom an OpenID provider admits to the console, in addition to holders of the admin token.
 //!
 //! ```text
 //!  browser ── /account/sign-in ──► SignIns: state, nonce, verifier ── 303, cookie with the state ──► provider's page
@@ -7,14 +7,14 @@
 //!     │       └── id token ──► signature, audience, nonce, claim ──► Sessions ── cookie ──► the console
 //!     └── 303 to /
 //! ```
-//! * A sign-in belongs to one browser: the callback has the state in its query and in a cookie. Its code is exchanged
-//!   by the server, with a verifier that no page ever has.
-//! * A session ends after eight hours, with *Sign out*, with the process, and as soon as a reload lets its account in
-//!   no more: it remembers by which rule it was opened, and that must still be the one in force.
-//! * A session is bound to the origin at which it was opened. A request that changes something needs that in `Origin`,
-//!   beside the cookie. Its event streams end with it.
-//! * Nothing that a browser sends says where it is sent: the provider's page is that of its discovery document, the
-//!   callback is at an origin that the operator wrote or on loopback, and from there it goes to `/`.
+//! * A sign-in belongs to one browser: the callback carries the state in its query and in a cookie. The server
+//!   exchanges the code, with a verifier that no page receives.
+//! * A session ends after eight hours, with *Sign out*, with the process, and when a reload changes the rule that
+//!   admitted its account.
+//! * A session is bound to the origin at which it was opened. A request that changes something needs this origin in
+//!   `Origin`, in addition to the cookie. Event streams end with their session.
+//! * No redirect depends on data from the browser: the provider's page comes from the discovery document, the callback
+//!   is at a configured origin or on loopback, and leads to `/`.
 //!
 //! Sources: OpenID Connect Core 1.0, section 3.1; RFC 7636 (PKCE); RFC 9207 (`iss`); RFC 9700, "Best Current Practice
 //! for OAuth 2.0 Security"; RFC 6265bis, section 4.1.3 (cookie names).
@@ -33,23 +33,23 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, watch};
 use zeroize::Zeroizing;
 
-/// The accounts that may use the console, as configured at startup.
+/// Console accounts as configured at startup.
 pub struct Console {
-    /// The admission rule in force.
+    /// Admission rule in force.
     pub admission: watch::Receiver<Option<Arc<ConsoleAdmission>>>,
     /// Whether provider URLs may point to loopback.
     pub dev: bool,
 }
 
-/// The configured rule with the client secret. Replaced on reload.
+/// Configured rule with the client secret, replaced on reload.
 pub struct ConsoleAdmission {
-    /// The rule as configured.
+    /// Rule as configured.
     pub oidc: Oidc,
-    /// Contents of the client secret file named by the rule.
+    /// Content of the client secret file.
     pub secret: Option<Zeroizing<String>>,
 }
 
-/// Pending sign-ins and sessions of the console; clones share them.
+/// Pending sign-ins and sessions of the console. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Accounts(pub(crate) Arc<AccountsState>);
 
@@ -63,7 +63,6 @@ pub(crate) struct AccountsState {
     pub(crate) sessions: Shared<Sessions>,
 }
 
-/// The rule in force and the provider that it names.
 pub(crate) struct Terms {
     pub(crate) basis: Arc<Basis>,
     pub(crate) provider: Arc<Provider>,
@@ -71,7 +70,6 @@ pub(crate) struct Terms {
 }
 
 impl Accounts {
-    /// Creates the accounts of a listener that is also reachable at the given origins.
     pub(crate) fn new(
         console: Console,
         credentials: InForce,
@@ -89,11 +87,8 @@ impl Accounts {
         }))
     }
 
-    /// Finds the account that sent a request. Requests that change something must come from a page of the session's
-    /// origin.
-    ///
-    /// # Errors
-    /// Fails if there is no valid session or the origin differs.
+    /// Returns the account of a request. Requests that change something must come from a page of the session's origin.
+    /// Fails without a valid session, or if the origin differs.
     pub(crate) fn admit(
         &self,
         method: &Method,
@@ -107,7 +102,7 @@ impl Accounts {
         let account = self.0.sessions.lock().find(session, &place.origin, now);
         let (account, opened_by) = account.ok_or(AccessRefusal::Token)?;
         if basis.as_ref() != Some(&opened_by) {
-            return Err(AccessRefusal::Token); // `watch` ends it, and says so
+            return Err(AccessRefusal::Token); // `watch` ends the session and logs it
         }
         let reads = *method == Method::GET || *method == Method::HEAD;
         if !reads && !is_from(headers, &place.origin) {
@@ -116,8 +111,7 @@ impl Accounts {
         Ok(account)
     }
 
-    /// Ends sessions that have expired or whose account is no longer admitted, and closes their event streams. Runs
-    /// forever.
+    /// Ends sessions that have expired or whose account has lost its admission, with their event streams. Runs forever.
     pub(crate) async fn watch(self) {
         let mut admission = self.0.console.admission.clone();
         let mut credentials = self.0.credentials.clone();
@@ -138,12 +132,11 @@ impl Accounts {
         }
     }
 
-    /// Attaches an event stream to the account's session.
     pub(crate) fn holds_stream(&self, account: &Account, stream: Line) {
         self.0.sessions.lock().hold(account, stream);
     }
 
-    /// Returns the rule in force, if the credentials file contains its provider and the client id is known.
+    /// Returns the rule in force if the credentials file contains its provider and the client id is known.
     pub(crate) fn terms(&self) -> Option<Terms> {
         let admission = self.0.console.admission.borrow().clone()?;
         let credentials = Arc::clone(&self.0.credentials.borrow());
@@ -164,7 +157,6 @@ impl Accounts {
     }
 }
 
-/// Returns the console's client id at a provider.
 pub(crate) fn client_of<'c>(oidc: &'c Oidc, provider: &'c Provider) -> Option<&'c str> {
     match (&oidc.client_id, &*provider.client_ids) {
         (Some(client_id), _) => Some(client_id),
@@ -173,7 +165,7 @@ pub(crate) fn client_of<'c>(oidc: &'c Oidc, provider: &'c Provider) -> Option<&'
     }
 }
 
-/// Whether the browser reports that the request was sent by a page of this origin.
+/// Returns whether the browser reports that a page of this origin sent the request.
 fn is_from(headers: &HeaderMap, origin: &str) -> bool {
     let mut origins = headers.get_all(header::ORIGIN).iter();
     let sole = origins.next().filter(|_| origins.next().is_none());

@@ -1,8 +1,7 @@
-//! Connection limits: a maximum number of connections, shared fairly by address, and a maximum number of unread
-//! response bytes.
+//! Connection limits: a number of connections, shared fairly among addresses, and a number of unread response bytes.
 //!
 //! At the limit, a connection of the address with the most connections is evicted ([`Crowd`]): its socket is shut down,
-//! so its task reads EOF or fails to write, and then closes the descriptor.
+//! so that its task reads EOF or fails to write and closes the descriptor.
 
 use crate::side::shared_state::Shared;
 use broker_core::address_shares::{Crowd, Origin};
@@ -14,7 +13,6 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 use tokio::net::TcpStream;
 
-/// A handle for shutting down a connection.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Line(Weak<TcpStream>);
 
@@ -23,12 +21,11 @@ impl Line {
         Self(Arc::downgrade(socket))
     }
 
-    /// Whether the connection is still open.
     pub(crate) fn is_open(&self) -> bool {
         self.0.strong_count() > 0
     }
 
-    /// Shuts the connection down. Its task then reads EOF or fails to write, and drops the connection's resources.
+    /// Shuts the connection down. Its task then reads EOF or fails to write, and ends.
     pub(crate) fn end(&self) {
         if let Some(socket) = self.0.upgrade() {
             let _ = SockRef::from(&*socket).shutdown(Shutdown::Both);
@@ -36,7 +33,7 @@ impl Line {
     }
 }
 
-/// Slots of the admitted connections; clones share them.
+/// Slots of admitted connections. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Inside {
     all: Shared<All>,
@@ -47,19 +44,18 @@ pub(crate) struct Inside {
 #[derive(Default)]
 struct All {
     crowd: Crowd<u64>,
-    /// Connections by number, oldest first. The handle is empty until the connection has been passed to its task.
+    /// Connections by number, oldest first. The handle is empty until the connection's task exists.
     lines: BTreeMap<u64, Line>,
     next: u64,
 }
 
-/// A reserved connection slot, released on drop.
+/// Reserved connection slot, released on drop.
 pub(crate) struct Place {
     number: u64,
     inside: Inside,
 }
 
 impl Inside {
-    /// Creates limits for this number of slots.
     pub(crate) fn new(places: usize) -> Self {
         Self {
             all: Shared::default(),
@@ -68,8 +64,8 @@ impl Inside {
         }
     }
 
-    /// Reserves a slot for a connection that has not sent anything yet. At the limit, always evicts a connection: one
-    /// from the address with the most connections, else the oldest from the same address, else the oldest of all.
+    /// Reserves a slot for a connection that has sent nothing. At the limit, always evicts a connection: one of the
+    /// address with the most connections, else the oldest of the same address, else the oldest of all.
     pub(crate) fn enter(&self, origin: Origin) -> Place {
         let now = self.now();
         let mut all = self.all.lock();
@@ -82,8 +78,8 @@ impl Inside {
         all.take(self, origin, now)
     }
 
-    /// Reserves a slot for a connection that has sent its request. Returns `None` if all slots are taken and no other
-    /// address has more connections.
+    /// Reserves a slot for a connection that has sent its request; `None` if all slots are taken and no other address
+    /// has more connections.
     pub(crate) fn enter_if_fair(&self, origin: Origin) -> Option<Place> {
         let now = self.now();
         let mut all = self.all.lock();
@@ -125,7 +121,7 @@ impl All {
 }
 
 impl Place {
-    /// Sets the connection to shut down when this slot is evicted; shuts it down at once if the slot was already
+    /// Sets the connection to shut down when the slot is evicted. Shuts it down immediately if the slot has been
     /// evicted.
     pub(crate) fn has(&self, line: Line) {
         match self.inside.all.lock().lines.get_mut(&self.number) {
@@ -134,7 +130,7 @@ impl Place {
         }
     }
 
-    /// Records that the connection has sent data; connections that have sent nothing are evicted first.
+    /// Records that the connection has sent data. Silent connections are evicted first.
     pub(crate) fn spoke(&self) {
         self.inside.all.lock().crowd.spoke(self.number);
     }
@@ -146,12 +142,12 @@ impl Drop for Place {
     }
 }
 
-// Bytes of answers and events that connections of the admin listener hold until their peers take them.
+// Bytes of answers and events that connections of the admin listener hold until their peers read them.
 //
-// Together they are at most as many as allowed: when one more does not fit, the connection whose bytes have waited
-// longest ends. A peer that reads holds its bytes for moments, so it is one that does not.
+// Their total is limited. When more bytes do not fit, the connection whose bytes have waited longest ends. A reading
+// peer holds its bytes only briefly, so that connection has a peer that does not read.
 
-/// Number of unread response bytes of all connections; clones share it.
+/// Unread response bytes of all connections. Clones share them.
 #[derive(Clone, Debug)]
 pub(crate) struct Unread {
     holders: Shared<Holders>,
@@ -160,7 +156,6 @@ pub(crate) struct Unread {
 
 #[derive(Debug, Default)]
 struct Holders {
-    /// Connections with unread bytes, longest-waiting first.
     by_age: BTreeMap<u64, Holder>,
     bytes: usize,
     next: u64,
@@ -172,7 +167,7 @@ struct Holder {
     bytes: usize,
 }
 
-/// Guard that counts bytes as unread until dropped.
+/// Counts bytes as unread until dropped.
 #[derive(Debug)]
 pub(crate) struct Hold {
     of: Unread,
@@ -180,8 +175,7 @@ pub(crate) struct Hold {
 }
 
 impl Unread {
-    /// Creates a limit on the total number of unread bytes. A single connection may exceed it while no other has unread
-    /// bytes.
+    /// Creates a limit on all unread bytes. A single connection may exceed it while no other has any.
     pub(crate) fn new(most: usize) -> Self {
         Self {
             holders: Shared::default(),
@@ -189,7 +183,6 @@ impl Unread {
         }
     }
 
-    /// Counts bytes that the peer of this connection has not yet read.
     pub(crate) fn hold(&self, line: &Line, bytes: usize) -> Hold {
         let mut holders = self.holders.lock();
         let number = holders.next;

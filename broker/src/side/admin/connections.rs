@@ -1,14 +1,14 @@
-//! Connections of the admin listener: limited in number and duration, each serving one request.
+//! Connections of the admin listener, limited in number and duration. Each serves one request.
 //!
-//! Descriptors of admin connections are counted separately from those of clients, so neither kind can exhaust the
-//! other's. At the limit, the oldest connection from the address with the most connections is evicted ([`Inside`]):
-//! callers without a token cannot be distinguished, and an operator's request takes only milliseconds.
+//! Descriptors of admin connections are counted separately from those of clients, so that neither can exhaust the
+//! other. At the limit, the oldest connection of the address with the most connections is evicted ([`Inside`]): callers
+//! without a token cannot be distinguished, and an operator's request takes only milliseconds.
 //!
 //! Devices on the local network (`--lan`) have a separate queue, [`Visits`]: shards hand over their connections, each
 //! with a slot that is released when the connection closes.
 //!
 //! A connection that becomes an event stream releases its slot and descriptor, since streams have a separate limit. The
-//! stream stays open as long as its peer keeps reading.
+//! stream stays open while its peer reads.
 
 use crate::edge::{Secured, TakeAdmin, Visiting};
 use crate::limits::{
@@ -42,7 +42,6 @@ use tokio::sync::mpsc::{Receiver, channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-/// Returns the maximum number of concurrent admin connections for a process with this descriptor limit.
 fn places(open_files: usize) -> usize {
     if open_files < ADMIN_FILES_MIN {
         ADMIN_CONNECTIONS_FEW
@@ -51,8 +50,8 @@ fn places(open_files: usize) -> usize {
     }
 }
 
-/// Returns the number of descriptors for admin connections in a process with this descriptor limit, including event
-/// streams and, under `--lan`, connections from the local network.
+/// Returns the number of descriptors for admin connections under this limit on descriptors, including event streams
+/// and, under `--lan`, connections from the local network.
 #[must_use]
 pub fn admin_descriptors(open_files: usize, lan: bool) -> usize {
     let of_lan = if lan {
@@ -63,41 +62,38 @@ pub fn admin_descriptors(open_files: usize, lan: bool) -> usize {
     places(open_files) + LEAVING_MAX + STREAMS_MAX + of_lan
 }
 
-/// Lifetime of a connection. The slowest response is that to a scrape queued after other scrapes of an unresponsive
-/// shard, each of which takes one second.
+/// Lifetime of a connection. The slowest response is to a scrape queued behind other scrapes of a hanging shard, each
+/// of which takes a second.
 const LIFE: Duration = Duration::from_secs(30);
 
-/// Number of response bytes that extend a connection's deadline by one second, up to [`LIFE`] from now. The time
-/// allowed for a backup therefore grows with its size, as long as the client keeps reading.
+/// Response bytes that extend a connection's deadline by a second, up to [`LIFE`] from now. The time limit of a backup
+/// thus grows with its size while the client reads.
 const BYTES_PER_SECOND_MIN: u64 = 64 * 1024;
 
-/// Pause in accepting connections after an error that is not specific to one connection.
+/// Pause of accepting after an error that does not concern a single connection.
 const ACCEPT_REST: Duration = Duration::from_secs(1);
 
-/// A source of connections.
 enum Source {
-    /// The admin listener, whose sockets are polled as one.
+    /// Sockets of the admin listener, polled as one.
     Listeners {
         sockets: Vec<TcpListener>,
         inside: Inside,
         descriptors: Arc<Semaphore>,
         accepted: u64,
     },
-    /// The shards, which have already reserved a slot for each connection.
+    /// Shards, which have reserved a slot for each connection.
     Shards(Visits),
 }
 
-/// A source of connections with its limits.
 pub(crate) struct Door {
     source: Source,
     life: Duration,
     unread: Unread,
 }
 
-/// An accepted connection.
 pub(crate) struct Visitor {
     socket: Arc<TcpStream>,
-    /// The TLS engine, if the connection was handed over by a shard.
+    /// TLS engine of a connection that a shard handed over.
     secured: Option<Secured>,
     spoke: bool,
     seat: Seat,
@@ -105,11 +101,10 @@ pub(crate) struct Visitor {
     streams: bool,
     life: Duration,
     end: Pin<Box<Sleep>>,
-    /// The slot and the descriptor permit; `None` for event streams of the admin listener, which have a separate limit.
+    /// Slot and descriptor permit; `None` for event streams of the admin listener, which have a separate limit.
     held: Option<(Place, OwnedSemaphorePermit)>,
 }
 
-/// A connection as seen by its request handlers.
 #[derive(Clone, Debug)]
 pub(crate) struct Seat {
     remote: SocketAddr,
@@ -117,38 +112,35 @@ pub(crate) struct Seat {
     line: Line,
     streams: Arc<AtomicBool>,
     unread: Unread,
-    /// Guard that counts the bytes of the response as unread until the connection closes.
+    /// Counts the bytes of the response as unread until the connection closes.
     answer: Shared<Option<Hold>>,
 }
 
 impl Seat {
-    /// Returns the handle of the connection if it is an event stream.
     pub(crate) fn stream(&self) -> Option<Line> {
         let streams = self.streams.load(Ordering::Relaxed);
         streams.then(|| self.line.clone())
     }
 
-    /// The peer's address.
     pub(crate) fn remote(&self) -> SocketAddr {
         self.remote
     }
 
-    /// Whether the connection was handed over by a shard. Such a connection uses TLS and is never treated as loopback.
+    /// Returns whether a shard handed the connection over. Such a connection uses TLS and never counts as loopback.
     pub(crate) fn is_of_lan(&self) -> bool {
         self.of_lan
     }
 
-    /// Marks the connection as an event stream, which is subject to a separate limit.
+    /// Marks the connection as an event stream, which has a separate limit.
     pub(crate) fn becomes_a_stream(&self) {
         self.streams.store(true, Ordering::Relaxed);
     }
 
-    /// Counts bytes as waiting to be sent until the returned value is dropped.
+    /// Counts bytes as unread until the returned value is dropped.
     pub(crate) fn holds(&self, bytes: usize) -> Hold {
         self.unread.hold(&self.line, bytes)
     }
 
-    /// Counts the bytes of the response as unread until the connection closes.
     pub(crate) fn answers(&self, bytes: usize) {
         *self.answer.lock() = Some(self.holds(bytes));
     }
@@ -170,7 +162,6 @@ impl Door {
         Self::with(source, life)
     }
 
-    /// Creates the source of connections from devices on the local network.
     pub(crate) fn of_lan(visits: Visits) -> Self {
         Self::with(Source::Shards(visits), LIFE)
     }
@@ -183,7 +174,6 @@ impl Door {
         }
     }
 
-    /// Accepts the next connection.
     pub(crate) async fn accept(&mut self) -> Visitor {
         let of_lan = matches!(self.source, Source::Shards(_));
         let (socket, from, held, secured) = match &mut self.source {
@@ -193,7 +183,7 @@ impl Door {
                 descriptors,
                 accepted,
             } => {
-                // Never closed, so there is one in the end.
+                // The semaphore is never closed, so a permit always comes.
                 let descriptor = Arc::clone(descriptors).acquire_owned().await.ok();
                 let (socket, from) = next_of(sockets, *accepted).await;
                 *accepted += 1;
@@ -237,19 +227,18 @@ impl Door {
     }
 }
 
-/// Returns the next connection of the admin listener.
 async fn next_of(listeners: &[TcpListener], turn: u64) -> (TcpStream, SocketAddr) {
     loop {
         match poll_fn(|context| poll_next(listeners, turn, context)).await {
             Ok(accepted) => return accepted,
             Err(error) if is_of_the_peer(&error) => {}
-            // No descriptor, or no memory: there may be some later.
+            // Descriptors or memory are short; retried after a pause.
             Err(_) => sleep(ACCEPT_REST).await,
         }
     }
 }
 
-/// Polls all sockets for a connection, starting with a different socket each time.
+/// Polls all sockets for a connection, each time beginning with another.
 fn poll_next(
     listeners: &[TcpListener],
     turn: u64,
@@ -265,7 +254,7 @@ fn poll_next(
     Poll::Pending
 }
 
-/// Whether the error only means that a connection was closed before it was accepted; the next accept may succeed.
+/// Returns whether the error means that a connection was closed before it was accepted. The next accept may succeed.
 fn is_of_the_peer(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -280,7 +269,7 @@ impl Visitor {
         self.seat.clone()
     }
 
-    /// Returns an error once the connection's deadline has passed.
+    /// Fails once the deadline of the connection has passed.
     fn in_time(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         if !self.streams && self.seat.streams.load(Ordering::Relaxed) {
             self.streams = true;
@@ -294,7 +283,6 @@ impl Visitor {
         }
     }
 
-    /// Writes as much of a response, plain or encrypted, as the socket accepts.
     fn write(
         &mut self,
         context: &mut Context<'_>,
@@ -313,7 +301,6 @@ impl Visitor {
         }
     }
 
-    /// Receives bytes or EOF.
     fn receive(&self, context: &mut Context<'_>, to: &mut [u8]) -> Poll<io::Result<usize>> {
         loop {
             ready!(self.socket.poll_read_ready(context))?;
@@ -324,8 +311,7 @@ impl Visitor {
         }
     }
 
-    /// Extends the deadline in proportion to the response bytes sent or, for an event stream, to a full lifetime from
-    /// now.
+    /// Extends the deadline in proportion to the response bytes sent; for an event stream, to a full lifetime from now.
     fn prolong(&mut self, bytes: usize) {
         if self.streams && bytes > 0 {
             self.end.as_mut().reset(Instant::now() + self.life);
@@ -340,10 +326,9 @@ impl Visitor {
     }
 }
 
-// The bytes of a connection that a shard passed on.
+// Bytes of a connection that a shard handed over.
 
 impl Visitor {
-    /// Reads decrypted bytes or EOF.
     fn poll_secured(
         &mut self,
         context: &mut Context<'_>,
@@ -351,7 +336,7 @@ impl Visitor {
     ) -> Poll<io::Result<()>> {
         let mut received = [0; RECEIVED_BYTES];
         loop {
-            // What the engine has to say need not be taken before more is read.
+            // Pending output need not be sent before more input is read.
             let _ = self.flush_secured(context)?;
             let Some(secured) = &mut self.secured else {
                 return Poll::Ready(Ok(()));
@@ -369,8 +354,7 @@ impl Visitor {
         }
     }
 
-    /// Encrypts some bytes and sends as many as the socket accepts. Encrypted bytes left over from earlier calls are
-    /// sent first.
+    /// Encrypts bytes and sends as many as the socket accepts, after those of earlier calls.
     fn write_secured(
         &mut self,
         context: &mut Context<'_>,
@@ -389,7 +373,7 @@ impl Visitor {
         Poll::Ready(Ok(taken))
     }
 
-    /// Sends pending encrypted data; does nothing on a connection of the admin listener.
+    /// Sends pending encrypted bytes. Does nothing on a connection of the admin listener.
     fn flush_secured(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.in_time(context)?;
         let unsent = |secured: Option<&Secured>| secured.is_some_and(|it| !it.unsent().is_empty());
@@ -405,10 +389,9 @@ impl Visitor {
     }
 }
 
-/// Maximum number of bytes received at a time.
 const RECEIVED_BYTES: usize = 8 << 10;
 
-/// Maximum number of bytes encrypted at a time: the size limit of a TLS record.
+/// Maximum number of bytes encrypted at once: a TLS record.
 const PIECE_BYTES: usize = 16 << 10;
 
 impl AsyncRead for Visitor {
@@ -455,8 +438,7 @@ impl AsyncWrite for Visitor {
         this.write(context, |socket, _| socket.try_write_vectored(parts))
     }
 
-    /// Vectored writes send the head and body without copying the body, so that only one copy of a response is in
-    /// memory.
+    /// Sends head and body in one vectored write, so that memory holds a single copy of a response.
     fn is_write_vectored(&self) -> bool {
         true
     }
@@ -475,9 +457,8 @@ impl AsyncWrite for Visitor {
     }
 }
 
-// The admin listener's connections, each served by the routes: a bounded head, within a bounded time.
+// Serves connections by the routes, with limits on the head's size and the time.
 
-/// Serves connections forever.
 pub(crate) async fn serve(mut door: Door, routes: Router) {
     loop {
         let visitor = door.accept().await;
@@ -499,31 +480,29 @@ async fn one(visitor: Visitor, routes: Router) {
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)
         .serve_connection(TokioIo::new(visitor), service);
-    // One that breaks is nothing to tell anybody of: its peer knows.
+    // The peer of a broken connection knows, so nothing is logged.
     let _ = connection.await;
 }
 
-/// Time within which the request head must arrive, measured from the start of the connection.
+/// Time limit for the request head, from the start of the connection.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 
-// Connections that shards pass on: clients of a TLS listener that ask for pages, under `--lan`.
+// Connections that shards hand over: clients of a TLS listener that request pages, under `--lan`.
 //
-// A shard has read the request, and gives all that it has of the connection. A place is kept for as long as that is
-// served. When none is left, the address with most makes room for others; to that one the shard answers 503.
+// A shard has read the request and hands over the whole connection. A slot is reserved while the connection is served.
+// When no slot is free, a connection of the address with the most is evicted for another address; the address with the
+// most gets 503 from the shard.
 
-/// Connections that shards have handed over and that are not yet being served.
+/// Connections that shards have handed over and that wait to be served.
 pub struct Visits(Receiver<Passed>);
 
-/// A connection handed over by a shard.
 struct Passed {
     visiting: Visiting,
     held: Held,
 }
 
-/// A connection slot and a descriptor permit.
 type Held = (Place, OwnedSemaphorePermit);
 
-/// A connection handed over by a shard, with its resources.
 pub(crate) struct Visit {
     pub(crate) socket: TcpStream,
     pub(crate) remote: SocketAddr,
@@ -531,7 +510,7 @@ pub(crate) struct Visit {
     pub(crate) held: Held,
 }
 
-/// Creates the function with which shards hand over connections, and the queue of connections to serve.
+/// Creates the function with which shards hand connections over, and the queue of these connections.
 #[must_use]
 pub fn visits() -> (TakeAdmin, Visits) {
     let (passed, visits) = channel(LAN_CONNECTIONS_MAX);
@@ -552,7 +531,7 @@ pub fn visits() -> (TakeAdmin, Visits) {
 }
 
 impl Visits {
-    /// Waits for the next connection. Returns `None` when all shards have stopped.
+    /// Waits for the next connection; `None` once all shards have ended.
     pub(crate) async fn next(&mut self) -> Option<Visit> {
         loop {
             let Passed { visiting, held } = self.0.recv().await?;

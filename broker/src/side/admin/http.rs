@@ -1,5 +1,4 @@
-//! Response formats (JSON documents, refusals, dates and ids), and parsers for the request parts that several pages
-//! use.
+//! Formats of responses (JSON documents, refusals, dates and ids), and parsers of requests that several pages use.
 
 use axum::Json;
 use axum::http::uri::Authority;
@@ -12,10 +11,9 @@ use std::borrow::Cow;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// A JSON document, or a refusal of the request.
 pub(crate) type Answer = Result<Json<Value>, Fault>;
 
-/// Refusal of a request: a status code, and a text for the operator.
+/// Refusal of a request: status code and text for the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fault(pub(crate) StatusCode, pub(crate) Cow<'static, str>);
 
@@ -24,46 +22,39 @@ impl Fault {
         Self(code, Cow::Borrowed(text))
     }
 
-    /// Creates a 400 response for a malformed request.
     pub(crate) const fn bad(text: &'static str) -> Self {
         Self::new(StatusCode::BAD_REQUEST, text)
     }
 }
 
-/// Converts a request parser's error text into a 400 response.
 impl From<String> for Fault {
     fn from(text: String) -> Self {
         Self(StatusCode::BAD_REQUEST, text.into())
     }
 }
 
-/// Responds with `{"error":"…"}`.
 impl IntoResponse for Fault {
     fn into_response(self) -> Response {
         (self.0, Json(value!({ "error": self.1 }))).into_response()
     }
 }
 
-/// Formats the id of a fault as `/dev/faults` shows it.
 pub(crate) fn fault_id(number: u64) -> String {
     format!("f{number}")
 }
 
-/// Formats a time as RFC 3339 in UTC with milliseconds.
 pub(crate) fn rfc3339(at: Wall) -> String {
     codec::calendar::rfc3339(at.0)
 }
 
-/// The response sent when a shard does not respond.
 pub(crate) const SILENT: Fault =
     Fault::new(StatusCode::SERVICE_UNAVAILABLE, "a shard does not answer");
 
-/// Content type of documents and refusals.
 pub(crate) const JSON: &str = "application/json";
 
-// Parts of requests that several pages read.
+// Parsers of requests that several pages use.
 
-/// Returns the first parameter with this name, decoded. An empty value counts as absent.
+/// Returns the first parameter of this name, decoded. An empty value counts as absent.
 pub(crate) fn parameter(query: &str, name: &str) -> Result<Option<String>, Fault> {
     let found = pairs(query).find(|(other, _)| *other == name);
     let text = found.map(|(_, text)| decode(text)).transpose();
@@ -79,13 +70,12 @@ pub(crate) fn moment(text: &str) -> Option<Wall> {
     ms.ok().map(Wall)
 }
 
-/// Parses a query's time parameter: a UTC time, or a time span before now such as `-24h`.
+/// Parses a time parameter: a UTC time, or a span before now such as `-24h`.
 pub(crate) fn time(query: &str, name: &str, now_ms: u64) -> Result<Option<Wall>, Fault> {
     let text = parameter(query, name)?;
     text.map(|text| time_of(name, &text, now_ms)).transpose()
 }
 
-/// Parses the value of a time parameter, as [`time`] does.
 pub(crate) fn time_of(name: &str, text: &str, now_ms: u64) -> Result<Wall, Fault> {
     let found = match text.strip_prefix('-') {
         Some(span) => seconds(span).map(|it| Wall(now_ms.saturating_sub(it * 1000))),
@@ -94,7 +84,7 @@ pub(crate) fn time_of(name: &str, text: &str, now_ms: u64) -> Result<Wall, Fault
     found.ok_or_else(|| unusable(name, MOMENT, text))
 }
 
-/// Returns the number of entries that a query requests, capped at `most`.
+/// Parses the requested number of entries, from 1 to `most`.
 pub(crate) fn limit(query: &str, default: usize, most: usize) -> Result<usize, Fault> {
     let Some(text) = parameter(query, "limit")? else {
         return Ok(default);
@@ -103,7 +93,6 @@ pub(crate) fn limit(query: &str, default: usize, most: usize) -> Result<usize, F
     limit.ok_or_else(|| format!("limit: expected 1 to {most}").into())
 }
 
-/// Parses a time span such as `24h` into seconds.
 fn seconds(span: &str) -> Option<u64> {
     let (number, unit) = span.split_at_checked(span.len().checked_sub(1)?)?;
     let unit = match unit {
@@ -117,7 +106,6 @@ fn seconds(span: &str) -> Option<u64> {
     Some(u64::from(number) * unit)
 }
 
-/// Creates the refusal for a malformed parameter.
 pub(crate) fn unusable(name: &str, expected: &str, found: &str) -> Fault {
     let found: String = found.chars().take(40).collect();
     format!("{name}: expected {expected}; found {found:?}").into()
@@ -140,12 +128,11 @@ pub(crate) fn is_json(headers: &HeaderMap) -> Result<(), Fault> {
     ))
 }
 
-/// Returns the host name in the request's `Host` header, without the port.
 pub(crate) fn host_name(headers: &HeaderMap) -> &str {
     let host = headers
         .get(header::HOST)
         .and_then(|host| host.to_str().ok());
-    // Text within a policy must not end its directive.
+    // Text in a content security policy must not end its directive.
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte);
     let host = host.filter(|host| host.bytes().all(is_plain) && host.parse::<Authority>().is_ok());
     host.map_or("localhost", |host| match host.rsplit_once(':') {

@@ -1,5 +1,5 @@
-//! `/account…`: the current account, the redirect to the provider and back, and sign-out; also the origins, cookies and
-//! notices used by sign-in.
+//! `/account…`: the current account, sign-in by way of the provider, and sign-out, with the origins, cookies and
+//! notices of sign-ins.
 
 use crate::edge::turn::calendar;
 use crate::providers::SignInEndpoints;
@@ -25,7 +25,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Returns the account routes; empty if no accounts are configured.
 pub(crate) fn routes(accounts: Option<Accounts>) -> Router {
     let Some(accounts) = accounts else {
         return Router::new();
@@ -38,7 +37,7 @@ pub(crate) fn routes(accounts: Option<Accounts>) -> Router {
         .with_state(accounts)
 }
 
-/// `GET /account`: the provider, and the account to which the request's session belongs.
+/// `GET /account`: the provider, and the account of the request's session.
 async fn account(State(accounts): State<Accounts>, headers: HeaderMap) -> Json<Value> {
     let now = Instant::now();
     let account = accounts.admit(&Method::GET, &headers, now).ok();
@@ -50,7 +49,6 @@ async fn account(State(accounts): State<Accounts>, headers: HeaderMap) -> Json<V
     Json(value!({ "provider": provider, "account": account }))
 }
 
-/// `GET /account/sign-in`: redirects the browser to the provider.
 async fn sign_in(
     State(accounts): State<Accounts>,
     ConnectInfo(seat): ConnectInfo<Seat>,
@@ -72,7 +70,7 @@ async fn sign_in(
     Ok(redirect(to, [Some(cookie), None]))
 }
 
-/// Builds the provider's authorisation URL, with all request parameters up to `state`.
+/// Builds the authorization URL of the provider, with all parameters except `state`.
 fn address(
     endpoints: &SignInEndpoints,
     place: &BrowserPlace,
@@ -100,7 +98,7 @@ fn address(
     to
 }
 
-/// `GET /account/callback`: handles the browser's return from the provider. Consumes the sign-in, whatever the outcome.
+/// `GET /account/callback`: handles the return from the provider. Consumes the sign-in, whatever the outcome.
 async fn callback(
     State(accounts): State<Accounts>,
     ConnectInfo(seat): ConnectInfo<Seat>,
@@ -123,7 +121,6 @@ async fn callback(
     }
 }
 
-/// Completes the sign-in and returns the session cookie.
 async fn finish(
     accounts: &Accounts,
     place: &BrowserPlace,
@@ -212,7 +209,6 @@ async fn subject(
 }
 
 impl Accounts {
-    /// Returns the provider's endpoints, if they have been fetched.
     fn endpoints(&self, terms: &Terms) -> Result<SignInEndpoints, Notice> {
         let known = self.0.known.borrow();
         let found = known.endpoints.get(&terms.basis.issuer).cloned();
@@ -227,7 +223,6 @@ impl Accounts {
         }
     }
 
-    /// Verifies an id token and returns its subject.
     fn verified(&self, terms: &Terms, token: &str, nonce: &str) -> Result<Box<str>, Notice> {
         let (basis, provider) = (&terms.basis, &terms.provider);
         let keyring = Arc::clone(&self.0.known.borrow().keyring);
@@ -263,7 +258,7 @@ impl Accounts {
     }
 }
 
-/// Creates the notice for an account that is not admitted, stating what the rule requires.
+/// Logs an account that is not admitted. Returns the notice, which states the requirement of the rule.
 fn stranger(terms: &Terms, subject: &str, text: &str) -> Notice {
     let basis = &terms.basis;
     tracing::warn!(issuer = %basis.issuer, subject = cut(subject), "an account was not admitted to the console");
@@ -303,7 +298,7 @@ fn redirect(to: HeaderValue, cookies: [Option<HeaderValue>; 2]) -> Response {
     response
 }
 
-/// Returns a parameter that occurs exactly once, decoded.
+/// Returns the decoded value of a parameter that occurs exactly once.
 fn only(query: &str, name: &str) -> Option<String> {
     let mut found = pairs(query).filter(|(other, _)| *other == name);
     let (_, text) = found.next().filter(|_| found.next().is_none())?;
@@ -314,7 +309,7 @@ fn has(query: &str, name: &str) -> bool {
     pairs(query).any(|(other, _)| other == name)
 }
 
-/// Whether a query value may be displayed. Source: RFC 6749, section 4.1.2.1, which defines the permitted characters.
+/// Returns whether a query value may be displayed. Source of the permitted characters: RFC 6749, section 4.1.2.1.
 fn is_word(word: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
     (1..=64).contains(&word.len()) && word.bytes().all(plain)
@@ -347,17 +342,15 @@ const BUSY: &str = "others are signing in at this moment: begin again in some se
 const SILENT: &str = "the provider has not answered yet: try again in a minute, or use the token";
 const NO_SESSION: Fault = Fault::new(StatusCode::CONFLICT, "nobody is signed in with an account");
 
-/// Maximum length of an authorisation code, in bytes.
 const CODE_BYTES_MAX: usize = 4096;
 
-// The page that says why nobody was signed in.
+// Page with the reason why a sign-in failed.
 
-/// The reason for which a sign-in failed, in a sentence or two for the user.
+/// Reason why a sign-in failed, in a sentence or two for the user.
 #[derive(Debug)]
 struct Notice {
     code: StatusCode,
     text: String,
-    /// Names and values of relevant details, shown one per line.
     facts: Vec<(&'static str, String)>,
 }
 
@@ -375,7 +368,7 @@ impl Notice {
         self
     }
 
-    /// Returns only the text, for the log.
+    /// Returns the text without details, for the log.
     pub(crate) fn text(&self) -> &str {
         &self.text
     }
@@ -394,7 +387,6 @@ impl IntoResponse for Notice {
     }
 }
 
-/// Escapes text for use as the content of an HTML element.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -404,9 +396,9 @@ fn escaped(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
-            // Not the first of a placeholder.
+            // Prevents a placeholder of the page.
             '{' => out.push_str("&#123;"),
-            // Neither ends of lines nor what turns the direction of a text around.
+            // Replaces line ends and characters that change the text direction.
             letter if letter.is_control() || is_of_direction(letter) => out.push('\u{fffd}'),
             letter => out.push(letter),
         }
@@ -418,7 +410,6 @@ const fn is_of_direction(letter: char) -> bool {
     matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Truncates text received from a provider, for the log.
 pub(crate) fn cut(text: &str) -> &str {
     let end = text.char_indices().nth(TEXT_CHARS_MAX);
     let end = end.map_or(text.len(), |(at, _)| at);
@@ -452,21 +443,19 @@ const PAGE: &str = r#"<!doctype html>
 </html>
 "#;
 
-// The place of a browser when it asks: one of the operator's https origins, or loopback.
+// Origin of a browser: an https origin of the configuration, or loopback.
 
-/// Origin of a request, with the names of the cookies used for that origin.
+/// Origin of a request, with the names of its cookies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BrowserPlace {
-    /// The origin in the format of the `Origin` header.
     pub(crate) origin: String,
-    /// Whether cookies are sent over TLS only.
     pub(crate) secure: bool,
-    /// The port, if the host is loopback, where all ports share cookies.
+    /// Port of a loopback host, whose ports share cookies.
     port: u16,
 }
 
 impl BrowserPlace {
-    /// Determines a request's origin from its `Host`; `None` if sign-in is not possible from that origin.
+    /// Determines the origin of a request from its `Host`; `None` if sign-ins are not possible from it.
     pub(crate) fn of(headers: &HeaderMap, origins: &[String]) -> Option<Self> {
         let host = the_host(headers)?.to_str().ok()?;
         let is_named = |origin: &&String| origin.strip_prefix("https://") == Some(host);
@@ -488,13 +477,12 @@ impl BrowserPlace {
         })
     }
 
-    /// Returns the URL to which the provider redirects the browser.
     fn callback(&self) -> String {
         format!("{}{CALLBACK}", self.origin)
     }
 
-    /// Returns the name of a cookie. Browsers accept a cookie prefixed `__Host-` only from this exact host and over
-    /// TLS; `__Secure-` is used for a cookie limited to one path.
+    /// Returns the name of a cookie. Browsers accept a `__Host-` cookie only from this exact host and over TLS. The
+    /// prefix `__Secure-` serves a cookie of one path.
     pub(crate) fn cookie(&self, of: CookieOf) -> String {
         let (prefix, name) = match of {
             CookieOf::Session => ("__Host-", "heliograph-session"),
@@ -506,12 +494,12 @@ impl BrowserPlace {
         }
     }
 
-    /// Creates the header that sets a cookie. An empty value with a lifetime of 0 removes the cookie.
+    /// Returns the header that sets a cookie. An empty value with a lifetime of 0 removes the cookie.
     fn set(&self, of: CookieOf, value: &str, life_s: u64) -> Option<HeaderValue> {
         let (name, secure) = (self.cookie(of), if self.secure { "; Secure" } else { "" });
         let (path, same_site) = match of {
             CookieOf::Session => ("/", "Strict"),
-            // The navigation from the provider's page, which is of another site, brings it.
+            // Sent with the navigation from the provider's page, which belongs to another site.
             CookieOf::State => (CALLBACK, "Lax"),
         };
         let text = format!(
@@ -523,12 +511,9 @@ impl BrowserPlace {
     }
 }
 
-/// The purpose of a cookie.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum CookieOf {
-    /// A console session.
     Session,
-    /// A pending sign-in.
     State,
 }
 
@@ -539,10 +524,9 @@ fn is_loopback(host: &str) -> bool {
         || address.is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
-// Cookies of requests. Source of all about cookies: RFC 6265bis, sections 4.1 and 4.2.
+// Cookies of requests. Source: RFC 6265bis, sections 4.1 and 4.2.
 
-/// Finds the value of the cookie with this name. `None` if there are two, since one of them may have been set by
-/// another host.
+/// Returns the value of the cookie with this name; `None` if there are two, since another host may have set one.
 pub(crate) fn find<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     let lines = headers.get_all(header::COOKIE).iter();
     let texts = lines.filter_map(|line| line.to_str().ok());
@@ -555,7 +539,6 @@ pub(crate) fn find<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     sole.filter(|value| (1..=VALUE_BYTES_MAX).contains(&value.len()))
 }
 
-/// Maximum length of the cookie values that we set, in bytes.
 const VALUE_BYTES_MAX: usize = 64;
 
 #[cfg(test)]

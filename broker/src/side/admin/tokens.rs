@@ -1,5 +1,4 @@
-//! Tokens of the admin listener: the token in its file, or two tokens during a rotation, and the event streams opened
-//! with each.
+//! Tokens of the admin listener (one, or two during a rotation), and the event streams opened with each.
 
 use crate::files::Token;
 use crate::side::admin::connection_limits::Line;
@@ -8,7 +7,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use axum::http::{HeaderMap, HeaderValue, header};
 use tokio::sync::watch;
 
-/// The tokens in force; callers must present one of them. Clones share them.
+/// Tokens in force. Callers must present one of them. Clones share state.
 #[derive(Clone)]
 pub struct Tokens {
     in_force: watch::Receiver<Vec<Token>>,
@@ -16,7 +15,7 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// Creates a token set that follows the latest value of the watch channel.
+    /// Creates a token set that follows the watch channel.
     #[must_use]
     pub fn new(in_force: watch::Receiver<Vec<Token>>) -> Self {
         Self {
@@ -25,8 +24,8 @@ impl Tokens {
         }
     }
 
-    /// Returns the token in `Authorization`, if it is in force. Always compares every token in force, without stopping
-    /// at a match.
+    /// Returns the token of `Authorization` if it is in force. Always compares all tokens, so that the time does not
+    /// depend on a match.
     pub(crate) fn borne(&self, headers: &HeaderMap) -> Option<Token> {
         let given = headers.get(header::AUTHORIZATION);
         let given = given.map_or(&b""[..], HeaderValue::as_bytes);
@@ -39,10 +38,10 @@ impl Tokens {
         borne.cloned()
     }
 
-    /// Registers an event stream, which is closed when the token that opened it is removed.
+    /// Registers an event stream, which closes when its token is removed.
     pub(crate) fn hold(&self, token: Token, stream: Line) {
         if !is_among(&self.in_force.borrow(), &token) {
-            return stream.end(); // it was removed meanwhile
+            return stream.end(); // the token was removed meanwhile
         }
         let mut streams = self.streams.lock();
         streams.retain(|(_, stream)| stream.is_open());

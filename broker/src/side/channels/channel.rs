@@ -1,4 +1,4 @@
-//! `GET /channels/{name}`: full details of one channel. The JSON library escapes all text received from clients.
+//! `GET /channels/{name}`: details of one channel. The JSON library escapes all text of clients.
 
 use crate::side::admin::http::{Answer, Fault, SILENT, rfc3339};
 use crate::side::channels::presence::entry;
@@ -10,7 +10,7 @@ use broker_core::shard::{ChannelView, PeerView, PendingView, Question, Reply, To
 use codec::http::encode;
 use serde_json::{Value, json as value};
 
-/// `GET /channels/{name}?region=&account=&scope=`: full details of one channel.
+/// `GET /channels/{name}?region=&account=&scope=`: details of one channel.
 pub(crate) async fn one(
     State(inspector): State<Inspector>,
     Path(name): Path<String>,
@@ -21,7 +21,7 @@ pub(crate) async fn one(
     Ok(Json(document_of(&inspector, &identity, &query).await?))
 }
 
-/// Fetches a channel's document from the node that serves the channel, or returns the reason why there is none.
+/// Fetches the document of a channel from the node that serves it. The error is the reason for its absence.
 pub(crate) async fn document(inspector: &Inspector, identity: &Identity) -> Result<Value, Fault> {
     let mut query = String::from("region=");
     encode(&mut query, identity.region());
@@ -40,7 +40,6 @@ async fn document_of(
     inspector.found((&path, query), own).await
 }
 
-/// Returns the document of a channel served by this node.
 pub(crate) async fn own_document(
     inspector: &Inspector,
     identity: &Identity,
@@ -114,5 +113,5 @@ fn seconds(ms: u64) -> f64 {
     ms as f64 / 1000.0
 }
 
-/// Peer name used for the master in a viewer's messages.
+/// Name of the master as the peer in a viewer's messages.
 const MASTER: &str = "MASTER";

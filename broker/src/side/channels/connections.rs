@@ -1,5 +1,5 @@
-//! Operator actions on a channel's connections, on the node that serves the channel: closing connections, making
-//! clients fetch ICE servers again, and identifying the client behind a connection number.
+//! Operator actions on the connections of a channel, on the node that serves it: closing them, making clients fetch ICE
+//! servers again, and identifying the client of a connection number.
 
 use crate::side::admin::connections::Seat;
 use crate::side::admin::http::{Answer, Fault, SILENT, is_json, parameter};
@@ -34,8 +34,7 @@ pub(crate) async fn disconnect(
     Ok((code, Json(document)))
 }
 
-/// Returns this node's response or, if another node serves the channel, the response of that node, which is asked only
-/// once, whatever it answers.
+/// Answers on this node, or asks the node that serves the channel, only once, whatever its answer.
 async fn answer(
     inspector: &Inspector,
     (name, query): (&str, &str),
@@ -53,7 +52,6 @@ async fn answer(
     Ok((StatusCode::OK, document))
 }
 
-/// Returns the path of a channel's page, for requests to another node.
 fn path(channel: &Identity) -> String {
     let mut path = format!("/channels/{}/disconnect?region=", channel.name());
     encode(&mut path, channel.region());
@@ -80,7 +78,6 @@ pub(crate) async fn by_owner(
     }
 }
 
-/// Closes connections of a channel on this node.
 async fn here(inspector: &Inspector, channel: &Identity, posted: &Posted) -> Result<Value, Fault> {
     let which = connections(posted.body.as_bytes())?;
     let question = Question::Disconnect {
@@ -99,7 +96,7 @@ async fn here(inspector: &Inspector, channel: &Identity, posted: &Posted) -> Res
 
 /// Parses `{"clientId":"…"|null,"role":"master|viewer|all"}`; a client id implies viewers.
 fn connections(body: &[u8]) -> Result<Connections, Fault> {
-    // By way of a map: serde would take a list for a struct, too.
+    // Parsed as a map first, since serde also accepts a list for a struct.
     let body: Map<String, Value> = serde_json::from_slice(body).map_err(|_| BAD_BODY)?;
     let wanted = serde_json::from_value(Value::Object(body)).map_err(|_| BAD_BODY)?;
     let Wanted { client_id, role } = wanted;
@@ -112,7 +109,6 @@ fn connections(body: &[u8]) -> Result<Connections, Fault> {
     }
 }
 
-/// The request body.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Wanted {
@@ -137,7 +133,7 @@ const BAD_BODY: Fault = Fault::bad(
     "the body must be {\"role\":\"master\"|\"viewer\"|\"all\"} or {\"clientId\":\"…\",\"role\":\"viewer\"}",
 );
 
-// `POST /ice/reconnect`: clients fetch ICE servers again, of one channel or of all.
+// `POST /ice/reconnect`: makes the clients of one channel, or of all, fetch ICE servers again.
 
 /// `POST /ice/reconnect[?channel=]`: makes clients fetch ICE servers again, in batches of limited size.
 pub(crate) async fn reconnect(
@@ -177,10 +173,10 @@ pub(crate) async fn reconnect(
     Ok(Json(value!({ "connections": connections })))
 }
 
-// `GET /usage`: what each account uses of this node.
+// `GET /usage`: usage of this node by account.
 
-/// Returns the connections, calls, messages, refusals and queued bytes per account, sorted, and the total for all
-/// remaining accounts.
+/// Returns connections, calls, messages, refusals and queued bytes per account, sorted, with a total for further
+/// accounts.
 pub(crate) async fn usage(State(shards): State<Shards>) -> Answer {
     let (mut sum, mut from) = (UsageTable::default(), Some(0));
     while let Some(first) = from.take() {
@@ -216,7 +212,7 @@ fn usage_json(usage: &Usage) -> Value {
     })
 }
 
-// `GET /sessions/{shard}/{connection}`: whose connection a number was, as exemplars of `/metrics` and traces name it.
+// `GET /sessions/{shard}/{connection}`: the client of a connection number, as in exemplars of `/metrics` and in traces.
 
 pub(crate) async fn one(
     State(shards): State<Shards>,

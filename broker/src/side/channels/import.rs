@@ -1,8 +1,8 @@
 //! `POST /import[?dry_run=true]`: imports channels into the running process, atomically in one commit.
 //!
 //! ```text
-//!  documents ─► checked whole ─► every shard: keep the free names ─► compared with what is there
-//!       one fault: the names are free again ◄──────────────────────────┤
+//!  documents ─► checked whole ─► every shard: reserve the free names ─► compared with existing channels
+//!       one fault: the names are released ◄──────────────────────────┤
 //!                      shards make the channels ◄─ reported ◄─ one commit
 //! ```
 
@@ -23,10 +23,10 @@ use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
-/// Commits the channels of an import to the store in a single commit and waits for it.
+/// Commits the channels of an import in a single commit and waits for it.
 pub type Commit = Arc<dyn Fn(Vec<Creation>) -> Result<(), String> + Send + Sync>;
 
-/// A channel to create: its shard, its key in that shard, and its record.
+/// Channel to create: its shard, its key there, and its record.
 pub type Creation = (ShardId, ChannelKey, Record);
 
 #[derive(Clone)]
@@ -36,7 +36,7 @@ struct Imports {
     turn: Arc<Semaphore>,
 }
 
-/// Returns the import route. Without `commit`, the page reports that channels are not stored on this disk.
+/// Returns the route of imports. Without `commit`, the page reports that the channels are in etcd.
 pub(crate) fn routes(commit: Option<Commit>, inspector: Inspector) -> Router {
     let turn = Arc::new(Semaphore::new(1));
     Router::new()
@@ -59,7 +59,7 @@ async fn import(
     is_json(request.headers())?;
     let query = request.uri().query().unwrap_or_default();
     let dry_run = parameter(query, "dry_run")?.is_some_and(|text| text == "true");
-    // One body at a time is held: the documents, and their records as read, for the shards and for the store.
+    // One body at a time: the documents, and their records as read, for the shards and for the store.
     let _turn = imports.turn.try_acquire().map_err(|_| BUSY)?;
     let _held = seat.holds(4 * IMPORT_BODY_BYTES_MAX);
     let body = to_bytes(request.into_body(), IMPORT_BODY_BYTES_MAX).await;
@@ -92,7 +92,7 @@ async fn import(
 }
 
 /// Makes each shard reserve the names of its channels, and compares existing channels with the requested ones. Returns
-/// the channels that must be created.
+/// the channels to create.
 async fn keep(
     inspector: &Inspector,
     records: &Arc<[Record]>,
@@ -124,10 +124,9 @@ async fn keep(
     Ok(kept)
 }
 
-/// Releases the names that shards have reserved.
 async fn withdraw(inspector: &Inspector, records: &Arc<[Record]>) {
     let question = Question::ImportWithdrawn(Arc::clone(records));
-    // A shard that is silent now has this behind the names that it keeps.
+    // A silent shard gets this after the reservation, in its mailbox.
     let _ = inspector.shards.ask_all(question).await;
 }
 

@@ -1,5 +1,5 @@
-//! `GET /channels`: a paginated list of the channels of all shards and nodes, sorted by name; also contains the code
-//! common to all paginated lists. The JSON library escapes all text received from clients.
+//! `GET /channels`: a paginated list of the channels of all shards and nodes, by name. Also contains the code of all
+//! paginated lists. The JSON library escapes all text of clients.
 
 use crate::side::admin::http::{Answer, Fault, SILENT, limit, parameter};
 use crate::side::channels::presence::entry;
@@ -13,8 +13,8 @@ use broker_core::shard::{ChannelLine, Question, Reply};
 use codec::identifiers::{ChannelArn, ChannelName};
 use serde_json::{Value, json as value};
 
-/// `GET /channels?prefix=&contains=&client=&state=&presence=&limit=&token=&scope=`: channels of all shards, sorted by
-/// name; channels of all nodes, unless the scope is `node`.
+/// `GET /channels?prefix=&contains=&client=&state=&presence=&limit=&token=&scope=`: channels of all shards by name; of
+/// all nodes, unless the scope is `node`.
 pub(crate) async fn list(State(inspector): State<Inspector>, RawQuery(query): RawQuery) -> Answer {
     let query = query.unwrap_or_default();
     let limit = page_of(&query)?.limit;
@@ -22,7 +22,6 @@ pub(crate) async fn list(State(inspector): State<Inspector>, RawQuery(query): Ra
     Ok(Json(PAGES.of_all(&inspector, &query, limit, own).await?))
 }
 
-/// Returns this node's page of channels.
 pub(crate) async fn own_page(inspector: &Inspector, query: &str) -> Result<Value, Fault> {
     let PageQuery {
         prefix,
@@ -48,36 +47,31 @@ pub(crate) async fn own_page(inspector: &Inspector, query: &str) -> Result<Value
     Ok(page(&lines, (more, presence), inspector.node()))
 }
 
-/// Query parameters of a list request.
 #[derive(Debug, PartialEq, Eq)]
 struct PageQuery {
     prefix: String,
     after: Option<Identity>,
     limit: usize,
-    /// Whether to include the presence of each channel.
     presence: bool,
     filter: ChannelFilter,
 }
 
-/// Filter for channels, which must meet all given conditions.
+/// Conditions, all of which a channel must meet.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct ChannelFilter {
-    /// Substring of the name, in lower case; compared case-insensitively.
+    /// Substring of the name in lower case. Compared without regard to case.
     contains: Option<String>,
-    /// Client id of a connected viewer.
     client: Option<String>,
     state: Option<ChannelState>,
 }
 
-/// A channel state that operators can filter by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::EnumString)]
 #[strum(serialize_all = "snake_case")]
 enum ChannelState {
-    /// No master is connected.
     NoMaster,
     /// Messages are pending, or viewers are connected without a master.
     Waiting,
-    /// No master is connected, and a viewer is connected or waiting for one.
+    /// No master is connected, and a viewer is connected or waits.
     Awaited,
     /// The master is connected but does not acknowledge messages.
     Doubtful,
@@ -127,7 +121,7 @@ fn page_of(query: &str) -> Result<PageQuery, Fault> {
     })
 }
 
-/// Decodes a token into a position: the last channel of the previous page.
+/// Decodes a token to a position: the last channel of the previous page.
 fn after(token: &str) -> Option<Identity> {
     let text = base64_simd::URL_SAFE_NO_PAD.decode_to_vec(token).ok()?;
     place_of(std::str::from_utf8(&text).ok()?)
@@ -151,7 +145,6 @@ fn page(
     PAGES.page(channels.collect(), last.map(|(_, line)| &line.identity))
 }
 
-/// Encodes the token of a page whose last channel is the given one.
 fn token(identity: &Identity) -> String {
     base64_simd::URL_SAFE_NO_PAD.encode_to_string(identity.text().as_bytes())
 }
@@ -167,7 +160,6 @@ fn summary(shard: ShardId, line: &ChannelLine) -> Value {
     })
 }
 
-/// The list of channels.
 const PAGES: Listing = Listing {
     path: "/channels",
     entries: "channels",
@@ -177,25 +169,20 @@ const PAGES: Listing = Listing {
 };
 const BAD_TOKEN: Fault = Fault::bad("token: must be the nextToken of the page before");
 
-// Lists of channels by name, of all shards and nodes, a page at a time.
+// Paginated lists of channels by name, over all shards and nodes.
 
-/// A paginated list of the admin listener.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Listing {
-    /// The list's path.
     pub(crate) path: &'static str,
-    /// Name of the member that contains the entries of a page.
     pub(crate) entries: &'static str,
-    /// Name of the member that contains the token for the next page.
     pub(crate) next: &'static str,
-    /// JSON pointer to the part of an entry that contains the channel's `name` and `arn`.
+    /// JSON pointer to the part of an entry with the `name` and `arn` of the channel.
     pub(crate) channel: &'static str,
-    /// Encodes a position, which is the last channel of the previous page, as a token.
+    /// Encodes a position, the last channel of the previous page, as a token.
     pub(crate) place: fn(&Identity) -> String,
 }
 
 impl Listing {
-    /// Returns the page of all nodes, or only of this node if the query requests that.
     pub(crate) async fn of_all(
         &self,
         inspector: &Inspector,
@@ -210,12 +197,12 @@ impl Listing {
         Ok(self.merge(own?, others?, limit))
     }
 
-    /// Builds a page from the given entries. `last` is the channel of the last entry, or `None` on the last page.
+    /// Builds a page. `last` is the channel of the last entry; `None` on the last page.
     pub(crate) fn page(&self, entries: Vec<Value>, last: Option<&Identity>) -> Value {
         value!({ self.entries: entries, self.next: last.map(self.place) })
     }
 
-    /// Merges the pages of all nodes by name; each node has sent up to a full page of channels.
+    /// Merges the pages of all nodes by name. Each node has sent up to a full page.
     pub(crate) fn merge(&self, own: Value, others: NodeReplies, limit: usize) -> Value {
         let (others, missing) = others.documents();
         let mut pages = vec![own];
@@ -232,7 +219,7 @@ impl Listing {
         });
         let mut lines: Vec<Value> = lines.flatten().collect();
         lines.sort_by_cached_key(|line| (self.text(line, "name"), self.text(line, "arn")));
-        // Two nodes have it while its slot moves.
+        // While a slot moves, two nodes list its channels.
         lines.dedup_by(|next, line| self.text(next, "arn") == self.text(line, "arn"));
         more |= lines.len() > limit;
         lines.truncate(limit);
@@ -250,23 +237,17 @@ impl Listing {
     }
 }
 
-/// A search for channels on this node.
 #[derive(Clone, Debug)]
 pub(crate) struct Search<'a> {
-    /// Prefix of the channels' names.
     pub(crate) prefix: &'a str,
-    /// Last channel of the previous page.
     pub(crate) after: Option<Identity>,
-    /// Client id of a viewer to search for.
     pub(crate) viewer: Option<&'a str>,
-    /// Whether to include the presence of each channel.
     pub(crate) presence: bool,
-    /// Maximum number of channels.
     pub(crate) limit: usize,
 }
 
 /// Returns the first matching channels of this node, and whether there are more. A search with a filter scans all
-/// channels, fetching at most a page at a time.
+/// channels, a page at a time.
 pub(crate) async fn gather(
     inspector: &Inspector,
     search: Search<'_>,
@@ -297,7 +278,7 @@ pub(crate) async fn gather(
     }
 }
 
-/// Merges the pages of all shards by name, up to `limit` channels, and returns whether there are more.
+/// Merges the pages of all shards by name, up to `limit` channels. Returns whether there are more.
 fn merged(answers: Vec<(ShardId, Reply)>, limit: usize) -> (Vec<(ShardId, ChannelLine)>, bool) {
     let (mut lines, mut more) = (Vec::new(), false);
     for (shard, reply) in answers {
@@ -306,7 +287,7 @@ fn merged(answers: Vec<(ShardId, Reply)>, limit: usize) -> (Vec<(ShardId, Channe
             lines.extend(of_shard.into_iter().map(|line| (shard, line)));
         }
     }
-    // Each shard's lines come in this order.
+    // Shards sort their lines in the same order.
     lines.sort_by(|(_, one), (_, other)| {
         let names = one.identity.name().cmp(other.identity.name());
         names.then_with(|| one.identity.cmp(&other.identity))
@@ -316,12 +297,10 @@ fn merged(answers: Vec<(ShardId, Reply)>, limit: usize) -> (Vec<(ShardId, Channe
     (lines, more)
 }
 
-/// Returns the limit given in a query.
 pub(crate) fn limit_of(query: &str) -> Result<usize, Fault> {
     limit(query, LIMIT_DEFAULT, LIST_PAGE_MAX)
 }
 
-/// Parses a channel identity of the form `region:account:name`.
 pub(crate) fn place_of(text: &str) -> Option<Identity> {
     let parts: Vec<&str> = text.split(':').collect();
     let named = matches!(parts[..], [_, _, name] if ChannelName::parse(name).is_ok());

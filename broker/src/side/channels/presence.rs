@@ -1,5 +1,5 @@
-//! Presence of channels: `GET /presence`, a paginated list, sorted by name, of the channels with connected or waiting
-//! clients; the format of a presence state; and the queue through which shards send states to the event streams.
+//! Presence of channels: the paginated list `GET /presence` of channels with connected or waiting clients, the format
+//! of a state, and the queue through which shards send states to event streams.
 
 use crate::hooks::event::ShownState;
 use crate::limits::STATES_TOLD_WAITING_MAX;
@@ -22,14 +22,13 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::{MissedTickBehavior, interval};
 
-/// Returns the route of the presence page.
 pub(crate) fn routes(inspector: Inspector) -> Router {
     Router::new()
         .route("/presence", get(list))
         .with_state(inspector)
 }
 
-/// `GET /presence?after=&limit=&scope=`: presence on all nodes, or only on this node if the scope is `node`.
+/// `GET /presence?after=&limit=&scope=`: presence on all nodes, or on this node if the scope is `node`.
 async fn list(State(inspector): State<Inspector>, RawQuery(query): RawQuery) -> Answer {
     let query = query.unwrap_or_default();
     let limit = limit_of(&query)?;
@@ -37,7 +36,6 @@ async fn list(State(inspector): State<Inspector>, RawQuery(query): RawQuery) -> 
     Ok(Json(PAGES.of_all(&inspector, &query, limit, own).await?))
 }
 
-/// Returns this node's page of presence states.
 pub(crate) async fn own_page(inspector: &Inspector, query: &str) -> Result<Value, Fault> {
     let after = parameter(query, "after")?;
     let after = after.map(|after| place(inspector, &after).ok_or(BAD_AFTER));
@@ -58,8 +56,8 @@ pub(crate) async fn own_page(inspector: &Inspector, query: &str) -> Result<Value
     Ok(PAGES.page(entries.collect(), last.map(|(_, line)| &line.identity)))
 }
 
-/// Parses the channel after which a page begins: the `next` value of the previous page, or a channel name in the
-/// configured account.
+/// Parses the channel after which a page begins: the `next` of the previous page, or a channel name of the configured
+/// account.
 fn place(inspector: &Inspector, after: &str) -> Option<Identity> {
     match ChannelName::parse(after) {
         Ok(_) => Some(inspector.own(after)),
@@ -67,7 +65,6 @@ fn place(inspector: &Inspector, after: &str) -> Option<Identity> {
     }
 }
 
-/// The list of presence states.
 const PAGES: Listing = Listing {
     path: "/presence",
     entries: "presence",
@@ -78,20 +75,19 @@ const PAGES: Listing = Listing {
 const BAD_AFTER: Fault =
     Fault::bad("after: must be the next of the page before, or a channel's name");
 
-// A state as it is shown: as `channel.presence` has it, with addresses and client ids, which operators see anyway.
+// Format of a state: like `channel.presence`, with addresses and client ids, which operators may see.
 
-/// Formats a presence state returned by a shard in response to a query.
 pub(crate) fn entry(presence: &Presence, node: Option<&str>) -> Value {
     crate::hooks::event::state(node, presence, ShownState::ALL).into()
 }
 
-/// Creates the event for a presence state reported by a shard, including what has changed.
+/// Creates the event for a reported presence state, with the cause of the change.
 pub(crate) fn told(presence: &Presence, node: Option<&str>) -> Event {
     let told = crate::hooks::event::changed(node, presence, ShownState::ALL);
     event("presence", &told.into())
 }
 
-/// Returns the members of a state that indicate a change, that is, all except its number and times.
+/// Returns the members of a state that a change affects: all except its number and times.
 pub(crate) fn gist(entry: &Value) -> Value {
     let waiting = entry["waiting"].as_array().into_iter().flatten();
     let waiting = waiting.map(|one| [&one["clientId"], &one["action"]]);
@@ -106,18 +102,17 @@ pub(crate) fn gist(entry: &Value) -> Value {
     ])
 }
 
-// The way of states from the shards to those who read them: a bounded queue, used only while somebody does.
+// Path of states from the shards to their readers: a bounded queue, used only while there are readers.
 
-/// The receiving end of the presence queue, read by the event streams.
+/// Receiving end of the presence queue, which event streams read.
 #[derive(Debug)]
 pub struct Readers {
     told: mpsc::Receiver<Told>,
     teller: Teller,
-    /// Slots that this node serves, in a cluster.
     slots: Option<Arc<SlotMap>>,
 }
 
-/// The sending end of the presence queue, used by the shards; clones share the queue.
+/// Sending end of the presence queue, for the shards. Clones share the queue.
 #[derive(Clone, Debug)]
 pub struct Teller {
     tell: mpsc::Sender<Told>,
@@ -125,7 +120,7 @@ pub struct Teller {
 }
 
 impl Readers {
-    /// Creates a queue without readers; `slots` are the slots of this node, in a cluster.
+    /// Creates a queue without readers. `slots` are this node's slots, in a cluster.
     #[must_use]
     pub fn new(slots: Option<Arc<SlotMap>>) -> Self {
         let (tell, told) = mpsc::channel(STATES_TOLD_WAITING_MAX);
@@ -143,8 +138,8 @@ impl Readers {
         self.teller.clone()
     }
 
-    /// Forwards states from the shards to the streams for the lifetime of the process. Channels that have moved to
-    /// another node with their slots produce no further events, so the streams then restart.
+    /// Forwards states of the shards to the streams for the lifetime of the process. Channels that have moved to
+    /// another node with their slots produce no further events here, so the streams restart.
     pub(crate) async fn feed(self, feed: Arc<Feed>, node: Option<Box<str>>) {
         self.feed_and_look(feed, node, LOOK_EVERY).await;
     }
@@ -181,12 +176,12 @@ fn send(feed: &Feed, presence: &Presence, node: Option<&str>) {
 }
 
 impl Teller {
-    /// Sets whether there are readers. Without readers, reported states are discarded.
+    /// Sets whether there are readers. Without readers, states are discarded.
     pub(crate) fn set_read(&self, is_read: bool) {
         self.is_read.store(is_read, Ordering::Relaxed);
     }
 
-    /// Creates the audience of a shard: the readers, and the hooks if there are any.
+    /// Creates the audience of a shard: the readers, and the hooks if any.
     #[must_use]
     pub fn of_shard(&self, hooks: Option<Box<dyn Audience>>) -> Box<dyn Audience> {
         Box::new(Ears {
@@ -196,15 +191,14 @@ impl Teller {
     }
 }
 
-/// Combines the readers and the hooks into a shard's audience.
 struct Ears {
     readers: Teller,
     hooks: Option<Box<dyn Audience>>,
 }
 
 impl Audience for Ears {
-    /// Forwards the state to the readers and the hooks, or returns it if either queue is full. A receiver that gets a
-    /// state twice keeps the newer version.
+    /// Forwards the state to the readers and the hooks, or returns it if a queue is full. A receiver that gets a state
+    /// twice keeps the newer.
     fn tell(&mut self, told: Told) -> Result<(), Told> {
         let place = match self.readers.tell.try_reserve() {
             Ok(place) if self.is_read() && concerns_readers(&told) => Some(place),
@@ -234,8 +228,8 @@ fn concerns_hooks(told: &Told) -> bool {
     }
 }
 
-/// Whether readers need this report. When a hook stops watching a channel, the shard reports an empty presence, which
-/// only the hook needs.
+/// Returns whether readers need this report. When a hook stops watching a channel, the shard reports an empty presence,
+/// which only the hook needs.
 fn concerns_readers(told: &Told) -> bool {
     match told {
         Told::Presence(presence) => presence.cause != PresenceCause::Unwatched,
@@ -243,10 +237,9 @@ fn concerns_readers(told: &Told) -> bool {
     }
 }
 
-/// Interval between checks for slot changes.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Maximum number of states sent to the streams in one turn.
+/// Maximum number of states sent to the streams per turn.
 const TOLD_PER_TURN: usize = 256;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The console's files, embedded in the binary and the same for every client.
+//! Files of the console, embedded in the binary and the same for every client.
 
 use crate::side::admin::http::Fault;
 use aws_lc_rs::digest;
@@ -7,7 +7,6 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use std::sync::LazyLock;
 
-/// A file of `broker/console/`.
 struct Asset {
     path: &'static str,
     bytes: &'static [u8],
@@ -70,7 +69,6 @@ const ASSETS: &[Asset] = assets!(
     "views/why.js",
 );
 
-/// Entity tag of each file.
 static TAGS: LazyLock<Vec<HeaderValue>> = LazyLock::new(|| {
     let tag = |asset: &Asset| {
         let hash = digest::digest(&digest::SHA256, asset.bytes);
@@ -81,12 +79,10 @@ static TAGS: LazyLock<Vec<HeaderValue>> = LazyLock::new(|| {
     tags.expect("digits between quotation marks")
 });
 
-/// `GET /`: the console.
 pub(crate) async fn index(headers: HeaderMap) -> Response {
     serve("index.html", &headers)
 }
 
-/// `GET /assets/…`.
 pub(crate) async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Response {
     serve(&path, &headers)
 }

@@ -2,15 +2,15 @@
 //!
 //! ```text
 //!  overview      snapshot, then the figures once a second        one look at the shards for all watchers
-//!  refusals      snapshot, then refusals as they are noted
-//!  troubled      snapshot, then all of them when one is added or explained, once a second at most
+//!  refusals      snapshot, then refusals as they are recorded
+//!  troubled      snapshot, then all when one is added or explained, once a second at most
 //!  log           snapshot, then lines as they are written
 //!  channel:NAME  the channel when it changes, once a second at most; also channel:REGION/ACCOUNT/NAME
 //!  presence      `resync`: read `GET /presence`; then `presence` of any channel of this node when it changes
 //!  presence:NAME `presence` of the channel, or `absent`; then when it changes
 //! ```
 //! In addition to its topics, every stream receives `draining`, `skipped` (too many events in a second), `lagged` (the
-//! client read the stream too slowly; a snapshot of the topic follows) and a comment every 15 s.
+//! client reads too slowly; a snapshot of the topic follows) and a comment every 15 s.
 
 use crate::limits::TOPICS_MAX;
 use crate::side::admin::connections::Seat;
@@ -31,14 +31,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::{MissedTickBehavior, interval};
 
-/// Returns the route of the events page.
 pub(crate) fn routes(sources: Sources) -> Router {
     Router::new()
         .route("/events", get(events))
         .with_state(sources)
 }
 
-/// Feeds the streams for the lifetime of the process, querying watched channels once a second.
+/// Feeds the streams for the lifetime of the process. Queries watched channels once a second.
 pub(crate) async fn feed(sources: Sources) {
     let mut every = interval(Duration::from_secs(1));
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -68,8 +67,8 @@ pub(crate) async fn feed(sources: Sources) {
     }
 }
 
-/// Publishes the presence of channels that are watched by name and may be served by other nodes, whose shards do not
-/// report to this node.
+/// Publishes the presence of channels that are watched by name. Other nodes may serve them, whose shards do not report
+/// to this node.
 async fn look_at_named(sources: &Sources) {
     let Some(own) = sources.inspector.node() else {
         return;
@@ -82,7 +81,6 @@ async fn look_at_named(sources: &Sources) {
     }
 }
 
-/// Publishes refusals to the event streams as they are logged.
 pub(crate) async fn feed_refusals(hub: Arc<Hub>, refusals: Arc<Refusals>) {
     loop {
         refusals.noted().await;
@@ -116,7 +114,6 @@ fn full(text: &'static str) -> Response {
     ([(header::RETRY_AFTER, "5")], fault).into_response()
 }
 
-/// Parses the topics of a query, adding the topics to which every stream is subscribed.
 fn topics(inspector: &Inspector, query: &str) -> Result<Vec<Topic>, Fault> {
     let list = pairs(query).find(|(name, _)| *name == "topics");
     let list = decode(list.map_or("", |(_, list)| list)).map_err(|_| BAD_TOPICS)?;
@@ -137,7 +134,7 @@ fn topics(inspector: &Inspector, query: &str) -> Result<Vec<Topic>, Fault> {
             },
         };
         if topics.contains(&topic) && matches!(topic, Topic::Channel(_)) {
-            continue; // by its name, and by its place
+            continue; // named twice: by name and by full path
         }
         if topics.contains(&topic) || topics.len() > TOPICS_MAX {
             return Err(BAD_TOPICS);
@@ -147,7 +144,7 @@ fn topics(inspector: &Inspector, query: &str) -> Result<Vec<Topic>, Fault> {
     Ok(topics)
 }
 
-/// Parses the channel of a topic: `NAME`, in the query's region and account, or `REGION/ACCOUNT/NAME`.
+/// Parses the channel of a topic: `NAME` in the region and account of the query, or `REGION/ACCOUNT/NAME`.
 fn channel(inspector: &Inspector, place: &str, query: &str) -> Result<Identity, Fault> {
     let mut parts = place.rsplitn(2, '/');
     let name = parts.next().unwrap_or_default();

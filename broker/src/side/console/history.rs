@@ -1,4 +1,4 @@
-//! Figures of the service: rates and quantiles between two samples of the shards, and history rows.
+//! Figures of the service: rates and quantiles between two samples of the shards, and rows of the history.
 
 use crate::edge::Scraped;
 use crate::edge::turn::calendar;
@@ -18,14 +18,14 @@ use serde_json::{Value, json as value};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// A sample of a shard.
+/// Sample of a shard.
 #[derive(Clone, Debug)]
 pub struct ShardLook {
-    /// The sampled shard.
+    /// Sampled shard.
     pub shard: ShardId,
-    /// The shard's counters, if it responded.
+    /// Counters of the shard, if it responded.
     pub answer: Option<Scraped<Snapshot>>,
-    /// Time for which the shard has failed to respond, if a response is overdue.
+    /// Time without a response, if one is overdue.
     pub silence: Option<Duration>,
 }
 
@@ -34,25 +34,21 @@ pub struct ShardLook {
 pub(crate) struct Point {
     /// Time of the sample, in milliseconds since 1970.
     pub(crate) at_ms: u64,
-    /// Number of connections by role. Unresponsive shards are included with the counts of their last response.
+    /// Number of connections by role. Unresponsive shards count with their last response.
     pub(crate) connections: [u64; CONNECTION_ROLES],
     pub(crate) channels: u64,
     pub(crate) pending_messages: u64,
     messages_per_second: f64,
-    /// Histograms of connection set-up and delivery durations.
     durations: [Histogram; 2],
-    /// Counters, in the order of [`COUNTS`].
     counts: [u64; COUNTS.len()],
-    /// Number of refusals, in the order of [`REFUSED`].
     refused_of: [u64; REFUSED.len()],
     /// Refusals per second by check, without zero entries.
     pub(crate) refused: BTreeMap<&'static str, f64>,
-    /// Number of accepted and refused sign-ins since startup, by kind, without zero entries.
+    /// Accepted and refused sign-ins since startup, by kind, without zero entries.
     pub(crate) sign_ins: BTreeMap<&'static str, [u64; 2]>,
     pub(crate) shards: Vec<ShardPoint>,
 }
 
-/// Figures of a single shard.
 #[derive(Clone, Debug)]
 pub(crate) struct ShardPoint {
     shard: ShardId,
@@ -60,12 +56,10 @@ pub(crate) struct ShardPoint {
     connections: u64,
     outbox_bytes: u64,
     pending_bytes: u64,
-    /// Longest turn since startup, in microseconds.
     turn_max_us: u64,
     silence: Option<Duration>,
 }
 
-/// Computes figures from sampled counters.
 #[derive(Clone, Debug)]
 pub(crate) struct Meter {
     last: Vec<Option<Scraped<Snapshot>>>,
@@ -80,7 +74,6 @@ impl Meter {
         }
     }
 
-    /// Computes the figures since the previous sample.
     pub(crate) fn point(&mut self, now: Instant, at_ms: u64, looks: &[ShardLook]) -> Point {
         let span = now.saturating_duration_since(self.looked);
         let span = span.as_secs_f64().max(1e-3);
@@ -143,13 +136,12 @@ impl Meter {
     }
 }
 
-/// Returns the number of refusals by check, with the number at the previous sample.
+/// Returns the refusals by check, in this sample and in the previous one.
 fn refusals(counters: &Counters, before: &Counters) -> impl Iterator<Item = (Check, u64, u64)> {
     let both = counters.refusals.each().zip(before.refusals.each());
     both.map(|((check, count), (_, before))| (check, count, before))
 }
 
-/// Returns the column of a refusal: its index in [`REFUSED`].
 fn group_of(check: Check) -> usize {
     let id = check.id();
     let is_of = |prefixes: &[&str]| prefixes.iter().any(|prefix| id.starts_with(prefix));
@@ -176,7 +168,6 @@ fn group_of(check: Check) -> usize {
 
 type Count = (&'static str, fn(&Counters) -> u64);
 
-/// History columns that contain counts.
 const COUNTS: [Count; 7] = [
     ("connects", |it| {
         let of_role = it.upgrades.iter();
@@ -211,7 +202,7 @@ fn rate(count: u64, before: u64, span: f64) -> f64 {
     count.saturating_sub(before) as f64 / span
 }
 
-/// Formats the median and the 99th percentile in another unit, with three decimals; null if nothing was measured.
+/// Formats the median and the 99th percentile in another unit, with three decimals; null without a measurement.
 fn quantiles(of: &Histogram, unit: f64) -> Value {
     let scaled = |part| of.quantile(part).map(|us| rounded(us / unit));
     value!({ "p50": scaled(0.5), "p99": scaled(0.99) })
@@ -244,7 +235,6 @@ impl ShardPoint {
 }
 
 impl Point {
-    /// Formats the figures for `/overview`.
     pub(crate) fn json(&self, status: Status) -> Value {
         let connections = ConnectionRole::LABELS.iter().copied();
         let refused = self.refused.iter();
@@ -270,20 +260,18 @@ impl Point {
     }
 }
 
-/// Aggregates shard responses into history rows. The main thread collects these responses anyway, to monitor the
+/// Aggregates samples of shards into rows of the history. The main thread collects these samples anyway, to monitor the
 /// shards.
 pub struct History {
     meter: Meter,
-    /// Samples from the shards that have responded since the last row.
     looks: Vec<ShardLook>,
     store: HistoryStore,
     pub(crate) hooks: Option<Hooks>,
-    /// Number of delivered and failed hook requests as of the last row.
     hooked: [u64; 2],
 }
 
 impl History {
-    /// Creates the history of the given number of shards, which writes rows to `store`.
+    /// Creates the history of these shards, which writes rows to `store`.
     #[must_use]
     pub fn shared(shards: usize, now: Instant, store: HistoryStore) -> Shared<Self> {
         Shared::new(Self::new(shards, now, store))
@@ -304,7 +292,7 @@ impl History {
         }
     }
 
-    /// Includes requests to the given hooks in the rows. Returns the history store.
+    /// Includes requests to hooks in the rows. Returns the history store.
     pub fn count_hooks(&mut self, hooks: Option<Hooks>) -> HistoryStore {
         self.hooks = hooks;
         self.store()
@@ -316,7 +304,7 @@ impl History {
         self.store.clone()
     }
 
-    /// Records a shard's response.
+    /// Records a shard's sample.
     pub fn note(&mut self, answer: Scraped<Snapshot>) {
         if let Some(look) = self.looks.get_mut(answer.shard.index()) {
             look.answer = Some(answer);
@@ -352,7 +340,7 @@ impl History {
         self.store.tick(Tick { row, durations });
     }
 
-    /// Number of connections superseded by a newer one, at the shards' last count.
+    /// Returns the number of connections that a newer one superseded, at the shards' last count.
     pub(crate) fn superseded(&self) -> u64 {
         let last = self.meter.last.iter().flatten();
         let counts = last.filter_map(|seen| {
@@ -362,20 +350,19 @@ impl History {
         counts.sum()
     }
 
-    /// Number of connections whose client does not acknowledge messages, at the shards' last count.
+    /// Returns the number of connections whose client does not confirm messages, at the shards' last count.
     pub(crate) fn doubtful(&self) -> u64 {
         let last = self.meter.last.iter().flatten();
         last.map(|seen| seen.snapshot.doubtful).sum()
     }
 
-    /// Returns a copy of the meter, with which later samples can be compared.
     pub(crate) fn meter(&self) -> Meter {
         self.meter.clone()
     }
 }
 
 impl Point {
-    /// Fills a row with all figures except the quantiles.
+    /// Fills a row with all figures except quantiles.
     fn fill(&self, row: &mut Row) {
         let of_role = |role: ConnectionRole| self.connections.get(role.index()).copied();
         let masters = whole(of_role(ConnectionRole::Master).unwrap_or_default());
@@ -400,7 +387,6 @@ impl Point {
     }
 }
 
-/// Returns the total number of delivered and of failed requests to all hooks.
 fn requests(hooks: &Hooks) -> [u64; 2] {
     let mut sums = [0; 2];
     for hook in hooks.report().hooks {
@@ -425,7 +411,7 @@ fn whole(count: u64) -> f64 {
     count as f64
 }
 
-/// Minimum interval between rows: shards are polled every two seconds by a timer that may fire late.
+/// Minimum interval between rows. A timer polls shards every two seconds and may fire late.
 const ROW_EVERY: Duration = Duration::from_millis(1900);
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! A single event stream: its topics, its position in each topic, and its output.
+//! Event stream: its topics, its position in each, and its output.
 //!
-//! A stream holds one event at a time, shared with the feed and all other streams, and sends it in pieces. If the peer
-//! stops reading, the stream stalls: it then uses only the memory of that event, which [`Seat`] counts, and reports
-//! missed events later.
+//! A stream holds one event, whose bytes it shares with the feed and all other streams, and sends it in pieces. If the
+//! peer stops reading, the stream stalls. It then holds only this event, which [`Seat`] counts, and reports missed
+//! events later.
 
 use crate::limits::EVENT_PIECE_BYTES;
 use crate::side::admin::connections::Seat;
@@ -18,17 +18,15 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, interval_at};
 
-/// Sender for the pieces of an event.
 type Pieces = mpsc::Sender<io::Result<Bytes>>;
 
-/// The response body of a stream; dropping it frees the stream's slot.
+/// Response body of a stream. Frees the stream's slot on drop.
 pub(crate) struct Body {
     pieces: mpsc::Receiver<io::Result<Bytes>>,
     _place: OwnedSemaphorePermit,
 }
 
 impl Body {
-    /// Starts a stream with subscriptions to the given topics.
     pub(crate) fn start(
         sources: Sources,
         watches: Vec<Watch>,
@@ -52,13 +50,13 @@ impl Stream for Body {
     }
 }
 
-/// Writes events until the connection closes. Periodic comments keep the connection alive, even through proxies.
+/// Writes events until the connection closes. Periodic comments keep the connection open, also through proxies.
 async fn run(sources: Sources, mut watches: Vec<Watch>, seat: Seat, to: Pieces) {
     let mut bell = sources.hub.bell.listen();
     let mut beat = interval_at(Instant::now() + BEAT_EVERY, BEAT_EVERY);
     loop {
         bell.mark_unchanged();
-        // One event of each topic in turn: none waits for another's flood.
+        // One event per topic in turn, so that no topic waits for another's flood.
         let mut more = true;
         while more {
             more = false;
@@ -83,7 +81,7 @@ async fn run(sources: Sources, mut watches: Vec<Watch>, seat: Seat, to: Pieces) 
     }
 }
 
-/// Writes one event. Returns false if the client has disconnected.
+/// Writes one event. Returns `false` if the client has disconnected.
 async fn send(to: &Pieces, seat: &Seat, mut event: Event) -> bool {
     let _unread = seat.holds(event.len());
     while !event.is_empty() {
@@ -95,8 +93,8 @@ async fn send(to: &Pieces, seat: &Seat, mut event: Event) -> bool {
     true
 }
 
-/// Returns the next event of a topic for a stream. The first event, and the first after missed events, is the topic's
-/// initial state.
+/// Returns the next event of a topic. The first event, and the first after missed events, is the current state of the
+/// topic.
 async fn next(sources: &Sources, watch: &mut Watch) -> Option<Event> {
     if !std::mem::replace(&mut watch.begun, true)
         && let Some(state) = sources.state(&watch.topic, &mut watch.position).await

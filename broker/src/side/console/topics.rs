@@ -1,4 +1,4 @@
-//! Topics of event streams, each with its feed and initial state. Each watched channel has its own feed.
+//! Topics of event streams, each with its feed and initial state. Every watched channel has its own feed.
 
 use crate::limits::{STREAMS_MAX, WATCHED_CHANNELS_MAX};
 use crate::side::admin::http::Fault;
@@ -15,29 +15,26 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The feeds of all streams.
 pub(crate) struct Hub {
-    /// Wakes the streams; rung by every feed.
+    /// Rung by every feed to wake the streams.
     pub(crate) bell: Bell,
     pub(crate) overview: Arc<Feed>,
     log: Arc<LogTail>,
     pub(crate) refusals: Arc<Feed>,
     pub(crate) troubled: Arc<Feed>,
-    /// Feed of notices that concern the whole process.
     pub(crate) notices: Arc<Feed>,
-    /// Feed of the channel states reported by shards.
     pub(crate) presence: Arc<Feed>,
     teller: Teller,
-    /// Channels whose presence is watched by name, each with the last state obtained by polling.
+    /// Channels whose presence is watched by name, with the last polled state.
     named: Shared<Vec<(Weak<Identity>, Value)>>,
     channels: Shared<BTreeMap<Identity, Watched>>,
     places: Arc<Semaphore>,
 }
 
-/// A channel that is being watched, or was within the last second.
+/// Channel that is watched, or was within the last second.
 struct Watched {
     feed: Arc<Feed>,
-    /// The last state sent, without values that change merely because time passes.
+    /// Last sent state, without values that change merely with time.
     sent: Option<Value>,
     at: Instant,
 }
@@ -60,25 +57,23 @@ impl Hub {
         }
     }
 
-    /// Ends the current second of the rate limits. Makes shards report the presence of all channels only while there
-    /// are readers.
+    /// Ends the current second of the rate limits. Makes shards report presence only while there are readers.
     pub(crate) fn tick(&self, now: Instant) {
         self.log.tick(now);
         self.refusals.tick(now);
         self.teller.set_read(self.presence.is_watched());
     }
 
-    /// Reserves a stream slot. Returns `None` if all are taken.
+    /// Reserves a stream slot; `None` if all are taken.
     pub(crate) fn place(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.places).try_acquire_owned().ok()
     }
 
-    /// Number of open streams.
     pub(crate) fn streams(&self) -> usize {
         STREAMS_MAX - self.places.available_permits()
     }
 
-    /// Subscribes a stream to a topic. Returns `None` for a channel if too many other channels are watched.
+    /// Subscribes a stream to a topic; `None` for a channel if too many other channels are watched.
     pub(crate) fn watch(&self, topic: Topic) -> Option<Watch> {
         let position = match &topic {
             Topic::Overview => self.overview.watch(),
@@ -111,7 +106,6 @@ impl Hub {
         Some(watched.feed.watch())
     }
 
-    /// Registers a channel watched by name. Returns `None` if too many other channels are registered.
     fn name(&self, channel: &Identity) -> Option<Arc<Identity>> {
         let mut named = self.named.lock();
         named.retain(|(channel, _)| channel.strong_count() > 0);
@@ -131,7 +125,6 @@ impl Hub {
         position
     }
 
-    /// Returns the channels whose presence is watched by name.
     pub(crate) fn named(&self) -> Vec<Arc<Identity>> {
         let named = self.named.lock();
         named
@@ -140,7 +133,7 @@ impl Hub {
             .collect()
     }
 
-    /// Publishes the presence of a channel served by another node, if it has changed.
+    /// Publishes the presence of a channel on another node if it has changed.
     pub(crate) fn update_presence(&self, channel: &Identity, state: &Value) {
         let mut named = self.named.lock();
         let is_it = |known: &Weak<Identity>| known.upgrade().is_some_and(|it| *it == *channel);
@@ -154,7 +147,6 @@ impl Hub {
         }
     }
 
-    /// Returns the channels watched by streams.
     pub(crate) fn watched(&self) -> Vec<Identity> {
         let mut channels = self.channels.lock();
         channels.retain(|_, watched| watched.feed.is_watched());
@@ -175,12 +167,12 @@ impl Hub {
     }
 }
 
-/// Formats the event for a channel's state. If there are thousands of viewers, only the first are included.
+/// Formats the event for a channel's state. Includes only the first of several thousand viewers.
 fn channel_event(state: Value) -> Event {
     fitting("channel", state, "/channel/viewers", End::First)
 }
 
-/// Returns a copy of a document without ages and the state number, which change even if nothing happens.
+/// Copies a document without ages and state numbers, which change without an event.
 fn without_ages(document: &Value) -> Value {
     match document {
         Value::Object(members) => {
@@ -196,43 +188,33 @@ fn without_ages(document: &Value) -> Value {
     }
 }
 
-/// Interval at which an unchanged channel state is sent again to update its ages.
+/// Interval at which an unchanged channel state is sent again, with current ages.
 const REFRESH: Duration = Duration::from_secs(10);
 
-// The topics of streams, and a stream's position in each of its own.
+// Topics of streams, and the position of a stream in a topic.
 
-/// A topic to which an event stream can subscribe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Topic {
-    /// The service's current figures.
     Overview,
-    /// Log lines.
     Log,
-    /// Refused connections and requests.
     Refusals,
-    /// Viewers with failed or degraded sessions.
     Troubled,
-    /// The state of a single channel.
     Channel(Identity),
-    /// The presence of all channels of this node.
     Presence,
-    /// The presence of one channel.
     PresenceOf(Identity),
-    /// Notices about the whole process; sent to every stream.
+    /// Notices about the whole process, for every stream.
     Notices,
 }
 
-/// A stream's subscription to a topic.
 pub(crate) struct Watch {
     pub(crate) topic: Topic,
     pub(crate) position: Position,
-    /// Whether the initial state has been sent.
     pub(crate) begun: bool,
 }
 
-// The current state of each topic: a stream begins with it, and starts from it again when it has missed something.
+// Current state of each topic. A stream begins with it, and returns to it after missed events.
 
-/// Data sources for the topics' states; clones share them.
+/// Data sources of the topics. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Sources {
     pub(crate) hub: Arc<Hub>,
@@ -244,7 +226,6 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    /// Returns the current state of a topic, and moves `position` to the end of its feed.
     pub(crate) async fn state(&self, topic: &Topic, position: &mut Position) -> Option<Event> {
         position.move_to_end();
         Some(match topic {
@@ -293,7 +274,7 @@ impl Sources {
         Ok(document["presence"].take())
     }
 
-    /// Returns a channel's document together with the channel's name, or the reason why there is none.
+    /// Returns the document of a channel with its name, or the reason for its absence.
     pub(crate) async fn channel_state(&self, channel: &Identity) -> Value {
         let mut state = match channel::document(&self.inspector, channel).await {
             Ok(document) => value!({ "channel": document, "error": null }),

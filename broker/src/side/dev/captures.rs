@@ -1,10 +1,10 @@
-//! Message copies from the shards for `/dev/messages`: the queue of new copies and the store of recent ones.
+//! Message copies of the shards for `/dev/messages`: the queue of new copies and the store of recent ones.
 //!
 //! ```text
 //!  a shard's Capture ── Captured ──► one bounded queue ──► drained by each request, and by a task ──► NewestCopies
 //! ```
-//! Shards never wait: if the queue is full, copies are dropped and counted. A message is copied before it is sent to
-//! the client, so a request made after the client has received the message returns the copy.
+//! Shards never wait: a full queue drops and counts copies. A message is copied before it is sent, so that a request
+//! after its arrival at the client returns the copy.
 
 use broker_core::shard::{Capture, Captured};
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -13,26 +13,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::{Mutex, Notify};
 
-/// The queue and the store of message copies from the shards; clones share them.
+/// Queue and store of message copies. Clones share them.
 #[derive(Clone)]
 pub struct Captures(Arc<SharedCaptures>);
 
 struct SharedCaptures {
     to: Sender<Captured>,
     from: Receiver<Captured>,
-    /// Total size of the queued copies, in bytes.
     queued_bytes: AtomicUsize,
     missed: AtomicU64,
     kept: Mutex<NewestCopies>,
     news: Notify,
 }
 
-/// The newest copies, with their sequence numbers.
 #[derive(Debug, Default)]
 pub(crate) struct NewestCopies {
     rows: VecDeque<(u64, Captured)>,
     bytes: usize,
-    /// Sequence number of the last copy.
     last: u64,
 }
 
@@ -57,7 +54,7 @@ impl Captures {
         Box::new(self.clone())
     }
 
-    /// Continuously moves copies from the queue to the store, so that the newest rather than the oldest are retained.
+    /// Moves copies from the queue to the store for the lifetime of the process, so that the newest are kept.
     pub(crate) async fn keep_all(self) {
         loop {
             let news = self.0.news.notified();
@@ -66,12 +63,11 @@ impl Captures {
         }
     }
 
-    /// Waits for copies that arrive after this call.
     pub(crate) fn news(&self) -> tokio::sync::futures::Notified<'_> {
         self.0.news.notified()
     }
 
-    /// Calls `use_kept` with the stored copies, after moving all queued copies to the store.
+    /// Moves all queued copies to the store, then calls `use_kept` with the store.
     pub(crate) async fn with<T>(&self, use_kept: impl FnOnce(&mut NewestCopies) -> T) -> T {
         let mut kept = self.0.kept.lock().await;
         while let Ok(copy) = self.0.from.try_recv() {
@@ -82,7 +78,7 @@ impl Captures {
         use_kept(&mut kept)
     }
 
-    /// Number of copies dropped because there were too many in a second or the queue was full.
+    /// Returns the number of copies dropped by the rate limit or a full queue.
     pub(crate) fn missed(&self) -> u64 {
         self.0.missed.load(Ordering::Relaxed)
     }
@@ -121,13 +117,12 @@ impl NewestCopies {
         }
     }
 
-    /// Returns the copies with higher numbers than the given one, oldest first.
+    /// Returns the copies after this number, oldest first.
     pub(crate) fn after(&self, number: u64) -> impl Iterator<Item = &(u64, Captured)> {
         let first = self.rows.partition_point(|(other, _)| *other <= number);
         self.rows.range(first..)
     }
 
-    /// Removes matching copies and returns their number.
     pub(crate) fn forget(&mut self, which: impl Fn(&Captured) -> bool) -> usize {
         let before = self.rows.len();
         self.rows.retain(|(_, copy)| !which(copy));
@@ -135,27 +130,22 @@ impl NewestCopies {
         before - self.rows.len()
     }
 
-    /// Sequence number of the last copy made.
     pub(crate) fn last(&self) -> u64 {
         self.last
     }
 }
 
-/// Returns the approximate size of a copy in memory, in bytes.
 fn size(copy: &Captured) -> usize {
     size_of::<Captured>() + copy.channel.len() + copy.viewer.len() + copy.payload.len()
 }
 
-/// Maximum number of queued copies.
 const QUEUED_MAX: usize = 1024;
 
-/// Maximum total size of queued copies, in bytes.
 const QUEUED_BYTES_MAX: usize = 16 << 20;
 
-/// Maximum number of stored copies; beyond this, the oldest are evicted.
+/// Maximum number of stored copies. Beyond it, the oldest are evicted.
 const KEPT_MAX: usize = 2000;
 
-/// Maximum total size of stored copies, in bytes.
 const KEPT_BYTES_MAX: usize = 16 << 20;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! `/dev/clock`: advances the clocks of all shards, and skews the calendar in either direction.
 //!
-//! A request changes the total shift stored here. Every shard receives the total rather than the difference, so a shard
-//! that missed an update is correct again after the next one.
+//! A request changes the total shift stored here. Every shard receives the total instead of the difference, so that a
+//! shard that missed an update is correct after the next.
 
 use crate::edge::Shift;
 use crate::side::admin::http::{Answer, SILENT, rfc3339};
@@ -19,28 +19,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 use tokio::sync::Mutex;
 
-/// Shifts the clocks of all shards and returns each shard's time once everything due by then has been processed, or
-/// `None` for an unresponsive shard. Blocks for a limited time.
+/// Shifts the clocks of all shards. Returns each shard's time once its due timers have run; `None` for an unresponsive
+/// shard. Blocks for a limited time.
 pub type MoveClocks = Box<dyn FnMut(Shift) -> Vec<(ShardId, Option<Moment>)> + Send>;
 
-/// State of the page; clones share it.
 #[derive(Clone)]
 pub(crate) struct ClockPage {
-    /// The clocks; locked while they are moved, so that moves run one at a time.
+    /// Clocks, locked during a move, so that moves run one at a time.
     clocks: Arc<Mutex<Clocks>>,
     elapsed: Arc<Elapsed>,
-    /// Refusals, adjusted on each move because refusal ids contain the time of the shards' calendars.
+    /// Refusals, adjusted on each move, since their ids contain the time of the shards' calendars.
     refusals: Arc<Refusals>,
 }
 
-/// The time elapsed since startup according to the shards' clocks.
 pub(crate) struct Elapsed {
     began: Instant,
-    /// Milliseconds by which the shards' clocks have been advanced.
     advanced_ms: AtomicU64,
 }
 
-/// The clocks and their current shift.
 struct Clocks {
     shift: Shift,
     shards: MoveClocks,
@@ -63,7 +59,6 @@ impl Clocks {
     }
 }
 
-/// A requested change to the clocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Change {
     advance_ms: u64,
@@ -71,7 +66,7 @@ pub(crate) struct Change {
 }
 
 impl Change {
-    /// A change that removes the skew, so that the calendar agrees with the monotonic clock again.
+    /// Removes the skew, so that the calendar agrees with the monotonic clock again.
     pub(crate) const NO_SKEW: Self = Self {
         advance_ms: 0,
         skew_ms: Some(0),
@@ -79,31 +74,27 @@ impl Change {
 }
 
 impl Elapsed {
-    /// Returns the elapsed time in milliseconds.
     pub(crate) fn ms(&self) -> u64 {
         let elapsed = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         elapsed.saturating_add(self.advanced_ms.load(Ordering::Relaxed))
     }
 }
 
-/// Returns the routes of the clock page.
 pub(crate) fn routes(page: ClockPage) -> Router {
     Router::new()
         .route("/dev/clock", get(show).post(change).delete(reset))
         .with_state(page)
 }
 
-/// `GET /dev/clock`.
 async fn show(State(page): State<ClockPage>) -> Answer {
     page.move_clocks(Change::default()).await
 }
 
-/// `POST /dev/clock`.
 async fn change(State(page): State<ClockPage>, body: Bytes) -> Answer {
     page.move_clocks(parse(&body)?).await
 }
 
-/// `DELETE /dev/clock`: removes the skew; the clocks stay advanced.
+/// `DELETE /dev/clock`: removes the skew. The clocks stay advanced.
 async fn reset(State(page): State<ClockPage>) -> Answer {
     page.move_clocks(Change::NO_SKEW).await
 }
@@ -120,7 +111,6 @@ impl ClockPage {
         }
     }
 
-    /// Returns the elapsed time, for other pages.
     pub(crate) fn elapsed(&self) -> Arc<Elapsed> {
         Arc::clone(&self.elapsed)
     }
@@ -134,10 +124,8 @@ impl ClockPage {
         })))
     }
 
-    /// Shifts the clocks and returns the new shift and time; the time is `None` if a shard does not respond.
-    ///
-    /// # Errors
-    /// Fails with an error text for the client if the clocks would be advanced too far.
+    /// Shifts the clocks. Returns the new shift and time; the time is `None` if a shard does not respond. Fails with a
+    /// text for the client if the total is too large.
     pub(crate) async fn shift(&self, change: Change) -> Result<(Shift, Option<Moment>), String> {
         let mut clocks = self.clocks.clone().lock_owned().await;
         clocks.shift = moved(clocks.shift, change)?;
@@ -166,7 +154,6 @@ fn parse(bytes: &[u8]) -> Result<Change, String> {
     })
 }
 
-/// Parses a signed time span.
 fn skew(text: &str) -> Result<i64, String> {
     let (sign, span) = match text.strip_prefix('-') {
         Some(span) => (-1, span),
@@ -200,11 +187,10 @@ fn span(ms: i64) -> String {
     }
 }
 
-/// Maximum size of one step in either direction, in milliseconds: a week. Everything in a broker that has a time limit,
-/// except certificates, expires within a week.
+/// Maximum of one step in either direction, in milliseconds: a week. Every time limit of a broker, except those of
+/// certificates, ends within a week.
 const ADVANCE_MS_MAX: u64 = 7 * 86_400_000;
 
-/// Maximum total of all steps, in milliseconds: 3,650 days.
 const ADVANCED_MS_MAX: u64 = 3650 * 86_400_000;
 
 const KEYS: &str = "advance, wallSkew";

@@ -1,6 +1,6 @@
-//! `GET /dev/connections`: lists the connections of channels; can wait for connections to appear.
+//! `GET /dev/connections`: lists the connections of channels, and can wait for them.
 //!
-//! Shards are polled while a request waits. Since shards do not report joins, the page costs nothing in production.
+//! A waiting request polls the shards. Shards do not report joins, so the page costs nothing in production.
 
 use crate::side::admin::http::{Answer, Fault, SILENT, rfc3339};
 use crate::side::channels::list::{Search, gather};
@@ -15,19 +15,17 @@ use serde_json::{Value, json as value};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// Query parameters of a connection list.
 #[derive(Debug)]
 struct ConnectionQuery {
     channel: Option<Glob>,
     role: Option<Role>,
     client_id: Option<Glob>,
     limit: usize,
-    /// Minimum number of connections to wait for.
     min: usize,
     wait: Duration,
 }
 
-/// Returns the matching connections once there are at least `min`, or when `wait` has elapsed.
+/// Returns the matching connections once there are at least `min`, or after `wait`.
 pub(crate) async fn list(State(inspector): State<Inspector>, RawQuery(query): RawQuery) -> Answer {
     let wanted = parse(query.as_deref())?;
     let until = Instant::now() + wanted.wait;
@@ -40,7 +38,6 @@ pub(crate) async fn list(State(inspector): State<Inspector>, RawQuery(query): Ra
     }
 }
 
-/// Returns the first matching connections.
 async fn connections(inspector: &Inspector, wanted: &ConnectionQuery) -> Result<Vec<Value>, Fault> {
     let mut found = Vec::new();
     for identity in channels_in_use(inspector, wanted.channel.as_ref()).await? {
@@ -57,7 +54,6 @@ async fn connections(inspector: &Inspector, wanted: &ConnectionQuery) -> Result<
     Ok(found)
 }
 
-/// Returns the channels that have connections and whose names match the pattern.
 async fn channels_in_use(
     inspector: &Inspector,
     pattern: Option<&Glob>,
@@ -138,8 +134,6 @@ fn row(channel: &str, peer: &PeerView) -> Value {
 
 const PARAMETERS: [&str; 6] = ["channel", "role", "clientId", "limit", "min", "wait"];
 
-/// Maximum number of connections listed in a response.
 const LIMIT_MAX: usize = 1000;
 
-/// Interval between polls of the shards while a request waits.
 const AGAIN: Duration = Duration::from_millis(20);

@@ -1,5 +1,4 @@
-//! Parsing and validation of fault rules, and their permitted values. Errors name the offending key and what is
-//! permitted.
+//! Fault rules: parsing, validation and permitted values. Errors name the key and the permitted values.
 
 use crate::side::dev::request::{Body, one_of};
 use crate::terminal::nearest;
@@ -12,10 +11,7 @@ use codec::{control::Operation, identifiers::ClientId};
 use serde_json::{Value, json};
 use strum::{EnumString, VariantNames};
 
-/// Parses a fault rule from a request body.
-///
-/// # Errors
-/// Fails with an error text for the client if the rule is invalid.
+/// Parses a fault rule from a request body. Fails with a text for the client if the rule is invalid.
 pub(crate) fn parse(mut body: Body) -> Result<FaultRule, String> {
     let on = body
         .text("on", on)?
@@ -23,7 +19,7 @@ pub(crate) fn parse(mut body: Body) -> Result<FaultRule, String> {
     let matches = matches(on, body.object("match")?)?;
     let act = act(on, &mut body)?;
     let rule = FaultRule {
-        number: 0, // it has one when it is listed
+        number: 0, // assigned when the fault is listed
         matches,
         act,
         skip: body.number("skip", 0..=TIMES_MAX)?.unwrap_or_default(),
@@ -73,10 +69,7 @@ fn glob(text: &str) -> Result<Glob, String> {
     }
 }
 
-/// Parses a connection role.
-///
-/// # Errors
-/// Fails with a list of the allowed roles.
+/// Parses a role. Fails with a text that lists the roles.
 pub(crate) fn role(text: &str) -> Result<Role, String> {
     let found = ROLES.iter().find(|(name, _)| *name == text);
     found
@@ -90,17 +83,14 @@ fn operation(text: &str) -> Result<Operation, String> {
         .ok_or_else(|| one_of(text, Operation::ALL.iter().map(|it| it.name())))
 }
 
-/// Parses a message action.
-///
-/// # Errors
-/// Fails with a list of the allowed actions.
+/// Parses a message action. Fails with a text that lists the actions.
 pub(crate) fn action(text: &str) -> Result<Action, String> {
     let mut all = Action::ALL.into_iter();
     all.find(|action| action.as_str() == text)
         .ok_or_else(|| one_of(text, Action::ALL.map(Action::as_str)))
 }
 
-/// Parses `do`: the name of an act, or an object whose only key is the name and whose value contains the parameters.
+/// Parses `do`: the name of an act, or an object with the name as its only key and the parameters as its value.
 fn act(on: On, body: &mut Body) -> Result<FaultAct, String> {
     let names = on.acts();
     let acts = names.join(", ");
@@ -250,13 +240,11 @@ fn close_code(how: &mut Body) -> Result<u16, String> {
 const CODES: &str = "do.close.code: expected 1000 to 1003, 1007 to 1014, 3000 to 4999; clients report 1006 for an end \
                      without a close frame, which is \"reset\"";
 
-/// Parses a viewer's client id.
 fn viewer(text: &str) -> Result<Box<str>, String> {
     let id = ClientId::parse(text).map(|id| id.as_str().into());
     id.map_err(|_| "must be a client id: 1 to 256 letters, digits, \"_\", \".\" or \"-\"".into())
 }
 
-/// Parses what to send to a session.
 fn sent(text: &str) -> Result<SessionAct, String> {
     match text {
         "empty" => Ok(SessionAct::SendEmpty),
@@ -264,7 +252,6 @@ fn sent(text: &str) -> Result<SessionAct, String> {
     }
 }
 
-/// Parses which part of a message to corrupt.
 fn corruption(text: &str) -> Result<Corruption, String> {
     let found = CORRUPTIONS.iter().find(|(name, _)| *name == text);
     found
@@ -272,12 +259,12 @@ fn corruption(text: &str) -> Result<Corruption, String> {
         .ok_or_else(|| one_of(text, CORRUPTIONS.map(|(name, _)| name)))
 }
 
-/// Whether a code may be sent in a close frame (RFC 6455 section 7.4).
+/// Returns whether a close frame may carry a code (RFC 6455, section 7.4).
 fn sendable(code: u16) -> bool {
     !matches!(code, 1004..=1006 | 1015..=2999)
 }
 
-/// Parses the reason for a close frame: at most 123 bytes.
+/// Parses the reason of a close frame: at most 123 bytes.
 fn reason(text: &str) -> Result<Box<str>, String> {
     if text.len() <= 123 {
         Ok(text.into())
@@ -305,7 +292,7 @@ fn word(text: &str) -> Result<Box<str>, String> {
     }
 }
 
-/// Parses the number of matches on which a fault acts; the default is one.
+/// Parses the number of matches on which a fault acts. The default is one.
 fn times(body: &mut Body) -> Result<Option<u64>, String> {
     let rule = "expected 1 to 1000000, or \"always\"";
     match body.take("times") {
@@ -336,21 +323,20 @@ fn chance(body: &mut Body) -> Result<Option<Chance>, String> {
     }
 }
 
-/// Maximum number of matches on which a fault acts, or which it skips.
+/// Maximum number of matches that a fault acts on, or skips.
 const TIMES_MAX: u64 = 1_000_000;
 
-/// Maximum delay caused by a fault, in milliseconds: 10 minutes.
+/// Maximum delay by a fault, in milliseconds: 10 minutes.
 const DELAY_MS_MAX: u64 = 600_000;
 
-/// Maximum duration of a fault that ends by itself, in milliseconds: one day.
+/// Maximum duration of a fault with a time limit, in milliseconds: one day.
 const LASTS_MS_MAX: u64 = 86_400_000;
 
-/// Default grace period for a client after GO_AWAY, in milliseconds.
+/// Default grace period of a client after GO_AWAY, in milliseconds.
 const GRACE_MS: u64 = 5000;
 
-// The values of a fault: the closed sets that the reader, its errors and `GET /dev/faults/allowed` share.
+// Permitted values of a fault, shared by the parser, its errors and `GET /dev/faults/allowed`.
 
-/// The points at which a fault can act.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, VariantNames)]
 #[strum(serialize_all = "lowercase")]
 enum On {
@@ -362,7 +348,6 @@ enum On {
 }
 
 impl On {
-    /// Returns the keys allowed in `match`.
     pub(crate) fn keys(self) -> &'static [&'static str] {
         match self {
             Self::Api => &["channel", "operation"],
@@ -371,7 +356,7 @@ impl On {
         }
     }
 
-    /// Returns the acts allowed in `do`. For messages and deliveries, these include acts on the session of the sender
+    /// Returns the permitted acts of `do`. For messages and deliveries, these include acts on the session of the sender
     /// or recipient.
     pub(crate) fn acts(self) -> Vec<&'static str> {
         let (own, session) = match self {
@@ -403,7 +388,7 @@ const SESSION: &[&str] = &[
     "send",
 ];
 
-/// Acts with parameters: name, allowed keys (or what replaces the object), and an example as JSON.
+/// Acts with parameters: name, permitted keys (or what replaces the object), and an example as JSON.
 const ACTS: &[(&str, &str, &str)] = &[
     (
         "refuse",
@@ -438,7 +423,7 @@ fn entry(act: &str) -> Option<&'static (&'static str, &'static str, &'static str
     ACTS.iter().find(|(name, ..)| *name == act)
 }
 
-/// The response to `GET /dev/faults/allowed`. Each listed `do` value can be used unchanged in a fault.
+/// Returns the response to `GET /dev/faults/allowed`. Each listed `do` can be used unchanged in a fault.
 pub(crate) fn document() -> Value {
     let on = On::VARIANTS.iter().filter_map(|name| {
         let on: On = name.parse().ok()?;
@@ -456,20 +441,18 @@ pub(crate) fn document() -> Value {
     })
 }
 
-/// Returns an act with example parameters, or only its name if it has no parameters.
+/// Returns an act with example parameters, or its name if it has none.
 fn example(act: &str) -> Value {
     let how = entry(act).and_then(|(.., how)| serde_json::from_str(how).ok());
     how.map_or_else(|| act.into(), |how: Value| json!({ act: how }))
 }
 
-/// Values of `do.corrupt`.
 const CORRUPTIONS: [(&str, Corruption); 3] = [
     ("payload", Corruption::Payload),
     ("base64", Corruption::Base64),
     ("message", Corruption::Message),
 ];
 
-/// Values of `match.role`.
 pub(crate) const ROLES: [(&str, Role); 2] = [("master", Role::Master), ("viewer", Role::Viewer)];
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! `/dev/faults`: creates, lists and removes faults for tests.
 //!
-//! A rule and its counts form a single value shared by all shards. A shard that did not respond when the rule was
-//! created (503) may receive the rule after it has ended, and then ignores it.
+//! All shards share one value with a rule and its counts. A shard that did not respond at the creation (503) may
+//! receive the rule after its end, and then ignores it.
 
 use crate::side::admin::http::{Answer, Fault, SILENT, fault_id};
 use crate::side::dev::clock::Elapsed;
@@ -19,7 +19,6 @@ use serde_json::{Value, json as value};
 use std::sync::Arc;
 use tokio::sync::Mutex;
 
-/// State of the page; clones share it.
 #[derive(Clone)]
 pub(crate) struct FaultPage {
     faults: Arc<Mutex<FaultList>>,
@@ -27,22 +26,18 @@ pub(crate) struct FaultPage {
     shards: Shards,
 }
 
-/// Faults that have not been removed.
 #[derive(Debug, Default)]
 struct FaultList {
     faults: Vec<Listed>,
-    /// Number of the most recent fault.
     number: u64,
 }
 
-/// A fault as listed.
 #[derive(Debug)]
 struct Listed {
     id: String,
-    /// The fault as it was requested.
     asked: Value,
     rule: SharedRule,
-    /// Time at which the fault ends, by [`Elapsed::ms`], if its duration is limited.
+    /// End of the fault by [`Elapsed::ms`], if its duration is limited.
     ends_ms: Option<u64>,
 }
 
@@ -55,7 +50,7 @@ impl FaultPage {
         }
     }
 
-    /// Ends the faults whose channel pattern begins with the given prefix, or all faults if it is empty; returns their
+    /// Ends the faults whose channel pattern begins with the prefix, or all faults for an empty prefix. Returns their
     /// number.
     pub(crate) async fn end(&self, prefix: &str) -> usize {
         let mut list = self.faults.lock().await;
@@ -63,7 +58,6 @@ impl FaultPage {
     }
 }
 
-/// Returns the routes of the fault pages.
 pub(crate) fn routes(page: FaultPage) -> Router {
     Router::new()
         .route("/dev/faults", get(list).post(make).delete(remove_all))
@@ -72,7 +66,6 @@ pub(crate) fn routes(page: FaultPage) -> Router {
         .with_state(page)
 }
 
-/// `GET /dev/faults`.
 async fn list(State(page): State<FaultPage>) -> Json<Value> {
     let list = page.faults.lock().await;
     let now_ms = page.elapsed.ms();
@@ -81,18 +74,17 @@ async fn list(State(page): State<FaultPage>) -> Json<Value> {
     Json(value!({ "faults": faults }))
 }
 
-/// `GET /dev/faults/allowed`: the permitted values in a fault.
+/// `GET /dev/faults/allowed`: permitted values of a fault.
 async fn allowed() -> Json<Value> {
     Json(fault_rule::document())
 }
 
-/// `POST /dev/faults`.
 async fn make(State(page): State<FaultPage>, body: Bytes) -> Result<Response, Fault> {
     let (rule, asked) = (fault_rule::parse(Body::parse(&body)?)?, asked(&body)?);
     let mut list = page.faults.lock().await;
     let now_ms = page.elapsed.ms();
     if list.faults.len() >= FAULTS_MAX {
-        // Those that are over are shown until there is need of their places.
+        // Ended faults are listed until their places are needed.
         list.faults.retain(|fault| !fault.is_over(now_ms));
     }
     if list.faults.len() >= FAULTS_MAX {
@@ -123,13 +115,11 @@ async fn make(State(page): State<FaultPage>, body: Bytes) -> Result<Response, Fa
     Ok((StatusCode::CREATED, Json(shown)).into_response())
 }
 
-/// `DELETE /dev/faults`.
 async fn remove_all(State(page): State<FaultPage>) -> Json<Value> {
     let removed = page.faults.lock().await.remove(|_| true);
     Json(value!({ "removed": removed }))
 }
 
-/// `DELETE /dev/faults/{id}`.
 async fn remove(State(page): State<FaultPage>, Path(id): Path<String>) -> Answer {
     match page.faults.lock().await.remove(|fault| fault.id == id) {
         0 => Err(NO_SUCH_FAULT),
@@ -138,8 +128,7 @@ async fn remove(State(page): State<FaultPage>, Path(id): Path<String>) -> Answer
 }
 
 impl FaultList {
-    /// Ends the matching faults and returns their number. Messages already delayed by them are still delivered when
-    /// due.
+    /// Ends the matching faults and returns their number. Messages that they have delayed are still delivered when due.
     fn remove(&mut self, which: impl Fn(&Listed) -> bool) -> usize {
         let before = self.faults.len();
         self.faults.retain(|fault| {
@@ -154,12 +143,10 @@ impl FaultList {
 }
 
 impl Listed {
-    /// Whether the fault has ended.
     fn is_over(&self, now_ms: u64) -> bool {
         self.rule.is_spent() || self.ends_ms.is_some_and(|end| end <= now_ms)
     }
 
-    /// Whether the fault's channel pattern begins with the given prefix.
     fn is_about(&self, prefix: &str) -> bool {
         let channel = self.asked.pointer("/match/channel").and_then(Value::as_str);
         channel.is_some_and(|channel| channel.starts_with(prefix))
@@ -179,7 +166,6 @@ impl Listed {
 const NO_SUCH_FAULT: Fault =
     Fault::new(StatusCode::NOT_FOUND, "no such fault: see GET /dev/faults");
 
-/// Parses a request into the form in which the fault is listed.
 fn asked(bytes: &[u8]) -> Result<Value, String> {
     serde_json::from_slice(bytes).map_err(|error| format!("the body is not JSON: {error}"))
 }

@@ -1,4 +1,4 @@
-//! `GET /dev/messages`: the messages sent between clients, decoded and summarised; can wait for messages to arrive.
+//! `GET /dev/messages`: messages between clients, decoded and summarized. A request can wait for messages.
 
 use crate::side::admin::http::{Fault, JSON, rfc3339};
 use crate::side::dev::captures::{Captures, NewestCopies};
@@ -13,15 +13,12 @@ use serde_json::{Value, json as value};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// State of the page.
 #[derive(Clone)]
 pub(crate) struct MessagePage {
     pub(crate) captures: Captures,
-    /// Whether message capturing is enabled.
     pub(crate) are_kept: bool,
 }
 
-/// Query parameters of a message list.
 #[derive(Debug)]
 struct MessageQuery {
     channel: Option<Glob>,
@@ -30,12 +27,11 @@ struct MessageQuery {
     to: Option<Glob>,
     after: u64,
     limit: usize,
-    /// Minimum number of messages to wait for.
     min: usize,
     wait: Duration,
 }
 
-/// Returns the oldest matching messages after `after` once there are at least `min`, or when `wait` has elapsed.
+/// Returns the oldest matching messages after `after` once there are at least `min`, or after `wait`.
 pub(crate) async fn list(
     State(page): State<MessagePage>,
     RawQuery(query): RawQuery,
@@ -67,8 +63,8 @@ async fn wait_for(captures: &Captures, wanted: &MessageQuery) -> String {
     }
 }
 
-/// Formats the response if there are at least `min` messages. Messages are written one by one, since a payload of a few
-/// KiB may take several MiB when parsed.
+/// Formats the response if there are at least `min` messages. Writes them one by one, since a parsed payload of a few
+/// KiB may take several MiB.
 fn page(kept: &NewestCopies, wanted: &MessageQuery, min: usize, missed: u64) -> Option<String> {
     let after = kept.after(wanted.after);
     let found = after.filter(|(_, copy)| wanted.covers(copy));
@@ -76,7 +72,7 @@ fn page(kept: &NewestCopies, wanted: &MessageQuery, min: usize, missed: u64) -> 
     if rows.len() < min {
         return None;
     }
-    // A whole page ends with its last row, any other with all that there is.
+    // The next page begins after the last row of a full page, otherwise after the newest message.
     let next = match rows.last() {
         Some((number, _)) if rows.len() == wanted.limit => *number,
         Some(_) | None => kept.last().max(wanted.after),
@@ -168,15 +164,15 @@ const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1000;
 const MASTER: &str = "MASTER";
 
-// Summaries of payloads: the session description or the candidate in one, as it is of use in a test.
+// Summaries of payloads for tests: session descriptions and candidates.
 
-/// Decodes a base64 payload and parses it as JSON; `None` if it is not base64-encoded JSON.
+/// Decodes base64-encoded JSON; `None` for any other payload.
 pub(crate) fn decoded(payload: &str) -> Option<Value> {
     let bytes = base64_simd::STANDARD.decode_to_vec(payload).ok()?;
     serde_json::from_slice(&bytes).ok()
 }
 
-/// Summarises a session description as `{"type","media","iceUfrag","fingerprint","candidates","characters"}`.
+/// Summarizes a session description as `{"type","media","iceUfrag","fingerprint","candidates","characters"}`.
 pub(crate) fn description(payload: &Value) -> Option<Value> {
     let sdp = payload.get("sdp")?.as_str()?;
     let attribute = |name: &str| sdp.lines().find_map(|line| line.strip_prefix(name));
@@ -191,7 +187,7 @@ pub(crate) fn description(payload: &Value) -> Option<Value> {
     }))
 }
 
-/// Summarises a candidate as `{"type","protocol"}` (RFC 8839 section 5.1).
+/// Summarizes a candidate as `{"type","protocol"}` (RFC 8839, section 5.1).
 fn candidate(payload: &Value) -> Option<Value> {
     let text = payload.get("candidate")?.as_str()?;
     let mut words = text.split(' ');
@@ -200,7 +196,6 @@ fn candidate(payload: &Value) -> Option<Value> {
     Some(value!({ "type": words.next()?, "protocol": protocol }))
 }
 
-/// Describes each media section: its kind, first codec and direction.
 fn media(sdp: &str) -> Vec<String> {
     let mut sections: Vec<Section<'_>> = Vec::new();
     for line in sdp.lines() {
@@ -222,10 +217,9 @@ fn media(sdp: &str) -> Vec<String> {
     sections.iter().map(Section::words).collect()
 }
 
-/// A media section of an SDP, which begins with `m=`.
+/// Media section of an SDP, which begins with `m=`.
 struct Section<'a> {
     kind: &'a str,
-    /// The first format listed in the section.
     format: Option<&'a str>,
     codec: Option<&'a str>,
     direction: Option<&'a str>,
@@ -248,7 +242,7 @@ impl<'a> Section<'a> {
     }
 
     fn words(&self) -> String {
-        // RFC 8866 section 6.7: a section without a direction is sendrecv.
+        // A media section without a direction is sendrecv (RFC 8866, section 6.7).
         let direction = match self.kind {
             "application" => self.direction,
             _ => self.direction.or(Some("sendrecv")),
@@ -261,7 +255,6 @@ impl<'a> Section<'a> {
 
 const DIRECTIONS: [&str; 4] = ["sendrecv", "sendonly", "recvonly", "inactive"];
 
-/// Maximum number of media sections described.
 const SECTIONS_MAX: usize = 32;
 
 #[cfg(test)]

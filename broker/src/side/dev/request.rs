@@ -1,4 +1,4 @@
-//! Parses request bodies and parameters for the `/dev` pages. Errors name the offending key and what is allowed.
+//! Bodies and parameters of requests to `/dev`. Errors name the key and the permitted values.
 
 use crate::terminal::nearest;
 use broker_core::settings::value::duration;
@@ -10,19 +10,17 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// A JSON object whose keys are removed as they are parsed.
+/// JSON object whose keys are removed as they are parsed.
 #[derive(Debug)]
 pub(crate) struct Body {
-    /// Path of this object within the request body, such as `do.refuse.`; empty for the body itself.
+    /// Path of the object in the body, such as `do.refuse.`; empty for the body itself.
     path: String,
     members: Map<String, Value>,
 }
 
 impl Body {
-    /// Parses a request body as an object. An empty body counts as an empty object.
-    ///
-    /// # Errors
-    /// Fails with an error text for the client if the body is not a JSON object.
+    /// Parses a request body as an object. An empty body counts as an empty object. Fails with a text for the client if
+    /// the body is not a JSON object.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, String> {
         if bytes.is_empty() {
             return Ok(Self::of("", Map::new()));
@@ -41,15 +39,12 @@ impl Body {
         }
     }
 
-    /// Removes and returns the value of a key; null counts as absent.
+    /// Removes the value of a key. Null counts as absent.
     pub(crate) fn take(&mut self, key: &str) -> Option<Value> {
         self.members.remove(key).filter(|value| !value.is_null())
     }
 
-    /// Removes a string value and parses it with `read`.
-    ///
-    /// # Errors
-    /// Fails if the value is not a string, or `read` rejects it with a description of what is allowed.
+    /// Removes a text and parses it with `read`. Fails if the value is not a text, or `read` rejects it.
     pub(crate) fn text<T>(
         &mut self,
         key: &str,
@@ -61,17 +56,15 @@ impl Body {
                 .map(Some)
                 .map_err(|rule| self.fault(key, &Value::String(text), &rule)),
             Some(other) => {
-                // The rule that an empty text breaks is the one that a number or a list breaks.
+                // Numbers and lists break the rule that an empty text breaks.
                 let rule = read("").err().unwrap_or_else(|| "must be a text".into());
                 Err(self.fault(key, &other, &rule))
             }
         }
     }
 
-    /// Removes a time span and returns it in milliseconds.
-    ///
-    /// # Errors
-    /// Fails if the value is not a time span or is out of range.
+    /// Removes a value and parses it as a time span, in milliseconds. Fails if the value is not a time span, or is out
+    /// of range.
     pub(crate) fn span(
         &mut self,
         key: &str,
@@ -80,10 +73,7 @@ impl Body {
         self.text(key, |text| duration(text, range))
     }
 
-    /// Removes an integer and returns it.
-    ///
-    /// # Errors
-    /// Fails if the value is not an integer or is out of range.
+    /// Removes a value and parses it as an integer. Fails if the value is not an integer, or is out of range.
     pub(crate) fn number(
         &mut self,
         key: &str,
@@ -99,10 +89,7 @@ impl Body {
             .ok_or_else(|| self.fault(key, &value, &rule()))
     }
 
-    /// Removes an object and returns it; an absent one counts as empty.
-    ///
-    /// # Errors
-    /// Fails if the value is not an object.
+    /// Removes an object. An absent one counts as empty. Fails if the value is not an object.
     pub(crate) fn object(&mut self, key: &str) -> Result<Self, String> {
         let path = format!("{}{key}.", self.path);
         match self.take(key) {
@@ -112,11 +99,8 @@ impl Body {
         }
     }
 
-    /// Removes a choice: a name, or an object whose only key is the name. The key's value is returned as a body; a
-    /// value that is not an object is stored under the key "".
-    ///
-    /// # Errors
-    /// Fails if the choice is missing or there is more than one.
+    /// Removes a choice: a name, or an object whose only key is the name. Returns the value of this key as a body, with
+    /// a value other than an object under the key "". Fails if the choice is missing or there is more than one.
     pub(crate) fn choice(&mut self, key: &str, allowed: &str) -> Result<(String, Self), String> {
         let one = match self.take(key) {
             None => return Err(format!("{}{key}: missing; expected {allowed}", self.path)),
@@ -139,10 +123,7 @@ impl Body {
         Ok((name, body))
     }
 
-    /// Checks that all keys have been removed.
-    ///
-    /// # Errors
-    /// Fails with the first unknown key and the allowed keys.
+    /// Checks that all keys have been removed. The error names the first unknown key and the permitted keys.
     pub(crate) fn end(self, allowed: &str) -> Result<(), String> {
         match self.members.keys().next() {
             None => Ok(()),
@@ -157,7 +138,6 @@ impl Body {
         }
     }
 
-    /// Formats the error text for an invalid value.
     pub(crate) fn fault(&self, key: &str, value: &Value, rule: &str) -> String {
         let shown = excerpt(&value.to_string());
         format!("{}{key} = {shown}: {rule}", self.path)
@@ -168,20 +148,15 @@ fn excerpt(text: &str) -> String {
     text.chars().take(EXCERPT_CHARS_MAX).collect()
 }
 
-/// Maximum number of characters of an invalid key or value that are quoted in the response.
 const EXCERPT_CHARS_MAX: usize = 80;
 
-// The parameters of a request for a page of `/dev`. A fault names the parameter and what is allowed.
+// Parameters of requests to `/dev`.
 
-/// Decoded query parameters by name, without duplicates.
 #[derive(Debug)]
 pub(crate) struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
-    /// Parses a query that may contain only the allowed parameters.
-    ///
-    /// # Errors
-    /// Fails with an error text for the client if the query is invalid.
+    /// Parses a query of permitted parameters. Fails with a text for the client if the query is invalid.
     pub(crate) fn parse(query: Option<&str>, allowed: &[&str]) -> Result<Self, String> {
         let mut found: Vec<(String, String)> = Vec::new();
         for (name, value) in pairs(query.unwrap_or_default()) {
@@ -203,7 +178,7 @@ impl Parameters {
         Ok(Self(found))
     }
 
-    /// Returns the text of a parameter. An empty one counts as absent.
+    /// Returns the text of a parameter. An empty text counts as absent.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         let found = self.0.iter().find(|(other, _)| other == name);
         found
@@ -211,15 +186,11 @@ impl Parameters {
             .filter(|value| !value.is_empty())
     }
 
-    /// Parses a pattern parameter.
     pub(crate) fn glob(&self, name: &str) -> Option<Glob> {
         self.text(name).map(Glob::new)
     }
 
-    /// Parses an integer parameter.
-    ///
-    /// # Errors
-    /// Fails if the value is not an integer or is out of range.
+    /// Parses an integer parameter. Fails if the value is not an integer, or is out of range.
     pub(crate) fn number<T: FromStr + PartialOrd + Display>(
         &self,
         name: &str,
@@ -233,10 +204,7 @@ impl Parameters {
         number.map(Some).ok_or_else(rule)
     }
 
-    /// Parses the time to wait: at most [`WAIT_MAX`], zero by default.
-    ///
-    /// # Errors
-    /// Fails if the value is not a time span or is too long.
+    /// Parses `wait`: at most [`WAIT_MAX`], zero by default. Fails if the value is not a time span, or is too long.
     pub(crate) fn wait(&self) -> Result<Duration, String> {
         let most = u64::try_from(WAIT_MAX.as_millis()).unwrap_or(u64::MAX);
         let ms = self.text("wait").map(|text| duration(text, 0..=most));
@@ -245,15 +213,14 @@ impl Parameters {
     }
 }
 
-/// Maximum time for which a request may wait: a few seconds less than the connection's deadline.
+/// Maximum wait of a request: a few seconds less than the connection's deadline.
 const WAIT_MAX: Duration = Duration::from_secs(25);
 
-/// Maximum number of characters of an invalid name that are quoted in the response.
 const SHOWN_MAX: usize = 80;
 
-// The name that a misspelt one is nearest to.
+// Suggestions for misspelt names.
 
-/// Lists the allowed names, with a suggestion if one is similar to the given name.
+/// Lists the permitted names, with a suggestion if one is similar to the written name.
 pub(crate) fn one_of(written: &str, names: impl IntoIterator<Item = &'static str>) -> String {
     let names: Vec<&str> = names.into_iter().collect();
     format!("expected {}{}", names.join(", "), nearest(written, &names))

@@ -1,8 +1,8 @@
-//! Marks of process events, and causes that have ended, stored as JSON in slots.
+//! Marks of process events and ended causes, stored as JSON in slots.
 //!
 //! At the limit for marks, the oldest mark is evicted. At the limit for causes, the oldest cause of the account with
-//! the most causes is evicted, so that no account can evict the causes of others. Age is determined by sequence number,
-//! not by time.
+//! the most causes is evicted, so that no account can evict the causes of others. Sequence numbers determine the age,
+//! not times.
 
 use crate::limits::{
     HISTORY_CAUSES_MAX, HISTORY_CAUSES_SHOWN_MAX, HISTORY_MARKS_MAX, HISTORY_MARKS_SHOWN_MAX,
@@ -15,45 +15,43 @@ use serde_json::{Value, json as value};
 use std::collections::BTreeMap;
 use std::io;
 
-/// An event of the process as a whole.
+/// Event of the whole process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MarkKind {
-    /// The process has started completely.
+    /// Complete start of the process.
     Start,
-    /// The process stopped normally or because of an error that it could report.
+    /// End of the process, regular or with an error.
     Stop,
-    /// The previous process ended without recording its end.
+    /// End of a previous process that recorded none.
     Killed,
-    /// Files were reloaded, or a reload was rejected.
+    /// Reloaded files, or a rejected reload.
     Reload,
-    /// Draining began.
+    /// Start of a drain.
     Drain,
-    /// The node gained or lost cluster slots.
+    /// Cluster slots that the node gained or lost.
     Slots,
-    /// A shard stopped responding, the clock was set, or the history could not be written.
+    /// A shard that stopped responding, a clock that was set, or failing writes of the history.
     Alert,
 }
 
-/// A mark of a process event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Mark {
-    /// Time of the mark, in milliseconds since 1970.
     pub(crate) at: u64,
     pub(crate) kind: MarkKind,
     pub(crate) says: String,
 }
 
-/// The cause of a problem. Replaces an earlier one with the same id.
+/// Cause of a problem. Replaces an earlier one of the same id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cause {
-    /// Stable id, about 200 bytes long at most.
+    /// Stable id, of at most about 200 bytes.
     pub id: String,
-    /// The failed check, or the kind of the failed session.
+    /// Failed check, or kind of the failed session.
     pub check: String,
-    /// The entity to which the cause is attributed.
+    /// Entity to which the cause is attributed.
     pub cause: Blamed,
-    /// Account to which the cause's file space is charged; `None` if the cause concerns the process as a whole.
+    /// Account that is charged for the file space; `None` for causes of the whole process.
     pub account: Option<String>,
     /// Title, on one line.
     pub title: String,
@@ -73,7 +71,7 @@ pub struct Cause {
     pub look: String,
 }
 
-/// The entity to which a cause is attributed.
+/// Entity to which a cause is attributed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Blamed {
     /// Kind of entity: `key`, `principal`, `authority`, `address`, `file`, `node`, `shard` or `channel`.
@@ -83,7 +81,7 @@ pub struct Blamed {
 }
 
 impl Mark {
-    /// Returns the texts that may be truncated to make the note fit into its slot.
+    /// Returns the texts that may be truncated to fit the note into its slot.
     fn texts(&mut self) -> Vec<&mut String> {
         vec![&mut self.says]
     }
@@ -98,7 +96,6 @@ impl Cause {
         vec![&mut self.says, &mut self.title, &mut self.cause.value]
     }
 
-    /// Formats the cause for `/history` and `/problems`.
     pub(crate) fn json(&self) -> Value {
         let moment = |ms: u64| codec::calendar::rfc3339(ms);
         value!({
@@ -130,16 +127,14 @@ const CAUSES: Region = Region {
     bytes: 1024,
 };
 
-/// Size of the notes file, in bytes.
 pub(crate) const NOTES_BYTES: usize = CAUSES.end();
 
-/// Returns the newest marks in a time span, in chronological order.
 pub(crate) fn marks(slots: &Slots, from: u64, to: u64) -> Vec<Mark> {
     let fits = |mark: &Mark| (from..=to).contains(&mark.at).then_some(mark.at);
     newest(slots, &MARKS, HISTORY_MARKS_SHOWN_MAX, fits)
 }
 
-/// Returns the newest causes that overlap a time span, sorted by the time of their first event.
+/// Returns the newest causes that overlap a time span, by the time of their first event.
 pub(crate) fn causes(slots: &Slots, from: u64, to: u64) -> Vec<Cause> {
     let until = |it: &Cause| it.ended.unwrap_or(it.last);
     let fits = |it: &Cause| (it.first <= to && until(it) >= from).then_some(it.first);
@@ -170,19 +165,17 @@ fn newest<T: for<'b> Deserialize<'b>>(
     found.into_iter().map(|(.., note)| note).collect()
 }
 
-/// State of the notes file, as tracked by the writer thread.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
-    /// Sequence numbers of the last mark and the last cause.
     numbers: [u64; 2],
-    /// The last start or stop mark left by the previous process.
+    /// Last start or stop mark of the previous process.
     life: Option<Mark>,
-    /// Slot of this process's start mark, which is never evicted because the next process depends on it.
+    /// Slot of this process's start mark, which is never evicted, since the next process needs it.
     start: Option<usize>,
     causes: BTreeMap<usize, Kept>,
 }
 
-/// A cause stored in a slot, with digests of its id and account.
+/// Stored cause, with digests of its id and account.
 #[derive(Clone, Copy, Debug)]
 struct Kept {
     id: u64,
@@ -226,7 +219,7 @@ impl Notes {
         notes
     }
 
-    /// Returns the start time of an earlier process that recorded no end.
+    /// Returns the start of an earlier process that recorded no end.
     pub(crate) fn unended(&self) -> Option<u64> {
         let life = self.life.as_ref()?;
         (life.kind == MarkKind::Start).then_some(life.at)
@@ -258,8 +251,8 @@ impl Notes {
         Ok(())
     }
 
-    /// Chooses the slot for a cause: its current slot, else a free slot, else that of the oldest cause of the account
-    /// with the most causes.
+    /// Selects the slot of a cause: its current slot, else a free slot, else the slot of the oldest cause of the
+    /// account with the most causes.
     fn place(&self, cause: Kept) -> usize {
         let own = self.causes.iter().find(|(_, kept)| kept.id == cause.id);
         if let Some((place, _)) = own {
@@ -280,8 +273,8 @@ impl Notes {
         oldest.map_or(0, |(place, _)| *place)
     }
 
-    /// Erases marks and causes selected by their text and time (for a cause, the time of its last event), and returns
-    /// their number.
+    /// Erases marks and causes selected by text and time (for a cause, the time of its last event), and returns their
+    /// number.
     pub(crate) fn forget(&mut self, slots: &Slots, fits: &dyn Fn(u64, &str) -> bool) -> usize {
         let mut erased = 0;
         for region in [MARKS, CAUSES] {
@@ -306,7 +299,7 @@ impl Notes {
                 }
             }
         }
-        // What was erased is not to be back after a loss of power.
+        // Synced, so that erased notes do not return after a power loss.
         if erased > 0
             && let Err(error) = slots.sync()
         {
@@ -316,8 +309,7 @@ impl Notes {
     }
 }
 
-/// Formats a note as JSON within a size limit by truncating the longest texts. Returns `None` if it cannot be made to
-/// fit.
+/// Formats a note as JSON of limited size, and truncates its longest texts. Returns `None` if the note cannot fit.
 fn fitted<T: Serialize>(
     mut note: T,
     texts: impl Fn(&mut T) -> Vec<&mut String>,
@@ -338,7 +330,6 @@ fn fitted<T: Serialize>(
     }
 }
 
-/// Marks the end of a truncated text.
 const ELLIPSIS: &str = "…";
 
 fn short(text: &str) -> u64 {

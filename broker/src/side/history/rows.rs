@@ -1,27 +1,26 @@
-//! Rows of figures, each of which covers a time span and contains one number per column; and the three resolutions at
-//! which rows are stored.
+//! Rows of figures, one number per column over a time span, and the three resolutions at which they are stored.
 //!
-//! The time of a row is the wall-clock time at which it began. If the clock was set back, rows from before and after
-//! the change may have the same times: neither hides the other, and merging them adds up their counts. Rows are evicted
-//! by sequence number, not by age, so that a clock briefly set forward evicts none.
+//! The time of a row is the wall-clock time of its start. If the clock was set back, rows from before and after may
+//! have equal times: neither hides the other, and a merge adds their counts. Rows are evicted by sequence number, not
+//! by age, so that a clock that is briefly set forward evicts none.
 
 use crate::side::history::slots::{REGIONS, Region, Slots};
 use broker_core::event::Histogram;
 use std::io;
 
-/// How the values of a column are combined when rows are merged.
+/// Combination of a column's values when rows are merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Merge {
-    /// Sum, used for counts.
+    /// Sum, for counts.
     Sum,
-    /// Mean weighted by duration, used for levels.
+    /// Mean weighted by duration, for levels.
     Mean,
     Least,
-    /// Maximum; also used for quantiles, which cannot be merged exactly.
+    /// Maximum. Also used for quantiles, which cannot be merged exactly.
     Most,
 }
 
-/// The columns, in the order in which rows store them. Adding or reordering columns requires a new file version.
+/// Columns, in stored order. An added or moved column requires a new file version.
 pub(crate) const COLUMNS: [(&str, Merge); 25] = [
     ("masters", Merge::Mean),
     ("viewers", Merge::Mean),
@@ -50,8 +49,7 @@ pub(crate) const COLUMNS: [(&str, Merge); 25] = [
     ("deliveryP99Us", Merge::Most),
 ];
 
-/// The columns computed from the histograms of set-up and delivery durations, each with its quantile and the divisor
-/// for its unit.
+/// Columns of quantiles: histogram (set-up or delivery durations), quantile, and divisor of the unit.
 const QUANTILES: [(&str, usize, f64, f64); 4] = [
     ("setupP50Ms", 0, 0.5, 1e3),
     ("setupP99Ms", 0, 0.99, 1e3),
@@ -59,14 +57,11 @@ const QUANTILES: [(&str, usize, f64, f64); 4] = [
     ("deliveryP99Us", 1, 0.99, 1.0),
 ];
 
-/// The figures of a time span.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Row {
-    /// Start of the time span, in milliseconds since 1970.
     pub(crate) at_ms: u64,
-    /// Duration of the time span according to the monotonic clock, in milliseconds.
+    /// Duration by the monotonic clock, in milliseconds.
     pub(crate) span_ms: u32,
-    /// Values by column; NaN if unknown.
     values: [f32; COLUMNS.len()],
 }
 
@@ -79,7 +74,7 @@ impl Row {
         }
     }
 
-    /// Returns the value of a column; `None` if the value is unknown or there is no such column.
+    /// Returns the value of a column; `None` if unknown.
     pub(crate) fn get(&self, column: &str) -> Option<f64> {
         let mut names = COLUMNS.iter().zip(self.values);
         let (_, value) = names.find(|((name, _), _)| *name == column)?;
@@ -95,7 +90,6 @@ impl Row {
         }
     }
 
-    /// Merges a later row into this one.
     pub(crate) fn merge(&mut self, other: &Self) {
         let (own, more) = (self.span_ms as f32, other.span_ms as f32);
         let columns = COLUMNS.iter().map(|(_, merge)| merge);
@@ -135,7 +129,7 @@ impl Row {
     }
 }
 
-/// Figures since the previous tick: a row, and the histograms of the set-up and delivery durations.
+/// Figures since the previous tick: a row, and the histograms of set-up and delivery durations.
 #[derive(Clone, Debug)]
 pub(crate) struct Tick {
     pub(crate) row: Row,
@@ -143,7 +137,6 @@ pub(crate) struct Tick {
 }
 
 impl Tick {
-    /// Returns the row including its quantiles.
     fn whole(&self) -> Row {
         let mut row = self.row;
         for (column, of, part, unit) in QUANTILES {
@@ -154,10 +147,9 @@ impl Tick {
     }
 }
 
-/// A time resolution at which rows are stored.
+/// Resolution at which rows are stored.
 #[derive(Debug)]
 pub(crate) struct Step {
-    /// Time span covered by a row, in milliseconds.
     pub(crate) ms: u64,
     pub(crate) region: Region,
 }
@@ -176,15 +168,13 @@ const fn step(id: u8, ms: u64, offset: usize, slots: usize) -> Step {
 const FINE: Step = step(1, 2_000, REGIONS, 1800);
 const MINUTES: Step = step(2, 60_000, FINE.region.end(), 24 * 60);
 const QUARTERS: Step = step(3, 900_000, MINUTES.region.end(), 30 * 24 * 4);
-/// The resolutions: two-second rows for an hour, one-minute rows for a day, and 15-minute rows for 30 days.
+/// Resolutions: two-second rows for an hour, one-minute rows for a day, and 15-minute rows for 30 days.
 pub(crate) const STEPS: [Step; 3] = [FINE, MINUTES, QUARTERS];
 
-/// Size of the rows file, in bytes.
 pub(crate) const RING_BYTES: usize = QUARTERS.region.end();
 
 const _: () = assert!(12 + 4 * COLUMNS.len() <= FINE.region.body_max());
 
-/// Reads the rows of a step, in chronological order.
 pub(crate) fn read(slots: &Slots, step: &Step) -> Vec<Row> {
     let mut rows = Vec::new();
     slots.each(&step.region, |slot| {
@@ -194,19 +184,18 @@ pub(crate) fn read(slots: &Slots, step: &Step) -> Vec<Row> {
     rows.into_iter().map(|(.., row)| row).collect()
 }
 
-/// The unfinished row of a step; owned by the writer thread.
 #[derive(Debug)]
 pub(crate) struct Open {
     step: &'static Step,
     /// Sequence number of the slot being written.
     number: u64,
-    /// The last row written by an earlier process, which may be incomplete.
+    /// Last row of an earlier process, which may be incomplete.
     before: Option<Row>,
     own: Option<Tick>,
 }
 
 impl Open {
-    /// Continues after the last row in the file, or resumes that row if it is incomplete.
+    /// Continues after the last row of the file, or resumes it if it is incomplete.
     pub(crate) fn of(slots: &Slots, step: &'static Step) -> Self {
         let mut last = None;
         slots.each(&step.region, |slot| {
@@ -221,18 +210,17 @@ impl Open {
         }
     }
 
-    /// Returns the last row of an earlier process.
     pub(crate) fn before(&self) -> Option<Row> {
         self.before
     }
 
-    /// Adds the figures of a tick and writes the row. Starts a new row if the tick belongs to a different step from the
-    /// previous tick.
+    /// Adds the figures of a tick and writes the row. Starts a new row if the tick belongs to another step than the
+    /// previous one.
     pub(crate) fn add(&mut self, slots: &Slots, tick: &Tick) -> io::Result<()> {
         let step_of = |row: &Row| row.at_ms / self.step.ms;
         let open = self.own.as_ref().map(|own| &own.row);
         let goes_on = open.or(self.before.as_ref()).is_some_and(|row| {
-            // Ticks are as long as the shortest step, and not in time with it.
+            // Ticks last as long as the finest step but are not aligned with it.
             self.step.ms != FINE.ms && step_of(row) == step_of(&tick.row)
         });
         if !goes_on {

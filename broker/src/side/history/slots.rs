@@ -1,12 +1,12 @@
-//! A file of fixed-size slots, each with a checksum, written in place without waiting for the disk to sync.
+//! File of slots of fixed size, each with a checksum, written in place without a sync.
 //!
 //! ```text
 //!  0    head: the name of the format and its version
 //!  4096 regions, each of slots of one size:  checksum 4 | version 1 | region 1 | length 2 | number 8 | body | zeros
 //! ```
 //! All numbers are little-endian. The checksum is a prefix of the SHA-256 of the rest of the slot. Readers skip slots
-//! that were only partly written because of a kill or power loss. Slot sizes divide a page, so that no slot of up to
-//! 512 bytes crosses a sector boundary, at which a disk may tear the write.
+//! that a kill or power loss left incomplete. Slot sizes divide a page, so that no slot of up to 512 bytes crosses a
+//! sector boundary, at which a disk may tear the write.
 
 use crate::side::shared_state::Shared;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -17,45 +17,37 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A range of the file that contains slots of one size.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Region {
-    /// Number of the region, included in each slot's checksum.
+    /// Number of the region, part of each slot's checksum.
     pub(crate) id: u8,
     pub(crate) offset: usize,
-    /// Number of slots.
     pub(crate) slots: usize,
-    /// Slot size in bytes.
     pub(crate) bytes: usize,
 }
 
 impl Region {
-    /// Returns the offset of the region's end in the file.
     pub(crate) const fn end(&self) -> usize {
         self.offset + self.slots * self.bytes
     }
 
-    /// Returns the maximum length of a slot's body, in bytes.
     pub(crate) const fn body_max(&self) -> usize {
         self.bytes - HEAD
     }
 }
 
-/// The content of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Slot<'b> {
     pub(crate) place: usize,
-    /// Sequence number, greater than those of all slots written earlier in the region.
+    /// Sequence number, greater than the numbers of all slots written earlier in the region.
     pub(crate) number: u64,
     pub(crate) body: &'b [u8],
 }
 
-/// A file of slots, or its in-memory equivalent. There is one instance per file and process: one thread writes, others
-/// read.
+/// File of slots, or its equivalent in memory. One instance per file and process: one thread writes, others read.
 #[derive(Debug)]
 pub(crate) struct Slots {
     of: Medium,
-    /// Whether the file header has been written.
     has_head: AtomicBool,
 }
 
@@ -66,7 +58,7 @@ enum Medium {
 }
 
 impl Slots {
-    /// Creates slots in memory for the lifetime of the process. Untouched pages consume no memory.
+    /// Creates slots in memory. Untouched pages take no memory.
     pub(crate) fn in_memory(bytes: usize) -> Self {
         Self {
             of: Medium::Memory(Shared::new(vec![0; bytes])),
@@ -74,13 +66,9 @@ impl Slots {
         }
     }
 
-    /// Opens the file, creating it if absent and replacing its contents if they have another version. `reserved` is the
-    /// number of bytes to preallocate on disk if the file system supports it, so that later writes do not run out of
-    /// space.
-    ///
-    /// # Errors
-    /// Fails if the file can be neither opened nor created. A full disk is not an error: writes are retried once there
-    /// is space.
+    /// Opens or creates the file, and replaces content of another version. `reserved` is the number of bytes to
+    /// preallocate, if the file system supports it, so that later writes find space. Fails if the file can be neither
+    /// opened nor created. A full disk is not an error: writes succeed once there is space.
     pub(crate) fn open(path: &Path, reserved: Option<usize>) -> io::Result<Self> {
         let mut options = File::options();
         let options = options.read(true).write(true).create(true).truncate(false);
@@ -96,7 +84,7 @@ impl Slots {
             file.set_len(0)?;
         }
         if let Some(bytes) = reserved {
-            // Without it, a write may find the disk full.
+            // Preallocation is optional: without it, a write may find the disk full.
             let _ = fallocate(&file, FallocateFlags::empty(), 0, bytes as u64);
         }
         Ok(Self {
@@ -105,10 +93,7 @@ impl Slots {
         })
     }
 
-    /// Writes a body into a slot.
-    ///
-    /// # Errors
-    /// Fails if the file cannot be written because the disk is full or failing.
+    /// Writes a body into a slot. Fails if the disk is full or fails.
     pub(crate) fn write(
         &self,
         region: &Region,
@@ -133,16 +118,12 @@ impl Slots {
         self.put(region.offset + place * region.bytes, &slot)
     }
 
-    /// Overwrites a slot with zeros.
-    ///
-    /// # Errors
-    /// See [`Self::write`].
+    /// Overwrites a slot with zeros. For errors, see [`Self::write`].
     pub(crate) fn erase(&self, region: &Region, place: usize) -> io::Result<()> {
         let zeros = vec![0; region.bytes];
         self.put(region.offset + place * region.bytes, &zeros)
     }
 
-    /// Waits for all writes to reach the disk.
     pub(crate) fn sync(&self) -> io::Result<()> {
         match &self.of {
             Medium::File(file) => file.sync_data(),
@@ -173,7 +154,7 @@ impl Slots {
         }
     }
 
-    /// Resizes in-memory slots, for tests of a full disk.
+    /// Resizes slots in memory, for tests of a full disk.
     #[cfg(test)]
     pub(crate) fn resize(&self, bytes: usize) {
         if let Medium::Memory(all) = &self.of {
@@ -195,7 +176,7 @@ impl Slots {
         }
     }
 
-    /// Reads as many bytes as are available.
+    /// Reads the available bytes, up to the length of `to`.
     fn get(&self, offset: usize, to: &mut [u8]) -> usize {
         match &self.of {
             Medium::File(file) => {
@@ -220,7 +201,7 @@ impl Slots {
     }
 }
 
-/// Returns the sequence number and body of a slot, if it is intact.
+/// Returns the sequence number and the body of an intact slot.
 fn whole<'b>(region: &Region, slot: &'b [u8]) -> Option<(u64, &'b [u8])> {
     let (head, rest) = slot.split_first_chunk::<HEAD>()?;
     let [c0, c1, c2, c3, VERSION, id, l0, l1, number @ ..] = *head else {
@@ -237,15 +218,11 @@ fn checksum(slot: &[u8]) -> [u8; 4] {
     sum.as_ref().first_chunk().copied().unwrap_or_default()
 }
 
-/// Magic bytes of the file, including its version.
+/// Magic bytes of the file, including the version.
 const MAGIC: &[u8; 16] = b"heliograph hist1";
-/// Version number of the slot format.
 const VERSION: u8 = 1;
-/// Length of the slot header, in bytes.
 const HEAD: usize = 16;
-/// File offset of the first region.
 pub(crate) const REGIONS: usize = 4096;
-/// Read buffer size, in bytes.
 const READ_BYTES: usize = 64 * 1024;
 
 #[cfg(test)]

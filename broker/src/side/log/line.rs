@@ -1,5 +1,4 @@
-//! The format of log entries: structured fields rather than sentences. Text received from clients is quoted, escaped
-//! and truncated.
+//! Format of log entries: structured fields instead of sentences. Text of clients is quoted, escaped and truncated.
 
 use broker_core::journal::{
     Audit, AuditCaller, Claims, ConnectionEnd, EndReason, Entry, Forbidden, Presented, Refused,
@@ -12,7 +11,7 @@ use tracing::{error, info, warn};
 
 /// Logs an entry with the installed tracing subscriber.
 ///
-/// Texts are recorded as `str`, which both the text and the JSON formatter quote, with control characters escaped.
+/// Texts are recorded as `str`, which the text and the JSON formatter quote with escaped control characters.
 pub(crate) fn write(entry: &Entry) {
     match entry {
         Entry::ConnectionEnd(end) => connection_end(end),
@@ -168,7 +167,6 @@ fn write_superseded(superseded: &Superseded) {
     );
 }
 
-/// Returns the name of a role as used in the log.
 fn word(role: Role) -> &'static str {
     match role {
         Role::Master => "master",
@@ -268,7 +266,6 @@ fn write_audit(audit: &Audit) {
     );
 }
 
-/// Logs that the operator closed connections of a channel.
 pub(crate) fn disconnected(
     channel: &Identity,
     which: &Connections,
@@ -294,7 +291,7 @@ pub(crate) fn disconnected(
     );
 }
 
-/// Logs that the operator erased a person's data from this node, without naming the person.
+/// Logs that the operator erased a person's data on this node, without naming the person.
 pub(crate) fn forgotten(removed: usize, remote: SocketAddr) {
     info!(
         target: TARGET,
@@ -306,7 +303,7 @@ pub(crate) fn forgotten(removed: usize, remote: SocketAddr) {
     );
 }
 
-/// Logs that the operator marked a problem as known or removed such a mark.
+/// Logs that the operator marked a problem as known, or removed the mark.
 pub(crate) fn marked(problem: &str, by: &str, why: Option<&str>, remote: SocketAddr) {
     info!(
         target: TARGET,
@@ -320,7 +317,6 @@ pub(crate) fn marked(problem: &str, by: &str, why: Option<&str>, remote: SocketA
     );
 }
 
-/// Logs that a provider's account signed in or out, or sent a request that changes something.
 pub(crate) fn by_account(
     (issuer, subject): (&str, &str),
     operation: &str,
@@ -338,7 +334,6 @@ pub(crate) fn by_account(
     );
 }
 
-/// Truncates a text to at most this many characters.
 fn cut(text: &str, chars: usize) -> &str {
     let end = text
         .char_indices()
@@ -347,16 +342,13 @@ fn cut(text: &str, chars: usize) -> &str {
     text.get(..end).unwrap_or_default()
 }
 
-/// Log target of these lines, by which `RUST_LOG` can filter them.
 pub(crate) const TARGET: &str = "broker::journal";
-/// Maximum number of characters of a client id, name or caller that are logged.
 const ID_CHARS: usize = 64;
-/// Maximum number of characters logged of an ARN, enough for names of up to 190 characters; also used for a request's
-/// method and path.
+/// Maximum number of characters of a logged ARN, enough for names of up to 190 characters; also of a request's method
+/// and path.
 const ARN_CHARS: usize = 256;
-/// Maximum number of characters logged about what refused a connection: a policy with its statement, or policy names.
+/// Maximum number of characters of the logged policies that refused a connection.
 const REFUSED_BY_CHARS: usize = 256;
-/// Maximum number of characters of a store's error message that are logged.
 const ERROR_CHARS: usize = 512;
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
-//! `GET /log?level=&since=&until=&search=&channel=&limit=&before=&scope=`: searches the recent log lines in memory,
-//! newest first, on all nodes unless the scope is `node`. `before` requests the next page, which contains only lines of
-//! this node.
+//! `GET /log?level=&since=&until=&search=&channel=&limit=&before=&scope=`: searches recent log lines, newest first, on
+//! all nodes unless the scope is `node`. `before` requests the next page, which contains only lines of this node.
 
 use crate::edge::turn::calendar;
 use crate::limits::LOG_LINES_ANSWERED_MAX;
@@ -14,7 +13,6 @@ use broker_core::time::Wall;
 use serde_json::{Map, Value, json as value};
 use std::sync::Arc;
 
-/// Returns the route of the page.
 pub(crate) fn routes(tail: Arc<LogTail>, inspector: Inspector) -> Router {
     let router = Router::new().route("/log", get(page));
     router.with_state((tail, inspector))
@@ -32,20 +30,16 @@ async fn page(
     Ok(Json(document))
 }
 
-/// Returns this node's document.
 pub(crate) async fn own(tail: Arc<LogTail>, query: &str) -> Result<Value, Fault> {
     let wanted = Wanted::parse(query)?;
     let found = tokio::task::spawn_blocking(move || wanted.answer(&tail.newest_first()));
     Ok(found.await.unwrap_or_default())
 }
 
-/// The parsed parameters of a search.
 struct Wanted {
-    /// Index of the least severe level to include, in [`LEVELS`].
     level: usize,
     since: Wall,
     until: Wall,
-    /// Search text, in lower case.
     search: String,
     channel: Option<String>,
     limit: usize,
@@ -71,7 +65,7 @@ impl Wanted {
         })
     }
 
-    /// Whether a line matches the search, disregarding its level and number.
+    /// Returns whether a line matches the search, whatever its level and number.
     fn fits(&self, line: &Line) -> bool {
         let is_of = |channel: &String| of_channel(&line.text, channel);
         (self.since..=self.until).contains(&line.at)
@@ -79,7 +73,6 @@ impl Wanted {
             && (self.search.is_empty() || line.text.to_lowercase().contains(&self.search))
     }
 
-    /// Builds the document of the matching lines, newest first.
     fn answer(&self, kept: &[Arc<Line>]) -> Value {
         let found: Vec<&Line> = kept
             .iter()
@@ -112,7 +105,7 @@ impl Wanted {
     }
 }
 
-/// Whether a line, in either log format, contains a field with this channel.
+/// Returns whether a line of either log format has a field with this channel.
 fn of_channel(text: &str, channel: &str) -> bool {
     let quoted = Value::from(channel).to_string();
     text.contains(&format!(" channel={quoted}")) || text.contains(&format!("\"channel\":{quoted}"))
@@ -126,7 +119,7 @@ fn histogram(found: &[&Line]) -> Vec<Value> {
     let (from, to) = found
         .iter()
         .fold((oldest.at.0, newest.at.0), |(from, to), line| {
-            (from.min(line.at.0), to.max(line.at.0)) // the calendar may have gone back
+            (from.min(line.at.0), to.max(line.at.0)) // the calendar may have been set back
         });
     let step = STEPS_MS
         .into_iter()
@@ -160,7 +153,6 @@ fn json(line: &Line) -> Value {
     })
 }
 
-/// Parses a line, in either log format, into its target, message and fields.
 fn parts(text: &str) -> (Value, Value, Value) {
     if let Ok(Value::Object(mut line)) = serde_json::from_str(text) {
         let mut fields = line.remove("fields").unwrap_or_default();
@@ -198,7 +190,7 @@ fn parts(text: &str) -> (Value, Value, Value) {
     (target.into(), message.into(), fields.into())
 }
 
-/// Finds the starts of fields, as in ` name=`, outside quoted strings: the offsets of the space and of the equals sign.
+/// Returns the starts of fields (` name=`) outside quoted text: the offsets of the space and of the equals sign.
 fn field_starts(text: &str) -> Vec<(usize, usize)> {
     let mut starts = Vec::new();
     let (mut is_quoted, mut is_escaped, mut space) = (false, false, Some(0));
@@ -217,7 +209,7 @@ fn field_starts(text: &str) -> Vec<(usize, usize)> {
                 {
                     starts.push((start, place));
                     is_quoted = text.as_bytes().get(place + 1) == Some(&b'"');
-                    // The opening quotation mark is the next byte: it must not count as the closing one.
+                    // The next byte is the opening quotation mark, which must not count as the closing one.
                     is_escaped = is_quoted;
                 }
             }
@@ -228,12 +220,11 @@ fn field_starts(text: &str) -> Vec<(usize, usize)> {
     starts
 }
 
-/// Returns the index of a level in [`LEVELS`].
 fn place(level: &str) -> usize {
     LEVELS.iter().position(|it| *it == level).unwrap_or(2)
 }
 
-/// Maximum number of intervals in a histogram. The possible interval lengths, from one second to one day, follow.
+/// Maximum number of intervals in a histogram. [`STEPS_MS`] lists their possible lengths, from a second to a day.
 const PARTS: u64 = 60;
 const STEPS_MS: [u64; 11] = [
     1_000, 5_000, 15_000, 60_000, 300_000, 900_000, 3_600_000, 10_800_000, 21_600_000, 43_200_000,
@@ -242,7 +233,6 @@ const STEPS_MS: [u64; 11] = [
 
 const BAD_LEVEL: Fault = Fault::bad("level: expected ERROR, WARN, INFO, DEBUG or TRACE");
 const BAD_BEFORE: Fault = Fault::bad("before: expected the number of a line");
-/// Default number of lines in a response.
 const LINES_DEFAULT: usize = 200;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Recent log lines, and the feed that publishes them.
+//! Recent log lines, and their feed.
 
 use crate::edge::turn::calendar;
 use crate::limits::{LOG_BYTES_KEPT_MAX, LOG_LINES_SHOWN_MAX, LOG_WARNINGS_BYTES_KEPT_MAX};
@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Recent log lines, and the event feed that publishes them.
+/// Recent log lines, and the feed that publishes new ones.
 #[derive(Debug)]
 pub struct LogTail {
     lines: Shared<Lines>,
@@ -18,18 +18,15 @@ pub struct LogTail {
     bell: Bell,
 }
 
-/// A log line.
 #[derive(Debug)]
 pub(crate) struct Line {
-    /// Sequence number since startup.
     pub(crate) seq: u64,
-    /// Time at which the line was written.
     pub(crate) at: Wall,
     pub(crate) level: &'static str,
     pub(crate) text: Box<str>,
 }
 
-/// The most recent lines and the most recent warnings and errors. A line may be in both lists.
+/// Recent lines, and recent warnings and errors. A line may be in both rings.
 #[derive(Debug)]
 struct Lines {
     all: Ring,
@@ -61,7 +58,7 @@ impl Default for LogTail {
 }
 
 impl LogTail {
-    /// Stores a line that was written to the log. Called only by the log thread.
+    /// Stores a written line. Called by the log thread only.
     pub(crate) fn push(&self, line: &[u8]) {
         let line = String::from_utf8_lossy(line);
         let line = line.trim_end();
@@ -74,13 +71,12 @@ impl LogTail {
         self.feed.send("log", || line_json(level(line), line));
     }
 
-    /// Returns the bell that wakes the process's event streams. The log rings it for each new line; holders of clones
-    /// may ring it too.
+    /// Returns the bell that wakes the event streams of the process. The log rings it for each new line; other feeds
+    /// may ring it, too.
     pub(crate) fn bell(&self) -> &Bell {
         &self.bell
     }
 
-    /// Returns a position after the last line.
     pub(crate) fn watch(&self) -> Position {
         self.feed.watch()
     }
@@ -94,7 +90,6 @@ impl LogTail {
         shown.map(|it| line_json(it.level, &it.text)).collect()
     }
 
-    /// Returns all recent lines, newest first.
     pub(crate) fn newest_first(&self) -> Vec<Arc<Line>> {
         let lines = self.lines.lock();
         let oldest = lines.all.kept.front().map_or(lines.next, |line| line.seq);
@@ -123,7 +118,6 @@ impl LogTail {
 }
 
 impl Line {
-    /// Returns the size of the text and of the line's ring entries, in bytes.
     fn bytes(&self) -> usize {
         self.text.len() + PLACES_BYTES
     }
@@ -174,7 +168,7 @@ fn line_json(level: &str, text: &str) -> Value {
     value!({ "level": level, "text": text })
 }
 
-/// Returns the level of a line in either log format; `INFO` if the line has none.
+/// Returns the level of a line of either log format; `INFO` if it has none.
 pub(crate) fn level(line: &str) -> &'static str {
     let word = match line.split_once("\"level\":\"") {
         Some((_, rest)) if line.starts_with('{') => rest.split('"').next(),
@@ -184,7 +178,6 @@ pub(crate) fn level(line: &str) -> &'static str {
     known.unwrap_or("INFO")
 }
 
-/// Log levels, most severe first.
 pub(crate) const LEVELS: [&str; 5] = ["ERROR", "WARN", "INFO", "DEBUG", "TRACE"];
 
 #[cfg(test)]

@@ -1,9 +1,8 @@
 //! The log thread: formats queued items and writes them in batches.
 //!
-//! A batch consists of the lines queued at the time, up to [`BATCH_BYTES`], and is written with a single call. After a
-//! batch, the thread sleeps for [`GATHER`] while lines accumulate, so shards need not wake it. A line that follows a
-//! quiet period is therefore written at once, and a busy shard pays neither a system call nor a wake-up per line. Lines
-//! are written in queue order.
+//! A batch is the queued lines, up to [`BATCH_BYTES`], written with a single call. After a batch, the thread sleeps for
+//! [`GATHER`] while lines accumulate, so that shards need not wake it. A line after a quiet period is therefore written
+//! immediately, and a busy shard pays neither a system call nor a wake-up per line. Lines are written in queue order.
 
 use crate::side::log::line::TARGET;
 use crate::side::log::{Item, LogMemory, Places, line};
@@ -18,7 +17,6 @@ use std::thread;
 use std::time::Duration;
 use tracing::error;
 
-/// Writes queued lines until all senders have been dropped.
 pub(crate) fn write_all(
     items: &Receiver<Item>,
     places: &Places,
@@ -45,24 +43,22 @@ pub(crate) fn write_all(
     }
 }
 
-/// Lines to be written together. Their queue capacity is released after the write.
+/// Lines of one write. Their places in the queue are released after it.
 ///
-/// If the sink accepts only part of a batch (a full disk), audit lines of changes are retained and retried; all other
-/// lines are dropped and counted. Changes are refused until a retry succeeds. A retry starts with a line that states
-/// how many lines were dropped.
+/// If the sink accepts only part of a batch (a full disk), audit lines of changes are retained and retried. All other
+/// lines are dropped and counted. Changes are refused until a retry succeeds. A retry begins with a line that states
+/// the number of dropped lines.
 struct Batch<'p, W> {
     bytes: Vec<u8>,
-    /// End offset of each line in `bytes`; for the audit entry of a change, also the account that made the change.
+    /// End of each line in `bytes`, with the account of a change for an audit line.
     ends: Vec<(usize, Option<Account>)>,
     /// Size of the lines retained from the last attempt, in bytes.
     held: usize,
-    /// Number of units of line capacity to release after the write.
+    /// Number of line places to release after the write.
     lines: usize,
-    /// The line that is being added.
     line: Vec<u8>,
-    /// Whether the sink accepted only part of a line in the last write.
+    /// Whether the last write ended within a line.
     torn: bool,
-    /// Number of lines dropped since the sink started to fail.
     lost: u64,
     places: &'p Places,
     kept: &'p LogMemory,
@@ -108,7 +104,7 @@ impl<'p, W: Write> Batch<'p, W> {
                 let _ = done.try_send(());
             }
             Item::Mark(done) => {
-                let _ = done.send(()); // one that does not wait any more misses nothing
+                let _ = done.send(()); // the caller may have timed out
                 self.lines += 1;
             }
         }
@@ -123,7 +119,6 @@ impl<'p, W: Write> Batch<'p, W> {
         self.kept.recent.note(entry);
     }
 
-    /// Adds the current line to the batch, or starts the next batch with it.
     fn add(&mut self, change: Option<Account>) {
         let other = std::str::from_utf8(&self.line).ok().and_then(one_entry);
         if let Some(other) = other {
@@ -144,7 +139,7 @@ impl<'p, W: Write> Batch<'p, W> {
         self.places.lines.give_back(std::mem::take(&mut self.lines));
     }
 
-    /// Whether the sink accepts lines again, determined by writing the line that reports the number of dropped lines.
+    /// Returns whether the sink accepts lines again. Tries with the line that reports the number of dropped lines.
     fn resumes(&mut self) -> bool {
         let lost = self.lost;
         format_into(
@@ -152,7 +147,7 @@ impl<'p, W: Write> Batch<'p, W> {
             || error!(target: TARGET, lost, "the log can be written again"),
         );
         if self.torn || self.line.is_empty() {
-            self.line.insert(0, b'\n'); // also where the filter leaves the line out: something must be tried
+            self.line.insert(0, b'\n'); // even if the filter suppresses the line, to try a write
         }
         let notice = std::mem::take(&mut self.line);
         if self.put(Some(&notice)) < notice.len() {
@@ -164,7 +159,7 @@ impl<'p, W: Write> Batch<'p, W> {
         true
     }
 
-    /// Writes the notice or, if there is none, the batch. Returns the number of bytes that the sink accepted.
+    /// Writes the notice or, without one, the batch. Returns the number of accepted bytes.
     fn put(&mut self, notice: Option<&[u8]>) -> usize {
         let bytes = notice.unwrap_or(&self.bytes);
         let mut taken = 0;
@@ -182,7 +177,7 @@ impl<'p, W: Write> Batch<'p, W> {
         taken
     }
 
-    /// Refuses changes from now on. The reason is recorded only in the log's memory, since the sink is failing.
+    /// Refuses changes from here on. Only the log's memory gets the reason, since the sink fails.
     fn fails(&mut self, taken: usize, error: &io::Error) -> usize {
         if !self.places.failing.swap(true, Ordering::Relaxed) {
             format_into(
@@ -194,8 +189,8 @@ impl<'p, W: Write> Batch<'p, W> {
         taken
     }
 
-    /// Completes the lines within the first `taken` bytes, which have been written. Of the remaining lines, only audit
-    /// lines of changes are retained.
+    /// Completes the lines within the first `taken` bytes, which are written. Of the others, only audit lines of
+    /// changes are retained.
     fn settle(&mut self, taken: usize) {
         let (mut from, mut held) = (0, 0);
         let bytes = &mut self.bytes;
@@ -222,8 +217,8 @@ impl<'p, W: Write> Batch<'p, W> {
     }
 }
 
-/// Removes everything from a line that a terminal would interpret, unless the formatter has already done so.
-/// Continuation lines of a multi-line message are indented, so that none can be mistaken for another entry.
+/// Escapes everything in a line that a terminal would interpret, unless the formatter has. Indents continuation lines
+/// of a message, so that none looks like another entry. `None` if the line needs no change.
 fn one_entry(line: &str) -> Option<String> {
     let shown = terminal::shown(line);
     let inner = shown.strip_suffix('\n').unwrap_or(&shown);
@@ -232,7 +227,7 @@ fn one_entry(line: &str) -> Option<String> {
     (!is_fit).then(|| inner.replace('\n', "\n    ") + end)
 }
 
-/// Replaces `line` with the formatted output of `write`; `line` is left empty if the filter suppresses the output.
+/// Replaces `line` with the formatted output of `write`; empty if the filter suppresses it.
 fn format_into(line: &mut Vec<u8>, write: impl FnOnce()) {
     line.clear();
     FORMATTED.set(Some(std::mem::take(line)));
@@ -240,7 +235,6 @@ fn format_into(line: &mut Vec<u8>, write: impl FnOnce()) {
     *line = FORMATTED.take().unwrap_or_default();
 }
 
-/// Takes over a formatted line if it belongs to an entry that this thread is formatting.
 pub(crate) fn take_formatted(line: &[u8]) -> bool {
     let Some(mut lines) = FORMATTED.take() else {
         return false;
@@ -251,19 +245,17 @@ pub(crate) fn take_formatted(line: &[u8]) -> bool {
 }
 
 thread_local! {
-    /// Where the formatted line is stored while the log thread formats an entry.
     static FORMATTED: Cell<Option<Vec<u8>>> = const { Cell::new(None) };
 }
 
 /// Maximum size of a batch in bytes, about 16 lines: the size that a pipe accepts atomically (`PIPE_BUF`), so that
-/// other writers cannot interleave within a line. A longer line is written as a batch of its own.
+/// other writers cannot interleave within a line. A longer line is a batch of its own.
 const BATCH_BYTES: usize = 4096;
 
 /// Interval between reads of the queue, which is also the maximum delay of a line while the disk is fast. At a million
 /// lines a second, the queue overflows within this time.
 const GATHER: Duration = Duration::from_millis(5);
 
-/// Retry interval while the sink is failing and no lines arrive.
 const RETRY: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

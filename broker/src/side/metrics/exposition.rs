@@ -1,23 +1,20 @@
-//! The text formats of metrics: Prometheus text 0.0.4, and OpenMetrics 1.0.0 for scrapers that ask for it.
+//! Text formats of metrics: Prometheus text 0.0.4, and OpenMetrics 1.0.0 for scrapers that request it.
 //!
-//! Both formats contain the same samples but differ in the headers of counters: text 0.0.4 includes the `_total`
-//! suffix, OpenMetrics omits it.
+//! Both contain the same samples. In the headers of counters, text 0.0.4 includes the suffix `_total` and OpenMetrics
+//! omits it.
 
 use crate::terminal::plain;
 use broker_core::event::Histogram;
 use std::fmt::Write;
 
-/// A format of the metrics text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
-    /// Prometheus text 0.0.4.
     Text,
-    /// OpenMetrics 1.0.0.
     OpenMetrics,
 }
 
 impl Format {
-    /// Negotiates the format for an `Accept` header: text, unless OpenMetrics is listed with at least the same weight.
+    /// Negotiates the format by an `Accept` header: text, unless OpenMetrics is listed with at least the same weight.
     pub(crate) fn accepted(accept: &str) -> Self {
         let (mut open_metrics, mut text) = (0.0_f32, 0.0_f32);
         for range in accept.split(',') {
@@ -38,7 +35,6 @@ impl Format {
         }
     }
 
-    /// Returns the value of the `Content-Type` header.
     pub(crate) fn content_type(self) -> &'static str {
         match self {
             Self::Text => "text/plain; version=0.0.4; charset=utf-8",
@@ -47,7 +43,7 @@ impl Format {
     }
 }
 
-/// Parses a quality value (RFC 9110 section 12.4.2); 0 if it is invalid.
+/// Parses a quality value (RFC 9110, section 12.4.2); 0 if invalid.
 fn weight_of(text: &str) -> f32 {
     let weight: f32 = text.parse().unwrap_or_default();
     if (0.0..=1.0).contains(&weight) {
@@ -57,7 +53,7 @@ fn weight_of(text: &str) -> f32 {
     }
 }
 
-/// A metric: its name as scraped, help text, type, and a function that reads its samples from a view `V`.
+/// Metric: name as scraped, help text, type, and a function that reads its samples from a view `V`.
 pub(crate) struct Row<V> {
     pub(crate) name: &'static str,
     pub(crate) help: &'static str,
@@ -65,9 +61,9 @@ pub(crate) struct Row<V> {
     pub(crate) samples: fn(&V, &mut Samples<'_>),
 }
 
-/// Defines a table of metrics for a view, each with its type, name, help text and samples. Samples are written by a
-/// function of the view and [`Samples`], or given as a shorthand for values summed over all shards: `[counter x]`,
-/// `[gauge x]`, `[edge x]` (a number), `[most x]` (the maximum over all shards) and `[edge x by label: a b]`.
+/// Defines a table of metrics for a view, each with its type, name, help text and samples. Samples are a function of
+/// the view and [`Samples`], or a shorthand for sums over all shards: `[counter x]`, `[gauge x]`, `[edge x]` (a
+/// number), `[most x]` (the maximum over all shards) and `[edge x by label: a b]`.
 macro_rules! metrics {
     ($view:ty: $($kind:ident $name:ident $help:literal $samples:tt)*) => {
         &[$(Row::<$view> {
@@ -90,23 +86,19 @@ macro_rules! metrics {
 }
 pub(crate) use metrics;
 
-/// The type of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Monotonically increasing; the name ends in `_total`.
+    /// Increases monotonically. The name ends in `_total`.
     Counter,
-    /// A value that can increase and decrease.
+    /// Increases and decreases.
     Gauge,
-    /// Distribution of durations.
     Histogram,
 }
 
-/// The value of a sample.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Number {
-    /// A count or a size.
     Whole(u64),
-    /// A duration in seconds or a ratio.
+    /// Duration in seconds, or ratio.
     Real(f64),
 }
 
@@ -122,8 +114,8 @@ impl From<f64> for Number {
     }
 }
 
-/// An exemplar: an event counted in a histogram bucket, with its labels, its duration in seconds, and the time at which
-/// it finished, in seconds since 1970.
+/// Exemplar: an event of a histogram bucket, with its labels, its duration in seconds, and its end in seconds since
+/// 1970.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Example {
     pub(crate) labels: [(&'static str, String); 2],
@@ -131,7 +123,6 @@ pub(crate) struct Example {
     pub(crate) at: f64,
 }
 
-/// Writer for the samples of one metric.
 pub(crate) struct Samples<'t> {
     text: &'t mut String,
     name: &'static str,
@@ -144,7 +135,6 @@ impl Samples<'_> {
         self.sample("", &[], number.into());
     }
 
-    /// Writes a sample with labels.
     pub(crate) fn labelled<const N: usize>(
         &mut self,
         labels: [(&str, &str); N],
@@ -153,14 +143,12 @@ impl Samples<'_> {
         self.sample("", &labels, number.into());
     }
 
-    /// Writes one sample for each value of a label.
     pub(crate) fn each(&mut self, label: &str, values: &[&str], counts: &[u64]) {
         for (value, count) in values.iter().zip(counts) {
             self.labelled([(label, value)], *count);
         }
     }
 
-    /// Writes one sample for each pair of values of two labels.
     pub(crate) fn crossed<const N: usize>(
         &mut self,
         [(row_label, row_values), (label, values)]: [(&str, &[&str]); 2],
@@ -173,12 +161,11 @@ impl Samples<'_> {
         }
     }
 
-    /// Writes the buckets, the sum in seconds, and the count of a histogram of durations.
     pub(crate) fn histogram(&mut self, histogram: &Histogram) {
         self.histogram_with(histogram, |_| None);
     }
 
-    /// Writes a histogram with exemplars by bucket index; exemplars are included only in OpenMetrics.
+    /// Writes a histogram with exemplars by bucket index. Only OpenMetrics includes exemplars.
     pub(crate) fn histogram_with(
         &mut self,
         histogram: &Histogram,
@@ -199,7 +186,6 @@ impl Samples<'_> {
         self.sample("_count", &[], below.into());
     }
 
-    /// Appends an exemplar to the line of the preceding sample.
     fn exemplar(&mut self, example: &Example) {
         let [(one, first), (two, second)] = &example.labels;
         let Example { seconds, at, .. } = example;
@@ -230,20 +216,18 @@ impl Samples<'_> {
     }
 }
 
-/// A metrics text, built table by table.
 pub(crate) struct Exposition {
     format: Format,
     text: String,
 }
 
 impl Exposition {
-    /// Creates a text without metrics.
     pub(crate) fn new(format: Format) -> Self {
         let text = String::with_capacity(TEXT_BYTES);
         Self { format, text }
     }
 
-    /// Adds the metrics of a table, read from `view`. Metrics without samples are omitted, including their headers.
+    /// Adds the metrics of a table, read from `view`. Metrics without samples are omitted, with their headers.
     pub(crate) fn table<V>(&mut self, rows: &[Row<V>], view: &V) {
         let text = &mut self.text;
         for row in rows {
@@ -272,7 +256,6 @@ impl Exposition {
         }
     }
 
-    /// Returns the complete text.
     pub(crate) fn finish(mut self) -> String {
         if self.format == Format::OpenMetrics {
             self.text.push_str("# EOF\n");
@@ -281,13 +264,13 @@ impl Exposition {
     }
 }
 
-/// Appends formatted text; writing to a string cannot fail.
+/// Appends formatted text. Writing to a `String` never fails.
 fn put(text: &mut String, what: std::fmt::Arguments<'_>) {
     let _ = text.write_fmt(what);
 }
 
-/// Escapes a label value. The formats define escapes for three characters; other characters that a terminal would
-/// interpret are replaced by their code points.
+/// Escapes a label value. The formats define escapes for three characters; others that a terminal would interpret
+/// become code points.
 fn escaped(value: &str) -> String {
     let lines = value.split('\n').map(plain);
     let value = lines.collect::<Vec<_>>().join("\n");
@@ -295,7 +278,6 @@ fn escaped(value: &str) -> String {
     value.replace('\n', "\\n")
 }
 
-/// Converts microseconds to seconds.
 #[expect(
     clippy::cast_precision_loss,
     reason = "microseconds beyond 2^53 are centuries"
@@ -304,7 +286,7 @@ pub(crate) fn seconds(microseconds: u64) -> f64 {
     microseconds as f64 / 1e6
 }
 
-/// Initial capacity of a text in bytes, slightly more than a text needs.
+/// Initial capacity of a text in bytes, slightly above the usual length.
 const TEXT_BYTES: usize = 64 * 1024;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Metrics of the process as a whole: its cluster, files, hooks, OpenID providers and device authorities (by their
-//! configured names), its limits, and system resources.
+//! Metrics of the whole process: its cluster, files, hooks, OpenID providers and device authorities (by their
+//! configured names), limits, and system resources.
 
 use crate::hooks::{HookReport, HooksReport, Outcome, WakeResult};
 use crate::providers::{ProviderReport, ProvidersReport};
@@ -16,29 +16,29 @@ use data_encoding::HEXLOWER;
 use std::collections::BTreeMap;
 use strum::{VariantArray, VariantNames};
 
-/// State of the process as a whole, for a report.
+/// State of the whole process, for a report.
 #[derive(Clone, Debug, Default)]
 pub struct ProcessState {
-    /// Number of log lines and entries dropped because the log's queue was full.
+    /// Number of log lines and entries that the log dropped.
     pub log_dropped: u64,
-    /// Name of the profile that determined the limits.
+    /// Name of the profile, which sets the limits.
     pub profile: &'static str,
-    /// Name of the I/O engine of the shards.
+    /// Name of the shards' I/O engine.
     pub engine: &'static str,
     /// Start time of the process, in seconds since 1970.
     pub started: u64,
     /// Number of open event streams.
     pub streams: u64,
-    /// Number of open problem causes not marked as known, in the order of [`LOOKS`].
+    /// Number of open problem causes that are not marked as known, in the order of [`LOOKS`].
     pub problems: [u64; LOOKS.len()],
-    /// The status reported by `/ready`.
+    /// Status that `/ready` reports.
     pub status: Status,
-    /// Process-wide limits on outboxes, unconfirmed messages, pending messages, requests and records, in bytes, in the
-    /// order of [`BUDGETS`].
+    /// Limits of the process on outboxes, unconfirmed messages, pending messages, requests and records, in bytes, in
+    /// the order of [`BUDGETS`].
     pub budgets: [u64; BUDGETS.len()],
-    /// Bytes available on the data directory's file system; `None` if unknown.
+    /// Free bytes of the data directory's file system; `None` if unknown.
     pub data_dir_free: Option<u64>,
-    /// The node's view of its cluster, if there is one.
+    /// View of the cluster, if there is one.
     pub cluster: Option<ClusterView>,
     /// Metrics of the hooks, if any are configured.
     pub hooks: Option<HooksReport>,
@@ -46,9 +46,9 @@ pub struct ProcessState {
     pub providers: ProvidersReport,
     /// Expiry times of the device authorities; empty if none are configured.
     pub authorities: AuthoritiesReport,
-    /// Number of seconds for which credentials files have differed, for this node and for each node whose files differ.
+    /// Seconds for which credentials files have differed, for this node and each node whose files differ.
     pub differing: Vec<(String, u64)>,
-    /// Results of file reloads.
+    /// Results of reloads.
     pub reloads: BTreeMap<&'static str, Reload>,
     /// Comparison of the configuration file with the running settings.
     pub configuration: FileReport,
@@ -57,7 +57,6 @@ pub struct ProcessState {
 /// Labels of [`ProcessState::budgets`].
 pub const BUDGETS: [&str; 5] = ["outbox", "unconfirmed", "pending", "requests", "records"];
 
-/// Returns the total byte limits of all shards, in the order of [`BUDGETS`].
 pub(crate) fn budgets(settings: &Settings) -> [u64; BUDGETS.len()] {
     let of_shard = [
         settings.outbox_bytes_of_shard(),
@@ -104,7 +103,6 @@ impl ProcessState {
         }
     }
 
-    /// Returns the earliest certificate expiry by purpose.
     fn certificate_ends(&self) -> BTreeMap<&'static str, u64> {
         let mut ends = BTreeMap::new();
         for (of, seconds) in self.reloads.values().flat_map(|reload| &reload.ends) {
@@ -115,8 +113,8 @@ impl ProcessState {
     }
 }
 
-/// All metrics of the process, in output order. Without a cluster, the cluster metrics are 0; metrics of hooks,
-/// providers and authorities are omitted if none are configured.
+/// Metrics of the process, in output order. Without a cluster, its metrics are 0. Metrics of hooks, providers and
+/// authorities are omitted if none are configured.
 pub(crate) const METRICS: &[Row<ProcessState>] = metrics! { ProcessState:
     Gauge heliograph_cluster_members "Nodes that belong to the cluster and are expected to run"
         (|it, to| to.one(it.of_cluster(ClusterView::members)))
@@ -280,14 +278,13 @@ pub(crate) const METRICS: &[Row<ProcessState>] = metrics! { ProcessState:
     Gauge process_max_fds "How many descriptors the process may have open" (|_, to| to.one(open_files_max()))
 };
 
-/// Returns the number of open descriptors according to `/proc`, or 0 if it is unavailable; excludes the descriptor used
-/// to read the list.
+/// Returns the number of open descriptors from `/proc`, not counting the descriptor that reads the list; 0 without
+/// `/proc`.
 fn open_descriptors() -> u64 {
     std::fs::read_dir("/proc/self/fd").map_or(0, |list| (list.count() as u64).saturating_sub(1))
 }
 
-// The authorities of devices, by their subject and the begin of their key's fingerprint: a renewed one has the same
-// subject.
+// Device authorities, by subject and start of the key's fingerprint, since a renewed authority has the same subject.
 
 /// Expiry times of the device authorities and their revocation lists.
 #[derive(Clone, Debug, Default)]
@@ -300,7 +297,7 @@ struct Ends {
 }
 
 impl AuthoritiesReport {
-    /// Collects the expiry times of the authorities in force. If several certificates have the same key, the latest
+    /// Collects the expiry times of the authorities in force. Of several certificates with the same key, the latest
     /// expiry counts.
     pub(crate) fn of(credentials: &Credentials) -> Self {
         let mut all = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! Metrics of the shards: of their machines, as sums of snapshots, and of their edges.
+//! Metrics of shards: of their machines, as sums of snapshots, and of their edges.
 
 use crate::edge::{EdgeCounts, Scraped};
 use crate::side::metrics::exposition::{Example, Kind, Row, Samples, metrics, seconds};
@@ -12,28 +12,23 @@ use broker_core::machine::PassFailure;
 use broker_core::shard::{Snapshot, Usage};
 use strum::VariantNames;
 
-/// The data from which the shard metrics are computed.
 pub(crate) struct MetricsView {
     pub(crate) shards: Vec<Scraped<Snapshot>>,
-    /// Fraction of time for which each shard, by index, was busy.
+    /// Fraction of time that each shard, by index, was busy.
     pub(crate) busy_ratios: Vec<f64>,
-    /// Sum of the snapshots of all shards.
     pub(crate) sum: Snapshot,
 }
 
 impl MetricsView {
-    /// Sums a count over the edges of all shards.
     fn edges(&self, count: impl Fn(&EdgeCounts) -> u64) -> u64 {
         self.shards.iter().map(|shard| count(&shard.edge)).sum()
     }
 
-    /// Returns the maximum of a value over the edges of all shards.
     fn most(&self, figure: impl Fn(&EdgeCounts) -> u64) -> u64 {
         let shards = self.shards.iter();
         shards.map(|shard| figure(&shard.edge)).max().unwrap_or(0)
     }
 
-    /// Returns the combined figures of all open links.
     fn links(&self) -> PeerLinks {
         let mut sum = PeerLinks::default();
         let links = self.shards.iter().flat_map(|shard| shard.links.values());
@@ -41,7 +36,7 @@ impl MetricsView {
         sum
     }
 
-    /// Writes one sample for each direction of links: those opened by this node and those opened by others.
+    /// Writes a sample for each direction of links: opened by this node, and opened by others.
     fn link_bytes(&self, figure: fn(&LinkFigures) -> u64, to: &mut Samples<'_>) {
         let PeerLinks { to: own, from } = self.links();
         to.each("direction", &["to", "from"], &[figure(&own), figure(&from)]);
@@ -54,7 +49,7 @@ impl MetricsView {
         }
     }
 
-    /// Returns the latest session set-up on any shard whose duration falls into the given octave above one second.
+    /// Returns the latest session set-up of any shard in this octave above one second.
     fn slow_setup(&self, octave: usize) -> Option<Example> {
         let shards = self.shards.iter();
         let exemplars = shards.filter_map(|shard| {
@@ -73,7 +68,6 @@ impl MetricsView {
     }
 }
 
-/// All metrics of shards, in output order.
 pub(crate) const METRICS: &[Row<MetricsView>] = metrics! { MetricsView:
     Gauge heliograph_connections "Connections by role"
         (|it, to| to.each("role", ConnectionRole::LABELS, &it.sum.connections))

@@ -1,5 +1,4 @@
-//! `/problems`: the list of causes on all nodes, the details of one cause, and the operator's mark that a cause is
-//! known.
+//! `/problems`: causes on all nodes, details of one cause, and the operator's mark that a cause is known.
 
 use crate::edge::turn::calendar;
 use crate::limits::{
@@ -26,14 +25,12 @@ use serde_json::{Value, json as value};
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-/// Data sources of the pages.
 #[derive(Clone)]
 pub(crate) struct ProblemPages {
     pub(crate) problems: Arc<Problems>,
     pub(crate) inspector: Inspector,
 }
 
-/// Returns the routes of the problem pages.
 pub(crate) fn routes(pages: ProblemPages) -> Router {
     Router::new()
         .route("/problems", get(list))
@@ -42,8 +39,7 @@ pub(crate) fn routes(pages: ProblemPages) -> Router {
         .with_state(pages)
 }
 
-/// `GET /problems?ended=&limit=&scope=`: the causes on all nodes, each with its node; only those on this node if the
-/// scope is `node`.
+/// `GET /problems?ended=&limit=&scope=`: causes on all nodes, or on this node if the scope is `node`.
 async fn list(State(pages): State<ProblemPages>, RawQuery(query): RawQuery) -> Answer {
     let query = query.unwrap_or_default();
     let mut document = pages.problems.page(&query)?;
@@ -63,7 +59,7 @@ async fn list(State(pages): State<ProblemPages>, RawQuery(query): RawQuery) -> A
     Ok(Json(document))
 }
 
-/// `GET /problems/{id}`: one cause, including how common the values shared by its members are among healthy cameras.
+/// `GET /problems/{id}`: one cause. Includes how common the values that its members share are among healthy cameras.
 async fn one(State(pages): State<ProblemPages>, Path(id): Path<String>) -> Answer {
     let own = pages.problems.row(&id, |_| ());
     let is_own = own.is_ok();
@@ -113,7 +109,6 @@ impl ProblemPages {
     }
 }
 
-/// The request body of a mark.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Mark {
@@ -121,7 +116,7 @@ struct Mark {
     why: String,
 }
 
-/// `POST /problems/{id}/known`, with `{"until": "…", "why": "…"}`.
+/// `POST /problems/{id}/known` with `{"until": "…", "why": "…"}`.
 async fn mark(
     State(pages): State<ProblemPages>,
     ConnectInfo(seat): ConnectInfo<Seat>,
@@ -149,7 +144,6 @@ async fn mark(
     Ok(Json(document))
 }
 
-/// `DELETE /problems/{id}/known`.
 async fn unmark(
     State(pages): State<ProblemPages>,
     ConnectInfo(seat): ConnectInfo<Seat>,
@@ -166,7 +160,6 @@ fn name_of(account: Option<&Extension<Account>>) -> &str {
 }
 
 impl Problems {
-    /// Returns the list of causes on this node.
     pub(crate) fn page(&self, query: &str) -> Result<Value, Fault> {
         let ended = match parameter(query, "ended")?.as_deref() {
             None => None,
@@ -193,7 +186,7 @@ impl Problems {
         }))
     }
 
-    /// Applies a change to a row, and returns the row's document with all stored members.
+    /// Applies a change to a row. Returns its document with all stored members.
     pub(crate) fn row(&self, id: &str, change: impl FnOnce(&mut Row)) -> Result<Value, Fault> {
         let mut table = self.lock();
         let id = id_of(id).ok_or(NO_SUCH_PROBLEM)?;
@@ -204,21 +197,19 @@ impl Problems {
         Ok(document)
     }
 
-    /// Adds the list of causes to an overview document.
     pub(crate) fn show(&self, document: &mut Value) {
         let table = self.lock();
         document["problems"] = table.list(PROBLEMS_SHOWN_MAX, |_| true);
         document["problemsOpen"] = table.counts().iter().sum::<u64>().into();
     }
 
-    /// Number of open causes not marked as known, by severity, in the order of [`LOOKS`].
+    /// Returns the number of open causes that are not marked as known, in the order of [`LOOKS`].
     pub(crate) fn open(&self) -> [u64; LOOKS.len()] {
         self.lock().counts()
     }
 }
 
 impl Table {
-    /// Formats at most `most` matching rows, in list order.
     fn list(&self, most: usize, fits: impl Fn(&&Row) -> bool) -> Value {
         let rows = self.rows.iter().filter(|(_, row)| fits(row));
         let mut rows: Vec<(&u64, &Row)> = rows.collect();

@@ -1,4 +1,4 @@
-//! Incidents that cause problems, the rows of the table, and the documents that describe rows.
+//! Incidents behind problems, rows of the table, and documents of rows.
 
 use crate::side::admin::http::rfc3339;
 use crate::side::{Blamed, Cause};
@@ -15,7 +15,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-/// The origin of a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub(crate) enum Kind {
@@ -25,7 +24,6 @@ pub(crate) enum Kind {
     Standing,
 }
 
-/// The kind of entity that identifies a cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub(crate) enum By {
@@ -39,14 +37,13 @@ pub(crate) enum By {
     Shard,
 }
 
-/// A failure, or a condition that persists.
+/// Failure, or condition that persists.
 #[derive(Default)]
 pub(crate) struct Incident<'a> {
     pub(crate) kind: Kind,
     pub(crate) check: &'static str,
     pub(crate) at: Wall,
     pub(crate) channel: Option<&'a str>,
-    /// Account that owns the channel, if known.
     pub(crate) channel_account: Option<Account>,
     pub(crate) role: Option<Role>,
     pub(crate) client_id: Option<&'a str>,
@@ -55,28 +52,25 @@ pub(crate) struct Incident<'a> {
     pub(crate) authority: Option<&'a str>,
     pub(crate) user_agent: Option<&'a str>,
     pub(crate) remote: Option<SocketAddr>,
-    /// The entity to which a persistent cause relates, unless it is a channel.
+    /// Entity of a persistent cause, unless it is a channel.
     pub(crate) thing: Option<(By, Cow<'a, str>)>,
-    /// Account whose share of the table the incident uses; if `None`, the incident uses its network's share.
+    /// Account whose share of the table the incident uses; `None` for the share of its network.
     pub(crate) account: Option<Account>,
     pub(crate) says: Cow<'a, str>,
     pub(crate) remedy: &'static str,
-    /// Whether the incident has not caused any harm yet.
+    /// Whether the incident has done no harm so far.
     pub(crate) is_mild: bool,
 }
 
-/// State of a member's channel, as reported by the channel's shard.
+/// State of a member's channel, from the channel's shard.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Seen {
-    /// ARN of the channel, if it exists.
     pub(crate) arn: Option<Box<str>>,
-    /// Time since which a master has been connected; `None` if none is.
+    /// Connect time of the master; `None` without a master.
     pub(crate) master: Option<Wall>,
-    /// Whether a viewer with the member's client id is connected.
     pub(crate) has_viewer: bool,
 }
 
-/// A member whose channel is to be checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Look {
     pub(crate) place: (u64, u64),
@@ -85,17 +79,14 @@ pub(crate) struct Look {
     pub(crate) client_id: Option<Box<str>>,
 }
 
-/// Owner of a row, used to share the table fairly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Share {
     Account(Account),
     Network(Prefix),
-    /// Causes concerning the node itself. They are never evicted, and their number is bounded by the number of things
-    /// that can go wrong on a node.
+    /// Causes of the node itself. They are never evicted; the kinds of node problems bound their number.
     Node,
 }
 
-/// A cause with its members.
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) kind: Kind,
@@ -104,8 +95,7 @@ pub(crate) struct Row {
     pub(crate) value: Box<str>,
     /// Hashes of the entities by which the row can be found.
     pub(crate) named: Vec<u64>,
-    /// Hashes of the row's channels, including channels of members that are not stored. The row can also be found by
-    /// them.
+    /// Hashes of the row's channels, including those of members that are not stored. The row can also be found by them.
     pub(crate) channels: BTreeSet<u64>,
     pub(crate) share: Share,
     pub(crate) account: Option<Account>,
@@ -114,22 +104,20 @@ pub(crate) struct Row {
     is_mild: bool,
     pub(crate) first: Wall,
     pub(crate) last: Wall,
-    /// Time at which the row ended and the reason, if it has ended.
+    /// Time and reason of the end, once the row has ended.
     pub(crate) ended: Option<(Wall, &'static str)>,
     pub(crate) events: u64,
     pub(crate) members: BTreeMap<u64, Member>,
     pub(crate) known: Option<Known>,
-    /// Time of the last event, and whether the row had ended, as of the row's last record in the history.
+    /// Time of the last event and whether the row had ended, in its last record in the history.
     recorded: Option<(Wall, bool)>,
 }
 
-/// A member of a cause: a channel with a role, or an address.
 #[derive(Debug)]
 pub(crate) struct Member {
     pub(crate) channel: Option<Box<str>>,
-    /// Account that owns the channel.
     pub(crate) account: Option<Account>,
-    /// ARN of the channel, once the channel's shard has reported it.
+    /// ARN of the channel, once its shard has reported it.
     pub(crate) arn: Option<Box<str>>,
     pub(crate) role: Option<Role>,
     pub(crate) client_id: Option<Box<str>>,
@@ -144,18 +132,15 @@ pub(crate) struct Member {
     pub(crate) state: MemberState,
 }
 
-/// State of a member's channel as of the last check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MemberState {
     Unknown,
-    /// The channel does not exist.
     Absent,
     /// The channel has no connected master.
     Alone,
     Connected,
 }
 
-/// An operator's mark that a cause is known.
 #[derive(Clone, Debug)]
 pub(crate) struct Known {
     pub(crate) until: Wall,
@@ -193,8 +178,8 @@ impl Row {
         }
     }
 
-    /// Returns the row for the history if its record there is outdated, and whether the change is the row's onset or
-    /// end. Between onset and end, the record becomes outdated once a minute.
+    /// Returns the row for the history if its record is outdated, and whether the change is the onset or the end.
+    /// Between onset and end, a record is outdated after a minute.
     pub(crate) fn take_changed(&mut self, id: u64) -> Option<(Cause, bool)> {
         let has_ended = self.ended.is_some();
         let is_news = self.recorded.is_none_or(|(_, had)| had != has_ended);
@@ -204,7 +189,7 @@ impl Row {
         }
         self.recorded = Some((self.last, has_ended));
         let mut cause = self.cause(id);
-        cause.id.push_str(&format!(".{:x}", self.first.0)); // one that comes back later is another
+        cause.id.push_str(&format!(".{:x}", self.first.0)); // a later recurrence is another cause
         Some((cause, is_news))
     }
 
@@ -228,7 +213,7 @@ impl Row {
         }
     }
 
-    /// Creates a member. Members with the same key share the key's text.
+    /// Creates a member. Members with the same key share its text.
     pub(crate) fn member(&self, incident: &Incident<'_>) -> Member {
         let known = self.members.values().next();
         let shared = |text: Option<&str>, of: fn(&Member) -> &Option<Arc<str>>| {
@@ -266,7 +251,7 @@ impl Row {
         }
     }
 
-    /// Whether the camera of a channel is currently being refused.
+    /// Returns whether the camera of a channel is currently refused.
     pub(crate) fn is_dark(&self, account: Option<Account>, channel: &str) -> bool {
         self.members.values().any(|member| {
             let is_camera = member.role == Some(Role::Master) && member.ended.is_none();
@@ -274,7 +259,7 @@ impl Row {
         })
     }
 
-    /// Ends the row if all its members have ended; if any members have a channel, only those count.
+    /// Ends the row if all its members have ended. If any members have a channel, only those count.
     pub(crate) fn settle(&mut self, by: &'static str) {
         let has_channel = self.members.values().any(|member| member.channel.is_some());
         let counts = self
@@ -287,13 +272,11 @@ impl Row {
         }
     }
 
-    /// Returns the memory use in bytes, including the row's table entries.
     pub(crate) fn bytes(&self) -> usize {
         let members: usize = self.members.values().map(Member::bytes).sum();
         ROW_BYTES + members + self.channels.len() * CHANNEL_BYTES
     }
 
-    /// Returns the texts that may contain personal data.
     pub(crate) fn texts(&self) -> String {
         let why = self.known.as_ref().map_or("", |known| &known.why);
         format!("{}\n{}\n{why}", self.value, self.says)
@@ -310,7 +293,7 @@ impl Row {
         if is_mild { "warn" } else { "bad" }
     }
 
-    /// Returns the sort key for the list: open rows first, then by severity, number of channels (descending) and onset.
+    /// Returns the sort key of the list: open rows first, then severity, number of channels (descending) and onset.
     pub(crate) fn order(&self) -> impl Ord + use<> {
         let is_camera = self
             .members
@@ -344,7 +327,6 @@ impl Row {
         }
     }
 
-    /// Formats the row, with at most `members` members.
     pub(crate) fn json(&self, id: u64, members: usize) -> Value {
         let kind: &str = self.kind.into();
         let mut order: Vec<&Member> = self.members.values().collect();
@@ -387,8 +369,8 @@ impl Row {
         href
     }
 
-    /// Returns the values that members have in common: the most frequent of each kind, if at least two members share
-    /// it. `/problems/{id}` shows how frequent these values are among healthy cameras.
+    /// Returns the values that members share: the most frequent of each kind, if at least two members have it.
+    /// `/problems/{id}` compares them with healthy cameras.
     fn shared(&self) -> Value {
         type TextOf = fn(&Member) -> Option<Cow<'_, str>>;
         let kinds: [(&str, TextOf); 4] = [
@@ -479,7 +461,6 @@ pub(crate) fn role_word(role: Role) -> &'static str {
     }
 }
 
-/// Formats an id as 16 hexadecimal digits.
 pub(crate) fn id_text(id: u64) -> String {
     format!("{id:016x}")
 }
@@ -490,7 +471,6 @@ pub(crate) fn id_of(text: &str) -> Option<u64> {
         .filter(|_| text.len() == 16)
 }
 
-/// Formats a reason as a sentence.
 fn sentence(text: &str) -> String {
     let mut letters = text.chars();
     let first: String = letters
@@ -505,7 +485,7 @@ fn sentence(text: &str) -> String {
     first + letters.as_str() + end
 }
 
-/// Returns the network to which an address belongs.
+/// Returns the network of an address: /24 for IPv4, /48 for IPv6.
 pub(crate) fn network(remote: SocketAddr) -> String {
     match Prefix::of(remote.ip()) {
         Prefix::V4([a, b, c]) => format!("{}/24", Ipv4Addr::new(a, b, c, 0)),
@@ -520,21 +500,18 @@ pub(crate) fn network(remote: SocketAddr) -> String {
     }
 }
 
-/// Truncates a text to the limit for texts in a row.
 pub(crate) fn cut(text: &str) -> Box<str> {
     beginning(text, TEXT_BYTES).into()
 }
 
-/// Maximum length of a reason, in bytes.
+/// Maximum length of a text in a row, in bytes.
 const TEXT_BYTES: usize = 384;
-/// Memory used by a row without its members, in bytes, including its texts and table entries.
+/// Memory of a row without its members, in bytes, with its texts and table entries.
 pub(crate) const ROW_BYTES: usize = size_of::<Row>() + 2 * TEXT_BYTES;
-/// Memory used by a member's entry in its row, by its ARN excluding the channel's name, and by allocation overhead, in
-/// bytes.
+/// Memory of a member's entry in its row, of its ARN without the channel's name, and of allocation overhead, in bytes.
 const MEMBER_PLACES_BYTES: usize = 160;
-/// Memory used by a channel's entries in its row and in the index, in bytes.
 pub(crate) const CHANNEL_BYTES: usize = 48;
 /// Interval at which an ongoing row is recorded in the history, in milliseconds.
 const RECORD_EVERY_MS: u64 = 60_000;
-/// Time without further events after which a member for repeated events ends, in milliseconds.
+/// Time without events after which a member for repeated events ends, in milliseconds.
 const REPEATS_MS: u64 = 60_000;

@@ -1,4 +1,4 @@
-//! The table of problems: finding, generalising and ending rows, and enforcing limits.
+//! Table of problems: finds, generalizes, ends and evicts rows.
 
 use crate::limits::{PROBLEM_MEMBERS_MAX, PROBLEMS_BYTES_MAX, PROBLEMS_KEPT_MAX};
 use crate::side::Cause;
@@ -15,21 +15,18 @@ use std::hash::{BuildHasher, Hash, RandomState};
 
 #[derive(Debug, Default)]
 pub(crate) struct Table {
-    /// Rows by the numeric value of their id.
+    /// Rows by the number of their id.
     pub(crate) rows: BTreeMap<u64, Row>,
-    /// Row ids by the hash of the check and entity; see [`Table::places`].
+    /// Row ids by the hash of check and entity; see [`Table::places`].
     pub(crate) index: BTreeMap<u64, u64>,
-    /// Total size of rows by share, in bytes.
     pub(crate) shares: BTreeMap<Share, usize>,
     pub(crate) bytes: usize,
-    /// Number of causes not recorded because the table was full.
+    /// Number of causes left out of a full table.
     pub(crate) left_out: u64,
     hasher: RandomState,
-    /// The row and member that were checked last.
     looked: (u64, u64),
 }
 
-/// An entity by which a row can be found.
 struct Place<'a> {
     by: By,
     value: &'a str,
@@ -41,20 +38,19 @@ impl Table {
         self.hasher.hash_one((check, by, value))
     }
 
-    /// Returns the lookup key of a channel. The key includes the account because two accounts may have channels of the
-    /// same name.
+    /// Returns the lookup key of a channel. Includes the account, since two accounts may have channels of the same
+    /// name.
     fn of_channel(&self, check: &str, account: Option<Account>, channel: &str) -> u64 {
         self.hash(check, By::Channel, (account, channel))
     }
 
-    /// Returns the row with this lookup key.
     fn row_at(&mut self, place: u64) -> Option<&mut Row> {
         let id = self.index.get(&place)?;
         self.rows.get_mut(id)
     }
 
     /// Records a failed session. If the viewer left without an answer and the channel's camera was refused, the session
-    /// is recorded as a consequence of that refusal.
+    /// counts as a consequence of that refusal.
     pub(crate) fn session(&mut self, incident: &Incident<'_>) {
         let waits = matches!(incident.check, "unanswered" | "slow");
         let of = incident.channel_account;
@@ -72,7 +68,6 @@ impl Table {
         }
     }
 
-    /// Replaces the explanation of a channel's session problems with a better one.
     pub(crate) fn explain(&mut self, check: &str, account: Account, channel: &str, says: &str) {
         let place = self.of_channel(check, Some(account), channel);
         if let Some(row) = self.row_at(place) {
@@ -104,7 +99,7 @@ impl Table {
         let place = |by, value: &'a str, hash| Place { by, value, hash };
         let account = incident.account;
         let named = |(by, value): (By, Option<&'a str>)| {
-            let of = account.filter(|_| by == By::Principal); // others may have one of the same name
+            let of = account.filter(|_| by == By::Principal); // accounts may have principals of the same name
             Some(place(by, value?, self.hash(check, by, (of, value?))))
         };
         if let Some((by, value)) = &incident.thing {
@@ -132,7 +127,7 @@ impl Table {
         places
     }
 
-    /// Generalises a row to an entity that its channel shares with another channel.
+    /// Generalizes a row to an entity that its channel shares with another channel.
     fn grow(&mut self, id: u64, place: &Place<'_>, incident: &Incident<'_>) {
         let channel = incident
             .channel
@@ -154,7 +149,7 @@ impl Table {
     }
 
     fn open(&mut self, places: &[Place<'_>], incident: &Incident<'_>) -> Option<u64> {
-        // By its channel if it has one, else by the most specific.
+        // The channel, or else the most specific entity.
         let own = places
             .iter()
             .find(|place| place.by == By::Channel)
@@ -171,7 +166,7 @@ impl Table {
         }
         let mut id = number(incident, own.by, &value);
         while self.rows.contains_key(&id) {
-            id = id.wrapping_add(1); // one that began with the same channel has grown
+            id = id.wrapping_add(1); // taken by a generalized row of the same first channel
         }
         let named = places.iter().filter(|place| place.by != By::Channel);
         let named: Vec<u64> = named.map(|place| place.hash).collect();
@@ -182,8 +177,8 @@ impl Table {
         Some(id)
     }
 
-    /// Evicts the newest row of the largest share. Returns false if the requesting share is itself the largest, or is
-    /// smaller than the largest by no more than one row.
+    /// Evicts the newest row of the largest share. Returns `false` if the requesting share is the largest, or at most
+    /// one row smaller.
     fn make_room(&mut self, share: Share) -> bool {
         let others = self.shares.iter().filter(|(of, _)| **of != Share::Node);
         let Some((most, bytes)) = others.max_by_key(|(_, bytes)| **bytes) else {
@@ -222,7 +217,7 @@ impl Table {
         let has_room = self.bytes < PROBLEMS_BYTES_MAX || (wants_more && self.make_room(share));
         let Some(row) = self.rows.get_mut(&id) else {
             return;
-        }; // it made room for itself
+        }; // evicted to make room for itself
         let mut bytes = 0;
         if let Some(member) = row.members.get_mut(&key) {
             member.again(incident);
@@ -274,7 +269,7 @@ impl Table {
         }
     }
 
-    /// Adds refusals that were counted but not logged. Such refusals neither open nor reopen a row.
+    /// Adds refusals that were counted but not logged. They neither open nor reopen a row.
     pub(crate) fn count(&mut self, counts: &[RefusalCount]) {
         for RefusalCount {
             check,
@@ -307,7 +302,7 @@ impl Table {
         }
     }
 
-    /// Sets the current persistent causes of a check. All other persistent causes of that check end.
+    /// Sets the persistent causes of a check. Its other persistent causes end.
     pub(crate) fn stand<'a>(
         &mut self,
         check: &'static str,
@@ -337,12 +332,12 @@ impl Table {
                 .map(|member| member.last)
                 .max()
                 .unwrap_or(row.last);
-            row.events = row.members.len() as u64; // a look is no event
+            row.events = row.members.len() as u64; // a check is no event
             row.settle(end);
         }
     }
 
-    /// Returns at most `most` members to check, starting after the last one checked and wrapping around at the end.
+    /// Returns at most `most` members to check, from the last checked one on, around the end of the table.
     pub(crate) fn due(&mut self, most: usize) -> Vec<Look> {
         fn look<'t>(id: &'t u64, row: &'t Row) -> impl Iterator<Item = Look> + 't {
             let is_due = row.ended.is_none() && row.kind != Kind::Standing;
@@ -375,7 +370,6 @@ impl Table {
         looks
     }
 
-    /// Processes the shards' reports about a member.
     pub(crate) fn saw(&mut self, look: &Look, seen: Seen, now: Wall) {
         let (id, key) = look.place;
         let Some(row) = self.rows.get_mut(&id) else {
@@ -432,8 +426,7 @@ impl Table {
         over.into_iter().for_each(|id| self.remove(id));
     }
 
-    /// Returns at most `most` changed rows for the history, each with a flag that is set if the change is the row's
-    /// onset or end.
+    /// Returns at most `most` changed rows for the history, with a flag for an onset or end.
     pub(crate) fn take_changed(&mut self, most: usize) -> Vec<(Cause, bool)> {
         let rows = self.rows.iter_mut();
         rows.filter_map(|(id, row)| row.take_changed(*id))
@@ -441,8 +434,7 @@ impl Table {
             .collect()
     }
 
-    /// Erases the rows and members selected by their texts and the time of their last event, and returns the number of
-    /// members erased.
+    /// Erases rows and members selected by their texts and the time of their last event. Returns the number of members.
     pub(crate) fn forget(&mut self, fits: impl Fn(Wall, &str) -> bool) -> usize {
         let rows = self.rows.iter().filter(|(_, row)| row.share != Share::Node);
         let ids: Vec<u64> = rows.map(|(id, _)| *id).collect();
@@ -469,7 +461,6 @@ impl Table {
         gone
     }
 
-    /// Removes some members of a row that keeps others.
     fn remove_members(&mut self, id: u64, keys: &[u64]) {
         let Some(mut row) = self.rows.remove(&id) else {
             return;
@@ -489,7 +480,6 @@ impl Table {
     }
 }
 
-/// Returns the text that identifies a cause.
 fn value_of(place: &Place<'_>, incident: &Incident<'_>) -> Box<str> {
     match (place.by, incident.remote) {
         (By::Address, Some(remote)) => network(remote).into(),
@@ -497,7 +487,7 @@ fn value_of(place: &Place<'_>, incident: &Incident<'_>) -> Box<str> {
     }
 }
 
-/// Computes the numeric id of a cause, which is stable across processes.
+/// Computes the number of a cause's id, which is the same in all processes.
 fn number(incident: &Incident<'_>, by: By, value: &str) -> u64 {
     let (check, of) = (
         incident.check,
@@ -509,13 +499,13 @@ fn number(incident: &Incident<'_>, by: By, value: &str) -> u64 {
     u64::from_be_bytes(first)
 }
 
-/// Time for which an ended row remains listed, in milliseconds.
+/// Time for which an ended row stays listed, in milliseconds.
 pub(crate) const LISTED_MS: u64 = 15 * 60_000;
-/// Time without events after which a member ends if its reconnection cannot be observed, in milliseconds.
+/// Time without events after which a member ends if no connect can be seen, in milliseconds.
 pub(crate) const QUIET_MS: u64 = 15 * 60_000;
-/// Time after which a member ends if its channel exists but no camera has connected, in milliseconds: evidently nobody
-/// is going to repair it.
+/// Time after which a member ends if its channel exists but no camera connects, in milliseconds. Such a camera is
+/// evidently abandoned.
 pub(crate) const DARK_MS: u64 = 24 * 3_600_000;
-/// Time without refusals after which the member of a connected viewer ends, in milliseconds; needed because another
-/// connection may be using its client id.
+/// Time without refusals after which the member of a connected viewer ends, in milliseconds, since another connection
+/// may use its client id.
 const VIEWER_BACK_MS: u64 = 5_000;

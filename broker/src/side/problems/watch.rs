@@ -1,6 +1,6 @@
-//! Monitors the subjects of problems: whether members have reconnected, and which conditions persist (unresponsive
-//! shards, files not applied, expiring certificates, a full disk, problems on other nodes, cameras that do not
-//! acknowledge messages, and displaced cameras).
+//! Monitors the subjects of problems: members that reconnect, and conditions that persist (unresponsive shards,
+//! rejected files, expiring certificates, a full disk, problems of other nodes, cameras that do not confirm messages,
+//! and displaced cameras).
 
 use crate::edge::turn::calendar;
 use crate::hooks::Order;
@@ -27,7 +27,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 
-/// Data sources of the monitor.
 pub(crate) struct Watch {
     problems: Arc<Problems>,
     sources: Sources,
@@ -57,7 +56,6 @@ impl Watch {
         }
     }
 
-    /// Runs the monitor for the lifetime of the process.
     pub(crate) async fn follow(self) {
         let mut every = interval(Duration::from_secs(1));
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -80,7 +78,7 @@ impl Watch {
         }
     }
 
-    /// Queries the shards to find out whether members have reconnected. A shard that does not respond ends the round.
+    /// Asks the shards whether members have reconnected. An unresponsive shard ends the round.
     async fn look_at_members(&self) {
         let looks = self.problems.lock().due(PROBLEM_LOOKS_PER_SECOND);
         for look in looks {
@@ -167,7 +165,6 @@ impl Watch {
         differ.collect()
     }
 
-    /// Returns the other nodes that do not respond; `None` if unknown.
     async fn silent_nodes(&self, now: Wall) -> Option<Vec<Incident<'static>>> {
         let look = self.cluster.clone()?;
         let view = tokio::task::spawn_blocking(move || look()).await.ok()??;
@@ -180,7 +177,7 @@ impl Watch {
         Some(silent.collect())
     }
 
-    /// Returns problems with files: files not applied, expiring certificates, and a data directory with little free
+    /// Returns problems with files: rejected reloads, expiring certificates, and a data directory with little free
     /// space.
     fn files(&self, now: Wall) -> Vec<Incident<'static>> {
         let mut found = Vec::new();
@@ -216,8 +213,8 @@ impl Watch {
         found
     }
 
-    /// Checks for cameras that do not acknowledge messages, and for superseded connections that stay open. If there are
-    /// many, only the first are listed.
+    /// Records cameras that do not confirm messages, and superseded connections that stay open. Of many, only the first
+    /// are listed.
     async fn look_at_cameras(&self) {
         let now = calendar();
         let displaced = self.sources.troubled.displaced();
@@ -254,8 +251,8 @@ impl Watch {
         self.problems.lock().stand("doubtful", found, now, end);
     }
 
-    /// Returns the channels whose camera does not acknowledge messages, or `None` if a shard does not respond. Queries
-    /// the shards only while they count such connections.
+    /// Returns the channels whose camera does not confirm messages; `None` if a shard does not respond. Queries the
+    /// shards only while they count such connections.
     async fn doubtful(&self) -> Option<Vec<ChannelLine>> {
         if self.sources.overview.doubtful() == 0 {
             return Some(Vec::new());
@@ -276,7 +273,6 @@ impl Watch {
     }
 }
 
-/// Creates a persistent cause that concerns a channel.
 fn of_channel<'a>(check: &'static str, arn: &'a ChannelArn) -> Incident<'a> {
     Incident {
         kind: Kind::Standing,
@@ -288,7 +284,6 @@ fn of_channel<'a>(check: &'static str, arn: &'a ChannelArn) -> Incident<'a> {
     }
 }
 
-/// Creates a persistent cause that concerns the node.
 fn standing(
     check: &'static str,
     by: By,
@@ -308,8 +303,7 @@ fn standing(
     }
 }
 
-/// Persistent problems that a node can report: for each, the name of the check, the remedy, and the message shown once
-/// the problem is resolved.
+/// Persistent problems of a node: check, remedy, and the message after the end.
 const STANDING: [(&str, &str, &str); 7] = [
     (
         "shard_silent",
@@ -348,7 +342,6 @@ const STANDING: [(&str, &str, &str); 7] = [
     ),
 ];
 
-/// Returns the time `seconds` ago.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -359,13 +352,10 @@ fn since(now: Wall, seconds: f64) -> Wall {
 }
 
 const DISPLACED: &str = "Two devices use this channel: give each a channel of its own.";
-/// Interval between checks of persistent causes, in seconds; each check sends one letter to every shard.
+/// Interval between checks of persistent causes, in seconds. Each sends a letter to every shard.
 const STANDING_EVERY_S: u64 = 5;
-/// Maximum number of channels per shard that are examined for one name, since different accounts may have channels of
-/// the same name.
+/// Maximum number of channels per shard examined for one name, since accounts may have channels of the same name.
 const SAME_NAMES_MAX: usize = 64;
-/// Free disk space below which a problem is reported, in bytes.
 const DISK_LOW_BYTES: u64 = 1 << 30;
 const DAY_S: u64 = 86_400;
-/// Remaining validity below which a certificate is reported as a problem, in seconds.
 const CERTIFICATE_S: u64 = 30 * DAY_S;

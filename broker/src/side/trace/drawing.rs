@@ -1,9 +1,8 @@
-//! Drawings of a channel's sessions: a one-sentence summary, a picture of all sessions on one axis, and a picture of
+//! Drawings of a channel's sessions: a summary in one sentence, a picture of all sessions on one axis, and a picture of
 //! each session.
 //!
-//! All drawings are derived from the document of `GET /channels/{name}/trace`, regardless of which node produced it. A
-//! picture is a JSON tree, `[tag, {attributes}, children…]`, from which the console creates elements and [`svg`]
-//! creates a file.
+//! All drawings derive from the document of `GET /channels/{name}/trace`, whichever node produced it. A picture is a
+//! JSON tree, `[tag, {attributes}, children…]`, from which the console creates elements and [`svg`] creates a file.
 
 use crate::side::admin::http::{Fault, moment, parameter, unusable};
 use crate::side::trace::hints::Span;
@@ -12,19 +11,18 @@ use crate::terminal::counted;
 use codec::calendar::rfc3339;
 use serde_json::{Value, json as value};
 
-/// Time zone used in a drawing, in minutes east of UTC.
+/// Time zone of a drawing, in minutes east of UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Zone(i32);
 
 impl Zone {
     pub(crate) const UTC: Self = Self(0);
 
-    /// Formats a time as `2026-11-21 03:12:08.000Z`, in this zone.
+    /// Formats a time in this zone as `2026-11-21 03:12:08.000Z`.
     fn date(self, at: f64) -> String {
         rfc3339(whole(at + f64::from(self.0) * 60_000.0)).replace('T', " ")
     }
 
-    /// Formats the date and time to the second.
     fn stamp(self, at: f64) -> String {
         self.date(at).chars().take(19).collect()
     }
@@ -44,16 +42,15 @@ impl Zone {
     }
 }
 
-/// How the sessions are drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Style {
     pub(crate) zone: Zone,
-    /// Width of pictures in pixels; 0 for no pictures.
+    /// Width of pictures in pixels; 0 for none.
     pub(crate) width: f64,
 }
 
 impl Style {
-    /// Parses the style from a query, with `width` as the default width.
+    /// Parses the style from a query. `width` is the default width.
     pub(crate) fn of(query: &str, width: i32) -> Result<Self, Fault> {
         let number = |name, default: i32, least, most| {
             let Some(text) = parameter(query, name)? else {
@@ -69,11 +66,11 @@ impl Style {
     }
 }
 
-/// Adds a summary of the sessions, the outcome of each session, and the pictures to a trace; `now` is the time at which
-/// the trace was read, in milliseconds since 1970.
+/// Adds a summary of the sessions, the outcome of each, and the pictures to a trace. `now` is the time at which the
+/// trace was read, in milliseconds since 1970.
 pub(crate) fn add(trace: &mut Value, style: Style, now: f64) {
     if !trace.is_object() {
-        return; // no broker's
+        return; // not from a broker
     }
     if style.width > 0.0 {
         trace["axis"] = strip(trace, style.zone, now);
@@ -95,7 +92,6 @@ pub(crate) fn add(trace: &mut Value, style: Style, now: f64) {
     }
 }
 
-/// Returns the outcome of a viewer's session.
 fn outcome(viewer: &Value) -> &'static str {
     let has = |action: &str| {
         let fits = |event: &Value| event["action"] == action && !is_declined(event);
@@ -112,13 +108,12 @@ fn outcome(viewer: &Value) -> &'static str {
     }
 }
 
-/// Whether an event is a message that was not accepted.
 pub(crate) fn is_declined(event: &Value) -> bool {
     ["refused", "throttled", "overflow"].contains(&text(&event["route"]))
 }
 
-/// Groups consecutive ended sessions with the same outcome. Sessions in groups that are too short, and open sessions,
-/// are returned one at a time.
+/// Groups consecutive ended sessions with the same outcome. Sessions of short groups, and open sessions, are returned
+/// one at a time.
 pub(crate) fn folds(viewers: &[Value]) -> impl Iterator<Item = &[Value]> {
     let alike = |one: &Value, other: &Value| {
         !one["left"].is_null() && !other["left"].is_null() && outcome(one) == outcome(other)
@@ -140,7 +135,6 @@ pub(crate) fn says(run: &[Value], zone: Zone) -> String {
     format!("{} × {outcome}, {from}{until}", run.len())
 }
 
-/// Describes the state of a channel's camera in one sentence, derived from its sessions.
 fn sentence(trace: &Value, zone: Zone, now: f64) -> String {
     let viewers = list(&trace["viewers"]);
     let is_open = |one: &&Value| one["left"].is_null() && !one["joined"].is_null();
@@ -183,8 +177,8 @@ fn sentence(trace: &Value, zone: Zone, now: f64) -> String {
 
 // Pictures.
 
-/// Draws all sessions on one axis, with the camera's sessions at the top. Returns the picture and the times at both
-/// ends of the axis.
+/// Draws all sessions on one axis, the camera's at the top. Returns the picture, and the times at both ends of the
+/// axis.
 fn strip(trace: &Value, zone: Zone, now: f64) -> Value {
     let span = |one: &Value| Some((ms(&one["joined"])?, ms(&one["left"]).unwrap_or(now)));
     let (masters, viewers) = (list(&trace["master"]), list(&trace["viewers"]));
@@ -203,7 +197,7 @@ fn strip(trace: &Value, zone: Zone, now: f64) -> Value {
     };
     let camera = |one| bar(one, 0, "camera", format!("camera {}", text(&one["remote"])));
     let mut bars: Vec<Value> = masters.iter().filter_map(camera).collect();
-    // A row is free again at the end of its last session; more at the same time than there are rows share the last.
+    // A row is free at the end of its last session. Simultaneous sessions beyond the rows share the last row.
     let mut rows: Vec<f64> = Vec::new();
     for (number, viewer) in viewers.iter().enumerate() {
         let Some((joined, left)) = span(viewer) else {
@@ -249,7 +243,7 @@ fn lane(viewer: &Value, Style { zone, width }: Style) -> Value {
     // Calls precede the connection.
     let first = events.first().map_or(0.0, at).min(0.0);
     let times: Vec<f64> = events.iter().map(|event| at(event) - first).collect();
-    // A confirmation is noted when somebody has asked for it: it makes no lane longer.
+    // A confirmation does not extend the axis, since its time depends on a query.
     let timed = events
         .iter()
         .zip(&times)
@@ -270,8 +264,8 @@ fn lane(viewer: &Value, Style { zone, width }: Style) -> Value {
     whole.into()
 }
 
-/// Computes the positions of marks along an axis: at their times if possible, but with minimum spacing, in order and
-/// within the axis.
+/// Computes the positions of marks on an axis: at their times if possible, in order, with minimum spacing, within the
+/// axis.
 fn places(times: &[f64], last: f64, width: f64) -> Vec<f64> {
     let inside = width - 2.0 * MARGIN;
     let gap = GAP.min(inside / (times.len().max(2) - 1) as f64);
@@ -289,7 +283,6 @@ fn places(times: &[f64], last: f64, width: f64) -> Vec<f64> {
     places
 }
 
-/// Draws the scale of a session's axis.
 fn scale(joined: f64, last: f64, width: f64, zone: Zone) -> Vec<Value> {
     let (part, reserved) = if last < COARSE_MS {
         (MILLISECOND, 120.0)
@@ -317,7 +310,7 @@ fn scale(joined: f64, last: f64, width: f64, zone: Zone) -> Vec<Value> {
     parts
 }
 
-/// Returns the smallest 1, 2 or 5 times a power of ten that is at least `least` and at least a millisecond.
+/// Returns the smallest 1, 2 or 5 times a power of ten that is at least `least`, and at least a millisecond.
 fn round_above(least: f64) -> f64 {
     let power = 10_f64.powf(least.max(1.0).log10().floor());
     let steps = [1.0, 2.0, 5.0].into_iter().map(|step| step * power);
@@ -366,7 +359,6 @@ fn mark(event: &Value, ms: f64, x: f64) -> Value {
     value!(["path", { "class": format!("mark mark-{kind}{kept}"), "d": path }, ["title", {}, says]])
 }
 
-/// Describes an event in a few words.
 fn words(event: &Value) -> String {
     [text(&event["action"]), &fate(event)]
         .join(" ")
@@ -374,7 +366,6 @@ fn words(event: &Value) -> String {
         .to_owned()
 }
 
-/// Renders a whole trace as an SVG file.
 pub(crate) fn svg(trace: &Value, width: f64) -> String {
     let line =
         |y: f64, words: String| value!(["text", { "x": 0, "y": y, "class": "words" }, words]);
@@ -421,7 +412,6 @@ pub(crate) fn svg(trace: &Value, width: f64) -> String {
     out
 }
 
-/// Serialises a tree as text.
 fn write(tree: &Value, out: &mut String) {
     let escape = |text: &str| {
         text.replace('&', "&amp;")
@@ -441,8 +431,8 @@ fn write(tree: &Value, out: &mut String) {
     *out += &format!("</{}>", text(tag));
 }
 
-/// Formats the sessions of a trace as an HTTP archive (HAR): one WebSocket entry per session, with its messages and
-/// their outcomes but never their payloads.
+/// Formats the sessions of a trace as an HTTP archive (HAR): one WebSocket entry per session, with messages and their
+/// outcomes but without payloads.
 pub(crate) fn archive(trace: &Value) -> Value {
     let entry = |viewer: &Value| {
         let joined = ms(&viewer["joined"])?;
@@ -495,38 +485,29 @@ fn whole(number: f64) -> u64 {
     number.max(0.0) as u64
 }
 
-/// Converts a time in a document to milliseconds since 1970.
 fn ms(date: &Value) -> Option<f64> {
     date.as_str().and_then(moment).map(|at| at.0 as f64)
 }
 
-/// Style sheet of a picture in a file.
 const STYLE: &str = include_str!("../../../console/drawing.css");
 
-/// Maximum number of marks in the pictures of a response. The oldest sessions beyond this limit have no marks. A mark
-/// takes half a kilobyte.
+/// Maximum number of marks in the pictures of a response, about half a kilobyte each. Beyond it, the oldest sessions
+/// have no marks.
 const MARKS_MAX: usize = 1_000;
-/// Minimum number of consecutive similar sessions that are drawn as a group.
 const ALIKE: usize = 4;
-/// Time within which an offer may still be answered, in milliseconds.
+/// Time in which an offer may still be answered, in milliseconds.
 const PATIENCE_MS: f64 = 5_000.0;
-/// Maximum number of rows for simultaneous sessions.
 const ROWS_MAX: usize = 8;
-/// Width of the picture that shows all sessions, and height of one of its rows, in pixels.
+/// Width of the picture of all sessions, in pixels. [`ROW`] is the height of its rows.
 const STRIP: f64 = 600.0;
 const ROW: f64 = 12.0;
-/// Height of a session's picture including its scale, vertical position of its axis, and its left and right margins, in
-/// pixels.
+/// Height of a session's picture with its scale, in pixels. [`MIDDLE`] is the position of its axis.
 const LANE: f64 = 52.0;
 const MIDDLE: f64 = 17.0;
 const MARGIN: f64 = 10.0;
-/// Minimum distance between marks if space permits, in pixels.
 const GAP: f64 = 9.0;
-/// Width of a label, in pixels.
 const LABEL: f64 = 64.0;
-/// Session duration from which times of day are shown without milliseconds, in milliseconds.
 const COARSE_MS: f64 = 10_000.0;
-/// Number of characters in a time of day to the minute, second and millisecond.
 const MINUTE: usize = 5;
 const SECOND: usize = 8;
 const MILLISECOND: usize = 12;

@@ -1,11 +1,11 @@
-//! Recent sessions that failed or were degraded, for the overview.
+//! Recent failed or degraded sessions, for the overview.
 //!
 //! The log thread detects failed sessions from the entries that it writes anyway, so a successful session costs
 //! nothing. Takeovers and short connections of masters count only if repeated. The reason is read from the recorder's
-//! trace shortly afterwards, for a limited number of channels per second.
+//! trace shortly afterwards, for a limited number of channels a second.
 //!
-//! A superseded connection that stays open is *persistent* trouble, `displaced`: no log line reports that it still
-//! exists, so the shards are polled while they count such connections.
+//! A superseded connection that stays open is *persistent* trouble, `displaced`: no log line reports its existence, so
+//! the shards are polled while they count such connections.
 
 use crate::edge::turn::calendar;
 use crate::limits::{
@@ -36,23 +36,19 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 
-/// The recent troubled sessions. The log thread adds entries; the admin listener reads them.
+/// Recent troubled sessions. The log thread adds them; the admin listener reads them.
 #[derive(Debug, Default)]
 pub struct Troubled(Shared<Ring>);
 
 #[derive(Debug, Default)]
 struct Ring {
-    /// Rows, oldest first.
     rows: VecDeque<Row>,
-    /// Number of the next row.
     next: u64,
-    /// Incremented on every change.
     version: u64,
-    /// Recent takeovers by channel and client id.
     takeovers: Repeats,
     /// Channels whose master disconnected soon after connecting.
     short_ends: Repeats,
-    /// Connections found displaced at the last check, oldest first.
+    /// Displaced connections at the last check, oldest first.
     displaced: Vec<DisplacedLine>,
 }
 
@@ -64,46 +60,36 @@ pub(crate) struct Row {
     channel: Option<Box<str>>,
     account: Account,
     role: Role,
-    /// Client id of a viewer; `None` for a master.
     client_id: Option<Box<str>>,
     remote: SocketAddr,
-    /// Description in one sentence, used unless a hint from the trace fits better.
+    /// Description in one sentence, unless a hint of the trace fits better.
     says: String,
-    /// Number of events covered by the row.
     count: usize,
-    /// The end of the connection or, if the row covers several connections, of the last one.
+    /// End of the connection, or of the last of several.
     end: Option<ConnectionEnd>,
-    /// Reason for which the connection's messages were not accepted.
     reason: Option<Unaccepted>,
-    /// Hints from the connection's trace; empty until the trace has been read, or if the shard no longer has notes on
-    /// the connection.
+    /// Hints from the trace of the connection; empty until the trace is read, or if the shard's notes are gone.
     hints: Vec<Hint>,
-    /// Number of times the trace has been checked.
     looks: usize,
 }
 
-/// The kind of trouble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 enum Trouble {
-    /// The viewer sent an offer and disconnected without receiving an answer.
     Unanswered,
-    /// The viewer's answer arrived late.
+    /// The viewer's answer was late.
     Slow,
     /// The viewer received an answer and sent candidates, but the master sent none.
     NoCandidates,
-    /// The broker closed the connection because of the client's behaviour.
+    /// The broker closed the connection for the client's behaviour.
     CutOff,
-    /// Messages of the connection were not accepted.
     Unaccepted,
-    /// Connections with the same role and client id repeatedly take over from each other.
     Twin,
-    /// A master repeatedly connects and disconnects.
     Flapping,
 }
 
 impl Trouble {
-    /// Determines the kind of trouble indicated by the end of a connection, with a one-sentence description.
+    /// Returns the trouble that the end of a connection indicates, with a description in one sentence.
     fn of(end: &ConnectionEnd) -> Option<(Self, String)> {
         let cut_off = matches!(
             end.reason,
@@ -126,7 +112,7 @@ impl Trouble {
             return Some((Self::Unanswered, says));
         };
         let took = answered - f64::from(offered);
-        // The offer and a candidate went out, the answer alone came back.
+        // The viewer sent an offer and candidates and received only the answer.
         let has_none = end.messages_in > 1 && end.messages_out == 1;
         if took >= SLOW_MS {
             let says = format!("the answer came {} after the offer", Span(took));
@@ -140,7 +126,6 @@ impl Trouble {
 }
 
 impl Trouble {
-    /// Returns the suggested remedy.
     fn remedy(self, reason: Option<Unaccepted>) -> &'static str {
         match (self, reason) {
             (Self::Unanswered, _) => {
@@ -188,7 +173,6 @@ impl Row {
         }
     }
 
-    /// Returns the one-sentence description.
     fn says(&self) -> &str {
         let fits = |hint: &&Hint| match self.trouble {
             Trouble::NoCandidates => hint.kind == HintKind::NoCandidates,
@@ -198,8 +182,8 @@ impl Row {
         (self.hints.iter().find(fits)).map_or(&self.says, |hint| &hint.says)
     }
 
-    /// Adds the trouble to the list of problems, with two exceptions: a viewer that disconnects soon after its offer,
-    /// as with *Stop* on `/try`, and a camera that closes each connection itself, since a person may be testing it.
+    /// Adds the trouble to the problems, with two exceptions, since a person may be testing: a viewer that disconnects
+    /// soon after its offer, as with *Stop* on `/try`, and a camera that closes each connection itself.
     pub(crate) fn tell(&self, problems: &Problems) {
         let end = self
             .end
@@ -248,7 +232,6 @@ impl Row {
         })
     }
 
-    /// Whether the row's trace is due to be checked.
     fn is_due(&self, now: Wall) -> bool {
         let age = now.0.saturating_sub(self.at.0);
         let due = LOOKS_MS.get(self.looks).copied();
@@ -257,8 +240,8 @@ impl Row {
 }
 
 impl Troubled {
-    /// Processes an entry written to the log, and returns the row that it creates or updates. Missing candidates are
-    /// detected only when the trace is checked.
+    /// Processes a logged entry. Returns the row that it creates or updates. Missing candidates are found only when the
+    /// trace is checked.
     pub(crate) fn note(&self, entry: &Entry) -> Option<Row> {
         let mut ring = self.0.lock();
         let version = ring.version;
@@ -280,13 +263,12 @@ impl Troubled {
             .cloned()
     }
 
-    /// Returns the connections found displaced at the last check.
     pub(crate) fn displaced(&self) -> Vec<DisplacedLine> {
         self.0.lock().displaced.clone()
     }
 
-    /// Erases rows by their time and text, and tracked repetitions by their client id and the time of their last event;
-    /// returns the number of rows erased.
+    /// Erases rows by their time and text, and tracked repetitions by their client id and last event. Returns the
+    /// number of rows.
     pub(crate) fn forget(&self, fits: impl Fn(Wall, &str) -> bool) -> usize {
         let mut ring = self.0.lock();
         let before = ring.rows.len();
@@ -305,12 +287,10 @@ impl Troubled {
         gone
     }
 
-    /// Returns the version number, which increases with every change.
     pub(crate) fn version(&self) -> u64 {
         self.0.lock().version
     }
 
-    /// Formats the displaced connections, followed by the newest of the other rows, for pages.
     pub(crate) fn json(&self) -> Value {
         let ring = self.0.lock();
         let newest = ring.rows.iter().rev().take(TROUBLED_SHOWN_MAX);
@@ -320,9 +300,8 @@ impl Troubled {
 }
 
 impl Ring {
-    /// Processes the end of a connection, which may itself be trouble, or which may be a short connection of a master,
-    /// which is trouble if repeated. Short connections are not counted if repeated takeovers of the same client are
-    /// already recorded.
+    /// Processes the end of a connection, which may be trouble itself, or the short connection of a master, which is
+    /// trouble if repeated. A short connection does not count if takeovers of its client already count as trouble.
     fn ended(&mut self, at: Wall, end: &ConnectionEnd) {
         let channel = end.channel.as_deref();
         if let Some((trouble, says)) = Trouble::of(end) {
@@ -344,7 +323,7 @@ impl Ring {
         }
     }
 
-    /// Counts a message that was not accepted in the row for its connection and reason, and makes that row the newest.
+    /// Counts a message that was not accepted in the row of its connection and reason, and makes this row the newest.
     fn count(&mut self, at: Wall, message: &UnacceptedMessage) {
         let UnacceptedMessage {
             channel,
@@ -371,7 +350,6 @@ impl Ring {
         self.version += 1;
     }
 
-    /// Records that one connection took over from another with the same role and client id.
     fn taken_over(&mut self, at: Wall, superseded: &Superseded) {
         let Superseded {
             channel, client_id, ..
@@ -393,7 +371,7 @@ impl Ring {
         self.renew(row);
     }
 
-    /// Replaces the row that the given row repeats, and makes it the newest.
+    /// Replaces the row that this row repeats, and makes it the newest.
     fn renew(&mut self, row: Row) {
         let key = |row: &Row| (row.trouble, row.channel.clone(), row.client_id.clone());
         let own = key(&row);
@@ -401,7 +379,6 @@ impl Ring {
         self.push(row);
     }
 
-    /// Removes the newest matching row.
     fn take(&mut self, fits: impl Fn(&Row) -> bool) -> Option<Row> {
         let place = self.rows.iter().rposition(fits)?;
         self.rows.remove(place)
@@ -421,7 +398,7 @@ impl Ring {
         self.version += 1;
     }
 
-    /// Removes the rows whose traces are due to be checked, newest first, since the notes for older ones may be gone.
+    /// Returns the rows whose traces are due for a check, newest first, since the notes for older ones may be gone.
     fn take_due(&mut self, now: Wall) -> Vec<Row> {
         let due = self.rows.iter_mut().rev().filter(|row| row.is_due(now));
         let due = due.take(TROUBLED_TRACED_PER_SECOND).map(|row| {
@@ -431,7 +408,7 @@ impl Ring {
         due.collect()
     }
 
-    /// Sets the currently displaced connections, keeping the oldest [`TROUBLED_SHOWN_MAX`].
+    /// Sets the displaced connections, at most the oldest [`TROUBLED_SHOWN_MAX`].
     fn stand(&mut self, mut lines: Vec<DisplacedLine>) {
         lines.sort_by_key(|line| (line.since, line.session));
         lines.truncate(TROUBLED_SHOWN_MAX);
@@ -446,8 +423,8 @@ impl Ring {
         }
     }
 
-    /// Applies the hints from a row's trace, and returns the row if it changed. A row about missing candidates is
-    /// removed if the answer contains candidates.
+    /// Applies the hints of a row's trace, and returns a changed row. Removes a row about missing candidates if the
+    /// answer contains candidates.
     fn explain(&mut self, number: u64, hints: Vec<Hint>) -> Option<Row> {
         let place = self.rows.iter().position(|row| row.number == number)?;
         let lacks = hints.iter().any(|hint| hint.kind == HintKind::NoCandidates);
@@ -464,7 +441,6 @@ impl Ring {
     }
 }
 
-/// Describes a displaced connection in one sentence.
 pub(crate) fn displaced_says(line: &DisplacedLine) -> String {
     let place = if line.client_id.is_some() {
         "this client id"
@@ -482,7 +458,6 @@ pub(crate) fn displaced_says(line: &DisplacedLine) -> String {
     )
 }
 
-/// Formats a displaced connection with the same members as [`Row::json`].
 fn displaced_json(line: &DisplacedLine) -> Value {
     value!({
         "at": rfc3339(line.since),
@@ -503,7 +478,7 @@ fn displaced_json(line: &DisplacedLine) -> Value {
     })
 }
 
-/// Queries the shards for displaced connections. If a shard does not respond, the list is left unchanged.
+/// Asks the shards for displaced connections. An unresponsive shard leaves the list unchanged.
 async fn look_at_displaced(troubled: &Troubled, shards: &Shards) {
     let Some(replies) = shards.ask_all(Question::Displaced).await else {
         return;
@@ -554,21 +529,20 @@ pub(crate) async fn explain(
     }
 }
 
-/// Minimum time for which a viewer must have waited for an answer, in milliseconds, for its disconnecting to count as
-/// trouble rather than as a change of mind.
+/// Minimum time that a viewer must wait for an answer, in milliseconds. An earlier disconnect counts as a change of
+/// mind.
 const PATIENCE_MS: u64 = 2_000;
 
-/// Interval between checks for displaced connections, in seconds; each check sends one letter to every shard.
+/// Interval between checks for displaced connections, in seconds. Each sends a letter to every shard.
 const DISPLACED_EVERY_S: u64 = 5;
 
-/// Times after the end of a connection at which its trace is checked, in milliseconds: early, while the notes still
-/// exist, and again for an answer that arrived too late.
+/// Times of the checks of a trace after the end of its connection, in milliseconds: early, while the notes exist, and
+/// again for a late answer.
 const LOOKS_MS: [u64; 2] = [500, 15_000];
 
-// Events that are no trouble by themselves, only when they are repeated.
+// Events that are trouble only when repeated.
 
-/// Consecutive events with the same channel and client id (`None` for the master), each within [`PAUSE_MS`] of the
-/// previous one.
+/// Consecutive events of a channel and client id (`None` for the master), each within [`PAUSE_MS`] of the previous one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Repeated {
     channel: Box<str>,
@@ -579,7 +553,6 @@ struct Repeated {
 }
 
 impl Repeated {
-    /// Whether an event with this channel and client id at this time would continue the sequence.
     fn goes_on(&self, channel: &str, client_id: Option<&str>, at: Wall) -> bool {
         let is_soon = at.0.saturating_sub(self.last.0) <= PAUSE_MS;
         self.is_of(channel, client_id) && is_soon
@@ -598,13 +571,13 @@ impl fmt::Display for Repeated {
     }
 }
 
-/// Sequences of repeated events, at most [`REPEATS_WATCHED_MAX`], ordered by their last update. The least recently
-/// updated sequence is evicted.
+/// Sequences of repeated events by their last update, at most [`REPEATS_WATCHED_MAX`]. The least recently updated is
+/// evicted.
 #[derive(Debug, Default)]
 struct Repeats(VecDeque<Repeated>);
 
 impl Repeats {
-    /// Counts an event, and returns the sequence so far if it is long enough to count as trouble.
+    /// Counts an event. Returns the sequence so far if it is long enough to be trouble.
     fn count(&mut self, channel: &str, client_id: Option<&str>, at: Wall) -> Option<Repeated> {
         let known = self.0.iter().position(|it| it.is_of(channel, client_id));
         let known = known.and_then(|known| self.0.remove(known));
@@ -625,18 +598,15 @@ impl Repeats {
         (repeated.count >= TROUBLE).then_some(repeated)
     }
 
-    /// Whether recent events with this channel and client id counted as trouble.
     fn knows(&self, channel: &str, client_id: Option<&str>, at: Wall) -> bool {
         let is_known = |it: &Repeated| it.count >= TROUBLE && it.goes_on(channel, client_id, at);
         self.0.iter().any(is_known)
     }
 }
 
-/// Number of consecutive events at which a sequence counts as trouble.
 const TROUBLE: usize = 3;
 
-/// Maximum time between consecutive events of a sequence, in milliseconds: clients wait up to half a minute before they
-/// reconnect.
+/// Maximum time between events of a sequence, in milliseconds. Clients wait up to half a minute before they reconnect.
 const PAUSE_MS: u64 = 60_000;
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Hints about a connection: tables of conditions on the facts in its trace, each with a sentence for the reader.
 //!
-//! Each table row yields at most one sentence (or one per reason for messages that were not accepted). Rows are in the
-//! order of a session's life. The sentences describe what the broker observed; ICE, TURN and media, which it cannot
-//! observe, are mentioned only once signaling is done.
+//! Each row yields at most one sentence, or one per reason for messages that were not accepted. Rows follow the order
+//! of a session's life. The sentences describe what the broker observes. ICE, TURN and media, which it cannot observe,
+//! are mentioned only once signaling is done.
 
 use crate::side::trace::timeline::TraceMessage;
 use crate::terminal::counted;
@@ -13,92 +13,85 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
-/// The facts about a connection, derived from its events and those of its channel's masters. Times are in milliseconds
-/// since the connection joined.
+/// Facts about a connection, from its events and those of its channel's masters. Times are in milliseconds since its
+/// join.
 #[derive(Debug, Default)]
 pub(crate) struct Facts {
-    /// Time at which the trace was read.
     pub(crate) now: f64,
     pub(crate) left: Option<f64>,
     pub(crate) ended: Option<EndReason>,
-    /// Whether all events since the connection joined are known.
+    /// Whether all events since the join are known.
     pub(crate) whole: bool,
-    /// Whether no connection with the client id is known.
     pub(crate) absent: bool,
     pub(crate) role_by: Option<RoleBy>,
     pub(crate) told_to_go: Option<f64>,
-    /// Number of messages from or to the connection that were not accepted, and the last such message, by reason.
+    /// Messages from or to the connection that were not accepted, by reason: their number, and the last one.
     pub(crate) unaccepted: BTreeMap<Unaccepted, (usize, TraceMessage)>,
     /// Length of the longest message in either direction, in bytes.
     pub(crate) longest: usize,
 
-    /// Time at which the first offer was received, and time at which an offer was first delivered to a master.
+    /// Arrival of the first offer. `arrived` is the first delivery of an offer to a master.
     pub(crate) offer: Option<f64>,
     pub(crate) arrived: Option<f64>,
     pub(crate) expired: Option<f64>,
-    /// Whether a message that was or may have been an offer was not accepted.
     pub(crate) declined: bool,
     pub(crate) newer_offer: bool,
-    /// Whether a master that had not acknowledged the offer returned it.
+    /// Whether a master returned the offer unconfirmed.
     pub(crate) returned: bool,
-    /// Time at which the offer was last redelivered to another master, and the number of candidates sent with it.
+    /// Time of the last redelivery of the offer to another master, and the number of candidates sent with it.
     pub(crate) repeated: Option<(f64, usize)>,
-    /// Time of the first answer sent to the viewer (after the viewer's own offer, if that is known), of an earlier
-    /// answer, and of the first answer that arrived after the viewer had left.
+    /// First answer to the viewer, after its own offer if known. `early` is an earlier answer, `missed` the first
+    /// answer after the viewer had left.
     pub(crate) answer: Option<f64>,
     pub(crate) early: Option<f64>,
     pub(crate) missed: Option<f64>,
-    /// Whether the viewer's machine has not acknowledged the last message sent, or an answer was returned for lack of
-    /// acknowledgement.
+    /// Whether the viewer's machine has not confirmed the last message, or an answer was returned for lack of
+    /// confirmation.
     pub(crate) unconfirmed: bool,
-    /// Address of the machine that acknowledges messages, if acknowledgement is by TCP: the viewer's machine, or a
-    /// proxy that terminates connections.
+    /// Address of the machine that confirms messages by TCP: the viewer's machine, or a proxy that terminates
+    /// connections.
     pub(crate) confirmed_by: Option<IpAddr>,
     pub(crate) viewer_trickled: Option<f64>,
     pub(crate) master_trickled: Option<f64>,
     pub(crate) viewer_candidates: usize,
     pub(crate) master_candidates: usize,
-    /// Number of candidates contained in offers and answers, if they were inspected.
+    /// Number of candidates in the offers, and in the answers (`in_answer`), if inspected.
     pub(crate) in_offer: Option<usize>,
     pub(crate) in_answer: Option<usize>,
-    /// Set if a SendAlexaOfferToMaster call was answered, with the number of candidates in the answer if the answer was
-    /// inspected; followed by the number of candidates sent separately.
+    /// Whether a SendAlexaOfferToMaster call was answered, with the number of candidates in the answer if inspected.
+    /// `call_candidates` counts those sent separately.
     pub(crate) call_answered: Option<Option<usize>>,
     pub(crate) call_candidates: usize,
     pub(crate) player: Option<PlayerCall>,
 
-    /// Whether a master is connected.
     pub(crate) master: bool,
-    /// Time at which another master connected, after the offer had been delivered to an earlier master and before an
-    /// answer.
+    /// Connect time of another master, after the delivery of the offer to an earlier master and before an answer.
     pub(crate) replaced: Option<f64>,
     /// Time for which a new master must have been connected before the offer is redelivered to it, in milliseconds;
     /// `None` if offers are never redelivered.
     pub(crate) repeats_ms: Option<f64>,
-    /// Time at which the offer is due for redelivery; `Some(None)` if it will be redelivered to the next master.
+    /// Due time of the redelivery; `Some(None)` if the next master gets the offer.
     pub(crate) awaited: Option<Option<f64>>,
-    /// Whether an earlier connection with the client id sent an offer that remained unanswered.
     pub(crate) older_offer: bool,
-    /// Messages from masters that had no recipient and were not accepted, sent between the arrival of the offer and an
-    /// answer: the first message for each reason.
+    /// Messages of masters without a recipient that were not accepted, between the arrival of the offer and an answer:
+    /// the first for each reason.
     pub(crate) of_master: Vec<(Unaccepted, TraceMessage)>,
 
-    /// For a master: when another master took over, and that master's address.
+    /// Takeover by another master, with its address.
     pub(crate) taken_over: Option<(f64, Option<IpAddr>)>,
-    /// For a master: whether it took over from another master without anything having identified its role.
+    /// Whether the master took over from another without a statement of its role.
     pub(crate) unnamed: bool,
     pub(crate) remote: Option<IpAddr>,
     pub(crate) rivals: Rivals,
 }
 
-/// A player's call over HTTP; times are in milliseconds since its offer.
+/// Call of a player over HTTP. Times are in milliseconds since its offer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PlayerCall {
     pub(crate) answered: Option<f64>,
-    /// Number of candidates received in addition to the answer, followed by the time of the last of them.
+    /// Number of candidates sent in addition to the answer. `last` is the time of the last of them.
     pub(crate) candidates: usize,
     pub(crate) last: f64,
-    /// Status code of the response, once sent.
     pub(crate) status: Option<usize>,
 }
 
@@ -106,32 +99,28 @@ pub(crate) struct PlayerCall {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Rivals {
     pub(crate) takeovers: usize,
-    /// Time from the first to the last takeover, in milliseconds.
     pub(crate) within: f64,
-    /// Number of connections that ended quickly without being taken over.
     pub(crate) short: usize,
 }
 
-/// A hint about a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hint {
     pub(crate) kind: HintKind,
     pub(crate) says: String,
 }
 
-/// Kinds of hints that programs need to distinguish.
+/// Kinds of hints that programs distinguish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HintKind {
     NoCandidates,
-    /// The offer and answer were exchanged, so signaling is complete and there is no trouble.
+    /// Offer and answer were exchanged: signaling is complete, without trouble.
     SignalingDone,
     Other,
 }
 
-/// A table row: the kind of hint, and a function that returns the sentence if the condition holds.
+/// Kind of hint, and a function that returns the sentence if the condition holds.
 type HintRow = (HintKind, fn(&Facts) -> Option<String>);
 
-/// Returns all hints about a viewer.
 pub(crate) fn of_viewer(facts: &Facts) -> Vec<Hint> {
     hints(
         OF_VIEWER,
@@ -143,12 +132,10 @@ pub(crate) fn of_viewer(facts: &Facts) -> Vec<Hint> {
     )
 }
 
-/// Returns all hints about a master.
 pub(crate) fn of_master(facts: &Facts) -> Vec<Hint> {
     hints(OF_MASTER, facts, &[(HintKind::Other, ended_after_go_away)])
 }
 
-/// Returns the hints from `table`, followed by hints about messages that were not accepted and the hints from `last`.
 fn hints(table: &[HintRow], facts: &Facts, last: &[HintRow]) -> Vec<Hint> {
     let hint = |(kind, says): &HintRow| {
         Some(Hint {
@@ -173,8 +160,7 @@ fn hints(table: &[HintRow], facts: &Facts, last: &[HintRow]) -> Vec<Hint> {
     hints
 }
 
-/// Describes the given number of messages that were not accepted for one reason, with the length of one of them and the
-/// limit on lengths.
+/// Describes messages that were not accepted for one reason. `bytes` is the length of one of them, `most` the limit.
 pub(crate) fn unaccepted(count: usize, reason: Unaccepted, bytes: usize, most: usize) -> String {
     let were = if count == 1 { " was" } else { "s were" };
     format!(
@@ -289,18 +275,18 @@ impl Facts {
         self.left.unwrap_or(self.now)
     }
 
-    /// Returns the time of the offer, if no master has received the offer.
+    /// Returns the time of an offer that no master has received.
     fn waits(&self) -> Option<f64> {
         self.offer.filter(|_| self.arrived.is_none())
     }
 
-    /// Returns the time for which the offer waited for a master; `None` if it was negligible.
+    /// Returns how long the offer waited for a master; `None` if negligible.
     fn waited(&self) -> Option<f64> {
         let waited = self.arrived? - self.offer?;
         Some(waited).filter(|waited| *waited >= WAIT_MS)
     }
 
-    /// Returns the time from the offer to the answer, excluding the time for which the offer waited for a master.
+    /// Returns the time from the offer to the answer, without the wait for a master.
     fn took(&self) -> Option<f64> {
         let (arrived, answer) = self.arrived.zip(self.answer)?;
         let began = self.offer.filter(|_| self.waited().is_none());
@@ -311,7 +297,7 @@ impl Facts {
         self.call_answered.is_some() || self.call_candidates > 0 || self.player.is_some()
     }
 
-    /// Whether the connection ended soon after it started, without having been taken over.
+    /// Returns whether the connection ended soon after its start, without a takeover.
     pub(crate) fn is_short(&self) -> bool {
         let is_soon = self.left.is_some_and(|left| left <= SHORT_MS as f64);
         is_soon && self.taken_over.is_none()
@@ -358,7 +344,7 @@ fn http_call(it: &Facts) -> Option<String> {
     it.is_called().then(|| format!("{by} {answered}{dropped}"))
 }
 
-/// Hint that the master reconnected, and what happens to the offer; see KEEP-9 in `codec/PROTOCOL.md`.
+/// Describes a master that reconnected, and what becomes of the offer; see KEEP-9 in `codec/PROTOCOL.md`.
 fn master_replaced(it: &Facts) -> Option<String> {
     let (arrived, replaced) = it.arrived.zip(it.replaced)?;
     let spoke = it.master_trickled.is_some_and(|at| at >= arrived);
@@ -421,7 +407,7 @@ fn unanswered(it: &Facts) -> Option<String> {
     ))
 }
 
-/// Hint that the master sent no candidates; omitted if its answer is known to contain some.
+/// Describes a master without candidates; `None` if its answer contains some.
 fn no_candidates(it: &Facts) -> Option<String> {
     let of_viewer = it.viewer_candidates + it.in_offer.unwrap_or_default();
     let of_master = it.master_candidates + it.in_answer.unwrap_or_default();
@@ -442,11 +428,11 @@ fn no_candidates(it: &Facts) -> Option<String> {
     (is_due && of_master == 0).then(|| sentence.into())
 }
 
-/// Hint that the master sent no candidates although its answer may contain some.
+/// Hint about a master that sent no candidates although its answer may contain some.
 pub(crate) const NO_MASTER_CANDIDATES: &str = "the master has sent no ICE candidates: unless its answer contains \
                                                them, ICE has no address to try";
 
-/// Hint that the client disconnected soon after GO_AWAY, or became unresponsive.
+/// Describes a client that disconnected soon after GO_AWAY, or stopped responding.
 fn ended_after_go_away(it: &Facts) -> Option<String> {
     let (span, ended) = (it.left? - it.told_to_go?, it.ended?);
     let (within, how) = if ended == EndReason::Unanswered {
@@ -492,7 +478,7 @@ fn signaling_done(it: &Facts) -> Option<String> {
     ))
 }
 
-/// Hint that another connection took over from the master, or that the master took over from others.
+/// Describes takeovers: of this master by another connection, or of others by this master.
 fn taken_over(it: &Facts) -> Option<String> {
     let Rivals {
         takeovers: many,
@@ -521,39 +507,37 @@ fn taken_over(it: &Facts) -> Option<String> {
     ))
 }
 
-/// Number of takeovers or short connections that network trouble cannot explain, since a reconnecting client takes over
-/// from itself only once.
+/// Number of takeovers or short connections that network trouble cannot explain, since a client that reconnects takes
+/// over from itself once.
 const TWINS: usize = 3;
 
-/// Time spent waiting for a master, in milliseconds, below which both connections count as having arrived at the same
-/// time.
+/// Wait for a master below which both connections count as simultaneous, in milliseconds.
 const WAIT_MS: f64 = 100.0;
 
-/// Time from the offer to the answer, in milliseconds, from which the answer counts as slow.
+/// Time from the offer to the answer from which the answer counts as slow, in milliseconds.
 pub(crate) const SLOW_MS: f64 = 3_000.0;
 
-/// Time within which a master usually answers an offer, in milliseconds.
+/// Usual time limit of a master for its answer, in milliseconds.
 const ANSWER_MS: f64 = 2_000.0;
 
-/// Time within which a viewer usually sends its offer after connecting, in milliseconds.
+/// Usual time limit of a viewer for its offer after connecting, in milliseconds.
 const OFFER_MS: f64 = 5_000.0;
 
-/// Time within which the first candidate usually follows an answer, in milliseconds.
+/// Usual time limit for the first candidate after an answer, in milliseconds.
 pub(crate) const CANDIDATES_MS: f64 = 2_000.0;
 
-/// Time within which a client that cannot handle GO_AWAY disconnects, in milliseconds.
+/// Time in which a client that cannot handle GO_AWAY disconnects, in milliseconds.
 const GO_AWAY_MS: f64 = 2_000.0;
 
-/// Time within which an unresponsive client is detected, in milliseconds: until a ping is sent and its pong is overdue.
+/// Time in which an unresponsive client is detected, in milliseconds: until a ping is sent and its pong is overdue.
 const HUNG_MS: f64 = 120_000.0;
 
-/// Size of the message buffer in old builds of the C SDK, in bytes; `heliograph_large_frames_total` counts frames that
-/// exceed it.
+/// Message buffer of old builds of the C SDK, in bytes. `heliograph_large_frames_total` counts frames that exceed it.
 const LARGE_BYTES: usize = 10_240;
 
 // Connections that a proxy ended.
 
-/// Idle timeouts of proxies, in seconds. A proxy listed with [`WHOLE_LIFE_S`] closes every connection at that age. See
+/// Idle timeouts of proxies, in seconds. A proxy with [`WHOLE_LIFE_S`] closes every connection at that age. See
 /// deploy/PROXY.md.
 const PROXIES: [(u64, &str); 6] = [
     (
@@ -574,12 +558,12 @@ const PROXIES: [(u64, &str); 6] = [
 ];
 const WHOLE_LIFE_S: u64 = 30;
 
-/// Maximum delay with which the end of a connection is detected, in milliseconds.
+/// Maximum delay in detecting the end of a connection, in milliseconds.
 const PROXY_LATE_MS: u64 = 1_000;
 
 /// Names the proxies that close connections at this age or after this idle time, for a connection whose peer
-/// disconnected without a close frame. `ping_ms` is the idle time after which the broker sends a ping, or 0; if it is
-/// shorter than a proxy's idle timeout, that timeout never expires.
+/// disconnected without a close frame. `ping_ms` is the idle time before a ping, or 0. A shorter ping interval prevents
+/// the idle timeout of a proxy.
 pub(crate) fn ended_by_proxy(age_ms: u64, quiet_ms: u64, ping_ms: u64) -> Option<String> {
     let (seconds, proxies) = PROXIES.iter().find(|(seconds, _)| {
         let ms = seconds * 1000;
@@ -594,7 +578,7 @@ pub(crate) fn ended_by_proxy(age_ms: u64, quiet_ms: u64, ping_ms: u64) -> Option
     ))
 }
 
-/// A duration in milliseconds, displayed in human-readable form, such as `62 ms`, `12.4 s` or `3 min 5 s`.
+/// Duration in milliseconds, displayed as `62 ms`, `12.4 s` or `3 min 5 s`.
 pub(crate) struct Span(pub(crate) f64);
 
 impl fmt::Display for Span {

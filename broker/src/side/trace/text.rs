@@ -1,16 +1,14 @@
-//! Text rendering of traces for terminals, logs and failed tests.
-//!
-//! The text is derived from the document of `GET /channels/{name}/trace`. Text received from clients is escaped so that
-//! it cannot control a terminal.
+//! Text of traces for terminals, logs and failed tests, derived from the document of `GET /channels/{name}/trace`. Text
+//! of clients is escaped so that it cannot control a terminal.
 
 use crate::side::trace::drawing::{self, Zone};
 use crate::terminal::{member, plain};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// Renders the whole trace: the summary of its sessions, the masters, then each viewer with its events and hints.
-/// Unless all events are requested, only the newest of a group of similar sessions is shown, and consecutive candidates
-/// with the same outcome share a line.
+/// Renders a trace: the summary of its sessions, the masters, then each viewer with its events and hints. Unless `all`
+/// is set, only the newest of a group of similar sessions is shown, and consecutive candidates with the same outcome
+/// share a line.
 pub(crate) fn whole(trace: &Value, all: bool) -> String {
     let mut out = head(trace);
     out.extend(trace["sentence"].as_str().map(|says| plain(says) + "\n"));
@@ -42,7 +40,6 @@ pub(crate) fn whole(trace: &Value, all: bool) -> String {
     out
 }
 
-/// Renders a viewer's session.
 fn session(viewer: &Value, all: bool) -> String {
     let head = format!("\nviewer {}  {}\n", name(viewer), connection(viewer));
     let hints = hints(viewer).map(|hint| format!("    * {hint}\n"));
@@ -66,12 +63,11 @@ pub(crate) fn events(viewer: &Value, all: bool) -> String {
     out
 }
 
-/// Renders the hints of a connection.
 fn hints(one: &Value) -> impl Iterator<Item = String> {
     list(&one["hints"]).iter().map(|hint| plain(text(hint)))
 }
 
-/// Whether two messages have the same outcome and are of a kind that occurs in bursts.
+/// Returns whether two messages have the same outcome and a kind that occurs in bursts.
 fn folds(one: &Value, other: &Value) -> bool {
     let same = |name: &&str| one[*name] == other[*name];
     (one["action"] == "ICE_CANDIDATE" || drawing::is_declined(one))
@@ -80,17 +76,15 @@ fn folds(one: &Value, other: &Value) -> bool {
             .all(same)
 }
 
-/// Tracks which events and hints of a followed trace have already been printed.
+/// Prints a followed trace: each event and hint once.
 #[derive(Default)]
 pub(crate) struct Printer {
-    /// Lowest serial number among events not yet printed.
     next: Option<u64>,
-    /// The hints last printed for each connection.
     hints: BTreeMap<String, Vec<String>>,
 }
 
 impl Printer {
-    /// Returns the lines for events and hints that are new since the last call; the first call includes a header.
+    /// Returns the lines for new events and hints. The first call includes a header.
     pub(crate) fn news(&mut self, trace: &Value) -> String {
         let mut out = self.next.map_or_else(|| head(trace), |_| String::new());
         let mut next = self.next.unwrap_or_default();
@@ -110,7 +104,7 @@ impl Printer {
         for viewer in viewers {
             let before = known.get(&key(viewer)).map_or(&[][..], Vec::as_slice);
             let hints: Vec<String> = hints(viewer).collect();
-            // Those that only count on (a wait that goes on) are printed once.
+            // A hint that differs only in its numbers, such as a continuing wait, is printed once.
             let kind = |hint: &str| hint.replace(|c: char| c.is_ascii_digit() || c == '.', "");
             for hint in &hints {
                 if !before.iter().any(|other| kind(other) == kind(hint)) {
@@ -163,7 +157,6 @@ fn moment(event: &Value) -> String {
     format!("{:>11.1} ms", event["ms"].as_f64().unwrap_or_default())
 }
 
-/// Describes one event: its kind, direction, length and outcome.
 fn what(event: &Value) -> String {
     let away = match event["from"].as_str() {
         Some("viewer") => "to the master",

@@ -1,8 +1,7 @@
-//! Reconstructs the history of each connection of a channel from the channel's events.
+//! Reconstructs the connections of a channel from its events.
 //!
-//! An event names connections or, if there was no connection, identifies a client id by a mark. An event with a mark is
-//! attributed to the latest earlier connection of that client id, else to the next one, else to a client that never
-//! connected.
+//! An event names connections or, without one, identifies a client id by a mark. An event with a mark belongs to the
+//! latest earlier connection of this client id, else to the next one, else to a client that never connected.
 
 use crate::side::trace::hints::{Facts, PlayerCall, Rivals, ended_by_proxy};
 use broker_core::journal::{EndReason, Unaccepted};
@@ -12,59 +11,49 @@ use codec::signal::{Action, Role};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-/// All data read about a channel.
 #[derive(Debug, Default)]
 pub(crate) struct TimelineReading {
-    /// Time of reading according to both clocks: the calendar time, and microseconds since startup.
+    /// Time of reading by both clocks: calendar time, and microseconds since startup.
     pub(crate) read: (Wall, u64),
-    /// Start of the period covered by the notes, in microseconds since process startup; `None` if nothing is recorded.
+    /// Start of the notes, in microseconds since startup; `None` without notes.
     pub(crate) since_us: Option<u64>,
-    /// Peers that were connected at the time of reading.
     pub(crate) connected: Vec<TracePeer>,
-    /// Time for which a master must have been connected before an offer delivered to an earlier master is redelivered
+    /// Time for which a master must have been connected before an offer that an earlier master received is redelivered
     /// to it, in milliseconds; `None` if offers are never redelivered.
     pub(crate) repeats_after_ms: Option<u64>,
-    /// Events, newest first.
     pub(crate) events: Vec<TraceEvent>,
     /// Whether the channel has more events than were read.
     pub(crate) cut: bool,
 }
 
-/// A connection, or a client id that had no connection.
+/// Connection, or client id without one.
 #[derive(Debug, Default)]
 pub(crate) struct TimelineConnection {
-    /// The peer of the connection; `None` for a client id without a connection.
+    /// Peer of the connection; `None` for a client id without one.
     pub(crate) peer: Option<TracePeer>,
-    /// The client id of a viewer, if known.
     pub(crate) client_id: Option<Box<str>>,
-    /// Time at which the connection joined; for a client id without a connection, the time of its first event.
+    /// Join of the connection, or the first event of a client id without one.
     pub(crate) joined_us: u64,
-    /// When and why the connection closed, if it has closed.
+    /// Time and reason of the close.
     pub(crate) left: Option<(u64, Option<EndReason>)>,
-    /// Time of the last event before the connection closed, or the time at which it joined.
+    /// Last event before the close, or the join.
     last_us: u64,
-    /// Events sent and received, oldest first.
     pub(crate) events: Vec<TraceEvent>,
-    /// Facts from which hints are derived.
     pub(crate) facts: Facts,
 }
 
-/// The connections of a channel, grouped by kind and in order of arrival.
 #[derive(Debug)]
 pub(crate) struct Story {
     pub(crate) viewers: Vec<TimelineConnection>,
     pub(crate) masters: Vec<TimelineConnection>,
-    /// Whether older events were omitted.
     pub(crate) cut: bool,
 }
 
-/// A message as seen in a connection's trace.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TraceMessage {
     serial: u64,
-    /// Time in milliseconds since the connection joined.
     at: f64,
-    /// The action; `None` if the message could not be parsed.
+    /// Action; `None` if the message could not be parsed.
     action: Option<Action>,
     towards: Towards,
     passage: Passage,
@@ -73,18 +62,16 @@ pub(crate) struct TraceMessage {
     candidates: Option<usize>,
 }
 
-/// The client to which an event is attributed.
 #[derive(Clone, Copy)]
 enum Whose {
     Session(SessionKey),
-    /// A viewer identified by its mark.
+    /// Viewer identified by its mark.
     Mark(u64),
-    /// The connection for which an earlier call was made.
+    /// Connection that an earlier call prepared.
     Caller,
 }
 
 impl Story {
-    /// Attributes the events in `reading` to connections.
     pub(crate) fn of(reading: TimelineReading) -> Self {
         let mut connections = Vec::new();
         for peer in reading.connected {
@@ -149,13 +136,12 @@ impl Story {
         story
     }
 
-    /// Removes all viewers except those with this client id.
     pub(crate) fn only(&mut self, client_id: &str) {
         self.viewers
             .retain(|one| one.client_id.as_deref() == Some(client_id));
     }
 
-    /// Removes everything before the given time, in microseconds since process startup.
+    /// Removes everything before a time, in microseconds since startup.
     pub(crate) fn since(&mut self, us: u64) {
         self.keep(|event| event.at_us >= us);
         self.masters
@@ -185,7 +171,6 @@ impl Story {
             .retain(|one| !one.events.is_empty() || (one.left.is_none() && one.peer.is_some()));
     }
 
-    /// Derives the facts for hints from everything known, regardless of how much of it will be shown.
     fn find_facts(&mut self, now_us: u64, repeats_after_ms: Option<u64>) {
         let of_masters = self.find_facts_of_masters(now_us);
         let joins: Vec<u64> = self.masters.iter().map(|one| one.joined_us).collect();
@@ -217,8 +202,8 @@ impl Story {
         }
     }
 
-    /// Derives the facts about masters. Returns the masters' messages that had no recipient and were not accepted, in
-    /// order, by reason.
+    /// Derives the facts about masters. Returns, by reason and in order, the masters' messages without a recipient that
+    /// were not accepted.
     fn find_facts_of_masters(
         &mut self,
         now_us: u64,
@@ -297,7 +282,6 @@ impl TimelineConnection {
         self.peer.as_ref().map(|peer| peer.session)
     }
 
-    /// Adds an event for a client id without a connection.
     fn add_absent(&mut self, event: TraceEvent) {
         if self.events.is_empty() {
             self.joined_us = event.at_us;
@@ -311,7 +295,7 @@ impl TimelineConnection {
         self.events.push(event);
     }
 
-    /// Returns the time from joining to the given time, in milliseconds.
+    /// Returns the time from the join to `at_us`, in milliseconds; negative before the join.
     pub(crate) fn ms(&self, at_us: u64) -> f64 {
         if at_us >= self.joined_us {
             ms_of(at_us - self.joined_us)
@@ -346,7 +330,6 @@ impl TimelineConnection {
         })
     }
 
-    /// Derives the facts from the connection's own events.
     fn facts(&self, now_us: u64) -> Facts {
         let peer = self.peer.as_ref();
         let mut facts = Facts {
@@ -384,7 +367,6 @@ impl TimelineConnection {
     }
 }
 
-/// The messages of a connection, oldest first.
 struct TraceMessages(Vec<TraceMessage>);
 
 const UP: Towards = Towards::Master;
@@ -393,8 +375,7 @@ const OFFER: Action = Action::SdpOffer;
 const ANSWER: Action = Action::SdpAnswer;
 const CANDIDATE: Action = Action::IceCandidate;
 
-/// Passages that mean that a message was received from its sender, and passages that mean that it was delivered to its
-/// recipient for the first time.
+/// Passages of a message that arrived from its sender.
 const CAME: &[Passage] = &[Passage::Relayed, Passage::Kept];
 const WENT: &[Passage] = &[Passage::Relayed, Passage::Delivered];
 
@@ -485,7 +466,7 @@ fn ms_of(us: u64) -> f64 {
     f64::from(ms) + f64::from(rest) / 1000.0
 }
 
-/// Whether the broker closed the connection because of something that the connection sent.
+/// Returns whether the broker closed the connection for something that it sent.
 fn cut_off(reason: EndReason) -> bool {
     matches!(
         reason,
@@ -493,7 +474,7 @@ fn cut_off(reason: EndReason) -> bool {
     )
 }
 
-/// Returns the client to which an event is attributed: for a message, the viewer if the event names one.
+/// Returns the client of an event: for a message, the viewer if the event names one.
 fn whose(kind: &TraceKind) -> Option<Whose> {
     match kind {
         TraceKind::Joined(session, Role::Master | Role::Viewer, _)
@@ -514,14 +495,14 @@ fn whose(kind: &TraceKind) -> Option<Whose> {
             };
             let by_session = viewer.map(Whose::Session);
             let by_mark = mark.map(Whose::Mark);
-            // A message of a master that names nobody is the master's own.
+            // A master's message without a named viewer belongs to the master.
             by_session.or(by_mark).or_else(|| from.map(Whose::Session))
         }
     }
 }
 
-/// Index of the connection to which an event at this time is attributed, among the connections of a client id, which
-/// are in order of arrival.
+/// Returns the index of the connection to which an event at this time belongs, among those of a client id in order of
+/// arrival.
 fn nearest(connections: &[TimelineConnection], places: &[usize], at_us: u64) -> Option<usize> {
     let joined = |place: &&usize| {
         let one = connections.get(**place);
@@ -531,8 +512,7 @@ fn nearest(connections: &[TimelineConnection], places: &[usize], at_us: u64) -> 
     before.or_else(|| places.first()).copied()
 }
 
-/// Finds the connection that a call prepared: the next one from the call's address with the role and client id named in
-/// the call.
+/// Returns the connection that a call prepared: the next from the call's address with its role and client id.
 fn prepared(connections: &[TimelineConnection], event: &TraceEvent) -> Option<usize> {
     let TraceKind::ApiCall {
         role,
@@ -550,7 +530,7 @@ fn prepared(connections: &[TimelineConnection], event: &TraceEvent) -> Option<us
             && role.is_none_or(|role| (role == Role::Master) == is_master)
             && client.is_none_or(|client| peer.mark == Some(client))
     };
-    // Connections are in the order of their milliseconds.
+    // Connections are in order of their milliseconds only.
     let first = connections.partition_point(|one| one.joined_us + 1_000 <= event.at_us);
     let near = connections.iter().enumerate().skip(first);
     let near = near.take(CALLS_PREPARE_MAX);
@@ -558,9 +538,7 @@ fn prepared(connections: &[TimelineConnection], event: &TraceEvent) -> Option<us
     near.find(|(_, one)| fits(one)).map(|(place, _)| place)
 }
 
-/// Maximum time between a call and the connection that it prepares, in microseconds.
 const CALLS_PRECEDE_US: u64 = 15_000_000;
-/// Maximum number of connections with which a call is compared.
 const CALLS_PREPARE_MAX: usize = 256;
 
 #[cfg(test)]

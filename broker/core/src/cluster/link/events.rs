@@ -1,4 +1,4 @@
-//! Events of a link, and the reasons for which a link ends.
+//! Events of a link, and why links end.
 
 use codec::link::{Client, FrameError, How};
 use strum::{EnumCount, IntoStaticStr};
@@ -6,27 +6,26 @@ use strum::{EnumCount, IntoStaticStr};
 /// An event reported to the edge.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
-    /// On the owner: a client opened a stream. The client's request, of this length in bytes, follows as
-    /// [`Event::Inbox`].
+    /// On the owner: a client opened a stream. Its request, of this length in bytes, follows as [`Event::Inbox`].
     Opened(u32, Box<Client>, u32),
-    /// The given number of additional bytes for the local side are in [`Link::inbox`](super::Link::inbox). An owner
-    /// must pass them to the session before it handles the next event.
+    /// This many more bytes are in [`Link::inbox`](super::Link::inbox). An owner must pass them to the session before
+    /// it handles the next event.
     Inbox(u32, usize),
-    /// The local side may push again: [`Link::room`](super::Link::room).
+    /// The local side may push again; see [`Link::room`](super::Link::room).
     Room(u32),
-    /// On the front: the client's kernel must be queried, and the result reported with
+    /// On the front: query the client's kernel and report the result with
     /// [`Link::unacknowledged`](super::Link::unacknowledged).
     Ask(u32),
     /// On the owner: the client has acknowledged bytes.
     Confirmed(u32, Confirmation),
-    /// The stream was ended by the other side, or by this side for exceeding a limit. Sent after all buffered bytes. An
-    /// orderly end may be followed by an abrupt one.
+    /// The other side ended the stream, or this side did so because of a limit. Follows all buffered bytes. An abrupt
+    /// end may follow an orderly one.
     Ended(u32, Ending),
     /// The stream was removed with this many pushed bytes unacknowledged.
     Gone(u32, u64),
-    /// The other side neither opens nor accepts further streams.
+    /// The other side opens and accepts no further streams.
     Away,
-    /// The link has ended. Its connection must be reset, unless the link was idle. Events for the ends of its streams
+    /// The link has ended. The edge resets its connection unless the link was idle. Events for the ends of its streams
     /// follow.
     Dead(Death),
 }
@@ -34,7 +33,7 @@ pub enum Event {
 /// Progress of delivery to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Confirmation {
-    /// Number of pushed bytes not yet acknowledged.
+    /// Number of unacknowledged pushed bytes.
     pub unconfirmed: u64,
     /// The client's round-trip time, in milliseconds.
     pub round_trip_ms: u32,
@@ -42,27 +41,27 @@ pub struct Confirmation {
     pub oldest_ms: u32,
 }
 
-/// How the local side must handle the end of a stream.
+/// How the local side handles the end of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// On the owner: the client has disconnected in the given way.
+    /// On the owner: the client disconnected in this way.
     Left(How),
-    /// On the front: everything has been delivered, and the client's connection is to be closed.
+    /// On the front: everything was delivered; close the client's connection.
     AllSent,
-    /// On the front: after all pending data, a close frame with this code may be sent before the connection ends.
+    /// On the front: after pending data, a close frame with this code may precede the end of the connection.
     Close(u16),
-    /// The connection must be reset because the client has received a partial frame or response.
+    /// Reset the connection: the client has received a partial frame or response.
     Reset,
-    /// On the front: the owner has not responded yet. The request, with any bytes that follow it, may be retried at the
-    /// next owner.
+    /// On the front: the owner has not responded. The request and the bytes that follow may be retried at the next
+    /// owner.
     Repeat(Vec<u8>),
-    /// On the front: the call received no response but may have been executed; respond with 503.
+    /// On the front: the call has no response and may have been executed; respond with 503.
     Unavailable,
-    /// The local side read too slowly, and a limit on buffered bytes was reached.
+    /// The local side read too slowly, and the buffered bytes reached a limit.
     Slow,
 }
 
-/// Reason for which a link has ended.
+/// Why a link has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Death {
@@ -84,23 +83,23 @@ pub enum Death {
 pub enum Fault {
     /// The received bytes are not a frame.
     Frame(FrameError),
-    /// The frame must not be sent by the other side.
+    /// The other side must not send this frame.
     WrongSide,
-    /// The frame is for a stream that was never opened.
+    /// The frame names a stream that was never opened.
     NeverOpened,
     /// The stream id is not greater than all earlier ones.
     IdReused,
     /// The other side opened more than [`LINK_STREAMS_MAX`](crate::cluster::limits::LINK_STREAMS_MAX) streams.
     TooManyStreams,
-    /// More bytes were acknowledged than were sent.
+    /// The other side acknowledged more bytes than were sent.
     AckBeyond,
-    /// More data was received than the window allows.
+    /// The other side sent more data than the window allows.
     DataBeyond,
-    /// Data or another END was received after the END of a stream.
+    /// Data or another END followed the END of a stream.
     BehindEnd,
 }
 
-/// Reason for which no stream can be opened; another link or node is tried, or the client receives 503.
+/// Why no stream can be opened. Another link or node is tried, or the client receives 503.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Refused {
@@ -108,8 +107,8 @@ pub enum Refused {
     Dead,
     /// The link is suspect.
     Doubtful,
-    /// Either side has stopped opening streams, or all ids have been used.
+    /// Either side has stopped opening streams, or all ids are used.
     Away,
-    /// [`LINK_STREAMS_MAX`](crate::cluster::limits::LINK_STREAMS_MAX) or the limit on waiting bytes has been reached.
+    /// [`LINK_STREAMS_MAX`](crate::cluster::limits::LINK_STREAMS_MAX) or the limit of unframed bytes is reached.
     Full,
 }

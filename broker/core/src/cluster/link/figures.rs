@@ -1,4 +1,4 @@
-//! Link metrics for operators: number of links, buffered bytes and round-trip times.
+//! Link metrics: number of links, buffered bytes and round-trip times.
 
 use crate::cluster::link::{Link, Role};
 use serde::{Deserialize, Serialize};
@@ -10,31 +10,31 @@ use std::sync::Arc;
 pub struct LinkFigures {
     /// Number of open links.
     pub links: u64,
-    /// Number of suspect links, which are silent and on which no streams are opened.
+    /// Number of suspect links, which are silent and open no streams.
     pub doubtful: u64,
     /// Number of streams, one per client.
     pub streams: u64,
-    /// Number of bytes for the other node that have not been written, or that may still be retried at another node.
+    /// Bytes for the other node that are unwritten or may be retried at another node.
     pub waiting_bytes: u64,
-    /// Number of bytes received from the other node but not yet read by local sides, mostly clients.
+    /// Bytes from the other node that local sides, mostly clients, have not read.
     pub held_bytes: u64,
-    /// Number of unacknowledged bytes for the other node, including unwritten ones; on an owner, bytes that clients
-    /// have not acknowledged. Sessions acknowledge late, so a front has up to half a window per stream even when idle.
+    /// Unacknowledged bytes for the other node, including unwritten ones; on an owner, bytes that clients have not
+    /// acknowledged. Sessions acknowledge late, so an idle front has up to half a window per stream.
     pub unconfirmed_bytes: u64,
-    /// The longest of the links' last measured round-trip times, in milliseconds; `None` before the first measurement.
+    /// Longest of the last round-trip times of the links, in milliseconds; `None` before the first measurement.
     pub round_trip_ms: Option<u64>,
 }
 
 /// Links between this node and one other node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PeerLinks {
-    /// Links opened by this node for its clients.
+    /// Links that this node opened for its clients.
     pub to: LinkFigures,
-    /// Links opened by the other node for its clients.
+    /// Links that the other node opened for its clients.
     pub from: LinkFigures,
 }
 
-/// Links of a shard or node, keyed by the other node's name.
+/// Links of a shard or node, by the other node's name.
 pub type LinkTable = BTreeMap<Arc<str>, PeerLinks>;
 
 impl LinkFigures {
@@ -65,7 +65,7 @@ impl PeerLinks {
         }
     }
 
-    /// Returns the combined metrics of both directions.
+    /// Returns the sum of both directions.
     #[must_use]
     pub fn both(&self) -> LinkFigures {
         let mut both = self.to;

@@ -3,11 +3,11 @@
 use codec::link::Hello;
 use strum::IntoStaticStr;
 
-/// Reason for which a hello is refused.
+/// Why a hello is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Mismatch {
-    /// The peer's inner version is neither equal nor adjacent to this one.
+    /// The peer's inner version is neither equal nor adjacent.
     Version,
     /// The hello is from another cluster.
     Cluster,
@@ -17,10 +17,10 @@ pub enum Mismatch {
     Process,
 }
 
-/// Checks the other side's hello against this side's hello.
+/// Compares the other side's hello with this side's.
 ///
 /// # Errors
-/// Returns the first mismatch.
+/// The first mismatch.
 pub fn check_hello(own: &Hello<'_>, theirs: &Hello<'_>) -> Result<(), Mismatch> {
     let (me, meant) = (own.from, theirs.to);
     if own.version.abs_diff(theirs.version) > 1 {

@@ -1,14 +1,14 @@
-//! The endpoint of a stream on a link, which tracks the bytes in both directions by offset.
+//! One end of a stream on a link, which tracks the bytes of both directions by offset.
 //!
 //! ```text
 //!  Outgoing   base            acked               framed              pushed
-//!              ├── kept for ────┼──── unconfirmed ───┼───── waits ───────┤        acked ≤ framed ≤ acked + window
+//!              ├─ for a retry ──┼──── unconfirmed ───┼───── waits ───────┤      acked ≤ framed ≤ acked + window
 //!  Incoming    told     confirmed     written     passed             received
-//!              ├───────────┼─────────────┼───────────┼────── held ───────┤        received ≤ told + window
+//!              ├───────────┼─────────────┼───────────┼────── held ───────┤      received ≤ told + window
 //! ```
-//! The *local side* is the client at a front and the session at an owner. `passed` counts the bytes that the local side
-//! has taken. A client's machine acknowledges the bytes sent by the front's kernel (`written`); a session acknowledges
-//! the bytes that it has taken.
+//! The *local side* is the client at a front and the session at an owner, and has taken the bytes up to `passed`. A
+//! client's machine acknowledges the bytes sent by the front's kernel (`written`); a session acknowledges the bytes
+//! that it has taken.
 
 use crate::cluster::limits::{LINK_SENDS_MAX, LINK_WINDOW_BYTES};
 use crate::cluster::link::{Ending, Fault, Role};
@@ -17,79 +17,71 @@ use codec::link::{Ack, Client, End, Frame, How, Kind, Open, PAYLOAD_BYTES_MAX, w
 use codec::ws::close::GOING_AWAY;
 use std::collections::VecDeque;
 
-/// The endpoint of a stream. Uses 350 bytes and no buffers while idle.
+/// One end of a stream. Uses 350 bytes and no buffers while idle.
 #[derive(Debug)]
 pub(crate) struct Stream {
     kind: Kind,
-    /// Account to which the stream's buffered bytes are charged.
+    /// Account that the buffered bytes are charged to.
     pub(crate) account: u64,
-    /// The OPEN frame with the start of the request; empty once it has been written.
+    /// The OPEN frame with the start of the request; empty once written.
     pub(crate) opening: Vec<u8>,
     pub(crate) outgoing: Outgoing,
     pub(crate) incoming: Incoming,
-    /// How the local side ended the stream, and whether the END frame has been written.
     own_end: Option<How>,
     pub(crate) is_end_written: bool,
-    /// The END received from the other node.
     their_end: Option<How>,
-    /// How the received END affects the local side; reported after all buffered bytes.
+    /// Effect of the received END on the local side, reported after all buffered bytes.
     ending: Option<Ending>,
-    /// Whether an ACK must be sent, and whether an ASK must be sent.
+    /// Whether to send an ACK, and whether to send an ASK.
     pub(crate) owes_ack: bool,
     pub(crate) owes_ask: bool,
-    /// Whether the owner is waiting for an ACK, and whether a query to the kernel is outstanding.
+    /// Whether the owner waits for an ACK, and whether a query to the kernel is outstanding.
     pub(crate) is_asked: bool,
     pub(crate) is_kernel_asked: bool,
-    /// Whether the local side is waiting for buffer space.
     pub(crate) is_starved: bool,
-    /// Whether the stream is in the link's queue of control frames, and whether it is in the queue of data.
     pub(crate) is_in_controls: bool,
     pub(crate) is_in_pieces: bool,
 }
 
-/// Bytes sent by the local side to the other node.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
-    /// Buffered bytes, starting at offset `base`.
+    /// Buffered bytes from offset `base` on.
     bytes: Vec<u8>,
     base: u64,
-    /// Offset of the next byte to frame.
     framed: u64,
-    /// Offset up to which the other side has acknowledged bytes.
+    /// Offset up to which the other side has acknowledged.
     acked: u64,
     window: u64,
-    /// Offset after the last push that completed a WebSocket frame.
+    /// End of the last push that completed a WebSocket frame.
     whole: u64,
-    /// Length of the request until its response begins. Until then, nothing that follows the request is framed, and
-    /// everything is kept for a retry at another owner.
+    /// Length of the request until its response begins. Until then, only the request is framed, and everything is kept
+    /// for a retry at another owner.
     request: Option<u64>,
-    /// Whether pushed bytes are dropped because the other side accepts no more bytes.
+    /// Whether pushed bytes are dropped because the other side accepts no more.
     is_over: bool,
 }
 
-/// Bytes received from the other node for the local side.
 #[derive(Debug, Default)]
 pub(crate) struct Incoming {
-    /// Buffered bytes, starting at offset `passed`.
+    /// Buffered bytes from offset `passed` on.
     bytes: Vec<u8>,
     passed: u64,
-    /// Offset of the end of the last complete WebSocket frame received.
+    /// End of the last complete WebSocket frame received.
     whole: u64,
-    /// Whether the last byte delivered was the end of a WebSocket frame.
+    /// Whether the last delivered byte ended a WebSocket frame.
     is_between: bool,
-    /// Number of bytes accepted by the client's kernel, and the number of bytes that they occupy on the wire.
+    /// Bytes that the client's kernel accepted, and their size on the wire.
     written: u64,
     wire: u64,
     sends: VecDeque<Send>,
     confirmed: u64,
-    /// Offset reported in the last ACK sent.
+    /// Offset in the last ACK sent.
     told: u64,
     round_trip_ms: u32,
-    /// Time of the next query to the client's kernel.
     pub(crate) sweep: Option<Now>,
 }
 
-/// An unacknowledged send to a client: its end offset and the time at which it was written.
+/// An unacknowledged send to a client: end offsets and time.
 #[derive(Clone, Copy, Debug)]
 struct Send {
     written: u64,
@@ -121,12 +113,10 @@ impl Stream {
         }
     }
 
-    /// Creates the stream of a session, which receives a client's request.
     pub(crate) fn of_session(kind: Kind) -> Self {
         Self::new(kind, 0, Outgoing::default())
     }
 
-    /// Creates the stream of a client with the given request.
     pub(crate) fn of_client(id: u32, client: &Client, request: Vec<u8>, account: u64) -> Self {
         let begin = request.get(..client.room()).unwrap_or(&request);
         let open = Open {
@@ -149,53 +139,51 @@ impl Stream {
         }
     }
 
-    /// Whether the local side accepts bytes. Also true for a client that has only closed its sending side.
+    /// Whether the local side accepts bytes; also true for a client that has only closed its sending side.
     pub(crate) fn takes(&self) -> bool {
         matches!(self.own_end, None | Some(How::Fin))
     }
 
-    /// Returns the number of bytes waiting to be framed.
     pub(crate) fn waiting(&self) -> usize {
         self.opening.len() + self.outgoing.bytes.len()
     }
 
-    /// Whether the stream has bytes to frame and the credit to send them.
+    /// Whether the stream has bytes to frame and the credit for them.
     pub(crate) fn has_piece(&self) -> bool {
         !self.opening.is_empty() || self.outgoing.piece_end() > self.outgoing.framed
     }
 
-    /// Whether the stream has a control frame to send. OPEN is always sent first.
+    /// Whether a control frame is to be sent. OPEN precedes all others.
     pub(crate) fn has_control(&self) -> bool {
         let is_begun = self.opening.is_empty();
         is_begun && (self.owes_ack() || self.owes_ask || self.due_end().is_some())
     }
 
-    /// Whether an ACK must be sent. No ACK is sent after the last END.
+    /// Whether an ACK is to be sent; none follows the last END.
     pub(crate) fn owes_ack(&self) -> bool {
         let is_silent = self.is_end_written && !self.takes();
         self.owes_ack && self.opening.is_empty() && !is_silent
     }
 
-    /// Returns the END to send once all bytes have been sent.
+    /// Returns the END to send after all bytes.
     pub(crate) fn due_end(&self) -> Option<How> {
         let is_behind = self.opening.is_empty() && self.outgoing.is_flushed();
         self.own_end.filter(|_| is_behind && !self.is_end_written)
     }
 
-    /// Whether the stream is a call that the owner has answered, so that the front's END is not urgent.
+    /// Whether the owner has answered this call, so that the front's END is not urgent.
     pub(crate) fn is_answered_call(&self) -> bool {
         self.kind == Kind::Call && self.their_end == Some(How::Finish)
     }
 
-    /// Whether the stream can be removed: both sides have ended it and everything has been delivered, or the other side
-    /// has never learned of the stream.
+    /// Whether the stream can be removed: both sides have ended it and everything was delivered, or the other side has
+    /// never learned of it.
     pub(crate) fn is_over(&self) -> bool {
         let is_unknown = !self.opening.is_empty() && self.own_end.is_some_and(is_hard);
         let is_told = self.their_end.is_some() && self.incoming.bytes.is_empty();
         is_unknown || (is_told && self.is_end_written)
     }
 
-    /// Ends the local side.
     pub(crate) fn end(&mut self, how: How) {
         if !may_follow(self.own_end, how) {
             return;
@@ -209,7 +197,6 @@ impl Stream {
         }
     }
 
-    /// Buffers bytes from the other side.
     pub(crate) fn take_data(&mut self, bytes: &[u8], whole: bool) -> Result<(), Fault> {
         if self.their_end.is_some() {
             return Err(Fault::BehindEnd);
@@ -222,7 +209,6 @@ impl Stream {
         Ok(())
     }
 
-    /// Processes an END from the other side.
     pub(crate) fn take_end(&mut self, end: End, role: Role) -> Result<(), Fault> {
         let is_of_client = matches!(end.how, How::Fin | How::Reset | How::Timeout | How::Slow);
         if is_of_client != (role == Role::Owner) {
@@ -252,19 +238,19 @@ impl Stream {
         Ok(())
     }
 
-    /// Whether a close frame may follow the data that the client has received so far.
+    /// Whether a close frame may follow the data that the client has received.
     fn may_close(&self) -> bool {
         self.incoming.is_between && self.kind == Kind::Upgrade
     }
 
-    /// Returns how the other side's end affects the local side; returned once, after all bytes have been taken.
+    /// Returns the effect of the other side's end on the local side, once, after all bytes were taken.
     pub(crate) fn take_ending(&mut self) -> Option<Ending> {
         let is_due = self.incoming.bytes.is_empty();
         let ending = if is_due { self.ending.take() } else { None };
         ending.filter(|_| self.takes())
     }
 
-    /// Ends the stream because the link is dead or has not accepted the OPEN frame.
+    /// Ends the stream because the link is dead or never accepted the OPEN frame.
     pub(crate) fn lose(&mut self, role: Role) {
         self.incoming.bytes = Vec::new();
         let was_sent = self.opening.is_empty();
@@ -280,12 +266,11 @@ impl Stream {
     }
 }
 
-/// Whether a side that ended with `before` may send another end.
 fn may_follow(before: Option<How>, how: How) -> bool {
     before.is_none_or(|before| !is_hard(before) && is_hard(how))
 }
 
-/// Whether this kind of end stops transmission in both directions.
+/// Whether this end stops both directions.
 fn is_hard(how: How) -> bool {
     !matches!(how, How::Fin | How::Finish)
 }
@@ -310,7 +295,6 @@ impl Outgoing {
         self.base + self.bytes.len() as u64
     }
 
-    /// Number of bytes that the local side may push.
     pub(crate) fn room(&self) -> usize {
         let room = match self.is_over {
             true => self.window,
@@ -328,15 +312,14 @@ impl Outgoing {
         }
     }
 
-    /// Returns the maximum end offset of the next frame.
+    /// Maximum end offset of the next frame.
     fn piece_end(&self) -> u64 {
         let piece = self.framed + PAYLOAD_BYTES_MAX as u64;
         let bytes = self.request.unwrap_or(u64::MAX).min(self.pushed());
         bytes.min(piece).min(self.acked + self.window)
     }
 
-    /// Returns the bytes of the next frame, and whether they complete a WebSocket frame. The returned bytes count as
-    /// sent.
+    /// Returns the bytes of the next frame, which count as sent, and whether they complete a WebSocket frame.
     pub(crate) fn piece(&mut self) -> Option<(&[u8], bool)> {
         let (begin, end) = (self.framed, self.piece_end());
         if end <= begin {
@@ -348,7 +331,7 @@ impl Outgoing {
         Some((bytes, end == self.whole))
     }
 
-    /// Drops framed bytes once they make up at least half of the buffer.
+    /// Drops framed bytes once they fill half of the buffer.
     pub(crate) fn trim(&mut self) {
         let sent = usize::try_from(self.framed - self.base).unwrap_or(0);
         if self.request.is_none() && 2 * sent >= self.bytes.len() {
@@ -360,15 +343,14 @@ impl Outgoing {
         }
     }
 
-    /// Records that the response has begun: bytes that follow the request may now be sent, and a retry is no longer
-    /// possible.
+    /// Records that the response has begun: later bytes may be sent, and no retry is possible.
     fn answer_begins(&mut self) {
         if self.request.take().is_some() {
             self.trim();
         }
     }
 
-    /// Removes the request and any bytes that follow it, if the response has not begun.
+    /// Removes the request and the bytes that follow it, if the response has not begun.
     fn take_request(&mut self) -> Option<Vec<u8>> {
         self.request.take()?;
         let pushed = self.pushed();
@@ -376,12 +358,10 @@ impl Outgoing {
         Some(std::mem::take(&mut self.bytes))
     }
 
-    /// Whether all pushed bytes have been framed.
     fn is_flushed(&self) -> bool {
         self.framed == self.pushed()
     }
 
-    /// Drops all buffered bytes and any pushed later.
     fn end(&mut self) {
         self.base = self.pushed();
         self.framed = self.base;
@@ -389,8 +369,7 @@ impl Outgoing {
         (self.request, self.is_over) = (None, true);
     }
 
-    /// Records that the other side has acknowledged all bytes before `offset`. Returns `false` if that is more than was
-    /// sent.
+    /// Records the acknowledgement of all bytes before `offset`. Returns `false` if it exceeds the bytes sent.
     pub(crate) fn confirm(&mut self, offset: u64, window: Option<u32>) -> bool {
         self.acked = self.acked.max(offset.min(self.framed));
         if let Some(window) = window {
@@ -399,7 +378,6 @@ impl Outgoing {
         offset <= self.framed
     }
 
-    /// Number of pushed bytes that have not been acknowledged.
     pub(crate) fn unconfirmed(&self) -> u64 {
         self.pushed() - self.acked
     }
@@ -421,12 +399,11 @@ impl Outgoing {
 }
 
 impl Incoming {
-    /// Returns the bytes not yet taken by the local side.
     pub(crate) fn held(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Buffers bytes. Returns `false` if the other side has exceeded its window.
+    /// Buffers bytes; returns `false` if the other side exceeded its window.
     pub(crate) fn push(&mut self, bytes: &[u8], whole: bool) -> bool {
         self.bytes.extend_from_slice(bytes);
         let received = self.passed + self.bytes.len() as u64;
@@ -436,7 +413,6 @@ impl Incoming {
         received <= self.told + LINK_WINDOW_BYTES as u64
     }
 
-    /// Removes the first `bytes` bytes from the local side's buffer.
     pub(crate) fn take(&mut self, bytes: usize) {
         let bytes = bytes.min(self.bytes.len());
         if bytes > 0 {
@@ -456,7 +432,7 @@ impl Incoming {
         self.confirmed - self.told >= u64::from(window / 2)
     }
 
-    /// Records that the client's kernel has accepted the next `bytes`, which occupy `wire` bytes on the wire.
+    /// Records that the client's kernel accepted the next `bytes`, which are `wire` bytes on the wire.
     pub(crate) fn sent(&mut self, bytes: usize, wire: usize, now: Now) {
         self.written = (self.written + bytes as u64).min(self.passed);
         self.wire += wire as u64;
@@ -466,13 +442,12 @@ impl Incoming {
             since: now,
         };
         if self.sends.len() >= LINK_SENDS_MAX {
-            // Acknowledged together with the next: later, but not wrongly.
+            // Acknowledged with the next send: late, but correctly.
             self.sends.pop_back();
         }
         self.sends.push_back(send);
     }
 
-    /// Records that the client's machine has acknowledged all bytes on the wire except the last `unacknowledged`.
     pub(crate) fn confirm_wire(&mut self, unacknowledged: u64, round_trip_ms: u32) {
         let confirmed = self.wire.saturating_sub(unacknowledged);
         while let Some(send) = take_due(&mut self.sends, |send| send.wire <= confirmed) {
@@ -481,27 +456,23 @@ impl Incoming {
         self.round_trip_ms = round_trip_ms;
     }
 
-    /// Whether an ACK would contain new information.
     pub(crate) fn has_news(&self) -> bool {
         self.confirmed > self.told
     }
 
-    /// Number of bytes accepted by the kernel but not acknowledged by the client's machine.
     pub(crate) fn unconfirmed(&self) -> u64 {
         self.written - self.confirmed
     }
 
-    /// Time at which the oldest unacknowledged send was written.
     pub(crate) fn oldest(&self) -> Option<Now> {
         self.sends.front().map(|send| send.since)
     }
 
-    /// Offset up to which the local side has acknowledged bytes.
     pub(crate) fn confirmed(&self) -> u64 {
         self.confirmed
     }
 
-    /// Returns the ACK to send, and records it as sent.
+    /// Returns the next ACK and records it as sent.
     pub(crate) fn ack(&mut self, window: u32, now: Now) -> Ack {
         self.told = self.confirmed;
         let oldest_ms = self.oldest().map_or(0, |since| now.since(since));

@@ -1,6 +1,6 @@
-//! Test transcripts of channels, with one entry per event: time in milliseconds, sender, event, recipient. The last
-//! entry is the time of reading. `a1` is the first connection of client id `a`, and `M1` the first connection of a
-//! master; plain `a` is the client id without a connection, and `?a` a client id whose name was overwritten.
+//! Transcripts of channels for tests, an entry per event: time in milliseconds, sender, event, recipient. The last
+//! entry is the time of reading. `a1` is the first connection of client id `a`, and `M1` the first of a master. A plain
+//! `a` is the client id without a connection, and `?a` a client id whose name was overwritten.
 
 use super::*;
 use crate::side::trace::hints::{of_master, of_viewer};
@@ -38,7 +38,6 @@ pub(super) fn us(ms: &str) -> u64 {
     ms.parse::<u64>().unwrap() * 1000
 }
 
-/// Returns the session for a name that ends in a number.
 pub(super) fn session(name: &str) -> Option<SessionKey> {
     let bytes = name.as_bytes();
     let number = bytes.last().filter(|last| last.is_ascii_digit())?;
@@ -151,8 +150,7 @@ impl Script {
     }
 }
 
-/// Builds a message. `how` contains the passage, the byte count after a slash, and the number of candidates after a
-/// hash.
+/// Builds a message. `how` is the passage, the byte count after a slash, and the number of candidates after a hash.
 pub(super) fn message(who: &str, what: &str, how: &str, for_whom: &str) -> TraceKind {
     let action = match what {
         "offer" => Some(Action::SdpOffer),
@@ -217,7 +215,6 @@ pub(super) fn message(who: &str, what: &str, how: &str, for_whom: &str) -> Trace
     }
 }
 
-/// Returns the times of each viewer's events, in milliseconds.
 pub(super) fn moments(story: &Story) -> Vec<Vec<u64>> {
     let of = |one: &TimelineConnection| one.events.iter().map(|event| event.at_us / 1000).collect();
     story.viewers.iter().map(of).collect()
@@ -228,7 +225,6 @@ pub(super) fn ids(story: &Story) -> Vec<&str> {
     ids.map(Option::unwrap_or_default).collect()
 }
 
-/// Returns all hints, viewers first.
 pub(super) fn hints(story: &Story) -> Vec<String> {
     let mut all = Vec::new();
     for one in story.viewers.iter().chain(&story.masters) {
