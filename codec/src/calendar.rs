@@ -54,40 +54,17 @@ mod tests {
     }
 
     #[test]
-    fn known_days() {
-        for (date, day) in [
-            ((1970, 1, 1), 0),
-            ((1969, 12, 31), -1),
-            ((2000, 2, 29), 11_016),
-            ((2024, 12, 31), 20_088),
-            ((2100, 3, 1), 47_541),
-        ] {
-            let (year, month, of_month) = date;
-            assert_eq!((days(year, month, of_month), civil(day)), (day, date));
-        }
-    }
-
-    #[test]
     fn days_follow_each_other_for_eight_centuries() {
-        let (mut year, mut month, mut day) = (1970, 1, 1);
-        for number in 0..300_000 {
+        let (mut year, mut month, mut day) = (1969, 1, 1);
+        for number in -365..300_000 {
             assert_eq!(civil(number), (year, month, day), "day {number}");
             assert_eq!(days(year, month, day), number);
             let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-            let length = [
-                31,
-                if leap { 29 } else { 28 },
-                31,
-                30,
-                31,
-                30,
-                31,
-                31,
-                30,
-                31,
-                30,
-                31,
-            ][usize::try_from(month).unwrap() - 1];
+            let length = match month {
+                2 => 28 + i64::from(leap),
+                4 | 6 | 9 | 11 => 30,
+                _ => 31,
+            };
             day += 1;
             if day > length {
                 (day, month) = (1, month + 1);

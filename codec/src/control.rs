@@ -374,27 +374,18 @@ mod operation_tests {
         for operation in Operation::ALL.iter().copied() {
             assert_eq!(Operation::from_path(operation.path()), Some(operation));
             assert_eq!(Operation::from_path(&operation.path().to_uppercase()), None);
-            assert_eq!(
-                Operation::from_path(&format!("{}/", operation.path())),
-                None
-            );
-            assert_eq!(
-                Operation::from_path(&format!("/{}", operation.path())),
-                Some(operation)
-            );
+            let found = Operation::from_path(&format!("{}/", operation.path()));
+            assert_eq!(found, None);
+            let found = Operation::from_path(&format!("/{}", operation.path()));
+            assert_eq!(found, Some(operation));
             assert_eq!(Operation::ALL[operation.index()], operation);
         }
-        for path in [
-            "",
-            "/",
-            "/CreateSignalingChannel",
-            "createSignalingChannel",
-            "/listStreams",
-            "///listSignalingChannels",
-            "//listSignalingChannels/",
-            "//v1//get-ice-server-config",
-            "//",
-        ] {
+        #[rustfmt::skip] // a list
+        let cases = [
+            "", "/", "/CreateSignalingChannel", "createSignalingChannel", "/listStreams", "///listSignalingChannels",
+            "//listSignalingChannels/", "//v1//get-ice-server-config", "//",
+        ];
+        for path in cases {
             assert_eq!(Operation::from_path(path), None, "{path}");
         }
     }
@@ -418,6 +409,7 @@ mod error_tests {
 
     #[test]
     fn statuses_are_those_of_the_table() {
+        #[rustfmt::skip] // a table, a case per row
         let table = [
             (ErrorKind::Serialization, [400, 400, 400, 400]),
             (ErrorKind::InvalidArgument, [400, 400, 400, 400]),
@@ -425,10 +417,7 @@ mod error_tests {
             (ErrorKind::ResourceInUse, [400, 400, 400, 400]),
             (ErrorKind::VersionMismatch, [400, 400, 400, 400]),
             (ErrorKind::AccountChannelLimitExceeded, [400, 400, 400, 400]),
-            (
-                ErrorKind::TagsPerResourceExceededLimit,
-                [400, 400, 400, 400],
-            ),
+            (ErrorKind::TagsPerResourceExceededLimit, [400, 400, 400, 400]),
             (ErrorKind::ClientLimitExceeded, [400, 400, 400, 400]),
             (ErrorKind::AccessDenied, [401, 401, 403, 403]),
             (ErrorKind::NotAuthorized, [401, 401, 401, 401]),
@@ -443,24 +432,15 @@ mod error_tests {
                 Family::Storage,
                 Family::WebSocket,
             ];
-            assert_eq!(
-                families.map(|family| kind.status(family)),
-                statuses,
-                "{kind:?}"
-            );
+            let found = families.map(|family| kind.status(family));
+            assert_eq!(found, statuses, "{kind:?}");
         }
-        assert_eq!(
-            Operation::CreateSignalingChannel.denied(),
-            ErrorKind::AccessDenied
-        );
-        assert_eq!(
-            Operation::GetIceServerConfig.denied(),
-            ErrorKind::NotAuthorized
-        );
-        assert_eq!(
-            Operation::JoinStorageSession.denied(),
-            ErrorKind::AccessDenied
-        );
+        let found = Operation::CreateSignalingChannel.denied();
+        assert_eq!(found, ErrorKind::AccessDenied);
+        let found = Operation::GetIceServerConfig.denied();
+        assert_eq!(found, ErrorKind::NotAuthorized);
+        let found = Operation::JoinStorageSession.denied();
+        assert_eq!(found, ErrorKind::AccessDenied);
     }
 
     #[test]
@@ -470,21 +450,13 @@ mod error_tests {
             error_body(&mut out, operation, message);
             String::from_utf8(out).unwrap()
         };
-        assert_eq!(
-            body(Some(Operation::ListSignalingChannels), "No."),
-            r#"before {"Message":"No."}"#
-        );
-        assert_eq!(
-            body(Some(Operation::GetIceServerConfig), "No."),
-            r#"before {"Message":"No."}"#
-        );
-        assert_eq!(
-            body(Some(Operation::JoinStorageSession), "No."),
-            r#"before {"message":"No."}"#
-        );
-        assert_eq!(
-            body(None, "a\"b\\c\n\u{1}é"),
-            "before {\"message\":\"a\\\"b\\\\c\\n\\u0001é\"}"
-        );
+        let found = body(Some(Operation::ListSignalingChannels), "No.");
+        assert_eq!(found, r#"before {"Message":"No."}"#);
+        let found = body(Some(Operation::GetIceServerConfig), "No.");
+        assert_eq!(found, r#"before {"Message":"No."}"#);
+        let found = body(Some(Operation::JoinStorageSession), "No.");
+        assert_eq!(found, r#"before {"message":"No."}"#);
+        let found = body(None, "a\"b\\c\n\u{1}é");
+        assert_eq!(found, "before {\"message\":\"a\\\"b\\\\c\\n\\u0001é\"}");
     }
 }

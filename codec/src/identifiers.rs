@@ -383,11 +383,8 @@ mod tests {
         assert_eq!(check_word(b""), Err(WordError::Length));
         assert_eq!(check_word(&[b'a'; 257]), Err(WordError::Length));
         for bad in ["a b", "a/b", "a\n", "ä", "a:", "\0"] {
-            assert_eq!(
-                check_word(bad.as_bytes()),
-                Err(WordError::Character),
-                "{bad:?}"
-            );
+            let found = check_word(bad.as_bytes());
+            assert_eq!(found, Err(WordError::Character), "{bad:?}");
         }
     }
 }
@@ -421,22 +418,18 @@ mod arn_tests {
             "arn:aws-us-gov:kinesisvideo:us-gov-west-1:123456789012:channel/a_B.c-9/1604032767453";
         let arn = ChannelArn::parse(text, false).unwrap();
         assert_eq!(arn.as_str(), text);
-        assert_eq!(
-            [
-                arn.partition(),
-                arn.region(),
-                arn.account(),
-                arn.name(),
-                arn.creation_time()
-            ],
-            [
-                "aws-us-gov",
-                "us-gov-west-1",
-                "123456789012",
-                "a_B.c-9",
-                "1604032767453"
-            ]
-        );
+        let found = [
+            arn.partition(),
+            arn.region(),
+            arn.account(),
+            arn.name(),
+            arn.creation_time(),
+        ];
+        #[rustfmt::skip] // a list
+        let wanted = [
+            "aws-us-gov", "us-gov-west-1", "123456789012", "a_B.c-9", "1604032767453",
+        ];
+        assert_eq!(found, wanted);
         assert_eq!(arn.identity(), "us-gov-west-1:123456789012:channel/a_B.c-9");
         assert_eq!(ChannelArn::parse(text, true), Err(ArnError::Partition));
     }
@@ -445,15 +438,11 @@ mod arn_tests {
     fn what_is_built_is_what_is_parsed() {
         let name = ChannelName::parse("demo").unwrap();
         let arn = ChannelArn::build("aws", "us-west-2", "1", name, 17).unwrap();
-        assert_eq!(
-            arn.as_str(),
-            "arn:aws:kinesisvideo:us-west-2:1:channel/demo/17"
-        );
+        let found = arn.as_str();
+        assert_eq!(found, "arn:aws:kinesisvideo:us-west-2:1:channel/demo/17");
         assert_eq!(ChannelArn::parse(arn.as_str(), true).unwrap(), arn);
-        assert_eq!(
-            ChannelArn::build("aws", "US", "1", name, 17),
-            Err(ArnError::Pattern)
-        );
+        let found = ChannelArn::build("aws", "US", "1", name, 17);
+        assert_eq!(found, Err(ArnError::Pattern));
     }
 
     #[test]
@@ -490,11 +479,8 @@ mod arn_tests {
             (" arn:aws:kinesisvideo:r:1:channel/n/1", ArnError::Pattern),
             ("arn:aws:kinesisvideo:r:1:channel/ñ/1", ArnError::Pattern),
         ] {
-            assert_eq!(
-                ChannelArn::parse(text, false).map(|_| ()),
-                Err(error),
-                "{text}"
-            );
+            let found = ChannelArn::parse(text, false).map(|_| ());
+            assert_eq!(found, Err(error), "{text}");
         }
         for end in 0..good.len() {
             assert!(ChannelArn::parse(&good[..end], false).is_err());

@@ -242,15 +242,10 @@ mod tests {
     #[test]
     fn a_line_says_where_the_client_is() {
         let long = format!("PROXY UNKNOWN {}\r\n", "x".repeat(91));
-        for (line, wanted) in [
-            (
-                "PROXY TCP4 192.0.2.7 10.0.0.1 51234 443\r\nGET",
-                "192.0.2.7:51234 41",
-            ),
-            (
-                "PROXY TCP6 2001:db8::7 ::1 65535 0\r\n",
-                "[2001:db8::7]:65535 36",
-            ),
+        #[rustfmt::skip] // a table, a case per row
+        let cases = [
+            ("PROXY TCP4 192.0.2.7 10.0.0.1 51234 443\r\nGET", "192.0.2.7:51234 41"),
+            ("PROXY TCP6 2001:db8::7 ::1 65535 0\r\n", "[2001:db8::7]:65535 36"),
             ("PROXY UNKNOWN\r\n", "own 15"),
             ("PROXY UNKNOWN 1 2 3\r\n", "own 21"),
             (&long, "own 107"),
@@ -271,7 +266,8 @@ mod tests {
             ("PROXY TCP4  192.0.2.7 10.0.0.1 1 2\r\n", "no"),
             ("PROXY UDP4 192.0.2.7 10.0.0.1 1 2\r\n", "no"),
             ("PROXY \r\n", "no"),
-        ] {
+        ];
+        for (line, wanted) in cases {
             assert_eq!(says(line.as_bytes()), wanted, "{line}");
         }
     }
@@ -334,55 +330,33 @@ mod tests {
 
     #[test]
     fn the_last_address_that_is_no_proxy_s_is_the_client_s() {
-        for (lines, wanted) in [
+        #[rustfmt::skip] // a table, a case per row
+        let rows = [
             ("", "own"),
             ("X-Forwarded-For: 192.0.2.7", "192.0.2.7"),
-            (
-                "X-Forwarded-For: 192.0.2.9, 192.0.2.7,10.0.0.2",
-                "192.0.2.7",
-            ),
-            (
-                "X-Forwarded-For: 192.0.2.9\r\nx-forwarded-for: 192.0.2.7",
-                "192.0.2.7",
-            ),
+            ("X-Forwarded-For: 192.0.2.9, 192.0.2.7,10.0.0.2", "192.0.2.7"),
+            ("X-Forwarded-For: 192.0.2.9\r\nx-forwarded-for: 192.0.2.7", "192.0.2.7"),
             ("X-Forwarded-For: what I like, 192.0.2.7", "192.0.2.7"),
             ("X-Forwarded-For: 10.0.0.3, 10.0.0.2", "own"),
             ("X-Forwarded-For: 192.0.2.7:51234", "192.0.2.7"),
             ("X-Forwarded-For: ::ffff:192.0.2.7", "192.0.2.7"),
             ("X-Forwarded-For: 2001:db8::7", "2001:db8::7"),
-            (
-                "X-Forwarded-For: [2001:db8::7]:443, [::ffff:10.0.0.1]",
-                "2001:db8::7",
-            ),
+            ("X-Forwarded-For: [2001:db8::7]:443, [::ffff:10.0.0.1]", "2001:db8::7"),
             ("X-Forwarded-For: 192.0.2.7, unknown", "Malformed"),
             ("X-Forwarded-For: 192.0.2.7,", "Malformed"),
             ("X-Forwarded-For: 192.0.2.7 10.0.0.2", "Malformed"),
             ("X-Forwarded-For: \"192.0.2.7\"", "Malformed"),
-            (
-                "Forwarded: for=192.0.2.7;proto=https;by=10.0.0.1",
-                "192.0.2.7",
-            ),
-            (
-                "Forwarded: For=\"[2001:db8::7]:4711\", for=10.0.0.2",
-                "2001:db8::7",
-            ),
+            ("Forwarded: for=192.0.2.7;proto=https;by=10.0.0.1", "192.0.2.7"),
+            ("Forwarded: For=\"[2001:db8::7]:4711\", for=10.0.0.2", "2001:db8::7"),
             ("Forwarded: for=192.0.2.9, for=_hidden", "Malformed"),
             ("Forwarded: proto=https", "Malformed"),
-            (
-                "Forwarded: for=192.0.2.7;host=\"x, for=192.0.2.9\"",
-                "Malformed",
-            ),
-            (
-                "Forwarded: for=192.0.2.7;host=\"x,for=192.0.2.9;a=b\"",
-                "Malformed",
-            ),
+            ("Forwarded: for=192.0.2.7;host=\"x, for=192.0.2.9\"", "Malformed"),
+            ("Forwarded: for=192.0.2.7;host=\"x,for=192.0.2.9;a=b\"", "Malformed"),
             ("Forwarded: for=\"192.0.2.9, for=192.0.2.7", "192.0.2.7"),
             ("Forwarded: for=192.0.2.9;for=192.0.2.7", "Malformed"),
-            (
-                "Forwarded: for=192.0.2.7\r\nX-Forwarded-For: 192.0.2.7",
-                "Both",
-            ),
-        ] {
+            ("Forwarded: for=192.0.2.7\r\nX-Forwarded-For: 192.0.2.7", "Both"),
+        ];
+        for (lines, wanted) in rows {
             let is_proxy = |it: IpAddr| it.to_string().starts_with("10.");
             let says = match of_head(lines, |head| forwarded_for(head, is_proxy)) {
                 Ok(client) => client.map_or_else(|| "own".into(), |it| it.to_string()),

@@ -32,18 +32,14 @@ fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
 
 #[test]
 fn create_names_the_channel() {
-    assert_eq!(
-        written(|out| create(out, ARN)),
-        format!(r#"{{"ChannelARN":"{ARN}"}}"#)
-    );
+    let found = written(|out| create(out, ARN));
+    assert_eq!(found, format!(r#"{{"ChannelARN":"{ARN}"}}"#));
 }
 
 #[test]
 fn describe_keeps_the_order_that_the_c_sdk_reads() {
-    assert_eq!(
-        written(|out| describe(out, &INFO)),
-        format!(r#"{{"ChannelInfo":{INFO_TEXT}}}"#)
-    );
+    let found = written(|out| describe(out, &INFO));
+    assert_eq!(found, format!(r#"{{"ChannelInfo":{INFO_TEXT}}}"#));
     let deleting = ChannelInfo {
         status: ChannelStatus::Deleting,
         created_ms: 5,
@@ -56,19 +52,14 @@ fn describe_keeps_the_order_that_the_c_sdk_reads() {
 
 #[test]
 fn list_has_a_token_only_when_more_follows() {
-    assert_eq!(
-        written(|out| list(out, [], None)),
-        r#"{"ChannelInfoList":[]}"#
-    );
-    assert_eq!(
-        written(|out| list(out, [INFO], None)),
-        format!(r#"{{"ChannelInfoList":[{INFO_TEXT}]}}"#)
-    );
+    let found = written(|out| list(out, [], None));
+    assert_eq!(found, r#"{"ChannelInfoList":[]}"#);
+    let found = written(|out| list(out, [INFO], None));
+    assert_eq!(found, format!(r#"{{"ChannelInfoList":[{INFO_TEXT}]}}"#));
     let token = page_token("demo");
-    assert_eq!(
-        written(|out| list(out, [INFO, INFO], Some(&token))),
-        format!(r#"{{"ChannelInfoList":[{INFO_TEXT},{INFO_TEXT}],"NextToken":"ZGVtbw=="}}"#)
-    );
+    let wanted =
+        format!(r#"{{"ChannelInfoList":[{INFO_TEXT},{INFO_TEXT}],"NextToken":"ZGVtbw=="}}"#);
+    assert_eq!(written(|out| list(out, [INFO, INFO], Some(&token))), wanted);
 }
 
 #[test]
@@ -93,10 +84,8 @@ fn tags_are_a_map() {
     };
     assert_eq!(written(|out| list_tags(out, &[])), r#"{"Tags":{}}"#);
     let tags = [tag("env", "dev"), tag("é:/", ""), tag("a", "a=b")];
-    assert_eq!(
-        written(|out| list_tags(out, &tags)),
-        r#"{"Tags":{"env":"dev","é:/":"","a":"a=b"}}"#
-    );
+    let found = written(|out| list_tags(out, &tags));
+    assert_eq!(found, r#"{"Tags":{"env":"dev","é:/":"","a":"a=b"}}"#);
 }
 
 #[test]
@@ -105,10 +94,8 @@ fn nothing_is_stored() {
         written(describe_media_storage),
         r#"{"MediaStorageConfiguration":{"StreamARN":null,"Status":"DISABLED"}}"#
     );
-    assert_eq!(
-        written(describe_mapped_resource),
-        r#"{"MappedResourceConfigurationList":[]}"#
-    );
+    let found = written(describe_mapped_resource);
+    assert_eq!(found, r#"{"MappedResourceConfigurationList":[]}"#);
 }
 
 #[test]
@@ -123,10 +110,8 @@ fn endpoints_come_in_the_order_given() {
         )),
         r#"{"ResourceEndpointList":[{"Protocol":"WSS","ResourceEndpoint":"wss://localhost:8443"},{"Protocol":"HTTPS","ResourceEndpoint":"https://localhost:8443"}]}"#
     );
-    assert_eq!(
-        written(|out| endpoint(out, &[])),
-        r#"{"ResourceEndpointList":[]}"#
-    );
+    let found = written(|out| endpoint(out, &[]));
+    assert_eq!(found, r#"{"ResourceEndpointList":[]}"#);
 }
 
 #[test]
@@ -159,10 +144,8 @@ fn ice_members_are_in_the_order_of_aws() {
 
 #[test]
 fn alexa_responses_have_an_answer_or_null() {
-    assert_eq!(
-        written(|out| alexa(out, Some("eyJ0=="))),
-        r#"{"Answer":"eyJ0=="}"#
-    );
+    let found = written(|out| alexa(out, Some("eyJ0==")));
+    assert_eq!(found, r#"{"Answer":"eyJ0=="}"#);
     assert_eq!(written(|out| alexa(out, None)), r#"{"Answer":null}"#);
 }
 

@@ -1,6 +1,7 @@
 //! httparse on its own as the judge of request heads: what it refuses we refuse, and of what both take we report the
 //! same.
 
+use crate::fuzz::seeded::Seeded;
 use codec::http::{Head, HeadLimits, HeadScanner};
 
 const HEADS: u32 = 200_000;
@@ -18,7 +19,7 @@ struct Seen {
 fn what_httparse_refuses_we_refuse_and_else_we_see_the_same() {
     let (mut both, mut neither, mut stricter) = (0, 0, 0);
     for seed in 0..HEADS {
-        let bytes = head(&mut Random(u64::from(seed)));
+        let bytes = head(&mut Seeded(u64::from(seed)));
         let shown = || String::from_utf8_lossy(&bytes).into_owned();
         match (ours(&bytes), theirs(&bytes)) {
             (Some(ours), Some(theirs)) => {
@@ -67,99 +68,68 @@ fn theirs(bytes: &[u8]) -> Option<Seen> {
 }
 
 /// A head that is nearly right: each of its parts is usual more often than not, and some bytes are changed in the end.
-fn head(random: &mut Random) -> Vec<u8> {
+fn head(random: &mut Seeded) -> Vec<u8> {
+    let [methods, targets, versions, names, values] = WORDS;
     let mut bytes = Vec::new();
-    if random.one_in(20) {
+    if random.below(20) == 0 {
         bytes.extend_from_slice(b"\r\n");
     }
-    let method = random.pick(&[
-        "GET", "POST", "OPTIONS", "get", "M-SEARCH", "", "G T", "G\u{e9}T",
-    ]);
-    let target = random.pick(&[
-        "/",
-        "/a?b=c&d",
-        "*",
-        "http://a/x",
-        "/\u{e9}",
-        "a",
-        "",
-        "/a b",
-        "/#x",
-    ]);
-    let version = random.pick(&[
-        "HTTP/1.1", "HTTP/1.0", "HTTP/1.2", "HTTP/2.0", "http/1.1", "",
-    ]);
+    let method = pick(random, methods);
+    let target = pick(random, targets);
+    let version = pick(random, versions);
     for part in [method, " ", target, " ", version] {
         bytes.extend_from_slice(part.as_bytes());
     }
-    random.line_end(&mut bytes);
-    let host = random.pick(&["Host: a\r\n", "host:a\r\n", "HOST:\ta \r\n", ""]);
+    line_end(random, &mut bytes);
+    let host = pick(random, &["Host: a\r\n", "host:a\r\n", "HOST:\ta \r\n", ""]);
     bytes.extend_from_slice(host.as_bytes());
     for _ in 0..random.below(6) {
-        let name = random.pick(&[
-            "X",
-            "Accept",
-            "x_y.z~1",
-            "X Y",
-            "",
-            "X\u{e9}",
-            "Content-Length",
-            "Connection",
-        ]);
-        let colon = random.pick(&[": ", ":", ":\t ", " :", " ", ":: "]);
-        let value = random.pick(&[
-            "1", "a, b", "", "\u{e9}", "tab\tin", "\"q\"", "a\u{0}b", "a\u{7f}b", " b ",
-        ]);
+        let name = pick(random, names);
+        let colon = pick(random, &[": ", ":", ":\t ", " :", " ", ":: "]);
+        let value = pick(random, values);
         for part in [name, colon, value] {
             bytes.extend_from_slice(part.as_bytes());
         }
-        random.line_end(&mut bytes);
-        if random.one_in(30) {
+        line_end(random, &mut bytes);
+        if random.below(30) == 0 {
             bytes.extend_from_slice(b" folded\r\n");
         }
     }
-    random.line_end(&mut bytes);
-    if random.one_in(4) {
+    line_end(random, &mut bytes);
+    if random.below(4) == 0 {
         bytes.extend_from_slice(b"GET /behind HTTP/1.1\r\n");
     }
-    if random.one_in(4) {
+    if random.below(4) == 0 {
         let at = random.below(bytes.len());
-        bytes[at] = u8::try_from(random.below(256)).unwrap_or_default();
+        bytes[at] = random.byte();
     }
     bytes
 }
 
-/// SplitMix64.
-struct Random(u64);
+/// Methods, targets, versions, names and values of headers: the first two of each are usual.
+#[rustfmt::skip] // a table, a part of a head per row
+const WORDS: [&[&str]; 5] = [
+    &["GET", "POST", "OPTIONS", "get", "M-SEARCH", "", "G T", "G\u{e9}T"],
+    &["/", "/a?b=c&d", "*", "http://a/x", "/\u{e9}", "a", "", "/a b", "/#x"],
+    &["HTTP/1.1", "HTTP/1.0", "HTTP/1.2", "HTTP/2.0", "http/1.1", ""],
+    &["X", "Accept", "x_y.z~1", "X Y", "", "X\u{e9}", "Content-Length", "Connection"],
+    &["1", "a, b", "", "\u{e9}", "tab\tin", "\"q\"", "a\u{0}b", "a\u{7f}b", " b "],
+];
 
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut word = self.0;
-        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((word ^ (word >> 31)) % bound as u64).unwrap_or_default()
-    }
+/// One of the first two in nine of ten cases.
+fn pick<'a>(random: &mut Seeded, words: &[&'a str]) -> &'a str {
+    let all = if random.below(10) == 0 {
+        words.len()
+    } else {
+        2
+    };
+    words[random.below(all.min(words.len()))]
+}
 
-    fn one_in(&mut self, many: usize) -> bool {
-        self.below(many) == 0
-    }
-
-    /// One of the first two in nine of ten cases.
-    fn pick<'a>(&mut self, words: &[&'a str]) -> &'a str {
-        if self.one_in(10) {
-            words[self.below(words.len())]
-        } else {
-            words[self.below(2.min(words.len()))]
-        }
-    }
-
-    fn line_end(&mut self, bytes: &mut Vec<u8>) {
-        let end = if self.one_in(20) {
-            ["\n", "\r", "", "\n\r", "\r\r\n"][self.below(5)]
-        } else {
-            "\r\n"
-        };
-        bytes.extend_from_slice(end.as_bytes());
-    }
+fn line_end(random: &mut Seeded, bytes: &mut Vec<u8>) {
+    let all: &[&str] = match random.below(20) {
+        0 => &["\n", "\r", "", "\n\r", "\r\r\n"],
+        _ => &["\r\n"],
+    };
+    bytes.extend_from_slice(all[random.below(all.len())].as_bytes());
 }

@@ -26,24 +26,17 @@ pub(crate) fn frames() -> Vec<(u32, Frame<'static>)> {
         (0, Frame::Away),
     ];
     let v6 = ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1], 9).into();
-    for client in [
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
         client(),
-        Client {
-            kind: Kind::Call,
-            address: v6,
-            tls: false,
-            ..client()
-        },
-        Client {
-            kind: Kind::AlexaCall,
-            server_name: "".into(),
-            ..client()
-        },
+        Client { kind: Kind::Call, address: v6, tls: false,..client() },
+        Client { kind: Kind::AlexaCall, server_name: "".into(),..client() },
         Client {
             certificate: Some([9; 32]),
             ..client()
         },
-    ] {
+    ];
+    for client in cases {
         all.push((4, Frame::Open(Open { client, ..open() })));
     }
     all.push((
@@ -113,11 +106,8 @@ fn each_frame_is_read_as_it_was_written_at_every_cut() {
             assert_eq!(reader.next(&bytes[..cut]), Ok((cut, None)), "{frame:?}");
             let more = [&bytes[cut..], b"more"].concat();
             let rest = bytes.len() - cut;
-            assert_eq!(
-                reader.next(&more),
-                Ok((rest, Some((stream, frame.clone())))),
-                "{cut}"
-            );
+            let found = reader.next(&more);
+            assert_eq!(found, Ok((rest, Some((stream, frame.clone())))), "{cut}");
         }
     }
 }
@@ -148,30 +138,24 @@ fn an_ipv4_address_stays_one_in_whatever_form_it_comes() {
         },
         ..open()
     };
-    assert_eq!(
-        written(1, Frame::Open(mapped)),
-        written(1, Frame::Open(open()))
-    );
+    let found = written(1, Frame::Open(mapped));
+    assert_eq!(found, written(1, Frame::Open(open())));
 }
 
 #[test]
 fn open_takes_as_much_of_a_request_as_fits() {
     let name = "n".repeat(255);
-    for client in [
+    #[rustfmt::skip] // a table, a case per row
+    let rows = [
         client(),
         Client {
             certificate: Some([1; 32]),
             ..client()
         },
-        Client {
-            server_name: name.into(),
-            ..client()
-        },
-        Client {
-            server_name: "n".repeat(256).into(),
-            ..client()
-        },
-    ] {
+        Client { server_name: name.into(),..client() },
+        Client { server_name: "n".repeat(256).into(),..client() },
+    ];
+    for client in rows {
         let begin = vec![b'a'; client.room()];
         let open = Open {
             client,
@@ -216,7 +200,8 @@ fn each_broken_rule_is_named() {
         bytes
     };
     let length = |kind, bytes| raw(kind, u32::from(kind < 7), &vec![1; bytes]);
-    for (bytes, error) in [
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
         (vec![0, 0x40, 1, 200, 0, 0, 0, 0], FrameError::TooLong),
         (vec![1, 0, 0, 2, 0, 0, 0, 1], FrameError::TooLong),
         (length(1, 26), FrameError::WrongLength),
@@ -227,10 +212,7 @@ fn each_broken_rule_is_named() {
         (length(4, 21), FrameError::WrongLength),
         (length(5, 1), FrameError::WrongLength),
         (length(6, 10), FrameError::WrongLength),
-        (
-            raw(6, 1, &[1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
-            FrameError::WrongLength,
-        ),
+        (raw(6, 1, &[1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]), FrameError::WrongLength),
         (length(7, 7), FrameError::WrongLength),
         (length(8, 9), FrameError::WrongLength),
         (length(9, 1), FrameError::WrongLength),
@@ -242,37 +224,13 @@ fn each_broken_rule_is_named() {
         (changed(0, 4), FrameError::BadOpen),
         (changed(1, 4), FrameError::BadOpen),
         (changed(27, 0xff), FrameError::BadOpen),
-        (
-            written(
-                1,
-                Frame::Open(Open {
-                    request_bytes: 15,
-                    ..open()
-                }),
-            ),
-            FrameError::BadRequest,
-        ),
-        (
-            written(
-                1,
-                Frame::Open(Open {
-                    request_bytes: 0,
-                    begin: b"",
-                    ..open()
-                }),
-            ),
-            FrameError::BadRequest,
-        ),
+        (written(1, Frame::Open(Open { request_bytes: 15,..open() })), FrameError::BadRequest),
+        (written(1, Frame::Open(Open { request_bytes: 0, begin: b"",..open() })), FrameError::BadRequest),
         (raw(6, 1, &[0; 11]), FrameError::BadEnd),
-        (
-            raw(6, 1, &[8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
-            FrameError::BadEnd,
-        ),
-        (
-            raw(6, 1, &[1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]),
-            FrameError::BadEnd,
-        ),
-    ] {
+        (raw(6, 1, &[8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]), FrameError::BadEnd),
+        (raw(6, 1, &[1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]), FrameError::BadEnd),
+    ];
+    for (bytes, error) in cases {
         for piece in [1, 3, usize::MAX] {
             let whole = written(1, Frame::Ask);
             let stream = [&whole[..], &bytes].concat();
@@ -416,24 +374,17 @@ fn what_is_no_hello_is_known_by_its_first_wrong_byte() {
     let mut no_text = of(hello());
     no_text[15] = 0xff;
     let name = "n".repeat(NAME_BYTES_MAX + 1);
-    for bytes in [
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
         b"HELIO/1\n".to_vec(),
         b"X".to_vec(),
         too_long,
         cut_off,
         no_text,
-        of(Hello {
-            cluster: &name,
-            ..hello()
-        }),
-        of(Hello {
-            to: NodeName {
-                name: "",
-                ..hello().to
-            },
-            ..hello()
-        }),
-    ] {
+        of(Hello { cluster: &name,..hello() }),
+        of(Hello { to: NodeName { name: "",..hello().to },..hello() }),
+    ];
+    for bytes in cases {
         assert_eq!(Hello::read(&bytes), Err(NotHello), "{bytes:?}");
     }
 }

@@ -38,14 +38,10 @@ fn recorded_frames_mean_what_their_clients_meant() {
                 .replace('_', "/");
             assert_eq!(request.action.as_str(), action);
             assert_eq!(request.payload, payload.as_bytes());
-            assert_eq!(
-                request.recipient.map(|id| id.as_str()),
-                recipient.filter(|_| master)
-            );
-            assert_eq!(
-                request.correlation_id.map(|id| id.as_str()),
-                either("correlationId", "CorrelationId")
-            );
+            let found = request.recipient.map(|id| id.as_str());
+            assert_eq!(found, recipient.filter(|_| master));
+            let found = request.correlation_id.map(|id| id.as_str());
+            assert_eq!(found, either("correlationId", "CorrelationId"));
             frames += 1;
         }
     }
@@ -115,15 +111,10 @@ fn viewers_speak_to_the_master_alone() {
 
 #[test]
 fn masters_name_a_viewer_and_do_not_offer() {
+    #[rustfmt::skip] // a table, a case per row
     let cases = [
-        (
-            r#"{"action":"SDP_ANSWER","messagePayload":"A","recipientClientId":"v.1"}"#,
-            "SDP_ANSWER A to v.1 id -",
-        ),
-        (
-            r#"{"action":"SDP_ANSWER","messagePayload":"A","correlationId":"c"}"#,
-            "Recipient id c",
-        ),
+        (r#"{"action":"SDP_ANSWER","messagePayload":"A","recipientClientId":"v.1"}"#, "SDP_ANSWER A to v.1 id -"),
+        (r#"{"action":"SDP_ANSWER","messagePayload":"A","correlationId":"c"}"#, "Recipient id c"),
         (
             r#"{"action":"SDP_ANSWER","messagePayload":"A","recipientClientId":"","correlationId":"c"}"#,
             "Recipient id c",
@@ -197,6 +188,7 @@ fn each_fault_has_its_status_where_it_can_be_sent() {
 }
 
 /// Faulty messages of viewers, each with its fault and the id of its response.
+#[rustfmt::skip] // a table, a case per row
 const FAULTS: &[(&str, &str)] = &[
     // Not JSON: silence, whatever it contains.
     ("", "NotJson id -"),
@@ -204,122 +196,38 @@ const FAULTS: &[(&str, &str)] = &[
     ("null", "NotJson id -"),
     ("[]", "NotJson id -"),
     ("\"x\"", "NotJson id -"),
-    (
-        r#"{"action":"SDP_OFFER","messagePayload":"A","correlationId":"c"} x"#,
-        "NotJson id -",
-    ),
-    (
-        r#"{"action":"SDP_OFFER","messagePayload":"A","correlationId":"c",}"#,
-        "NotJson id -",
-    ),
-    (
-        r#"{"action":"SDP_OFFER","messagePayload":"A","correlationId":"c""#,
-        "NotJson id -",
-    ),
-    (
-        "{\"action\":\"SDP_OFFER\",\"messagePayload\":\"A\nB\",\"correlationId\":\"c\"}",
-        "NotJson id -",
-    ),
-    (
-        r#"{"action":"SDP_OFFER","messagePayload":"\ud800","correlationId":"c"}"#,
-        "NotJson id -",
-    ),
+    (r#"{"action":"SDP_OFFER","messagePayload":"A","correlationId":"c"} x"#, "NotJson id -"),
+    (r#"{"action":"SDP_OFFER","messagePayload":"A","correlationId":"c",}"#, "NotJson id -"),
+    (r#"{"action":"SDP_OFFER","messagePayload":"A","correlationId":"c""#, "NotJson id -"),
+    ("{\"action\":\"SDP_OFFER\",\"messagePayload\":\"A\nB\",\"correlationId\":\"c\"}", "NotJson id -"),
+    (r#"{"action":"SDP_OFFER","messagePayload":"\ud800","correlationId":"c"}"#, "NotJson id -"),
     // Grammatical, but beyond what simd-json reads: numbers of more than 64 bits or outside the range of a double.
-    (
-        r#"{"x":123456789012345678901,"action":"SDP_OFFER","messagePayload":"A"}"#,
-        "NotJson id -",
-    ),
-    (
-        r#"{"x":1e999,"action":"SDP_OFFER","messagePayload":"A"}"#,
-        "NotJson id -",
-    ),
+    (r#"{"x":123456789012345678901,"action":"SDP_OFFER","messagePayload":"A"}"#, "NotJson id -"),
+    (r#"{"x":1e999,"action":"SDP_OFFER","messagePayload":"A"}"#, "NotJson id -"),
     // Malformed comes before all other faults.
-    (
-        r#"{"action":"x","Action":"x","messagePayload":"","correlationId":"c"}"#,
-        "Malformed id c",
-    ),
-    (
-        r#"{"action":"SDP_OFFER","messagePayload":"A","messagePayload":"A","correlationId":"c"}"#,
-        "Malformed id c",
-    ),
-    (
-        r#"{"action":"SDP_OFFER","messagePayload":"A","MessagePayload":null,"correlationId":"c"}"#,
-        "Malformed id c",
-    ),
-    (
-        r#"{"action":"SDP_OFFER","messagePayload":5,"correlationId":"c"}"#,
-        "Malformed id c",
-    ),
-    (
-        r#"{"action":true,"messagePayload":"A","correlationId":"c"}"#,
-        "Malformed id c",
-    ),
-    (
-        r#"{"action":"SDP_OFFER","messagePayload":["A"],"correlationId":"c"}"#,
-        "Malformed id c",
-    ),
-    (
-        r#"{"action":"SDP_OFFER","messagePayload":"A","recipientClientId":{},"correlationId":"c"}"#,
-        "Malformed id c",
-    ),
-    (
-        r#"{"action":"SDP_OFFER","messagePayload":"A","correlationId":"c","correlationId":"c"}"#,
-        "Malformed id -",
-    ),
+    (r#"{"action":"x","Action":"x","messagePayload":"","correlationId":"c"}"#, "Malformed id c"),
+    (r#"{"action":"SDP_OFFER","messagePayload":"A","messagePayload":"A","correlationId":"c"}"#, "Malformed id c"),
+    (r#"{"action":"SDP_OFFER","messagePayload":"A","MessagePayload":null,"correlationId":"c"}"#, "Malformed id c"),
+    (r#"{"action":"SDP_OFFER","messagePayload":5,"correlationId":"c"}"#, "Malformed id c"),
+    (r#"{"action":true,"messagePayload":"A","correlationId":"c"}"#, "Malformed id c"),
+    (r#"{"action":"SDP_OFFER","messagePayload":["A"],"correlationId":"c"}"#, "Malformed id c"),
+    (r#"{"action":"SDP_OFFER","messagePayload":"A","recipientClientId":{},"correlationId":"c"}"#, "Malformed id c"),
+    (r#"{"action":"SDP_OFFER","messagePayload":"A","correlationId":"c","correlationId":"c"}"#, "Malformed id -"),
     // A correlation id that cannot be echoed refuses the message without a response.
-    (
-        r#"{"action":"SDP_OFFER","messagePayload":"A","correlationId":7}"#,
-        "Malformed id -",
-    ),
-    (
-        r#"{"action":"SDP_OFFER","messagePayload":"A","correlationId":"a b"}"#,
-        "Malformed id -",
-    ),
+    (r#"{"action":"SDP_OFFER","messagePayload":"A","correlationId":7}"#, "Malformed id -"),
+    (r#"{"action":"SDP_OFFER","messagePayload":"A","correlationId":"a b"}"#, "Malformed id -"),
     // Action before payload.
-    (
-        r#"{"messagePayload":"","correlationId":"c"}"#,
-        "UnsupportedAction id c",
-    ),
-    (
-        r#"{"action":null,"messagePayload":"A","correlationId":"c"}"#,
-        "UnsupportedAction id c",
-    ),
-    (
-        r#"{"action":"sdp_offer","messagePayload":"A","correlationId":"c"}"#,
-        "UnsupportedAction id c",
-    ),
-    (
-        r#"{"action":"SDP_OFFER ","messagePayload":"A","correlationId":"c"}"#,
-        "UnsupportedAction id c",
-    ),
-    (
-        r#"{"action":"","messagePayload":"A","correlationId":"c"}"#,
-        "UnsupportedAction id c",
-    ),
-    (
-        r#"{"action":"SDP_OFFER","correlationId":"c"}"#,
-        "NoPayload id c",
-    ),
-    (
-        r#"{"action":"SDP_OFFER","messagePayload":null,"correlationId":"c"}"#,
-        "NoPayload id c",
-    ),
-    (
-        r#"{"action":"SDP_OFFER","messagePayload":"","correlationId":"c"}"#,
-        "NoPayload id c",
-    ),
-    (
-        r#"{"action":"SDP_OFFER","messagePayload":"a b","correlationId":"c"}"#,
-        "PayloadAlphabet id c",
-    ),
-    (
-        r#"{"action":"SDP_OFFER","messagePayload":"é","correlationId":"c"}"#,
-        "PayloadAlphabet id c",
-    ),
-    (
-        r#"{"action":"SDP_OFFER","messagePayload":"a\"b","correlationId":"c"}"#,
-        "PayloadAlphabet id c",
-    ),
+    (r#"{"messagePayload":"","correlationId":"c"}"#, "UnsupportedAction id c"),
+    (r#"{"action":null,"messagePayload":"A","correlationId":"c"}"#, "UnsupportedAction id c"),
+    (r#"{"action":"sdp_offer","messagePayload":"A","correlationId":"c"}"#, "UnsupportedAction id c"),
+    (r#"{"action":"SDP_OFFER ","messagePayload":"A","correlationId":"c"}"#, "UnsupportedAction id c"),
+    (r#"{"action":"","messagePayload":"A","correlationId":"c"}"#, "UnsupportedAction id c"),
+    (r#"{"action":"SDP_OFFER","correlationId":"c"}"#, "NoPayload id c"),
+    (r#"{"action":"SDP_OFFER","messagePayload":null,"correlationId":"c"}"#, "NoPayload id c"),
+    (r#"{"action":"SDP_OFFER","messagePayload":"","correlationId":"c"}"#, "NoPayload id c"),
+    (r#"{"action":"SDP_OFFER","messagePayload":"a b","correlationId":"c"}"#, "PayloadAlphabet id c"),
+    (r#"{"action":"SDP_OFFER","messagePayload":"é","correlationId":"c"}"#, "PayloadAlphabet id c"),
+    (r#"{"action":"SDP_OFFER","messagePayload":"a\"b","correlationId":"c"}"#, "PayloadAlphabet id c"),
     ("{}", "UnsupportedAction id -"),
 ];
 
@@ -334,31 +242,21 @@ fn bounds_are_exact() {
         (MessageRules::STRICT, 10_240),
     ] {
         assert!(verdict(&message(bytes, 256), Role::Viewer, &rules).starts_with("SDP_OFFER"));
-        assert_eq!(
-            verdict(&message(bytes + 1, 1), Role::Viewer, &rules),
-            format!("PayloadTooLong({}) id c", bytes + 1)
-        );
-        assert_eq!(
-            verdict(&message(bytes, 257), Role::Viewer, &rules),
-            "Malformed id -"
-        );
+        let found = verdict(&message(bytes + 1, 1), Role::Viewer, &rules);
+        assert_eq!(found, format!("PayloadTooLong({}) id c", bytes + 1));
+        let found = verdict(&message(bytes, 257), Role::Viewer, &rules);
+        assert_eq!(found, "Malformed id -");
     }
     let nested = |depth: usize| {
         let (open, close) = ("[".repeat(depth), "]".repeat(depth));
         format!(r#"{{"x":{open}{close},"action":"SDP_OFFER","messagePayload":"A"}}"#)
     };
-    assert_eq!(
-        verdict(&nested(8), Role::Viewer, &MessageRules::DEFAULT),
-        "SDP_OFFER A to - id -"
-    );
-    assert_eq!(
-        verdict(&nested(9), Role::Viewer, &MessageRules::DEFAULT),
-        "NotJson id -"
-    );
-    assert_eq!(
-        verdict(&nested(30_000), Role::Viewer, &MessageRules::DEFAULT),
-        "NotJson id -"
-    );
+    let found = verdict(&nested(8), Role::Viewer, &MessageRules::DEFAULT);
+    assert_eq!(found, "SDP_OFFER A to - id -");
+    let found = verdict(&nested(9), Role::Viewer, &MessageRules::DEFAULT);
+    assert_eq!(found, "NotJson id -");
+    let found = verdict(&nested(30_000), Role::Viewer, &MessageRules::DEFAULT);
+    assert_eq!(found, "NotJson id -");
 }
 
 #[test]
@@ -367,14 +265,10 @@ fn url_safe_payloads_are_made_standard_or_refused() {
         r#"{"action":"SDP_OFFER","messagePayload":"a-_="}"#,
         r#"{"action":"SDP_OFFER","messagePayload":"a\u002d_="}"#,
     ] {
-        assert_eq!(
-            verdict(text, Role::Viewer, &MessageRules::DEFAULT),
-            "SDP_OFFER a+/= to - id -"
-        );
-        assert_eq!(
-            verdict(text, Role::Viewer, &MessageRules::STRICT),
-            "PayloadAlphabet id -"
-        );
+        let found = verdict(text, Role::Viewer, &MessageRules::DEFAULT);
+        assert_eq!(found, "SDP_OFFER a+/= to - id -");
+        let found = verdict(text, Role::Viewer, &MessageRules::STRICT);
+        assert_eq!(found, "PayloadAlphabet id -");
     }
 }
 
@@ -391,10 +285,8 @@ fn faults_have_their_status() {
         FaultKind::MasterOffer,
     ] {
         let status = kind.status(&rules).unwrap();
-        assert_eq!(
-            (status.error_type(), status.status_code()),
-            ("InvalidArgumentException", 400)
-        );
+        let found = (status.error_type(), status.status_code());
+        assert_eq!(found, ("InvalidArgumentException", 400));
     }
     assert_eq!(FaultKind::NotJson.status(&rules), None);
 }
@@ -414,14 +306,11 @@ fn one_parser_reads_one_message_after_the_other() {
         let request = parser
             .parse(&mut text, Role::Viewer, &MessageRules::DEFAULT)
             .unwrap();
-        assert_eq!(
-            (request.action, request.payload),
-            (Action::IceCandidate, payload.as_bytes())
-        );
-        assert!(
-            parser
-                .parse(&mut b"{]".to_vec(), Role::Viewer, &MessageRules::DEFAULT)
-                .is_err()
-        );
+        let found = (request.action, request.payload);
+        assert_eq!(found, (Action::IceCandidate, payload.as_bytes()));
+        let fine = parser
+            .parse(&mut b"{]".to_vec(), Role::Viewer, &MessageRules::DEFAULT)
+            .is_err();
+        assert!(fine);
     }
 }

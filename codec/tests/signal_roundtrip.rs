@@ -50,10 +50,8 @@ fn what_a_client_writes_the_service_reads_and_back() {
         let mut text = text_of(Side::Client, &mut frame).into_bytes();
         let mut events = EventParser::new();
         let event = events.parse(&mut text).unwrap();
-        assert_eq!(
-            (event.message_type, event.payload, event.sender),
-            (Some("SDP_ANSWER"), Some(&*payload), Some("s"))
-        );
+        let found = (event.message_type, event.payload, event.sender);
+        assert_eq!(found, (Some("SDP_ANSWER"), Some(&*payload), Some("s")));
     }
     for (frame, name) in [
         (GO_AWAY, "GO_AWAY"),
@@ -74,14 +72,10 @@ fn a_client_reads_a_status_response() {
     let event = parser.parse(&mut text).unwrap();
     let status = event.status.unwrap();
     assert_eq!(event.message_type, Some("STATUS_RESPONSE"));
-    assert_eq!(
-        (status.correlation_id, status.error_type),
-        (Some("c1"), Some("InternalFailure"))
-    );
-    assert_eq!(
-        (status.status_code, status.description),
-        (Some("500"), Some("Internal failure."))
-    );
+    let found = (status.correlation_id, status.error_type);
+    assert_eq!(found, (Some("c1"), Some("InternalFailure")));
+    let found = (status.status_code, status.description);
+    assert_eq!(found, (Some("500"), Some("Internal failure.")));
     for text in ["", "not json", "[1]", "{\"messageType\":5}"] {
         let mut bytes = text.as_bytes().to_vec();
         let event = EventParser::new()

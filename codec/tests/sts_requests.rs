@@ -49,14 +49,13 @@ fn a_federation_token_is_requested_with_all_members() {
         duration_s: 900,
     };
     assert_eq!(request(body), Ok(expected));
-    assert_eq!(
-        request("Name=bob&Version=2011-06-15&Action=GetFederationToken"),
-        Ok(Request::GetFederationToken {
-            name: "bob".into(),
-            policy: None,
-            duration_s: 3_600,
-        })
-    );
+    let found = request("Name=bob&Version=2011-06-15&Action=GetFederationToken");
+    let wanted = Ok(Request::GetFederationToken {
+        name: "bob".into(),
+        policy: None,
+        duration_s: 3_600,
+    });
+    assert_eq!(found, wanted);
 }
 
 #[test]
@@ -69,10 +68,8 @@ fn a_role_is_requested_with_all_members() {
     let Ok(Request::AssumeRole(request)) = request(&body) else {
         panic!("{:?}", request(&body));
     };
-    assert_eq!(
-        (request.role.account(), request.role.name()),
-        ("123456789012", "camera")
-    );
+    let found = (request.role.account(), request.role.name());
+    assert_eq!(found, ("123456789012", "camera"));
     let tags: Vec<_> = request
         .tags
         .iter()
@@ -80,33 +77,25 @@ fn a_role_is_requested_with_all_members() {
         .collect();
     assert_eq!(tags, [("a", "1 1"), ("b", "2")]);
     assert_eq!(request.transitive_tag_keys, ["b"].map(Box::<str>::from));
-    assert_eq!(
-        (request.duration_s, request.external_id.as_deref()),
-        (Some(900), Some("x/1"))
+    let found = (request.duration_s, request.external_id.as_deref());
+    assert_eq!(found, (Some(900), Some("x/1")));
+    let found = (
+        request.source_identity.as_deref(),
+        request.policy_arns.len(),
     );
-    assert_eq!(
-        (
-            request.source_identity.as_deref(),
-            request.policy_arns.len()
-        ),
-        (Some("ops"), 1)
-    );
+    assert_eq!(found, (Some("ops"), 1));
 }
 
 #[test]
 fn requests_know_their_names() {
-    for (body, name) in [
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
         (format!("{FED}&Name=bob"), "GetFederationToken"),
         (format!("{ROLE}&RoleSessionName=s1"), "AssumeRole"),
-        (
-            "Action=GetSessionToken&Version=2011-06-15".to_owned(),
-            "GetSessionToken",
-        ),
-        (
-            "Action=GetCallerIdentity&Version=2011-06-15".to_owned(),
-            "GetCallerIdentity",
-        ),
-    ] {
+        ("Action=GetSessionToken&Version=2011-06-15".to_owned(), "GetSessionToken"),
+        ("Action=GetCallerIdentity&Version=2011-06-15".to_owned(), "GetCallerIdentity"),
+    ];
+    for (body, name) in cases {
         let request = request(&body).unwrap();
         assert_eq!(request.name(), name);
     }
@@ -164,35 +153,20 @@ fn a_token_of_a_provider_is_taken_and_never_shown() {
         panic!("{asked:?}");
     };
     assert_eq!(asked.token.reveal(), "a.b.c");
-    assert_eq!(
-        (&*asked.role.session_name, asked.role.duration_s),
-        ("app", Some(900))
-    );
+    let found = (&*asked.role.session_name, asked.role.duration_s);
+    assert_eq!(found, ("app", Some(900)));
     assert_eq!(asked.role.role.name(), "viewer");
-    for (more, wanted) in [
+    #[rustfmt::skip] // a table, a case per row
+    let rows = [
         (String::new(), "Value null at 'webIdentityToken'"),
         ("&WebIdentityToken=abc".into(), "webIdentityToken"),
-        (
-            format!("&WebIdentityToken={}", "x".repeat(20_001)),
-            "webIdentityToken",
-        ),
-        (
-            "&WebIdentityToken=a.b.c&ProviderId=www.amazon.com".into(),
-            "ProviderId is for",
-        ),
-        (
-            "&WebIdentityToken=a.b.c&Tags.member.1.Key=a&Tags.member.1.Value=b".into(),
-            "not known to this action",
-        ),
-        (
-            "&WebIdentityToken=a.b.c&ExternalId=xy".into(),
-            "not known to this action",
-        ),
-        (
-            "&WebIdentityToken=a.b.c&WebIdentityToken=a.b.d".into(),
-            "twice",
-        ),
-    ] {
+        (format!("&WebIdentityToken={}", "x".repeat(20_001)), "webIdentityToken"),
+        ("&WebIdentityToken=a.b.c&ProviderId=www.amazon.com".into(), "ProviderId is for"),
+        ("&WebIdentityToken=a.b.c&Tags.member.1.Key=a&Tags.member.1.Value=b".into(), "not known to this action"),
+        ("&WebIdentityToken=a.b.c&ExternalId=xy".into(), "not known to this action"),
+        ("&WebIdentityToken=a.b.c&WebIdentityToken=a.b.d".into(), "twice"),
+    ];
+    for (more, wanted) in rows {
         let error = request(&format!("{form}{more}")).unwrap_err();
         assert!(error.message.contains(wanted), "{more}: {}", error.message);
     }

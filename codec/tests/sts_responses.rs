@@ -107,16 +107,12 @@ fn secrets_are_not_shown() {
 
 #[test]
 fn an_error_names_whose_fault_it_is() {
-    for (kind, start) in [
-        (
-            ErrorKind::MalformedPolicyDocument,
-            "<Error><Type>Sender</Type><Code>MalformedPolicyDocument</Code>",
-        ),
-        (
-            ErrorKind::ServiceUnavailable,
-            "<Error><Type>Receiver</Type><Code>ServiceUnavailable</Code>",
-        ),
-    ] {
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
+        (ErrorKind::MalformedPolicyDocument, "<Error><Type>Sender</Type><Code>MalformedPolicyDocument</Code>"),
+        (ErrorKind::ServiceUnavailable, "<Error><Type>Receiver</Type><Code>ServiceUnavailable</Code>"),
+    ];
+    for (kind, start) in cases {
         let text = written(|out| error_body(out, kind, "No.", "id-3"));
         assert!(text.contains(start), "{text}");
         assert!(text.ends_with(

@@ -60,24 +60,18 @@ fn paths_of_players_are_read() {
 
 #[test]
 fn a_bearer_wins_over_the_query() {
-    for (target, lines, token) in [
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
         ("/whep/c", "", ""),
         ("/whep/c?a=1", "", "a=1"),
         ("/whep/c?a=1", "Authorization: Bearer b=2\r\n", "b=2"),
         ("/whep/c", "authorization: bearer  b=2\r\n", "b=2"),
         ("/whep/c?a=1", "Authorization: Bearer \r\n", "a=1"),
         ("/whep/c?a=1", "Authorization: Basic eDp5\r\n", "a=1"),
-        (
-            "/whep/c?a=1",
-            "Authorization: AWS4-HMAC-SHA256 Credential=x\r\n",
-            "a=1",
-        ),
-        (
-            "/whep/c",
-            "Authorization: Basic x\r\nAuthorization: Bearer b\r\n",
-            "b",
-        ),
-    ] {
+        ("/whep/c?a=1", "Authorization: AWS4-HMAC-SHA256 Credential=x\r\n", "a=1"),
+        ("/whep/c", "Authorization: Basic x\r\nAuthorization: Bearer b\r\n", "b"),
+    ];
+    for (target, lines, token) in cases {
         let text = format!("POST {target} HTTP/1.1\r\nHost: h\r\n{lines}\r\n");
         let head = Head::parse(text.as_bytes(), &HeadLimits::default()).unwrap();
         assert_eq!(whep::token(&head), token, "{text}");
@@ -94,30 +88,20 @@ fn a_bearer_wins_over_the_query() {
 
 #[test]
 fn trickle_leaves_an_offer_and_nothing_else_does() {
-    for (sent, kept) in [
+    #[rustfmt::skip] // a table, a case per row
+    let rows = [
         ("v=0\r\nm=audio 9\r\n", "v=0\r\nm=audio 9\r\n"),
-        (
-            "a=ice-options:trickle\r\nm=video\r\na=x\r\n",
-            "m=video\r\na=x\r\n",
-        ),
+        ("a=ice-options:trickle\r\nm=video\r\na=x\r\n", "m=video\r\na=x\r\n"),
         (
             "m=v\na=ice-options:trickle renomination\na=ice-options:ice2  trickle\n",
             "m=v\na=ice-options:renomination\na=ice-options:ice2\n",
         ),
         ("m=v\na=ice-options:a trickle b", "m=v\na=ice-options:a b"),
-        (
-            "m=v\na=ice-options: ice2 x\r\n",
-            "m=v\na=ice-options: ice2 x\r\n",
-        ),
-        (
-            "m=v\na=ice-options:trickles\r\n",
-            "m=v\na=ice-options:trickles\r\n",
-        ),
-        (
-            "m=v\ni=a=ice-options:trickle\n\u{e9}\"\\",
-            "m=v\ni=a=ice-options:trickle\n\u{e9}\"\\",
-        ),
-    ] {
+        ("m=v\na=ice-options: ice2 x\r\n", "m=v\na=ice-options: ice2 x\r\n"),
+        ("m=v\na=ice-options:trickles\r\n", "m=v\na=ice-options:trickles\r\n"),
+        ("m=v\ni=a=ice-options:trickle\n\u{e9}\"\\", "m=v\ni=a=ice-options:trickle\n\u{e9}\"\\"),
+    ];
+    for (sent, kept) in rows {
         let payload = offer_payload(sent.as_bytes(), PAYLOAD_BYTES).unwrap();
         let json = String::from_utf8(base64::decode(&payload).unwrap()).unwrap();
         let json: serde_json::Value = serde_json::from_str(&json).unwrap();
@@ -240,22 +224,14 @@ fn other_candidates_are_left_out() {
         r#"{{"x":"{}","candidate":"candidate:1"}}"#,
         "x".repeat(4096)
     );
-    for json in [
-        "",
-        "null",
-        "{}",
-        r#"{"candidate":null}"#,
-        r#"{"candidate":1}"#,
-        r#"{"candidate":"a=candidate:1"}"#,
-        r#"{"candidate":" candidate:1"}"#,
-        r#"{"candidate":"candidate:1\r\na=x"}"#,
-        r#"{"candidate":"candidate:1\n"}"#,
-        r#"{"candidate":"candidate:1\u0000"}"#,
-        r#"{"candidate":"candidate:1\u007f"}"#,
-        r#"{"candidate":"candidate:1\u00e9"}"#,
-        &long,
-        &padded,
-    ] {
+    #[rustfmt::skip] // a list
+    let cases = [
+        "", "null", "{}", r#"{"candidate":null}"#, r#"{"candidate":1}"#, r#"{"candidate":"a=candidate:1"}"#,
+        r#"{"candidate":" candidate:1"}"#, r#"{"candidate":"candidate:1\r\na=x"}"#, r#"{"candidate":"candidate:1\n"}"#,
+        r#"{"candidate":"candidate:1\u0000"}"#, r#"{"candidate":"candidate:1\u007f"}"#,
+        r#"{"candidate":"candidate:1\u00e9"}"#, &long, &padded,
+    ];
+    for json in cases {
         assert_eq!(merged(SDP, &[json]), SDP, "{json}");
     }
     let longest = long.replace("xx\"", "x\"");
@@ -271,10 +247,8 @@ fn what_is_gathered_is_bounded() {
     assert_eq!(gathered.bytes(), WHEP_CANDIDATES * WHEP_CANDIDATE_BYTES);
     let sdp = format!("m={}", "x".repeat(WHEP_GATHERED_BYTES - 2 - 512));
     gathered.take_answer(&answer(&sdp)).unwrap();
-    assert_eq!(
-        (gathered.candidates(), gathered.bytes()),
-        (1, WHEP_GATHERED_BYTES)
-    );
+    let found = (gathered.candidates(), gathered.bytes());
+    assert_eq!(found, (1, WHEP_GATHERED_BYTES));
     assert!(!gathered.take_candidate(&payload(&candidate)));
     let answer = gathered.into_answer().unwrap();
     assert_eq!(answer.matches("a=candidate:").count(), 1);

@@ -36,10 +36,8 @@ fn we_read_what_tungstenite_writes() {
             for read in [7, 1000, usize::MAX] {
                 let seen = run(side, &RULES, stream, std::iter::repeat(read));
                 assert_eq!((seen.error, seen.idle), (None, true));
-                assert!(
-                    seen.items == items,
-                    "{side:?}, {length} bytes in reads of {read}"
-                );
+                let fine = seen.items == items;
+                assert!(fine, "{side:?}, {length} bytes in reads of {read}");
             }
         }
     }
@@ -57,10 +55,8 @@ fn tungstenite_reads_what_we_write() {
             let mut peer = peer(role, stream);
             for item in &items {
                 let message = peer.read().expect("valid");
-                assert!(
-                    from_tungstenite(message) == *item,
-                    "{side:?}, {length} bytes"
-                );
+                let fine = from_tungstenite(message) == *item;
+                assert!(fine, "{side:?}, {length} bytes");
             }
         }
     }
@@ -105,18 +101,12 @@ fn we_read_tungstenites_fragments_and_it_reads_ours() {
             &theirs.get_ref().outgoing,
             std::iter::repeat(11),
         );
-        assert_eq!(
-            (seen.error, &seen.items[..]),
-            (None, &items[..]),
-            "fragments of {length}"
-        );
+        let found = (seen.error, &seen.items[..]);
+        assert_eq!(found, (None, &items[..]), "fragments of {length}");
         let mut reader = peer(Role::Client, ours);
         for item in &items {
-            assert_eq!(
-                from_tungstenite(reader.read().expect("valid")),
-                *item,
-                "fragments of {length}"
-            );
+            let found = from_tungstenite(reader.read().expect("valid"));
+            assert_eq!(found, *item, "fragments of {length}");
         }
     }
 }

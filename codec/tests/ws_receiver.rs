@@ -15,6 +15,7 @@ type Raw<'a> = (u8, &'a [u8]);
 #[test]
 fn lawful_streams() {
     let long = [0x61; 126];
+    #[rustfmt::skip] // a table, a case per row
     let table: [(&[Raw<'_>], &[Owned]); 12] = [
         (&[(0x81, b"")], &[text("")]),
         (&[(0x82, b"")], &[binary(b"")]),
@@ -22,18 +23,9 @@ fn lawful_streams() {
         (&[(0x82, b"\xFF\xFE")], &[binary(b"\xFF\xFE")]),
         (&[(0x82, &long)], &[binary(&long)]),
         (&[(0x89, b"")], &[Owned::Ping(vec![])]),
-        (
-            &[(0x8A, &long[..125]), (0x81, b"a")],
-            &[Owned::Pong(long[..125].to_vec()), text("a")],
-        ),
-        (
-            &[(0x88, b""), (0x81, b"late")],
-            &[Owned::Close(None), text("late")],
-        ),
-        (
-            &[(0x88, b"\x03\xE8bye")],
-            &[Owned::Close(Some((1000, "bye".to_owned())))],
-        ),
+        (&[(0x8A, &long[..125]), (0x81, b"a")], &[Owned::Pong(long[..125].to_vec()), text("a")]),
+        (&[(0x88, b""), (0x81, b"late")], &[Owned::Close(None), text("late")]),
+        (&[(0x88, b"\x03\xE8bye")], &[Owned::Close(Some((1000, "bye".to_owned())))]),
         // Fragments, empty ones among them, and control frames in between.
         (
             &[
@@ -51,20 +43,9 @@ fn lawful_streams() {
                 text("d"),
             ],
         ),
-        (
-            &[(0x02, b""), (0x00, b""), (0x00, b""), (0x80, b"")],
-            &[binary(b"")],
-        ),
+        (&[(0x02, b""), (0x00, b""), (0x00, b""), (0x80, b"")], &[binary(b"")]),
         // A character in four frames.
-        (
-            &[
-                (0x01, b"\xF0"),
-                (0x00, b"\x9F"),
-                (0x00, b"\x98"),
-                (0x80, b"\x80"),
-            ],
-            &[text("\u{1F600}")],
-        ),
+        (&[(0x01, b"\xF0"), (0x00, b"\x9F"), (0x00, b"\x98"), (0x80, b"\x80")], &[text("\u{1F600}")]),
     ];
     for (frames, items) in table {
         for side in [Side::Server, Side::Client] {
@@ -221,11 +202,8 @@ fn unfinished_streams_are_not_idle() {
     ] {
         let whole = stream(Side::Server, frames);
         let seen = seen(Side::Server, &whole[..whole.len() - short]);
-        assert_eq!(
-            (seen.error, seen.idle, seen.in_message),
-            (None, false, in_message),
-            "{frames:x?}"
-        );
+        let found = (seen.error, seen.idle, seen.in_message);
+        assert_eq!(found, (None, false, in_message), "{frames:x?}");
     }
 }
 
@@ -292,11 +270,8 @@ fn refused(frames: &[Raw<'_>], items: &[Owned], error: FrameError) {
 /// Asserts what a stream means: whole, byte by byte, in reads of 1 to 7 bytes, and in two reads cut anywhere.
 fn holds(side: Side, stream: &[u8], items: &[Owned], error: Option<FrameError>, idle: bool) {
     let whole = seen(side, stream);
-    assert_eq!(
-        (&whole.items[..], whole.error),
-        (items, error),
-        "{side:?} {stream:x?}"
-    );
+    let found = (&whole.items[..], whole.error);
+    assert_eq!(found, (items, error), "{side:?} {stream:x?}");
     assert_eq!(whole.idle, idle, "{side:?} {stream:x?}");
     for length in 1..8 {
         let cut = run(side, &RULES, stream, std::iter::repeat(length));

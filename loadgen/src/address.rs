@@ -260,35 +260,24 @@ mod tests {
     fn targets() {
         let target = Target::parse("wss://localhost:8443/", false).unwrap();
         assert!(target.tls && target.address.ip().is_loopback());
-        assert_eq!(
-            (target.host.as_str(), target.authority.as_str()),
-            ("localhost", "localhost:8443")
-        );
+        let found = (target.host.as_str(), target.authority.as_str());
+        assert_eq!(found, ("localhost", "localhost:8443"));
         let target = Target::parse("http://127.0.0.1:80", false).unwrap();
         assert_eq!(target.authority, "127.0.0.1");
         assert_eq!(target.address.port(), 80);
-        assert_eq!(
-            Target::parse("https://[::1]", false)
-                .unwrap()
-                .address
-                .port(),
-            443
-        );
-        for text in [
-            "",
-            "127.0.0.1:80",
-            "ftp://127.0.0.1",
-            "http://",
-            "http://127.0.0.1:x",
-            "http://127.0.0.1/path",
-            "http://127.0.0.1:99999",
-            "http://[::1",
-            "http://a\r\nX: y",
-        ] {
-            assert!(
-                matches!(Target::parse(text, true), Err(AddressError::Target(..))),
-                "{text}"
-            );
+        let found = Target::parse("https://[::1]", false)
+            .unwrap()
+            .address
+            .port();
+        assert_eq!(found, 443);
+        #[rustfmt::skip] // a list
+        let cases = [
+            "", "127.0.0.1:80", "ftp://127.0.0.1", "http://", "http://127.0.0.1:x", "http://127.0.0.1/path",
+            "http://127.0.0.1:99999", "http://[::1", "http://a\r\nX: y",
+        ];
+        for text in cases {
+            let fine = matches!(Target::parse(text, true), Err(AddressError::Target(..)));
+            assert!(fine, "{text}");
         }
     }
 
@@ -348,15 +337,11 @@ mod tests {
         assert_eq!(of("127.0.1.3-127.0.1.4", 3), "127.0.1.4");
         assert_eq!(of("127.0.1.7", 9), "127.0.1.7");
         assert_eq!(of("127.0.1.7/32", 9), "127.0.1.7");
-        for text in [
-            "",
-            "x",
-            "127.0.1.1/33",
-            "127.0.1.1/4",
-            "127.0.1.9-127.0.1.1",
-            "::1/64",
-            "127.0.0.1/8",
-        ] {
+        #[rustfmt::skip] // a list
+        let all = [
+            "", "x", "127.0.1.1/33", "127.0.1.1/4", "127.0.1.9-127.0.1.1", "::1/64", "127.0.0.1/8",
+        ];
+        for text in all {
             assert!(SourceRange::parse(text).is_err(), "{text}");
         }
     }

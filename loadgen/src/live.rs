@@ -378,17 +378,12 @@ mod view_tests {
     fn plain_lines_come_every_few_seconds() {
         let text = shown(ViewMode::Lines);
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(
-            lines,
-            [
-                "opening 10 connections",
-                "measuring 5 %, 19 s left: 10 open",
-                "measuring 30 %, 14 s left: 10 open",
-                "measuring 55 %, 9 s left: 10 open",
-                "measuring 80 %, 4 s left: 10 open",
-                "closing"
-            ]
-        );
+        #[rustfmt::skip] // a list
+        let wanted = [
+            "opening 10 connections", "measuring 5 %, 19 s left: 10 open", "measuring 30 %, 14 s left: 10 open",
+            "measuring 55 %, 9 s left: 10 open", "measuring 80 %, 4 s left: 10 open", "closing",
+        ];
+        assert_eq!(lines, wanted);
     }
 
     #[test]
@@ -417,10 +412,8 @@ mod view_tests {
                 ..Progress::default()
             });
         }
-        assert_eq!(
-            String::from_utf8(out).unwrap(),
-            "opening: 0 open\nmeasuring: 0 open\n"
-        );
+        let found = String::from_utf8(out).unwrap();
+        assert_eq!(found, "opening: 0 open\nmeasuring: 0 open\n");
     }
 
     #[test]
@@ -470,11 +463,8 @@ mod words_tests {
     fn failures_by_kind() {
         let mut progress = progress();
         progress.failed = 12;
-        assert!(
-            progress.line().ends_with("  12 failed"),
-            "{}",
-            progress.line()
-        );
+        let fine = progress.line().ends_with("  12 failed");
+        assert!(fine, "{}", progress.line());
         let kinds = [
             ("reset", 5),
             ("status:503", 3),
@@ -483,13 +473,10 @@ mod words_tests {
             ("ports", 1),
         ];
         progress.errors = kinds.map(|(name, count)| (name.to_owned(), count)).into();
-        assert!(
-            progress
-                .line()
-                .ends_with("  failed: 5 reset, 3 status:503, 2 timeout, 2 others"),
-            "{}",
-            progress.line()
-        );
+        let fine = progress
+            .line()
+            .ends_with("  failed: 5 reset, 3 status:503, 2 timeout, 2 others");
+        assert!(fine, "{}", progress.line());
         progress.errors = vec![(format!("\u{1b}[2J{}", "x".repeat(500)), 12)];
         let line = progress.line();
         assert!(!line.contains('\u{1b}') && line.len() < 250, "{line}");
@@ -507,11 +494,8 @@ mod words_tests {
         assert_eq!(of(None, 5.0, None).left_s(), None);
         assert_eq!(of(Some((5, 0)), 5.0, None).share(), None);
         assert_eq!(of(Some((1, 4)), 5.0, None).left_s(), Some(15.0));
-        assert_eq!(
-            of(Some((1, 4_000)), 5.0, None).left_s(),
-            None,
-            "too early to say"
-        );
+        let found = of(Some((1, 4_000)), 5.0, None).left_s();
+        assert_eq!(found, None, "too early to say");
         assert_eq!(of(Some((1, 4)), 5.0, Some(60.0)).left_s(), Some(55.0));
         assert_eq!(of(Some((9, 4)), 70.0, Some(60.0)).share(), Some(1.0));
         assert_eq!(of(None, 70.0, Some(60.0)).left_s(), Some(0.0));

@@ -210,32 +210,17 @@ mod tests {
     #[test]
     fn shortages_say_what_helps() {
         let idle = "--mode idle --channels 15000";
-        for (flags, limits, help) in [
+        #[rustfmt::skip] // a table, a case per row
+        let cases = [
             (idle, ROOMY, "--processes 2"),
-            (
-                "--mode idle --channels 15000 --processes 2",
-                ROOMY,
-                "give 2 --source-addresses",
-            ),
-            (
-                "--rate 1000 --hold 60 --duration 90",
-                ROOMY,
-                "give 3 --source-addresses",
-            ),
-            (
-                "--mode idle",
-                MachineLimits {
-                    memory_bytes: Some(1),
-                    ..ROOMY
-                },
-                "--part",
-            ),
-        ] {
+            ("--mode idle --channels 15000 --processes 2", ROOMY, "give 2 --source-addresses"),
+            ("--rate 1000 --hold 60 --duration 90", ROOMY, "give 3 --source-addresses"),
+            ("--mode idle", MachineLimits { memory_bytes: Some(1),..ROOMY }, "--part"),
+        ];
+        for (flags, limits, help) in cases {
             let needs = needs(flags, limits);
-            assert!(
-                !needs.are_met() && needs.to_string().contains(help),
-                "{flags}: {needs}"
-            );
+            let fine = !needs.are_met() && needs.to_string().contains(help);
+            assert!(fine, "{flags}: {needs}");
         }
     }
 

@@ -570,10 +570,8 @@ mod stamp_tests {
         for place in 0..text.len() {
             let mut changed = text.clone().into_bytes();
             changed[place] = if changed[place] == b'A' { b'B' } else { b'A' };
-            assert_eq!(
-                PayloadStamp::read(std::str::from_utf8(&changed).unwrap()),
-                None
-            );
+            let found = PayloadStamp::read(std::str::from_utf8(&changed).unwrap());
+            assert_eq!(found, None);
         }
         for length in 0..text.len() {
             assert_eq!(PayloadStamp::read(&text[..length]), None);
@@ -669,15 +667,13 @@ mod link_tests {
         ws::close_frame(&mut frames, 1001, "bye");
         ws::frame(&mut frames, Opcode::Text, b"after the end");
         let whole = feed(usize::MAX, &frames);
-        assert_eq!(
-            whole.0,
-            [
-                "Opened",
-                "Message([111, 110, 101])",
-                "Message([116, 119, 111])",
-                "ClosedByService(Some(1001))"
-            ]
-        );
+        let wanted = [
+            "Opened",
+            "Message([111, 110, 101])",
+            "Message([116, 119, 111])",
+            "ClosedByService(Some(1001))",
+        ];
+        assert_eq!(whole.0, wanted);
         assert_eq!(whole.1.len(), 7 + 8); // the pong and the echo
         for piece in 1..60 {
             assert_eq!(feed(piece, &frames), whole);
@@ -691,10 +687,8 @@ mod link_tests {
         link.close(&mut random, &mut out);
         assert!(out.is_empty());
         let mut bytes = answer(&request);
-        assert_eq!(
-            link.next(&mut bytes, &mut random, &mut out).unwrap().1,
-            Some(Event::Opened)
-        );
+        let found = link.next(&mut bytes, &mut random, &mut out).unwrap().1;
+        assert_eq!(found, Some(Event::Opened));
         link.close(&mut random, &mut out);
         assert!(!link.is_open() && !out.is_empty());
         let mut echo = Vec::new();
@@ -707,30 +701,24 @@ mod link_tests {
 
     #[test]
     fn refusals_have_their_reason() {
-        for (answer, kind) in [
+        #[rustfmt::skip] // a table, a case per row
+        let cases = [
             ("HTTP/1.1 503 Service Unavailable\r\n\r\n", "refused_503"),
             (
                 "HTTP/1.1 404 Not Found\r\nx-amzn-ErrorType: ResourceNotFoundException\r\n\r\n",
                 "refused_404_ResourceNotFoundException",
             ),
-            (
-                "HTTP/1.1 403 No\r\nX-Amzn-RequestId: 0a-1\r\n\r\n",
-                "refused_403",
-            ),
-            (
-                "HTTP/1.1 101 Switching Protocols\r\n\r\n",
-                "bad_upgrade_answer",
-            ),
+            ("HTTP/1.1 403 No\r\nX-Amzn-RequestId: 0a-1\r\n\r\n", "refused_403"),
+            ("HTTP/1.1 101 Switching Protocols\r\n\r\n", "bad_upgrade_answer"),
             ("220 smtp.example\r\n\r\n", "bad_upgrade_answer"),
-        ] {
+        ];
+        for (answer, kind) in cases {
             let (mut link, mut random, mut out) = opened();
             let mut bytes = answer.as_bytes().to_vec();
             let error = link.next(&mut bytes, &mut random, &mut out).unwrap_err();
             assert_eq!(error.kind(), kind);
-            assert_eq!(
-                error.request_id(),
-                (kind == "refused_403").then_some("0a-1")
-            );
+            let found = error.request_id();
+            assert_eq!(found, (kind == "refused_403").then_some("0a-1"));
         }
         let (mut link, mut random, mut out) = opened();
         let mut endless = vec![b'a'; codec::limits::HEAD_BYTES + 1];

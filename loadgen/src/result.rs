@@ -299,16 +299,12 @@ mod document_tests {
             let value = json.pointer(path).and_then(Value::as_object);
             value.unwrap().keys().cloned().collect()
         };
-        assert_eq!(
-            names("/latency_us/message"),
-            ["count", "hdr", "max", "p50", "p90", "p99", "p999"]
-        );
-        assert_eq!(
-            names("/intervals/0"),
-            [
-                "errors", "messages", "open", "p50_us", "p99_us", "sessions", "t_s"
-            ]
-        );
+        let found = names("/latency_us/message");
+        assert_eq!(found, ["count", "hdr", "max", "p50", "p90", "p99", "p999"]);
+        let wanted = [
+            "errors", "messages", "open", "p50_us", "p99_us", "sessions", "t_s",
+        ];
+        assert_eq!(names("/intervals/0"), wanted);
         assert_eq!(json["errors"]["status:403"], 2);
         assert_eq!(json["saturated"], "lag");
         assert_eq!(

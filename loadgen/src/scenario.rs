@@ -127,38 +127,29 @@ mod tests {
         let text = "# why\nmode = \"storm\"\nviewers_per_channel = 9\nduration = 2.5\ninsecure = true\npresign = \
                     false\nchannels = 1_000\np99_below = 0.5\n";
         let flags = flags(text).unwrap();
-        assert_eq!(
-            flags,
-            [
-                "--mode=storm",
-                "--viewers-per-channel=9",
-                "--duration=2.5",
-                "--insecure",
-                "--channels=1000",
-                "--p99-below=0.5"
-            ]
-        );
+        #[rustfmt::skip] // a list
+        let wanted = [
+            "--mode=storm", "--viewers-per-channel=9", "--duration=2.5", "--insecure", "--channels=1000",
+            "--p99-below=0.5",
+        ];
+        assert_eq!(flags, wanted);
     }
 
     #[test]
     fn faults_name_their_place() {
-        for (text, place, word) in [
-            (
-                "mode = \"storm\"\n\n rat = 5",
-                "3:2",
-                "unknown key; expected one of",
-            ),
+        #[rustfmt::skip] // a table, a case per row
+        let cases = [
+            ("mode = \"storm\"\n\n rat = 5", "3:2", "unknown key; expected one of"),
             ("rate = [5]", "1:8", "a number or a string"),
             ("\ninsecure = 1", "2:12", "true or false"),
             ("rate = ", "1:8", ""),
             ("rate = 1\nrate = 2", "2:1", "duplicate"),
             ("[rate]", "1:1", "a number or a string"),
-        ] {
+        ];
+        for (text, place, word) in cases {
             let error = flags(text).unwrap_err().to_string();
-            assert!(
-                error.starts_with(place) && error.contains(word),
-                "{text:?}: {error}"
-            );
+            let fine = error.starts_with(place) && error.contains(word);
+            assert!(fine, "{text:?}: {error}");
         }
     }
 
@@ -173,14 +164,8 @@ mod tests {
         else {
             panic!("it is a run");
         };
-        assert_eq!(
-            (
-                options.channels,
-                options.mode,
-                options.targets.join(",").as_str()
-            ),
-            (7, Mode::Idle, "http://127.0.0.1:1")
-        );
+        let found = (options.channels, options.mode, options.targets.join(","));
+        assert_eq!(found, (7, Mode::Idle, "http://127.0.0.1:1".to_owned()));
     }
 
     /// Every scenario in the folder reads, and makes a plan once it has a target.

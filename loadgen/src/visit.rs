@@ -215,11 +215,8 @@ mod book_tests {
             let mut book = MessageBook::default();
             (0..4).for_each(|number| assert_eq!(book.compose(), Some(number)));
             let got: Vec<_> = numbers.iter().map(|&number| book.arrive(number)).collect();
-            assert_eq!(
-                (&got[..], book.missing()),
-                (arrivals, missing),
-                "{numbers:?}"
-            );
+            let found = (&got[..], book.missing());
+            assert_eq!(found, (arrivals, missing), "{numbers:?}");
         }
     }
 

@@ -21,13 +21,9 @@ fn streams_of_a_connection() {
     let request = String::from_utf8(request).expect("a head");
     let answer = crate::support::accepted(&request).expect("a key");
     let whole = [answer.as_bytes(), &frames].concat();
+    #[rustfmt::skip] // a list
     let pieces: [&[u8]; 6] = [
-        b"\r\n\r\n",
-        b"\x81\x7f\xff\xff\xff\xff",
-        b"\x88\0",
-        b"\x89\x7e",
-        b"\x01\x01a",
-        b"101",
+        b"\r\n\r\n", b"\x81\x7f\xff\xff\xff\xff", b"\x88\0", b"\x89\x7e", b"\x01\x01a", b"101",
     ];
     mutations(&[whole], &pieces, |bytes| {
         let at_once = events(bytes, bytes.len().max(1));
@@ -66,22 +62,17 @@ fn answers_to_calls() {
         let length = body.len();
         format!("HTTP/1.1 {head}\r\nContent-Length: {length}\r\n\r\n{body}").into_bytes()
     };
+    #[rustfmt::skip] // a table, a case per row
     let samples = [
         answer(
             "200 OK",
             r#"{"ResourceEndpointList":[{"Protocol":"WSS","ResourceEndpoint":"wss://v-1.example.test"}]}"#,
         ),
-        answer(
-            "400 Bad Request\r\nx-amzn-ErrorType: ClientLimitExceededException\r\nConnection: close",
-            "{}",
-        ),
+        answer("400 Bad Request\r\nx-amzn-ErrorType: ClientLimitExceededException\r\nConnection: close", "{}"),
     ];
+    #[rustfmt::skip] // a list
     let pieces: [&[u8]; 5] = [
-        b"\r\n",
-        b"18446744073709551615",
-        b"-1",
-        b"Content-Length: 0\r\n",
-        b"\0",
+        b"\r\n", b"18446744073709551615", b"-1", b"Content-Length: 0\r\n", b"\0",
     ];
     mutations(&samples, &pieces, |bytes| {
         let Ok(Some(answer)) = Answer::parse(bytes) else {

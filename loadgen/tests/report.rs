@@ -69,13 +69,11 @@ fn several_runs_are_side_by_side_on_a_page() {
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(cells(&output, "message p50"), ["500 µs", "2 ms"]);
     let html = fs::read_to_string(page).unwrap();
-    for word in [
-        "2 runs side by side",
-        "before",
-        "after",
-        "[500.0,2000.0]",
-        "</html>",
-    ] {
+    #[rustfmt::skip] // a list
+    let cases = [
+        "2 runs side by side", "before", "after", "[500.0,2000.0]", "</html>",
+    ];
+    for word in cases {
         assert!(html.contains(word), "{word}");
     }
 }
@@ -96,29 +94,23 @@ fn parts_merge_exactly() {
     assert_eq!(output.status.code(), Some(1), "one part lost a message");
     let whole = Document::parse(&fs::read_to_string(whole).unwrap()).unwrap();
     let spread = whole.latency_us.message.unwrap();
-    assert_eq!(
-        (spread.count(), spread.quantile(0.98), spread.quantile(0.99)),
-        (1_000, Some(500), Some(2_000))
-    );
-    assert_eq!(
-        (whole.messages.sent, whole.messages.lost, whole.ok),
-        (Some(1_001), Some(1), false)
-    );
+    let found = (spread.count(), spread.quantile(0.98), spread.quantile(0.99));
+    assert_eq!(found, (1_000, Some(500), Some(2_000)));
+    let found = (whole.messages.sent, whole.messages.lost, whole.ok);
+    assert_eq!(found, (Some(1_001), Some(1), false));
 }
 
 #[test]
 fn files_that_are_no_reports_are_named() {
     let folder = directory();
     let newer = document(1, 1, 0).replace("\"schema\": 1", "\"schema\": 2");
-    for (name, text, words) in [
+    #[rustfmt::skip] // a table, a case per row
+    let rows = [
         ("newer.json", newer.as_str(), "schema 2, expected 1"),
         ("list.json", "[]", "not a report of loadgen"),
-        (
-            "half.json",
-            &document(1, 1, 0)[..40],
-            "not a report of loadgen",
-        ),
-    ] {
+        ("half.json", &document(1, 1, 0)[..40], "not a report of loadgen"),
+    ];
+    for (name, text, words) in rows {
         let output = report(&[&file(&folder, name, text)]);
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(2), "{error}");

@@ -391,10 +391,8 @@ mod tests {
         put(record("b", 17), ChannelStatus::Active);
         assert_eq!(chunks.iter().map(|chunk| chunk.len()).sum::<usize>(), 2);
         let (page, more) = shared.page(TENANT, None, 1);
-        assert_eq!(
-            (page[0].arn.name(), page[0].status, more),
-            ("a", ChannelStatus::Deleting, true)
-        );
+        let found = (page[0].arn.name(), page[0].status, more);
+        assert_eq!(found, ("a", ChannelStatus::Deleting, true));
         assert_eq!(pages(shared, "c", 5), []);
     }
 
@@ -415,26 +413,16 @@ mod tests {
         let full = Err(Shortage::Account(1000 << 10));
         assert_eq!(reserve(TENANT, 0, (24 << 10) + 1, none, 0), full);
         let both = Err(Shortage::Account((1000 << 10) + (24 << 10)));
-        assert_eq!(
-            reserve(TENANT, 0, 1, more(0, 24 << 10), 0),
-            both,
-            "here and elsewhere"
-        );
+        let found = reserve(TENANT, 0, 1, more(0, 24 << 10), 0);
+        assert_eq!(found, both, "here and elsewhere");
         assert_eq!(reserve(TENANT, 1, 8, none, 1), Err(Shortage::Channels));
-        assert_eq!(
-            reserve(TENANT, 1, 8, more(1, 0), 2),
-            Err(Shortage::Channels)
-        );
+        let found = reserve(TENANT, 1, 8, more(1, 0), 2);
+        assert_eq!(found, Err(Shortage::Channels));
         assert_eq!(reserve(TENANT, 1, 8, none, 2), Ok(()));
-        assert_eq!(
-            reserve(TENANT, 1, 8, none, 2),
-            Err(Shortage::Channels),
-            "it was counted"
-        );
-        assert_eq!(
-            reserve(third, 1, (48 << 10) - 7, none, 0),
-            Err(Shortage::Process)
-        );
+        let found = reserve(TENANT, 1, 8, none, 2);
+        assert_eq!(found, Err(Shortage::Channels), "it was counted");
+        let found = reserve(third, 1, (48 << 10) - 7, none, 0);
+        assert_eq!(found, Err(Shortage::Process));
         assert_eq!(reserve(third, 1, (48 << 10) - 8, none, 0), Ok(()));
         assert_eq!(catalog.held_by(TENANT), more(2, (1000 << 10) + 8));
     }
@@ -455,10 +443,8 @@ mod holdings_tests {
         holdings.add("a:1:", one(100));
         assert_eq!(holdings.exceeded(100), None);
         holdings.add("a:1:", one(1));
-        assert_eq!(
-            (holdings.exceeded(100), holdings.exceeded(100)),
-            (Some(101), None)
-        );
+        let found = (holdings.exceeded(100), holdings.exceeded(100));
+        assert_eq!(found, (Some(101), None));
         holdings.went("a:1:", 1);
         assert_eq!(holdings.exceeded(100), None);
         holdings.add("a:1:", one(9));

@@ -333,28 +333,18 @@ mod endpoint_tests {
     #[test]
     fn without_configuration_it_is_the_host_of_the_request_and_the_tls_port() {
         let mut settings = Settings::new(Profile::Default, true);
-        assert_eq!(
-            urls(&settings, "localhost:8080", 0, Role::Viewer),
-            ["wss://localhost:8443", "https://localhost:8443"]
-        );
-        assert_eq!(
-            urls(&settings, "[::1]:8080", 0, Role::Viewer)[0],
-            "wss://[::1]:8443"
-        );
-        assert_eq!(
-            urls(&settings, "cam.example", 1, Role::Viewer)[0],
-            "wss://cam.example:8443"
-        );
+        let found = urls(&settings, "localhost:8080", 0, Role::Viewer);
+        assert_eq!(found, ["wss://localhost:8443", "https://localhost:8443"]);
+        let found = &urls(&settings, "[::1]:8080", 0, Role::Viewer)[0];
+        assert_eq!(found, "wss://[::1]:8443");
+        let found = &urls(&settings, "cam.example", 1, Role::Viewer)[0];
+        assert_eq!(found, "wss://cam.example:8443");
         settings.listen[1].addr.set_port(443);
-        assert_eq!(
-            urls(&settings, "127.0.0.1:8080", 0, Role::Viewer),
-            ["wss://127.0.0.1", "https://127.0.0.1"]
-        );
+        let found = urls(&settings, "127.0.0.1:8080", 0, Role::Viewer);
+        assert_eq!(found, ["wss://127.0.0.1", "https://127.0.0.1"]);
         settings.listen.truncate(1);
-        assert_eq!(
-            urls(&settings, "localhost:8080", 0, Role::Master),
-            ["ws://localhost:8080/master", "http://localhost:8080"]
-        );
+        let wanted = ["ws://localhost:8080/master", "http://localhost:8080"];
+        assert_eq!(urls(&settings, "localhost:8080", 0, Role::Master), wanted);
     }
 
     #[test]
@@ -433,27 +423,21 @@ mod endpoint_tests {
             .and_then(|rest| rest.strip_suffix(".signal.example"))
             .unwrap();
         assert!(hex.len() == 8 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()));
-        assert_eq!(
-            viewer,
-            [
-                format!("wss://v-{hex}.signal.example"),
-                format!("https://r-{hex}.signal.example")
-            ]
-        );
+        let wanted = [
+            format!("wss://v-{hex}.signal.example"),
+            format!("https://r-{hex}.signal.example"),
+        ];
+        assert_eq!(viewer, wanted);
     }
 
     #[test]
     fn fixed_endpoints_are_returned_as_they_are() {
         let mut settings = Settings::new(Profile::Default, true);
         settings.advertise.wss = Some("wss://one.example".into());
-        assert_eq!(
-            urls(&settings, "localhost:8080", 0, Role::Viewer),
-            ["wss://one.example", "https://localhost:8443"]
-        );
-        assert_eq!(
-            urls(&settings, "localhost:8080", 0, Role::Master)[0],
-            "wss://one.example/master"
-        );
+        let found = urls(&settings, "localhost:8080", 0, Role::Viewer);
+        assert_eq!(found, ["wss://one.example", "https://localhost:8443"]);
+        let found = &urls(&settings, "localhost:8080", 0, Role::Master)[0];
+        assert_eq!(found, "wss://one.example/master");
     }
 }
 
@@ -477,10 +461,8 @@ mod ice_tests {
     fn with_nothing_configured_there_is_one_usable_entry() {
         let entry = &body(&[])["IceServerList"][0];
         assert_eq!(entry["Uris"][0], "stun:localhost:3478");
-        assert_eq!(
-            (entry["Username"].as_str(), entry["Ttl"].as_u64()),
-            (Some("0:none"), Some(86_400))
-        );
+        let found = (entry["Username"].as_str(), entry["Ttl"].as_u64());
+        assert_eq!(found, (Some("0:none"), Some(86_400)));
     }
 
     #[test]
@@ -508,9 +490,7 @@ mod ice_tests {
             credential,
             ttl_seconds: 60,
         }])["IceServerList"][0];
-        assert_eq!(
-            (entry["Username"].as_str(), entry["Password"].as_str()),
-            (Some("u"), Some("p"))
-        );
+        let found = (entry["Username"].as_str(), entry["Password"].as_str());
+        assert_eq!(found, (Some("u"), Some("p")));
     }
 }

@@ -472,10 +472,8 @@ mod tests {
         assert!(counters.all_have_their_reason());
         assert_eq!(counters.outcomes[3][4], 1);
         assert_eq!(counters.unaccounted(), 0);
-        assert_eq!(
-            Kind::LABELS[Kind::Known(Action::IceCandidate).index()],
-            Action::IceCandidate.as_str()
-        );
+        let found = Kind::LABELS[Kind::Known(Action::IceCandidate).index()];
+        assert_eq!(found, Action::IceCandidate.as_str());
         assert_eq!(Outcome::LABELS[Outcome::Overflow.index()], "overflow");
         counters.end(Kind::Unknown, Outcome::Overflow);
         assert!(!counters.all_have_their_reason());
@@ -499,10 +497,8 @@ mod tests {
         one.delivery.observe(7, 1);
         let mut sum = one.clone();
         sum.add(&one);
-        assert_eq!(
-            (sum.received[0], sum.pending_messages, sum.outbox_messages),
-            (2, 2, 4)
-        );
+        let found = (sum.received[0], sum.pending_messages, sum.outbox_messages);
+        assert_eq!(found, (2, 2, 4));
         assert_eq!(sum.unaccounted(), -6);
         assert_eq!(sum.unaccepted[Unaccepted::TooFast.index()], 2);
         assert_eq!(sum.upgrades[1][3], 2);

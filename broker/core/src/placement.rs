@@ -121,10 +121,8 @@ mod tests {
         )
         .unwrap();
         let named = Identity::new("us-west-2", "123456789012", "cam.1");
-        assert_eq!(
-            placement.home(&Identity::of(&arn), Now(0)),
-            Home::Here(placement.shard(&named))
-        );
+        let found = placement.home(&Identity::of(&arn), Now(0));
+        assert_eq!(found, Home::Here(placement.shard(&named)));
     }
 
     #[test]
@@ -136,10 +134,8 @@ mod tests {
                 .shard(&Identity::new("r", "1", &format!("channel{number}")))
                 .index()] += 1;
         }
-        assert!(
-            seen.iter().all(|&count| (800..1200).contains(&count)),
-            "{seen:?}"
-        );
+        let fine = seen.iter().all(|&count| (800..1200).contains(&count));
+        assert!(fine, "{seen:?}");
     }
 
     #[test]
@@ -156,9 +152,7 @@ mod tests {
         assert_eq!(clustered.shard(&own), shard);
         assert_eq!(clustered.home(&other, Now(0)), Home::There(NodeId(1)));
         assert_eq!(clustered.home(&nobodys, Now(0)), Home::Nobody);
-        assert_eq!(
-            alone.home(&nobodys, Now(0)),
-            Home::Here(alone.shard(&nobodys))
-        );
+        let found = alone.home(&nobodys, Now(0));
+        assert_eq!(found, Home::Here(alone.shard(&nobodys)));
     }
 }

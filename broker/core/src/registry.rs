@@ -259,22 +259,15 @@ mod encoding_tests {
         assert_eq!(refused(&|bytes| bytes[3] = b'x'), RecordError::Arn);
         assert_eq!(refused(&|bytes| bytes[3] = 0xff), RecordError::Text);
         let version_at = 3 + record.arn.as_str().len() + 12;
-        assert_eq!(
-            refused(&|bytes| bytes[version_at] = b'-'),
-            RecordError::Version
-        );
+        let found = refused(&|bytes| bytes[version_at] = b'-');
+        assert_eq!(found, RecordError::Version);
         let tags_at = version_at + VERSION_BYTES;
         assert_eq!(refused(&|bytes| bytes[tags_at] = 51), RecordError::Tags);
-        assert_eq!(
-            decode("us-west-2:123456789012:channel/other", &bytes).unwrap_err(),
-            RecordError::Key
-        );
+        let found = decode("us-west-2:123456789012:channel/other", &bytes).unwrap_err();
+        assert_eq!(found, RecordError::Key);
         for len in 0..bytes.len() {
-            assert_eq!(
-                decode(key, &bytes[..len]).unwrap_err(),
-                RecordError::Length,
-                "{len} bytes"
-            );
+            let found = decode(key, &bytes[..len]).unwrap_err();
+            assert_eq!(found, RecordError::Length, "{len} bytes");
         }
         let text = RecordError::Format(2).to_string();
         assert!(text.contains("use the version that wrote it"), "{text}");

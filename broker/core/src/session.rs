@@ -576,10 +576,8 @@ mod tests {
                 inner: true,
             };
             let kept = Session::accepted(peer, Now(0)).peer();
-            assert_eq!(
-                (kept.remote, kept.listener, kept.tls, kept.inner),
-                (remote, 700, true, true)
-            );
+            let found = (kept.remote, kept.listener, kept.tls, kept.inner);
+            assert_eq!(found, (remote, 700, true, true));
         }
     }
 

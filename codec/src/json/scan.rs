@@ -348,37 +348,16 @@ mod tests {
 
     #[test]
     fn whatever_else_is_left_alone() {
-        for text in [
-            "",
-            " ",
-            "{",
-            "[]",
-            "null",
-            "{}}",
-            "{} x",
-            "{\"a\"}",
-            "{\"a\":\"b\",}",
-            "{\"a\":\"b\"",
-            "{\"a\\u0062\":\"b\"}",
-            "{\"a\":\"b\nc\"}",
-            "{\"a\nb\":\"c\"}",
-            "{'a':'b'}",
-            "{\"a\":\"b\" \"c\":\"d\"}",
-            "{\"a\":\"b\"}\0",
-            "{\u{a0}}",
-            "{\"messagePayload\":\"QU\tD\"}",
-            "{,}",
-            "{\"a\" \"b\"}",
-            "{\"a\":1.5}",
-            "{\"a\":[\"\\u0041\"]}",
-            "{\"action\":null}",
-            "{\"action\":\"\\/\"}",
-            "{\"messagePayload\":\"a\\/b\\n\"}",
-            "{\"messagePayload\":\"a\\\"b\"}",
-            "{\"messagePayload\":\"a\\/\\\\\"}",
-            "{\"messagePayload\":\"a\",\"messagePayload\":\"\\/\"}",
-            "{\"messagePayload\":\"\\/\",\"x\":\"\\u0041\"}",
-        ] {
+        #[rustfmt::skip] // a list
+        let cases = [
+            "", " ", "{", "[]", "null", "{}}", "{} x", "{\"a\"}", "{\"a\":\"b\",}", "{\"a\":\"b\"",
+            "{\"a\\u0062\":\"b\"}", "{\"a\":\"b\nc\"}", "{\"a\nb\":\"c\"}", "{'a':'b'}", "{\"a\":\"b\" \"c\":\"d\"}",
+            "{\"a\":\"b\"}\0", "{\u{a0}}", "{\"messagePayload\":\"QU\tD\"}", "{,}", "{\"a\" \"b\"}", "{\"a\":1.5}",
+            "{\"a\":[\"\\u0041\"]}", "{\"action\":null}", "{\"action\":\"\\/\"}", "{\"messagePayload\":\"a\\/b\\n\"}",
+            "{\"messagePayload\":\"a\\\"b\"}", "{\"messagePayload\":\"a\\/\\\\\"}",
+            "{\"messagePayload\":\"a\",\"messagePayload\":\"\\/\"}", "{\"messagePayload\":\"\\/\",\"x\":\"\\u0041\"}",
+        ];
+        for text in cases {
             let mut left = text.as_bytes().to_vec();
             assert_eq!(scan(&mut left), None, "{text:?}");
             assert_eq!(left, text.as_bytes());
@@ -392,22 +371,12 @@ mod skip_tests {
 
     #[test]
     fn values_end_where_they_end() {
-        for text in [
-            "\"\"",
-            "\"a\\\"b\\\\\"",
-            "0",
-            "-0",
-            "-12",
-            "123456789012345678",
-            "true",
-            "false",
-            "null",
-            "[]",
-            "{ }",
-            "[ 1 , [ ] , {} ]",
-            "{\"a\\n\" : { \"b\" : [ null , \"]\" ] } , \"c\":1 }",
-            "[[[[]]]]",
-        ] {
+        #[rustfmt::skip] // a list
+        let all = [
+            "\"\"", "\"a\\\"b\\\\\"", "0", "-0", "-12", "123456789012345678", "true", "false", "null", "[]", "{ }",
+            "[ 1 , [ ] , {} ]", "{\"a\\n\" : { \"b\" : [ null , \"]\" ] } , \"c\":1 }", "[[[[]]]]",
+        ];
+        for text in all {
             for after in ["", ",", " }", "]"] {
                 let whole = format!("{text}{after}");
                 assert_eq!(value(whole.as_bytes()), Some(after.as_bytes()), "{whole}");
@@ -417,33 +386,13 @@ mod skip_tests {
 
     #[test]
     fn the_rest_is_left_alone() {
-        for text in [
-            "",
-            "\"",
-            "\"\\",
-            "\"\\u0041\"",
-            "\"\\x\"",
-            "\"a\nb\"",
-            "01",
-            "-",
-            "+1",
-            ".5",
-            "nul",
-            "1234567890123456789",
-            "[1,]",
-            "[,1]",
-            "[1 2]",
-            "[1",
-            "[}",
-            "{]",
-            "{\"a\"}",
-            "{\"a\":}",
-            "{\"a\":1,}",
-            "{1:2}",
-            "{\"a\":1 \"b\":2}",
-            "[[[[[]]]]]",
-            "[[[[[1]]]]]",
-        ] {
+        #[rustfmt::skip] // a list
+        let all = [
+            "", "\"", "\"\\", "\"\\u0041\"", "\"\\x\"", "\"a\nb\"", "01", "-", "+1", ".5", "nul",
+            "1234567890123456789", "[1,]", "[,1]", "[1 2]", "[1", "[}", "{]", "{\"a\"}", "{\"a\":}", "{\"a\":1,}",
+            "{1:2}", "{\"a\":1 \"b\":2}", "[[[[[]]]]]", "[[[[[1]]]]]",
+        ];
+        for text in all {
             assert_eq!(value(text.as_bytes()), None, "{text}");
         }
     }
@@ -459,11 +408,8 @@ mod skip_tests {
                     text.extend_from_slice(b"\"\x01\"}");
                     assert_eq!(short(&text), plain(&text), "{byte} at {place} of {length}");
                     let open = &text[..length];
-                    assert_eq!(
-                        short(open),
-                        plain(open),
-                        "{byte} at {place} of {length}, open"
-                    );
+                    let found = short(open);
+                    assert_eq!(found, plain(open), "{byte} at {place} of {length}, open");
                 }
             }
         }

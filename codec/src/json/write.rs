@@ -57,10 +57,8 @@ mod tests {
         for text in ["", "plain", "\"\\", "a\nb", "\u{1}", &every] {
             let mut out = b"x".to_vec();
             string(&mut out, text);
-            assert_eq!(
-                String::from_utf8(out).unwrap(),
-                format!("x{}", serde_json::to_string(text).unwrap())
-            );
+            let found = String::from_utf8(out).unwrap();
+            assert_eq!(found, format!("x{}", serde_json::to_string(text).unwrap()));
         }
     }
 }

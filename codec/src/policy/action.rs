@@ -388,58 +388,41 @@ mod tests {
     fn a_pattern_means_the_actions_of_its_service() {
         assert_eq!(meant("*").len(), Action::ALL.len());
         assert_eq!(meant("kinesisvideo:*").len(), 18);
-        assert_eq!(
-            meant("sts:get*"),
-            ["sts:GetFederationToken", "sts:GetCallerIdentity"]
-        );
-        assert_eq!(
-            meant("KinesisVideo:connectasMASTER"),
-            ["kinesisvideo:ConnectAsMaster"]
-        );
-        assert_eq!(
-            meant("kinesisvideo:Get*"),
-            [
-                "kinesisvideo:GetSignalingChannelEndpoint",
-                "kinesisvideo:GetIceServerConfig"
-            ]
-        );
-        assert_eq!(
-            meant("kinesisvideo:?ntagResource"),
-            ["kinesisvideo:UntagResource"]
-        );
+        let found = meant("sts:get*");
+        assert_eq!(found, ["sts:GetFederationToken", "sts:GetCallerIdentity"]);
+        let found = meant("KinesisVideo:connectasMASTER");
+        assert_eq!(found, ["kinesisvideo:ConnectAsMaster"]);
+        let wanted = [
+            "kinesisvideo:GetSignalingChannelEndpoint",
+            "kinesisvideo:GetIceServerConfig",
+        ];
+        assert_eq!(meant("kinesisvideo:Get*"), wanted);
+        let found = meant("kinesisvideo:?ntagResource");
+        assert_eq!(found, ["kinesisvideo:UntagResource"]);
     }
 
     #[test]
     fn actions_of_others_mean_nothing() {
-        for text in [
-            "s3:*",
-            "s3:GetObject",
-            "sso-directory:X",
-            "kinesisvideo:PutMedia",
-            "sts:AssumeRoot",
-        ] {
+        #[rustfmt::skip] // a list
+        let all = [
+            "s3:*", "s3:GetObject", "sso-directory:X", "kinesisvideo:PutMedia", "sts:AssumeRoot",
+        ];
+        for text in all {
             assert!(meant(text).is_empty(), "{text}");
         }
     }
 
     #[test]
     fn what_can_match_nothing_is_named_with_the_nearest() {
-        for (text, nearest) in [
-            (
-                "kinesisvideo:ConectAsMaster",
-                "kinesisvideo:ConnectAsMaster",
-            ),
-            (
-                "kinesisvideo:connectasviewr",
-                "kinesisvideo:ConnectAsViewer",
-            ),
+        #[rustfmt::skip] // a table, a case per row
+        let cases = [
+            ("kinesisvideo:ConectAsMaster", "kinesisvideo:ConnectAsMaster"),
+            ("kinesisvideo:connectasviewr", "kinesisvideo:ConnectAsViewer"),
             ("kinesisvideo:Conect*", "kinesisvideo:ConnectAs"),
             ("sts:GetFedarationToken", "sts:GetFederationToken"),
-            (
-                "kinesisvideo:GetSignallingChannelEndpoint",
-                "kinesisvideo:GetSignalingChannelEndpoint",
-            ),
-        ] {
+            ("kinesisvideo:GetSignallingChannelEndpoint", "kinesisvideo:GetSignalingChannelEndpoint"),
+        ];
+        for (text, nearest) in cases {
             let error = Actions::of_pattern(text).unwrap_err();
             assert!(error.contains(text) && error.contains(nearest), "{error}");
         }
@@ -457,15 +440,11 @@ mod tests {
     #[test]
     fn the_form_is_held() {
         let long = format!("s3:{}", "a".repeat(ACTION_BYTES_MAX + 1));
-        for text in [
-            "",
-            "ConnectAsMaster",
-            "kinesisvideo:",
-            ":X",
-            "*:X",
-            "a b:X",
-            &long,
-        ] {
+        #[rustfmt::skip] // a list
+        let all = [
+            "", "ConnectAsMaster", "kinesisvideo:", ":X", "*:X", "a b:X", &long,
+        ];
+        for text in all {
             assert!(Actions::of_pattern(text).is_err(), "{text}");
         }
     }

@@ -462,60 +462,34 @@ mod tests {
 
     #[test]
     fn keys_are_read_without_regard_to_case() {
-        for (text, name, detail) in [
+        #[rustfmt::skip] // a table, a case per row
+        let cases = [
             ("AWS:sourceip", KeyName::SourceIp, ""),
             ("iot:Connection.Thing.ThingName", KeyName::ThingName, ""),
-            (
-                "iot:Connection.Thing.Attributes[site]",
-                KeyName::Foreign,
-                "iot:Connection.Thing.Attributes[site]",
-            ),
-            (
-                "aws:ResourceTag/House hold",
-                KeyName::ResourceTag,
-                "House hold",
-            ),
-            (
-                "aws:multifactorauthpresent",
-                KeyName::Foreign,
-                "aws:multifactorauthpresent",
-            ),
-            (
-                "id.example.com/realms/home:aud",
-                KeyName::Claim,
-                "id.example.com/realms/home:aud",
-            ),
-            (
-                "accounts.google.com:sub",
-                KeyName::Claim,
-                "accounts.google.com:sub",
-            ),
-        ] {
+            ("iot:Connection.Thing.Attributes[site]", KeyName::Foreign, "iot:Connection.Thing.Attributes[site]"),
+            ("aws:ResourceTag/House hold", KeyName::ResourceTag, "House hold"),
+            ("aws:multifactorauthpresent", KeyName::Foreign, "aws:multifactorauthpresent"),
+            ("id.example.com/realms/home:aud", KeyName::Claim, "id.example.com/realms/home:aud"),
+            ("accounts.google.com:sub", KeyName::Claim, "accounts.google.com:sub"),
+        ];
+        for (text, name, detail) in cases {
             assert_eq!(Key::parse(text), Ok(Key { name, detail }), "{text}");
         }
-        for text in [
-            "",
-            "aws:",
-            "aws:Tagkey",
-            "aws:ResourceTag/",
-            "aws:TagKeys/x",
-            "ISSUER:CLAIM",
-            "s3:prefix",
-            "a.b:",
-        ] {
+        #[rustfmt::skip] // a list
+        let all = [
+            "", "aws:", "aws:Tagkey", "aws:ResourceTag/", "aws:TagKeys/x", "ISSUER:CLAIM", "s3:prefix", "a.b:",
+        ];
+        for text in all {
             let error = Key::parse(text).unwrap_err();
-            assert!(
-                error.contains("aws:ResourceTag/KEY, aws:RequestTag/KEY, aws:TagKeys"),
-                "{error}"
-            );
+            let fine = error.contains("aws:ResourceTag/KEY, aws:RequestTag/KEY, aws:TagKeys");
+            assert!(fine, "{error}");
         }
-        assert!(
-            Key::parse(&format!(
-                "aws:RequestTag/{}",
-                "a".repeat(DETAIL_BYTES_MAX + 1)
-            ))
-            .is_err()
-        );
+        let fine = Key::parse(&format!(
+            "aws:RequestTag/{}",
+            "a".repeat(DETAIL_BYTES_MAX + 1)
+        ))
+        .is_err();
+        assert!(fine);
     }
 
     /// Sealed session tokens hold the numbers.
@@ -523,14 +497,12 @@ mod tests {
     fn keys_keep_their_numbers_and_are_their_bytes() {
         let numbers: Vec<_> = KeyName::ALL.iter().map(|name| *name as usize).collect();
         assert_eq!(numbers, Vec::from_iter(0..KeyName::ALL.len()));
-        assert_eq!(
-            (
-                KeyName::ResourceTag as u8,
-                KeyName::ThingName as u8,
-                KeyName::Foreign as u8
-            ),
-            (14, 26, 30)
+        let found = (
+            KeyName::ResourceTag as u8,
+            KeyName::ThingName as u8,
+            KeyName::Foreign as u8,
         );
+        assert_eq!(found, (14, 26, 30));
         let key = Key::parse("aws:PrincipalTag/é").unwrap();
         let mut bytes = Vec::new();
         key.write(&mut bytes);

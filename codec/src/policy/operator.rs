@@ -404,30 +404,22 @@ mod tests {
     fn operators_are_read_without_regard_to_case() {
         let operator = Operator::parse("forallvalues:stringnotlikeIFEXISTS").unwrap();
         assert!(operator.is_negated() && operator.if_exists);
-        assert_eq!(
-            (operator.quantifier, operator.comparison()),
-            (Quantifier::All, Comparison::Pattern)
-        );
-        for text in [
-            "",
-            "IfExists",
-            "StringMatches",
-            "ForEach:StringEquals",
-            "ForAllValues:",
-            "EqualsString",
-        ] {
+        let found = (operator.quantifier, operator.comparison());
+        assert_eq!(found, (Quantifier::All, Comparison::Pattern));
+        #[rustfmt::skip] // a list
+        let cases = [
+            "", "IfExists", "StringMatches", "ForEach:StringEquals", "ForAllValues:", "EqualsString",
+        ];
+        for text in cases {
             let error = Operator::parse(text).unwrap_err();
-            assert!(
-                error.contains("must be one of StringEquals, StringNotEquals"),
-                "{error}"
-            );
+            let fine = error.contains("must be one of StringEquals, StringNotEquals");
+            assert!(fine, "{error}");
         }
         for text in ["NullIfExists", "ForAnyValue:Null"] {
-            assert!(
-                Operator::parse(text)
-                    .unwrap_err()
-                    .contains("Null must be alone")
-            );
+            let fine = Operator::parse(text)
+                .unwrap_err()
+                .contains("Null must be alone");
+            assert!(fine);
         }
     }
 
@@ -513,16 +505,11 @@ mod literal_tests {
 
     #[test]
     fn networks_have_a_valid_length() {
-        for text in [
-            "10.0.0.0/33",
-            "::/129",
-            "10.0.0.0/",
-            "10.0.0.0/-1",
-            "10.0.0",
-            "x",
-            "",
-            "10.0.0.0/0008",
-        ] {
+        #[rustfmt::skip] // a list
+        let cases = [
+            "10.0.0.0/33", "::/129", "10.0.0.0/", "10.0.0.0/-1", "10.0.0", "x", "", "10.0.0.0/0008",
+        ];
+        for text in cases {
             assert_eq!(network(text), None, "{text}");
         }
         assert_eq!(network("10.0.0.0/8").unwrap().1, 8);

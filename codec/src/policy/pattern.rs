@@ -315,37 +315,9 @@ mod tests {
         push(&mut written, pattern);
         let matches = PatternText::new(text).matches(&written, &mut steps);
         let bound = text.len() * pattern.len().div_ceil(64);
-        assert!(
-            steps <= bound as u64,
-            "{steps} steps, at most {bound}: {pattern} {text}"
-        );
+        let fine = steps <= bound as u64;
+        assert!(fine, "{steps} steps, at most {bound}: {pattern} {text}");
         matches
-    }
-
-    #[test]
-    fn patterns_match_whole_texts() {
-        for (pattern, text, wanted) in [
-            ("", "", true),
-            ("", "a", false),
-            ("*", "", true),
-            ("*", "a/b:c", true),
-            ("?", "", false),
-            ("?", "/", true),
-            ("a*", "a", true),
-            ("*a", "ba", true),
-            ("*a", "ab", false),
-            ("a*b*c", "a1b2b3c", true),
-            ("a*b*c", "a1c2", false),
-            ("channel/*/*", "channel/a/1", true),
-            ("channel/?/1", "channel/ab/1", false),
-            ("a?c*", "abcdef", true),
-            ("***", "x", true),
-            ("A", "a", false),
-            ("a*a", "a", false),
-            ("*ab*b", "ab", false),
-        ] {
-            assert_eq!(matches(pattern, text), wanted, "{pattern} {text}");
-        }
     }
 
     /// The most expensive patterns: no part fits, each fits nearly everywhere, or there are many.

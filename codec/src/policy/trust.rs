@@ -268,56 +268,21 @@ mod tests {
     const SERVICE: &str = r#"{"Service": "credentials.iot.amazonaws.com"}"#;
 
     /// Effect, member, principal and condition of a statement, and its decision on a user.
+    #[rustfmt::skip] // a table, a case per row
     const CASES: &[(&str, &str, &str, &str, TrustDecision)] = &[
         ("Allow", "Principal", NAMED, "", TrustDecision::Allow),
         ("Allow", "Principal", NAMED, ABSENT, TrustDecision::Allow),
         ("Allow", "Principal", NAMED, PRESENT, TrustDecision::NoMatch),
         ("Deny", "Principal", NAMED, "", TrustDecision::Deny),
-        (
-            "Allow",
-            "Principal",
-            ITS_ACCOUNT,
-            "",
-            TrustDecision::AllowAccount,
-        ),
-        (
-            "Allow",
-            "Principal",
-            ITS_ROOT,
-            "",
-            TrustDecision::AllowAccount,
-        ),
+        ("Allow", "Principal", ITS_ACCOUNT, "", TrustDecision::AllowAccount),
+        ("Allow", "Principal", ITS_ROOT, "", TrustDecision::AllowAccount),
         ("Allow", "Principal", ANOTHER, "", TrustDecision::NoMatch),
-        (
-            "Allow",
-            "Principal",
-            r#""*""#,
-            ABSENT,
-            TrustDecision::AllowAccount,
-        ),
+        ("Allow", "Principal", r#""*""#, ABSENT, TrustDecision::AllowAccount),
         ("Deny", "Principal", r#""*""#, "", TrustDecision::Deny),
         ("Allow", "Principal", SERVICE, "", TrustDecision::NoMatch),
-        (
-            "Allow",
-            "NotPrincipal",
-            NAMED,
-            ABSENT,
-            TrustDecision::NoMatch,
-        ),
-        (
-            "Allow",
-            "NotPrincipal",
-            ITS_ACCOUNT,
-            ABSENT,
-            TrustDecision::NoMatch,
-        ),
-        (
-            "Allow",
-            "NotPrincipal",
-            ANOTHER,
-            ABSENT,
-            TrustDecision::AllowAccount,
-        ),
+        ("Allow", "NotPrincipal", NAMED, ABSENT, TrustDecision::NoMatch),
+        ("Allow", "NotPrincipal", ITS_ACCOUNT, ABSENT, TrustDecision::NoMatch),
+        ("Allow", "NotPrincipal", ANOTHER, ABSENT, TrustDecision::AllowAccount),
         // An account does not spare its users a denial.
         ("Deny", "NotPrincipal", ITS_ACCOUNT, "", TrustDecision::Deny),
         ("Deny", "NotPrincipal", NAMED, "", TrustDecision::NoMatch),
@@ -361,31 +326,18 @@ mod tests {
     #[test]
     fn a_denial_of_everybody_is_told_where_devices_or_web_users_are_let_in() {
         let (deny, allow) = (r#""Effect": "Deny""#, r#""Effect": "Allow""#);
-        for (first, second, told) in [
-            (
-                format!(r#"{deny}, "Principal": "*""#),
-                format!(r#"{allow}, "Principal": {SERVICE}"#),
-                true,
-            ),
-            (
-                format!(r#"{deny}, "Principal": "*""#),
-                format!(r#"{allow}, "Principal": {NAMED}"#),
-                false,
-            ),
-            (
-                format!(r#"{deny}, "Principal": {NAMED}"#),
-                format!(r#"{allow}, "Principal": {SERVICE}"#),
-                false,
-            ),
-        ] {
+        #[rustfmt::skip] // a table, a case per row
+        let cases = [
+            (format!(r#"{deny}, "Principal": "*""#), format!(r#"{allow}, "Principal": {SERVICE}"#), true),
+            (format!(r#"{deny}, "Principal": "*""#), format!(r#"{allow}, "Principal": {NAMED}"#), false),
+            (format!(r#"{deny}, "Principal": {NAMED}"#), format!(r#"{allow}, "Principal": {SERVICE}"#), false),
+        ];
+        for (first, second, told) in cases {
             let action = r#""Action": "sts:AssumeRole""#;
             let text =
                 format!(r#"{{"Statement": [{{{first}, {action}}}, {{{second}, {action}}}]}}"#);
-            assert_eq!(
-                Trust::parse(&text).unwrap().denies_sign_ins(),
-                told,
-                "{text}"
-            );
+            let found = Trust::parse(&text).unwrap().denies_sign_ins();
+            assert_eq!(found, told, "{text}");
         }
     }
 
@@ -435,37 +387,15 @@ mod tests {
 
     #[test]
     fn faults_name_what_is_allowed() {
-        for (text, wanted) in [
-            (
-                one("Allow", "Principal", r#""*""#, ""),
-                "must have a Condition",
-            ),
-            (
-                one("Allow", "NotPrincipal", r#"{"AWS": "123456789012"}"#, ""),
-                "must have a Condition",
-            ),
-            (
-                one(
-                    "Allow",
-                    "Principal",
-                    r#"{"AWS": "arn:aws:iam::123456789012:user/*"}"#,
-                    "",
-                ),
-                "expected no * and ?",
-            ),
-            (
-                one("Allow", "Principal", r#"{"AWS": "back-end"}"#, ""),
-                "expected an account or an ARN",
-            ),
-            (
-                one("Allow", "Principal", r#"{"CanonicalUser": "x"}"#, ""),
-                "expected AWS, Service and Federated",
-            ),
+        #[rustfmt::skip] // a table, a case per row
+        let rows = [
+            (one("Allow", "Principal", r#""*""#, ""), "must have a Condition"),
+            (one("Allow", "NotPrincipal", r#"{"AWS": "123456789012"}"#, ""), "must have a Condition"),
+            (one("Allow", "Principal", r#"{"AWS": "arn:aws:iam::123456789012:user/*"}"#, ""), "expected no * and ?"),
+            (one("Allow", "Principal", r#"{"AWS": "back-end"}"#, ""), "expected an account or an ARN"),
+            (one("Allow", "Principal", r#"{"CanonicalUser": "x"}"#, ""), "expected AWS, Service and Federated"),
             (one("Allow", "Principal", "{}", ""), "must have AWS"),
-            (
-                one("Allow", "Principal", r#""x""#, ""),
-                "expected \"*\" or an object",
-            ),
+            (one("Allow", "Principal", r#""x""#, ""), "expected \"*\" or an object"),
             (
                 one(
                     "Allow",
@@ -479,20 +409,18 @@ mod tests {
                 r#"{"Statement": {"Effect": "Allow", "Action": "sts:AssumeRole"}}"#.to_owned(),
                 "the statement lacks Principal",
             ),
-        ] {
+        ];
+        for (text, wanted) in rows {
             let error = Trust::parse(&text).unwrap_err();
-            assert!(
-                error.line() == 1 && error.rule().contains(wanted),
-                "{text}: {error}"
-            );
+            let fine = error.line() == 1 && error.rule().contains(wanted);
+            assert!(fine, "{text}: {error}");
         }
         let long = " ".repeat(TRUST_BYTES_MAX + 1);
-        assert!(
-            Trust::parse(&long)
-                .unwrap_err()
-                .rule()
-                .contains("expected at most")
-        );
+        let fine = Trust::parse(&long)
+            .unwrap_err()
+            .rule()
+            .contains("expected at most");
+        assert!(fine);
         let both = one("allow", "Principal", r#"{"AWS": "x"}"#, "");
         assert_eq!(Trust::parse_with_faults(&both).unwrap_err().len(), 2);
     }

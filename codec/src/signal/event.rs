@@ -251,23 +251,17 @@ mod tests {
 
     #[test]
     fn events_have_their_members_in_order() {
-        for (action, sender, text) in [
+        #[rustfmt::skip] // a table, a case per row
+        let cases = [
             (
                 Action::SdpOffer,
                 Some("viewer-1"),
                 r#"{"messagePayload":"eyJ0","messageType":"SDP_OFFER","senderClientId":"viewer-1"}"#,
             ),
-            (
-                Action::SdpAnswer,
-                None,
-                r#"{"messagePayload":"eyJ0","messageType":"SDP_ANSWER"}"#,
-            ),
-            (
-                Action::IceCandidate,
-                None,
-                r#"{"messagePayload":"eyJ0","messageType":"ICE_CANDIDATE"}"#,
-            ),
-        ] {
+            (Action::SdpAnswer, None, r#"{"messagePayload":"eyJ0","messageType":"SDP_ANSWER"}"#),
+            (Action::IceCandidate, None, r#"{"messagePayload":"eyJ0","messageType":"ICE_CANDIDATE"}"#),
+        ];
+        for (action, sender, text) in cases {
             let delivery = Delivery {
                 action,
                 payload: b"eyJ0",
@@ -338,13 +332,9 @@ mod status_tests {
     fn every_fault_has_its_text() {
         const INVALID: &str = "InvalidArgumentException";
         const LIMIT: &str = "ClientLimitExceededException";
-        for (fault, error_type, code, description) in [
-            (
-                StatusFault::UnsupportedAction,
-                INVALID,
-                400,
-                "Unsupported action.",
-            ),
+        #[rustfmt::skip] // a table, a case per row
+        let rows = [
+            (StatusFault::UnsupportedAction, INVALID, 400, "Unsupported action."),
             (
                 StatusFault::Payload {
                     payload_bytes: 32_768,
@@ -368,26 +358,12 @@ mod status_tests {
                 "recipientClientId is required and must match [a-zA-Z0-9_.-]{1,256}.",
             ),
             (StatusFault::Malformed, INVALID, 400, "Malformed message."),
-            (
-                StatusFault::MasterOffer,
-                INVALID,
-                400,
-                "A master cannot send an SDP offer.",
-            ),
+            (StatusFault::MasterOffer, INVALID, 400, "A master cannot send an SDP offer."),
             (StatusFault::RateExceeded, LIMIT, 400, "Rate exceeded."),
-            (
-                StatusFault::TooManyUndelivered,
-                LIMIT,
-                400,
-                "Too many undelivered messages.",
-            ),
-            (
-                StatusFault::Internal,
-                "InternalFailure",
-                500,
-                "Internal failure.",
-            ),
-        ] {
+            (StatusFault::TooManyUndelivered, LIMIT, 400, "Too many undelivered messages."),
+            (StatusFault::Internal, "InternalFailure", 500, "Internal failure."),
+        ];
+        for (fault, error_type, code, description) in rows {
             let expected = format!(
                 "{{\"messageType\":\"STATUS_RESPONSE\",\"statusResponse\":{{\"correlationId\":\"1700000000_1\",\
                  \"errorType\":\"{error_type}\",\"statusCode\":\"{code}\",\"description\":\"{description}\"}}}}"

@@ -98,16 +98,13 @@ mod tests {
             credential.scope,
             "20260102/us-east-1/kinesisvideo/aws4_request"
         );
-        for bad in [
-            "",
-            "AKID",
-            "AKID/20260102/us-east-1/kinesisvideo",
-            "/20260102/us-east-1/kinesisvideo/aws4_request",
-            "A/KID/20260102/us-east-1/kinesisvideo/aws4_request",
-            "AKID/20260102/us-east-1/kinesisvideo/aws4_request/",
-            "AK ID/20260102/us-east-1/kinesisvideo/aws4_request",
-            "ÄKID/20260102/us-east-1/kinesisvideo/aws4_request",
-        ] {
+        #[rustfmt::skip] // a list
+        let cases = [
+            "", "AKID", "AKID/20260102/us-east-1/kinesisvideo", "/20260102/us-east-1/kinesisvideo/aws4_request",
+            "A/KID/20260102/us-east-1/kinesisvideo/aws4_request", "AKID/20260102/us-east-1/kinesisvideo/aws4_request/",
+            "AK ID/20260102/us-east-1/kinesisvideo/aws4_request", "ÄKID/20260102/us-east-1/kinesisvideo/aws4_request",
+        ];
+        for bad in cases {
             assert!(Credential::parse(bad.as_bytes()).is_err(), "{bad}");
         }
         let long = [&[b'A'; 129][..], &text[4..]].concat();
@@ -124,59 +121,25 @@ mod tests {
             credential.check(Service::KinesisVideo, region, moment)
         };
         let here = Some("us-east-1");
-        assert_eq!(
-            check("20260102/us-east-1/kinesisvideo/aws4_request", here),
-            Ok(())
-        );
-        assert_eq!(
-            check("20260102/eu-west-1/kinesisvideo/aws4_request", None),
-            Ok(())
-        );
+        let found = check("20260102/us-east-1/kinesisvideo/aws4_request", here);
+        assert_eq!(found, Ok(()));
+        let found = check("20260102/eu-west-1/kinesisvideo/aws4_request", None);
+        assert_eq!(found, Ok(()));
         let signed = *b"20260102";
-        for (scope, why) in [
-            (
-                "20260102/us-east-1/kinesisvideo/aws5_request",
-                Scope::Terminator,
-            ),
-            (
-                "20260102/us-east-1/sts/aws4_request",
-                Scope::Service(Service::KinesisVideo),
-            ),
-            (
-                "20260102/us-east-2/kinesisvideo/aws4_request",
-                Scope::Region,
-            ),
-            (
-                "20260102/US-EAST-1/kinesisvideo/aws4_request",
-                Scope::Region,
-            ),
-            (
-                "20260101/us-east-1/kinesisvideo/aws4_request",
-                Scope::Date {
-                    scope: Some(*b"20260101"),
-                    signed,
-                },
-            ),
-            (
-                "2026010x/us-east-1/kinesisvideo/aws4_request",
-                Scope::Date {
-                    scope: None,
-                    signed,
-                },
-            ),
-            (
-                "202601020/us-east-1/kinesisvideo/aws4_request",
-                Scope::Date {
-                    scope: None,
-                    signed,
-                },
-            ),
-        ] {
+        #[rustfmt::skip] // a table, a case per row
+        let rows = [
+            ("20260102/us-east-1/kinesisvideo/aws5_request", Scope::Terminator),
+            ("20260102/us-east-1/sts/aws4_request", Scope::Service(Service::KinesisVideo)),
+            ("20260102/us-east-2/kinesisvideo/aws4_request", Scope::Region),
+            ("20260102/US-EAST-1/kinesisvideo/aws4_request", Scope::Region),
+            ("20260101/us-east-1/kinesisvideo/aws4_request", Scope::Date { scope: Some(*b"20260101"), signed }),
+            ("2026010x/us-east-1/kinesisvideo/aws4_request", Scope::Date { scope: None, signed }),
+            ("202601020/us-east-1/kinesisvideo/aws4_request", Scope::Date { scope: None, signed }),
+        ];
+        for (scope, why) in rows {
             assert_eq!(check(scope, here), Err(Refusal::Scope(why)), "{scope}");
         }
-        assert_eq!(
-            check("20260102//kinesisvideo/aws4_request", None),
-            Err(Refusal::Scope(Scope::Region))
-        );
+        let found = check("20260102//kinesisvideo/aws4_request", None);
+        assert_eq!(found, Err(Refusal::Scope(Scope::Region)));
     }
 }

@@ -174,22 +174,13 @@ mod tests {
             encode(&mut again, decoded.as_bytes());
             assert_eq!(again == text.as_bytes(), strict, "{text}");
         }
-        for bad in [
-            "%",
-            "%4",
-            "a%",
-            "%%41",
-            "%4g",
-            "%g4",
-            "%+1",
-            "%2",
-            "aaaaaaaaaaaaaaaaaaaaaaaaa%1",
-        ] {
-            assert_eq!(
-                decode(&mut Vec::new(), bad.as_bytes()),
-                Err(Malformed::Percent),
-                "{bad}"
-            );
+        #[rustfmt::skip] // a list
+        let cases = [
+            "%", "%4", "a%", "%%41", "%4g", "%g4", "%+1", "%2", "aaaaaaaaaaaaaaaaaaaaaaaaa%1",
+        ];
+        for bad in cases {
+            let found = decode(&mut Vec::new(), bad.as_bytes());
+            assert_eq!(found, Err(Malformed::Percent), "{bad}");
         }
     }
 

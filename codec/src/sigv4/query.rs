@@ -426,16 +426,10 @@ mod tests {
 
     #[test]
     fn every_parameter_has_its_name() {
+        #[rustfmt::skip] // a list
         let all = [
-            Parameter::Algorithm,
-            Parameter::ChannelArn,
-            Parameter::ClientId,
-            Parameter::Credential,
-            Parameter::Date,
-            Parameter::Expires,
-            Parameter::SecurityToken,
-            Parameter::Signature,
-            Parameter::SignedHeaders,
+            Parameter::Algorithm, Parameter::ChannelArn, Parameter::ClientId, Parameter::Credential, Parameter::Date,
+            Parameter::Expires, Parameter::SecurityToken, Parameter::Signature, Parameter::SignedHeaders,
         ];
         assert_eq!(all.len(), Parameter::COUNT);
         for (place, parameter) in all.into_iter().enumerate() {

@@ -168,35 +168,20 @@ mod tests {
     fn signature_refusals_keep_their_status_and_words() {
         let (signed, now) = (Stamp::from_epoch(1_000), Stamp::from_epoch(2_000));
         let window = Window::Tolerance(300);
-        for (refusal, code) in [
+        #[rustfmt::skip] // a table, a case per row
+        let cases = [
             (Refusal::Missing, "MissingAuthenticationToken"),
             (Refusal::Malformed(Malformed::Date), "IncompleteSignature"),
             (Refusal::Duplicate("X-Amz-Date"), "InvalidQueryParameter"),
-            (
-                Refusal::Expired {
-                    signed,
-                    now,
-                    window,
-                },
-                "SignatureDoesNotMatch",
-            ),
-            (
-                Refusal::Early {
-                    signed: now,
-                    now: signed,
-                    window,
-                },
-                "SignatureDoesNotMatch",
-            ),
-            (
-                Refusal::Scope(Scope::Service(Service::KinesisVideo)),
-                "SignatureDoesNotMatch",
-            ),
+            (Refusal::Expired { signed, now, window }, "SignatureDoesNotMatch"),
+            (Refusal::Early { signed: now, now: signed, window }, "SignatureDoesNotMatch"),
+            (Refusal::Scope(Scope::Service(Service::KinesisVideo)), "SignatureDoesNotMatch"),
             (Refusal::Mismatch, "SignatureDoesNotMatch"),
             (Refusal::UnknownKey, "InvalidClientTokenId"),
             (Refusal::Token, "InvalidClientTokenId"),
             (Refusal::TokenExpired, "ExpiredToken"),
-        ] {
+        ];
+        for (refusal, code) in cases {
             let error = Error::from(refusal);
             assert_eq!(error.kind.code(), code, "{refusal:?}");
             assert_eq!(error.kind.status(), refusal.status(), "{refusal:?}");

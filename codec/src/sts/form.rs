@@ -268,10 +268,9 @@ mod tests {
                      T.member.1.X=y&T=1&L=&L.member.1=z&L.member.0=q";
         let mut form = FormParameters::parse(body).unwrap();
         let text = |text: &str| Some(text.to_owned());
-        assert_eq!(
-            form.take_list("T", ["K", "V"]),
-            [[None, text("v")], [text("b"), text("w")], [text("c"), None]]
-        );
+        let found = form.take_list("T", ["K", "V"]);
+        let wanted = [[None, text("v")], [text("b"), text("w")], [text("c"), None]];
+        assert_eq!(found, wanted);
         assert_eq!(form.take_list("L", [""]), [[text("z")]]);
         let left: Vec<_> = form.left().map(|(name, _)| name).collect();
         assert_eq!(left, ["T.member.01.K", "T.member.1.X", "T", "L.member.0"]);

@@ -232,28 +232,25 @@ mod tests {
         ];
         for code in invalid {
             assert!(!valid_code(code), "{code}");
+            let bytes = u16::to_be_bytes(code);
             assert_eq!(
-                CloseFrame::parse(&u16::to_be_bytes(code)),
+                CloseFrame::parse(&bytes),
                 Err(FrameError::CloseCode),
                 "{code}"
             );
         }
+        #[rustfmt::skip] // a list
         let ours = [
-            NORMAL,
-            GOING_AWAY,
-            PROTOCOL,
-            UNSUPPORTED,
-            INVALID_PAYLOAD,
-            POLICY,
-            TOO_BIG,
+            NORMAL, GOING_AWAY, PROTOCOL, UNSUPPORTED, INVALID_PAYLOAD, POLICY, TOO_BIG,
         ];
         for code in ours
             .into_iter()
             .chain([1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999])
         {
             assert!(valid_code(code), "{code}");
+            let bytes = u16::to_be_bytes(code);
             assert_eq!(
-                CloseFrame::parse(&u16::to_be_bytes(code)),
+                CloseFrame::parse(&bytes),
                 Ok(Some(CloseFrame { code, reason: "" }))
             );
         }
@@ -265,10 +262,8 @@ mod tests {
         assert_eq!(CloseFrame::parse(b""), Ok(None));
         assert_eq!(CloseFrame::parse(b"\x03"), Err(FrameError::CloseTooShort));
         assert_eq!(CloseFrame::parse(b"\x03\xE8"), close(1000, ""));
-        assert_eq!(
-            CloseFrame::parse(b"\x03\xE9gr\xC3\xBC\xC3\x9Fe"),
-            close(1001, "gr\u{FC}\u{DF}e")
-        );
+        let found = CloseFrame::parse(b"\x03\xE9gr\xC3\xBC\xC3\x9Fe");
+        assert_eq!(found, close(1001, "gr\u{FC}\u{DF}e"));
         let cut = CloseFrame::parse(b"\x03\xE8gr\xC3");
         assert_eq!(cut, Err(FrameError::CloseReasonNotUtf8));
     }
@@ -296,10 +291,8 @@ mod tests {
         for error in errors {
             let told = CloseFrame::from(error);
             assert!(valid_code(told.code), "{error:?}");
-            assert!(
-                !told.reason.is_empty() && told.reason.len() <= REASON_BYTES_MAX,
-                "{error:?}"
-            );
+            let fine = !told.reason.is_empty() && told.reason.len() <= REASON_BYTES_MAX;
+            assert!(fine, "{error:?}");
             assert!(told.reason.is_ascii(), "{error:?}");
         }
     }

@@ -228,12 +228,10 @@ mod tests {
         assert_eq!(out, b"\x81\x05Hello");
         out.clear();
         frame_masked(&mut out, Opcode::Text, b"Hello", [0x37, 0xFA, 0x21, 0x3D]);
-        assert_eq!(
-            out,
-            [
-                0x81, 0x85, 0x37, 0xFA, 0x21, 0x3D, 0x7F, 0x9F, 0x4D, 0x51, 0x58
-            ]
-        );
+        let wanted = [
+            0x81, 0x85, 0x37, 0xFA, 0x21, 0x3D, 0x7F, 0x9F, 0x4D, 0x51, 0x58,
+        ];
+        assert_eq!(out, wanted);
         out.clear();
         header(&mut out, Opcode::Text, false, 3);
         header(&mut out, Opcode::Continuation, true, 2);
@@ -303,10 +301,8 @@ mod tests {
         out.clear();
         close_frame(&mut out, 1000, &"\u{FC}".repeat(100));
         assert_eq!(out[..4], [0x88, 124, 0x03, 0xE8]);
-        assert_eq!(
-            std::str::from_utf8(&out[4..]),
-            Ok("\u{FC}".repeat(61).as_str())
-        );
+        let found = std::str::from_utf8(&out[4..]);
+        assert_eq!(found, Ok("\u{FC}".repeat(61).as_str()));
         out.clear();
         close_frame_masked(&mut out, 1000, "", [0, 0, 0, 0]);
         assert_eq!(out, [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xE8]);

@@ -346,22 +346,16 @@ mod tests {
         let longer = [bytes, b"payload"].concat();
         assert_eq!(Header::parse(&longer, side), Ok(Some(header)), "{bytes:x?}");
         for short in 0..bytes.len() {
-            assert_eq!(
-                Header::parse(&bytes[..short], side),
-                Ok(None),
-                "{short} of {bytes:x?}"
-            );
+            let found = Header::parse(&bytes[..short], side);
+            assert_eq!(found, Ok(None), "{short} of {bytes:x?}");
         }
     }
 
     /// Asserts that the last of these bytes, and no earlier one, breaks a rule, whatever follows.
     fn refuses(bytes: &[u8], side: Side, error: FrameError) {
         let before = &bytes[..bytes.len() - 1];
-        assert_eq!(
-            Header::parse(before, side),
-            Ok(None),
-            "before the end of {bytes:x?}"
-        );
+        let found = Header::parse(before, side);
+        assert_eq!(found, Ok(None), "before the end of {bytes:x?}");
         let mut longer = bytes.to_vec();
         for _ in 0..20 {
             assert_eq!(Header::parse(&longer, side), Err(error), "{longer:x?}");

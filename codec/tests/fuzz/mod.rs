@@ -5,12 +5,8 @@
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
 mod control;
-mod http;
 mod link;
-mod policy;
-mod seeded;
-mod signal;
-mod sigv4;
-mod sts;
+mod parsers;
+pub(crate) mod seeded;
 mod whep;
 mod ws;

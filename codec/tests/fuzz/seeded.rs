@@ -25,6 +25,17 @@ pub(crate) fn corpus(module: &str) -> Vec<Vec<u8>> {
     paths.iter().map(read).collect()
 }
 
+/// Gives inputs to the entry of a parser, and mutations of them.
+pub(crate) fn holds(inputs: &[Vec<u8>], seed: u64, dictionary: &[&[u8]], fuzz: impl Fn(&[u8])) {
+    inputs.iter().for_each(|input| fuzz(input));
+    let mut seeded = Seeded(seed);
+    for _ in 0..runs() {
+        let mut input = inputs[seeded.below(inputs.len())].clone();
+        seeded.mutate(&mut input, dictionary);
+        fuzz(&input);
+    }
+}
+
 /// A small generator (splitmix64): the same inputs in every run.
 pub(crate) struct Seeded(pub(crate) u64);
 

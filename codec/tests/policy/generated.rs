@@ -17,36 +17,16 @@ const ACTIONS: &[Action] = &[
 const ARN: &str = "arn:aws:kinesisvideo:us-west-2:123456789012:channel";
 
 /// Names and values, some of which mean something in a policy.
+#[rustfmt::skip] // a list
 const WORDS: &[&str] = &[
-    "a",
-    "b",
-    "ab",
-    "A",
-    "*",
-    "?",
-    "${aws:username}",
-    "a/b",
-    "a:b",
-    "$",
-    "",
-    "é",
-    "É",
-    "true",
+    "a", "b", "ab", "A", "*", "?", "${aws:username}", "a/b", "a:b", "$", "", "é", "É", "true",
 ];
 
+#[rustfmt::skip] // a list
 const KEYS: &[&str] = &[
-    "aws:username",
-    "aws:PrincipalTag/team",
-    "aws:ResourceTag/team",
-    "AWS:requesttag/Team",
-    "kinesisvideo:ClientId",
-    "credentials-iot:ThingName",
-    "id.example.com:sub",
-    "id.example.com:amr",
-    "sts:RoleSessionName",
-    "aws:SourceIdentity",
-    "aws:TagKeys",
-    "aws:MultiFactorAuthPresent",
+    "aws:username", "aws:PrincipalTag/team", "aws:ResourceTag/team", "AWS:requesttag/Team", "kinesisvideo:ClientId",
+    "credentials-iot:ThingName", "id.example.com:sub", "id.example.com:amr", "sts:RoleSessionName",
+    "aws:SourceIdentity", "aws:TagKeys", "aws:MultiFactorAuthPresent",
 ];
 
 /// The key whose values may be lost.

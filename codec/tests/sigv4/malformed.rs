@@ -16,51 +16,34 @@ fn malformed_parts_are_named() {
         .unwrap()
         .1
         .clone();
-    for (from, to, fault) in [
-        (
-            "AWS4-HMAC-SHA256 ",
-            "AWS4-HMAC-SHA256",
-            Malformed::Algorithm,
-        ),
-        (
-            "AWS4-HMAC-SHA256 ",
-            "AWS4-ECDSA-P256-SHA256 ",
-            Malformed::Algorithm,
-        ),
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
+        ("AWS4-HMAC-SHA256 ", "AWS4-HMAC-SHA256", Malformed::Algorithm),
+        ("AWS4-HMAC-SHA256 ", "AWS4-ECDSA-P256-SHA256 ", Malformed::Algorithm),
         ("Credential=", "credential=", Malformed::HeaderParts),
         ("SignedHeaders=", "Credential=", Malformed::HeaderParts),
-        (
-            ", SignedHeaders=",
-            "",
-            Malformed::HeaderPart("SignedHeaders"),
-        ),
+        (", SignedHeaders=", "", Malformed::HeaderPart("SignedHeaders")),
         ("AKIDEXAMPLE/", "/", Malformed::Credential),
         ("AKIDEXAMPLE/", "AKIDEXAMPLE/x/", Malformed::Credential),
         ("Signature=", "Signature=0", Malformed::Signature),
         ("Signature=", "Signature=, x", Malformed::HeaderParts),
-    ] {
+    ];
+    for (from, to, fault) in cases {
         assert!(authorization.contains(from));
         let call = signed
             .clone()
             .with("authorization", &authorization.replace(from, to));
-        assert_eq!(
-            verify(&signer, &call),
-            Err(Refusal::Malformed(fault)),
-            "{from} -> {to}"
-        );
+        let found = verify(&signer, &call);
+        assert_eq!(found, Err(Refusal::Malformed(fault)), "{from} -> {to}");
     }
     for name in ["Authorization", "X-Amz-Date"] {
         let twice = signed.clone().header(name, "x");
-        assert_eq!(
-            verify(&signer, &twice),
-            Err(Refusal::Malformed(Malformed::HeaderTwice(name)))
-        );
+        let found = verify(&signer, &twice);
+        assert_eq!(found, Err(Refusal::Malformed(Malformed::HeaderTwice(name))));
     }
     let bad = signed.with("x-amz-date", "2026-01-02T03:04:05Z");
-    assert_eq!(
-        verify(&signer, &bad),
-        Err(Refusal::Malformed(Malformed::Date))
-    );
+    let found = verify(&signer, &bad);
+    assert_eq!(found, Err(Refusal::Malformed(Malformed::Date)));
 }
 
 #[test]

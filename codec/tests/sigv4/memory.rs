@@ -2,7 +2,6 @@
 
 use super::support::{Call, Shard, Signer};
 use codec::http::{Head, HeadLimits};
-use codec::sigv4::RequestRules;
 
 #[test]
 fn verifying_allocates_nothing_after_warm_up() {
@@ -25,10 +24,7 @@ fn verifying_allocates_nothing_after_warm_up() {
         .replace("00\r", "\r");
     assert!(presigned != sloppy && signed != forged);
     let mut shard = Shard::new();
-    let late = RequestRules {
-        now_s: signer.time + 86_400,
-        ..signer.rules()
-    };
+    let late = signer.rules_at(signer.time + 86_400);
     for round in 0..3 {
         for (head, body, rules) in [
             (&presigned, "", signer.rules()),

@@ -94,11 +94,8 @@ fn an_upgrade_may_be_signed_with_the_path_of_its_endpoint_or_without_it() {
                 head.replace("%3A", ":").replace("%2F", "/"),
                 unescaped(&head, path, host),
             ] {
-                assert_eq!(
-                    verify(&mut shard, &head, Some(&signer.key())),
-                    expected,
-                    "{head}"
-                );
+                let got = verify(&mut shard, &head, Some(&signer.key()));
+                assert_eq!(got, expected, "{head}");
             }
         }
     }
@@ -155,20 +152,18 @@ fn operators_learn_what_was_signed() {
     let path = |path: &str| Some(SignedAs::Path(path.to_owned()));
     let host = |host: &str| Some(SignedAs::Host(host.to_owned()));
     let own = "signaling.example.test";
-    for ((signed, at), asked, expected) in [
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
         (("/viewer", HOST), "/master", path("/viewer")),
         (("/", HOST), "/other", path("/")),
         (("/other/", HOST), "/other", path("/other/")),
         (("/other", HOST), "/other/", path("/other")),
-        (
-            ("/", &format!("{NAME}:443")),
-            "/",
-            host(&format!("{NAME}:443")),
-        ),
+        (("/", &format!("{NAME}:443")), "/", host(&format!("{NAME}:443"))),
         (("/", own), "/", host(own)),
         (("/", "elsewhere.example.test"), "/", None),
         (("/x", HOST), "/y", None),
-    ] {
+    ];
+    for ((signed, at), asked, expected) in cases {
         let head = sent(&signer, (signed, at), asked);
         let refused = verify(&mut shard, &head, Some(&signer.key()));
         assert_eq!(refused, Err(Refusal::Mismatch));

@@ -177,10 +177,15 @@ impl Signer {
 
     /// The rules of a server at the moment of signing.
     pub(crate) fn rules(&self) -> RequestRules<'static> {
+        self.rules_at(self.time)
+    }
+
+    /// The rules of a server at a moment.
+    pub(crate) fn rules_at(&self, now_s: u64) -> RequestRules<'static> {
         RequestRules {
             service: self.service,
             region: Some(REGION),
-            now_s: self.time,
+            now_s,
             clock_tolerance_s: 300,
             empty_token_is_none: true,
         }

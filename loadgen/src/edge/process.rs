@@ -258,10 +258,8 @@ mod server_tests {
                 let mut request = [0; 1024];
                 let read = socket.read(&mut request).unwrap();
                 let request = String::from_utf8_lossy(&request[..read]).to_lowercase();
-                assert!(
-                    request.contains("authorization: bearer the token\r\n"),
-                    "{request}"
-                );
+                let fine = request.contains("authorization: bearer the token\r\n");
+                assert!(fine, "{request}");
                 let answer = format!(
                     "HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}",
                     body.len()
@@ -278,12 +276,10 @@ mod server_tests {
         assert!(refused.contains("401") && refused.contains("--token-file"));
         service.join().unwrap();
         assert!(Server::admin(address, token).is_err(), "nobody listens");
-        assert_eq!(
-            value(
-                "process_cpu_seconds_total{a=\"b\"} 1",
-                "process_cpu_seconds_total"
-            ),
-            None
+        let found = value(
+            "process_cpu_seconds_total{a=\"b\"} 1",
+            "process_cpu_seconds_total",
         );
+        assert_eq!(found, None);
     }
 }

@@ -171,12 +171,10 @@ mod tests {
             sum.kinds[ErrorKind::place(kind)] = count;
         }
         let told = progress("measuring", Duration::ZERO, Goal::Unknown, &sum);
-        assert!(
-            told.line()
-                .ends_with("failed: 7 status 503, 2 refused, 2 reset, 1 others"),
-            "{}",
-            told.line()
-        );
+        let fine = told
+            .line()
+            .ends_with("failed: 7 status 503, 2 refused, 2 reset, 1 others");
+        assert!(fine, "{}", told.line());
     }
 
     #[test]
@@ -196,10 +194,7 @@ mod tests {
         watch.say("a line");
         watch.enter("opening", Goal::Unknown);
         (0..1000).for_each(|_| watch.look(&Sum::default()));
-        assert_eq!(
-            count.0,
-            ["said", "opening"],
-            "a thousand looks take less than 250 ms"
-        );
+        let wanted = ["said", "opening"];
+        assert_eq!(count.0, wanted, "a thousand looks take less than 250 ms");
     }
 }

@@ -36,47 +36,21 @@ fn who_is_trusted_and_whether_discovery_may_lead_abroad() {
     );
     let authority = || CertificateTrust::Authority("x".into());
     let owned = "--i-own-this-target";
-    for (flags, trust, abroad) in [
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
         (http.to_owned(), CertificateTrust::NotNeeded, false),
         (https.to_owned(), CertificateTrust::System, false),
         (format!("{https} --tls-ca x"), authority(), false),
-        (
-            format!("{http} --tls-ca x"),
-            CertificateTrust::NotNeeded,
-            false,
-        ),
-        (
-            format!("--discover {http}"),
-            CertificateTrust::System,
-            false,
-        ),
+        (format!("{http} --tls-ca x"), CertificateTrust::NotNeeded, false),
+        (format!("--discover {http}"), CertificateTrust::System, false),
         (format!("--discover --tls-ca x {owned}"), authority(), true),
-        (
-            format!("--discover --insecure {owned}"),
-            CertificateTrust::Anyone,
-            true,
-        ),
-        (
-            format!("--discover --rate 101 {owned}"),
-            CertificateTrust::System,
-            false,
-        ),
-        (
-            format!("--discover --rate 101 --yes {owned}"),
-            CertificateTrust::System,
-            true,
-        ),
-        (
-            "--discover --rate 101 --yes".into(),
-            CertificateTrust::System,
-            false,
-        ),
-        (
-            "--discover --mode relay".into(),
-            CertificateTrust::NotNeeded,
-            false,
-        ),
-    ] {
+        (format!("--discover --insecure {owned}"), CertificateTrust::Anyone, true),
+        (format!("--discover --rate 101 {owned}"), CertificateTrust::System, false),
+        (format!("--discover --rate 101 --yes {owned}"), CertificateTrust::System, true),
+        ("--discover --rate 101 --yes".into(), CertificateTrust::System, false),
+        ("--discover --mode relay".into(), CertificateTrust::NotNeeded, false),
+    ];
+    for (flags, trust, abroad) in cases {
         let plan = plan(&flags).unwrap();
         assert_eq!((plan.trust, plan.abroad), (trust, abroad), "{flags}");
     }
@@ -96,21 +70,17 @@ fn who_connects() {
     let idle = "--mode idle --channels 900 --viewers-per-channel 9";
     assert_eq!(count(idle), 9_000);
     assert_eq!(count("--mode connect --channels 50"), 50);
-    assert_eq!(
-        count("--mode connect --channels 50 --viewers-per-channel 0"),
-        50
-    );
+    let found = count("--mode connect --channels 50 --viewers-per-channel 0");
+    assert_eq!(found, 50);
 }
 
 #[test]
 fn a_storm_refuses_what_it_would_ignore() {
-    for flags in [
-        "--sessions 5",
-        "--rate 5",
-        "--arrival ramp",
-        "--hold 1",
-        "--window 2",
-    ] {
+    #[rustfmt::skip] // a list
+    let all = [
+        "--sessions 5", "--rate 5", "--arrival ramp", "--hold 1", "--window 2",
+    ];
+    for flags in all {
         let error = plan(&format!("--mode storm {flags}")).unwrap_err();
         let flag = flags.split(' ').next().unwrap();
         assert!(error.starts_with(flag), "{flags}: {error}");
@@ -160,23 +130,16 @@ fn faults_name_the_flag_and_what_is_allowed() {
     }
     let owned = "--i-own-this-target --target http://192.0.2.1:1";
     let detour = "--tls-target https://192.0.2.1:2 --tls-percent 5";
-    for (flags, word) in [
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
         ("--target http://192.0.2.1:1".into(), "loopback"),
         (format!("{owned} --rate 101"), "--yes"),
         (format!("{owned} --mode relay"), "--yes"),
-        (
-            format!("{owned},https://192.0.2.1:1 --mode idle --insecure"),
-            "--insecure",
-        ),
-        (
-            format!("{detour} --insecure --i-own-this-target"),
-            "--insecure",
-        ),
-        (
-            "--target http://[::1]:1 --source-addresses 127.0.1.1/24".into(),
-            "an IPv4",
-        ),
-    ] {
+        (format!("{owned},https://192.0.2.1:1 --mode idle --insecure"), "--insecure"),
+        (format!("{detour} --insecure --i-own-this-target"), "--insecure"),
+        ("--target http://[::1]:1 --source-addresses 127.0.1.1/24".into(), "an IPv4"),
+    ];
+    for (flags, word) in cases {
         let error = plan(&flags).unwrap_err();
         assert!(error.contains(word), "{flags}: {error}");
     }

@@ -114,15 +114,13 @@ mod tests {
 
     #[test]
     fn names_are_sorted() {
-        for (name, kind) in [
+        #[rustfmt::skip] // a table, a case per row
+        let cases = [
             ("refused", "refused"),
             ("connect_refused", "refused"),
             ("status:401", "status 403"),
             ("refused_400_AccessDeniedException", "status 400"),
-            (
-                "refused_403_InvalidSignatureException",
-                "signature or clock",
-            ),
+            ("refused_403_InvalidSignatureException", "signature or clock"),
             ("refused_400_ClientLimitExceededException", "client limit"),
             ("call_404_ResourceNotFoundException", "status 404"),
             ("call_500_Else", "other status"),
@@ -131,10 +129,7 @@ mod tests {
             ("timeout_answer", "timeout"),
             ("refused_4", "refused"),
             ("status:999", "other"),
-            (
-                "tls: invalid peer certificate: UnknownIssuer",
-                "certificate",
-            ),
+            ("tls: invalid peer certificate: UnknownIssuer", "certificate"),
             ("endpoint_not_loopback", "endpoint"),
             ("bad_frame", "protocol"),
             ("closed_by_service", "closed"),
@@ -142,7 +137,8 @@ mod tests {
             ("", "other"),
             ("of_a_newer_build", "other"),
             ("status:4€", "other"),
-        ] {
+        ];
+        for (name, kind) in cases {
             assert_eq!(ErrorKind::of(name).name, kind, "{name}");
         }
     }

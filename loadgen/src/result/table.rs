@@ -239,18 +239,12 @@ mod tests {
                 .to_owned()
         };
         assert!(text.contains("\na.json: All well"), "{text}");
-        assert!(
-            text.ends_with(&format!("  {}\n", Saturated::Cpu.advice())),
-            "{text}"
-        );
-        assert!(
-            line("the first of").ends_with("heliograph why 0a-1"),
-            "{text}"
-        );
-        assert!(
-            line("b[31m.json:").contains("Saturated: the driver's CPU"),
-            "{text}"
-        );
+        let fine = text.ends_with(&format!("  {}\n", Saturated::Cpu.advice()));
+        assert!(fine, "{text}");
+        let fine = line("the first of").ends_with("heliograph why 0a-1");
+        assert!(fine, "{text}");
+        let fine = line("b[31m.json:").contains("Saturated: the driver's CPU");
+        assert!(fine, "{text}");
         let words = |start: &str| {
             line(start)
                 .split_whitespace()
@@ -293,10 +287,9 @@ mod tests {
         let wide = shown(&[("a", &one)]);
         let widths = wide.lines().map(|line| line.chars().count());
         assert!(widths.max() <= Some(COLUMNS), "{wide}");
-        assert!(
-            text.ends_with("\na: All well: every message arrived once, in order and unchanged.\n"),
-            "{text}"
-        );
+        let fine =
+            text.ends_with("\na: All well: every message arrived once, in order and unchanged.\n");
+        assert!(fine, "{text}");
         assert!(!text.contains('\u{1b}'));
         let name = "a".to_owned();
         let run = Run {
@@ -315,9 +308,7 @@ mod tests {
             .filter(|line| line.starts_with("  "))
             .map(|line| line.chars().count())
             .collect();
-        assert!(
-            ends.len() > 2 && ends.windows(2).all(|pair| pair.first() == pair.last()),
-            "{text}"
-        );
+        let fine = ends.len() > 2 && ends.windows(2).all(|pair| pair.first() == pair.last());
+        assert!(fine, "{text}");
     }
 }

@@ -309,15 +309,10 @@ mod tests {
         let unwell = |run: &mut Document| run.sessions.failed = Some(1);
         assert_eq!(of(WELL, &|_| {}), Verdict::Well);
         let storm = |run: &mut Document| run.connections.failed = Some(100);
-        assert_eq!(
-            of(WELL, &storm),
-            Verdict::Well,
-            "they may fail and come back"
-        );
-        assert_eq!(
-            of(WELL, &|run| run.messages.lost = Some(1)),
-            Verdict::Faulty
-        );
+        let found = of(WELL, &storm);
+        assert_eq!(found, Verdict::Well, "they may fail and come back");
+        let found = of(WELL, &|run| run.messages.lost = Some(1));
+        assert_eq!(found, Verdict::Faulty);
         assert_eq!(of(WELL, &unwell), Verdict::TargetFailed);
         let closed = Ending {
             all_opened: false,

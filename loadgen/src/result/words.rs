@@ -189,9 +189,7 @@ mod tests {
         ] {
             assert_eq!(bytes(value), text);
         }
-        assert_eq!(
-            (cost_us(3.4), cost_us(1_200.0)),
-            ("3.40 µs".into(), "1.20 ms".into())
-        );
+        let found = (cost_us(3.4), cost_us(1_200.0));
+        assert_eq!(found, ("3.40 µs".into(), "1.20 ms".into()));
     }
 }

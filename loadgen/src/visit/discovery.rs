@@ -270,10 +270,8 @@ mod tests {
     #[test]
     fn calls_follow_each_other_and_their_endpoints() {
         let mut discovery = DiscoveryCalls::new(Role::Viewer);
-        assert_eq!(
-            (discovery.next(), discovery.place()),
-            (Some(Call::Endpoint), None)
-        );
+        let found = (discovery.next(), discovery.place());
+        assert_eq!(found, (Some(Call::Endpoint), None));
         let answer = endpoints(&format!("{HTTPS},{WSS}"));
         assert_eq!(discovery.take_in(&answer[..20]), Reply::Part);
         assert_eq!(discovery.take_in(&answer[20..]), Reply::Answered);
@@ -356,11 +354,9 @@ mod tests {
         let bad = Reply::refused("bad_answer_to_a_call");
         assert_eq!(DiscoveryCalls::new(Role::Viewer).take_in(b"\0"), bad);
         let endless = "a".repeat(ANSWER_BYTES_MAX);
-        assert_eq!(
-            DiscoveryCalls::new(Role::Viewer)
-                .take_in(format!("HTTP/1.1 200 OK\r\nA: {endless}").as_bytes()),
-            bad
-        );
+        let found = DiscoveryCalls::new(Role::Viewer)
+            .take_in(format!("HTTP/1.1 200 OK\r\nA: {endless}").as_bytes());
+        assert_eq!(found, bad);
     }
 }
 
@@ -377,10 +373,8 @@ mod answer_tests {
             assert_eq!(Answer::parse(&text[..length]), Ok(None), "{length}");
         }
         let answer = Answer::parse(text).unwrap().unwrap();
-        assert_eq!(
-            (answer.status, answer.error_type.as_str(), answer.closes),
-            (400, "E", true)
-        );
+        let found = (answer.status, answer.error_type.as_str(), answer.closes);
+        assert_eq!(found, (400, "E", true));
         assert_eq!(answer.body, b"{}");
         assert_eq!(Answer::parse(b"HTTP/1.1 200 OK\r\n\r\n"), Err(NoAnswer));
         assert_eq!(Answer::parse(b"nonsense\r\n\r\n"), Err(NoAnswer));

@@ -250,18 +250,14 @@ mod lookup_tests {
     #[test]
     fn other_machines_need_leave_however_they_are_named() {
         let mut near = finder(CertificateTrust::NotNeeded, false, AddressFamily::Any);
-        assert_eq!(
-            find(&mut near, "ws://192.0.2.1").unwrap_err(),
-            "endpoint_not_loopback"
-        );
+        let found = find(&mut near, "ws://192.0.2.1").unwrap_err();
+        assert_eq!(found, "endpoint_not_loopback");
         assert!(find(&mut near, "ws://localhost:7").is_ok());
         assert_eq!(near.known.len(), 1);
         let mut owned = finder(CertificateTrust::Anyone, true, AddressFamily::Any);
         assert!(find(&mut owned, "ws://192.0.2.1").is_ok());
-        assert_eq!(
-            find(&mut owned, "wss://192.0.2.1").unwrap_err(),
-            "endpoint_not_loopback_insecure"
-        );
+        let found = find(&mut owned, "wss://192.0.2.1").unwrap_err();
+        assert_eq!(found, "endpoint_not_loopback_insecure");
     }
 
     #[test]
@@ -270,10 +266,8 @@ mod lookup_tests {
         let route = find(&mut finder, "wss://localhost").unwrap();
         assert!(route.tls.is_some() && route.target.address.is_ipv4());
         assert_eq!(route.target.address.port(), 443);
-        assert_eq!(
-            (route.target.host.as_str(), route.target.authority.as_str()),
-            ("localhost", "localhost")
-        );
+        let found = (route.target.host.as_str(), route.target.authority.as_str());
+        assert_eq!(found, ("localhost", "localhost"));
         assert!(Arc::ptr_eq(
             &route,
             &find(&mut finder, "https://localhost:443").unwrap()
@@ -288,10 +282,8 @@ mod lookup_tests {
         for port in 1..=ENDPOINTS_MAX {
             assert!(find(&mut finder, &format!("ws://127.0.0.1:{port}")).is_ok());
         }
-        assert_eq!(
-            find(&mut finder, "ws://127.0.0.1:60000").unwrap_err(),
-            "endpoints_too_many"
-        );
+        let found = find(&mut finder, "ws://127.0.0.1:60000").unwrap_err();
+        assert_eq!(found, "endpoints_too_many");
         assert!(find(&mut finder, "ws://127.0.0.1:1").is_ok());
     }
 }

@@ -276,16 +276,14 @@ mod pace_tests {
         for _ in 0..5 {
             turns.push((pace.next_due(), pace.take().unwrap()));
         }
-        assert_eq!(
-            turns,
-            [
-                (1_000, (4, 0)),
-                (1_002, (7, 0)),
-                (1_005, (4, 1)),
-                (1_007, (7, 1)),
-                (1_010, (4, 2))
-            ]
-        );
+        let wanted = [
+            (1_000, (4, 0)),
+            (1_002, (7, 0)),
+            (1_005, (4, 1)),
+            (1_007, (7, 1)),
+            (1_010, (4, 2)),
+        ];
+        assert_eq!(turns, wanted);
         pace.lines.clear();
         assert_eq!(pace.take(), None);
     }

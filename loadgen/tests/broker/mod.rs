@@ -19,7 +19,8 @@ fn sessions() {
     let broker = Broker::dev();
     let (plain, tls) = (broker.url("http://"), broker.url("https://"));
     let authority = broker.word("ca=");
-    for (flags, connects, handshakes) in [
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
         (format!("--target {plain}"), 30, 0),
         (format!("--target {tls} --tls-ca {authority}"), 30, 30),
         (
@@ -31,23 +32,12 @@ fn sessions() {
             30,
         ),
         // It sends them to its TLS listener, for the second call and for messages.
-        (
-            format!("--target {plain} --discover --tls-ca {authority}"),
-            90,
-            60,
-        ),
+        (format!("--target {plain} --discover --tls-ca {authority}"), 90, 60),
         // Both calls go over one connection where the target is what it names.
-        (
-            format!("--target {tls} --discover --tls-ca {authority}"),
-            60,
-            60,
-        ),
-        (
-            format!("--target {plain} --processes 2 --arrival ramp"),
-            30,
-            0,
-        ),
-    ] {
+        (format!("--target {tls} --discover --tls-ca {authority}"), 60, 60),
+        (format!("--target {plain} --processes 2 --arrival ramp"), 30, 0),
+    ];
+    for (flags, connects, handshakes) in cases {
         let report = broker.run(&format!(
             "{flags} --sessions 30 --duration 1 --channels 3 --candidates 2"
         ));
@@ -73,25 +63,18 @@ fn figures_of_an_admin_listener_with_a_token() {
     let run = format!("--target {target} --sessions 5 --duration 1 --channels 1 --admin {admin}");
     let refused = broker.loadgen(&run, SECRET);
     assert_eq!(refused.code, Some(2), "{refused:?}");
-    assert!(
-        refused.stderr.contains("401") && refused.stderr.contains("--token-file"),
-        "{refused:?}"
-    );
+    let fine = refused.stderr.contains("401") && refused.stderr.contains("--token-file");
+    assert!(fine, "{refused:?}");
     let end = broker.loadgen(&format!("{run} --token-file {}", token.display()), SECRET);
     assert_eq!(end.code, Some(0), "{end:?}");
-    assert!(
-        end.report["cpu"]["server_s"].as_f64().unwrap() > 0.0,
-        "{}",
-        end.report
-    );
+    let fine = end.report["cpu"]["server_s"].as_f64().unwrap() > 0.0;
+    assert!(fine, "{}", end.report);
     let absent = broker.loadgen(&format!("{run} --token-file absent.token"), SECRET);
     assert_eq!(absent.code, Some(2), "{absent:?}");
-    assert!(
-        absent
-            .stderr
-            .contains("--token-file absent.token: must be a readable file"),
-        "{absent:?}"
-    );
+    let fine = absent
+        .stderr
+        .contains("--token-file absent.token: must be a readable file");
+    assert!(fine, "{absent:?}");
 }
 
 /// Without --tls-ca the system's authorities count, for the target and for what discovery names.
@@ -107,10 +90,8 @@ fn the_authorities_of_the_system_are_trusted() {
     let discovered = format!("--target {plain} --discover {few}");
     let end = broker.loadgen(&discovered, SECRET);
     assert_eq!(end.code, Some(3), "{end:?}");
-    assert!(
-        end.report["errors"].to_string().contains("--tls-ca"),
-        "{end:?}"
-    );
+    let fine = end.report["errors"].to_string().contains("--tls-ca");
+    assert!(fine, "{end:?}");
     assert_eq!(broker.settled(0.0), 0.0);
 
     fs::copy(broker.word("ca="), broker.system_authorities()).unwrap();
@@ -170,10 +151,8 @@ fn a_relay_on_schedule() {
     // times as many.
     let sent = messages["sent"].as_u64().unwrap();
     assert!((900..=3_000).contains(&sent), "{report}");
-    assert!(
-        (450..=2_000).contains(&count(&report, "message")),
-        "{report}"
-    );
+    let fine = (450..=2_000).contains(&count(&report, "message"));
+    assert!(fine, "{report}");
     assert!(report["schedule_lag_us"]["p99"].is_u64(), "{report}");
 }
 
@@ -239,10 +218,8 @@ fn channels_are_made_over_tls() {
     let stranger = format!("--tls-ca {}", strangers.word("ca="));
     let end = broker.loadgen(&format!("{target} {few} {stranger}"), SECRET);
     assert_eq!(end.code, Some(3), "{end:?}");
-    assert!(
-        end.stderr.contains("--create-channels: loadgen-0: "),
-        "{end:?}"
-    );
+    let fine = end.stderr.contains("--create-channels: loadgen-0: ");
+    assert!(fine, "{end:?}");
     broker.assert_channels_made_and_removed(made);
 }
 
@@ -277,24 +254,18 @@ fn refused_by_a_strict_service() {
     ] {
         let end = broker.loadgen(&format!("{target} {flags} {more}"), SECRET);
         assert_eq!(end.code, Some(3), "{more}: {end:?}");
-        assert!(
-            end.report["errors"][reason].as_u64().unwrap() > 0,
-            "{end:?}"
-        );
+        let fine = end.report["errors"][reason].as_u64().unwrap() > 0;
+        assert!(fine, "{end:?}");
         assert!(end.report["request_ids"][reason].is_string(), "{end:?}");
         assert_eq!(end.report["sessions"]["completed"], 0);
     }
     let flags = format!("{target} {flags} --presign --create-channels");
     let end = broker.loadgen(&flags, "another-secret");
     assert_eq!(end.code, Some(3), "{end:?}");
-    assert!(
-        end.stderr.contains("403 InvalidSignatureException"),
-        "{end:?}"
-    );
-    assert!(
-        !end.stderr.contains("another-secret"),
-        "a secret in an error"
-    );
+    let fine = end.stderr.contains("403 InvalidSignatureException");
+    assert!(fine, "{end:?}");
+    let fine = !end.stderr.contains("another-secret");
+    assert!(fine, "a secret in an error");
     assert_eq!(broker.settled(0.0), 0.0);
     assert_eq!(broker.channels(), 0);
 }
@@ -323,11 +294,8 @@ fn assert_sessions(report: &Value, sessions: u64, messages: u64) {
     assert_eq!(counts["scheduled"], sessions, "{report}");
     assert_eq!(counts["completed"], sessions, "{report}");
     assert_eq!(counts["failed"], 0, "{report}");
-    assert_eq!(
-        report["messages"]["sent"],
-        sessions * messages * 2,
-        "{report}"
-    );
+    let wanted = sessions * messages * 2;
+    assert_eq!(report["messages"]["sent"], wanted, "{report}");
     assert_eq!(count(report, "message"), sessions * messages * 2);
     assert!(report["schedule_lag_us"]["p99"].is_number());
     for name in ["offer_answer", "setup"] {

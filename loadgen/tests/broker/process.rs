@@ -168,17 +168,11 @@ impl Broker {
             let text = scrape.text();
             let waiting = scrape.sum("heliograph_pending_messages")
                 + scrape.sum("heliograph_outbox_messages");
-            assert_eq!(
-                scrape.sum("heliograph_messages_total") + waiting,
-                all,
-                "the conservation law in\n{text}"
-            );
+            let found = scrape.sum("heliograph_messages_total") + waiting;
+            assert_eq!(found, all, "the conservation law in\n{text}");
             assert_eq!(waiting, 0.0, "{text}");
-            assert_eq!(
-                scrape.sum_with("heliograph_messages_total", "outcome=\"delivered\""),
-                all,
-                "not delivered in\n{text}"
-            );
+            let found = scrape.sum_with("heliograph_messages_total", "outcome=\"delivered\"");
+            assert_eq!(found, all, "not delivered in\n{text}");
             Some(all)
         })
     }

@@ -19,19 +19,10 @@ fn sessions_connect_to_discovered_endpoints() {
     // One for each step: endpoint, TURN servers, messages.
     assert_eq!(report["latency_us"]["connect"]["count"], 90, "{report}");
 
+    #[rustfmt::skip] // a table, a case per row
     let wanted = [
-        (
-            &front,
-            "POST /getSignalingChannelEndpoint ",
-            target.to_string(),
-            33,
-        ),
-        (
-            &desk,
-            "POST /v1/get-ice-server-config ",
-            calls.to_string(),
-            30,
-        ),
+        (&front, "POST /getSignalingChannelEndpoint ", target.to_string(), 33),
+        (&desk, "POST /v1/get-ice-server-config ", calls.to_string(), 30),
         (&relay, "GET /?X-Amz-ChannelARN=", named, 33),
     ];
     for (place, line, host, count) in wanted {

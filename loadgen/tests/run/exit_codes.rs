@@ -69,14 +69,12 @@ fn quiet_runs_say_why_they_failed() {
     let closed = gone.local_addr().unwrap();
     drop(gone);
     let flags = "--mode idle --channels 2 --duration 0.3 --quiet";
-    for (target, code, words) in [
+    #[rustfmt::skip] // a table, a case per row
+    let rows = [
         (service(Fault::Nothing), 0, ""),
-        (
-            closed,
-            3,
-            "loadgen: The target failed: 4 connections failed.\n",
-        ),
-    ] {
+        (closed, 3, "loadgen: The target failed: 4 connections failed.\n"),
+    ];
+    for (target, code, words) in rows {
         let output = loadgen(&format!("--target http://{target} {flags}"));
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!((output.status.code(), said.as_str()), (Some(code), words));
@@ -86,29 +84,16 @@ fn quiet_runs_say_why_they_failed() {
 
 #[test]
 fn wrong_usage_is_exit_code_2_with_what_is_allowed() {
-    for (flags, word) in [
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
         ("", "--target"),
-        (
-            "--target https://127.0.0.1:1 --mode idle --tls-ca /nowhere",
-            "/nowhere",
-        ),
-        (
-            "--target http://127.0.0.1:1 --mode idle --channels 1000000",
-            "descriptors",
-        ),
-        (
-            "--target http://127.0.0.1:1 --mode idle --server-pid 4294967295",
-            "--server-pid",
-        ),
-        (
-            "--target http://127.0.0.1:1 --mode storm --rate 5",
-            "--rate: not supported by --mode storm",
-        ),
-        (
-            "--target http://127.0.0.1:1 --mode idle --cores 1023",
-            "--cores",
-        ),
-    ] {
+        ("--target https://127.0.0.1:1 --mode idle --tls-ca /nowhere", "/nowhere"),
+        ("--target http://127.0.0.1:1 --mode idle --channels 1000000", "descriptors"),
+        ("--target http://127.0.0.1:1 --mode idle --server-pid 4294967295", "--server-pid"),
+        ("--target http://127.0.0.1:1 --mode storm --rate 5", "--rate: not supported by --mode storm"),
+        ("--target http://127.0.0.1:1 --mode idle --cores 1023", "--cores"),
+    ];
+    for (flags, word) in cases {
         let output = loadgen(flags);
         let error = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{flags}: {error}");
@@ -130,10 +115,8 @@ fn plans_and_reports_need_no_target() {
     };
     let (code, text) = tell("plan --target http://127.0.0.1:1 --rate 10 --duration 5");
     assert_eq!(code, Some(0), "{text}");
-    assert!(
-        text.contains("50 over all parts") && text.contains("this machine allows it"),
-        "{text}"
-    );
+    let fine = text.contains("50 over all parts") && text.contains("this machine allows it");
+    assert!(fine, "{text}");
     let (code, text) = tell(
         "plan --target http://127.0.0.1:1 --mode idle --channels 1000000 --viewers-per-channel 1000",
     );

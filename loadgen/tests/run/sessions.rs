@@ -60,8 +60,6 @@ fn a_stall_shows_in_all_sessions_that_were_due() {
     let setup = &report["latency_us"]["setup"];
     assert_eq!(setup["count"], 100);
     assert!(setup["max"].as_u64().unwrap() > 300_000, "{setup}");
-    assert!(
-        setup["p90"].as_u64().unwrap() > 100_000,
-        "about a third of them waited: {setup}"
-    );
+    let fine = setup["p90"].as_u64().unwrap() > 100_000;
+    assert!(fine, "about a third of them waited: {setup}");
 }

@@ -51,18 +51,16 @@ fn without_io_uring_a_load_is_done_with_epoll() {
         )
     };
     let short = "--channels 2 --duration 0.3";
-    for (kib, flags, expected) in [
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
         ("64", "--rate 20 --processes 2", (Some(0), 1)),
         ("64", "--mode relay --window 8", (Some(0), 1)),
         ("64", "--mode relay --engine io_uring", (Some(2), 0)),
         ("hard", "--mode idle --engine epoll", (Some(0), 0)),
         ("hard", "--mode storm --engine epoll", (Some(0), 0)),
-        (
-            "hard",
-            "--mode connect --engine epoll --viewers-per-channel 4",
-            (Some(0), 0),
-        ),
-    ] {
+        ("hard", "--mode connect --engine epoll --viewers-per-channel 4", (Some(0), 0)),
+    ];
+    for (kib, flags, expected) in cases {
         let (code, lines, text) = run(kib, &format!("{short} {flags}"));
         assert_eq!((code, lines), expected, "{flags}: {text}");
     }
@@ -89,9 +87,7 @@ fn a_load_begins_at_its_moment() {
         let output = loadgen(&format!("{flags} {past} --processes {processes}"));
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2));
-        assert!(
-            said.contains("--start-at: expected a time in the future"),
-            "{said}"
-        );
+        let fine = said.contains("--start-at: expected a time in the future");
+        assert!(fine, "{said}");
     }
 }

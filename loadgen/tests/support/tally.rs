@@ -16,10 +16,8 @@ pub(crate) fn spoiled(fault: Fault, tally: &MessageTally) -> u64 {
     assert!(whole || fault == Fault::Reorders, "{fault:?}: {tally:?}");
     for (other, count) in faults(tally) {
         let is_held_back = (fault, other) == (Fault::Reorders, Fault::Loses);
-        assert!(
-            count == 0 || fault == other || is_held_back,
-            "{fault:?}: {tally:?}"
-        );
+        let fine = count == 0 || fault == other || is_held_back;
+        assert!(fine, "{fault:?}: {tally:?}");
     }
     let own = faults(tally).into_iter().find(|(one, _)| *one == fault);
     own.map_or(0, |(_, count)| count)

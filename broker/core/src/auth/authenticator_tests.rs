@@ -122,6 +122,14 @@ fn browser(parent: &str, policy: Option<&str>) -> Temporary {
     session_keys().seal(&[1; 32], &grant, &secret).unwrap()
 }
 
+fn keys_of(temporary: &Temporary) -> Keys<'_> {
+    Keys {
+        access_key_id: &temporary.access_key_id,
+        secret_access_key: temporary.secret_access_key.reveal(),
+        session_token: Some(temporary.session_token.reveal()),
+    }
+}
+
 /// A presigned upgrade by temporary credentials.
 fn upgrade(temporary: &Temporary, now_s: u64) -> String {
     let upgrade = Upgrade {
@@ -131,11 +139,7 @@ fn upgrade(temporary: &Temporary, now_s: u64) -> String {
         expires_s: 299,
         now_s,
     };
-    let keys = Keys {
-        access_key_id: &temporary.access_key_id,
-        secret_access_key: temporary.secret_access_key.reveal(),
-        session_token: Some(temporary.session_token.reveal()),
-    };
+    let keys = keys_of(temporary);
     let target = Signer::new(keys, REGION).presign(&upgrade);
     format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n")
 }
@@ -195,10 +199,8 @@ fn a_principal_is_found_by_its_signature() {
         .check(&mut authenticator)
         .unwrap();
     assert_eq!(caller.arn(), "arn:aws:iam::123456789012:user/name-AKIDB");
-    assert_eq!(
-        (caller.name(), caller.account()),
-        ("name-AKIDB", "123456789012")
-    );
+    let found = (caller.name(), caller.account());
+    assert_eq!(found, ("name-AKIDB", "123456789012"));
     assert!(may(&caller, Action::ConnectAsMaster, ARN, None));
     let text = Signed::of("AKIDA", "secret-of-AKIDA").head(b"body");
     let other_body = kvs(&mut authenticator, &text, b"other", NOW);
@@ -211,10 +213,8 @@ fn wrong_secrets_and_unknown_keys_have_different_errors() {
     let wrong = Signed::of("AKIDA", "another").check(&mut authenticator);
     assert_eq!(refusal(wrong), Refusal::Mismatch);
     let unknown = Signed::of("AKIDX", "another").check(&mut authenticator);
-    assert_eq!(
-        unsigned(unknown),
-        unsigned_as(Refusal::UnknownKey, Check::UnknownKey)
-    );
+    let found = unsigned(unknown);
+    assert_eq!(found, unsigned_as(Refusal::UnknownKey, Check::UnknownKey));
 }
 
 #[test]
@@ -243,10 +243,8 @@ fn temporary_credentials_need_no_stored_state() {
     let temporary = browser("AKIDA", Some(policy));
     let text = upgrade(&temporary, NOW);
     let caller = kvs(&mut authenticator, &text, b"", NOW).unwrap();
-    assert_eq!(
-        caller.arn(),
-        "arn:aws:sts::123456789012:federated-user/browser"
-    );
+    let found = caller.arn();
+    assert_eq!(found, "arn:aws:sts::123456789012:federated-user/browser");
     assert_eq!(caller.user_id(), "123456789012:browser");
     let root = caller.root();
     assert!(matches!(root, Some(Root::Principal(parent)) if parent.access_key_id == "AKIDA"));
@@ -333,10 +331,8 @@ fn no_policy_is_no_rights_and_federation_ends_there() {
     for (policy, may_connect) in [(None, false), (Some(ALLOW_ALL), true)] {
         let text = upgrade(&browser("AKIDA", policy), NOW);
         let caller = kvs(&mut authenticator, &text, b"", NOW).unwrap();
-        assert_eq!(
-            may(&caller, Action::ConnectAsMaster, ARN, None),
-            may_connect
-        );
+        let found = may(&caller, Action::ConnectAsMaster, ARN, None);
+        assert_eq!(found, may_connect);
         assert!(may(&caller, Action::GetCallerIdentity, "*", None));
         assert!(!may(&caller, Action::GetFederationToken, "*", None));
     }
@@ -404,8 +400,8 @@ fn scopes_are_of_this_region_and_sts_may_be_global() {
             let of_scope = matches!(refusal.error, ErrorCode::Signature(Refusal::Scope(_)));
             assert!(of_scope, "{refusal:?}");
             let text = signer.head(b"");
-            let head = Head::parse(text.as_bytes(), &HeadLimits::default()).unwrap();
-            assert_eq!(authenticator.precheck(&head, checked, NOW), Err(refusal));
+            let found = authenticator.precheck(&head(&text), checked, NOW);
+            assert_eq!(found, Err(refusal));
         }
     }
 }
@@ -445,12 +441,15 @@ fn player_url(keys: Keys<'_>, expires_s: u32) -> String {
     Signer::new(keys, REGION).presign_player(&player)
 }
 
+fn head(text: &str) -> Head<'_> {
+    Head::parse(text.as_bytes(), &HeadLimits::default()).unwrap()
+}
+
 /// The check that refuses a player's request with these lines of its head, `None` if it is let in.
 fn refused(lines: &str, now_s: u64) -> Option<Check> {
     let mut authenticator = authenticator(vec![principal("AKID"), principal("BKID")]);
     let text = format!("{lines}\r\nHost: h\r\n\r\n");
-    let head = Head::parse(text.as_bytes(), &HeadLimits::default()).unwrap();
-    let checked = authenticator.check_whep(&head, now_s);
+    let checked = authenticator.check_whep(&head(&text), now_s);
     checked.err().map(|refusal| refusal.check)
 }
 
@@ -461,55 +460,24 @@ fn a_players_token_is_a_query_or_a_bearer_for_posts_and_options() {
     let other = url.replace("AKID", "BKID");
     let bearer =
         |method, path, token| format!("{method} {path} HTTP/1.1\r\nAuthorization: Bearer {token}");
-    for (lines, check) in [
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
         (format!("POST {url} HTTP/1.1"), None),
         (format!("OPTIONS {url} HTTP/1.1\r\nContent-Length: 9"), None),
         (bearer("POST", path, query), None),
         (bearer("OPTIONS", &other, query), None),
-        (
-            bearer("POST", &url, other.split_once('?').unwrap().1),
-            Some(Check::SignatureMismatch),
-        ),
-        (
-            bearer("POST", path, "FwoGZXIvYXdzEBYaD"),
-            Some(Check::SignatureMissing),
-        ),
-        (
-            format!("POST {path} HTTP/1.1"),
-            Some(Check::SignatureMissing),
-        ),
-        (
-            format!("POST {path} HTTP/1.1\r\nAuthorization: Basic eDp5"),
-            Some(Check::SignatureMissing),
-        ),
-        (
-            format!("GET {url} HTTP/1.1"),
-            Some(Check::WhepTokenElsewhere),
-        ),
-        (
-            format!("DELETE {url} HTTP/1.1"),
-            Some(Check::WhepTokenElsewhere),
-        ),
-        (
-            format!(
-                "POST {} HTTP/1.1",
-                url.replace("demo", "demo/0123456789abcdef")
-            ),
-            Some(Check::WhepTokenElsewhere),
-        ),
-        (
-            format!("POST /?{query} HTTP/1.1"),
-            Some(Check::WhepTokenElsewhere),
-        ),
-        (
-            format!("POST {url}&X-Amz-ClientId=v HTTP/1.1"),
-            Some(Check::ParameterTwice),
-        ),
-        (
-            format!("POST {url}&a=b HTTP/1.1"),
-            Some(Check::SignatureMismatch),
-        ),
-    ] {
+        (bearer("POST", &url, other.split_once('?').unwrap().1), Some(Check::SignatureMismatch)),
+        (bearer("POST", path, "FwoGZXIvYXdzEBYaD"), Some(Check::SignatureMissing)),
+        (format!("POST {path} HTTP/1.1"), Some(Check::SignatureMissing)),
+        (format!("POST {path} HTTP/1.1\r\nAuthorization: Basic eDp5"), Some(Check::SignatureMissing)),
+        (format!("GET {url} HTTP/1.1"), Some(Check::WhepTokenElsewhere)),
+        (format!("DELETE {url} HTTP/1.1"), Some(Check::WhepTokenElsewhere)),
+        (format!("POST {} HTTP/1.1", url.replace("demo", "demo/0123456789abcdef")), Some(Check::WhepTokenElsewhere)),
+        (format!("POST /?{query} HTTP/1.1"), Some(Check::WhepTokenElsewhere)),
+        (format!("POST {url}&X-Amz-ClientId=v HTTP/1.1"), Some(Check::ParameterTwice)),
+        (format!("POST {url}&a=b HTTP/1.1"), Some(Check::SignatureMismatch)),
+    ];
+    for (lines, check) in cases {
         assert_eq!(refused(&lines, NOW), check, "{lines}");
     }
 }
@@ -527,71 +495,49 @@ fn a_players_token_opens_nothing_else_and_nothing_else_is_one() {
         now_s: NOW,
     };
     let websocket = Signer::new(KEYS, REGION).presign(&websocket);
-    let head = |text: &str| format!("{text} HTTP/1.1\r\nHost: h\r\n\r\n");
+    let lines = |text: &str| format!("{text} HTTP/1.1\r\nHost: h\r\n\r\n");
     let mut upgrade = |text: &str| {
-        let text = head(text);
-        let head = Head::parse(text.as_bytes(), &HeadLimits::default()).unwrap();
-        gate.check_upgrade(&head, NOW).err().map(|it| it.check)
+        let text = lines(text);
+        let head = head(&text);
+        let checked = gate.check_upgrade(&head, NOW);
+        checked.err().map(|refusal| refusal.check)
     };
     assert_eq!(upgrade(&format!("GET {websocket}")), None);
-    assert_eq!(
-        upgrade(&format!("GET {url}")),
-        Some(Check::WhepTokenElsewhere)
-    );
+    let found = upgrade(&format!("GET {url}"));
+    assert_eq!(found, Some(Check::WhepTokenElsewhere));
     for path in ["/", "/viewer", "/master", "/viewer/", "/whepx"] {
         let check = upgrade(&format!("GET {path}?{query}"));
         assert_eq!(check, Some(Check::SignatureMismatch), "{path}");
     }
     for call in ["/createSignalingChannel", "/whep/demo"] {
-        let text = head(&format!("POST {call}?{query}"));
+        let text = lines(&format!("POST {call}?{query}"));
         assert!(kvs(&mut gate, &text, b"", NOW).is_err(), "{call}");
     }
     let lines = format!("POST /whep/demo{} HTTP/1.1", &websocket[1..]);
     assert_eq!(refused(&lines, NOW), Some(Check::SignatureMismatch));
     let signed = Signed::of("AKID", "secret-of-AKID").head(b"");
     let signed = signed.replace("POST /x", "POST /whep/demo");
-    let head = Head::parse(signed.as_bytes(), &HeadLimits::default()).unwrap();
-    let check = gate.check_whep(&head, NOW).map(drop).unwrap_err().check;
-    assert_eq!(check, Check::SignatureMissing);
+    let refusal = gate.check_whep(&head(&signed), NOW).map(drop);
+    assert_eq!(refusal.unwrap_err().check, Check::SignatureMissing);
 }
 
 #[test]
 fn a_players_token_of_temporary_credentials_ends_with_them() {
-    let mut gate = authenticator(vec![principal("AKID")]);
-    let root = GrantRoot::Key {
-        access_key_id: "AKID".into(),
-    };
     let grant = Grant {
-        root,
+        root: GrantRoot::Key {
+            access_key_id: "AKID".into(),
+        },
         holder: GrantHolder::User,
         issued_s: Some(NOW),
         expires_s: NOW + 900,
     };
-    let temporary = session_keys()
-        .seal(&[1; NONCE_BYTES], &grant, "secret-of-AKID")
-        .unwrap();
-    let keys = Keys {
-        access_key_id: &temporary.access_key_id,
-        secret_access_key: temporary.secret_access_key.reveal(),
-        session_token: Some(temporary.session_token.reveal()),
-    };
-    let text = format!(
-        "POST {} HTTP/1.1\r\nHost: h\r\n\r\n",
-        player_url(keys, 31_536_000)
-    );
-    let head = Head::parse(text.as_bytes(), &HeadLimits::default()).unwrap();
-    assert!(gate.check_whep(&head, NOW + 899).is_ok());
-    let check = gate
-        .check_whep(&head, NOW + 900)
-        .map(drop)
-        .unwrap_err()
-        .check;
-    assert_eq!(check, Check::TokenExpired);
-    let alone = format!(
-        "POST /whep/demo HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {}\r\n\r\n",
-        temporary.session_token.reveal()
-    );
-    let head = Head::parse(alone.as_bytes(), &HeadLimits::default()).unwrap();
-    let check = gate.check_whep(&head, NOW).map(drop).unwrap_err().check;
-    assert_eq!(check, Check::SignatureMissing);
+    let sealed = session_keys().seal(&[1; NONCE_BYTES], &grant, "secret-of-AKID");
+    let temporary = sealed.unwrap();
+    let keys = keys_of(&temporary);
+    let text = format!("POST {} HTTP/1.1", player_url(keys, 31_536_000));
+    assert_eq!(refused(&text, NOW + 899), None);
+    assert_eq!(refused(&text, NOW + 900), Some(Check::TokenExpired));
+    let token = temporary.session_token.reveal();
+    let alone = format!("POST /whep/demo HTTP/1.1\r\nAuthorization: Bearer {token}");
+    assert_eq!(refused(&alone, NOW), Some(Check::SignatureMissing));
 }

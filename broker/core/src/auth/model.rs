@@ -1,13 +1,11 @@
-//! Tests decisions about callers against a slow, simple model, which evaluates policies as JSON values and implements
-//! wildcards directly by their definition.
+//! Tests decisions about callers against those of each of their policies alone, which the codec's oracle judges.
 
 use super::{Caller, PolicyQuestion, Principal};
 use crate::auth::fixtures::{self, ACCOUNT};
 use crate::auth::session::{SessionScope, Source};
 use crate::check::Check;
 use codec::identifiers::ChannelArn;
-use codec::policy::{Action, Policy};
-use serde_json::Value;
+use codec::policy::{Action, Decision, Policy, Request};
 use std::sync::Arc;
 
 const REGION: &str = "us-west-2";
@@ -62,55 +60,21 @@ const CLIENTS: &[Option<&str>] = &[None, Some("web-1"), Some("web-bad"), Some("v
 
 const SESSIONS: &[Option<&str>] = &[None, Some(ADMIN), Some(VIEWERS), Some(NO_DELETE)];
 
-fn like(pattern: &[u8], text: &[u8]) -> bool {
-    match pattern.split_first() {
-        None => text.is_empty(),
-        Some((b'*', rest)) => (0..=text.len()).any(|taken| like(rest, &text[taken..])),
-        Some((wanted, rest)) => text
-            .split_first()
-            .is_some_and(|(byte, text)| (wanted == byte || *wanted == b'?') && like(rest, text)),
-    }
-}
-
-/// Returns a single value, or all values of a list.
-fn each(value: &Value) -> Vec<&Value> {
-    value
-        .as_array()
-        .map_or_else(|| vec![value], |list| list.iter().collect())
-}
-
-fn texts(value: &Value) -> Vec<&str> {
-    each(value)
-        .into_iter()
-        .map(|text| text.as_str().unwrap())
-        .collect()
-}
-
-/// Decides a question by the policy documents; returns whether any allows and whether any denies it.
+/// Whether any of the policy documents allows, and whether any denies, each by itself.
 fn judge(documents: &[&str], action: Action, resource: &str, client: Option<&str>) -> (bool, bool) {
-    let (mut allowed, mut denied) = (false, false);
-    for document in documents {
-        let document: Value = serde_json::from_str(document).unwrap();
-        for statement in each(&document["Statement"]) {
-            let lower = action.as_str().to_lowercase();
-            let acts = |pattern: &&str| like(pattern.to_lowercase().as_bytes(), lower.as_bytes());
-            let names = |pattern: &&str| like(pattern.as_bytes(), resource.as_bytes());
-            let holds = |operator: &str, test: &dyn Fn(&str, &str) -> bool| {
-                let values = &statement["Condition"][operator]["kinesisvideo:ClientId"];
-                values.is_null()
-                    || client.is_some_and(|id| texts(values).into_iter().any(|one| test(one, id)))
-            };
-            let exact = holds("StringEquals", &|one, id| one == id);
-            let alike = holds("StringLike", &|one, id| like(one.as_bytes(), id.as_bytes()));
-            let matches = texts(&statement["Action"]).iter().any(acts)
-                && texts(&statement["Resource"]).iter().any(names);
-            if matches && exact && alike {
-                allowed |= statement["Effect"] == "Allow";
-                denied |= statement["Effect"] == "Deny";
-            }
-        }
-    }
-    (allowed, denied)
+    let decide = |document: &&str| {
+        let request = Request {
+            action,
+            resource,
+            client_id: client,
+            context: &(),
+        };
+        let policy = Policy::parse(document).unwrap();
+        policy.decide(&request, &mut 0, &mut None)
+    };
+    let decisions: Vec<Decision> = documents.iter().map(decide).collect();
+    let any = |decision| decisions.contains(&decision);
+    (any(Decision::Allow), any(Decision::Deny))
 }
 
 fn principal(role: &[&str]) -> Arc<Principal> {

@@ -177,12 +177,10 @@ mod tests {
         }
         assert_eq!(calls.of("b").map(|call| call.order), Some(2));
         assert_eq!(calls.by_order(3).map(|call| &*call.sender), Some("c"));
-        assert_eq!(
-            calls
-                .take_of_caller(call("x", 3).caller)
-                .map(|call| call.order),
-            Some(3)
-        );
+        let found = calls
+            .take_of_caller(call("x", 3).caller)
+            .map(|call| call.order);
+        assert_eq!(found, Some(3));
         assert_eq!(calls.next_expiry(), Some(Now(1)));
         assert_eq!(calls.take_expired(Now(1)).map(|call| call.order), Some(1));
         assert!(calls.take_expired(Now(1)).is_none());

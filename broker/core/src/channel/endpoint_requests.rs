@@ -115,21 +115,15 @@ mod tests {
         requests.note(one, RequestedEndpoint::Master(program));
         requests.note(two, RequestedEndpoint::Master(program));
         requests.note(one, RequestedEndpoint::Master(wss));
-        assert_eq!(
-            (requests.as_master(one), requests.as_master(two)),
-            (Some(wss), Some(program))
-        );
+        let found = (requests.as_master(one), requests.as_master(two));
+        assert_eq!(found, (Some(wss), Some(program)));
         requests.note(three, RequestedEndpoint::Master(program));
-        assert_eq!(
-            (requests.as_master(one), requests.as_master(two)),
-            (Some(wss), None)
-        );
+        let found = (requests.as_master(one), requests.as_master(two));
+        assert_eq!(found, (Some(wss), None));
         for asked in [RequestedEndpoint::Viewer, RequestedEndpoint::MasterInVain] {
             requests.note(one, asked);
-            assert_eq!(
-                (requests.as_master(one), requests.as_master(three)),
-                (None, Some(program))
-            );
+            let found = (requests.as_master(one), requests.as_master(three));
+            assert_eq!(found, (None, Some(program)));
         }
     }
 
@@ -140,10 +134,8 @@ mod tests {
         assert!(!requests.refuses(one, true));
         requests.note(one, RequestedEndpoint::Viewer);
         // As often as it tries while a master is connected; once while none is.
-        assert_eq!(
-            [true, true, false, false].map(|has_master| requests.refuses(one, has_master)),
-            [true, true, true, false]
-        );
+        let found = [true, true, false, false].map(|has_master| requests.refuses(one, has_master));
+        assert_eq!(found, [true, true, true, false]);
         assert!(!requests.refuses(two, true));
         // One that was a master before, or may have been, comes back at once; asking for that ends it.
         let asks: [fn(&mut EndpointRequests, CallerId); 2] = [
@@ -155,10 +147,8 @@ mod tests {
             asks(&mut requests, one);
             requests.note(one, RequestedEndpoint::Viewer);
             assert_eq!(requests.as_master(one), None);
-            assert_eq!(
-                [true, false].map(|it| requests.refuses(one, it)),
-                [true, false]
-            );
+            let found = [true, false].map(|it| requests.refuses(one, it));
+            assert_eq!(found, [true, false]);
             requests.note(one, RequestedEndpoint::Master(Program::default()));
             assert!(!requests.refuses(one, true));
         }
@@ -181,9 +171,7 @@ mod tests {
         }
         requests.note_master(three);
         assert!(requests.as_master(one).is_some() && requests.as_master(two).is_some());
-        assert_eq!(
-            [false; 2].map(|it| requests.refuses(three, it)),
-            [true, false]
-        );
+        let found = [false; 2].map(|it| requests.refuses(three, it));
+        assert_eq!(found, [true, false]);
     }
 }

@@ -339,11 +339,8 @@ mod tests {
         // They make room first, then their offer.
         follow(&mut offers, "v2", 50, true);
         assert!(offers.evict() && offers.bytes() == 3 && offers.evict() && offers.is_idle());
-        assert_eq!(
-            follow(&mut offers, "v2", 51, true),
-            0,
-            "nothing that it is kept with"
-        );
+        let found = follow(&mut offers, "v2", 51, true);
+        assert_eq!(found, 0, "nothing that it is kept with");
     }
 
     #[test]

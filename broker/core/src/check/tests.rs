@@ -12,10 +12,8 @@ fn every_check_has_its_number_id_sentence_and_remedy() {
         assert!(check.id().bytes().all(plain), "{}", check.id());
         for text in [check.says(), check.remedy()] {
             assert!(text.ends_with('.') && text.len() < 260, "{check:?}: {text}");
-            assert!(
-                !text.contains('\n') && !text.contains("  "),
-                "{check:?}: {text}"
-            );
+            let fine = !text.contains('\n') && !text.contains("  ");
+            assert!(fine, "{check:?}: {text}");
         }
         assert!(texts.insert(check.says()) && texts.insert(check.id()));
     }

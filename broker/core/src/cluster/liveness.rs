@@ -253,15 +253,13 @@ impl Silence {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::types::{Change, Key, Kinship, LeaseId, Revision, Value};
+    use crate::cluster::types::fixtures::{self, change, incarnation, registration};
+    use crate::cluster::types::{Key, Kinship, Revision};
     use std::sync::Arc;
 
     const SPANS: Spans = Spans::of_lease(10_000);
     const PEER: NodeId = NodeId(1);
-    const ASKER: Incarnation = Incarnation {
-        directory: 9,
-        start: 1,
-    };
+    const ASKER: Incarnation = incarnation(9, 1);
     const HELD: Held = Held {
         slot: Slot(0),
         epoch: Revision(5),
@@ -269,17 +267,10 @@ mod tests {
 
     fn answer(asked: u64, serves: &[Held]) -> Answer {
         Answer {
-            asked: Now(asked),
             asker: ASKER,
-            incarnation: Incarnation {
-                directory: 1,
-                start: 1,
-            },
-            has_etcd: true,
-            stopping: false,
             serves: Arc::from(serves),
-            changes: Vec::new(),
             newest: Revision(5),
+            ..fixtures::answer(incarnation(1, 1), asked)
         }
     }
 
@@ -296,14 +287,12 @@ mod tests {
     #[test]
     fn a_registered_node_that_does_not_answer_is_missed() {
         let me = NodeId(0);
-        let register = |node| Change {
-            revision: Revision(2),
-            key: Key::Registration(node),
-            value: Some(Value::Registration {
-                incarnation: ASKER,
-                lease: LeaseId(1),
-                kinship: Kinship::Peer,
-            }),
+        let register = |node| {
+            change(
+                2,
+                Key::Registration(node),
+                registration(ASKER, Kinship::Peer),
+            )
         };
         let mut view = View::new(1, Revision(0), None);
         let mut silence = Silence::new(1, SPANS);

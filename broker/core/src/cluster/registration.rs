@@ -280,14 +280,12 @@ impl Namesake {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::types::{Change, Incarnation, NodeId};
+    use crate::cluster::types::fixtures::{change, incarnation};
+    use crate::cluster::types::{Change, NodeId};
 
     const ME: Owner = Owner {
         node: NodeId(0),
-        incarnation: Incarnation {
-            directory: 1,
-            start: 1,
-        },
+        incarnation: incarnation(1, 1),
     };
 
     const HOME: Address = Address(1);
@@ -296,11 +294,7 @@ mod tests {
 
     /// Applies what a transaction puts, as of a revision.
     fn made(view: &mut View, transaction: &Transaction, revision: u64) {
-        let put = |&(key, value): &(Key, Value)| Change {
-            revision: Revision(revision),
-            key,
-            value: Some(value),
-        };
+        let put = |&(key, value): &(Key, Value)| change(revision, key, value);
         let changes: Vec<Change> = transaction.puts.iter().map(put).collect();
         view.apply_changes(&changes, Now(0));
     }
@@ -336,10 +330,7 @@ mod tests {
             puts: vec![(
                 Key::Registration(ME.node),
                 Value::Registration {
-                    incarnation: Incarnation {
-                        directory: 2,
-                        start: 1,
-                    },
+                    incarnation: incarnation(2, 1),
                     lease: LeaseId(7),
                     kinship,
                 },
@@ -348,10 +339,8 @@ mod tests {
         };
         made(&mut view, &other(Kinship::Unproven), 8);
         assert_eq!(registering.place(&view, true, SPANS, Now(0)), Place::Own);
-        assert_eq!(
-            registering.place(&view, false, SPANS, Now(0)),
-            Place::Occupied
-        );
+        let found = registering.place(&view, false, SPANS, Now(0));
+        assert_eq!(found, Place::Occupied);
         let late = Now(PATIENCE_MS);
         assert_eq!(registering.place(&view, false, SPANS, late), Place::Taken);
         made(&mut view, &other(Kinship::Peer), 9);
@@ -378,9 +367,8 @@ mod tests {
                 is_registered.then_some(registration),
             ),
         ] {
-            let revision = Revision(2);
             let change = Change {
-                revision,
+                revision: Revision(2),
                 key,
                 value,
             };
@@ -406,10 +394,7 @@ mod tests {
             let mut registering = Registering::new(ME, HOME, Now(0));
             let place = registering.place(&view, false, SPANS, Now(0));
             assert_eq!(place, expected, "{directory} at {at:?}, {is_registered}");
-            let incarnation = Incarnation {
-                directory: 1,
-                start: 8,
-            };
+            let incarnation = incarnation(1, 8);
             let ago_ms = 0;
             let heard = Heard {
                 incarnation,
@@ -437,11 +422,9 @@ mod tests {
 #[cfg(test)]
 mod namesake_tests {
     use super::*;
+    use crate::cluster::types::fixtures::incarnation;
 
-    const ME: Incarnation = Incarnation {
-        directory: 1,
-        start: 2,
-    };
+    const ME: Incarnation = incarnation(1, 2);
     const LEASE_MS: u64 = 10_000;
 
     fn heard(start: u64, ago_ms: u64) -> Option<Heard> {
@@ -474,16 +457,12 @@ mod namesake_tests {
         let mut namesake = Namesake::new(ME, Now(0));
         assert!(!namesake.is_silent(false, LEASE_MS, Now(9_999)));
         assert!(namesake.is_silent(false, LEASE_MS, Now(10_000)));
-        assert!(
-            !namesake.is_silent(true, LEASE_MS, Now(60_000)),
-            "none said so"
-        );
+        let fine = !namesake.is_silent(true, LEASE_MS, Now(60_000));
+        assert!(fine, "none said so");
         namesake.found(true, Now(1_000), heard(1, 2_000), Now(3_000));
         assert!(!namesake.is_silent(true, LEASE_MS, Now(10_999)));
-        assert!(
-            !namesake.is_silent(true, LEASE_MS, Now(11_000)),
-            "of before"
-        );
+        let fine = !namesake.is_silent(true, LEASE_MS, Now(11_000));
+        assert!(fine, "of before");
         namesake.found(true, Now(10_500), heard(1, 11_500), Now(10_600));
         assert!(namesake.is_silent(true, LEASE_MS, Now(11_000)));
         namesake.found(false, Now(20_400), None, Now(20_400));

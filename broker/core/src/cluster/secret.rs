@@ -275,15 +275,13 @@ mod tests {
 #[cfg(test)]
 mod proof_tests {
     use super::{ClusterSecret, *};
+    use crate::cluster::types::fixtures::incarnation;
 
     const N1: Registrant<'static> = Registrant {
         cluster: "0123456789abcdef",
         slot_key: b"0123456789abcdef",
         node: "n1",
-        incarnation: Incarnation {
-            directory: 7,
-            start: 3,
-        },
+        incarnation: incarnation(7, 3),
     };
 
     /// Keys of a secret whose lines repeat these two digits.
@@ -319,24 +317,13 @@ mod proof_tests {
     fn a_proof_is_of_one_cluster_one_hash_key_one_name_and_one_process() {
         let keys = keys(&["0f"]);
         let incarnation = |directory, start| Incarnation { directory, start };
+        #[rustfmt::skip] // a table, a case per row
         let others = [
-            Registrant {
-                cluster: "0123456789abcdee",
-                ..N1
-            },
-            Registrant {
-                slot_key: b"0123456789abcdee",
-                ..N1
-            },
+            Registrant { cluster: "0123456789abcdee",..N1 },
+            Registrant { slot_key: b"0123456789abcdee",..N1 },
             Registrant { node: "n2", ..N1 },
-            Registrant {
-                incarnation: incarnation(6, 3),
-                ..N1
-            },
-            Registrant {
-                incarnation: incarnation(7, 4),
-                ..N1
-            },
+            Registrant { incarnation: incarnation(6, 3),..N1 },
+            Registrant { incarnation: incarnation(7, 4),..N1 },
         ];
         for other in others {
             let found = kinship(&keys, &keys, &other);

@@ -558,11 +558,8 @@ mod slot_map_tests {
         assert_eq!(map.owner(&identity, Now(9)), Some(NodeId(0)));
         assert_eq!(map.owner(&identity, Now(10)), None);
         map.assign(slot, Some(NodeId(1)));
-        assert_eq!(
-            map.owner(&identity, Now(10)),
-            Some(NodeId(1)),
-            "others are asked"
-        );
+        let found = map.owner(&identity, Now(10));
+        assert_eq!(found, Some(NodeId(1)), "others are asked");
     }
 
     /// Computed by another implementation of the hash.
@@ -577,10 +574,8 @@ mod fixed_map_tests {
     fn every_slot_has_the_node_of_its_line() {
         let text = "# two nodes\nn1 127.0.0.1:1 0-99,101-4095\n\n n2\t[::1]:2 100 # one\n";
         let map = FixedMap::parse(text).unwrap();
-        assert_eq!(
-            (map.node("n1"), map.node("n2")),
-            (Some(NodeId(0)), Some(NodeId(1)))
-        );
+        let found = (map.node("n1"), map.node("n2"));
+        assert_eq!(found, (Some(NodeId(0)), Some(NodeId(1))));
         assert_eq!(map.node("n3"), None);
         assert_eq!((map.owners[99], map.owners[100]), (NodeId(0), NodeId(1)));
         assert_eq!(map.nodes[1], ("n2".into(), "[::1]:2".parse().unwrap()));
@@ -590,42 +585,27 @@ mod fixed_map_tests {
     #[test]
     fn a_wrong_map_is_refused_with_its_line() {
         let n1 = "n1 127.0.0.1:1 0-4095\n";
-        for (text, rule) in [
+        #[rustfmt::skip] // a table, a case per row
+        let cases = [
             ("", "slot 0: expected one node for each"),
-            (
-                "n1 127.0.0.1:1 0-4094",
-                "slot 4095: expected one node for each",
-            ),
-            (
-                "n1 127.0.0.1:1",
-                "line 1: expected a name, an address and slots",
-            ),
+            ("n1 127.0.0.1:1 0-4094", "slot 4095: expected one node for each"),
+            ("n1 127.0.0.1:1", "line 1: expected a name, an address and slots"),
             ("n1 127.0.0.1:1 0-1 2-3", "line 1: expected a name"),
-            (
-                "N1 127.0.0.1:1 0-1",
-                "line 1: expected 1 to 63 of the characters",
-            ),
+            ("N1 127.0.0.1:1 0-1", "line 1: expected 1 to 63 of the characters"),
             ("n1 127.0.0.1 0-1", "line 1: expected ADDR:PORT"),
             ("n1 127.0.0.1:1 0-4096", "line 1: expected slots"),
             ("n1 127.0.0.1:1 5-4", "line 1: expected slots"),
             ("n1 127.0.0.1:1 0-1,1", "line 1: slot 1: expected one node"),
-            (
-                "n1 127.0.0.1:1 0\nn1 127.0.0.1:2 1",
-                "line 2: expected each name",
-            ),
-            (
-                "n1 127.0.0.1:1 0\nn2 127.0.0.1:1 1",
-                "line 2: expected each name",
-            ),
-        ] {
+            ("n1 127.0.0.1:1 0\nn1 127.0.0.1:2 1", "line 2: expected each name"),
+            ("n1 127.0.0.1:1 0\nn2 127.0.0.1:1 1", "line 2: expected each name"),
+        ];
+        for (text, rule) in cases {
             let refused = FixedMap::parse(text).unwrap_err();
             assert!(refused.starts_with(rule), "{text}: {refused}");
         }
         let two = format!("{n1}n2 127.0.0.1:2 7");
-        assert_eq!(
-            FixedMap::parse(&two),
-            Err("line 2: slot 7: expected one node".into())
-        );
+        let found = FixedMap::parse(&two);
+        assert_eq!(found, Err("line 2: slot 7: expected one node".into()));
     }
 }
 

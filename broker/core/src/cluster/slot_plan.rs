@@ -385,7 +385,7 @@ impl Candidates {
 #[cfg(test)]
 mod plan_tests {
     use super::*;
-    use crate::cluster::types::Revision;
+    use crate::cluster::types::{Revision, fixtures::incarnation};
 
     fn number_of(node: NodeId) -> NodeKey {
         NodeKey(node.0.into())
@@ -400,11 +400,8 @@ mod plan_tests {
             let nodes = || (0..3).map(NodeId);
             let one = named(Slot(number), nodes(), |node| keys[node.index()]);
             let other = named(Slot(number), nodes(), |node| keys[others[node.index()]]);
-            assert_eq!(
-                one.unwrap().index(),
-                others[other.unwrap().index()],
-                "slot {number}"
-            );
+            let found = one.unwrap().index();
+            assert_eq!(found, others[other.unwrap().index()], "slot {number}");
         }
     }
 
@@ -414,10 +411,8 @@ mod plan_tests {
         for number in 0..4096 {
             let before = named(Slot(number), nodes.into_iter(), number_of);
             let after = named(Slot(number), nodes.into_iter().take(2), number_of);
-            assert!(
-                before == after || before == Some(NodeId(2)),
-                "slot {number}"
-            );
+            let fine = before == after || before == Some(NodeId(2));
+            assert!(fine, "slot {number}");
         }
     }
 
@@ -428,10 +423,8 @@ mod plan_tests {
             let node = named(Slot(number), (0..5).map(NodeId), number_of).unwrap();
             counts[node.index()] += 1;
         }
-        assert!(
-            counts.iter().all(|count| (700..950).contains(count)),
-            "{counts:?}"
-        );
+        let fine = counts.iter().all(|count| (700..950).contains(count));
+        assert!(fine, "{counts:?}");
     }
 
     #[test]
@@ -450,10 +443,7 @@ mod plan_tests {
                 .zip(&counts)
                 .flat_map(|(node, &count)| std::iter::repeat_n(NodeId(node), usize::from(count)));
             for (number, node) in (0u16..).zip(owners) {
-                let incarnation = Incarnation {
-                    directory: 1,
-                    start: 1,
-                };
+                let incarnation = incarnation(1, 1);
                 let record = SlotRecord {
                     epoch: Revision(1),
                     owner: Some(Owner { node, incarnation }),
@@ -473,72 +463,43 @@ mod plan_tests {
                 after[taker.index()] += 1;
             }
             let least = after.iter().min().unwrap();
-            assert!(
-                after.iter().all(|count| count - least <= 1),
-                "{counts:?} became {after:?}"
-            );
+            let fine = after.iter().all(|count| count - least <= 1);
+            assert!(fine, "{counts:?} became {after:?}");
         }
     }
 }
 
 #[cfg(test)]
-mod candidates_tests {
+pub(crate) mod candidates_tests {
     use super::*;
     use crate::cluster::limits::Spans;
-    use crate::cluster::message::Answer;
-    use crate::cluster::types::{
-        Address, Change, Incarnation, Key, Kinship, LeaseId, Revision, Value,
-    };
-    use std::sync::Arc;
+    use crate::cluster::types::fixtures::{answer, change, incarnation, registration};
+    use crate::cluster::types::{Address, Key, Kinship, Revision, Value};
 
     const ME: NodeId = NodeId(0);
     const SPANS: Spans = Spans::of_lease(10_000);
 
     /// View of a node that is registered beside these.
-    fn view(others: &[Kinship]) -> View {
+    pub(crate) fn view(others: &[Kinship]) -> View {
         let mut view = View::new(1, Revision(0), None);
         for (number, kinship) in (0u16..).zip([&[Kinship::Peer], others].concat()) {
-            let incarnation = Incarnation {
-                directory: number.into(),
-                start: 1,
-            };
-            let registration = Value::Registration {
-                incarnation,
-                lease: LeaseId(1),
-                kinship,
-            };
+            let incarnation = incarnation(number.into(), 1);
+            let registration = registration(incarnation, kinship);
             let roster = Value::Roster(RosterState::Here, Address(number.into()));
             let node = NodeId(number);
             for (key, value) in [
                 (Key::Registration(node), registration),
                 (Key::Roster(node), roster),
             ] {
-                let change = Change {
-                    revision: Revision(2),
-                    key,
-                    value: Some(value),
-                };
+                let change = change(2, key, value);
                 view.apply_changes(&[change], Now(0));
             }
         }
         view
     }
 
-    fn answers(silence: &mut Silence, node: u16, asked: u64) {
-        let incarnation = Incarnation {
-            directory: node.into(),
-            start: 1,
-        };
-        let answer = Answer {
-            asked: Now(asked),
-            asker: incarnation,
-            incarnation,
-            has_etcd: true,
-            stopping: false,
-            serves: Arc::from([]),
-            changes: Vec::new(),
-            newest: Revision(2),
-        };
+    pub(crate) fn answers(silence: &mut Silence, node: u16, asked: u64) {
+        let answer = answer(incarnation(node.into(), 1), asked);
         silence.answers(NodeId(node), &answer, Now(asked));
     }
 

@@ -183,53 +183,19 @@ impl Transfers {
 mod tests {
     use super::*;
     use crate::cluster::limits::Spans;
-    use crate::cluster::message::Answer;
-    use crate::cluster::types::{
-        Address, Change, Incarnation, Key, Kinship, LeaseId, Revision, Value,
-    };
+    use crate::cluster::slot_plan::candidates_tests::{answers, view};
+    use crate::cluster::types::{Kinship, fixtures::incarnation};
 
     #[test]
     fn a_node_that_did_not_take_a_parcel_is_passed_over_for_a_while() {
-        let (me, one, other) = (NodeId(0), NodeId(1), NodeId(2));
-        let incarnation = Incarnation {
-            directory: 1,
-            start: 1,
-        };
-        let mut view = View::new(1, Revision(0), None);
+        let (one, other) = (NodeId(1), NodeId(2));
+        let view = view(&[Kinship::Peer, Kinship::Peer]);
         let mut silence = Silence::new(1, Spans::of_lease(10_000));
-        for node in [me, one, other] {
-            let registration = Value::Registration {
-                incarnation,
-                lease: LeaseId(1),
-                kinship: Kinship::Peer,
-            };
-            let roster = Value::Roster(RosterState::Here, Address(1));
-            let keys = [
-                (Key::Registration(node), registration),
-                (Key::Roster(node), roster),
-            ];
-            let change = |(key, value)| Change {
-                revision: Revision(2),
-                key,
-                value: Some(value),
-            };
-            view.apply_changes(&keys.map(change), Now(0));
-            let answer = Answer {
-                asked: Now(0),
-                asker: incarnation,
-                incarnation,
-                has_etcd: true,
-                stopping: false,
-                serves: [].into(),
-                changes: Vec::new(),
-                newest: Revision(2),
-            };
-            silence.answers(node, &answer, Now(0));
+        for node in 0..3 {
+            answers(&mut silence, node, 0);
         }
-        let mut transfers = Transfers::new(Owner {
-            node: me,
-            incarnation,
-        });
+        let (node, incarnation) = (NodeId(0), incarnation(0, 1));
+        let mut transfers = Transfers::new(Owner { node, incarnation });
         let targets = |transfers: &Transfers, now| {
             let targets = transfers.targets(&view, &silence, Now(now));
             targets.iter().map(|it| it.owner.node).collect::<Vec<_>>()

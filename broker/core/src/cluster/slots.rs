@@ -325,13 +325,10 @@ impl Parcels {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::types::{Incarnation, Revision};
+    use crate::cluster::types::{Revision, fixtures::incarnation};
 
     fn parcel(number: u32, sent: ParcelSent) -> Parcel {
-        let giver = Incarnation {
-            directory: 1,
-            start: 1,
-        };
+        let giver = incarnation(1, 1);
         Parcel {
             id: ParcelId { giver, number },
             slot: Slot(1),

@@ -188,3 +188,46 @@ pub struct Snapshot {
     /// All existing keys, with the revisions of their last changes.
     pub entries: Vec<Change>,
 }
+
+/// The words of the cluster's unit tests.
+#[cfg(test)]
+pub(crate) mod fixtures {
+    use super::*;
+    use crate::cluster::message::Answer;
+
+    pub(crate) const fn incarnation(directory: u32, start: u64) -> Incarnation {
+        Incarnation { directory, start }
+    }
+
+    pub(crate) const fn registration(incarnation: Incarnation, kinship: Kinship) -> Value {
+        let lease = LeaseId(1);
+        Value::Registration {
+            incarnation,
+            lease,
+            kinship,
+        }
+    }
+
+    pub(crate) const fn change(revision: u64, key: Key, value: Value) -> Change {
+        let (revision, value) = (Revision(revision), Some(value));
+        Change {
+            revision,
+            key,
+            value,
+        }
+    }
+
+    /// An answer to a question of this moment, by a process that has etcd and serves nothing.
+    pub(crate) fn answer(incarnation: Incarnation, asked: u64) -> Answer {
+        Answer {
+            asked: crate::time::Now(asked),
+            asker: incarnation,
+            incarnation,
+            has_etcd: true,
+            stopping: false,
+            serves: [].into(),
+            changes: Vec::new(),
+            newest: Revision(2),
+        }
+    }
+}

@@ -275,14 +275,10 @@ mod tests {
         for (requested, label) in others {
             assert_eq!(Requested::labels()[requested.index()], label);
         }
-        assert_eq!(
-            UpgradeOutcome::LABELS[UpgradeOutcome::NotFound.index()],
-            "not_found"
-        );
-        assert_eq!(
-            UpgradeOutcome::LABELS[UpgradeOutcome::Unavailable.index()],
-            "unavailable"
-        );
+        let found = UpgradeOutcome::LABELS[UpgradeOutcome::NotFound.index()];
+        assert_eq!(found, "not_found");
+        let found = UpgradeOutcome::LABELS[UpgradeOutcome::Unavailable.index()];
+        assert_eq!(found, "unavailable");
     }
 
     #[test]

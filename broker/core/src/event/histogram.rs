@@ -195,10 +195,8 @@ mod tests {
         histogram.observe(u64::MAX, 1);
         assert_eq!(histogram.counts[BUCKETS], 3);
         assert_eq!((histogram.count(), histogram.sum_us), (3, u64::MAX));
-        assert_eq!(
-            histogram.buckets().map(|(bound, _)| bound).last(),
-            Some(None)
-        );
+        let found = histogram.buckets().map(|(bound, _)| bound).last();
+        assert_eq!(found, Some(None));
     }
 
     #[test]
@@ -207,10 +205,8 @@ mod tests {
         one.observe(20, 3);
         let mut sum = one.clone();
         sum.add(&one);
-        assert_eq!(
-            (sum.count(), sum.sum_us, sum.counts[bucket(20)]),
-            (6, 120, 6)
-        );
+        let found = (sum.count(), sum.sum_us, sum.counts[bucket(20)]);
+        assert_eq!(found, (6, 120, 6));
     }
 
     #[test]

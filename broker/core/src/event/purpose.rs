@@ -165,9 +165,7 @@ mod tests {
         assert_eq!(OTHERS[UNKNOWN], Purpose::Unknown);
         assert_eq!(Purpose::Unknown.action(), None);
         let viewer = Purpose::Upgrade(UpgradeRole::Viewer);
-        assert_eq!(
-            (viewer.word(), viewer.action()),
-            ("upgrade", Some("ConnectAsViewer"))
-        );
+        let found = (viewer.word(), viewer.action());
+        assert_eq!(found, ("upgrade", Some("ConnectAsViewer")));
     }
 }

@@ -411,10 +411,8 @@ mod budget_tests {
         assert_eq!(budget.groups, 1);
         assert!(budget.lets(mismatch(1, "cam")));
         let rest = 1000 - noted as u64;
-        assert_eq!(
-            counts(budget),
-            [(Some(Check::ChannelAbsent), Subject::Other, rest)]
-        );
+        let found = counts(budget);
+        assert_eq!(found, [(Some(Check::ChannelAbsent), Subject::Other, rest)]);
         // The same name in all of them is reported.
         let mut budget = Budget::default();
         let gone = (0..1000).filter(|_| budget.lets(share(1, Check::ChannelAbsent, "gone")));
@@ -446,14 +444,10 @@ mod budget_tests {
     fn texts_that_are_no_names_are_nothing() {
         let long = "x".repeat(KEY_ID_BYTES_MAX + 1);
         assert_eq!(Subject::of(None, Some("%zz"), Some(&long)), Subject::Other);
-        assert_eq!(
-            Subject::of(Some(Account(1)), None, Some("AKID")),
-            Subject::Key("AKID".into())
-        );
+        let found = Subject::of(Some(Account(1)), None, Some("AKID"));
+        assert_eq!(found, Subject::Key("AKID".into()));
         let cam = Subject::Channel(Some(Account(1)), "cam".into());
-        assert_eq!(
-            Subject::of(Some(Account(1)), Some("cam"), Some("AKID")),
-            cam
-        );
+        let found = Subject::of(Some(Account(1)), Some("cam"), Some("AKID"));
+        assert_eq!(found, cam);
     }
 }

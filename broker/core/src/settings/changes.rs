@@ -243,21 +243,15 @@ mod tests {
         });
         let mut names: Vec<_> = names.collect();
         names.dedup();
+        #[rustfmt::skip] // a list
         let expected = [
-            "log_level",
-            "limits.payload_bytes",
-            "limits.message_bytes",
-            "limits.wss_message_bytes",
-            "quotas",
+            "log_level", "limits.payload_bytes", "limits.message_bytes", "limits.wss_message_bytes", "quotas",
         ];
         assert_eq!(names, expected);
         let unset = |key: &&Key| matches!(&key.kind, Kind::Text { get, .. } if get(&Settings::default()).is_none());
         let on_sighup = KEYS.iter().filter(|key| key.applied() == Applied::OnSighup);
-        assert_eq!(
-            on_sighup.filter(unset).count(),
-            0,
-            "what is unset cannot be copied"
-        );
+        let found = on_sighup.filter(unset).count();
+        assert_eq!(found, 0, "what is unset cannot be copied");
     }
 
     fn hook(name: &str, url: &str) -> crate::settings::Hook {
@@ -293,27 +287,16 @@ mod tests {
                 .chain(settings.clients.iter().map(|row| row.name.clone()))
                 .collect::<Vec<_>>()
         };
+        #[rustfmt::skip] // a list
         let expected = [
-            "onea",
-            "twob",
-            "threea",
-            "c-sdk",
-            "linux-reference",
-            "esp32",
-            "android",
-            "mine",
+            "onea", "twob", "threea", "c-sdk", "linux-reference", "esp32", "android", "mine",
         ];
         assert_eq!(names(&next), expected);
-        assert_eq!(
-            changes.applied,
-            [
-                "ice",
-                "clients.mine",
-                "clients.c-sdk",
-                "hook.three",
-                "hook.two"
-            ]
-        );
+        #[rustfmt::skip] // a list
+        let wanted = [
+            "ice", "clients.mine", "clients.c-sdk", "hook.three", "hook.two",
+        ];
+        assert_eq!(changes.applied, wanted);
         assert_eq!(changes.restart, ["clients.android", "hook.one"]);
         assert_eq!(next.ice, file.ice);
         // Again: what waits, waits.

@@ -265,11 +265,8 @@ mod tests {
             ("AWS-SDK-KVS/1.16.0", true),
             ("Boto3/1.44.5", true),
         ] {
-            assert_eq!(
-                settings.says_role(settings.program(Some(agent))),
-                says,
-                "{agent}"
-            );
+            let found = settings.says_role(settings.program(Some(agent)));
+            assert_eq!(found, says, "{agent}");
         }
     }
 

@@ -178,11 +178,10 @@ mod tests {
             ..ClusterSettings::default()
         };
         let found = cluster.inner(shards)?;
-        assert!(
-            found
-                .iter()
-                .all(|at| at.ip() == cluster.listen.unwrap().ip())
-        );
+        let fine = found
+            .iter()
+            .all(|at| at.ip() == cluster.listen.unwrap().ip());
+        assert!(fine);
         Some(found.iter().map(SocketAddr::port).collect())
     }
 
@@ -190,10 +189,8 @@ mod tests {
     fn further_shards_have_the_ports_behind_that_of_messages() {
         let etcd = &["http://a:1"];
         assert_eq!(inner("10.0.0.1:7443", etcd, 1), Some(vec![7443]));
-        assert_eq!(
-            inner("10.0.0.1:7443", etcd, 3),
-            Some(vec![7443, 7445, 7446])
-        );
+        let found = inner("10.0.0.1:7443", etcd, 3);
+        assert_eq!(found, Some(vec![7443, 7445, 7446]));
         assert_eq!(inner("[::1]:0", etcd, 2), Some(vec![0, 0]));
         assert_eq!(inner("10.0.0.1:65533", etcd, 2), Some(vec![65533, 65535]));
         assert_eq!(inner("10.0.0.1:65534", etcd, 2), None);

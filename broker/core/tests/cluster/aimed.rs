@@ -3,7 +3,7 @@
 use crate::cluster::classes::{SETTLED_AFTER_START_MS, SETTLED_MS};
 use crate::cluster::identity::namesakes;
 use crate::cluster::net::ETCD;
-use crate::cluster::script::{Script, Step, cut_both, cut_off};
+use crate::cluster::script::{Script, Step, either};
 use broker_core::cluster::limits::Spans;
 use broker_core::cluster::limits::{ANNOUNCED_MS, ROUND_MS, TICK_MS};
 
@@ -47,7 +47,7 @@ fn flapping_links(script: &mut Script, rng: &mut fastrand::Rng) {
     let lasts = rng.u64(200..=2_000);
     let mut at = script.begins + rng.u64(..2_000);
     for _ in 0..rng.u32(5..15) {
-        cut_off(script, host, at, at + lasts);
+        script.cut_off(host, at, at + lasts);
         at += lasts + 2_000;
     }
     script.moves_max = Some(0);
@@ -60,8 +60,7 @@ fn stopped_by_turns(script: &mut Script, rng: &mut fastrand::Rng) {
     let host = rng.usize(..script.hosts);
     let mut at = script.begins + rng.u64(..2_000);
     for _ in 0..rng.u32(5..15) {
-        script.steps.push((at, Step::Stop(host)));
-        script.steps.push((at + 3_000, Step::Continue(host)));
+        script.during(at, at + 3_000, Step::Stop(host), Step::Continue(host));
         at += 4_000;
     }
     script.moves_max = Some(0);
@@ -74,8 +73,7 @@ fn lost_packets(script: &mut Script, rng: &mut fastrand::Rng) {
     script.delay_max = 300;
     let at = script.begins;
     let until = at + rng.u64(20_000..60_000);
-    script.steps.push((at, Step::LosePackets(20)));
-    script.steps.push((until, Step::LosePackets(0)));
+    script.during(at, until, Step::LosePackets(20), Step::LosePackets(0));
     script.moves_max = Some(0);
     script.heals(until, 6_000);
 }
@@ -86,11 +84,9 @@ fn lost_with_its_member(script: &mut Script, rng: &mut fastrand::Rng) {
     let at = script.begins + rng.u64(..2_000);
     let host = rng.usize(..script.hosts);
     let until = at + rng.u64(5_000..20_000);
-    script.steps.push((at, Step::LoseMember(host)));
-    for other in (0..script.hosts).filter(|other| *other != host) {
-        cut_both(&mut script.steps, host, other, at, until);
-    }
-    script.steps.push((until, Step::See(host)));
+    script.at(at, Step::LoseMember(host));
+    script.isolate(host, at, until);
+    script.at(until, Step::See(host));
     script.heals(until, SETTLED_MS);
 }
 
@@ -100,14 +96,14 @@ fn came_back_blind(script: &mut Script, rng: &mut fastrand::Rng) {
     let at = script.begins + rng.u64(..2_000);
     let host = rng.usize(..script.hosts);
     let until = at + rng.u64(14_000..20_000);
-    cut_both(&mut script.steps, host, ETCD, at, until);
-    script.steps.push((until - 100, Step::Blind(host)));
-    script
-        .steps
-        .push((until + rng.u64(500..3_000), Step::See(host)));
-    for other in (0..script.hosts).filter(|other| *other != host) {
-        cut_both(&mut script.steps, host, other, at, until + 8_000);
-    }
+    script.cut_both(host, ETCD, at, until);
+    script.during(
+        until - 100,
+        until + rng.u64(500..3_000),
+        Step::Blind(host),
+        Step::See(host),
+    );
+    script.isolate(host, at, until + 8_000);
     script.heals(until + 8_000, SETTLED_MS);
 }
 
@@ -119,14 +115,13 @@ fn lease_ends_behind_a_cut(script: &mut Script, rng: &mut fastrand::Rng) {
     let host = rng.usize(..script.hosts);
     let until = at + rng.u64(15_000..20_000);
     for other in (0..script.hosts).filter(|other| *other != host) {
-        cut_both(&mut script.steps, host, other, at, until);
+        script.cut_both(host, other, at, until);
         if rng.bool() {
             let blind = until - 2_900 + rng.u64(50..100);
-            script.steps.push((blind, Step::Blind(other)));
-            script.steps.push((blind + 2_800, Step::See(other)));
+            script.during(blind, blind + 2_800, Step::Blind(other), Step::See(other));
         }
     }
-    script.steps.push((until - 2_900, Step::Revoke(host)));
+    script.at(until - 2_900, Step::Revoke(host));
     script.moves_max = Some(0);
     script.unserved_max = Some(0);
     script.heals(until, 6_000);
@@ -142,10 +137,10 @@ fn late_answers(script: &mut Script, rng: &mut fastrand::Rng) {
     let until = turn + rng.u64(10_000..20_000);
     let others = (0..script.hosts).filter(|other| *other != host);
     for other in others.chain([ETCD]) {
-        script.steps.push((at, Step::Cut(other, host)));
-        script.steps.push((turn, Step::Cut(host, other)));
-        script.steps.push((turn, Step::Mend(other, host)));
-        script.steps.push((until, Step::Mend(host, other)));
+        script.at(at, Step::Cut(other, host));
+        script.at(turn, Step::Cut(host, other));
+        script.at(turn, Step::Mend(other, host));
+        script.at(until, Step::Mend(host, other));
     }
     script.heals(until, SETTLED_MS);
 }
@@ -156,9 +151,8 @@ fn restarted_without_etcd(script: &mut Script, rng: &mut fastrand::Rng) {
     let at = script.begins + rng.u64(1_000..3_000);
     let host = rng.usize(..script.hosts);
     let end = at + 2 * SETTLED_MS + u64::from(script.slots) * 60;
-    cut_both(&mut script.steps, host, ETCD, at, end);
-    script.steps.push((at, Step::Kill(host)));
-    script.steps.push((at + 100, Step::Start(host)));
+    script.cut_both(host, ETCD, at, end);
+    script.during(at, at + 100, Step::Kill(host), Step::Start(host));
     script.unserved(SETTLED_MS);
     script.heals(end, 3_000);
 }
@@ -169,7 +163,7 @@ fn stuck(script: &mut Script, rng: &mut fastrand::Rng) {
     let at = script.begins + rng.u64(1_000..3_000);
     let host = rng.usize(..script.hosts);
     let end = at + 2 * SETTLED_MS + u64::from(script.slots) * 60;
-    script.steps.push((at, Step::Stick(host)));
+    script.at(at, Step::Stick(host));
     script.unserved(SETTLED_MS);
     script.heals(end, 3_000);
 }
@@ -181,10 +175,14 @@ fn first_claimer_in_grace(script: &mut Script, rng: &mut fastrand::Rng) {
     script.hosts = 3;
     let at = script.begins + rng.u64(1_000..3_000);
     let host = rng.usize(..3);
-    script.steps.push((at, Step::Lose(host)));
+    script.at(at, Step::Lose(host));
     let restarted = (host + 1) % 3;
-    script.steps.push((at + 50, Step::Kill(restarted)));
-    script.steps.push((at + 150, Step::Start(restarted)));
+    script.during(
+        at + 50,
+        at + 150,
+        Step::Kill(restarted),
+        Step::Start(restarted),
+    );
     script.unserved(SETTLED_MS);
     script.heals(at + 150, SETTLED_MS + 5_000);
 }
@@ -194,19 +192,14 @@ fn etcd_and_a_host_lost(script: &mut Script, rng: &mut fastrand::Rng) {
     script.class = "etcd and hosts lost";
     let at = script.begins + rng.u64(..2_000);
     let stays = rng.usize(..script.hosts);
-    script.steps.push((at, Step::EtcdDown));
+    script.at(at, Step::EtcdDown);
     let lost = at + rng.u64(13_000..18_000);
     for other in (0..script.hosts).filter(|other| *other != stays) {
-        script.steps.push((lost, Step::Lose(other)));
+        script.at(lost, Step::Lose(other));
     }
     script.steady.push(stays);
     let until = lost + rng.u64(10_000..20_000);
-    script.steps.push((
-        until,
-        Step::EtcdUp {
-            revokes: rng.bool(),
-        },
-    ));
+    script.at(until, Step::EtcdUp(rng.bool()));
     script.heals(until, SETTLED_MS);
 }
 
@@ -218,28 +211,13 @@ fn transfer_without_an_outcome(script: &mut Script, rng: &mut fastrand::Rng) {
     let host = rng.usize(..script.hosts);
     let cut = at + rng.u64(..100);
     let until = cut + rng.u64(500..20_000);
-    script.steps.push((
-        at,
-        if rng.bool() {
-            Step::Drain(host)
-        } else {
-            Step::Rebalance
-        },
-    ));
+    script.at(at, either(rng, Step::Drain(host), Step::Rebalance));
     match rng.u8(..3) {
-        0 => cut_both(&mut script.steps, host, ETCD, cut, until),
-        1 => {
-            script.steps.push((cut, Step::Cut(ETCD, host)));
-            script.steps.push((until, Step::Mend(ETCD, host)));
-        }
+        0 => script.cut_both(host, ETCD, cut, until),
+        1 => script.cut(ETCD, host, cut, until),
         _ => {
-            script.steps.push((cut, Step::EtcdFreeze));
-            script.steps.push((
-                until,
-                Step::EtcdUp {
-                    revokes: rng.bool(),
-                },
-            ));
+            script.at(cut, Step::EtcdFreeze);
+            script.at(until, Step::EtcdUp(rng.bool()));
         }
     }
     script.heals(until.max(at + 26_000), SETTLED_MS);
@@ -251,10 +229,10 @@ fn transfer_given_up(script: &mut Script, rng: &mut fastrand::Rng) {
     script.class = "transfer given up";
     let at = script.begins + rng.u64(..2_000);
     let host = rng.usize(..script.hosts);
-    script.steps.push((at, Step::Full(true)));
-    script.steps.push((at + 100, Step::Drain(host)));
+    script.at(at, Step::Full(true));
+    script.at(at + 100, Step::Drain(host));
     let lost = at + rng.u64(1_000..20_000);
-    script.steps.push((lost, Step::Lose(host)));
+    script.at(lost, Step::Lose(host));
     script.heals(lost, SETTLED_MS);
 }
 
@@ -263,9 +241,8 @@ fn cannot_load(script: &mut Script, rng: &mut fastrand::Rng) {
     script.class = "cannot load";
     let at = script.begins + rng.u64(..2_000);
     let host = rng.usize(..script.hosts);
-    script.steps.push((at, Step::CannotLoad(host)));
-    script.steps.push((at, Step::Kill(host)));
-    script.steps.push((at + 100, Step::Start(host)));
+    script.at(at, Step::CannotLoad(host));
+    script.during(at, at + 100, Step::Kill(host), Step::Start(host));
     script.unserved(SETTLED_MS);
     script.heals(at + 2 * SETTLED_MS, SETTLED_MS);
 }
@@ -276,12 +253,10 @@ fn exception_behind_a_cut(script: &mut Script, rng: &mut fastrand::Rng) {
     let at = script.begins + rng.u64(..2_000);
     let host = rng.usize(..script.hosts);
     let until = at + rng.u64(30_000..40_000);
-    script.steps.push((at, Step::EtcdDown));
-    cut_off(script, host, at + 6_000, until);
-    let back = Step::EtcdUp {
-        revokes: rng.bool(),
-    };
-    script.steps.push((at + rng.u64(7_000..12_000), back));
+    script.at(at, Step::EtcdDown);
+    script.cut_off(host, at + 6_000, until);
+    let back = Step::EtcdUp(rng.bool());
+    script.at(at + rng.u64(7_000..12_000), back);
     script.heals(until, SETTLED_MS);
 }
 
@@ -292,12 +267,11 @@ fn asked_by_all(script: &mut Script, rng: &mut fastrand::Rng) {
     let host = rng.usize(..script.hosts);
     let until = at + rng.u64(10_000..20_000);
     if rng.bool() {
-        cut_off(script, host, at, until);
+        script.cut_off(host, at, until);
     } else {
         let others = (0..script.hosts).filter(|other| *other != host);
         for other in others.chain([ETCD]) {
-            script.steps.push((at, Step::Cut(host, other)));
-            script.steps.push((until, Step::Mend(host, other)));
+            script.cut(host, other, at, until);
         }
     }
     script.heals(until, SETTLED_MS);
@@ -311,15 +285,12 @@ fn back_in_a_takeover(script: &mut Script, rng: &mut fastrand::Rng) {
     let host = rng.usize(..script.hosts);
     let back = at + rng.u64(10_000..13_500);
     if rng.bool() {
-        script.steps.push((at, Step::Stop(host)));
-        script.steps.push((back, Step::Continue(host)));
+        script.during(at, back, Step::Stop(host), Step::Continue(host));
     } else {
-        for other in (0..script.hosts).filter(|other| *other != host) {
-            cut_both(&mut script.steps, host, other, at, back);
-        }
+        script.isolate(host, at, back);
     }
     let late = back + rng.u64(..2_000);
-    cut_both(&mut script.steps, host, ETCD, at, late);
+    script.cut_both(host, ETCD, at, late);
     script.heals(late, SETTLED_MS);
 }
 
@@ -329,8 +300,8 @@ fn back_while_etcd_is_full(script: &mut Script, rng: &mut fastrand::Rng) {
     let at = script.begins + rng.u64(..2_000);
     let host = rng.usize(..script.hosts);
     let lasts = rng.u64(9_000..25_000);
-    script.steps.push((at, Step::Full(true)));
-    cut_off(script, host, at, at + lasts);
+    script.at(at, Step::Full(true));
+    script.cut_off(host, at, at + lasts);
     script.moves_max = Some(0);
     // At the earliest: a question is a round old at most.
     let alone_ms = Spans::of_lease(script.lease_ms).hearing_ms() - ROUND_MS;
@@ -344,16 +315,16 @@ fn back_as_etcd_has_room(script: &mut Script, rng: &mut fastrand::Rng) {
     let at = script.begins + rng.u64(..2_000);
     let host = rng.usize(..script.hosts);
     let until = at + rng.u64(9_000..25_000);
-    script.steps.push((at, Step::Full(true)));
-    cut_off(script, host, at, until);
+    script.at(at, Step::Full(true));
+    script.cut_off(host, at, until);
     let mut room = until + rng.u64(..5_000);
     if rng.bool() {
         let again = until + rng.u64(500..5_000);
         let lasts = rng.u64(100..2_000);
-        cut_off(script, host, again, again + lasts);
+        script.cut_off(host, again, again + lasts);
         room = again + rng.u64(..lasts);
     }
-    script.steps.push((room, Step::Full(false)));
+    script.at(room, Step::Full(false));
     script.heals(until + 7_000, SETTLED_MS);
 }
 
@@ -364,11 +335,11 @@ fn rolled_back_in_a_transfer(script: &mut Script, rng: &mut fastrand::Rng) {
     let backup = script.begins + rng.u64(..1_000);
     let restored = backup + rng.u64(200..3_000);
     let given = restored - rng.u64(..2 * script.delay_max + 10);
-    script.steps.push((backup, Step::BackUp));
-    script.steps.push((given, Step::Rebalance));
-    script.steps.push((restored, Step::Restore(1)));
+    script.at(backup, Step::BackUp);
+    script.at(given, Step::Rebalance);
+    script.at(restored, Step::Restore(1));
     let accepted = restored + rng.u64(5_000..20_000);
-    script.steps.push((accepted, Step::Accept));
+    script.at(accepted, Step::Accept);
     script.heals(accepted + 1_000, SETTLED_AFTER_START_MS);
 }
 
@@ -379,19 +350,12 @@ fn overtaken_by_progress(script: &mut Script, rng: &mut fastrand::Rng) {
     let at = script.begins + rng.u64(..2_000);
     let host = rng.usize(..script.hosts);
     let until = at + rng.u64(14_000..20_000);
-    script
-        .steps
-        .push((at - 2_000, Step::Lag(host, rng.u64(300..900))));
-    script.steps.push((at, Step::Lag(host, 0)));
-    script.steps.push((at, Step::Overtake(host)));
-    script.steps.push((at, Step::Stop(host)));
-    script.steps.push((until, Step::Continue(host)));
-    script
-        .steps
-        .push((until + rng.u64(2_500..5_000), Step::See(host)));
-    for other in (0..script.hosts).filter(|other| *other != host) {
-        cut_both(&mut script.steps, host, other, at, until + 5_000);
-    }
+    script.at(at - 2_000, Step::Lag(host, rng.u64(300..900)));
+    script.at(at, Step::Lag(host, 0));
+    script.at(at, Step::Overtake(host));
+    script.during(at, until, Step::Stop(host), Step::Continue(host));
+    script.at(until + rng.u64(2_500..5_000), Step::See(host));
+    script.isolate(host, at, until + 5_000);
     script.heals(until + 5_000, SETTLED_MS);
 }
 
@@ -415,15 +379,13 @@ fn another_secret_in_etcd_first(script: &mut Script, rng: &mut fastrand::Rng) {
     let at = script.begins + rng.u64(..3_000);
     let until = at + rng.u64(1_000..6_000);
     for host in 0..script.members {
-        cut_both(&mut script.steps, host, ETCD, at, until);
+        script.cut_both(host, ETCD, at, until);
     }
-    script.steps.push((at + 100, Step::RevokeAll));
+    script.at(at + 100, Step::RevokeAll);
     joins_with_another_secret(script, at + 200);
     // By then it has run for as long as its grace lasts.
     let lost = at + rng.u64(28_000..40_000);
-    script
-        .steps
-        .push((lost, Step::Lose(rng.usize(..script.members))));
+    script.at(lost, Step::Lose(rng.usize(..script.members)));
     script.unserved(SETTLED_MS);
     script.heals(lost, SETTLED_MS + 10_000);
 }
@@ -432,7 +394,7 @@ fn joins_with_another_secret(script: &mut Script, at: u64) -> usize {
     script.hosts = script.members + 1;
     let stranger = script.members;
     script.strangers.push(stranger);
-    script.steps.push((at, Step::Start(stranger)));
+    script.at(at, Step::Start(stranger));
     stranger
 }
 
@@ -441,7 +403,7 @@ fn all_end(script: &mut Script, rng: &mut fastrand::Rng) {
     script.class = "all end";
     let at = script.begins + rng.u64(..2_000);
     for host in 0..script.hosts {
-        script.steps.push((at + rng.u64(..500), Step::Drain(host)));
+        script.at(at + rng.u64(..500), Step::Drain(host));
         script.ended.push(host);
     }
     script.ends = at + 6_000;

@@ -2,7 +2,7 @@
 
 use crate::cluster::aimed;
 use crate::cluster::net::ETCD;
-use crate::cluster::script::{Script, Step, cut_both, cut_off};
+use crate::cluster::script::{Script, Step, either};
 
 /// The shortest lease that nodes may ask for.
 const LEASE_MS: u64 = 5_000;
@@ -72,20 +72,8 @@ impl Script {
             delay_max,
             asked_ms: LEASE_MS,
             lease_ms: LEASE_MS,
-            sends_again: false,
-            is_new: false,
-            lag: Vec::new(),
-            steps: Vec::new(),
             begins: START_MS + loads_ms(slots),
-            settled: 0,
-            ends: 0,
-            moves_max: None,
-            moves_once: false,
-            unserved_max: None,
-            none_lost: false,
-            strangers: Vec::new(),
-            ended: Vec::new(),
-            steady: Vec::new(),
+            ..Self::default()
         }
     }
 
@@ -151,21 +139,13 @@ fn link_fault(script: &mut Script, rng: &mut fastrand::Rng, kind: u32, fault: &F
         other,
     } = *fault;
     match kind {
-        0 | 1 => cut_off(script, host, at, until),
-        2 | 3 if host != other => cut_both(&mut script.steps, host, other, at, until),
-        4 if host != other => {
-            script.steps.push((at, Step::Cut(host, other)));
-            script.steps.push((until, Step::Mend(host, other)));
-        }
-        5 | 6 => cut_both(&mut script.steps, host, ETCD, at, until),
+        0 | 1 => script.cut_off(host, at, until),
+        2 | 3 if host != other => script.cut_both(host, other, at, until),
+        4 if host != other => script.cut(host, other, at, until),
+        5 | 6 => script.cut_both(host, ETCD, at, until),
         7 => {
-            let ways = if rng.bool() {
-                (host, ETCD)
-            } else {
-                (ETCD, host)
-            };
-            script.steps.push((at, Step::Cut(ways.0, ways.1)));
-            script.steps.push((until, Step::Mend(ways.0, ways.1)));
+            let ways = either(rng, (host, ETCD), (ETCD, host));
+            script.cut(ways.0, ways.1, at, until);
         }
         8 => split(script, rng, at, until),
         _ => return false,
@@ -180,30 +160,21 @@ fn etcd_fault(script: &mut Script, rng: &mut fastrand::Rng, kind: u32, fault: &F
     } = *fault;
     match kind {
         15 | 16 => {
-            let stop = if rng.bool() {
-                Step::EtcdDown
-            } else {
-                Step::EtcdFreeze
-            };
-            script.steps.push((at, stop));
-            let revokes = rng.bool();
-            script.steps.push((until, Step::EtcdUp { revokes }));
+            script.at(at, either(rng, Step::EtcdDown, Step::EtcdFreeze));
+            script.at(until, Step::EtcdUp(rng.bool()));
         }
-        17 => script.steps.push((at, Step::RevokeAll)),
-        18 => script.steps.push((at, Step::Revoke(host))),
+        17 => script.at(at, Step::RevokeAll),
+        18 => script.at(at, Step::Revoke(host)),
         19 => {
-            script.steps.push((at, Step::Blind(host)));
+            script.at(at, Step::Blind(host));
             let sees = at + rng.u64(100..3_000);
-            script.steps.push((sees, Step::See(host)));
+            script.at(sees, Step::See(host));
         }
         20 => {
-            script.steps.push((at, Step::Compact));
-            script.steps.push((at, Step::EndWatches));
+            script.at(at, Step::Compact);
+            script.at(at, Step::EndWatches);
         }
-        21 => {
-            script.steps.push((at, Step::Full(true)));
-            script.steps.push((until, Step::Full(false)));
-        }
+        21 => script.during(at, until, Step::Full(true), Step::Full(false)),
         _ => return false,
     }
     true
@@ -222,48 +193,34 @@ fn process_fault(
     } = *fault;
     match kind {
         9 | 10 => {
-            let pause = if rng.bool() {
-                Step::Stop(host)
-            } else {
-                Step::Freeze(host)
-            };
-            script.steps.push((at, pause));
-            script.steps.push((until, Step::Continue(host)));
+            script.at(at, either(rng, Step::Stop(host), Step::Freeze(host)));
+            script.at(until, Step::Continue(host));
             return false;
         }
         11 => {
-            script.steps.push((at, Step::Stick(host)));
-            script.steps.push((until, Step::Unstick(host)));
+            script.during(at, until, Step::Stick(host), Step::Unstick(host));
             return false;
         }
         12 | 13 => {
-            script.steps.push((at, Step::Kill(host)));
+            script.at(at, Step::Kill(host));
             let starts = at + rng.u64(40..3_000);
-            script.steps.push((starts, Step::Start(host)));
+            script.at(starts, Step::Start(host));
         }
         14 if *lost + 1 < script.members => {
             *lost += 1;
-            script.steps.push((at, Step::Lose(host)));
+            script.at(at, Step::Lose(host));
             if rng.bool() {
                 let directory = 1_000 + rng.u32(..9_000);
-                script.steps.push((until, Step::Replace(host, directory)));
+                script.at(until, Step::Replace(host, directory));
             }
         }
-        22 => {
-            script.steps.push((at, Step::CannotLoad(host)));
-            script.steps.push((until, Step::CanLoad(host)));
-        }
+        22 => script.during(at, until, Step::CannotLoad(host), Step::CanLoad(host)),
         23 if *lost + 1 < script.members => {
             *lost += 1;
-            let leaves = if rng.bool() {
-                Step::Remove(host)
-            } else {
-                Step::Drain(host)
-            };
-            script.steps.push((at, leaves));
+            script.at(at, either(rng, Step::Remove(host), Step::Drain(host)));
         }
         _ => {
-            script.steps.push((at, Step::EndWatches));
+            script.at(at, Step::EndWatches);
             return false;
         }
     }
@@ -277,11 +234,11 @@ fn split(script: &mut Script, rng: &mut fastrand::Rng, at: u64, until: u64) {
     for one in 0..script.hosts {
         for other in one + 1..script.hosts {
             if sides[one] != sides[other] {
-                cut_both(&mut script.steps, one, other, at, until);
+                script.cut_both(one, other, at, until);
             }
         }
         if etcd == 2 || (etcd == 1) != sides[one] {
-            cut_both(&mut script.steps, one, ETCD, at, until);
+            script.cut_both(one, ETCD, at, until);
         }
     }
 }
@@ -296,55 +253,34 @@ fn nothing_moves(script: &mut Script, rng: &mut fastrand::Rng) {
     let other = (host + 1) % script.hosts;
     match rng.u32(..9) {
         0 => {
-            script.steps.push((at, Step::EtcdDown));
-            script.steps.push((
-                until,
-                Step::EtcdUp {
-                    revokes: rng.bool(),
-                },
-            ));
+            script.at(at, Step::EtcdDown);
+            script.at(until, Step::EtcdUp(rng.bool()));
         }
         1 => {
-            script.steps.push((at, Step::EtcdFreeze));
-            script.steps.push((
-                until,
-                Step::EtcdUp {
-                    revokes: rng.bool(),
-                },
-            ));
+            script.at(at, Step::EtcdFreeze);
+            script.at(until, Step::EtcdUp(rng.bool()));
         }
-        2 => script.steps.push((
-            at,
-            if rng.bool() {
-                Step::RevokeAll
-            } else {
-                Step::Revoke(host)
-            },
-        )),
-        3 => cut_both(&mut script.steps, host, other, at, until),
-        4 => cut_both(&mut script.steps, host, ETCD, at, until),
+        2 => script.at(at, either(rng, Step::RevokeAll, Step::Revoke(host))),
+        3 => script.cut_both(host, other, at, until),
+        4 => script.cut_both(host, ETCD, at, until),
         5 => {
-            script.steps.push((at, Step::Compact));
-            script.steps.push((at, Step::EndWatches));
-            script.steps.push((at + 100, Step::RevokeAll));
+            script.at(at, Step::Compact);
+            script.at(at, Step::EndWatches);
+            script.at(at + 100, Step::RevokeAll);
         }
-        6 => {
-            script.steps.push((at, Step::Full(true)));
-            script.steps.push((until, Step::Full(false)));
-        }
-        7 => {
-            script.steps.push((at, Step::Blind(host)));
-            script.steps.push((at + 2_500, Step::See(host)));
-        }
+        6 => script.during(at, until, Step::Full(true), Step::Full(false)),
+        7 => script.during(at, at + 2_500, Step::Blind(host), Step::See(host)),
         // Every process ends at once, as after a power cut, and all are back within 30 s of the first.
         _ => {
             let lasts = rng.u64(100..15_000);
             let spread = rng.u64(1_000..27_000);
             for host in 0..script.hosts {
-                script.steps.push((at, Step::Kill(host)));
-                script
-                    .steps
-                    .push((at + lasts + rng.u64(..8_000), Step::Start(host)));
+                script.during(
+                    at,
+                    at + lasts + rng.u64(..8_000),
+                    Step::Kill(host),
+                    Step::Start(host),
+                );
             }
             script.moves_max = Some(0);
             return script.heals(at + lasts + spread, SETTLED_MS);
@@ -361,19 +297,19 @@ fn host_lost(script: &mut Script, rng: &mut fastrand::Rng) {
     let at = script.begins + rng.u64(..3_000);
     let host = rng.usize(..script.hosts);
     if rng.bool() {
-        script.steps.push((at, Step::Lose(host)));
+        script.at(at, Step::Lose(host));
         script.unserved(script.lease_ms + TAKEN_MS);
         if rng.bool() {
-            script
-                .steps
-                .push((at + rng.u64(100..20_000), Step::Replace(host, 5_000)));
+            script.at(at + rng.u64(100..20_000), Step::Replace(host, 5_000));
         }
         return script.heals(at, SETTLED_MS + rng.u64(..8_000));
     }
-    script.steps.push((at, Step::Kill(host)));
-    script
-        .steps
-        .push((at + rng.u64(33..500), Step::Start(host)));
+    script.during(
+        at,
+        at + rng.u64(33..500),
+        Step::Kill(host),
+        Step::Start(host),
+    );
     script.moves_max = Some(0);
     script.unserved(3_500);
     script.heals(at, 6_000);
@@ -390,10 +326,10 @@ fn drains(script: &mut Script, rng: &mut fastrand::Rng) {
     let drained = rng.usize(1..=script.hosts.min(3));
     for host in 0..drained {
         at += rng.u64(1_000..3_000);
-        script.steps.push((at, Step::Operation));
-        script.steps.push((at, Step::Drain(host)));
+        script.at(at, Step::Operation);
+        script.at(at, Step::Drain(host));
         at += 6_000 + u64::from(script.slots) * 300;
-        script.steps.push((at, Step::Start(host)));
+        script.at(at, Step::Start(host));
     }
     script.heals(at, 6_000);
 }
@@ -407,9 +343,7 @@ fn joins(script: &mut Script, rng: &mut fastrand::Rng) {
     script.none_lost = true;
     let at = script.begins + rng.u64(..2_000);
     for host in script.members..script.hosts {
-        script
-            .steps
-            .push((at + rng.u64(..3_000), Step::Start(host)));
+        script.at(at + rng.u64(..3_000), Step::Start(host));
     }
     script.unserved(4_000);
     let asked = at + 6_000;
@@ -419,8 +353,8 @@ fn joins(script: &mut Script, rng: &mut fastrand::Rng) {
     }
     script.moves_once = true;
     script.moves_max = Some(u64::from(script.slots));
-    script.steps.push((asked, Step::Operation));
-    script.steps.push((asked, Step::Rebalance));
+    script.at(asked, Step::Operation);
+    script.at(asked, Step::Rebalance);
     script.heals(asked, 8_000 + u64::from(script.slots) * 200);
 }
 
@@ -429,29 +363,20 @@ fn rolled_back(script: &mut Script, rng: &mut fastrand::Rng) {
     script.class = "rolled back";
     script.delay_max = script.delay_max.min(200);
     let backup = script.begins + rng.u64(..1_000);
-    script.steps.push((backup, Step::BackUp));
+    script.at(backup, Step::BackUp);
     let restored = backup + rng.u64(1_000..6_000);
     for _ in 0..rng.u32(1..4) {
         let host = rng.usize(..script.hosts);
         let between = rng.u64(backup..restored);
-        script.steps.push((
-            between,
-            if rng.bool() {
-                Step::Revoke(host)
-            } else {
-                Step::Rebalance
-            },
-        ));
+        script.at(between, either(rng, Step::Revoke(host), Step::Rebalance));
     }
-    script
-        .steps
-        .push((restored, Step::Restore(if rng.bool() { 1 } else { 2 })));
+    script.at(restored, Step::Restore(either(rng, 1, 2)));
     let mut at = restored + rng.u64(1_000..25_000);
     if rng.bool() {
         let host = rng.usize(..script.hosts);
-        script.steps.push((rng.u64(restored..at), Step::Kill(host)));
+        script.at(rng.u64(restored..at), Step::Kill(host));
     }
-    script.steps.push((at, Step::Accept));
+    script.at(at, Step::Accept);
     at += 1_000;
     script.heals(at, SETTLED_AFTER_START_MS);
 }
@@ -464,8 +389,7 @@ fn new_cluster(script: &mut Script, rng: &mut fastrand::Rng) {
     script.begins += 11_500 + 2 * script.delay_max;
     let late = rng.usize(..script.hosts);
     if late > 0 && rng.bool() {
-        script.steps.push((1, Step::Kill(late)));
-        script.steps.push((rng.u64(500..20_000), Step::Start(late)));
+        script.during(1, rng.u64(500..20_000), Step::Kill(late), Step::Start(late));
     }
     script.heals(script.begins, 12_000);
 }

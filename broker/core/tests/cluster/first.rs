@@ -28,7 +28,7 @@ fn a_node_that_starts_later_gets_what_hashing_names() {
     for (seed, later) in [(1, 3_000), (2, 6_000), (3, 8_500)] {
         let mut script = Script::of(HOSTS.into(), SLOTS, 10);
         script.members = usize::from(HOSTS) - 1;
-        script.steps.push((later, Step::Start(script.members)));
+        script.at(later, Step::Start(script.members));
         script.ends = 20_000;
         parts_are_named(script, 0, seed);
     }

@@ -30,6 +30,7 @@ mod script;
 mod traffic;
 mod world;
 
+use crate::sim::setting;
 use std::collections::BTreeMap;
 use world::World;
 
@@ -40,25 +41,12 @@ const SEEDS: u64 = 1_000;
 const PROGRESS: u64 = 100_000;
 
 /// Events that an ordinary run must meet.
+#[rustfmt::skip] // a list
 const MUST_MEET: &[&str] = &[
-    "alone",
-    "claimed after a restart",
-    "claimed, given up",
-    "claimed, never owned",
-    "claimed, owner did not claim",
-    "claimed, owner replaced",
-    "claimed, owner silent",
-    "drained",
-    "drained, slots left",
-    "name taken",
-    "overlap",
-    "overlap by the exception",
-    "received",
-    "released, not loaded",
-    "released by a transfer",
-    "released to a newer epoch",
-    "removed",
-    "unproven",
+    "alone", "claimed after a restart", "claimed, given up", "claimed, never owned", "claimed, owner did not claim",
+    "claimed, owner replaced", "claimed, owner silent", "drained", "drained, slots left", "name taken", "overlap",
+    "overlap by the exception", "received", "released, not loaded", "released by a transfer",
+    "released to a newer epoch", "removed", "unproven",
 ];
 
 #[test]
@@ -89,11 +77,8 @@ fn worlds() {
             eprintln!("seed {seed}, class {}: {fault}", world.script.class);
             eprintln!("replay: SEED={seed} cargo test --test behaviour cluster::");
             broken += 1;
-            assert!(
-                goes_on,
-                "seed {seed}, class {}: {fault}",
-                world.script.class
-            );
+            let fine = goes_on;
+            assert!(fine, "seed {seed}, class {}: {fault}", world.script.class);
         }
         let class = format!("class {}", world.script.class);
         let met = world
@@ -131,19 +116,8 @@ fn a_seed_replays_byte_for_byte() {
             world.run();
             world.log.take()
         });
-        assert!(
-            one.as_ref().is_some_and(|log| log.len() > 10_000),
-            "seed {seed}"
-        );
+        let fine = one.as_ref().is_some_and(|log| log.len() > 10_000);
+        assert!(fine, "seed {seed}");
         assert!(one == other, "seed {seed} differs");
     }
-}
-
-/// Reads a variable of the environment, which configures a run.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the test is configured by its environment; the nodes are not"
-)]
-fn setting(name: &str) -> Option<String> {
-    std::env::var(name).ok()
 }

@@ -1,7 +1,7 @@
 //! Outputs of a node, and the movements of its pending messages.
 
 use crate::cluster::net::ETCD;
-use crate::cluster::world::{What, World};
+use crate::cluster::world::{Way, What, World};
 use broker_core::cluster::limits::{CALL_MS, PARCEL_WAIT_MS};
 use broker_core::cluster::message::{
     Call, CallId, Held, NodeInput, NodeOutput, Packed, Parcel, ParcelSent, ReleaseCause, Reply,
@@ -87,15 +87,7 @@ impl World {
                 let input = NodeInput::Question(me, question);
                 let (from, to) = (number, self.homes[to.index()]);
                 let at = self.net.arrival(self.now, (from, to), &mut self.rng);
-                self.push(
-                    at,
-                    What::Asks {
-                        from,
-                        process,
-                        to,
-                        input,
-                    },
-                );
+                self.push(at, What::Asks(Way { from, process, to }, input));
             }
             NodeOutput::Seek(of, asked) => self.seek(number, of, asked),
             NodeOutput::Tell(to, answer) => {
@@ -140,17 +132,9 @@ impl World {
         if host.gives(&call) {
             host.transfers.insert(id);
         }
-        let (from, process) = (number, host.process);
-        let at = self.net.arrival(self.now, (from, ETCD), &mut self.rng);
-        self.push(
-            at,
-            What::Calls {
-                from,
-                process,
-                id,
-                call,
-            },
-        );
+        let (from, process, to) = (number, host.process, ETCD);
+        let at = self.net.arrival(self.now, (from, to), &mut self.rng);
+        self.push(at, What::Calls(Way { from, process, to }, id, call));
     }
 
     fn send_parcel(&mut self, number: usize, to: NodeId, parcel: Parcel) {
@@ -183,14 +167,7 @@ impl World {
         } else {
             delay
         };
-        self.push(
-            self.now + delay,
-            What::Loaded {
-                host: number,
-                process,
-                held,
-            },
-        );
+        self.push(self.now + delay, What::Loaded(number, process, held));
     }
 
     pub(crate) fn tell(&mut self, from: usize, to: NodeId, input: NodeInput, messages: Vec<u32>) {

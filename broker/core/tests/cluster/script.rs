@@ -7,7 +7,7 @@ use broker_core::cluster::message::NodeInput;
 use broker_core::cluster::types::EtcdId;
 
 /// A world's plan.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Script {
     pub(crate) class: &'static str,
     /// All hosts, and how many of them belong to the cluster from the beginning.
@@ -74,9 +74,7 @@ pub(crate) enum Step {
     EtcdDown,
     EtcdFreeze,
     /// etcd works again; all registrations are lost, or begin again.
-    EtcdUp {
-        revokes: bool,
-    },
+    EtcdUp(bool),
     RevokeAll,
     Revoke(usize),
     Compact,
@@ -164,7 +162,7 @@ impl Step {
         match self {
             Self::EtcdDown => world.etcd_state = EtcdState::Down,
             Self::EtcdFreeze => world.etcd_state = EtcdState::Frozen,
-            Self::EtcdUp { revokes } => etcd_up(world, revokes),
+            Self::EtcdUp(revokes) => etcd_up(world, revokes),
             Self::RevokeAll => {
                 world.etcd.revoke_all();
                 world.check.unforeseen = Some(world.now);
@@ -282,24 +280,44 @@ fn heal(world: &mut World) {
     world.release();
 }
 
-/// Both ways between two ends.
-pub(crate) fn cut_both(
-    steps: &mut Vec<(u64, Step)>,
-    one: usize,
-    other: usize,
-    from: u64,
-    until: u64,
-) {
-    steps.push((from, Step::Cut(one, other)));
-    steps.push((from, Step::Cut(other, one)));
-    steps.push((until, Step::Mend(one, other)));
-    steps.push((until, Step::Mend(other, one)));
+impl Script {
+    /// Something happens at a moment.
+    pub(crate) fn at(&mut self, at: u64, step: Step) {
+        self.steps.push((at, step));
+    }
+
+    /// A fault begins at a moment, and ends at a later one.
+    pub(crate) fn during(&mut self, from: u64, until: u64, begins: Step, ends: Step) {
+        self.at(from, begins);
+        self.at(until, ends);
+    }
+
+    /// Cuts one way between two ends.
+    pub(crate) fn cut(&mut self, one: usize, other: usize, from: u64, until: u64) {
+        self.during(from, until, Step::Cut(one, other), Step::Mend(one, other));
+    }
+
+    /// Cuts both ways between two ends.
+    pub(crate) fn cut_both(&mut self, one: usize, other: usize, from: u64, until: u64) {
+        self.cut(one, other, from, until);
+        self.cut(other, one, from, until);
+    }
+
+    /// Cuts a host off from all others, but not from etcd.
+    pub(crate) fn isolate(&mut self, host: usize, from: u64, until: u64) {
+        for other in (0..self.hosts).filter(|other| *other != host) {
+            self.cut_both(host, other, from, until);
+        }
+    }
+
+    /// Cuts a host off from everybody.
+    pub(crate) fn cut_off(&mut self, host: usize, from: u64, until: u64) {
+        self.cut_both(host, ETCD, from, until);
+        self.isolate(host, from, until);
+    }
 }
 
-/// A host that nobody reaches.
-pub(crate) fn cut_off(script: &mut Script, host: usize, from: u64, until: u64) {
-    cut_both(&mut script.steps, host, ETCD, from, until);
-    for other in (0..script.hosts).filter(|other| *other != host) {
-        cut_both(&mut script.steps, host, other, from, until);
-    }
+/// One of two, by chance.
+pub(crate) fn either<T>(rng: &mut fastrand::Rng, one: T, other: T) -> T {
+    if rng.bool() { one } else { other }
 }

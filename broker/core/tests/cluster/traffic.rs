@@ -2,7 +2,7 @@
 
 use crate::cluster::etcd::Effect;
 use crate::cluster::net::ETCD;
-use crate::cluster::world::{EtcdState, What, World};
+use crate::cluster::world::{EtcdState, Way, What, World};
 use broker_core::cluster::message::{Call, CallId, NodeInput, Reply, WatchId};
 use broker_core::cluster::types::{Change, Key, Owner, Revision, Slot, Value};
 
@@ -140,18 +140,9 @@ impl World {
         stream.arrives = stream.arrives.max(arrival + lag);
         let (at, process) = (stream.arrives, stream.process);
         let input = self.script.reads(host, input);
-        let from = ETCD;
-        let messages = Vec::new();
-        self.push(
-            at,
-            What::Arrives {
-                from,
-                to: host,
-                process,
-                input,
-                messages,
-            },
-        );
+        let (from, to) = (ETCD, host);
+        let way = Way { from, process, to };
+        self.push(at, What::Arrives(way, input, Vec::new()));
     }
 
     /// All watches end: etcd's connections were reset.

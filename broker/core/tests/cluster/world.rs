@@ -11,8 +11,7 @@ use broker_core::cluster::limits::TICK_MS;
 use broker_core::cluster::message::{Call, CallId, Held, NodeInput, Reply};
 use broker_core::cluster::types::{Key, RosterState, Slot, Value};
 use broker_core::time::Now;
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// From one look at all slots to the next.
@@ -36,7 +35,8 @@ pub(crate) struct World {
     pub(crate) watches: Vec<Option<Stream>>,
     /// Number of changes in etcd's history that watches were sent.
     pub(crate) published: usize,
-    queue: BinaryHeap<Reverse<Event>>,
+    /// Events by their time and number.
+    queue: BTreeMap<(u64, u64), What>,
     sequence: u64,
     /// Events that wait for a process that is stopped, a way that is cut, or an etcd that is frozen.
     waiting: Vec<(u64, What)>,
@@ -51,27 +51,12 @@ pub(crate) enum EtcdState {
     Frozen,
 }
 
-struct Event {
-    at: u64,
-    sequence: u64,
-    what: What,
-}
-
-impl PartialEq for Event {
-    fn eq(&self, other: &Self) -> bool {
-        self.sequence == other.sequence
-    }
-}
-impl Eq for Event {}
-impl PartialOrd for Event {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Event {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.sequence).cmp(&(other.at, other.sequence))
-    }
+/// From one end to another, and the process there or here that it is for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Way {
+    pub(crate) from: End,
+    pub(crate) process: u32,
+    pub(crate) to: End,
 }
 
 /// An event.
@@ -79,39 +64,14 @@ impl Ord for Event {
 pub(crate) enum What {
     Tick(usize, u32),
     /// An input for a node's process, from another end; with the messages of a parcel.
-    Arrives {
-        from: End,
-        to: usize,
-        process: u32,
-        input: NodeInput,
-        messages: Vec<u32>,
-    },
-    /// A question for whatever process runs on a host by then.
-    Asks {
-        from: usize,
-        process: u32,
-        to: usize,
-        input: NodeInput,
-    },
+    Arrives(Way, NodeInput, Vec<u32>),
+    /// A question of a process for whatever process runs on a host by then.
+    Asks(Way, NodeInput),
     /// A question for the process that last answered a host under the name of the one that asks.
-    Seeks {
-        from: usize,
-        process: u32,
-        to: usize,
-        asked: Now,
-    },
+    Seeks(Way, Now),
     /// A call at etcd.
-    Calls {
-        from: usize,
-        process: u32,
-        id: CallId,
-        call: Call,
-    },
-    Loaded {
-        host: usize,
-        process: u32,
-        held: Held,
-    },
+    Calls(Way, CallId, Call),
+    Loaded(usize, u32, Held),
     Step(usize),
     Sample,
 }
@@ -120,15 +80,14 @@ impl What {
     /// Part of a watch: never lost while the watch lives.
     fn is_stream(&self) -> bool {
         match self {
-            Self::Arrives { input, .. } => {
+            Self::Arrives(_, input, _) => {
                 matches!(
                     input,
                     NodeInput::Changed(..) | NodeInput::Reply(_, Reply::Progress(_))
                 )
             }
-            Self::Tick(..) | Self::Asks { .. } | Self::Seeks { .. } => false,
-            Self::Calls { .. } => false,
-            Self::Loaded { .. } | Self::Step(_) | Self::Sample => false,
+            Self::Tick(..) | Self::Asks(..) | Self::Seeks(..) | Self::Calls(..) => false,
+            Self::Loaded(..) | Self::Step(_) | Self::Sample => false,
         }
     }
 }
@@ -173,7 +132,7 @@ impl World {
             log: None,
             watches: vec![None; script.hosts],
             published: 0,
-            queue: BinaryHeap::new(),
+            queue: BTreeMap::new(),
             sequence: 0,
             waiting: Vec::new(),
             loads_max: rng.u64(5..400),
@@ -219,13 +178,13 @@ impl World {
 
     /// Runs to the end, or until a rule is broken.
     pub(crate) fn run(&mut self) {
-        while let Some(Reverse(event)) = self.queue.pop() {
-            if event.at > self.script.ends {
+        while let Some(((at, _), what)) = self.queue.pop_first() {
+            if at > self.script.ends {
                 self.check.ended(&self.hosts, &self.script, self.now);
                 return self.check.ends(self.now, &self.script);
             }
-            self.now = event.at;
-            self.happens(event.what);
+            self.now = at;
+            self.happens(what);
             if self.check.fault.is_some() {
                 return;
             }
@@ -233,15 +192,14 @@ impl World {
     }
 
     pub(crate) fn push_in(&mut self, delay: u64, what: Step) {
-        self.script.steps.push((self.now + delay, what));
+        self.script.at(self.now + delay, what);
         let index = self.script.steps.len() - 1;
         self.push(self.now + delay, What::Step(index));
     }
 
     pub(crate) fn push(&mut self, at: u64, what: What) {
         self.sequence += 1;
-        let sequence = self.sequence;
-        self.queue.push(Reverse(Event { at, sequence, what }));
+        self.queue.insert((at, self.sequence), what);
     }
 
     fn happens(&mut self, what: What) {
@@ -261,40 +219,15 @@ impl World {
                     self.input(host, NodeInput::Tick { stuck });
                 }
             }
-            What::Arrives {
-                to,
-                process,
-                input,
-                messages,
-                ..
-            } => {
-                if self.hosts[to].process == process {
-                    self.arrives(to, input, messages);
+            What::Arrives(way, input, messages) => {
+                if self.hosts[way.to].process == way.process {
+                    self.arrives(way.to, input, messages);
                 }
             }
-            What::Asks {
-                from,
-                process,
-                to,
-                input,
-            } => self.asked(from, process, to, input),
-            What::Seeks {
-                from,
-                process,
-                to,
-                asked,
-            } => self.sought(from, process, to, asked),
-            What::Calls {
-                from,
-                process,
-                id,
-                call,
-            } => self.called(from, process, id, call),
-            What::Loaded {
-                host,
-                process,
-                held,
-            } => self.loaded(host, process, held),
+            What::Asks(way, input) => self.asked(way, input),
+            What::Seeks(way, asked) => self.sought(way, asked),
+            What::Calls(way, id, call) => self.called(way.from, way.process, id, call),
+            What::Loaded(host, process, held) => self.loaded(host, process, held),
             What::Step(index) => {
                 let step = self.script.steps[index].1.clone();
                 step.happens(self);
@@ -309,10 +242,9 @@ impl World {
     /// The obstacle that keeps an event from happening now.
     fn obstacle(&self, what: &What) -> Obstacle {
         let (from, to) = match what {
-            What::Arrives { from, to, .. } => (*from, *to),
-            What::Asks { from, to, .. } | What::Seeks { from, to, .. } => (*from, *to),
-            What::Calls { from, .. } => (*from, ETCD),
-            What::Tick(host, _) | What::Loaded { host, .. } => (*host, *host),
+            What::Arrives(way, ..) | What::Asks(way, _) => (way.from, way.to),
+            What::Seeks(way, _) | What::Calls(way, ..) => (way.from, way.to),
+            What::Tick(host, _) | What::Loaded(host, ..) => (*host, *host),
             What::Step(_) | What::Sample => return Obstacle::None,
         };
         if !self.script.is_understood(from, to) {
@@ -344,7 +276,7 @@ impl World {
         for (since, what) in waiting {
             let is_old = self.now - since > SENT_AGAIN_MS;
             let is_tick = matches!(what, What::Tick(..));
-            let is_local = is_tick || matches!(what, What::Loaded { .. });
+            let is_local = is_tick || matches!(what, What::Loaded(..));
             if is_local || what.is_stream() || !is_old {
                 // A process that goes on finds its timer among what else waits for it.
                 let later = if is_tick { self.rng.u64(..3) } else { 0 };
@@ -353,7 +285,8 @@ impl World {
         }
     }
 
-    fn asked(&mut self, from: usize, process: u32, to: usize, input: NodeInput) {
+    fn asked(&mut self, way: Way, input: NodeInput) {
+        let Way { from, process, to } = way;
         let host = &self.hosts[to];
         if host.cluster.is_some() {
             return self.arrives(to, input, Vec::new());
@@ -386,13 +319,7 @@ impl World {
         let at = self.net.arrival(self.now, (from, to), &mut self.rng);
         self.push(
             at,
-            What::Arrives {
-                from,
-                to,
-                process,
-                input,
-                messages,
-            },
+            What::Arrives(Way { from, process, to }, input, messages),
         );
     }
 

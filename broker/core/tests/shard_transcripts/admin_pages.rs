@@ -1,13 +1,13 @@
 //! Pages of the admin listener on a TLS listener, under `--lan`: which connections leave for the side thread.
 
-use crate::shard_transcripts::client::peer;
-use crate::shard_transcripts::words::post;
+use crate::shard_transcripts::client::{self, peer};
+use crate::shard_transcripts::words::{self, post};
 use broker_core::id::{SessionKey, ShardId};
 use broker_core::machine::{Input, Machine, Output, Peer};
 use broker_core::placement::Placement;
 use broker_core::settings::{Listen, Profile, Scheme, Settings};
 use broker_core::shard::{Letter, Shard, Start};
-use broker_core::time::{Moment, Now, Wall};
+use broker_core::time::Moment;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -34,11 +34,7 @@ impl Server {
         let start = Start::bare(Arc::new(settings), ShardId(0), placement, [5, 6, 7, 8]);
         Self {
             shard: Shard::new(start),
-            at: Moment {
-                now: Now(1_000),
-                wall: Wall(1_700_000_000_000),
-                ..Moment::default()
-            },
+            at: words::first_moment(),
         }
     }
 
@@ -81,14 +77,9 @@ fn a_page_leaves_with_all_that_came_and_a_call_before_it_is_answered() {
     assert!(!server.leaves(session, &call));
     let answered = server.answer(session);
     assert!(answered.starts_with("HTTP/1.1 200 "), "{answered}");
-    server.shard.handle(
-        Input::Sent {
-            session,
-            bytes: answered.len(),
-            on_wire: answered.len(),
-        },
-        server.at,
-    );
+    server
+        .shard
+        .handle(client::sent(session, answered.len()), server.at);
     assert!(server.leaves(session, &[PAGE, b"more"].concat()));
     let mut parcel = server.shard.release(session);
     let passed_on = Shard::passed_on(&mut parcel).expect("it goes to the side thread");

@@ -149,13 +149,11 @@ fn a_caller_that_hangs_up_withdraws_its_offer() {
          m connects                               | m < 101",
     );
     let row = script.counters().outcomes[Kind::Known(Action::SdpOffer).index()];
-    assert_eq!(
-        (
-            row[Outcome::Withdrawn.index()],
-            script.counters().waiting_calls
-        ),
-        (1, 0)
+    let found = (
+        row[Outcome::Withdrawn.index()],
+        script.counters().waiting_calls,
     );
+    assert_eq!(found, (1, 0));
 }
 
 #[test]

@@ -49,18 +49,6 @@ fn in_dev_an_unknown_arn_makes_its_channel_and_another_birth_is_another_channel(
 }
 
 #[test]
-fn requests_wait_for_each_other_on_one_connection() {
-    let mut script = Script::with(4, true, |_| ());
-    script.play(&format!(
-        "a connects                               |
-         a > http POST /createSignalingChannel HTTP/1.1\\r\\nHost: h\\r\\nContent-Length: \
-         21\\r\\n\\r\\n{{\"ChannelName\":\"cam\"}}POST /nowhere HTTP/1.1\\r\\nHost: h\\r\\nContent-Length: \
-         0\\r\\n\\r\\nPOST /x HTTP/1.1\\r\\nHo | a < {CREATED}; a < 404 UnknownOperationException
-         a > http st: h\\r\\nContent-Length: 0\\r\\n\\r\\n | a < 404 UnknownOperationException"
-    ));
-}
-
-#[test]
 fn a_post_of_no_bytes_is_a_request_and_one_without_a_length_is_none() {
     Script::dev().play(
         "a connects                               |
@@ -134,20 +122,4 @@ fn bad_requests_end_the_connection_when_what_follows_is_unknown() {
          a3 > http POST /createSignalingChannel HTTP/1.1\\r\\nHost: h\\r\\nContent-Length: \
          20\\r\\n\\r\\n{\"ChannelName\":1234} | a3 < 400 SerializationException",
     );
-}
-
-#[test]
-fn a_full_mailbox_is_503_for_calls_and_nothing_is_left_behind() {
-    let mut script = Script::with(4, true, |_| ());
-    let away = script.name_on(3);
-    script.play(&format!(
-        "a connects                               |
-         letters refused                          |
-         a > list                                 | a < 200 {{\"ChannelInfoList\":[]}}
-         a > describe {away}                      | a < 503 ServiceUnavailable
-         letters taken                            |
-         # nobody is asked any more, so the drain is over once the connection is the only one
-         drain 20s                                |"
-    ));
-    assert!(script.is_drained(), "no question is left open");
 }

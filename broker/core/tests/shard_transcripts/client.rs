@@ -2,8 +2,9 @@
 
 use crate::shard_transcripts::words::words;
 use crate::sim::wire::{self, Item};
-use broker_core::id::SessionKey;
-use broker_core::machine::Peer;
+use broker_core::id::{NodeId, SessionKey};
+use broker_core::machine::{FailedPass, Input, PassFailure, Peer};
+use broker_core::shard::Letter;
 
 /// The origin of a connection: a client, without TLS.
 pub(crate) fn peer() -> Peer {
@@ -15,7 +16,31 @@ pub(crate) fn peer() -> Peer {
     }
 }
 
+/// The socket has taken so many bytes of a session, without TLS.
+pub(crate) fn sent(session: SessionKey, bytes: usize) -> Input<'static, Letter> {
+    let on_wire = bytes;
+    Input::Sent {
+        session,
+        bytes,
+        on_wire,
+    }
+}
+
+/// A connection is gone, and so many bytes that it was sent are not acknowledged.
+pub(crate) fn gone(session: SessionKey, unacknowledged: u32) -> Input<'static, Letter> {
+    Input::Gone {
+        session,
+        unacknowledged,
+    }
+}
+
+/// A request that could not be passed on comes back, with these bytes unsent.
+pub(crate) fn failed(node: NodeId, why: PassFailure, unsent: Vec<u8>) -> FailedPass {
+    FailedPass { node, why, unsent }
+}
+
 /// One connection of a transcript.
+#[derive(Default)]
 pub(crate) struct Client {
     pub(crate) name: String,
     pub(crate) shard: usize,
@@ -38,16 +63,8 @@ impl Client {
     pub(crate) fn new(name: &str, key: SessionKey) -> Self {
         Self {
             name: name.to_owned(),
-            shard: 0,
             key,
-            stream: Vec::new(),
-            read: 0,
-            upgraded: false,
-            announced: false,
-            stalled: false,
-            ending: false,
-            over: false,
-            cut: None,
+            ..Self::default()
         }
     }
 

@@ -19,42 +19,20 @@ const VERSION: &str = "Sec-WebSocket-Version: 13\\r\\n";
 fn each_refusal_has_its_status() {
     let both = format!("{KEY}{VERSION}");
     let arn = format!("X-Amz-ChannelARN={ARN}");
-    for (query, lines, answer) in [
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
         (arn.clone(), both.clone(), "101"),
         (format!("{arn}&X-Amz-ClientId=v1"), both.clone(), "101"),
         (String::new(), both.clone(), "400 InvalidArgumentException"),
-        (
-            "X-Amz-ChannelARN=nonsense".into(),
-            both.clone(),
-            "400 InvalidArgumentException",
-        ),
-        (
-            format!("{arn}&{arn}"),
-            both.clone(),
-            "400 InvalidArgumentException",
-        ),
-        (
-            format!("{arn}&X-Amz-ClientId="),
-            both.clone(),
-            "400 InvalidArgumentException",
-        ),
-        (
-            format!("{arn}&X-Amz-ClientId=a%20b"),
-            both.clone(),
-            "400 InvalidArgumentException",
-        ),
-        (
-            format!("{arn}&X-Amz-ClientId=aws_x"),
-            both.clone(),
-            "400 InvalidArgumentException",
-        ),
+        ("X-Amz-ChannelARN=nonsense".into(), both.clone(), "400 InvalidArgumentException"),
+        (format!("{arn}&{arn}"), both.clone(), "400 InvalidArgumentException"),
+        (format!("{arn}&X-Amz-ClientId="), both.clone(), "400 InvalidArgumentException"),
+        (format!("{arn}&X-Amz-ClientId=a%20b"), both.clone(), "400 InvalidArgumentException"),
+        (format!("{arn}&X-Amz-ClientId=aws_x"), both.clone(), "400 InvalidArgumentException"),
         (arn.clone(), VERSION.into(), "400 InvalidArgumentException"),
-        (
-            arn.clone(),
-            format!("{KEY}Sec-WebSocket-Version: 8\\r\\n"),
-            "426 InvalidArgumentException",
-        ),
-    ] {
+        (arn.clone(), format!("{KEY}Sec-WebSocket-Version: 8\\r\\n"), "426 InvalidArgumentException"),
+    ];
+    for (query, lines, answer) in cases {
         let end = if answer == "101" { "" } else { "; a < end" };
         let said = upgrade(&query, &lines);
         Script::dev().play(&format!("a connects |\n a > {said} | a < {answer}{end}"));

@@ -144,10 +144,8 @@ fn what_is_not_confirmed_has_a_bound() {
     for _ in 0..8 {
         script.play(&format!("v1 > ICE_CANDIDATE {payload}"));
         let counters = script.counters();
-        assert!(
-            counters.unconfirmed_bytes <= 4 * 33_000,
-            "a part of the bound"
-        );
+        let fine = counters.unconfirmed_bytes <= 4 * 33_000;
+        assert!(fine, "a part of the bound");
     }
     let row = script.counters().outcomes[Kind::Known(Action::IceCandidate).index()];
     let unproved = row[Outcome::DeliveredUnproved.index()];
@@ -440,21 +438,13 @@ fn what_is_written_behind_the_close_frame_of_its_recipient_comes_back() {
          m reads 5                                |";
     let next = "m-b connects | m-b < 101";
     let next_gets_it = "m-b connects | m-b < 101; m-b < SDP_OFFER p2 from v1";
-    for (frames, close, delivered, next) in [
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
         (&["close 1000"][..], "1000; m < end", 1, next_gets_it),
-        (
-            &["binary", "close 1003"],
-            "1003 Binary messages are not supported.; m < end",
-            1,
-            next_gets_it,
-        ),
-        (
-            &["binary"],
-            "1003 Binary messages are not supported.",
-            2,
-            next,
-        ),
-    ] {
+        (&["binary", "close 1003"], "1003 Binary messages are not supported.; m < end", 1, next_gets_it),
+        (&["binary"], "1003 Binary messages are not supported.", 2, next),
+    ];
+    for (frames, close, delivered, next) in cases {
         let mut script = Script::dev();
         script.play(begun);
         let (shard, session) = script.place("m");

@@ -20,10 +20,8 @@ fn a_fault_with_a_correlation_id_gets_a_status_response() {
     );
     let counters = script.counters();
     assert_eq!(counters.received[Kind::Unknown.index()], 9);
-    assert_eq!(
-        counters.outcomes[Kind::Unknown.index()][Outcome::Refused.index()],
-        9
-    );
+    let found = counters.outcomes[Kind::Unknown.index()][Outcome::Refused.index()];
+    assert_eq!(found, 9);
 }
 
 #[test]
@@ -39,15 +37,6 @@ fn a_fault_without_a_usable_correlation_id_is_only_counted() {
            v1 > raw {"action":"SDP_OFFER","messagePayload":"p","correlationId":null}         | m < SDP_OFFER p from v1"#,
     );
     assert_eq!(script.counters().received, [1, 0, 0, 6]);
-}
-
-#[test]
-fn both_spellings_escapes_and_unknown_members_are_understood() {
-    let mut script = Script::opened();
-    script.play(
-        r#"v1 > raw {"action": "SDP_OFFER", "RecipientClientId": "m", "MessagePayload": "a\/b", "IceServerList": [{"Password":"secret"}]} | m < SDP_OFFER a/b from v1
-           v1 > raw {"Action":"ICE_CANDIDATE","messagePayload":"a-b_c"} | m < ICE_CANDIDATE a+b/c from v1"#,
-    );
 }
 
 #[test]

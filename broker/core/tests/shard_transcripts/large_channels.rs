@@ -1,8 +1,8 @@
 //! The end of many connections at once: a bounded number of them is closed in one turn.
 
-use crate::shard_transcripts::client::peer;
+use crate::shard_transcripts::client::{self, peer};
 use crate::shard_transcripts::slots::{Node, held, parcel, record};
-use crate::shard_transcripts::words::{CHANNEL, FIRST_MOMENT, arn, spoken, upgrade};
+use crate::shard_transcripts::words::{self, CHANNEL, arn, spoken, upgrade};
 use broker_core::cluster::message::{ReleaseCause, SlotOrder};
 use broker_core::id::{Identity, SessionKey, ShardId};
 use broker_core::limits::CLOSES_PER_TURN;
@@ -10,7 +10,7 @@ use broker_core::machine::{Input, Machine, Output};
 use broker_core::placement::Placement;
 use broker_core::settings::{Profile, Settings};
 use broker_core::shard::{Connections, Letter, Question, Reply, Shard, Start};
-use broker_core::time::{Moment, Now, Wall};
+use broker_core::time::Moment;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -32,11 +32,7 @@ impl Crowd {
         let start = Start::bare(Arc::new(settings), ShardId(0), placement, [5, 6, 7, 8]);
         let mut crowd = Self {
             shard: Shard::new(start),
-            at: Moment {
-                now: Now(1_000),
-                wall: Wall(FIRST_MOMENT),
-                micros: 0,
-            },
+            at: words::first_moment(),
             heard: BTreeMap::new(),
         };
         crowd.connect(None);
@@ -93,14 +89,7 @@ impl Crowd {
             if sent > 0 {
                 self.heard.insert(session, bytes);
                 let bytes = sent;
-                self.shard.handle(
-                    Input::Sent {
-                        session,
-                        bytes,
-                        on_wire: bytes,
-                    },
-                    self.at,
-                );
+                self.shard.handle(client::sent(session, bytes), self.at);
             }
         }
         let counters = self.shard.snapshot().counters;

@@ -28,21 +28,6 @@ fn what_was_overtaken_is_withdrawn_after_five_seconds() {
 }
 
 #[test]
-fn a_newer_connection_that_has_left_counts() {
-    let mut script = Script::opened();
-    script.play(
-        "v1-b connects                            | v1-b < 101
-         time 5100ms                              |
-         # nobody has sent since
-         v1 > ICE_CANDIDATE p1                    | m < ICE_CANDIDATE p1 from v1
-         v1-b > ICE_CANDIDATE p2                  | m < ICE_CANDIDATE p2 from v1
-         v1-b vanishes                            | v1-b < end
-         v1 > ICE_CANDIDATE p3                    |",
-    );
-    assert_eq!(ended(&script, Outcome::Withdrawn), 1);
-}
-
-#[test]
 fn what_was_not_overtaken_expires() {
     let mut script = Script::with(1, true, |settings| settings.timeouts.ping_ms = 0);
     script.play(

@@ -1,11 +1,11 @@
 //! A node of a cluster that ends: its clients on links, and requests that are not answered yet.
 
-use super::client::peer;
+use super::client::{self, peer};
 use super::lost_owners::{OWNER, with_clients_on_links};
 use super::slots::{Node, arn, held};
 use super::words::upgrade;
 use broker_core::id::NodeId;
-use broker_core::machine::{FailedPass, Input, Machine, Output, PassFailure, Peer};
+use broker_core::machine::{Input, Machine, Output, PassFailure, Peer};
 use broker_core::shard::{Letter, Shard};
 
 const DRAIN_MS: u64 = 20_000;
@@ -16,23 +16,20 @@ const REFUSED: &str = "HTTP/1.1 503 ";
 fn left(node: &mut Node, ms: u64) -> (Vec<(u32, u64)>, bool) {
     let (began, until) = (node.at.now, node.at.now.after(ms));
     let (mut left, mut is_drained) = (Vec::new(), false);
-    loop {
-        while let Some(output) = node.shard.poll_output() {
-            if let Output::Leave(place) = output {
-                left.push((place, node.at.now.since(began)));
-            } else if matches!(output, Output::Drained) {
-                is_drained = true;
-            } else {
-                node.carry_out(output);
-            }
+    let leaves = |output: &Output<Letter>| {
+        if let Output::Leave(place) = output {
+            return Some(Some(*place));
         }
-        let Some(next) = node.shard.deadline().filter(|next| *next <= until) else {
-            node.at.now = until;
-            return (left, is_drained);
-        };
-        node.at.now = next.max(node.at.now);
-        node.shard.handle(Input::Tick, node.at);
+        matches!(output, Output::Drained).then_some(None)
+    };
+    while let Some(found) = node.next(until, leaves) {
+        match found {
+            Some(place) => left.push((place, node.at.now.since(began))),
+            None => is_drained = true,
+        }
     }
+    node.at.now = until;
+    (left, is_drained)
 }
 
 fn drain(node: &mut Node) {
@@ -80,11 +77,7 @@ fn an_upgrade_that_is_not_answered_is_awaited_and_refused() {
     assert_eq!(left(&mut node, 1_000), (Vec::new(), false), "it is awaited");
     let enters = node.shard.joins_link(&parcel, (0, OWNER), node.at);
     assert!(!enters, "no WebSocket begins");
-    let failed = FailedPass {
-        node: OWNER,
-        why: PassFailure::NoRoom,
-        unsent: bytes,
-    };
+    let failed = client::failed(OWNER, PassFailure::NoRoom, bytes);
     let back = node.shard.unanswered(parcel, failed, node.at);
     assert!(left(&mut node, 0).1, "nothing is left");
     assert!(node.heard(back).starts_with(REFUSED));
@@ -118,19 +111,15 @@ fn a_connection_of_another_node_that_ends_gets_a_close_frame() {
     node.shard.handle(Input::Ended { session: master }, node.at);
     node.tick(0);
     let received = node.heard(master);
-    assert!(
-        received.contains("bzE=") && received.ends_with("Going away"),
-        "{received}"
-    );
+    let fine = received.contains("bzE=") && received.ends_with("Going away");
+    assert!(fine, "{received}");
     let other = node.connect(Some("v2"));
     node.says(other, &offer.replace("bzE=", "bzI="));
     let next = node.connect(None);
     let heard = node.heard(next);
     assert!(heard.contains("bzI="), "{heard}");
-    assert!(
-        !heard.contains("bzE="),
-        "what that node took it hands over: {heard}"
-    );
+    let fine = !heard.contains("bzE=");
+    assert!(fine, "what that node took it hands over: {heard}");
     node.assert_balanced();
 }
 

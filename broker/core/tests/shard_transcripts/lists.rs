@@ -1,9 +1,9 @@
 //! Lists over all nodes: what a shard asks, its own part, and what becomes of the answer.
 
+use super::client;
 use super::slots::{ACCOUNT, CHANNEL, Node, REGION, arn, held};
 use broker_core::check::Check;
 use broker_core::id::{CallRef, SessionKey, Slot};
-use broker_core::machine::Input;
 use broker_core::record::Holding;
 use broker_core::refusal::Refusal;
 use broker_core::settings::{Quotas, Rate, Settings};
@@ -45,10 +45,8 @@ fn a_list_is_what_all_nodes_answer_together() {
     node.answer(caller, page);
     let answer = node.heard(session);
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    assert!(
-        answer.contains(arn().as_str()) && answer.contains("NextToken"),
-        "{answer}"
-    );
+    let fine = answer.contains(arn().as_str()) && answer.contains("NextToken");
+    assert!(fine, "{answer}");
     node.assert_balanced();
 }
 
@@ -56,10 +54,7 @@ fn a_list_is_what_all_nodes_answer_together() {
 fn a_list_without_all_nodes_is_refused_and_an_answer_finds_its_caller_alone() {
     let mut node = Node::serving(None);
     let (gone, early) = list(&mut node);
-    node.input(Input::Gone {
-        session: gone,
-        unacknowledged: 0,
-    });
+    node.input(client::gone(gone, 0));
     let (session, caller) = list(&mut node);
     let refusal = || Refusal::unavailable(Check::ListIncomplete, "no n2");
     node.answer(early, refusal());

@@ -1,9 +1,10 @@
 //! Clients on links whose channel another node gets: which are closed, when, and in which order.
 
+use super::client;
 use super::slots::{Node, held};
 use broker_core::cluster::limits::{GIVEN_CLOSE_MS, LOST_CLOSE_MS};
 use broker_core::id::NodeId;
-use broker_core::machine::{FailedPass, Input, Machine, Output, PassFailure};
+use broker_core::machine::{Input, Machine, Output, PassFailure};
 use broker_core::shard::{Letter, Shard};
 
 pub(crate) const OWNER: NodeId = NodeId(3);
@@ -39,16 +40,16 @@ fn moves(node: &mut Node, owner: Option<NodeId>, is_given: bool) {
 /// The clients that are closed in this time, and after how many milliseconds.
 fn closed(node: &mut Node, ms: u64) -> Vec<(u32, u64)> {
     let (began, until) = (node.at.now, node.at.now.after(ms));
+    let lost = |output: &Output<Letter>| {
+        let Output::LoseOwner(place) = output else {
+            return None;
+        };
+        Some(*place)
+    };
     let mut closed = Vec::new();
-    while let Some(next) = node.shard.deadline().filter(|next| *next <= until) {
-        node.at.now = next.max(node.at.now);
-        node.shard.handle(Input::Tick, node.at);
-        while let Some(output) = node.shard.poll_output() {
-            if let Output::LoseOwner(place) = output {
-                closed.push((place, node.at.now.since(began)));
-                node.shard.left_link(place);
-            }
-        }
+    while let Some(place) = node.next(until, lost) {
+        closed.push((place, node.at.now.since(began)));
+        node.shard.left_link(place);
     }
     closed
 }
@@ -141,25 +142,8 @@ fn a_request_that_comes_back_goes_to_the_next_owner_at_once() {
     let mut parcel = node.shard.release(session);
     let sent = Shard::passed_on(&mut parcel).expect("it is for another node");
     moves(&mut node, Some(NEXT), false);
-    let failed = FailedPass {
-        node: OWNER,
-        why: PassFailure::Moved,
-        unsent: sent.bytes,
-    };
+    let failed = client::failed(OWNER, PassFailure::Moved, sent.bytes);
     let back = node.shard.unanswered(parcel, failed, node.at);
-    let until = node.at.now.after(100);
-    let mut to = Vec::new();
-    while let Some(next) = node.shard.deadline().filter(|next| *next <= until) {
-        node.at.now = next.max(node.at.now);
-        node.shard.handle(Input::Tick, node.at);
-        while let Some(output) = node.shard.poll_output() {
-            if let Output::PassOn(key, node) = output {
-                to.push((key, node));
-            }
-        }
-        if !to.is_empty() {
-            break;
-        }
-    }
-    assert_eq!(to, [(back, NEXT)]);
+    let to = node.passed_on(100).map(|(key, to, _)| (key, to));
+    assert_eq!(to, Some((back, NEXT)));
 }

@@ -6,7 +6,7 @@ use broker_core::check::Check;
 use broker_core::cluster::slot_maps::SlotMap;
 use broker_core::id::{Identity, NodeId, SessionKey, ShardId};
 use broker_core::journal::{Entry, Journal};
-use broker_core::machine::{FailedPass, Input, Machine, Output, PassFailure, PassedOn, Peer};
+use broker_core::machine::{Input, Machine, Output, PassFailure, PassedOn, Peer};
 use broker_core::placement::Placement;
 use broker_core::settings::{Auth, Settings};
 use broker_core::shard::{Shard, Start};
@@ -67,10 +67,10 @@ impl Node {
         Self {
             shard: Shard::new(start),
             log,
+            // The moment of creation that ARNs of transcripts name.
             at: Moment {
-                now: Now(1_000),
                 wall: Wall(1_700_000_000_000),
-                ..Moment::default()
+                ..words::first_moment()
             },
         }
     }
@@ -104,10 +104,8 @@ impl Node {
     fn assert_refused(&self, session: SessionKey, check: Check) {
         let answer = self.answer(session);
         assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
-        assert!(
-            answer.to_lowercase().contains("\r\nconnection: close\r\n"),
-            "{answer}"
-        );
+        let fine = answer.to_lowercase().contains("\r\nconnection: close\r\n");
+        assert!(fine, "{answer}");
         let counts = self.shard.snapshot().counters.refusals;
         let counted: Vec<_> = counts.each().filter(|(_, count)| *count > 0).collect();
         assert_eq!(counted, [(check, 1)]);
@@ -145,16 +143,15 @@ fn an_upgrade_goes_to_the_node_of_its_channel_as_it_came() {
         home,
     } = Shard::passed_on(&mut parcel).expect("to a node");
     assert!(home.is_some(), "a stream");
-    assert_eq!(
-        (peer.remote, sent, kind, call, record_bytes),
-        (
-            client::peer().remote,
-            bytes,
-            Kind::Upgrade,
-            None,
-            usize::MAX
-        )
+    let found = (peer.remote, sent, kind, call, record_bytes);
+    let wanted = (
+        client::peer().remote,
+        bytes,
+        Kind::Upgrade,
+        None,
+        usize::MAX,
     );
+    assert_eq!(found, wanted);
     let snapshot = node.shard.snapshot();
     assert_eq!(snapshot.connections.iter().sum::<u64>(), 0, "it has left");
     assert_eq!((snapshot.request_bytes, snapshot.timers), (0, 0));
@@ -189,48 +186,31 @@ fn what_is_owned_here_is_answered_here() {
     let mut node = Node::new();
     let session = node.open(false);
     assert_eq!(node.receive(session, &describe(HERE)), None);
-    assert!(
-        node.answer(session).starts_with("HTTP/1.1 404 "),
-        "{}",
-        node.answer(session)
-    );
+    let fine = node.answer(session).starts_with("HTTP/1.1 404 ");
+    assert!(fine, "{}", node.answer(session));
     let session = node.open(false);
     assert_eq!(node.receive(session, &upgrade(HERE)), None);
     assert!(node.answer(session).starts_with("HTTP/1.1 404 "));
 }
 
 #[test]
-fn nothing_is_passed_on_twice() {
-    for bytes in [upgrade(THERE), describe(THERE)] {
+fn what_is_not_passed_on_is_refused() {
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
+        (true, upgrade(THERE), Check::OwnerElsewhere),
+        (true, describe(THERE), Check::OwnerElsewhere),
+        (false, upgrade("nobodys"), Check::OwnerNone),
+        (false, describe("nobodys"), Check::OwnerNone),
+        (false, post("/listSignalingChannels", "{}"), Check::ListIncomplete),
+    ];
+    for (inner, bytes, check) in cases {
         let mut node = Node::new();
-        let session = node.open(true);
+        let session = node.open(inner);
         assert_eq!(node.receive(session, &bytes), None);
-        node.assert_refused(session, Check::OwnerElsewhere);
+        node.assert_refused(session, check);
     }
 }
 
-#[test]
-fn what_nobody_owns_is_refused() {
-    for bytes in [upgrade("nobodys"), describe("nobodys")] {
-        let mut node = Node::new();
-        let session = node.open(false);
-        assert_eq!(node.receive(session, &bytes), None);
-        node.assert_refused(session, Check::OwnerNone);
-    }
-}
-
-#[test]
-fn a_list_is_never_incomplete() {
-    let mut node = Node::new();
-    let session = node.open(false);
-    assert_eq!(
-        node.receive(session, &post("/listSignalingChannels", "{}")),
-        None
-    );
-    node.assert_refused(session, Check::ListIncomplete);
-}
-
-/// The client's next request may be for any node: its own one looks at that.
 /// The scheme that a proxy reports goes with the client: to policies as TLS, and into the endpoints of the answer.
 #[test]
 fn what_a_proxy_says_of_tls_holds_at_the_node_of_the_channel() {
@@ -295,11 +275,8 @@ fn a_connection_that_was_passed_on_ends_with_its_answer() {
         let session = node.open(inner);
         assert_eq!(node.receive(session, &describe(HERE)), None);
         let answer = node.answer(session).to_lowercase();
-        assert_eq!(
-            answer.contains("\r\nconnection: close\r\n"),
-            inner,
-            "{answer}"
-        );
+        let found = answer.contains("\r\nconnection: close\r\n");
+        assert_eq!(found, inner, "{answer}");
     }
 }
 
@@ -321,11 +298,8 @@ fn one_call_ends_its_session_and_its_answer_speaks_to_the_client() {
             |output: &Output<_>| matches!(output, Output::Close(key) if *key == session);
         assert!(outputs.iter().any(is_closed), "{outputs:?}");
         let answer = node.answer(session);
-        assert_eq!(
-            answer.contains("\r\nConnection: close\r\n"),
-            closes,
-            "{answer}"
-        );
+        let found = answer.contains("\r\nConnection: close\r\n");
+        assert_eq!(found, closes, "{answer}");
         assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
     }
 }
@@ -349,14 +323,7 @@ fn the_answer_of_another_node_goes_to_its_client_whose_next_request_has_its_turn
         let outputs: Vec<_> = std::iter::from_fn(|| node.shard.poll_output()).collect();
         let is_closed = |output: &Output<_>| matches!(output, Output::Close(key) if *key == back);
         assert_eq!(!outputs.iter().any(is_closed), goes_on, "{outputs:?}");
-        node.shard.handle(
-            Input::Sent {
-                session: back,
-                bytes,
-                on_wire: bytes,
-            },
-            node.at,
-        );
+        node.shard.handle(client::sent(back, bytes), node.at);
         node.shard.handle(Input::Tick, node.at);
         assert_eq!(node.answer(back).starts_with("HTTP/1.1 "), goes_on);
         assert_eq!(node.shard.forgotten(node.at.now), 0);
@@ -387,32 +354,23 @@ fn an_owner_that_does_not_answer_is_503_and_a_line_a_second() {
         assert_eq!(node.receive(session, &upgrade(THERE)), Some(NodeId(1)));
         let mut parcel = node.shard.release(session);
         let _ = Shard::passed_on(&mut parcel);
-        let failed = FailedPass {
-            node: NodeId(1),
-            why: PassFailure::Connect,
-            unsent: Vec::new(),
-        };
+        let failed = client::failed(NodeId(1), PassFailure::Connect, Vec::new());
         let back = node.shard.unanswered(parcel, failed, node.at);
         if failure == 0 {
             node.assert_refused(back, Check::OwnerUnreachable);
         }
         node.at.now = Now(node.at.now.0 + 300);
     }
-    let trouble = |entry| match entry {
-        Entry::NodeTrouble {
+    let trouble = |entry| {
+        let Entry::NodeTrouble {
             node,
             why,
             requests,
-        } => Some((node, why, requests)),
-        Entry::ConnectionEnd(_)
-        | Entry::Refused(_)
-        | Entry::Suppressed { .. }
-        | Entry::EndsSuppressed { .. }
-        | Entry::Unaccepted(_)
-        | Entry::Superseded(_)
-        | Entry::Audit(_)
-        | Entry::Forbidden(_)
-        | Entry::StoreTrouble { .. } => None,
+        } = entry
+        else {
+            return None;
+        };
+        Some((node, why, requests))
     };
     let lines: Vec<_> = node.log.try_iter().filter_map(trouble).collect();
     let line = |requests| (Box::from("n2"), "connect", requests);
@@ -429,19 +387,14 @@ fn no_room_on_a_link_is_no_fault_of_the_owner() {
     let session = node.open(false);
     assert_eq!(node.receive(session, &describe(THERE)), Some(NodeId(1)));
     let parcel = node.shard.release(session);
-    let failed = FailedPass {
-        node: NodeId(1),
-        why: PassFailure::NoRoom,
-        unsent: Vec::new(),
-    };
+    let failed = client::failed(NodeId(1), PassFailure::NoRoom, Vec::new());
     let back = node.shard.unanswered(parcel, failed, node.at);
     node.assert_refused(back, Check::ConnectionsFull);
-    assert!(
-        !node
-            .log
-            .try_iter()
-            .any(|entry| matches!(entry, Entry::NodeTrouble { .. }))
-    );
+    let fine = !node
+        .log
+        .try_iter()
+        .any(|entry| matches!(entry, Entry::NodeTrouble { .. }));
+    assert!(fine);
 }
 
 #[test]

@@ -9,8 +9,10 @@ use std::sync::mpsc::Sender;
 /// A shard's end of it.
 pub(crate) struct Notes {
     pub(crate) to: Sender<Entry>,
-    /// For changes, under way or noted: nobody gives back those that were noted.
+    /// For changes, under way or noted.
     pub(crate) places: Arc<AtomicUsize>,
+    /// What is noted is read at once, and gives its place back.
+    pub(crate) is_read: bool,
 }
 
 impl Journal for Notes {
@@ -22,6 +24,13 @@ impl Journal for Notes {
         let one_less = |places: usize| places.checked_sub(1);
         let order = Ordering::SeqCst;
         self.places.fetch_update(order, order, one_less).is_ok()
+    }
+
+    fn note_kept(&mut self, account: Account, entry: Entry) {
+        self.note(entry);
+        if self.is_read {
+            self.give_back(account);
+        }
     }
 
     fn give_back(&mut self, _account: Account) {

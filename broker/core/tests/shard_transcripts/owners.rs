@@ -1,16 +1,15 @@
 //! Requests without an owner, and those whose owner cannot be reached: they wait for another one, or for the same, for
 //! a bounded time and in a bounded number.
 
-use super::client::peer;
+use super::client::{self, peer};
 use super::slots::{Node, UPGRADED, arn, held, parcel, record, serve};
 use super::words::{post, upgrade};
 use broker_core::check::Check;
 use broker_core::cluster::message::SlotOrder;
 use broker_core::id::{NodeId, SessionKey};
 use broker_core::limits::{OWNER_LOOK_MS, OWNER_RETRY_MS, OWNER_WAIT_MS, OWNER_WAITERS_MAX};
-use broker_core::machine::{FailedPass, Input, Machine, Output, PassFailure, Peer};
+use broker_core::machine::{Machine, PassFailure, Peer};
 use broker_core::shard::Shard;
-use broker_core::time::Now;
 
 const OTHER: NodeId = NodeId(3);
 const THIRD: NodeId = NodeId(4);
@@ -27,35 +26,10 @@ fn comes_back(node: &mut Node, session: SessionKey, was_sent: bool) -> SessionKe
     let mut parcel = node.shard.release(session);
     let taken = Shard::passed_on(&mut parcel).expect("it is for another node");
     let unsent = if was_sent { Vec::new() } else { taken.bytes };
-    let failed = FailedPass {
-        node: OTHER,
-        why: PassFailure::Connect,
-        unsent,
-    };
+    let failed = client::failed(OTHER, PassFailure::Connect, unsent);
     let back = node.shard.unanswered(parcel, failed, node.at);
     node.adopt(back);
     back
-}
-
-/// The nodes that it is passed on to, and when, until it is answered or the time is over.
-fn attempts(node: &mut Node, ms: u64) -> Vec<(SessionKey, NodeId, Now)> {
-    let until = node.at.now.after(ms);
-    let mut found = Vec::new();
-    while let Some(next) = node.shard.deadline().filter(|next| *next <= until) {
-        node.at.now = next.max(node.at.now);
-        node.shard.handle(Input::Tick, node.at);
-        while let Some(output) = node.shard.poll_output() {
-            if let Output::PassOn(key, to) = output {
-                found.push((key, to, node.at.now));
-            } else {
-                node.carry_out(output);
-            }
-        }
-        if !found.is_empty() {
-            return found;
-        }
-    }
-    found
 }
 
 #[test]
@@ -67,11 +41,8 @@ fn a_request_goes_to_the_next_owner_when_the_first_cannot_be_reached() {
     assert_eq!(node.heard(back), "");
     let slot = held(&node.map).slot;
     node.map.assign(slot, Some(THIRD));
-    let found = attempts(&mut node, 100);
-    assert!(
-        matches!(found[..], [(key, THIRD, _)] if key == back),
-        "{found:?}"
-    );
+    let found = node.passed_on(100).map(|(key, to, _)| (key, to));
+    assert_eq!(found, Some((back, THIRD)));
     let mut parcel = node.shard.release(back);
     let again = Shard::passed_on(&mut parcel).expect("a request");
     assert!(again.bytes.starts_with(b"GET /?X-Amz-ChannelARN="));
@@ -154,11 +125,7 @@ fn an_owner_that_stays_away_is_tried_some_times_in_three_seconds() {
     let session = passed_to(&mut node, OTHER);
     let mut back = comes_back(&mut node, session, false);
     let mut times = Vec::new();
-    loop {
-        let found = attempts(&mut node, OWNER_WAIT_MS);
-        let Some((key, to, at)) = found.into_iter().next() else {
-            break;
-        };
+    while let Some((key, to, at)) = node.passed_on(OWNER_WAIT_MS) {
         assert_eq!((key, to), (back, OTHER));
         times.push(at.since(began));
         back = comes_back(&mut node, key, false);
@@ -199,10 +166,7 @@ fn a_bounded_number_waits_and_who_leaves_makes_room() {
     let refused = come(&mut node);
     assert!(node.heard(refused).starts_with("HTTP/1.1 503 "));
     for gone in &waiters[..2] {
-        node.input(Input::Gone {
-            session: *gone,
-            unacknowledged: 0,
-        });
+        node.input(client::gone(*gone, 0));
     }
     assert_eq!(node.parked(), OWNER_WAITERS_MAX - 2);
     for _ in 0..2 {
@@ -212,11 +176,10 @@ fn a_bounded_number_waits_and_who_leaves_makes_room() {
     let refused = come(&mut node);
     assert!(node.heard(refused).starts_with("HTTP/1.1 503 "));
     node.tick(OWNER_WAIT_MS + 100);
-    assert!(
-        waiters[2..]
-            .iter()
-            .all(|waiter| node.heard(*waiter).contains(" 503 "))
-    );
+    let fine = waiters[2..]
+        .iter()
+        .all(|waiter| node.heard(*waiter).contains(" 503 "));
+    assert!(fine);
     assert_eq!(node.parked(), 0);
     node.assert_balanced();
 }
@@ -231,11 +194,8 @@ fn who_comes_before_the_slot_waits_for_it() {
     let slot = held(&node.map).slot;
     node.map.assign(slot, Some(NodeId(0)));
     node.tick(100);
-    assert!(
-        node.heard(early).starts_with(UPGRADED),
-        "{}",
-        node.heard(early)
-    );
+    let fine = node.heard(early).starts_with(UPGRADED);
+    assert!(fine, "{}", node.heard(early));
     assert_eq!(node.parked(), 0);
     let expected = [held(&node.map)];
     assert_eq!(node.desk(|desk| desk.admitted.clone()), expected);
@@ -263,38 +223,20 @@ fn who_waits_follows_the_slot_to_another_node() {
     let early = node.connect(None);
     let slot = held(&node.map).slot;
     node.map.assign(slot, Some(NodeId(3)));
-    node.at.now = node
-        .shard
-        .deadline()
-        .expect("it looks again")
-        .max(node.at.now);
-    assert!(node.at.now <= Now(1_200), "{:?}", node.at.now);
-    node.shard.handle(Input::Tick, node.at);
-    let outputs: Vec<_> = std::iter::from_fn(|| node.shard.poll_output()).collect();
-    assert!(
-        matches!(outputs[..], [Output::PassOn(key, NodeId(3))] if key == early),
-        "{outputs:?}"
-    );
+    let found = node.passed_on(200).map(|(key, to, _)| (key, to));
+    assert_eq!(found, Some((early, NodeId(3))));
 }
 
 /// SDKs create a channel that is not found, which may exist on the side of a split that has etcd.
 #[test]
 fn where_another_node_may_have_a_channel_its_absence_is_not_stated() {
     let other = "arn:aws:kinesisvideo:us-west-2:123456789012:channel/cam/1";
+    #[rustfmt::skip] // a table, a case per row
     let requests = [
         post("/describeSignalingChannel", r#"{"ChannelName":"cam"}"#),
-        post(
-            "/describeSignalingChannel",
-            &format!(r#"{{"ChannelARN":"{other}"}}"#),
-        ),
-        post(
-            "/ListTagsForResource",
-            &format!(r#"{{"ResourceARN":"{other}"}}"#),
-        ),
-        post(
-            "/deleteSignalingChannel",
-            &format!(r#"{{"ChannelARN":"{other}"}}"#),
-        ),
+        post("/describeSignalingChannel", &format!(r#"{{"ChannelARN":"{other}"}}"#)),
+        post("/ListTagsForResource", &format!(r#"{{"ResourceARN":"{other}"}}"#)),
+        post("/deleteSignalingChannel", &format!(r#"{{"ChannelARN":"{other}"}}"#)),
         upgrade(other, None),
         upgrade(other, Some("v1")),
     ];
@@ -308,19 +250,12 @@ fn where_another_node_may_have_a_channel_its_absence_is_not_stated() {
         for request in &requests {
             let session = node.ask(request);
             let answer = node.heard(session);
-            assert!(
-                answer.starts_with(&format!("HTTP/1.1 {status}\r\n")),
-                "{answer}"
-            );
-            assert!(
-                answer.contains(&format!("\r\nx-amzn-ErrorType: {error}\r\n")),
-                "{answer}"
-            );
-            assert_eq!(
-                answer.contains("\r\nRetry-After: 5\r\n"),
-                !knows,
-                "{answer}"
-            );
+            let fine = answer.starts_with(&format!("HTTP/1.1 {status}\r\n"));
+            assert!(fine, "{answer}");
+            let fine = answer.contains(&format!("\r\nx-amzn-ErrorType: {error}\r\n"));
+            assert!(fine, "{answer}");
+            let found = answer.contains("\r\nRetry-After: 5\r\n");
+            assert_eq!(found, !knows, "{answer}");
         }
     }
     let counts = node.shard.snapshot().counters.refusals;

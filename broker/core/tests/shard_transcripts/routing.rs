@@ -27,19 +27,6 @@ fn a_viewer_never_reaches_a_viewer_whomever_it_names() {
 }
 
 #[test]
-fn channels_are_worlds_of_their_own() {
-    Script::dev().play(
-        "m connects                               | m < 101
-         m2 connects other                        | m2 < 101
-         v1 connects                              | v1 < 101
-         v1-there connects other                  | v1-there < 101
-         v1 > SDP_OFFER p1                        | m < SDP_OFFER p1 from v1
-         v1-there > SDP_OFFER p2                  | m2 < SDP_OFFER p2 from v1
-         m2 > SDP_ANSWER p3 to v1                 | v1-there < SDP_ANSWER p3",
-    );
-}
-
-#[test]
 fn a_master_offers_only_where_that_is_allowed() {
     let opening = "m connects                     | m < 101
                    v1 connects                    | v1 < 101";
@@ -69,14 +56,4 @@ fn a_handover_joins_clients_of_all_shards() {
              {m} > SDP_ANSWER p2 to {v}          | {v} < SDP_ANSWER p2"
         ));
     }
-}
-
-#[test]
-fn a_message_cut_anywhere_is_the_same_message() {
-    Script::opened().play(
-        "# masked with zeroes: {\"action\":\"SDP_OFFER\", …\"p1\"}, in two fragments and three reads
-         v1 > bytes \\x01\\x96\\x00\\x00\\x00\\x00{\"action\":\"SDP_O |
-         v1 > bytes FFER\", |
-         v1 > bytes \\x80\\x96\\x00\\x00\\x00\\x00\"messagePayload\":\"p1\"} | m < SDP_OFFER p1 from v1",
-    );
 }

@@ -26,7 +26,7 @@ mod clients;
 use crate::shard_transcripts::client::Client;
 use crate::shard_transcripts::notes::Notes;
 use crate::shard_transcripts::store::{Changes, SlowStore};
-use crate::shard_transcripts::words::{CHANNEL, FIRST_MOMENT, arn, millis, spoken};
+use crate::shard_transcripts::words::{self, CHANNEL, arn, millis, spoken};
 use broker_core::id::{Identity, ShardId};
 use broker_core::journal::Entry;
 use broker_core::limits::RECONNECTS_PER_STEP;
@@ -37,7 +37,7 @@ use broker_core::registry::StoreError;
 use broker_core::settings::{Profile, Settings};
 use broker_core::shard::{Letter, Question, Reply, Shard, Start};
 use broker_core::testing::TestCatalog;
-use broker_core::time::{Moment, Now, Wall};
+use broker_core::time::Moment;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
@@ -152,6 +152,7 @@ impl Script {
                 journal: Box::new(Notes {
                     to: notes.clone(),
                     places: Arc::clone(&places),
+                    is_read: false,
                 }),
                 audience: Box::new(Follower {
                     to: followed.clone(),
@@ -179,11 +180,7 @@ impl Script {
             drained: 0,
             turns: 0,
             leaving: true,
-            at: Moment {
-                now: Now(1_000),
-                wall: Wall(FIRST_MOMENT),
-                micros: 0,
-            },
+            at: words::first_moment(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! A shard whose slots come and go: who is admitted, who waits, and what becomes of kept messages.
 
-use crate::shard_transcripts::client::peer;
-use crate::shard_transcripts::words::{post, upgrade};
+use crate::shard_transcripts::client::{self, peer};
+use crate::shard_transcripts::words::{self, post, upgrade};
 use broker_core::cluster::message::{Held, Packed, ReleaseCause, SlotOrder};
 use broker_core::cluster::slot_maps::SlotMap;
 use broker_core::cluster::types::{Incarnation, ParcelId, Revision};
@@ -119,11 +119,7 @@ impl Node {
             map,
             catalog,
             end,
-            at: Moment {
-                now: Now(1_000),
-                wall: Wall(1_700_000_000_000),
-                ..Moment::default()
-            },
+            at: words::first_moment(),
             streams: BTreeMap::new(),
             stalls: false,
             unacknowledged: 0,
@@ -180,13 +176,8 @@ impl Node {
         match output {
             Output::Send(key) => self.send(key),
             Output::Close(key) | Output::Abort(key) => {
-                self.shard.handle(
-                    Input::Gone {
-                        session: key,
-                        unacknowledged: self.unacknowledged,
-                    },
-                    self.at,
-                );
+                self.shard
+                    .handle(client::gone(key, self.unacknowledged), self.at);
             }
             Output::HandOver(..) | Output::PassOn(..) | Output::Admin(_) | Output::Post(..) => {}
             Output::Ask(session) => self.shard.handle(
@@ -224,12 +215,40 @@ impl Node {
             return;
         }
         self.streams.entry(key).or_default().extend(&bytes);
-        let sent = Input::Sent {
-            session: key,
-            bytes: bytes.len(),
-            on_wire: bytes.len(),
-        };
+        let sent = client::sent(key, bytes.len());
         self.shard.handle(sent, self.at);
+    }
+
+    /// Goes on, until this moment at most, until the shard puts out something that `pick` takes; the rest is carried out.
+    pub(crate) fn next<T>(
+        &mut self,
+        until: Now,
+        pick: impl Fn(&Output<Letter>) -> Option<T>,
+    ) -> Option<T> {
+        loop {
+            while let Some(output) = self.shard.poll_output() {
+                let found = pick(&output);
+                if found.is_some() {
+                    return found;
+                }
+                self.carry_out(output);
+            }
+            let due = self.shard.deadline().filter(|due| *due <= until)?;
+            self.at.now = due.max(self.at.now);
+            self.shard.handle(Input::Tick, self.at);
+        }
+    }
+
+    /// The first request that is passed on within this time, where, and when.
+    pub(crate) fn passed_on(&mut self, ms: u64) -> Option<(SessionKey, NodeId, Now)> {
+        let to = |output: &Output<Letter>| {
+            let Output::PassOn(key, to) = output else {
+                return None;
+            };
+            Some((*key, *to))
+        };
+        let (key, to) = self.next(self.at.now.after(ms), to)?;
+        Some((key, to, self.at.now))
     }
 
     /// Time passes, and everything that is due is done.
@@ -340,11 +359,8 @@ fn nobody_is_admitted_beyond_what_the_node_may() {
     node.tick(10_000);
     let late = node.connect(Some("v2"));
     node.tick(3_100);
-    assert!(
-        node.heard(late).starts_with("HTTP/1.1 503 "),
-        "{}",
-        node.heard(late)
-    );
+    let fine = node.heard(late).starts_with("HTTP/1.1 503 ");
+    assert!(fine, "{}", node.heard(late));
     node.map.set_valid_until(Now(100_000));
     let again = node.connect(Some("v2"));
     assert!(node.heard(again).starts_with(UPGRADED));
@@ -367,10 +383,8 @@ fn kept_messages_go_with_their_slot() {
         ReleaseCause::Transferred,
     ));
     let snapshot = giver.shard.snapshot();
-    assert_eq!(
-        (snapshot.channels, snapshot.counters.pending_messages),
-        (0, 0)
-    );
+    let found = (snapshot.channels, snapshot.counters.pending_messages);
+    assert_eq!(found, (0, 0));
     assert_eq!(snapshot.counters.pending_bytes, 0);
     giver.assert_balanced();
 
@@ -401,11 +415,8 @@ fn a_parcel_that_comes_late_is_delivered_to_who_is_here() {
         messages: Some(packed.into()),
         ..SlotOrder::Merge(held(&taker.map), parcel()).into()
     });
-    assert!(
-        taker.heard(master).contains("bGF0ZQ=="),
-        "{}",
-        taker.heard(master)
-    );
+    let fine = taker.heard(master).contains("bGF0ZQ==");
+    assert!(fine, "{}", taker.heard(master));
     taker.assert_balanced();
 }
 
@@ -417,23 +428,13 @@ fn a_message_that_was_begun_is_waited_for() {
         node.stalls = true;
         node.says(viewer, &offer("YmVndW4="));
         node.order(SlotOrder::Pause(held(&node.map), parcel()));
-        assert_eq!(
-            node.desk(|desk| desk.packed.len()),
-            0,
-            "it may be handed over yet"
-        );
+        let found = node.desk(|desk| desk.packed.len());
+        assert_eq!(found, 0, "it may be handed over yet");
         node.stalls = false;
         if is_delivered {
-            node.input(Input::Sent {
-                session: master,
-                bytes: FRAME_BYTES,
-                on_wire: FRAME_BYTES,
-            });
+            node.input(client::sent(master, FRAME_BYTES));
         } else {
-            node.input(Input::Gone {
-                session: master,
-                unacknowledged: 0,
-            });
+            node.input(client::gone(master, 0));
         }
         node.tick(10);
         let packed = node
@@ -472,10 +473,8 @@ fn a_slot_that_stays_keeps_its_messages_or_withdraws_them() {
         node.order(SlotOrder::Resume(held(&node.map), packed));
         assert_eq!(node.desk(|desk| desk.served.len()), 2);
         let snapshot = node.shard.snapshot();
-        assert_eq!(
-            (snapshot.channels, snapshot.counters.pending_messages),
-            (1, kept)
-        );
+        let found = (snapshot.channels, snapshot.counters.pending_messages);
+        assert_eq!(found, (1, kept));
         let master = node.connect(None);
         assert_eq!(node.heard(master).contains("c3RheXM="), kept == 1);
         node.assert_balanced();

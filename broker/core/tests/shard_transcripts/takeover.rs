@@ -145,36 +145,6 @@ fn an_older_master_comes_back_when_the_newest_has_left_for_five_seconds() {
 }
 
 #[test]
-fn older_connections_come_back_one_after_the_other_while_nobody_does() {
-    Script::dev().play(
-        "m connects                               | m < 101
-         m-b connects                             | m-b < 101
-         m-c connects                             | m-c < 101
-         time 2s                                  |
-         m-c vanishes                             | m-c < end
-         time 5100ms                              | m-b < close 1001 Going away
-         m-b > close 1001                         | m-b < end
-         time 4800ms                              |
-         time 300ms                               | m < close 1001 Going away
-         m > close 1001                           | m < end
-         time 60s                                 |",
-    );
-}
-
-#[test]
-fn an_older_viewer_of_a_client_id_comes_back_likewise() {
-    Script::dev().play(
-        "v1 connects                              | v1 < 101
-         v1-b connects                            | v1-b < 101
-         v2 connects                              | v2 < 101
-         time 2s                                  |
-         v1-b vanishes                            | v1-b < end
-         time 5100ms                              | v1 < close 1001 Going away
-         time 6s                                  | v1 < end",
-    );
-}
-
-#[test]
 fn a_connection_that_ends_within_a_second_gives_the_slot_back() {
     let mut script = Script::opened();
     script.play(

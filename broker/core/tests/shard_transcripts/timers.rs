@@ -6,17 +6,11 @@ use broker_core::settings::GoAway;
 
 /// Why connections ended.
 fn ends(script: &Script) -> Vec<String> {
-    let reason = |entry| match entry {
-        Entry::ConnectionEnd(end) => Some(end.reason.to_string()),
-        Entry::Refused(_)
-        | Entry::Suppressed { .. }
-        | Entry::EndsSuppressed { .. }
-        | Entry::Unaccepted(_)
-        | Entry::Superseded(_)
-        | Entry::Audit(_)
-        | Entry::Forbidden(_)
-        | Entry::NodeTrouble { .. }
-        | Entry::StoreTrouble { .. } => None,
+    let reason = |entry| {
+        let Entry::ConnectionEnd(end) = entry else {
+            return None;
+        };
+        Some(end.reason.to_string())
     };
     script.log().filter_map(reason).collect()
 }
@@ -87,20 +81,6 @@ fn a_client_that_does_not_read_is_gone_after_its_ping_and_its_offers_wait_for_th
 }
 
 #[test]
-fn any_frame_after_a_ping_is_its_answer() {
-    Script::dev().play(
-        "m connects                               | m < 101
-         time 46s                                 | m < ping
-         time 29s                                 |
-         m > ping                                 | m < pong x
-         time 44s                                 |
-         time 2s                                  | m < ping
-         time 32s                                 | m < close 1001 Ping not answered
-         time 6s                                  | m < end",
-    );
-}
-
-#[test]
 fn a_superseded_connection_is_not_pinged() {
     Script::dev().play(
         "m connects                               | m < 101
@@ -128,11 +108,8 @@ fn one_turn_serves_the_pings_of_a_second() {
     let (before, bytes) = script.turns();
     script.pass_by(4_000);
     let (turns, sent) = script.turns();
-    assert!(
-        turns - before <= 4,
-        "{} turns for 500 pings",
-        turns - before
-    );
+    let fine = turns - before <= 4;
+    assert!(fine, "{} turns for 500 pings", turns - before);
     assert_eq!(sent - bytes, 500 * 2, "a ping is two bytes");
 }
 
@@ -214,14 +191,6 @@ fn a_jump_into_the_grace_brings_the_notice_alone() {
 }
 
 #[test]
-fn a_jump_closes_who_was_silent_for_the_whole_of_the_idle_limit() {
-    Script::dev().play(
-        "m connects                               | m < 101
-         leap 11min                               | m < ping; m < close 1001 Idle for too long",
-    );
-}
-
-#[test]
 fn a_client_of_the_subprotocol_wss_is_closed_without_notice_within_that_minute() {
     let mut script = Script::with(1, true, |settings| {
         settings.timeouts.ping_ms = 0;
@@ -281,10 +250,8 @@ fn clients_that_come_back_for_ice_servers_do_so_one_after_the_other() {
         script.pass_by(1_000);
         closed.push(script.hear().len());
     }
-    assert!(
-        closed[..2].iter().all(|one| (90..=107).contains(one)),
-        "{closed:?}"
-    );
+    let fine = closed[..2].iter().all(|one| (90..=107).contains(one));
+    assert!(fine, "{closed:?}");
     assert_eq!(closed.iter().sum::<usize>(), 300);
 }
 
@@ -303,17 +270,6 @@ fn a_frame_must_end_in_ten_seconds() {
          v2 > bytes \\x80\\x00\\x00\\x00\\x00\\x89 | v2 < pong
          time 6s                                  |
          v2 > bytes \\x80\\x00\\x00\\x00\\x00      | v2 < pong",
-    );
-}
-
-#[test]
-fn who_does_not_answer_a_close_frame_is_cut_off() {
-    let mut script = Script::with(1, true, |settings| settings.timeouts.close_ms = 1_000);
-    script.play(
-        "v1 connects                              | v1 < 101
-         v1 > unmasked                            | v1 < close 1002 a client's frame must be masked
-         time 900ms                               |
-         time 200ms                               | v1 < end",
     );
 }
 

@@ -159,22 +159,14 @@ fn a_late_master_gets_the_kept_offer_and_answers_a_viewer_that_has_left() {
          v2 > ICE_CANDIDATE p5                    | m < ICE_CANDIDATE p5 from v2
          time 61s                                 | v2 < ping; m < ping",
     );
+    #[rustfmt::skip] // a list
     let wanted = [
-        "1000 v1 joined",
-        "1000 SDP_OFFER 73 up Kept from v1",
-        "3000 v2 joined",
-        "3000 SDP_OFFER 73 up Kept from v2",
-        "6000 v1 left: peer_closed",
-        "6000 m joined",
-        "6000 SDP_OFFER 73 up Delivered at m of v2",
-        "6000 SDP_OFFER 73 up Delivered at m of v1",
-        "6000 SDP_ANSWER 52 down Kept from m for v1",
-        "6000 SDP_ANSWER 52 down Relayed from m at v2",
-        "6000 ICE_CANDIDATE 77 up Relayed from v2 at m",
-        "7000 SDP_OFFER 73 up Confirmed at m of v2",
-        "7000 SDP_OFFER 73 up Confirmed at m of v1",
-        "7000 SDP_ANSWER 52 down Confirmed at v2 of v2",
-        "66048 SDP_ANSWER 52 down Expired of v1",
+        "1000 v1 joined", "1000 SDP_OFFER 73 up Kept from v1", "3000 v2 joined", "3000 SDP_OFFER 73 up Kept from v2",
+        "6000 v1 left: peer_closed", "6000 m joined", "6000 SDP_OFFER 73 up Delivered at m of v2",
+        "6000 SDP_OFFER 73 up Delivered at m of v1", "6000 SDP_ANSWER 52 down Kept from m for v1",
+        "6000 SDP_ANSWER 52 down Relayed from m at v2", "6000 ICE_CANDIDATE 77 up Relayed from v2 at m",
+        "7000 SDP_OFFER 73 up Confirmed at m of v2", "7000 SDP_OFFER 73 up Confirmed at m of v1",
+        "7000 SDP_ANSWER 52 down Confirmed at v2 of v2", "66048 SDP_ANSWER 52 down Expired of v1",
     ];
     for limit in [1, 3, 5000] {
         let trace = trace(&mut script, "cam", limit);
@@ -195,10 +187,8 @@ fn what_a_closed_viewer_left_is_noted_as_withdrawn() {
     );
     let trace = trace(&mut script, "cam", 5000);
     let last = trace.lines().pop();
-    assert_eq!(
-        last.as_deref(),
-        Some("6016 SDP_OFFER 73 up Withdrawn of v1")
-    );
+    let found = last.as_deref();
+    assert_eq!(found, Some("6016 SDP_OFFER 73 up Withdrawn of v1"));
 }
 
 #[test]
@@ -219,26 +209,16 @@ fn messages_that_come_back_and_connections_that_lose_their_slot_are_noted() {
          time 3s                                  | m-b < GO_AWAY; v1-b < GO_AWAY",
     );
     let trace = trace(&mut script, "cam", 5000);
+    #[rustfmt::skip] // a list
     let wanted = [
-        "1000 m joined",
-        "1000 v1 joined",
-        "1000 SDP_OFFER 73 up Relayed from v1 at m",
-        "1000 m' joined",
-        "1000 m superseded by m'",
-        "1000 SDP_OFFER 73 up Returned at m of v1",
-        "1000 SDP_OFFER 73 up Delivered at m' of v1",
-        "1000 ? 0 up Unaccepted(NotJson) from v1",
-        "1000 v1 left: peer_gone",
-        "1000 SDP_OFFER 0 down Unaccepted(MasterOffer) from m'",
-        "1000 SDP_ANSWER 52 down Kept from m' for v1",
-        "1000 SDP_ANSWER 52 down Overwritten of v1",
-        "1000 SDP_ANSWER 52 down Kept from m' for v1",
-        "1010 v1' joined",
-        "1010 SDP_ANSWER 52 down Delivered at v1' of v1",
-        "2000 SDP_OFFER 73 up Confirmed at m' of v1",
-        "2050 SDP_ANSWER 52 down Confirmed at v1' of v1",
-        "3060 v1' GO_AWAY",
-        "3060 m' GO_AWAY",
+        "1000 m joined", "1000 v1 joined", "1000 SDP_OFFER 73 up Relayed from v1 at m", "1000 m' joined",
+        "1000 m superseded by m'", "1000 SDP_OFFER 73 up Returned at m of v1",
+        "1000 SDP_OFFER 73 up Delivered at m' of v1", "1000 ? 0 up Unaccepted(NotJson) from v1",
+        "1000 v1 left: peer_gone", "1000 SDP_OFFER 0 down Unaccepted(MasterOffer) from m'",
+        "1000 SDP_ANSWER 52 down Kept from m' for v1", "1000 SDP_ANSWER 52 down Overwritten of v1",
+        "1000 SDP_ANSWER 52 down Kept from m' for v1", "1010 v1' joined",
+        "1010 SDP_ANSWER 52 down Delivered at v1' of v1", "2000 SDP_OFFER 73 up Confirmed at m' of v1",
+        "2050 SDP_ANSWER 52 down Confirmed at v1' of v1", "3060 v1' GO_AWAY", "3060 m' GO_AWAY",
     ];
     assert_eq!(trace.lines(), wanted);
 }
@@ -313,12 +293,10 @@ fn what_was_overwritten_is_missing_and_its_time_is_known() {
     );
     let late = trace(&mut script, "cam", 5000);
     assert_eq!(late.since_us, Some(1_020_000));
+    #[rustfmt::skip] // a list
     let wanted = [
-        "1020 SDP_OFFER 73 up Relayed from v1 at m",
-        "1020 v1 left: peer_gone",
-        "1020 v1' joined",
-        "1030 SDP_ANSWER 52 down Relayed from m at v1'",
-        "1030 SDP_ANSWER 52 down Relayed from m at v1'",
+        "1020 SDP_OFFER 73 up Relayed from v1 at m", "1020 v1 left: peer_gone", "1020 v1' joined",
+        "1030 SDP_ANSWER 52 down Relayed from m at v1'", "1030 SDP_ANSWER 52 down Relayed from m at v1'",
         "1030 SDP_ANSWER 52 down Relayed from m at v1'",
     ];
     assert_eq!(late.lines(), wanted);
@@ -350,13 +328,10 @@ fn a_session_in_a_slot_that_is_used_again_is_another_one() {
     let (first, second) = (slot("v1"), slot("v2"));
     assert_eq!(first.slot(), second.slot(), "the slot is used again");
     assert_ne!(first.generation(), second.generation());
+    #[rustfmt::skip] // a list
     let wanted = [
-        "1000 m joined",
-        "1000 v1 joined",
-        "1000 SDP_OFFER 73 up Relayed from v1 at m",
-        "1000 v1 left: peer_gone",
-        "1000 v2 joined",
-        "1000 SDP_ANSWER 52 down Relayed from m at v2",
+        "1000 m joined", "1000 v1 joined", "1000 SDP_OFFER 73 up Relayed from v1 at m", "1000 v1 left: peer_gone",
+        "1000 v2 joined", "1000 SDP_ANSWER 52 down Relayed from m at v2",
     ];
     assert_eq!(trace.lines(), wanted);
 }
@@ -427,11 +402,8 @@ fn a_recorder_that_is_off_says_so() {
     script.play("m connects | m < 101");
     let trace = trace(&mut script, "cam", 5000);
     assert_eq!((trace.since_us, trace.events.len()), (None, 0));
-    assert_eq!(
-        trace.peers.len(),
-        1,
-        "who is connected is known all the same"
-    );
+    let found = trace.peers.len();
+    assert_eq!(found, 1, "who is connected is known all the same");
 }
 
 /// The events that all shards have erased.
@@ -464,10 +436,8 @@ fn what_names_somebody_is_erased_and_so_is_what_is_old() {
     assert_eq!(forget(&mut script, Forget::Named("v1".into())), 0);
     let left = trace(&mut script, "cam", 5000);
     let lines = left.lines().join("\n");
-    assert!(
-        !lines.contains("v1") && lines.contains("v2 joined"),
-        "{lines}"
-    );
+    let fine = !lines.contains("v1") && lines.contains("v2 joined");
+    assert!(fine, "{lines}");
     assert!(lines.contains("down Relayed from m at v2"), "{lines}");
     // A moment that is none yet: everything is older.
     assert_eq!(forget(&mut script, Forget::Before(Wall(0))), 0);

@@ -44,10 +44,8 @@ fn waiting_calls_leave_the_places_of_other_calls_alone() {
     script.play(&format!(
         "a > delete {first} | v-{first} < close 1001 Channel deleted; {ends}; a < 200 {{}}"
     ));
-    assert_eq!(
-        (script.counters().waiting_calls, script.call_places()),
-        (180, 180)
-    );
+    let found = (script.counters().waiting_calls, script.call_places());
+    assert_eq!(found, (180, 180));
 }
 
 #[test]
@@ -63,18 +61,14 @@ fn a_caller_that_hangs_up_frees_its_place_whatever_is_on_its_way() {
          a1 vanishes                              | a1 < end
          letters taken                            |"
     ));
-    assert_eq!(
-        (script.counters().waiting_calls, script.call_places()),
-        (0, 0)
-    );
+    let found = (script.counters().waiting_calls, script.call_places());
+    assert_eq!(found, (0, 0));
     script.play(&format!(
         "a2 connects                              |
          a2 > alexa p2 as echo to {name}          |"
     ));
-    assert_eq!(
-        (script.counters().waiting_calls, script.call_places()),
-        (1, 1)
-    );
+    let found = (script.counters().waiting_calls, script.call_places());
+    assert_eq!(found, (1, 1));
     script.play(
         "letters wait                             |
          # the answer is on its way
@@ -82,19 +76,15 @@ fn a_caller_that_hangs_up_frees_its_place_whatever_is_on_its_way() {
          a2 vanishes                              | a2 < end
          letters taken                            |",
     );
-    assert_eq!(
-        (script.counters().waiting_calls, script.call_places()),
-        (0, 0)
-    );
+    let found = (script.counters().waiting_calls, script.call_places());
+    assert_eq!(found, (0, 0));
     script.play(&format!(
         "a3 connects                              |
          a3 > alexa p3 as echo to {name}          |
          a3 vanishes                              | a3 < end"
     ));
-    assert_eq!(
-        (script.counters().waiting_calls, script.call_places()),
-        (0, 0)
-    );
+    let found = (script.counters().waiting_calls, script.call_places());
+    assert_eq!(found, (0, 0));
 }
 
 #[test]
@@ -136,15 +126,11 @@ fn the_newest_call_of_who_has_most_makes_room_for_who_has_less() {
          a4 > alexa p5 as echo9 to {third}        | a4 < 400 ClientLimitExceededException"
     ));
     let row = script.counters().outcomes[Kind::Known(Action::SdpOffer).index()];
-    assert_eq!(
-        (
-            row[Outcome::Overflow.index()],
-            row[Outcome::Overwritten.index()]
-        ),
-        (2, 1)
+    let found = (
+        row[Outcome::Overflow.index()],
+        row[Outcome::Overwritten.index()],
     );
-    assert_eq!(
-        (script.counters().waiting_calls, script.call_places()),
-        (4, 4)
-    );
+    assert_eq!(found, (2, 1));
+    let found = (script.counters().waiting_calls, script.call_places());
+    assert_eq!(found, (4, 4));
 }

@@ -152,14 +152,9 @@ fn what_is_no_question_of_a_device_is_refused() {
     let arn = arn("cam");
     script.play("v1 connects | v1 < 101");
     let twice = format!("&X-Amz-ChannelARN={arn}");
+    #[rustfmt::skip] // a list
     let queries = [
-        "&wait=29",
-        "&wait=601",
-        "&wait=60&wait=60",
-        "&wait=",
-        "&X-Amz-ClientId=v1",
-        "&X-Amz-Signature=1",
-        &twice,
+        "&wait=29", "&wait=601", "&wait=60&wait=60", "&wait=", "&X-Amz-ClientId=v1", "&X-Amz-Signature=1", &twice,
     ];
     for (place, query) in queries.into_iter().enumerate() {
         let (a, asks) = (format!("a{place}"), asks("cam", query));

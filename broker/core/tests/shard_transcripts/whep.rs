@@ -126,11 +126,8 @@ fn what_comes_for_an_ended_call_is_dropped_and_counted() {
     assert_eq!(dropped, [1, 2]);
     assert_eq!(call.script.counters().pending_messages, 0);
     call.play("time 1s |\nm > ICE_CANDIDATE candidate(candidate:1) to PLAYER |");
-    assert_eq!(
-        call.script.counters().pending_messages,
-        1,
-        "as for a viewer"
-    );
+    let found = call.script.counters().pending_messages;
+    assert_eq!(found, 1, "as for a viewer");
 }
 
 /// A camera with a small buffer would lose its connection by a longer message.
@@ -285,21 +282,15 @@ fn what_is_no_offer_is_refused() {
         )
     };
     let long = format!("m={}", "x".repeat(40_000));
-    for (content_type, body, expected) in [
-        (
-            "application/json",
-            "m=",
-            "415 InvalidArgumentException; a < end",
-        ),
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
+        ("application/json", "m=", "415 InvalidArgumentException; a < end"),
         ("application/sdp", "v=0", "400 InvalidArgumentException"),
-        (
-            "application/SDP, v=1",
-            "v=0",
-            "415 InvalidArgumentException; a < end",
-        ),
+        ("application/SDP, v=1", "v=0", "415 InvalidArgumentException; a < end"),
         ("application/SDP", "v=0", "400 InvalidArgumentException"),
         ("application/sdp", &*long, "413 InvalidArgumentException"),
-    ] {
+    ];
+    for (content_type, body, expected) in cases {
         let mut script = Script::opened();
         let act = request(content_type, body);
         script.play(&format!("a connects |\n{act} | a < {expected}"));
@@ -373,13 +364,9 @@ fn ice_servers_are_named_with_the_answer() {
          POST\\r\\n\\r\\n | a3 < 200",
     );
     let head = head_of(&mut call.script, "a2");
-    assert!(
-        head.contains(links) && head.contains("Accept-Post: application/sdp\r\n"),
-        "{head}"
-    );
+    let fine = head.contains(links) && head.contains("Accept-Post: application/sdp\r\n");
+    assert!(fine, "{head}");
     let head = head_of(&mut call.script, "a3");
-    assert!(
-        !head.contains("Link: ") && head.contains("Methods: POST, DELETE, OPTIONS\r\n"),
-        "{head}"
-    );
+    let fine = !head.contains("Link: ") && head.contains("Methods: POST, DELETE, OPTIONS\r\n");
+    assert!(fine, "{head}");
 }

@@ -1,7 +1,7 @@
 //! Requests, frames and responses of clients, in the words of a transcript.
 
 use crate::sim::wire::Item;
-use broker_core::time::Moment;
+use broker_core::time::{Moment, Now, Wall};
 use codec::signal::{Action, client::Outgoing};
 use codec::ws::{self, Opcode};
 
@@ -201,6 +201,15 @@ const BORN: &str = "1700000000000";
 
 /// The calendar in the first moment of a transcript.
 pub(crate) const FIRST_MOMENT: u64 = 1_767_323_075_123;
+
+/// The first moment of a transcript.
+pub(crate) fn first_moment() -> Moment {
+    Moment {
+        now: Now(1_000),
+        wall: Wall(FIRST_MOMENT),
+        micros: 0,
+    }
+}
 
 /// The channel of every step that names no other.
 pub(crate) const CHANNEL: &str = "cam";

@@ -1,11 +1,14 @@
 //! Input of clients: upgrades, messages of all kinds, calls, violations.
 
-use crate::sim::faults::Action;
 use crate::sim::records::{BORN, name_of};
 use crate::sim::socket::{ConnId, Role};
 use crate::sim::words::{Call, Offer, Piece, Shape, Text};
 use crate::sim::world::World;
+use broker_core::journal::Unaccepted;
 use codec::signal;
+
+/// No client id, and no correlation id.
+pub(crate) const NO_NAME: &str = "not a name";
 
 /// The account of a channel: callers have the first.
 pub(crate) fn account_of(name: &str, accounts: usize) -> String {
@@ -48,11 +51,11 @@ impl World {
         Some(conn)
     }
 
-    pub(crate) fn new_peer(&mut self, action: Action) {
+    pub(crate) fn new_peer(&mut self, is_viewer: bool) {
         let arn = self.arn();
-        let role = match action {
-            Action::ConnectViewer => Role::Viewer(arn, self.viewer_id()),
-            _ => Role::Master(arn),
+        let role = match is_viewer {
+            true => Role::Viewer(arn, self.viewer_id()),
+            false => Role::Master(arn),
         };
         self.connect_as(role);
     }
@@ -129,7 +132,11 @@ impl World {
         String::from_utf8(text).expect("base64 is ASCII")
     }
 
-    pub(crate) fn write_messages(&mut self, many: usize) {
+    pub(crate) fn write_messages(&mut self, many: std::ops::Range<usize>) {
+        let many = match many.len() {
+            1 => 1,
+            _ => self.random.usize(many),
+        };
         let Some(conn) = self.writer(|socket| socket.role != Role::Caller) else {
             return;
         };
@@ -164,6 +171,7 @@ impl World {
             recipient: names_somebody.then(|| self.viewer_id()),
             correlation: (self.random.u32(0..3) == 0).then(|| format!("c-{conn}")),
             shape,
+            fault: None,
         }
     }
 
@@ -172,20 +180,46 @@ impl World {
             return;
         };
         let mut text = self.text(conn);
-        match self.random.u32(0..9) {
-            0 => text.action = None,
-            1 => text.payload = String::new(),
-            2 => text.payload.push('!'),
-            3 => text.payload = "A".repeat(self.settings.limits.payload_bytes + 1),
-            4 => text.recipient = None,
-            5 => text.recipient = Some("not a name".to_owned()),
-            6 => text.correlation = Some("not a name".to_owned()),
-            7 => text.action = Some(signal::Action::SdpOffer),
+        let master = matches!(self.sockets[conn].role, Role::Master(_));
+        let offers = self.settings.options.master_offers;
+        text.fault = match self.random.u32(0..9) {
+            0 => {
+                text.action = None;
+                Some(Unaccepted::UnknownAction)
+            }
+            1 => {
+                text.payload = String::new();
+                Some(Unaccepted::NoPayload)
+            }
+            2 => {
+                text.payload.push('!');
+                Some(Unaccepted::NotBase64)
+            }
+            3 => {
+                text.payload = "A".repeat(self.settings.limits.payload_bytes + 1);
+                Some(Unaccepted::TooLong)
+            }
+            kind @ (4 | 5) => {
+                text.recipient = (kind == 5).then(|| NO_NAME.to_owned());
+                master.then_some(Unaccepted::UnknownRecipient)
+            }
+            6 => {
+                text.correlation = Some(NO_NAME.to_owned());
+                Some(Unaccepted::Malformed)
+            }
+            7 => {
+                text.action = Some(signal::Action::SdpOffer);
+                (master && !offers).then_some(Unaccepted::MasterOffer)
+            }
             _ => {
                 let shapes = [Shape::Twice, Shape::WrongType, Shape::Broken];
                 text.shape = shapes[self.random.usize(0..3)];
+                Some(match text.shape {
+                    Shape::Broken => Unaccepted::NotJson,
+                    _ => Unaccepted::Malformed,
+                })
             }
-        }
+        };
         let most = self.settings.limits.payload_bytes;
         if text.payload.len() > most || text.payload.is_empty() {
             let piece = Piece::Message(text);

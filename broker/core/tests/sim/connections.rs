@@ -178,10 +178,8 @@ impl World {
             unacknowledged: if asked { unacknowledged } else { 0 },
         };
         self.handle(shard, input, Cause::Known(conn));
-        assert!(
-            self.shards[shard].unsent(session).is_empty(),
-            "a stale key finds nothing"
-        );
+        let fine = self.shards[shard].unsent(session).is_empty();
+        assert!(fine, "a stale key finds nothing");
         assert_eq!(self.shards[shard].intake(session), Intake::Paused);
     }
 

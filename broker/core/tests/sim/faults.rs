@@ -2,6 +2,7 @@
 //! faults.
 
 use crate::sim::store::{Kind, Verdicts};
+use crate::sim::workload::ACTIONS;
 use broker_core::settings::{GoAway, Hook, Profile, Proof, Quotas, Rate, Settings};
 
 /// A world's kind.
@@ -14,8 +15,8 @@ pub(crate) struct Plan {
     pub(crate) channels: usize,
     /// Accounts that these channels belong to, in turn.
     pub(crate) accounts: usize,
-    /// Weights of [`Action::ALL`]; 0 for those that this world does not know.
-    pub(crate) weights: [u32; Action::ALL.len()],
+    /// Weights of [`ACTIONS`]; 0 for those that this world does not know.
+    pub(crate) weights: [u32; ACTIONS.len()],
     /// Of a hundred questions and handovers, how many find a mailbox full.
     pub(crate) refusals: u32,
     /// Of a hundred sends, how many go by the ring and report later.
@@ -50,139 +51,12 @@ pub(crate) struct Plan {
     small_unconfirmed: Option<usize>,
 }
 
-/// The actions that may happen next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Action {
-    ConnectMaster,
-    ConnectViewer,
-    ConnectCaller,
-    Message,
-    Burst,
-    BadMessage,
-    Ping,
-    Violation,
-    CloseFrame,
-    Call,
-    Alexa,
-    Pile,
-    Answer,
-    Feed,
-    FeedPart,
-    Flush,
-    FlushPart,
-    Land,
-    Letter,
-    Leave,
-    Bury,
-    Reset,
-    HalfClose,
-    Stall,
-    Unstall,
-    ShortTime,
-    NextDeadline,
-    LongTime,
-    WallJump,
-    EndAfterClose,
-    Commit,
-    Crowd,
-    Rush,
-    Hoard,
-    Inspect,
-    Reconnect,
-    CutOff,
-    HalfOpen,
-    Mend,
-}
-
-impl Action {
-    /// Every action.
-    pub(crate) const ALL: [Self; 39] = [
-        Self::ConnectMaster,
-        Self::ConnectViewer,
-        Self::ConnectCaller,
-        Self::Message,
-        Self::Burst,
-        Self::BadMessage,
-        Self::Ping,
-        Self::Violation,
-        Self::CloseFrame,
-        Self::Call,
-        Self::Alexa,
-        Self::Pile,
-        Self::Answer,
-        Self::Feed,
-        Self::FeedPart,
-        Self::Flush,
-        Self::FlushPart,
-        Self::Land,
-        Self::Letter,
-        Self::Leave,
-        Self::Bury,
-        Self::Reset,
-        Self::HalfClose,
-        Self::Stall,
-        Self::Unstall,
-        Self::ShortTime,
-        Self::NextDeadline,
-        Self::LongTime,
-        Self::WallJump,
-        Self::EndAfterClose,
-        Self::Commit,
-        Self::Crowd,
-        Self::Rush,
-        Self::Hoard,
-        Self::Inspect,
-        Self::Reconnect,
-        Self::CutOff,
-        Self::HalfOpen,
-        Self::Mend,
-    ];
-
-    /// The frequency of an action in the average world, and whether a world may lack it.
-    fn usual(self) -> (u32, bool) {
-        match self {
-            Self::ConnectMaster => (5, true),
-            Self::ConnectViewer => (8, true),
-            Self::ConnectCaller => (4, true),
-            Self::Message => (40, false),
-            Self::Burst => (4, true),
-            Self::BadMessage | Self::Alexa => (5, true),
-            Self::Call => (9, true),
-            Self::Answer | Self::Ping => (4, true),
-            Self::Violation
-            | Self::Pile
-            | Self::EndAfterClose
-            | Self::HalfClose
-            | Self::Crowd
-            | Self::Hoard
-            | Self::HalfOpen
-            | Self::Reconnect
-            | Self::WallJump => (1, true),
-            Self::CloseFrame | Self::Reset | Self::Rush | Self::CutOff | Self::Mend => (2, true),
-            Self::Feed => (90, false),
-            Self::FeedPart => (20, true),
-            Self::Flush => (80, false),
-            Self::FlushPart => (15, true),
-            Self::Land | Self::Leave | Self::Bury => (30, false),
-            Self::Letter => (40, false),
-            Self::Commit => (6, false),
-            Self::Inspect => (5, true),
-            Self::Stall => (6, true),
-            Self::Unstall => (2, true),
-            Self::ShortTime => (6, false),
-            Self::NextDeadline => (2, true),
-            Self::LongTime => (1, true),
-        }
-    }
-}
-
 impl Plan {
     /// Draws a kind of world.
     pub(crate) fn draw(random: &mut fastrand::Rng) -> Self {
         let one_in = |random: &mut fastrand::Rng, n: u32| random.u32(0..n) == 0;
-        let mut weights = [0; Action::ALL.len()];
-        for (weight, action) in weights.iter_mut().zip(Action::ALL) {
-            let (usual, may_lack) = action.usual();
+        let mut weights = [0; ACTIONS.len()];
+        for (weight, (usual, may_lack, _)) in weights.iter_mut().zip(ACTIONS) {
             *weight = match random.u32(0..10) {
                 0 | 1 if may_lack => 0,
                 2 => usual * 3,
@@ -374,16 +248,16 @@ impl Plan {
         random.u32(0..100) < self.refusals
     }
 
-    /// Draws the next action.
-    pub(crate) fn next(&self, random: &mut fastrand::Rng) -> Action {
+    /// Draws the next action, by its place in [`ACTIONS`].
+    pub(crate) fn next(&self, random: &mut fastrand::Rng) -> usize {
         let mut point = random.u32(0..self.weights.iter().sum());
-        for (weight, action) in self.weights.iter().zip(Action::ALL) {
-            if point < *weight {
-                return action;
-            }
-            point -= weight;
-        }
-        Action::Feed
+        let reaches = |weight: &u32| {
+            let before = point;
+            point = point.saturating_sub(*weight);
+            before < *weight
+        };
+        let place = self.weights.iter().position(reaches);
+        place.expect("a point below their sum")
     }
 }
 

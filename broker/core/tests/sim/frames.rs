@@ -1,10 +1,11 @@
 //! Frames of WebSockets: what ours may follow from, that nothing follows a close frame, and that each close and abort
 //! has a cause.
 
+use crate::sim::clients::NO_NAME;
 use crate::sim::records::{Life, Record, name_of};
 use crate::sim::requests::Request;
 use crate::sim::socket::{ConnId, Stage};
-use crate::sim::verdict::{Faulty, judge, status};
+use crate::sim::verdict::{refusal, status};
 use crate::sim::wire::Item;
 use crate::sim::words::{Piece, Text};
 use crate::sim::world::World;
@@ -14,7 +15,7 @@ use broker_core::limits::{ALONE_CLOSE_MS, PONGS_PER_RECEIVE_MAX};
 use broker_core::settings::GoAway;
 
 /// A connection that was admitted to a channel.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct WebSocket {
     pub(crate) arn: String,
     /// `None` for a master.
@@ -115,18 +116,7 @@ impl World {
             opened: self.now,
             heard: self.now,
             went: self.now,
-            pinged: None,
-            told: false,
-            closed: None,
-            said_goodbye: false,
-            messages_in: 0,
-            messages_out: 0,
-            frames: 0,
-            second: (0, 0),
-            began: None,
-            superseded: false,
-            lost: false,
-            recalled: false,
+            ..WebSocket::default()
         });
         let rest = std::mem::take(&mut socket.requests.waiting);
         let partial = socket.requests.begun.take().is_some();
@@ -179,16 +169,17 @@ impl World {
     fn message_came(&mut self, conn: ConnId, text: &Text) {
         let ws = self.sockets[conn].ws.as_mut().expect("a WebSocket");
         ws.messages_in += 1;
-        let master = ws.viewer.is_none();
-        let correlation = text.correlation.clone().filter(|id| !id.is_empty());
-        let (kind, told) = match judge(&self.settings, master, text) {
-            Ok(action) => {
+        let correlation = text.correlation.clone().filter(|id| id != NO_NAME);
+        let (kind, told) = match text.fault {
+            None => {
+                let action = text.action.expect("it breaks no rule");
                 let moment = (self.step, self.now);
                 self.ledger.came(conn, action, &text.payload, moment);
                 (Kind::Known(action), None)
             }
-            Err(Faulty { kind, reason, told }) => {
-                self.came.unaccepted[reason.index()] += 1;
+            Some(fault) => {
+                self.came.unaccepted[fault.index()] += 1;
+                let (kind, told) = refusal(&self.settings, fault);
                 let told = correlation.as_ref().zip(told);
                 let told = told.map(|(id, told)| status(id, "InvalidArgumentException", &told));
                 (kind, told)
@@ -267,13 +258,11 @@ impl World {
         let fits = |(id, wanted): &(String, Option<String>)| match wanted {
             Some(wanted) => wanted == text,
             None => {
+                #[rustfmt::skip] // a table, a case per row
                 let ends = [
                     (LIMIT, "Rate exceeded."),
                     (LIMIT, "Too many undelivered messages."),
-                    (
-                        "InvalidArgumentException",
-                        "messagePayload must be 1 to 10000 base64 characters.",
-                    ),
+                    ("InvalidArgumentException", "messagePayload must be 1 to 10000 base64 characters."),
                 ];
                 let scripted = scripted && text.contains("As a test has it.");
                 scripted
@@ -304,11 +293,8 @@ impl World {
         if let Some(closes) = &came.closes {
             let closed = ws.closed.as_ref().map(|(code, reason, _)| (*code, reason));
             let cut = socket.stage == Stage::Shut;
-            assert!(
-                closed.is_some() || cut,
-                "{} is to get {closes:?}",
-                came.conn
-            );
+            let fine = closed.is_some() || cut;
+            assert!(fine, "{} is to get {closes:?}", came.conn);
         }
         let open = ws.closed.is_none() && socket.stage == Stage::Open;
         if open && bytes < 4096 {

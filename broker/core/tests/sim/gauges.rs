@@ -11,7 +11,7 @@ use broker_core::event::{CONNECTION_ROLES, ConnectionRole, Counters, Kind, Outco
 use broker_core::journal::{END_REASONS, Unaccepted};
 use broker_core::limits::ANSWER_BYTES_MAX;
 use broker_core::machine::Machine;
-use broker_core::record::{Holding, ListedChannel};
+use broker_core::record::ListedChannel;
 use broker_core::shard::Snapshot;
 use broker_core::time::Now;
 use codec::control::ChannelStatus;
@@ -30,6 +30,8 @@ pub(crate) struct Gauges {
     pub(crate) ends_unlogged: u64,
     /// Lines that the log has left out.
     pub(crate) suppressed: u64,
+    /// Bytes of the records of its channels.
+    record_bytes: u64,
     last: Counters,
 }
 
@@ -107,10 +109,8 @@ impl World {
         let logged: u64 = gauges.ends.iter().sum();
         assert_eq!(ends, logged + gauges.ends_unlogged, "ends of connections");
         let exact = gauges.ends_unlogged == 0;
-        assert!(
-            !exact || now.connection_ends == gauges.ends,
-            "their reasons"
-        );
+        let fine = !exact || now.connection_ends == gauges.ends;
+        assert!(fine, "their reasons");
         let last = std::mem::replace(&mut self.gauges[shard].last, snapshot.counters);
         self.received_is(shard, &last);
         self.delivered_is(shard, &last, cause);
@@ -196,15 +196,14 @@ impl World {
             .records
             .all()
             .filter(|(name, _)| self.home(name) == shard);
-        let (mut channels, mut deleting, mut bytes) = (0, 0, 0);
-        for (name, record) in records {
+        let (mut channels, mut deleting) = (0, 0);
+        for (_, record) in records {
             channels += 1;
             deleting += u64::from(record.life == Life::Deleting);
-            bytes += self.records.bytes(name);
         }
         assert_eq!(snapshot.channels, channels, "channels");
         assert_eq!(snapshot.deleting, deleting, "channels that end");
-        assert_eq!(snapshot.record_bytes, bytes, "bytes of records");
+        self.gauges[shard].record_bytes = snapshot.record_bytes;
         self.catalog_agrees();
         assert!(snapshot.timers <= all + channels, "timer entries");
         assert!(snapshot.doubtful <= all, "doubtful peers");
@@ -212,21 +211,22 @@ impl World {
         assert_eq!(forgotten, 0, "sessions or channels without a deadline");
     }
 
-    /// The catalog has the records that callers can see, and counts what accounts hold.
+    /// The catalog has the records that callers can see, and counts what accounts hold: as many bytes as all shards do.
     fn catalog_agrees(&self) {
-        let mut wanted: BTreeMap<String, (Vec<_>, Holding)> = BTreeMap::new();
+        let mut wanted: BTreeMap<String, (Vec<_>, u64)> = BTreeMap::new();
         for (name, record) in self.records.all() {
             let tenant = format!("us-west-2:{}:", account_of(name, self.plan.accounts));
-            let (seen, holding) = wanted.entry(tenant).or_default();
-            holding.channels += 1;
-            holding.bytes += self.records.bytes(name);
+            let (seen, channels) = wanted.entry(tenant).or_default();
+            *channels += 1;
             if record.life != Life::Creating {
                 seen.push((record.arn.clone(), record.life == Life::Deleting));
             }
         }
-        for (tenant, (seen, holding)) in wanted {
-            let found = self.catalog.ask(|catalog| catalog.held_by(&tenant));
-            assert_eq!(found, holding, "what {tenant} holds");
+        let mut bytes = 0;
+        for (tenant, (seen, channels)) in wanted {
+            let held = self.catalog.ask(|catalog| catalog.held_by(&tenant));
+            assert_eq!(held.channels, channels, "channels of {tenant}");
+            bytes += held.bytes;
             let (page, more) = self.catalog.page(&tenant, None, 1_000);
             let line = |it: &ListedChannel| {
                 let is_deleted = it.status == ChannelStatus::Deleting;
@@ -234,6 +234,8 @@ impl World {
             };
             assert!(!more && page.iter().map(line).eq(seen), "{page:?}");
         }
+        let counted: u64 = self.gauges.iter().map(|it| it.record_bytes).sum();
+        assert_eq!(bytes, counted, "bytes of records");
     }
 
     /// The messages that came were counted, by their kinds and by why they were refused.
@@ -249,19 +251,15 @@ impl World {
         ] {
             let found = now.received[kind.index()] - last.received[kind.index()];
             let wanted = self.came.received[kind.index()];
-            assert!(
-                fits(found, wanted),
-                "{found} of {kind:?} came, not {wanted}"
-            );
+            let holds = fits(found, wanted);
+            assert!(holds, "{found} of {kind:?} came, not {wanted}");
         }
         let offer = Kind::Known(Action::SdpOffer).index();
         let found = now.received[offer] - last.received[offer];
         let wanted = self.came.received[offer];
         let calls = found.saturating_sub(wanted);
-        assert!(
-            found >= wanted || !open,
-            "{found} offers came, not {wanted}"
-        );
+        let holds = found >= wanted || !open;
+        assert!(holds, "{found} offers came, not {wanted}");
         assert!(calls <= self.ledger.calls, "{calls} offers too many");
         for reason in Unaccepted::ALL {
             let found = now.unaccepted[reason.index()] - last.unaccepted[reason.index()];
@@ -332,21 +330,15 @@ impl World {
                 self.hit(reason.label());
             }
         }
-        for (what, before, after) in [
+        #[rustfmt::skip] // a table, a case per row
+        let cases = [
             ("message kept", last.pending_messages, now.pending_messages),
             ("message returned", last.returned, now.returned),
-            (
-                "message confirmed after it was returned",
-                last.repeated,
-                now.repeated,
-            ),
-            (
-                "lines of the log left out",
-                last.log_suppressed,
-                now.log_suppressed,
-            ),
+            ("message confirmed after it was returned", last.repeated, now.repeated),
+            ("lines of the log left out", last.log_suppressed, now.log_suppressed),
             ("call waits", last.waiting_calls, now.waiting_calls),
-        ] {
+        ];
+        for (what, before, after) in cases {
             if after > before {
                 self.hit(what);
             }
@@ -359,17 +351,11 @@ impl World {
             let snapshot = shard.snapshot();
             let counters = &snapshot.counters;
             assert_eq!(snapshot.connections, [0; CONNECTION_ROLES]);
+            #[rustfmt::skip] // a list
             let gauges = [
-                counters.pending_messages,
-                counters.pending_bytes,
-                counters.outbox_messages,
-                counters.outbox_bytes,
-                counters.control_bytes,
-                counters.waiting_calls,
-                counters.written_messages,
-                counters.unconfirmed_bytes,
-                snapshot.call_places,
-                snapshot.doubtful,
+                counters.pending_messages, counters.pending_bytes, counters.outbox_messages, counters.outbox_bytes,
+                counters.control_bytes, counters.waiting_calls, counters.written_messages, counters.unconfirmed_bytes,
+                snapshot.call_places, snapshot.doubtful,
             ];
             assert_eq!(gauges, [0; 10], "gauges of shard {number} at the end");
             assert_eq!(counters.unaccounted(), 0);

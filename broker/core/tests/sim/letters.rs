@@ -133,6 +133,11 @@ impl World {
     }
 
     /// A shard takes the oldest letter out of its mailbox.
+    pub(crate) fn take_some_letter(&mut self) {
+        let shard = self.random.usize(0..self.shards.len());
+        self.take_letter(shard);
+    }
+
     pub(crate) fn take_letter(&mut self, shard: usize) {
         match self.mail[shard].pop_front() {
             None => {}
@@ -159,6 +164,12 @@ impl World {
     }
 
     /// A store reports its oldest changes, up to this many.
+    pub(crate) fn commit_some(&mut self) {
+        let shard = self.random.usize(0..self.shards.len());
+        let most = self.random.usize(1..4);
+        self.commit(shard, most);
+    }
+
     pub(crate) fn commit(&mut self, shard: usize, most: usize) {
         let many = most.min(self.changes[shard].len());
         for change in self.changes[shard].drain(..many).collect::<Vec<_>>() {

@@ -86,10 +86,8 @@ impl World {
         let refused = |one: &&Answered| one.status >= 400 && !one.refused;
         let missing = self.answers.iter().filter(refused).count();
         let missing = missing + self.answers.iter().filter(|one| one.lacks_audit()).count();
-        assert!(
-            missing as u64 <= left_out,
-            "{missing} lines are missing, {left_out} left out"
-        );
+        let fine = missing as u64 <= left_out;
+        assert!(fine, "{missing} lines are missing, {left_out} left out");
         self.gauges[shard].suppressed = after;
         self.answers.clear();
     }
@@ -112,19 +110,13 @@ impl World {
         assert_eq!(purpose, (line.what, line.action), "{line:?}");
         let fault = line.fault.is_some();
         let answer = self.answer_of(&line.request_id, line.remote);
-        assert_eq!(
-            (answer.status, &*answer.error),
-            (line.status, line.error_type)
-        );
-        assert!(
-            !std::mem::replace(&mut answer.refused, true),
-            "twice: {line:?}"
-        );
+        let found = (answer.status, &*answer.error);
+        assert_eq!(found, (line.status, line.error_type));
+        let fine = !std::mem::replace(&mut answer.refused, true);
+        assert!(fine, "twice: {line:?}");
         let channel = line.claims.channel.as_deref();
-        assert!(
-            channel.is_none() || channel == answer.subject.as_deref(),
-            "{line:?}"
-        );
+        let fine = channel.is_none() || channel == answer.subject.as_deref();
+        assert!(fine, "{line:?}");
         assert!(!fault || self.is_scripted(), "{line:?}");
     }
 

@@ -13,6 +13,7 @@ use codec::signal::Action;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// All messages of a world.
+#[derive(Default)]
 pub(crate) struct Ledger {
     sent: BTreeMap<String, Sent>,
     /// Per sender and recipient: the first step and the number of each first delivery.
@@ -30,6 +31,7 @@ pub(crate) struct Ledger {
     pub(crate) callers: BTreeSet<String>,
 }
 
+#[derive(Default)]
 struct Sent {
     number: u64,
     from: ConnId,
@@ -62,14 +64,9 @@ impl Ledger {
     /// Nothing yet.
     pub(crate) fn new(settings: &Settings, scripted: bool) -> Self {
         Self {
-            sent: BTreeMap::new(),
-            deliveries: BTreeMap::new(),
-            last: BTreeMap::new(),
-            delivered: 0,
             repeats: settings.signaling.repeat_offers_ms > 0,
             scripted,
-            calls: 0,
-            callers: BTreeSet::new(),
+            ..Self::default()
         }
     }
 
@@ -88,10 +85,7 @@ impl Ledger {
             role,
             recipient,
             call,
-            came: None,
-            delivered: Vec::new(),
-            confirmed: false,
-            repeated: false,
+            ..Sent::default()
         };
         let old = self.sent.insert(canonical(payload), sent);
         assert!(old.is_none(), "payloads are unique");

@@ -30,7 +30,6 @@ mod gauges;
 mod letters;
 mod lines;
 mod messages;
-mod notes;
 mod overdue;
 mod presence;
 mod reader;
@@ -110,11 +109,11 @@ fn report(seed: u64, world: &World) {
     eprintln!("replay: SEED={seed} cargo test --test behaviour sim::");
 }
 
-/// Reads a variable of the environment, which configures a run: `SEED`, `SIM_SEEDS`, `SIM_TRACE`.
+/// Reads a variable of the environment, which configures a run.
 #[expect(
     clippy::disallowed_methods,
     reason = "the test is configured by its environment; the shards are not"
 )]
-fn setting(name: &str) -> Option<String> {
+pub(crate) fn setting(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }

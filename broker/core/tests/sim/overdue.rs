@@ -136,10 +136,8 @@ impl World {
             assert!(fine, "kept for {what:?} since {since}");
         }
         for (slot, (since, _)) in &slots.vacant {
-            assert!(
-                now < since + VACANT_SLOT_MS,
-                "{slot:?} is vacant since {since}"
-            );
+            let holds = now < since + VACANT_SLOT_MS;
+            assert!(holds, "{slot:?} is vacant since {since}");
         }
     }
 

@@ -104,15 +104,6 @@ impl Records {
             .chain(states.map(|(_, record)| record.as_ref()))
     }
 
-    /// Bytes of a name's records: those of its own, and of the one that is to be, if these are more.
-    pub(crate) fn bytes(&self, name: &str) -> u64 {
-        let channel = &self.channels[name];
-        let own = channel.current().map_or(0, |it| bytes(&it.arn, &it.put));
-        let next = channel.changing.as_ref();
-        let next = next.and_then(|(next, _)| Some(bytes(&next.arn, next.put.as_ref()?)));
-        own.max(next.unwrap_or(0))
-    }
-
     /// A store was given a change. One that it reports later is returned.
     ///
     /// # Panics
@@ -120,10 +111,8 @@ impl Records {
     fn given(&mut self, given: Given, step: u64) -> Option<Change> {
         let name = name_of(&given.arn).to_owned();
         let channel = self.channels.entry(name.clone()).or_default();
-        assert!(
-            channel.changing.is_none(),
-            "one change of a channel at a time"
-        );
+        let fine = channel.changing.is_none();
+        assert!(fine, "one change of a channel at a time");
         let before = channel.current().cloned();
         let is_new = before.is_none();
         // A connect of a test makes the channel of an ARN that its client knows, and does not wait for the store.
@@ -208,18 +197,6 @@ impl Records {
         let changing = all.filter(|(_, channel)| channel.changing.is_some());
         changing.filter(|(name, _)| here(name)).count()
     }
-}
-
-/// Bytes of a record: an allocation for each text and for the list of tags, which has two boxes of texts for each.
-fn bytes(arn: &str, put: &Put) -> u64 {
-    let block = |bytes: usize| (bytes + bytes / 8 + 16) as u64;
-    let list = match put.tags.is_empty() {
-        true => 0,
-        false => block(24) + block(0),
-    };
-    let of_tag = |(key, value): &(String, String)| 32 + block(key.len()) + block(value.len());
-    let tags: u64 = put.tags.iter().map(of_tag).sum();
-    256 + block(arn.len()) + list + tags
 }
 
 impl World {

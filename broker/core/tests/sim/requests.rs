@@ -65,10 +65,8 @@ impl World {
     /// A response was queued for a connection.
     pub(crate) fn answered(&mut self, conn: ConnId, response: &Response) {
         self.trace(self.sockets[conn].shard, &(conn, response));
-        assert!(
-            self.sockets[conn].ws.is_none(),
-            "no response on a WebSocket"
-        );
+        let fine = self.sockets[conn].ws.is_none();
+        assert!(fine, "no response on a WebSocket");
         let request = self.take_request(conn, response);
         let says = self.id_says(&response.request_id);
         let upgrade = matches!(request.piece, Piece::Upgrade { .. });

@@ -186,14 +186,10 @@ impl World {
     fn peer_is(&self, shard: usize, arn: &str, found: &PeerView, conn: ConnId) {
         let socket = &self.sockets[conn];
         let ws = socket.ws.as_ref().expect("a member is a WebSocket");
-        assert!(
-            self.is_member(conn) && socket.shard == shard,
-            "connection {conn} of {arn} is closed: {ws:?}"
-        );
-        assert_eq!(
-            (arn, found.client_id.as_deref()),
-            (&*ws.arn, ws.viewer.as_deref())
-        );
+        let fine = self.is_member(conn) && socket.shard == shard;
+        assert!(fine, "connection {conn} of {arn} is closed: {ws:?}");
+        let got = (arn, found.client_id.as_deref());
+        assert_eq!(got, (&*ws.arn, ws.viewer.as_deref()));
         assert_eq!(found.tls, socket.tls);
         let age = self.now - ws.opened;
         assert_eq!(found.connected_at.0, self.wall - age);
@@ -241,11 +237,8 @@ impl World {
             }
         }
         let most = self.settings.limits.pending_bytes_per_channel;
-        assert!(
-            bytes <= most && keys.len() <= PENDING_KEYS_MAX,
-            "{}",
-            record.arn
-        );
+        let holds = bytes <= most && keys.len() <= PENDING_KEYS_MAX;
+        assert!(holds, "{}", record.arn);
         for (key, [offers, answers, candidates]) in keys {
             let fine = offers <= 1 && answers <= 1 && candidates <= PENDING_CANDIDATES_MAX;
             assert!(fine, "kept for {key:?} of {}", record.arn);
@@ -287,11 +280,8 @@ impl World {
     /// doubtful.
     fn presence_is(&mut self, told: &Presence, found: &ChannelView) -> bool {
         let arn = found.record.arn.as_str();
-        assert_eq!(
-            told.viewers as usize,
-            found.viewers.len(),
-            "viewers of {arn}"
-        );
+        let got = told.viewers as usize;
+        assert_eq!(got, found.viewers.len(), "viewers of {arn}");
         match (&found.master, &told.master) {
             (None, there) => assert!(there.is_none(), "a master of {arn}"),
             (Some(peer), Some(there)) => {
@@ -305,18 +295,14 @@ impl World {
         let kept: BTreeSet<&str> = kept.map(|one| &*one.viewer).collect();
         let waiting: BTreeSet<&str> = told.waiting.iter().map(|one| &*one.client_id).collect();
         let missing = kept.difference(&waiting).count();
-        assert!(
-            missing <= told.more as usize,
-            "{missing} wait for {arn} unsaid"
-        );
+        let fine = missing <= told.more as usize;
+        assert!(fine, "{missing} wait for {arn} unsaid");
         let doubtful = told.master.is_some_and(|master| master.is_doubtful());
         let doubtful = doubtful || told.master.is_none() && found.master.is_some();
         let called = |client: &&&str| !self.ledger.callers.contains(**client);
         let others = waiting.difference(&kept).filter(called).count();
-        assert!(
-            others == 0 || doubtful,
-            "{waiting:?} wait for {arn}, not {kept:?}"
-        );
+        let fine = others == 0 || doubtful;
+        assert!(fine, "{waiting:?} wait for {arn}, not {kept:?}");
         doubtful
     }
 
@@ -332,10 +318,8 @@ impl World {
         let doubt = presence.doubt_ms + presence.gone_ms;
         let doubtful = first.is_some_and(|one| one.at + doubt <= self.now);
         let told = socket.gone_told.is_some();
-        assert!(
-            silent || doubtful || told,
-            "{conn} is gone for no reason: {ws:?}"
-        );
+        let fine = silent || doubtful || told;
+        assert!(fine, "{conn} is gone for no reason: {ws:?}");
         self.sockets[conn].gone_told.get_or_insert(self.now);
         if !told {
             self.hit("master reported gone");

@@ -90,8 +90,9 @@ pub(crate) struct Written {
 }
 
 /// The role that a client means to have, as it knows itself.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Role {
+    #[default]
     Caller,
     Master(String),
     Viewer(String, String),

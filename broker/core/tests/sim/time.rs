@@ -1,29 +1,40 @@
 //! The passing of time, and the end of a world: by a drain, and by everybody's going.
 
-use crate::sim::faults::Action;
 use crate::sim::letters::Post;
 use crate::sim::overdue::GRAIN_MS;
 use crate::sim::socket::{ConnId, Socket, Stage};
 use crate::sim::words::Piece;
+use crate::sim::workload::LONG;
 use crate::sim::world::{Cause, World};
 use broker_core::machine::{Input, Machine};
 use broker_core::shard::Letter;
 use broker_core::time::Now;
 
 impl World {
-    pub(crate) fn time(&mut self, action: Action) {
-        let now = self.now;
-        let ms = match action {
-            Action::NextDeadline => {
-                let next = self.shards.iter().filter_map(Machine::deadline).min();
-                next.map_or(GRAIN_MS, |next| next.0.saturating_sub(now))
-            }
-            // Long silence, or one connection's whole life in pieces that keep it alive.
-            Action::LongTime if self.random.bool() => return self.long_life(),
-            Action::LongTime => self.random.u64(10_000..700_000),
-            Action::ShortTime if self.step.is_multiple_of(5) => return self.stand_still(),
-            _ => self.random.u64(1..3_000),
-        };
+    pub(crate) fn next_deadline(&mut self) {
+        let next = self.shards.iter().filter_map(Machine::deadline).min();
+        let ms = next.map_or(GRAIN_MS, |next| next.0.saturating_sub(self.now));
+        self.time(ms);
+    }
+
+    /// Long silence, or one connection's whole life in pieces that keep it alive.
+    pub(crate) fn long_time(&mut self) {
+        if self.random.bool() {
+            return self.long_life();
+        }
+        let ms = self.random.u64(10_000..700_000);
+        self.time(ms);
+    }
+
+    pub(crate) fn short_time(&mut self) {
+        if self.step.is_multiple_of(5) {
+            return self.stand_still();
+        }
+        let ms = self.random.u64(1..3_000);
+        self.time(ms);
+    }
+
+    fn time(&mut self, ms: u64) {
         let grains = ms.div_ceil(GRAIN_MS).max(1);
         self.pass(grains * GRAIN_MS);
         if self.random.u32(0..4) > 0 || grains > 60 {
@@ -115,7 +126,7 @@ impl World {
         for _ in 0..steps {
             for _ in 0..self.random.usize(0..40) {
                 let action = self.plan.next(&mut self.random);
-                if !matches!(action, Action::LongTime | Action::NextDeadline) {
+                if !LONG.contains(&action) {
                     self.act(action);
                 }
             }
@@ -130,10 +141,8 @@ impl World {
             self.pass(512);
             self.settle_time();
         }
-        assert!(
-            self.drained.iter().all(|drained| *drained),
-            "every drain ends"
-        );
+        let fine = self.drained.iter().all(|drained| *drained);
+        assert!(fine, "every drain ends");
     }
 
     /// A shard on which nothing is left, not even in its books, is drained at once.

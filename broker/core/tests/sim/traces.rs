@@ -1,7 +1,6 @@
 //! The flight recorder's notes of a channel, read in steps between inputs and at the end of the world: in order, of the
 //! connections that the wire has shown, and complete as long as the ring has overwritten none.
 
-use crate::sim::faults::Action;
 use crate::sim::socket::ConnId;
 use crate::sim::world::{Cause, World};
 use broker_core::id::{Identity, SessionKey};
@@ -11,11 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 impl World {
     /// An operator asks a shard something.
-    pub(crate) fn inspect_some(&mut self, action: Action) {
+    pub(crate) fn inspect_some(&mut self) {
         let shard = self.random.usize(0..self.shards.len());
-        if action == Action::Reconnect {
-            return self.reconnect(shard);
-        }
         let (number, limit) = (
             self.random.usize(0..self.plan.channels),
             self.random.usize(1..30),
@@ -49,15 +45,14 @@ impl World {
             .collect();
         let found: Vec<&str> = found.iter().map(|line| line.arn.name()).collect();
         assert_eq!(found, here[..found.len()], "a page");
-        assert!(
-            found.len() == limit.min(here.len()),
-            "{found:?} of {here:?}"
-        );
+        let fine = found.len() == limit.min(here.len());
+        assert!(fine, "{found:?} of {here:?}");
         assert!(!more || here.len() >= limit, "more than {here:?}");
     }
 
-    /// Clients are to fetch ICE servers again.
-    fn reconnect(&mut self, shard: usize) {
+    /// An operator has clients fetch ICE servers again.
+    pub(crate) fn reconnect_some(&mut self) {
+        let shard = self.random.usize(0..self.shards.len());
         let name = self.random.bool().then(|| self.name());
         let channel = name.as_deref().map(|name| self.identity(name));
         let current = name.as_deref().and_then(|name| self.records.current(name));
@@ -117,11 +112,8 @@ impl World {
             let Some(step) = step.map(|step| *step) else {
                 return;
             };
-            assert_eq!(
-                step.read,
-                (Wall(self.wall), self.now * 1000),
-                "when it is read"
-            );
+            let wanted = (Wall(self.wall), self.now * 1000);
+            assert_eq!(step.read, wanted, "when it is read");
             if first {
                 complete = step.since_us == Some(0);
                 self.connected_are(shard, name, &step);
@@ -136,10 +128,8 @@ impl World {
         }
         let ordered =
             |pair: &[TraceEvent]| pair[0].serial > pair[1].serial && pair[0].at_us >= pair[1].at_us;
-        assert!(
-            events.windows(2).all(ordered),
-            "events of {name}: {events:?}"
-        );
+        let fine = events.windows(2).all(ordered);
+        assert!(fine, "events of {name}: {events:?}");
         for event in &events {
             if let TraceKind::Message { passage, .. } = event.kind {
                 self.hit(word_of(passage));
@@ -198,18 +188,14 @@ impl World {
         }
         let calls = !self.ledger.callers.is_empty();
         for (session, conn) in known.into_iter().filter(|_| whole) {
-            assert!(
-                joined.contains(&session),
-                "{conn} joined {arn}, which is not noted"
-            );
+            let holds = joined.contains(&session);
+            assert!(holds, "{conn} joined {arn}, which is not noted");
             let open = self.is_member(conn);
             assert_eq!(left.contains(&session), !open, "whether {conn} left {arn}");
             let ws = self.sockets[conn].ws.as_ref().expect("it joined");
             let noted = messages.get(&session).copied().unwrap_or(0);
-            assert!(
-                calls || noted >= ws.messages_out,
-                "messages to {conn}: {noted}"
-            );
+            let holds = calls || noted >= ws.messages_out;
+            assert!(holds, "messages to {conn}: {noted}");
         }
         if whole {
             self.hit("trace read whole");

@@ -1,6 +1,8 @@
 //! The words of clients: requests and frames, each with its meaning. The bytes are the codec's client side or made by
 //! hand.
 
+use crate::shard_transcripts::words;
+use broker_core::journal::Unaccepted;
 use codec::control::Operation;
 use codec::signal::Action;
 use codec::ws::{self, Opcode};
@@ -104,6 +106,8 @@ pub(crate) struct Text {
     pub(crate) correlation: Option<String>,
     /// The form of its JSON.
     pub(crate) shape: Shape,
+    /// The rule that it breaks.
+    pub(crate) fault: Option<Unaccepted>,
 }
 
 /// The form of a message.
@@ -153,19 +157,7 @@ impl Piece {
 }
 
 fn upgrade(out: &mut Vec<u8>, arn: &str, viewer: Option<&str>, wss: bool) {
-    let mut encoded = String::new();
-    for byte in arn.bytes() {
-        match byte {
-            b':' => encoded.push_str("%3A"),
-            b'/' => encoded.push_str("%2F"),
-            byte => encoded.push(char::from(byte)),
-        }
-    }
-    let mut target = format!("/?X-Amz-ChannelARN={encoded}");
-    if let Some(viewer) = viewer {
-        target.push_str(&format!("&X-Amz-ClientId={viewer}"));
-    }
-    ws::request(out, "127.0.0.1:8080", &target, "dGhlIHNhbXBsZSBub25jZQ==");
+    out.extend(words::upgrade(arn, viewer));
     if wss {
         out.truncate(out.len() - 2);
         out.extend_from_slice(b"Sec-WebSocket-Protocol: wss\r\n\r\n");

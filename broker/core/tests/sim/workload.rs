@@ -1,11 +1,57 @@
 //! Actions of clients, the network and time: one after the other, drawn by the world's weights.
 
-use crate::sim::faults::Action;
 use crate::sim::socket::{ConnId, Role, Socket, Stage};
 use crate::sim::words::{Call, Piece};
 use crate::sim::world::World;
 use broker_core::machine::Machine;
 use codec::signal;
+
+/// Everything that may happen next: how often in the average world, whether a world may lack it, and what it does.
+#[rustfmt::skip] // a table, an action per entry
+pub(crate) const ACTIONS: [(u32, bool, fn(&mut World)); 39] = [
+    (5, true, |world| world.new_peer(false)),
+    (8, true, |world| world.new_peer(true)),
+    (4, true, |world| _ = world.new_connection(Role::Caller)),
+    (40, false, |world| world.write_messages(1..2)),
+    (4, true, |world| world.write_messages(2..50)),
+    (5, true, World::write_bad_message),
+    (4, true, World::write_ping),
+    (1, true, World::write_violation),
+    (2, true, World::write_close),
+    (9, true, World::write_call),
+    (5, true, World::write_alexa),
+    (1, true, World::write_pile),
+    (4, true, World::write_alexa_answer),
+    (90, false, |world| world.feed_some(false)),
+    (20, true, |world| world.feed_some(true)),
+    (80, false, |world| world.flush_some(false)),
+    (15, true, |world| world.flush_some(true)),
+    (30, false, World::land_some),
+    (40, false, World::take_some_letter),
+    (30, false, World::leave_some),
+    (30, false, World::bury_some),
+    (2, true, |world| world.cut_some(true)),
+    (1, true, |world| world.cut_some(false)),
+    (6, true, |world| world.stall_some(true)),
+    (2, true, |world| world.stall_some(false)),
+    (6, false, World::short_time),
+    (2, true, World::next_deadline),
+    (1, true, World::long_time),
+    (1, true, World::jump),
+    (1, true, World::end_some_closing),
+    (6, false, World::commit_some),
+    (1, true, World::write_crowd),
+    (2, true, World::write_rush),
+    (1, true, World::write_hoard),
+    (5, true, World::inspect_some),
+    (1, true, World::reconnect_some),
+    (2, true, World::cut_some_off),
+    (1, true, World::half_open_some),
+    (2, true, World::mend_some),
+];
+
+/// The places of the actions by which much time passes.
+pub(crate) const LONG: [usize; 2] = [26, 27];
 
 impl World {
     /// Runs the whole life of the world.
@@ -42,9 +88,9 @@ impl World {
             );
             self.run_dry();
         }
-        self.new_peer(Action::ConnectMaster);
+        self.new_peer(false);
         for _ in 0..self.plan.ids {
-            self.new_peer(Action::ConnectViewer);
+            self.new_peer(true);
         }
         self.run_dry();
     }
@@ -64,17 +110,18 @@ impl World {
                 self.write(conn, Piece::Message(text));
             }
             self.run_dry();
-            self.time(Action::NextDeadline);
+            self.next_deadline();
             self.connect_as(Role::Master(arn));
             self.run_dry();
         }
         for _ in 0..8 {
-            self.time(Action::NextDeadline);
+            self.next_deadline();
             self.run_dry();
         }
     }
 
-    pub(crate) fn act(&mut self, action: Action) {
+    /// An action happens, by its place in [`ACTIONS`].
+    pub(crate) fn act(&mut self, action: usize) {
         // The edge does not ask what has arrived, where a pong says it.
         if self.by_pong()
             && self.random.u8(0..3) == 0
@@ -82,58 +129,19 @@ impl World {
         {
             self.arrive(conn, false);
         }
-        match action {
-            Action::ConnectMaster | Action::ConnectViewer => self.new_peer(action),
-            Action::ConnectCaller => drop(self.new_connection(Role::Caller)),
-            Action::Message => self.write_messages(1),
-            Action::Burst => {
-                let many = self.random.usize(2..50);
-                self.write_messages(many);
-            }
-            Action::BadMessage => self.write_bad_message(),
-            Action::Ping => self.write_ping(),
-            Action::Violation => self.write_violation(),
-            Action::CloseFrame => self.write_close(),
-            Action::Call => self.write_call(),
-            Action::Alexa => self.write_alexa(),
-            Action::Pile => self.write_pile(),
-            Action::Answer => self.write_alexa_answer(),
-            Action::Feed | Action::FeedPart => self.feed_some(action == Action::FeedPart),
-            Action::Flush | Action::FlushPart => self.flush_some(action == Action::FlushPart),
-            Action::Land => self.land_some(),
-            Action::Letter => {
-                let shard = self.random.usize(0..self.shards.len());
-                self.take_letter(shard);
-            }
-            Action::Leave => self.leave_some(),
-            Action::Bury => self.bury_some(),
-            Action::Reset | Action::HalfClose => self.cut_some(action == Action::Reset),
-            Action::Stall | Action::Unstall => self.stall_some(action == Action::Stall),
-            Action::ShortTime | Action::NextDeadline | Action::LongTime => self.time(action),
-            Action::WallJump => {
-                let hour = self.random.u64(1..3_600_000);
-                let back = self.random.bool();
-                self.wall = if back {
-                    self.wall - hour
-                } else {
-                    self.wall + hour
-                };
-                self.hit("fault: wall clock jumps");
-            }
-            Action::EndAfterClose => self.end_some_closing(),
-            Action::Commit => {
-                let shard = self.random.usize(0..self.shards.len());
-                let most = self.random.usize(1..4);
-                self.commit(shard, most);
-            }
-            Action::Crowd => self.write_crowd(),
-            Action::Rush => self.write_rush(),
-            Action::Hoard => self.write_hoard(),
-            Action::Inspect | Action::Reconnect => self.inspect_some(action),
-            Action::CutOff => self.cut_some_off(),
-            Action::HalfOpen => self.half_open_some(),
-            Action::Mend => self.mend_some(),
-        }
+        let (.., happens) = ACTIONS[action];
+        happens(self);
+    }
+
+    fn jump(&mut self) {
+        let hour = self.random.u64(1..3_600_000);
+        let back = self.random.bool();
+        self.wall = if back {
+            self.wall - hour
+        } else {
+            self.wall + hour
+        };
+        self.hit("fault: wall clock jumps");
     }
 
     /// Any connection that fits.

@@ -3,6 +3,7 @@
 //!
 //! Each operation drives a machine, then the checkers look at everything that it let out (`check`).
 
+use crate::shard_transcripts::notes::Notes;
 use crate::sim::clients::account_of;
 use crate::sim::faults::Plan;
 use crate::sim::frames::Came;
@@ -10,7 +11,6 @@ use crate::sim::gauges::{Gauges, Known};
 use crate::sim::letters::{Change, OpenLetters, Post};
 use crate::sim::lines::Answered;
 use crate::sim::messages::Ledger;
-use crate::sim::notes::Notes;
 use crate::sim::presence::Watcher;
 use crate::sim::records::Records;
 use crate::sim::scripts::Script;
@@ -130,7 +130,11 @@ impl World {
             let start = Start {
                 catalog: catalog.clone(),
                 keys: StartKeys::bare(ShardId(id), Arc::clone(&keys)),
-                journal: Box::new(Notes::new(notes, plan.audits)),
+                journal: Box::new(Notes {
+                    to: notes,
+                    places: Arc::new(plan.audits.into()),
+                    is_read: true,
+                }),
                 store: Box::new(SimStore::new(usize::from(id), plan.verdicts(seed), given)),
                 waiting_calls: plan.waiting_calls,
                 audience: Watcher::joins(&mut watchers, seed, id),

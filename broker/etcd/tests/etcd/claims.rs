@@ -20,10 +20,8 @@ fn one_node_claims_all_slots_and_its_next_process_has_them_at_once() {
     };
     let before = node.inspect();
     assert_eq!((before.owned, before.has_etcd), (ALL, true));
-    assert!(
-        before.slot_key.is_some(),
-        "the first node writes the meta key"
-    );
+    let fine = before.slot_key.is_some();
+    assert!(fine, "the first node writes the meta key");
     assert_eq!(before.trouble, None);
     assert!(
         etcd.ctl(&["get", "/heliograph/test/roster/n1"])
@@ -88,11 +86,8 @@ fn share_and_drain(make: fn() -> World) {
     let (etcd, world, [n1, n2, n3]) = three_equal_nodes(make);
     for node in [&n1, &n2, &n3] {
         let known = node.inspect().slots;
-        assert!(
-            known.iter().all(|(owner, _)| owner.is_some()),
-            "{}",
-            node.process()
-        );
+        let fine = known.iter().all(|(owner, _)| owner.is_some());
+        assert!(fine, "{}", node.process());
     }
 
     // A message in each slot of the node that leaves.
@@ -128,11 +123,8 @@ fn share_and_drain(make: fn() -> World) {
         etcd.ctl(&["get", "/heliograph/test/roster/n1"])
             .contains("away")
     );
-    assert_eq!(
-        etcd.ctl(&["get", "/heliograph/test/live/n1"]),
-        "",
-        "the lease was given back"
-    );
+    let found = etcd.ctl(&["get", "/heliograph/test/live/n1"]);
+    assert_eq!(found, "", "the lease was given back");
 }
 
 /// More than one message between nodes can hold.

@@ -96,12 +96,8 @@ impl Two {
     pub(crate) fn unmoved(&self) {
         assert_eq!(self.world.served(), ALL, "all slots are served");
         for node in [&self.n1, &self.n2] {
-            assert_eq!(
-                self.moved(node),
-                0,
-                "slots that moved, as {} knows",
-                node.process()
-            );
+            let found = self.moved(node);
+            assert_eq!(found, 0, "slots that moved, as {} knows", node.process());
         }
         self.world.sound();
         assert_eq!(self.world.book().alone, 0);

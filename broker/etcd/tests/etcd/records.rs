@@ -195,10 +195,8 @@ fn a_change_without_an_answer_is_reported_once_its_outcome_is_known() {
         node.inspect().has_etcd
     });
     let there = etcd.ctl(&["get", "--prefix", "--keys-only", "/heliograph/test/c/"]);
-    assert!(
-        there.contains(one.arn.identity()) && !there.contains("two"),
-        "{there}"
-    );
+    let fine = there.contains(one.arn.identity()) && !there.contains("two");
+    assert!(fine, "{there}");
     assert_eq!(client.change(Change::Remove(&one.arn)), Ok(()));
     world.sound();
 }
@@ -420,10 +418,8 @@ fn ten_thousand_records_come_from_a_disk_into_etcd_and_back() {
     fill(&all[..5], &other);
     let options = etcd.options();
     let began = Instant::now();
-    assert_eq!(
-        import(&options, "test", (&from.0, FAR), Existing::Refuse).unwrap(),
-        u64::from(RECORDS)
-    );
+    let got = import(&options, "test", (&from.0, FAR), Existing::Refuse).unwrap();
+    assert_eq!(got, u64::from(RECORDS));
     let imported = began.elapsed();
     let again = import(&options, "test", (&other.0, 0), Existing::Refuse);
     assert_refused(&again, "has channels");
@@ -461,10 +457,8 @@ fn ten_thousand_records_come_from_a_disk_into_etcd_and_back() {
         etcd.ctl(&["get", "--prefix", "/heliograph/test/live/"])
             .is_empty()
     });
-    assert_eq!(
-        import(&options, "test", (&other.0, 0), Existing::Replace).unwrap(),
-        5
-    );
+    let got = import(&options, "test", (&other.0, 0), Existing::Replace).unwrap();
+    assert_eq!(got, 5);
     let left = etcd.ctl(&["get", "--prefix", "--keys-only", "/heliograph/test/c/"]);
     assert_eq!(left.split_whitespace().count(), 5, "{left}");
 }

@@ -58,14 +58,9 @@ fn etcd_is_reached_over_tls_with_a_certificate_of_its_authority_only() {
         path.to_str().unwrap().to_owned()
     });
     let [ca, cert, key] = paths.each_ref().map(String::as_str);
+    #[rustfmt::skip] // a list
     let arguments = [
-        "--client-cert-auth",
-        "--trusted-ca-file",
-        ca,
-        "--cert-file",
-        cert,
-        "--key-file",
-        key,
+        "--client-cert-auth", "--trusted-ca-file", ca, "--cert-file", cert, "--key-file", key,
     ];
     let etcd = Etcd::start_with("https", &arguments);
 

@@ -343,11 +343,8 @@ impl Etcd {
                 self.child = None;
                 return false;
             }
-            assert!(
-                Instant::now() < until,
-                "etcd does not answer: {}",
-                self.log()
-            );
+            let fine = Instant::now() < until;
+            assert!(fine, "etcd does not answer: {}", self.log());
             std::thread::sleep(Duration::from_millis(20));
         }
         true

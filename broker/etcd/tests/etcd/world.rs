@@ -149,10 +149,8 @@ impl World {
             most = most.max(self.served());
             most == usize::from(SLOTS)
         });
-        assert!(
-            served.is_some(),
-            "{most} slots are served within {within:?}"
-        );
+        let fine = served.is_some();
+        assert!(fine, "{most} slots are served within {within:?}");
         self.sound();
     }
 

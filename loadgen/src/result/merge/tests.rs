@@ -100,14 +100,10 @@ fn quantiles_without_their_histogram_are_not_made_up() {
     one.intervals[0].hdr = None;
     one.schedule_lag_us.hdr = None;
     let sum = merge(&[one, part(2, &[(1, 1000)])]).unwrap();
-    assert_eq!(
-        (sum.intervals[0].p99_us, sum.intervals[0].messages),
-        (None, Some(2))
-    );
-    assert_eq!(
-        (sum.schedule_lag_us.p99, sum.schedule_lag_us.max),
-        (None, Some(1000))
-    );
+    let found = (sum.intervals[0].p99_us, sum.intervals[0].messages);
+    assert_eq!(found, (None, Some(2)));
+    let found = (sum.schedule_lag_us.p99, sum.schedule_lag_us.max);
+    assert_eq!(found, (None, Some(1000)));
 }
 
 #[test]
@@ -116,10 +112,8 @@ fn seconds_are_aligned_though_the_clocks_drift() {
     one.intervals[1].t_s = 2.04;
     let sum = merge(&[one, part(2, &[(2, 10)])]).unwrap();
     assert_eq!(sum.intervals.len(), 5);
-    assert_eq!(
-        (sum.intervals[1].t_s, sum.intervals[1].messages),
-        (2.04, Some(2))
-    );
+    let found = (sum.intervals[1].t_s, sum.intervals[1].messages);
+    assert_eq!(found, (2.04, Some(2)));
     // A sum that no number holds breaks nothing.
     let mut huge = part(1, &[]);
     huge.intervals[0].t_s = f64::MAX;

@@ -101,10 +101,8 @@ fn who_is_named_needs_no_permission_and_an_account_lends_none() {
     );
     let denied = user("web", ACCOUNT, &[MAY, MAY_NOT]);
     for file in [&by_name, &by_account] {
-        assert_eq!(
-            refused(&denied, file, &asked("r")).1,
-            Check::PolicyExplicitDeny
-        );
+        let found = refused(&denied, file, &asked("r")).1;
+        assert_eq!(found, Check::PolicyExplicitDeny);
     }
     let stranger = user("other", ACCOUNT, &[MAY]);
     assert_eq!(
@@ -173,22 +171,14 @@ fn tags_and_source_identities_need_their_own_trust() {
     assert_eq!(refused(&web, &bare, &known).0, "sts:SetSourceIdentity");
     let full = file(r#""sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity""#);
     let given = assume(&web, &full, &tagged).unwrap();
-    assert_eq!(
-        given.role.tags,
-        [SessionTag {
-            key: "house".into(),
-            value: "1".into(),
-            transitive: true
-        }]
-    );
-    assert_eq!(
-        assume(&web, &full, &known)
-            .unwrap()
-            .role
-            .source_identity
-            .as_deref(),
-        Some("ops")
-    );
+    let wanted = [SessionTag {
+        key: "house".into(),
+        value: "1".into(),
+        transitive: true,
+    }];
+    assert_eq!(given.role.tags, wanted);
+    let given = assume(&web, &full, &known).unwrap();
+    assert_eq!(given.role.source_identity.as_deref(), Some("ops"));
     let barred =
         r#"{"Statement": {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*"}}"#;
     let (action, check, _) = refused(&user("web", ACCOUNT, &[barred]), &full, &tagged);
@@ -212,22 +202,12 @@ fn a_chain_passes_on_what_cannot_be_replaced() {
     assert_eq!((keys, given.duration_s), (vec!["house"], 3600));
     assert_eq!(given.role.source_identity.as_deref(), Some("ops"));
     assert_eq!(given.role.via, ["first".into()]);
-    for (wrong, text) in [
-        (
-            AssumeRole {
-                tags: vec![tag("HOUSE", "2")],
-                ..asked("next")
-            },
-            "conflicts with a transitive tag key",
-        ),
-        (
-            AssumeRole {
-                source_identity: Some("other".into()),
-                ..asked("next")
-            },
-            "cannot be changed",
-        ),
-    ] {
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
+        (AssumeRole { tags: vec![tag("HOUSE", "2")],..asked("next") }, "conflicts with a transitive tag key"),
+        (AssumeRole { source_identity: Some("other".into()),..asked("next") }, "cannot be changed"),
+    ];
+    for (wrong, text) in cases {
         let refusal = assume(&caller, &file, &wrong).unwrap_err();
         assert_eq!(refusal.error, ErrorKind::InvalidParameterValue.into());
         assert!(refusal.message.contains(text), "{refusal:?}");
@@ -276,14 +256,13 @@ fn a_bound_of_a_session_is_no_way_round_its_role() {
     let all = r#""sts:AssumeRole""#;
     let file = file(vec![role("next", &[], &trust(&named, all, ""))]);
     let first = || role("first", &[], &trust(ACCOUNT, all, ""));
-    assert!(
-        assume(
-            &session(first(), SessionScope::All, &[], None),
-            &file,
-            &asked("next")
-        )
-        .is_ok()
-    );
+    let fine = assume(
+        &session(first(), SessionScope::All, &[], None),
+        &file,
+        &asked("next"),
+    )
+    .is_ok();
+    assert!(fine);
     let listing =
         r#"{"Statement": {"Effect": "Allow", "Action": "kinesisvideo:*", "Resource": "*"}}"#;
     let within = |text| SessionScope::Within(policies(&[text]));
@@ -314,23 +293,17 @@ fn sessions_have_the_identities_of_aws() {
         &[],
         None,
     );
-    assert_eq!(
-        caller.arn(),
-        "arn:aws:sts::123456789012:assumed-role/camera/s1"
-    );
+    let found = caller.arn();
+    assert_eq!(found, "arn:aws:sts::123456789012:assumed-role/camera/s1");
     let id = caller.user_id();
     let (unique, name) = id.split_once(':').unwrap();
-    assert!(
-        unique.starts_with("AROA") && unique.len() == 20 && name == "s1",
-        "{id}"
-    );
+    let fine = unique.starts_with("AROA") && unique.len() == 20 && name == "s1";
+    assert!(fine, "{id}");
     assert_eq!(
         id,
         crate::auth::assumed_role_id("arn:aws:iam::123456789012:role/camera", "s1")
     );
     assert_eq!((caller.name(), caller.kind()), ("camera/s1", "AssumedRole"));
-    assert_eq!(
-        caller.short_principal_arn().as_str(),
-        "arn:aws:iam::123456789012:role/camera"
-    );
+    let arn = caller.short_principal_arn();
+    assert_eq!(arn.as_str(), "arn:aws:iam::123456789012:role/camera");
 }

@@ -142,10 +142,8 @@ fn a_session_hangs_on_all_that_it_names() {
     let label = sign_in.label().into();
     let signed_in = session_from("ASIAABCDEFGHIJKLMNOR", Root::SignIn(Arc::new(sign_in)));
     let held = signed_in.held().unwrap();
-    assert_eq!(
-        again(&held, &file(root(), roles())),
-        Err(Gone::SignIn(label))
-    );
+    let found = again(&held, &file(root(), roles()));
+    assert_eq!(found, Err(Gone::SignIn(label)));
     let held = session("ASIAABCDEFGHIJKLMNOP").held().unwrap();
     let without = Credentials::new(root());
     let without = without.with_roles(roles(), []);

@@ -91,20 +91,17 @@ fn a_certificate_stands_for_its_own_things_alone() {
     assert_eq!(told(1, Some("cam-1"), NOW), is("cam-1", Some("camera")));
     assert_eq!(told(1, Some("bell-1"), NOW), is("bell-1", None));
     assert_eq!(told(1, None, NOW), Ok((None, None)));
-    for (byte, wanted, now_s, why) in [
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
         (1, Some("cam-2"), NOW, NOT_ITS_NAME),
         (1, Some("cam-1"), NOW + 11, "the certificate has expired"),
-        (
-            1,
-            Some("cam-1"),
-            NOW - 11,
-            "the certificate is not valid before",
-        ),
+        (1, Some("cam-1"), NOW - 11, "the certificate is not valid before"),
         (2, Some("cam-2"), NOW, INACTIVE),
         (2, None, NOW, INACTIVE),
         (3, Some("cam-3"), NOW, SWITCHED_OFF),
         (3, None, NOW, SWITCHED_OFF),
-    ] {
+    ];
+    for (byte, wanted, now_s, why) in cases {
         let refused = told(byte, wanted, now_s).unwrap_err();
         assert!(refused.starts_with(why), "{byte}: {refused}");
     }
@@ -181,10 +178,8 @@ fn a_list_that_revokes_wins_over_the_registry() {
         ..thing
     };
     assert!(things.knows(&own));
-    assert_eq!(
-        who(&things, &shown(1), Some("cam-1"), NOW),
-        is("cam-1", Some("camera"))
-    );
+    let found = who(&things, &shown(1), Some("cam-1"), NOW);
+    assert_eq!(found, is("cam-1", Some("camera")));
     things.revoked = [1].into();
     let refused = who(&things, &shown(1), Some("cam-1"), NOW).unwrap_err();
     assert!(refused.starts_with(REVOKED), "{refused}");
@@ -225,11 +220,8 @@ fn policies_as_guides_print_them_decide_who_may_use_an_alias() {
         things.policies = [Arc::clone(policy)].into();
         let thing = things.identify(&certificate, wanted, NOW).unwrap();
         let arn = alias_arn("us-west-2", "123456789012", alias);
-        assert_eq!(
-            thing.may_use(&arn, origin, &mut 0).0,
-            decision,
-            "{wanted:?} {alias}"
-        );
+        let found = thing.may_use(&arn, origin, &mut 0).0;
+        assert_eq!(found, decision, "{wanted:?} {alias}");
     }
 }
 

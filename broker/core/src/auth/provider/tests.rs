@@ -64,10 +64,8 @@ fn a_session_counts_while_its_client_is_known() {
     assert!(!other.knows(&identity));
     let mut more = provider();
     more.claims.push("groups".into());
-    assert!(
-        more.knows(&identity),
-        "policies decide on what was not kept"
-    );
+    let fine = more.knows(&identity);
+    assert!(fine, "policies decide on what was not kept");
     more.account = "210987654321".into();
     assert!(!more.knows(&identity));
 }
@@ -80,21 +78,17 @@ fn the_party_that_a_token_names_is_the_client() {
     assert_eq!(&*accepted.audience, "tv-app");
     let others: Vec<Box<str>> = vec!["https://api.example.com".into(), "home-app".into()];
     assert_eq!(accepted.claims[0], claim("oaud", others));
-    for (changes, wanted) in [
-        (
-            json!({"azp": "other", "aud": "home-app"}),
-            TokenFault::Audience,
-        ),
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
+        (json!({"azp": "other", "aud": "home-app"}), TokenFault::Audience),
         (json!({"aud": "other"}), TokenFault::Audience),
         (
             json!({"aud": ["home-app"], "azp": 1}),
             TokenFault::Claim("the claim azp is not a text of at most 255 bytes"),
         ),
-        (
-            json!({"aud": ["home-app", "tv-app"]}),
-            TokenFault::Claim("several audiences require the claim azp"),
-        ),
-    ] {
+        (json!({"aud": ["home-app", "tv-app"]}), TokenFault::Claim("several audiences require the claim azp")),
+    ];
+    for (changes, wanted) in cases {
         assert_eq!(fault(&token(changes)), wanted);
     }
     assert!(verified(&provider(), &token(json!({"aud": ["home-app"]}))).is_ok());
@@ -107,26 +101,18 @@ fn the_client_of_an_access_token_counts() {
     let at = |changes| token(changes, "at+jwt");
     let foreign = json!({"aud": "home-app", "client_id": "other"});
     assert_eq!(fault(&at(foreign.clone())), TokenFault::Audience);
-    assert_eq!(
-        fault(&token(foreign.clone(), "application/AT+JWT")),
-        TokenFault::Audience
-    );
-    assert!(
-        verified(&provider(), &token(foreign, "JWT")).is_ok(),
-        "no claim of id tokens"
-    );
+    let found = fault(&token(foreign.clone(), "application/AT+JWT"));
+    assert_eq!(found, TokenFault::Audience);
+    let fine = verified(&provider(), &token(foreign, "JWT")).is_ok();
+    assert!(fine, "no claim of id tokens");
     let own = at(json!({"aud": "https://api.example.com", "client_id": "tv-app"}));
     assert_eq!(&*verified(&provider(), &own).unwrap().audience, "tv-app");
-    for (changes, rule) in [
-        (
-            json!({"client_id": 1}),
-            "the claim client_id is not a text of at most 255 bytes",
-        ),
-        (
-            json!({"azp": "tv-app", "client_id": "home-app"}),
-            "the claims azp and client_id differ",
-        ),
-    ] {
+    #[rustfmt::skip] // a table, a case per row
+    let rows = [
+        (json!({"client_id": 1}), "the claim client_id is not a text of at most 255 bytes"),
+        (json!({"azp": "tv-app", "client_id": "home-app"}), "the claims azp and client_id differ"),
+    ];
+    for (changes, rule) in rows {
         assert_eq!(fault(&at(changes)), TokenFault::Claim(rule));
     }
 }
@@ -134,17 +120,15 @@ fn the_client_of_an_access_token_counts() {
 /// Changes to the claims, and a word of the fault.
 #[test]
 fn claims_are_needed_and_bounded() {
-    for (changes, wanted) in [
+    #[rustfmt::skip] // a table, a case per row
+    let rows = [
         (json!({"exp": null}), "exp is missing or invalid"),
         (json!({"exp": "1790000600"}), "exp is missing or invalid"),
         (json!({"exp": NOW_S - 60}), "has expired"),
         (json!({"exp": -5}), "exp is missing or invalid"),
         (json!({"iat": null}), "iat is missing or invalid"),
         (json!({"iat": NOW_S + 61}), "iat is in the future"),
-        (
-            json!({"iat": NOW_S - 3600, "exp": NOW_S + 23 * 3600 + 1}),
-            "more than 24 hours",
-        ),
+        (json!({"iat": NOW_S - 3600, "exp": NOW_S + 23 * 3600 + 1}), "more than 24 hours"),
         (json!({"exp": u64::MAX}), "more than 24 hours"),
         (json!({"nbf": NOW_S + 61}), "nbf is in the future"),
         (json!({"nbf": "soon"}), "nbf is not a time"),
@@ -157,27 +141,16 @@ fn claims_are_needed_and_bounded() {
         (json!({"aud": vec!["home-app"; 17]}), "aud is not a text"),
         (json!({"aud": ["home-app", 1]}), "aud is not a text"),
         (json!({"iss": null}), "iss is missing or invalid"),
-        (
-            json!({"iss": ["https://id.example.com/realms/home"]}),
-            "iss is missing or invalid",
-        ),
-        (
-            json!({"iss": "https://id.example.com/realms/home/"}),
-            "has this issuer",
-        ),
-        (
-            json!({"iss": "http://id.example.com/realms/home"}),
-            "has this issuer",
-        ),
-        (
-            json!({"events": {"http://schemas.openid.net/event/backchannel-logout": {}}}),
-            "not one of a sign-in",
-        ),
+        (json!({"iss": ["https://id.example.com/realms/home"]}), "iss is missing or invalid"),
+        (json!({"iss": "https://id.example.com/realms/home/"}), "has this issuer"),
+        (json!({"iss": "http://id.example.com/realms/home"}), "has this issuer"),
+        (json!({"events": {"http://schemas.openid.net/event/backchannel-logout": {}}}), "not one of a sign-in"),
         (
             json!({"amr": vec!["y".repeat(250); 5]}),
             "exceed 1024 bytes",
         ),
-    ] {
+    ];
+    for (changes, wanted) in rows {
         let fault = fault(&Signer::es256().token(&claims(changes.clone()), json!({})));
         assert!(fault.to_string().contains(wanted), "{changes}: {fault}");
         assert!(!fault.asks_for_keys());
@@ -239,10 +212,8 @@ fn what_two_readers_may_read_differently_is_refused() {
         ("", &*text),
     ] {
         let fault = fault(&signer.signed(header, claims));
-        assert!(
-            matches!(fault, TokenFault::Malformed(_)),
-            "{header} {claims}: {fault}"
-        );
+        let fine = matches!(fault, TokenFault::Malformed(_));
+        assert!(fine, "{header} {claims}: {fault}");
     }
     let token = signer.signed(header, &text);
     for odd in [
@@ -276,21 +247,17 @@ fn no_signature_and_one_with_the_public_key_as_a_secret_are_refused() {
 #[test]
 fn a_key_is_used_for_its_own_algorithm_and_under_its_own_name() {
     let (ec, rsa) = (Signer::es256(), Signer::rs256());
-    for (token, wanted) in [
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
         (ec.usual(Some("nobody")), TokenFault::UnknownKey),
         (ec.usual(Some("../../dev/null")), TokenFault::UnknownKey),
         (ec.usual(Some("e\u{0}")), TokenFault::UnknownKey),
         (ec.usual(Some("r")), TokenFault::UnknownKey),
         // Of the RSA key with the other's name in its header.
-        (
-            rsa.token(&claims(json!({})), json!({"alg": "ES256", "kid": "e"})),
-            TokenFault::Signature,
-        ),
-        (
-            ec.token(&claims(json!({})), json!({"alg": "RS256", "kid": "r"})),
-            TokenFault::Signature,
-        ),
-    ] {
+        (rsa.token(&claims(json!({})), json!({"alg": "ES256", "kid": "e"})), TokenFault::Signature),
+        (ec.token(&claims(json!({})), json!({"alg": "RS256", "kid": "r"})), TokenFault::Signature),
+    ];
+    for (token, wanted) in cases {
         assert_eq!(fault(&token), wanted);
     }
     let mut ours = provider();
@@ -305,10 +272,8 @@ fn a_key_is_used_for_its_own_algorithm_and_under_its_own_name() {
     ));
     assert!(TokenFault::UnknownKey.asks_for_keys() && TokenFault::NoKeys.asks_for_keys());
     let token = Unverified::read(&token).unwrap();
-    assert_eq!(
-        provider().verify(&token, None, NOW_S),
-        Err(TokenFault::NoKeys)
-    );
+    let found = provider().verify(&token, None, NOW_S);
+    assert_eq!(found, Err(TokenFault::NoKeys));
 }
 
 #[test]
@@ -319,10 +284,8 @@ fn a_token_without_a_key_id_needs_a_sole_key() {
         Signer::es256().jwk("f", json!({})),
     ];
     ours.keys = KeySource::File(Arc::new(set(&twice)));
-    assert_eq!(
-        verified(&ours, &Signer::es256().usual(None)),
-        Err(TokenFault::AmbiguousKey)
-    );
+    let found = verified(&ours, &Signer::es256().usual(None));
+    assert_eq!(found, Err(TokenFault::AmbiguousKey));
     assert!(verified(&ours, &Signer::es256().usual(Some("f"))).is_ok());
 }
 
@@ -357,10 +320,8 @@ fn keys_that_must_not_sign_are_dropped() {
     let keys = KeySet::parse(document(&some).as_bytes()).unwrap();
     assert_eq!((keys.len(), keys.dropped()), (1, bad.len()));
     let many = vec![ec.jwk("m", json!({})); 101];
-    assert_eq!(
-        KeySet::parse(document(&many).as_bytes()),
-        Err(KeySetFault::TooMany)
-    );
+    let found = KeySet::parse(document(&many).as_bytes());
+    assert_eq!(found, Err(KeySetFault::TooMany));
     for (text, wanted) in [
         (&b"{}"[..], KeySetFault::Malformed),
         (b"", KeySetFault::Malformed),
@@ -393,16 +354,11 @@ fn fetched_keys_are_found_by_issuer_and_wished_for_once() {
 #[test]
 fn names_of_algorithms_with_shared_secrets_are_none() {
     for names in [&["HS256"][..], &["none"], &["RS256", "rs256"], &[]] {
-        assert_eq!(
-            Algorithms::of_names(names.iter().copied()),
-            None,
-            "{names:?}"
-        );
+        let found = Algorithms::of_names(names.iter().copied());
+        assert_eq!(found, None, "{names:?}");
     }
-    assert_eq!(
-        Algorithms::of_names(["RS256", "ES256", "RS256"]),
-        Some(Algorithms::default())
-    );
+    let found = Algorithms::of_names(["RS256", "ES256", "RS256"]);
+    assert_eq!(found, Some(Algorithms::default()));
 }
 
 /// A bit of one byte of a token, or a byte more or less. The last character of a signature has bits that mean nothing,

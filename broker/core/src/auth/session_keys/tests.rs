@@ -80,10 +80,8 @@ fn what_was_sealed_opens() {
     let opened = open(&keys(), &temporary).unwrap();
     assert_eq!(opened.secret_access_key, temporary.secret_access_key);
     assert_eq!(federated(&opened), (ACCOUNT, ID, NAME, Some(&policy)));
-    assert_eq!(
-        (opened.grant.expires_s, temporary.expires_s),
-        (EXPIRES_S, EXPIRES_S)
-    );
+    let found = (opened.grant.expires_s, temporary.expires_s);
+    assert_eq!(found, (EXPIRES_S, EXPIRES_S));
     assert!(!format!("{temporary:?} {opened:?}").contains(temporary.secret_access_key.reveal()));
 }
 
@@ -106,10 +104,8 @@ fn no_changed_token_opens() {
         for other in [b'A', b'/', b'=', b' '] {
             let mut changed = token.to_vec();
             changed[place] = other;
-            assert!(
-                changed == token || keys().open(id, &changed).is_none(),
-                "{place}"
-            );
+            let fine = changed == token || keys().open(id, &changed).is_none();
+            assert!(fine, "{place}");
         }
         assert!(keys().open(id, &token[..place]).is_none(), "{place}");
     }
@@ -184,10 +180,8 @@ fn a_token_of_version_2_has_the_text_of_its_policy() {
     let textual = sealed(TEXTUAL);
     assert!(textual.session_token.reveal().starts_with("Arm62J"));
     let opened = open(&keys(), &textual).unwrap();
-    assert_eq!(
-        federated(&opened).3,
-        Policy::parse_session(text).ok().as_ref()
-    );
+    let found = federated(&opened).3;
+    assert_eq!(found, Policy::parse_session(text).ok().as_ref());
     assert!(keys().was_begun_with(&opened, ID, &"secret".into()));
     assert!(!keys().was_begun_with(&opened, ID, &"another".into()));
     // Text that is no policy in its version gives no rights.
@@ -243,26 +237,20 @@ fn a_session_of_a_role_opens_with_all_that_it_hangs_on() {
     let grant = role_grant(tags.clone(), Some(policy.clone()));
     let temporary = seal(&keys(), 1, &grant);
     let opened = open(&keys(), &temporary).unwrap();
-    assert_eq!(
-        (opened.grant.issued_s, opened.grant.expires_s),
-        (Some(1_700_000_000), EXPIRES_S)
-    );
+    let found = (opened.grant.issued_s, opened.grant.expires_s);
+    assert_eq!(found, (Some(1_700_000_000), EXPIRES_S));
     assert!(
         matches!(&opened.grant.root, GrantRoot::Key { access_key_id } if &**access_key_id == ID)
     );
     let was_begun_with = |secret: &str| keys().was_begun_with(&opened, ID, &secret.into());
     assert!(was_begun_with("secret") && !was_begun_with("another"));
     let role = role_of(opened);
-    assert_eq!(
-        (&*role.account, &*role.role, &*role.session_name),
-        (ACCOUNT, "camera", "front-door")
-    );
+    let found = (&*role.account, &*role.role, &*role.session_name);
+    assert_eq!(found, (ACCOUNT, "camera", "front-door"));
     let wanted = (tags, Ok(Some(policy)));
     assert_eq!((role.tags, role.policy), wanted);
-    assert_eq!(
-        (role.source_identity.as_deref(), role.policies),
-        (Some("ops"), vec!["bound".into()])
-    );
+    let found = (role.source_identity.as_deref(), role.policies);
+    assert_eq!(found, (Some("ops"), vec!["bound".into()]));
     let own = Grant {
         holder: GrantHolder::User,
         ..grant

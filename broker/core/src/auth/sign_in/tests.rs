@@ -69,10 +69,8 @@ fn is_let_in(sign_in: &SignIn, trust: (&str, &str, &str)) -> bool {
     if let Some(refusal) = &refused {
         let action = sign_in.action().as_str();
         let message = format!("Not authorized to perform {action}");
-        assert_eq!(
-            (refusal.check, &*refusal.message),
-            (Check::TrustNoAllow, &*message)
-        );
+        let found = (refusal.check, &*refusal.message);
+        assert_eq!(found, (Check::TrustNoAllow, &*message));
     }
     refused.is_none()
 }
@@ -95,30 +93,20 @@ fn a_trust_names_the_provider_or_the_service_and_compares_what_they_proved() {
     // Another action, another kind of principal, everybody, another account, other values and claims that are absent.
     let other = oidc.replace("123456789012", "210987654321");
     let account = r#"{"AWS": "123456789012"}"#;
-    for trust in [
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
         (oidc, by_role, audience),
         (iot, by_web, r#"{"Null": {"aws:userid": true}}"#),
         (r#""*""#, by_web, audience),
         (account, by_web, audience),
         (&other, by_web, audience),
-        (
-            oidc,
-            by_web,
-            r#"{"StringEquals": {"id.example.com/realms/home:aud": "other"}}"#,
-        ),
-        (
-            oidc,
-            by_web,
-            r#"{"StringEquals": {"id.example.com/realms/home:email": "a@b"}}"#,
-        ),
-        (
-            oidc,
-            by_web,
-            r#"{"StringEquals": {"id.example.com/realms/homes:aud": "home-app"}}"#,
-        ),
+        (oidc, by_web, r#"{"StringEquals": {"id.example.com/realms/home:aud": "other"}}"#),
+        (oidc, by_web, r#"{"StringEquals": {"id.example.com/realms/home:email": "a@b"}}"#),
+        (oidc, by_web, r#"{"StringEquals": {"id.example.com/realms/homes:aud": "home-app"}}"#),
         (oidc, by_web, r#"{"Null": {"aws:userid": false}}"#),
         (oidc, by_web, r#"{"Null": {"aws:SourceArn": false}}"#),
-    ] {
+    ];
+    for trust in cases {
         assert!(!is_let_in(&web(), trust), "{trust:?}");
     }
     for (sign_in, trust) in [
@@ -190,15 +178,13 @@ fn a_claim_that_was_not_kept_denies_and_does_not_allow() {
     };
     let all = r#"{"Effect": "Allow", "Action": "*", "Resource": "*"}, "#;
     let claim = |name: &str| format!(r#""{PROVIDER}:{name}": "x*""#);
-    for (name, allowed, denied) in [
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
         // Kept with other values, and not kept.
         ("amr", Some(Check::PolicyNoAllow), None),
-        (
-            "email",
-            Some(Check::PolicyNoAllow),
-            Some(Check::PolicyExplicitDeny),
-        ),
-    ] {
+        ("email", Some(Check::PolicyNoAllow), Some(Check::PolicyExplicitDeny)),
+    ];
+    for (name, allowed, denied) in cases {
         assert_eq!(check(&statement("Allow", &claim(name))), allowed, "{name}");
         let deny = all.to_owned() + &statement("Deny", &claim(name));
         assert_eq!(check(&deny), denied, "{name}");
@@ -288,10 +274,8 @@ fn keys_of_a_device_end_where_their_alias_role_or_trust_is_another() {
         ..identity
     });
     assert!(first.knows(&identity));
-    assert!(
-        credentials(&trust("*"), "camera").knows(&identity),
-        "read again"
-    );
+    let fine = credentials(&trust("*"), "camera").knows(&identity);
+    assert!(fine, "read again");
     assert!(!credentials(&trust("1*"), "camera").knows(&identity));
     assert!(!credentials(&trust("*"), "other").knows(&identity));
 }

@@ -1,24 +1,13 @@
 use super::*;
-use crate::cluster::types::{Incarnation, Kinship, LeaseId};
+use crate::cluster::types::fixtures::{change, incarnation, registration};
+use crate::cluster::types::{Incarnation, Kinship};
 
 const NODE: NodeId = NodeId(3);
-const INCARNATION: Incarnation = Incarnation {
-    directory: 1,
-    start: 1,
-};
+const INCARNATION: Incarnation = incarnation(1, 1);
 
 fn registered(revision: u64) -> Change {
-    let lease = LeaseId(1);
-    let incarnation = INCARNATION;
-    Change {
-        revision: Revision(revision),
-        key: Key::Registration(NODE),
-        value: Some(Value::Registration {
-            incarnation,
-            lease,
-            kinship: Kinship::Peer,
-        }),
-    }
+    let registration = registration(INCARNATION, Kinship::Peer);
+    change(revision, Key::Registration(NODE), registration)
 }
 
 fn gone(revision: u64) -> Change {

@@ -2,8 +2,8 @@ use super::*;
 use crate::cluster::limits::Spans;
 use crate::cluster::message::{CallId, NodeInput, NodeOutput, Reply, WatchId};
 use crate::cluster::types::{
-    Address, Change, EtcdId, Incarnation, Kinship, LeaseId, Owner, Revision, SlotRecord, Snapshot,
-    Value,
+    Address, Change, EtcdId, Kinship, LeaseId, Owner, Revision, SlotRecord, Snapshot, Value,
+    fixtures::{change, incarnation, registration},
 };
 use crate::cluster::{Config, Memory};
 
@@ -23,10 +23,7 @@ struct Refusing {
 
 impl Refusing {
     fn new(others_claim: bool) -> Self {
-        let incarnation = Incarnation {
-            directory: 1,
-            start: 1,
-        };
+        let incarnation = incarnation(1, 1);
         let config = Config {
             me: Owner {
                 node: NodeId(0),
@@ -64,12 +61,8 @@ impl Refusing {
                     inputs.extend(self.called(id, call));
                 }
             }
-            assert!(
-                self.claims.len() < 100,
-                "at {}: {:?}",
-                self.now,
-                self.claims
-            );
+            let fine = self.claims.len() < 100;
+            assert!(fine, "at {}: {:?}", self.now, self.claims);
         }
     }
 
@@ -95,10 +88,7 @@ impl Refusing {
             self.claims.push(self.now);
         }
         if is_claim && self.others_claim {
-            let incarnation = Incarnation {
-                directory: 2,
-                start: 1,
-            };
+            let incarnation = incarnation(2, 1);
             let owner = Owner {
                 node: NodeId(1),
                 incarnation,
@@ -184,20 +174,8 @@ fn the_registration_of_an_owner_is_part_of_what_is_compared() {
     claims.failed(Now(1_000));
     assert!(claims.is_paused(&view, Now(1_000 + CLAIM_PAUSE_MS - 1)));
     assert!(!claims.is_paused(&view, Now(1_000 + CLAIM_PAUSE_MS)));
-    let incarnation = Incarnation {
-        directory: 1,
-        start: 1,
-    };
-    let lease = LeaseId(1);
-    let change = Change {
-        revision: Revision(5),
-        key,
-        value: Some(Value::Registration {
-            incarnation,
-            lease,
-            kinship: Kinship::Peer,
-        }),
-    };
+    let incarnation = incarnation(1, 1);
+    let change = change(5, key, registration(incarnation, Kinship::Peer));
     view.apply_changes(&[change], Now(1_000));
     assert!(!claims.is_paused(&view, Now(1_000)));
 }

@@ -62,20 +62,15 @@ fn what_waits_is_counted_by_what_it_is() {
         assert_eq!(one.messages + one.control, first);
         assert_eq!(every(&outbox), (6 - one.messages, 8 - one.control));
         let two = outbox.sent(&mut spares, plain(14 - first), Now(5), |_| ());
-        assert_eq!(
-            (one.messages + two.messages, one.control + two.control),
-            (6, 8)
-        );
+        let found = (one.messages + two.messages, one.control + two.control);
+        assert_eq!(found, (6, 8));
         assert_eq!(every(&outbox), (0, 0));
     }
     let (mut outbox, mut spares) = outbox_of(&parts);
     outbox.sent(&mut spares, plain(5), Now(5), |_| ());
     assert_eq!(orders(&outbox.take_unsent(&mut spares)), [2]);
-    assert_eq!(
-        every(&outbox),
-        (2, 4),
-        "the rest of the first, and the ping"
-    );
+    let found = every(&outbox);
+    assert_eq!(found, (2, 4), "the rest of the first, and the ping");
 }
 
 #[test]
@@ -137,10 +132,8 @@ fn what_is_not_confirmed_comes_back_and_is_known_when_it_is_confirmed_all_the_sa
     let write = |out: &mut Vec<u8>| out.extend_from_slice(b"three");
     outbox.push_message(&mut spares, launch(3), write);
     let back = outbox.take_unconfirmed(&mut spares, Now(8));
-    assert_eq!(
-        (orders(&back), &*back[0].frame, back[0].written),
-        (vec![1], &b"one"[..], true)
-    );
+    let found = (orders(&back), &*back[0].frame, back[0].written);
+    assert_eq!(found, (vec![1], &b"one"[..], true));
     assert_eq!(outbox.returned(), (1, 0));
     assert_eq!(orders(&outbox.take_unsent(&mut spares)), [3]);
     assert_eq!(confirmed(&mut outbox, &mut spares, 3), [0; 0]);
@@ -186,10 +179,8 @@ fn a_pong_confirms_what_was_before_its_ping() {
     assert!(outbox.proved(&mut spares, &counter, Now(7), |mark, _| {
         done.push(mark.launch.order)
     }));
-    assert_eq!(
-        (done, outbox.round_trip_ms(), outbox.awaits_proof()),
-        (vec![1], 6, false)
-    );
+    let found = (done, outbox.round_trip_ms(), outbox.awaits_proof());
+    assert_eq!(found, (vec![1], 6, false));
 }
 
 #[test]
@@ -221,11 +212,8 @@ fn bytes_in_flight_are_not_offered_again_and_stay() {
         outbox_of(&[("one", Some(1)), ("two", Some(2)), ("three", Some(3))]);
     outbox.launched(4);
     assert_eq!(outbox.unsent(), b"wothree");
-    assert_eq!(
-        orders(&outbox.take_unsent(&mut spares)),
-        [3],
-        "the second is partly in flight"
-    );
+    let found = orders(&outbox.take_unsent(&mut spares));
+    assert_eq!(found, [3], "the second is partly in flight");
     outbox.sent(&mut spares, plain(4), Now(5), |_| ());
     assert_eq!(outbox.unsent(), b"wo");
     assert_eq!(

@@ -15,18 +15,11 @@ fn durations_have_units_and_bounds() {
     for (text, ms) in good {
         assert_eq!(duration(text, 0..=day), Ok(ms), "{text}");
     }
-    for text in [
-        "",
-        "20",
-        "s",
-        "-1s",
-        "1.5s",
-        "1w",
-        "20 s",
-        "25h",
-        "99999999999999999999s",
-        "584942417356d",
-    ] {
+    #[rustfmt::skip] // a list
+    let cases = [
+        "", "20", "s", "-1s", "1.5s", "1w", "20 s", "25h", "99999999999999999999s", "584942417356d",
+    ];
+    for text in cases {
         assert!(duration(text, 0..=day).is_err(), "{text}");
     }
     for text in ["0", "0s", "off"] {
@@ -48,17 +41,11 @@ fn spans_are_written_in_their_largest_unit() {
 fn cpu_lists_are_sets() {
     assert_eq!(cpus("0-2,6"), Ok(vec![0, 1, 2, 6]));
     assert_eq!(cpus(" 3 "), Ok(vec![3]));
-    for text in [
-        "",
-        "a",
-        "3-1",
-        "0,0",
-        "0-2,1",
-        "1,",
-        "-1",
-        "99999",
-        "0-99999999999",
-    ] {
+    #[rustfmt::skip] // a list
+    let all = [
+        "", "a", "3-1", "0,0", "0-2,1", "1,", "-1", "99999", "0-99999999999",
+    ];
+    for text in all {
         assert!(cpus(text).is_err(), "{text}");
     }
 }
@@ -70,21 +57,15 @@ fn listeners_are_urls_of_addresses() {
         addr: "[::1]:8443".parse().unwrap(),
     };
     assert_eq!(listen("https://[::1]:8443"), Ok(secure));
-    assert_eq!(
-        listen("http://localhost:0").unwrap().addr.to_string(),
-        "127.0.0.1:0"
-    );
-    assert_eq!(
-        listen("http://127.0.0.1:80/"),
-        listen("http://127.0.0.1:80")
-    );
-    for text in [
-        "127.0.0.1:80",
-        "ws://127.0.0.1:80",
-        "http://127.0.0.1",
-        "http://example.com:80",
-        "http://1.2.3.4:80/x",
-    ] {
+    let found = listen("http://localhost:0").unwrap().addr.to_string();
+    assert_eq!(found, "127.0.0.1:0");
+    let found = listen("http://127.0.0.1:80/");
+    assert_eq!(found, listen("http://127.0.0.1:80"));
+    #[rustfmt::skip] // a list
+    let all = [
+        "127.0.0.1:80", "ws://127.0.0.1:80", "http://127.0.0.1", "http://example.com:80", "http://1.2.3.4:80/x",
+    ];
+    for text in all {
         assert!(listen(text).is_err(), "{text}");
     }
 }
@@ -92,57 +73,39 @@ fn listeners_are_urls_of_addresses() {
 #[test]
 fn endpoints_have_no_path() {
     let schemes = ["wss", "ws"];
-    for text in [
-        "wss://a.example",
-        "wss://a.example:8443",
-        "ws://127.0.0.1:8080",
-        "wss://[::1]:1",
-        "wss://[::1]",
-    ] {
+    #[rustfmt::skip] // a list
+    let all = [
+        "wss://a.example", "wss://a.example:8443", "ws://127.0.0.1:8080", "wss://[::1]:1", "wss://[::1]",
+    ];
+    for text in all {
         assert_eq!(endpoint(text, schemes), Ok(text.to_owned()), "{text}");
     }
-    for text in [
-        "a.example",
-        "https://a.example",
-        "wss://",
-        "wss://a/",
-        "wss://a:0",
-        "wss://a:x",
-        "wss://a b",
-        "wss://[x]",
-    ] {
+    #[rustfmt::skip] // a list
+    let all = [
+        "a.example", "https://a.example", "wss://", "wss://a/", "wss://a:0", "wss://a:x", "wss://a b", "wss://[x]",
+    ];
+    for text in all {
         assert!(endpoint(text, schemes).is_err(), "{text}");
     }
 }
 
 #[test]
 fn pages_of_apps_and_extensions_have_origins() {
-    for text in [
-        "capacitor://localhost",
-        "ionic://localhost",
-        "tauri://localhost",
-        "chrome-extension://abcdefghijklmnopabcdefghijklmnop",
-        "moz-extension://5c6d7e8f-0a1b-2c3d-4e5f-60718293a4b5",
-        "file://",
-        "null",
-        "https://app.example:3000",
-    ] {
+    #[rustfmt::skip] // a list
+    let all = [
+        "capacitor://localhost", "ionic://localhost", "tauri://localhost",
+        "chrome-extension://abcdefghijklmnopabcdefghijklmnop", "moz-extension://5c6d7e8f-0a1b-2c3d-4e5f-60718293a4b5",
+        "file://", "null", "https://app.example:3000",
+    ];
+    for text in all {
         assert_eq!(dev_origin(text), Ok(text.to_owned()), "{text}");
     }
-    for text in [
-        "",
-        "*",
-        "capacitor:",
-        "://localhost",
-        "1app://x",
-        "a b://x",
-        "app://x/",
-        "app://x y",
-        "app://u@x",
-        "http://",
-        "HTTPS://a/b",
-        "file:///page.html",
-    ] {
+    #[rustfmt::skip] // a list
+    let all = [
+        "", "*", "capacitor:", "://localhost", "1app://x", "a b://x", "app://x/", "app://x y", "app://u@x", "http://",
+        "HTTPS://a/b", "file:///page.html",
+    ];
+    for text in all {
         assert!(dev_origin(text).is_err(), "{text}");
     }
 }
@@ -173,6 +136,7 @@ type Row = (Reader, &'static str, Option<&'static str>);
 
 const V6: &str = "turn:[2001:db8::1]:3478?transport=tcp";
 
+#[rustfmt::skip] // a table, a case per row
 const ROWS: &[Row] = &[
     same(ice_url, "stun:stun.example.com:3478"),
     same(ice_url, "stun:192.0.2.1"),
@@ -209,11 +173,7 @@ const ROWS: &[Row] = &[
     refused(ice_url, " turn:turn.example.com"),
     refused(ice_word, "a b"),
     refused(ice_word, "a\"b"),
-    (
-        wss,
-        "wss://Kvs.Example.com:443",
-        Some("wss://kvs.example.com"),
-    ),
+    (wss, "wss://Kvs.Example.com:443", Some("wss://kvs.example.com")),
     (wss, "ws://[::1]:80", Some("ws://[::1]")),
     same(wss, "wss://kvs.example.com:8443"),
     refused(wss, "wss://kvs.example.com:+8443"),
@@ -224,11 +184,7 @@ const ROWS: &[Row] = &[
     refused(domain, "192.0.2.1"),
     refused(domain, "kvs.1"),
     (origin, "HTTPS://App.example:443", None),
-    (
-        origin,
-        "https://App.example:443",
-        Some("https://app.example"),
-    ),
+    (origin, "https://App.example:443", Some("https://app.example")),
     refused(origin, "https://app.example:99999"),
     refused(origin, "https://app.example/"),
     refused(dev_host, "192.0.2.256"),

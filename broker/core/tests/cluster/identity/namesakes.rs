@@ -2,8 +2,8 @@
 
 use crate::cluster::classes::SETTLED_MS;
 use crate::cluster::net::ETCD;
-use crate::cluster::script::{Script, Step, cut_both};
-use crate::cluster::world::{What, World};
+use crate::cluster::script::{Script, Step};
+use crate::cluster::world::{Way, What, World};
 use broker_core::cluster::message::NodeInput;
 use broker_core::cluster::types::{Address, Change, Key, NodeId, Value};
 use broker_core::time::Now;
@@ -14,17 +14,12 @@ impl World {
         let to = self.homes[of.index()];
         let process = self.hosts[from].process;
         let at = self.net.arrival(self.now, (from, to), &mut self.rng);
-        let what = What::Seeks {
-            from,
-            process,
-            to,
-            asked,
-        };
-        self.push(at, what);
+        self.push(at, What::Seeks(Way { from, process, to }, asked));
     }
 
     /// A host is asked.
-    pub(crate) fn sought(&mut self, from: usize, process: u32, to: usize, asked: Now) {
+    pub(crate) fn sought(&mut self, way: Way, asked: Now) {
+        let Way { from, process, to } = way;
         let sought = self.hosts[from].node;
         let host = &self.hosts[to];
         let Some(cluster) = &host.cluster else { return };
@@ -74,19 +69,19 @@ pub(crate) fn name_of_one_that_lives(script: &mut Script, rng: &mut fastrand::Rn
         0 => {}
         1 => {
             until += rng.u64(13_000..20_000);
-            cut_both(&mut script.steps, original, ETCD, at, until);
+            script.cut_both(original, ETCD, at, until);
         }
         _ => {
             until += rng.u64(13_000..20_000);
-            script.steps.push((at, Step::EtcdFreeze));
+            script.at(at, Step::EtcdFreeze);
             let revokes = rng.u8(..4) > 0;
-            script.steps.push((until, Step::EtcdUp { revokes }));
+            script.at(until, Step::EtcdUp(revokes));
         }
     }
     let directory = rng.bool().then_some(9_999);
     let starts = at - 1_000 + rng.u64(..until - at + 2_000);
     let takes = Step::TakeName(other, original, directory);
-    script.steps.push((starts, takes));
+    script.at(starts, takes);
     script.ended.push(other);
     script.moves_max = Some(0);
     script.unserved_max = Some(0);
@@ -105,11 +100,9 @@ pub(crate) fn name_of_one_that_is_gone(script: &mut Script, rng: &mut fastrand::
         .filter(|end| *end != original)
         .chain([ETCD])
     {
-        cut_both(&mut script.steps, original, end, at, until);
+        script.cut_both(original, end, at, until);
     }
-    script
-        .steps
-        .push((starts, Step::TakeName(other, original, None)));
+    script.at(starts, Step::TakeName(other, original, None));
     script.ended.push(original);
     script.unserved(SETTLED_MS);
     script.heals(until, SETTLED_MS);

@@ -1,7 +1,7 @@
 //! Actions of the clients of a script, and the items that reach them.
 
 use super::Script;
-use crate::shard_transcripts::client::{Client, peer};
+use crate::shard_transcripts::client::{self, Client, peer};
 use crate::shard_transcripts::words::{CHANNEL, arn, upgrade};
 use broker_core::clock_jump::Leap;
 use broker_core::id::SessionKey;
@@ -131,13 +131,7 @@ impl Script {
                     got.push(format!("{} < end", self.clients[place].name));
                     let (shard, session) = (self.clients[place].shard, self.clients[place].key);
                     let unacknowledged = self.clients[place].cut.unwrap_or(0);
-                    self.input(
-                        shard,
-                        Input::Gone {
-                            session,
-                            unacknowledged,
-                        },
-                    );
+                    self.input(shard, client::gone(session, unacknowledged));
                 }
             }
             if got.len() == before {
@@ -152,13 +146,7 @@ impl Script {
         client.over = true;
         let (shard, session) = (client.shard, client.key);
         let unacknowledged = client.cut.unwrap_or(0);
-        self.input(
-            shard,
-            Input::Gone {
-                session,
-                unacknowledged,
-            },
-        );
+        self.input(shard, client::gone(session, unacknowledged));
     }
 
     /// The edge sends this many of the unsent bytes.
@@ -176,14 +164,7 @@ impl Script {
         client.announced = bytes < unsent.len();
         let (shard, session) = (client.shard, client.key);
         if bytes > 0 {
-            self.input(
-                shard,
-                Input::Sent {
-                    session,
-                    bytes,
-                    on_wire: bytes,
-                },
-            );
+            self.input(shard, client::sent(session, bytes));
         }
     }
 

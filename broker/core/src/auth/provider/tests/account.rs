@@ -62,27 +62,17 @@ fn the_claim_is_a_text_or_a_list_that_has_the_value() {
 
 #[test]
 fn the_token_is_of_this_client_and_this_sign_in() {
-    for (changes, fault) in [
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
         (json!({"nonce": "another"}), AccountFault::Nonce),
         (json!({"nonce": null}), AccountFault::Nonce),
         (json!({"nonce": ["the-nonce"]}), AccountFault::Nonce),
-        (
-            json!({"aud": "home-app"}),
-            AccountFault::Token(TokenFault::Audience),
-        ),
-        (
-            json!({"aud": "home-app", "azp": "console"}),
-            AccountFault::Token(TokenFault::Audience),
-        ),
-        (
-            json!({"aud": ["console", "home-app"], "azp": "home-app"}),
-            AccountFault::Token(TokenFault::Audience),
-        ),
-        (
-            json!({"exp": NOW_S - 61}),
-            AccountFault::Token(TokenFault::Expired),
-        ),
-    ] {
+        (json!({"aud": "home-app"}), AccountFault::Token(TokenFault::Audience)),
+        (json!({"aud": "home-app", "azp": "console"}), AccountFault::Token(TokenFault::Audience)),
+        (json!({"aud": ["console", "home-app"], "azp": "home-app"}), AccountFault::Token(TokenFault::Audience)),
+        (json!({"exp": NOW_S - 61}), AccountFault::Token(TokenFault::Expired)),
+    ];
+    for (changes, fault) in cases {
         assert_eq!(outcome(&WANTED, &changes), Err(fault), "{changes}");
     }
     let both = json!({"aud": ["console", "home-app"], "azp": "console"});

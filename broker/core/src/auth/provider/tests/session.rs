@@ -72,10 +72,8 @@ fn claims_of_a_session_have_the_bounds_of_parameters() {
         }),
     ] {
         let fault = session(odd.clone()).unwrap_err().to_string();
-        assert!(
-            fault.contains("/tags has no valid session tags"),
-            "{odd}: {fault}"
-        );
+        let fine = fault.contains("/tags has no valid session tags");
+        assert!(fine, "{odd}: {fault}");
     }
     for odd in [
         json!(1),
@@ -86,10 +84,8 @@ fn claims_of_a_session_have_the_bounds_of_parameters() {
     ] {
         let claim = json!({"https://aws.amazon.com/source_identity": odd});
         let fault = session(claim).unwrap_err().to_string();
-        assert!(
-            fault.contains("source_identity is invalid"),
-            "{odd}: {fault}"
-        );
+        let fine = fault.contains("source_identity is invalid");
+        assert!(fine, "{odd}: {fault}");
     }
 }
 
