@@ -19,7 +19,8 @@
 //! In reading order: this module; `letters.rs` (messages between shards); `start.rs` (construction of a shard);
 //! `runtime.rs` (threads, loop, parking) and `turn.rs`; `io.rs`; `steps.rs` and `accept.rs` (steps of a turn that
 //! involve several parts); `sessions.rs` (data to and from the machine, and the rule of its interface);
-//! `connection.rs`, `connections.rs` and `eviction.rs` (state of connections, the edge's own deadlines, eviction);
+//! `connection.rs`, `table.rs`, `connections.rs` and `eviction.rs` (state of connections, the edge's own deadlines,
+//! eviction);
 //! `links.rs`, `streams.rs` and `places.rs` (links between the nodes of a cluster, and clients as their streams);
 //! `visiting.rs` (clients served by the side thread); `tls.rs` and `tls_engine.rs` (the engine of an encrypted
 //! connection).
@@ -31,7 +32,6 @@ mod accept;
 mod connection;
 mod connections;
 mod counters;
-pub mod entropy;
 mod eviction;
 mod io;
 mod letters;
@@ -39,12 +39,12 @@ mod limits;
 mod links;
 mod listeners;
 mod places;
-mod proxies;
 mod runtime;
 mod sessions;
 mod start;
 mod steps;
 mod streams;
+mod table;
 mod tls;
 mod tls_engine;
 mod tls_offer;
@@ -153,6 +153,15 @@ impl ShardHandle {
 /// as in some sandboxes. A shard on epoll has no executor.
 pub fn can_pin() -> bool {
     glommio::CpuSet::online().is_ok()
+}
+
+/// Fills `bytes` from the system's random generator.
+///
+/// # Errors
+/// Fails if the system provides no randomness, in which case nothing should start.
+pub(crate) fn fill_random(bytes: &mut [u8]) -> std::io::Result<()> {
+    let filled = aws_lc_rs::rand::fill(bytes);
+    filled.map_err(|_| std::io::Error::other("the system's random generator failed"))
 }
 
 /// Creates a shard's thread, pinned to `cpu` if given, with everything that the kernel may refuse to create: its ring

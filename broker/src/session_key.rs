@@ -8,7 +8,7 @@
 //! each other's credentials.
 
 use crate::files::{self, ReadError};
-use crate::{edge::entropy, failure::Failure};
+use crate::{edge::fill_random, failure::Failure};
 use broker_core::auth::SessionKeys;
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use std::fs::File;
@@ -56,7 +56,7 @@ pub(crate) fn text(data_dir: &Path) -> io::Result<Zeroizing<String>> {
 
 fn make(data_dir: &Path, path: &Path) -> io::Result<SessionKeys> {
     let mut key = Zeroizing::new([0; 32]);
-    entropy::fill(&mut *key)?;
+    fill_random(&mut *key)?;
     let mut text = Zeroizing::new(String::with_capacity(2 * key.len() + 1));
     HEXLOWER.encode_append(&*key, &mut text);
     text.push('\n');

@@ -9,7 +9,8 @@
 use crate::edge::Edge;
 use crate::edge::io::{remote, say_and_close, unavailable};
 use crate::edge::letters::{Handover, Travelling};
-use crate::edge::{connection::Connection, listeners::listener_place, tls::Tls};
+use crate::edge::tls::{Piece, Tls};
+use crate::edge::{connection::Connection, listeners::listener_place};
 use broker_core::address_shares::{Origin, canonical};
 use broker_core::id::SessionKey;
 use broker_core::machine::{Machine, Peer, TurnedAway};
@@ -119,12 +120,13 @@ impl<M: Machine> Edge<M> {
             let id = from.map(|it| machine.turned_away(it, TurnedAway::NoRoom, at));
             unavailable(&mut answer, at.wall, &id.unwrap_or_default());
             if let Some(tls) = &mut tls {
+                let piece = Piece {
+                    bytes: &answer,
+                    record_bytes: usize::MAX,
+                    is_last: true,
+                };
                 let mut cipher = Vec::new();
-                if tls.write(&answer, &mut cipher).is_ok() {
-                    tls.notify_close();
-                    // A failure to write the alert is harmless: the end of the stream follows.
-                    let _ = tls.write(&[], &mut cipher);
-                }
+                tls.seal(piece, &mut cipher); // if that fails: the end of the stream follows
                 answer = cipher;
             }
             say_and_close(&socket, &answer);

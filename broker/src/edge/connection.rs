@@ -1,4 +1,4 @@
-//! The edge's state of a connection (48 bytes), stored under the machine's key, and the table of a shard's connections.
+//! The edge's state of a connection (48 bytes).
 //!
 //! Stages of a connection, by what it waits for:
 //! ```text
@@ -11,14 +11,17 @@
 //! ```
 
 use crate::edge::io::{Io, Shaking, send_at_once};
-use crate::edge::limits::{CALM_RECEIVES, FILLED_IN_A_ROW, ORPHAN_BYTES, WEB_SOCKET_SEND_BYTES};
-use crate::edge::tls::{Held, Read, Tls};
+use crate::edge::limits::{
+    CALM_RECEIVES, FILLED_IN_A_ROW, LAUNCH_BYTES, ORPHAN_BYTES, WEB_SOCKET_SEND_BYTES,
+};
+use crate::edge::tls::{Held, Piece, Read, Tls};
 use broker_core::id::{NodeId, SessionKey, ShardId};
 use broker_core::time::Now;
 use ring::{Key, Lent};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::connect_unspec;
 use socket2::{SockRef, TcpKeepalive};
+use std::collections::BTreeSet;
 use std::net::Shutdown;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
@@ -235,6 +238,12 @@ impl Connection {
         self.tls.as_ref().is_some_and(|tls| tls.handshaking())
     }
 
+    /// Returns the time by which the connection's incomplete TLS record must be complete.
+    pub(crate) fn record_due(&self, io: &Io) -> Now {
+        let begun = self.tls.as_ref().and_then(|tls| tls.begun());
+        begun.map_or(NEVER, |begun| begun.after(io.settings.record_ms))
+    }
+
     /// Records whether a receive filled its buffer, and returns whether the peer has just begun to flood: see
     /// [`FILLED_IN_A_ROW`].
     pub(crate) fn filled(&mut self, whole: bool) -> bool {
@@ -315,45 +324,51 @@ impl Connection {
         }
     }
 
-    /// Sends `bytes`, which may be empty, in records of at most `record_bytes`, after any pending output of the engine.
-    /// The ring sends what the socket does not accept, under `key`. Returns the number of bytes on the wire that the
-    /// kernel has accepted, and whether that was everything; `None` if the connection is broken. No send may be in
-    /// flight.
-    pub(crate) fn write(
-        &mut self,
-        key: Key,
-        bytes: &[u8],
-        record_bytes: usize,
-        io: &mut Io,
-    ) -> Option<(usize, bool)> {
-        let bytes = match &mut self.tls {
-            None => bytes,
+    /// Encrypts and sends a piece, which may be empty, after any pending output of the engine. The ring sends what the
+    /// socket does not accept, under `key`. `None` if the connection is broken. No send may be in flight.
+    pub(crate) fn write(&mut self, key: Key, piece: Piece<'_>, io: &mut Io) -> Option<Written> {
+        let mut is_sound = true;
+        let wire = match &mut self.tls {
+            None => piece.bytes,
             Some(tls) => {
                 io.cipher.clear();
-                let (first, rest) = bytes.split_at(bytes.len().min(record_bytes));
-                tls.write(first, &mut io.cipher).ok()?; // with what the engine has to say, also of no byte
-                for record in rest.chunks(record_bytes) {
-                    tls.write(record, &mut io.cipher).ok()?;
-                }
+                is_sound = tls.seal(piece, &mut io.cipher);
                 &io.cipher
             }
         };
-        if bytes.is_empty() {
-            return Some((0, true));
+        if wire.is_empty() {
+            return is_sound.then(Written::default);
         }
         io.counts.sends += 1;
-        let sent = send_at_once(&self.socket, bytes, 0)?;
-        io.counts.sent_bytes += sent as u64;
-        let rest = bytes.get(sent..).unwrap_or_default();
-        if rest.is_empty() {
-            return Some((sent, true));
+        // The end of the stream follows at once, and shares a packet with what is held back here. Not where the peer's
+        // has come: then the descriptor may be closed without another word, and what is held back is dropped if that
+        // resets.
+        let is_held_back = self.stage == Stage::Closing && !self.ended;
+        let flags = if is_held_back { libc::MSG_MORE } else { 0 };
+        let on_wire = send_at_once(&self.socket, wire, flags)?;
+        io.counts.sent_bytes += on_wire as u64;
+        if !is_sound {
+            return None; // the alert that explains the failure was sent
         }
+        let rest = wire.get(on_wire..).unwrap_or_default();
+        if rest.is_empty() {
+            let plain = piece.bytes.len();
+            return Some(Written { plain, on_wire });
+        }
+        let (plain, rest, launched) = match self.tls {
+            None => {
+                let rest = &rest[..rest.len().min(LAUNCH_BYTES)];
+                (on_wire, rest, rest.len())
+            }
+            Some(_) => (0, rest, piece.bytes.len()),
+        };
+        self.launched = u32::try_from(launched).expect("at most a launch's bytes");
         let mut flight = io.spares.take();
         flight.extend_from_slice(rest);
         io.counts.queued_sends += 1;
         self.sending = true;
         io.ring.send(self.socket.as_fd(), key, flight, 0);
-        Some((sent, false))
+        Some(Written { plain, on_wire })
     }
 
     /// Completes a send of the ring, of which the kernel accepted `on_wire` bytes. Returns the number of plaintext
@@ -395,8 +410,47 @@ impl Connection {
     }
 }
 
+/// Bytes of a write that the kernel has accepted; the rest is in flight ([`Connection::launched`]).
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Written {
+    /// Number of bytes of the piece. With TLS: 0 unless everything was accepted.
+    pub(crate) plain: usize,
+    /// Number of bytes on the wire.
+    pub(crate) on_wire: usize,
+}
+
 /// No deadline.
 pub(crate) const NEVER: Now = Now(u64::MAX);
+
+/// The edge's own deadlines of connections, at most one per connection ([`Connection::due`]).
+pub(crate) struct Deadlines<K>(BTreeSet<(Now, K)>);
+
+impl<K> Default for Deadlines<K> {
+    fn default() -> Self {
+        Self(BTreeSet::new())
+    }
+}
+
+impl<K: Copy + Ord> Deadlines<K> {
+    /// Sets the deadline of a connection, or clears it with [`NEVER`].
+    pub(crate) fn set(&mut self, key: K, connection: &mut Connection, due: Now) {
+        let before = std::mem::replace(&mut connection.due, due);
+        if before != due {
+            self.0.remove(&(before, key));
+            self.0.extend(Some((due, key)).filter(|_| due != NEVER));
+        }
+    }
+
+    /// Returns the earliest deadline and its connection.
+    pub(crate) fn next(&self) -> Option<(Now, K)> {
+        self.0.first().copied()
+    }
+
+    /// Returns the connections that have a deadline.
+    pub(crate) fn keys(&self) -> Vec<K> {
+        self.0.iter().map(|&(_, key)| key).collect()
+    }
+}
 
 /// Converts a session key to a ring key.
 pub(crate) fn ring_key(session: SessionKey) -> Key {
@@ -406,82 +460,6 @@ pub(crate) fn ring_key(session: SessionKey) -> Key {
 /// Converts a ring key to a session key.
 pub(crate) fn session(key: Key) -> SessionKey {
     SessionKey::unpack(key.bits())
-}
-
-// Table of the shard's connections, by the machine's session keys.
-//
-// Slots are in chunks that never move: growth copies nothing, and a machine that numbers its slots from 0 makes it
-// dense.
-
-/// All connections of one shard. Memory grows with the highest slot used, at 48 bytes per slot, and is never freed.
-#[derive(Default)]
-pub(crate) struct Table {
-    chunks: Vec<Chunk>,
-    len: usize,
-}
-
-type Chunk = Box<[Option<Connection>]>;
-
-/// Number of slots per chunk: 12 KiB, a size class of the allocator.
-const CHUNK: usize = 256;
-
-impl Table {
-    /// Number of connections.
-    pub(crate) fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Returns the connection of a session; `None` if it is gone, even if its slot has been reused.
-    pub(crate) fn get(&self, session: SessionKey) -> Option<&Connection> {
-        let slot = self
-            .chunks
-            .get(session.slot() / CHUNK)?
-            .get(session.slot() % CHUNK)?;
-        slot.as_ref()
-            .filter(|connection| connection.generation == session.generation())
-    }
-
-    /// Mutable version of [`Self::get`].
-    pub(crate) fn get_mut(&mut self, session: SessionKey) -> Option<&mut Connection> {
-        let slot = self
-            .chunks
-            .get_mut(session.slot() / CHUNK)?
-            .get_mut(session.slot() % CHUNK)?;
-        slot.as_mut()
-            .filter(|connection| connection.generation == session.generation())
-    }
-
-    /// Adds a connection under the key of its session.
-    ///
-    /// # Panics
-    /// Panics if the slot is occupied, which means that the machine reused a key before the old session was reported as
-    /// gone.
-    pub(crate) fn insert(&mut self, session: SessionKey, connection: Connection) {
-        while self.chunks.len() <= session.slot() / CHUNK {
-            self.chunks.push((0..CHUNK).map(|_| None).collect());
-        }
-        let slot = &mut self.chunks[session.slot() / CHUNK][session.slot() % CHUNK];
-        assert!(slot.is_none(), "the machine gave a slot out twice");
-        *slot = Some(connection);
-        self.len += 1;
-    }
-
-    /// Removes a connection.
-    pub(crate) fn remove(&mut self, session: SessionKey) -> Option<Connection> {
-        self.get(session)?;
-        self.len -= 1;
-        self.chunks[session.slot() / CHUNK][session.slot() % CHUNK].take()
-    }
-
-    /// Returns the keys of all connections, in the order of their slots.
-    pub(crate) fn keys(&self) -> Vec<SessionKey> {
-        let slots = self.chunks.iter().flatten().enumerate();
-        let key = |(slot, connection): (usize, &Option<Connection>)| {
-            let generation = connection.as_ref()?.generation;
-            Some(SessionKey::new(u32::try_from(slot).ok()?, generation))
-        };
-        slots.filter_map(key).collect()
-    }
 }
 
 #[cfg(test)]
@@ -528,42 +506,5 @@ mod tests {
         let leaving = Stage::Leaving(Destination::Shard(ShardId(1)));
         assert_eq!(ended_by(leaving), EndedBy::Session);
         assert_eq!(ended_by(Stage::Shut), EndedBy::Kernel);
-    }
-}
-
-#[cfg(test)]
-mod table_tests {
-    use super::*;
-    use std::fs::File;
-
-    fn connection(session: SessionKey) -> Connection {
-        Connection::new(session, File::open("/dev/null").unwrap().into(), None)
-    }
-
-    #[test]
-    fn a_key_finds_its_own_generation_only() {
-        let mut table = Table::default();
-        let (old, young) = (SessionKey::new(2000, 1), SessionKey::new(2000, 2));
-        table.insert(old, connection(old));
-        assert!(table.get(old).is_some() && table.get(young).is_none());
-        assert!(table.remove(young).is_none());
-        assert!(table.remove(old).is_some() && table.get(old).is_none());
-        table.insert(young, connection(young));
-        assert!(table.get_mut(old).is_none() && table.get_mut(young).is_some());
-        assert_eq!((table.len(), table.keys()), (1, vec![young]));
-    }
-
-    #[test]
-    #[should_panic(expected = "twice")]
-    fn a_slot_holds_one_connection() {
-        let mut table = Table::default();
-        let key = SessionKey::new(0, 0);
-        table.insert(key, connection(key));
-        table.insert(key, connection(key));
-    }
-
-    #[test]
-    fn a_key_beyond_the_table_finds_nothing() {
-        assert!(Table::default().get(SessionKey::new(5, 0)).is_none());
     }
 }

@@ -3,28 +3,31 @@
 //! Sends no bytes, and passes none to the machine. The type of a single connection and the table of all connections are
 //! in `connection.rs`; `eviction.rs` selects connections to evict.
 
-use crate::edge::connection::{Connection, NEVER, Receive, Stage, Table, ring_key};
+use crate::edge::connection::{Connection, Deadlines, NEVER, Receive, Stage, ring_key};
 use crate::edge::limits::{
     BUFFERS_PER_PEER, LEAVING_BYTES, OVERDUE_PER_TURN, REARMS_PER_TURN, WORK_PER_BUFFER,
 };
-use crate::edge::{counters::EdgeCounts, io::Io, proxies::Unnamed, tls::Held};
+use crate::edge::table::{Table, Transport};
+use crate::edge::{counters::EdgeCounts, io::Io, tls::Held};
 use broker_core::machine::{Intake, Machine};
 use broker_core::{address_shares::Crowd, id::SessionKey, time::Now};
+use codec::proxy::{Header, MalformedHeader, parse};
 use ring::Ring;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 
 /// The connections of one shard, keyed by the machine's session keys.
 #[derive(Default)]
 pub(crate) struct Connections {
     pub(crate) table: Table,
-    /// Connections to flush at the end of this turn, without duplicates.
+    /// Sessions to flush at the end of this turn, without duplicates.
     touched: Vec<SessionKey>,
     /// Connections whose receive must be rearmed, as a queue.
     listed: VecDeque<SessionKey>,
     /// Bytes received on connections that were already leaving, which are handed over with them. Nearly always empty.
     unread: BTreeMap<SessionKey, Vec<u8>>,
-    pub(crate) deadlines: Deadlines,
+    pub(crate) deadlines: Deadlines<SessionKey>,
     /// Connections that the machine has not admitted, grouped by address.
     pub(crate) guests: Crowd<SessionKey>,
     /// Handshakes in progress, grouped by address.
@@ -36,7 +39,7 @@ pub(crate) struct Connections {
 impl Connections {
     /// Whether there are no connections.
     pub(crate) fn is_empty(&self) -> bool {
-        self.table.len() == 0
+        self.table.sockets() == 0
     }
 
     /// Returns the keys of all connections.
@@ -61,10 +64,10 @@ impl Connections {
         if let Some(tls) = &connection.tls {
             io.counts.handshaking += u64::from(tls.handshaking());
         }
-        self.table.insert(session, connection);
+        self.table.insert(session, Transport::Socket(connection));
         self.recharge(session, &mut io.counts);
         self.limit_record(session, io);
-        io.counts.connections = self.table.len() as u64;
+        io.counts.connections = self.table.sockets() as u64;
     }
 
     /// Removes a connection, on which nothing may be armed.
@@ -74,7 +77,7 @@ impl Connections {
         counts: &mut EdgeCounts,
     ) -> Option<Connection> {
         if let Some(connection) = self.table.get_mut(session) {
-            self.deadlines.clear(session, connection);
+            self.deadlines.set(session, connection, NEVER);
         }
         self.settle_guest(session);
         self.unread.remove(&session);
@@ -90,7 +93,7 @@ impl Connections {
             counts.handshaking -= u64::from(connection.handshaking());
         }
         self.shaking.leave(session);
-        counts.connections = self.table.len() as u64;
+        counts.connections = self.table.sockets() as u64;
         debug_assert!(
             !self.is_empty()
                 || (self.guests.is_empty()
@@ -105,7 +108,7 @@ impl Connections {
     /// Advances the stage of a connection. Stages never go back: a closing connection cannot leave any more, and a shut
     /// one stays shut.
     pub(crate) fn restage(&mut self, session: SessionKey, to: Stage, io: &Io) {
-        let Some(connection) = self.get_mut(session) else {
+        let Some(connection) = self.table.get_mut(session) else {
             return;
         };
         let onward = match (connection.stage, to) {
@@ -119,35 +122,29 @@ impl Connections {
         if onward {
             connection.stage = to;
             if let Stage::Leaving(_) = to {
-                self.limit_leaving(session, io);
+                let due = io.turn.at().now.after(io.settings.leaving_ms);
+                self.deadlines.set(session, connection, due);
             }
             self.touch(session);
         }
     }
 
-    /// Lists a connection to be flushed in this turn. Returns `false` if it does not exist.
+    /// Lists a session to be flushed in this turn, whatever its transport.
     #[inline]
-    pub(crate) fn touch(&mut self, session: SessionKey) -> bool {
-        let Some(connection) = self.table.get_mut(session) else {
-            return false;
+    pub(crate) fn touch(&mut self, session: SessionKey) {
+        let dirty = match self.table.transport(session) {
+            Some(Transport::Socket(connection)) => &mut connection.dirty,
+            Some(Transport::Stream(stream)) => &mut stream.dirty,
+            None => return,
         };
-        if !std::mem::replace(&mut connection.dirty, true) {
+        if !std::mem::replace(dirty, true) {
             self.touched.push(session);
         }
-        true
     }
 
     /// Takes the flush list, which must be returned with [`Self::keep_touched`] once processed.
     pub(crate) fn take_touched(&mut self) -> Vec<SessionKey> {
         std::mem::take(&mut self.touched)
-    }
-
-    /// Marks a connection that is being flushed as clean, and returns its stage.
-    #[inline]
-    pub(crate) fn untouch(&mut self, session: SessionKey) -> Option<Stage> {
-        let connection = self.get_mut(session)?;
-        connection.dirty = false;
-        Some(connection.stage)
     }
 
     /// See [`keep`].
@@ -288,62 +285,19 @@ impl Connections {
 // | closing, lingering | the machine's deadline of the session's end |
 // | shut | by itself: what is armed or in flight on a socket that is shut down completes at once |
 
-/// The edge's own deadlines for the connections of one shard, at most one per connection ([`Connection::due`]).
-#[derive(Default)]
-pub(crate) struct Deadlines {
-    all: BTreeSet<(Now, SessionKey)>,
-}
-
 /// Appends connections touched in the meantime to a processed list, whose allocation is reused.
 pub(crate) fn keep<T>(list: &mut Vec<T>, mut done: Vec<T>) {
     done.append(list);
     *list = done;
 }
 
-impl Deadlines {
-    /// Sets the deadline of a connection to `due`, unless it has an earlier one.
-    fn set(&mut self, session: SessionKey, connection: &mut Connection, due: Now) {
-        if due < connection.due {
-            self.all.remove(&(connection.due, session));
-            connection.due = due;
-            self.all.insert((due, session));
-        }
-    }
-
-    /// Clears the deadline of a connection.
-    pub(crate) fn clear(&mut self, session: SessionKey, connection: &mut Connection) {
-        let due = std::mem::replace(&mut connection.due, NEVER);
-        self.all.remove(&(due, session));
-    }
-
-    /// Returns the earliest deadline and its connection.
-    pub(crate) fn next(&self) -> Option<(Now, SessionKey)> {
-        self.all.first().copied()
-    }
-
-    /// Returns the connections that have a deadline.
-    pub(crate) fn sessions(&self) -> Vec<SessionKey> {
-        self.all.iter().map(|&(_, session)| session).collect()
-    }
-}
-
 impl Connections {
-    /// Sets a deadline for a connection that must leave but cannot do so yet.
-    fn limit_leaving(&mut self, session: SessionKey, io: &Io) {
-        if let Some(connection) = self.table.get_mut(session) {
-            let due = io.turn.at().now.after(io.settings.leaving_ms);
-            self.deadlines.clear(session, connection);
-            self.deadlines.set(session, connection, due);
-        }
-    }
-
     /// Sets a deadline for a connection's incomplete TLS record, starting at its first byte.
     pub(crate) fn limit_record(&mut self, session: SessionKey, io: &Io) {
         if let Some(connection) = self.table.get_mut(session)
             && connection.stage == Stage::Open
-            && let Some(begun) = connection.tls.as_ref().and_then(|tls| tls.begun())
         {
-            let due = begun.after(io.settings.record_ms);
+            let due = connection.record_due(io).min(connection.due);
             self.deadlines.set(session, connection, due);
         }
     }
@@ -366,13 +320,10 @@ impl Connections {
         let Some(connection) = self.table.get_mut(session) else {
             return;
         };
-        self.deadlines.clear(session, connection);
+        self.deadlines.set(session, connection, NEVER);
         let late = match connection.stage {
             Stage::Leaving(_) => true,
-            Stage::Open => {
-                let begun = connection.tls.as_ref().and_then(|tls| tls.begun());
-                begun.is_some_and(|begun| begun.after(io.settings.record_ms) <= io.turn.at().now)
-            }
+            Stage::Open => connection.record_due(io) <= io.turn.at().now,
             Stage::Closing | Stage::Lingering | Stage::Shut => false,
         };
         if late {
@@ -443,4 +394,51 @@ pub(crate) enum GivenUp {
     Failed,
     /// Timed out.
     Late,
+}
+
+// Connections on proxy listeners, until a PROXY protocol header identifies their client.
+//
+// Until the header is complete, a connection counts towards no address, has no TLS engine, and times out after
+// `[timeouts] tls`, as if it were in its TLS handshake. Bytes after the header are queued with the handshake steps of a
+// turn.
+
+/// Bytes of each connection whose header is incomplete, and whether TLS follows the header. At most a header and one
+/// receive per connection.
+#[derive(Default)]
+pub(crate) struct Unnamed(BTreeMap<SessionKey, (bool, Vec<u8>)>);
+
+/// Whether TLS follows, the client's address, and the bytes after the header.
+type Named = (bool, Option<SocketAddr>, Vec<u8>);
+
+impl Unnamed {
+    /// Adds a connection; `tls` states whether TLS follows the header.
+    pub(crate) fn enter(&mut self, session: SessionKey, tls: bool) {
+        self.0.insert(session, (tls, Vec::new()));
+    }
+
+    /// Appends received bytes, and returns whether the header is complete.
+    ///
+    /// # Errors
+    /// Fails if the bytes are not a valid header.
+    pub(crate) fn add(&mut self, key: SessionKey, more: &[u8]) -> Result<bool, MalformedHeader> {
+        let Some((_, bytes)) = self.0.get_mut(&key) else {
+            return Ok(false);
+        };
+        bytes.extend_from_slice(more);
+        Ok(parse(bytes)?.is_some())
+    }
+
+    /// Removes a connection if its header is complete.
+    pub(crate) fn take_whole(&mut self, session: SessionKey) -> Option<Named> {
+        let (_, bytes) = self.0.get(&session)?;
+        let Header { client, bytes } = parse(bytes).ok()??;
+        let (tls, mut rest) = self.take(session)?;
+        rest.drain(..bytes);
+        Some((tls, client, rest))
+    }
+
+    /// Removes a connection and returns its bytes.
+    pub(crate) fn take(&mut self, session: SessionKey) -> Option<(bool, Vec<u8>)> {
+        self.0.remove(&session)
+    }
 }

@@ -112,7 +112,7 @@ impl Connections {
         }
         let most = io.settings.partial_record_bytes;
         if let Some(excess) = excess(io.counts.partial_record_bytes, most) {
-            let sessions = self.deadlines.sessions();
+            let sessions = self.deadlines.keys();
             self.relieve(sessions, excess, &mut io.counts);
         }
     }

@@ -1,10 +1,9 @@
 //! Connections that have no session in the machine, identified by reusable numbers: those of links, and of clients on
 //! links.
 
-use crate::edge::connection::{Connection, NEVER};
+use crate::edge::connection::{Connection, Deadlines, NEVER};
 use crate::edge::links::PLACES;
 use broker_core::time::Now;
-use std::collections::BTreeSet;
 
 /// A table of connections, identified by reusable numbers. A number becomes free once no operation on its connection is
 /// armed or in flight.
@@ -15,7 +14,7 @@ pub(crate) struct Places<T> {
     /// Connections to serve at the end of the turn, without duplicates.
     touched: Vec<u32>,
     /// Deadlines by which connections are served even if no event occurs.
-    due: BTreeSet<(Now, u32)>,
+    due: Deadlines<u32>,
 }
 
 impl<T> Default for Places<T> {
@@ -25,7 +24,7 @@ impl<T> Default for Places<T> {
             free: Vec::new(),
             len: 0,
             touched: Vec::new(),
-            due: BTreeSet::new(),
+            due: Deadlines::default(),
         }
     }
 }
@@ -63,7 +62,7 @@ impl<T: AsMut<Connection>> Places<T> {
     /// Removes a connection, which frees its number.
     pub(crate) fn remove(&mut self, place: u32) -> Option<T> {
         let mut thing = *self.places.get_mut(place as usize)?.take()?;
-        self.due.remove(&(thing.as_mut().due, place));
+        self.due.set(place, thing.as_mut(), NEVER);
         self.free.push(place);
         self.len -= 1;
         Some(thing)
@@ -98,10 +97,9 @@ impl<T: AsMut<Connection>> Places<T> {
     /// Takes the list of connections to serve, including at most `most` whose deadline has passed.
     pub(crate) fn take_touched(&mut self, now: Now, most: usize) -> Vec<u32> {
         for _ in 0..most {
-            let Some(&(_, place)) = self.due.first().filter(|(due, _)| *due <= now) else {
+            let Some((_, place)) = self.due.next().filter(|(due, _)| *due <= now) else {
                 break;
             };
-            self.due.pop_first();
             self.serve_by(place, NEVER);
             self.touch(place);
         }
@@ -120,19 +118,14 @@ impl<T: AsMut<Connection>> Places<T> {
 
     /// Sets the time by which a connection is served even if no event occurs.
     pub(crate) fn serve_by(&mut self, place: u32, due: Now) {
-        let Some(thing) = self.get_mut(place) else {
-            return;
-        };
-        let before = std::mem::replace(&mut thing.as_mut().due, due);
-        if before != due {
-            self.due.remove(&(before, place));
-            self.due.extend(Some((due, place)).filter(|_| due != NEVER));
+        if let Some(Some(thing)) = self.places.get_mut(place as usize) {
+            self.due.set(place, (**thing).as_mut(), due);
         }
     }
 
     /// Returns the earliest time by which a connection must be served.
     pub(crate) fn next_due(&self) -> Option<Now> {
-        self.due.first().map(|&(due, _)| due)
+        self.due.next().map(|(due, _)| due)
     }
 }
 

@@ -5,17 +5,16 @@
 //! output is handled while another is being processed.
 //!
 //! In reading order: this module; `intake.rs` (receiving), `flush.rs` (sending), `end.rs` (the end of a connection on
-//! this shard), `departed.rs` (sessions owned elsewhere), `front.rs` (their clients), `links.rs` (links), `served.rs`
-//! (sessions of other nodes' clients).
+//! this shard), `front.rs` (clients whose channels are on other nodes), `links.rs` (links), `stream.rs`
+//! (sessions on streams of links).
 
-mod departed;
 mod end;
 mod flush;
 mod front;
 mod intake;
 mod links;
 mod proxies;
-mod served;
+mod stream;
 
 use crate::devices::Devices;
 use crate::edge::connection::{Connection, Destination, Stage};
@@ -170,11 +169,11 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Determines the unacknowledged bytes of a session's peer, before any other operation on the session's socket.
+    /// Determines the unacknowledged bytes of a session's peer, before any other operation on the session's socket. A
+    /// connection that lingers only for them is closed once nearly none is left.
     fn look(&mut self, session: SessionKey, io: &mut Io) {
         let Some(connection) = self.connections.get(session) else {
-            self.told.extend(self.streams.look(session));
-            return;
+            return self.look_at_stream(session);
         };
         let bytes = connection.unacknowledged();
         let round_trip_ms = match bytes {
@@ -182,18 +181,15 @@ impl<M: Machine> Sessions<M> {
             1.. => connection.round_trip_ms(),
         };
         self.told.push_back((session, bytes, round_trip_ms));
-        if bytes <= ORPHAN_BYTES {
-            self.has_read(session, io);
+        let lingers = connection.stage == Stage::Lingering && connection.ended;
+        if lingers && bytes <= ORPHAN_BYTES {
+            self.connections.cut(session, &mut io.counts);
         }
     }
 
     fn obey(&mut self, output: Output<M::Letter>, io: &mut Io) {
         match output {
-            Output::Send(session) => {
-                if !self.connections.touch(session) {
-                    self.streams.touch_session(session);
-                }
-            }
+            Output::Send(session) => self.connections.touch(session),
             Output::HandOver(session, to) => {
                 self.restage(session, Stage::Leaving(Destination::Shard(to)), io)
             }
@@ -205,11 +201,10 @@ impl<M: Machine> Sessions<M> {
             Output::Leave(place) => self.leave_with_client(place, io),
             Output::Admin(session) => self.restage(session, Stage::Leaving(Destination::Admin), io),
             Output::Close(session) => self.restage(session, Stage::Closing, io),
-            Output::Abort(session) => {
-                if !self.abort_stream(session) {
-                    self.connections.abort(session, &mut io.counts);
-                }
-            }
+            Output::Abort(session) => match self.connections.table.stream(session) {
+                Some(_) => self.abort_stream(session),
+                None => self.connections.abort(session, &mut io.counts),
+            },
             Output::Reset(session) => {
                 if let Some(connection) = self.connections.get(session) {
                     connection.reset();
@@ -228,13 +223,13 @@ impl<M: Machine> Sessions<M> {
 
     /// Changes the stage of a session that is ending or leaving.
     fn restage(&mut self, session: SessionKey, to: Stage, io: &Io) {
-        let is_stream = if to == Stage::Closing {
-            self.close_stream(session)
-        } else {
-            self.abort_stream(session) // a link ends at the shard of its channels
-        };
-        if !is_stream {
-            self.connections.restage(session, to, io);
+        match self.connections.table.stream(session) {
+            None => self.connections.restage(session, to, io),
+            Some(stream) if to == Stage::Closing => {
+                stream.is_closing = true;
+                self.connections.touch(session);
+            }
+            Some(_) => self.abort_stream(session), // a link ends at the shard of its channels
         }
     }
 }

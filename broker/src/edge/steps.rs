@@ -5,35 +5,39 @@ use crate::edge::Edge;
 use crate::edge::connection::{Destination, Stage, session};
 use crate::edge::letters::{Post, Scraped};
 use crate::edge::links::{LinkEnd, link_end};
+use crate::edge::table::Transport;
 use crate::edge::{counters::EdgeCounts, io::Shaking, limits::LETTERS_PER_TURN, turn::Shift};
 use broker_core::clock_jump::Leap;
 use broker_core::id::SessionKey;
 use broker_core::machine::{Input, Machine};
 use broker_core::work_units;
-use ring::{Completion, Key, Received};
+use ring::Completion;
 
 impl<M: Machine> Edge<M> {
     /// Handles one completion; returns whether it counts as traffic, which keeps the shard from sleeping deeply.
     pub(crate) fn complete(&mut self, completion: Completion) -> bool {
+        let (sessions, io) = (&mut self.sessions, &mut self.io);
         match completion {
             Completion::Received {
                 key,
                 received,
                 more,
             } => {
-                let session = session(key);
-                let known = self
-                    .sessions
-                    .received(session, received, more, &mut self.io);
-                if let Err(received) = known {
-                    self.link_received(key, received, more);
+                // Only what belongs to no session can be of a link.
+                if let Err(received) = sessions.received(session(key), received, more, io) {
+                    match link_end(key) {
+                        Some(LinkEnd::Link(it)) => sessions.link_received(it, received, more, io),
+                        Some(LinkEnd::Client(it)) => sessions.client_received(it, received, io),
+                        None => io.drop_received(received),
+                    }
                 }
             }
             Completion::Sent { key, bytes, result } => {
                 let on_wire = result.unwrap_or(0);
-                match (link_end(key), &mut self.io) {
-                    (None, io) => self.sessions.sent(session(key), bytes, on_wire, io),
-                    (Some(end), _) => self.link_sent(end, bytes, on_wire),
+                match link_end(key) {
+                    Some(LinkEnd::Link(it)) => sessions.link_sent(it, bytes, on_wire, io),
+                    Some(LinkEnd::Client(it)) => sessions.client_sent(it, bytes, on_wire, io),
+                    None => sessions.sent(session(key), bytes, on_wire, io),
                 }
             }
             Completion::Accepted { key, socket, more } => self.accepted(key, socket, more),
@@ -45,30 +49,12 @@ impl<M: Machine> Edge<M> {
             }
             Completion::Connected { key, result } => {
                 if let Some(LinkEnd::Link(place)) = link_end(key) {
-                    self.sessions.link_connected(place, &result, &mut self.io);
+                    sessions.link_connected(place, &result, io);
                 }
             }
             Completion::TimedOut => return false,
         }
         true
-    }
-
-    /// Handles a completion for a connection without a session.
-    fn link_received(&mut self, key: Key, received: Received, more: bool) {
-        let (sessions, io) = (&mut self.sessions, &mut self.io);
-        match link_end(key) {
-            Some(LinkEnd::Link(place)) => sessions.link_received(place, received, more, io),
-            Some(LinkEnd::Client(place)) => sessions.client_received(place, received, io),
-            None => io.drop_received(received),
-        }
-    }
-
-    fn link_sent(&mut self, end: LinkEnd, flight: Vec<u8>, on_wire: usize) {
-        let (sessions, io) = (&mut self.sessions, &mut self.io);
-        match end {
-            LinkEnd::Link(place) => sessions.link_sent(place, flight, on_wire, io),
-            LinkEnd::Client(place) => sessions.client_sent(place, flight, on_wire, io),
-        }
     }
 
     /// Continues queued handshakes, oldest first.
@@ -189,8 +175,8 @@ impl<M: Machine> Edge<M> {
 // The end of a turn: touched connections are flushed, and those that leave go where they are to go.
 
 impl<M: Machine> Edge<M> {
-    /// Flushes all connections touched in this turn, and performs the actions required by their stages. Connections
-    /// touched by these actions are flushed in the next turn.
+    /// Flushes all sessions touched in this turn, and performs the actions required by their stages. Sessions touched
+    /// by these actions are flushed in the next turn.
     pub(crate) fn flush_touched(&mut self) {
         let mut touched = self.sessions.connections_mut().take_touched();
         for session in touched.drain(..) {
@@ -200,21 +186,22 @@ impl<M: Machine> Edge<M> {
     }
 
     fn flush_one(&mut self, session: SessionKey) {
-        let Some(stage) = self.sessions.connections_mut().untouch(session) else {
-            return;
-        };
         let io = &mut self.io;
+        let stage = match self.sessions.connections_mut().table.transport(session) {
+            None => return,
+            Some(Transport::Stream(_)) => return self.sessions.flush_stream(session, io),
+            Some(Transport::Socket(connection)) => {
+                connection.dirty = false;
+                connection.stage
+            }
+        };
         match stage {
             Stage::Open => {
                 self.sessions.flush(session, io);
                 self.sessions.watch(session, io);
             }
             Stage::Leaving(Destination::Shard(to)) => self.sessions.leave(session, to, io),
-            Stage::Leaving(Destination::Node(to)) => {
-                if let Some(departed) = self.sessions.depart(session, io) {
-                    self.sessions.begin_stream(to, departed, io);
-                }
-            }
+            Stage::Leaving(Destination::Node(to)) => self.sessions.pass_on(session, to, io),
             Stage::Leaving(Destination::Admin) => {
                 self.sessions.visit(session, self.admin.as_ref(), io);
             }

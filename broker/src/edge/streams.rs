@@ -1,7 +1,7 @@
 //! A shard's links: connections with other nodes that carry many clients, with one stream per client.
 //!
 //! ```text
-//!  client ──► connection ──► clients.rs ──► Link ══ TLS ══ Link ──► sessions/served.rs ──► machine
+//!  client ──► connection ──► splice.rs ──► Link ══ TLS ══ Link ──► sessions/stream.rs ──► machine
 //!             that has left the table      front            owner     a session without a socket
 //! ```
 //! A link connects a shard of the front to the owner's shard that owns the channels of its streams: the hello names
@@ -19,7 +19,7 @@
 //! At the end of a turn, sessions and clients exchange their bytes with links; then each link that was touched or is
 //! due is ticked and written to once.
 
-pub(crate) mod clients;
+pub(crate) mod splice;
 pub(crate) mod wire;
 
 use crate::edge::connection::{Connection, Receive};
@@ -29,15 +29,15 @@ use crate::edge::places::Places;
 use crate::edge::{io::Io, letters::Travelling, tls::Tls};
 use broker_core::cluster::limits::INNER_VERSION;
 use broker_core::cluster::link::{Link, LinkTable, Refused, check_hello};
-use broker_core::id::{NodeId, SessionKey, ShardId, Slot};
+use broker_core::id::{NodeId, ShardId, Slot};
 use broker_core::machine::{Machine, PassFailure};
 use broker_core::{
     address_shares::{Crowd, Origin},
     time::Now,
 };
-use clients::Client;
-use codec::link::{ANY_SHARD, Hello, How, NodeName, NotHello};
+use codec::link::{ANY_SHARD, Hello, NodeName, NotHello};
 use socket2::SockRef;
+use splice::Splice;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -55,45 +55,12 @@ pub(crate) struct Streams<M: Machine> {
     /// Number of shards of each node, according to its most recent hello.
     shards: BTreeMap<NodeId, u16>,
     turns: Turns,
-    pub(crate) clients: Places<Client<M>>,
+    pub(crate) clients: Places<Splice<M>>,
     /// Clients waiting for a link, grouped by address, with the sizes of their requests.
     pub(crate) waiting: Crowd<u32>,
     pub(crate) waiting_bytes: usize,
-    pub(crate) sessions: BTreeMap<SessionKey, Served>,
-    pub(crate) touched_sessions: Vec<SessionKey>,
     /// Frames to be passed to a link's TLS engine.
     frames: Vec<u8>,
-}
-
-/// A session that a stream of a link serves.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Served {
-    pub(crate) link: u32,
-    pub(crate) id: u32,
-    pub(crate) is_touched: bool,
-    /// Whether the machine has released the session, so that the stream ends after its unsent bytes.
-    pub(crate) is_closing: bool,
-    /// Whether the machine was unable to accept the received bytes.
-    pub(crate) is_paused: bool,
-    /// Whether the session's request may be retried with another owner: it is not a call, and no part of a response has
-    /// been sent.
-    pub(crate) may_be_repeated: bool,
-    /// Whether the machine has been informed that the client closed its sending side.
-    pub(crate) is_ended: bool,
-    /// Round-trip time to the client in milliseconds, as last reported by the front.
-    pub(crate) round_trip_ms: u32,
-}
-
-impl Served {
-    /// Returns `how`, or else that the stream did not begin if nothing was sent, so that its front may retry with the
-    /// next owner.
-    pub(crate) fn end(&self, how: How) -> How {
-        if self.may_be_repeated {
-            How::NotBegun
-        } else {
-            how
-        }
-    }
 }
 
 /// State of the link for a new stream.
@@ -117,8 +84,6 @@ impl<M: Machine> Streams<M> {
             clients: Places::default(),
             waiting: Crowd::default(),
             waiting_bytes: 0,
-            sessions: BTreeMap::new(),
-            touched_sessions: Vec::new(),
             frames: Vec::new(),
         }
     }
@@ -137,9 +102,9 @@ impl<M: Machine> Streams<M> {
         is_empty
     }
 
-    /// Whether links, clients or sessions are to be served at the end of the turn.
+    /// Whether links or clients are to be served at the end of the turn.
     pub(crate) fn has_work(&self) -> bool {
-        self.wires.has_work() || self.clients.has_work() || !self.touched_sessions.is_empty()
+        self.wires.has_work() || self.clients.has_work()
     }
 
     /// Returns the earliest deadline of a link or a client.
@@ -148,42 +113,9 @@ impl<M: Machine> Streams<M> {
         both.into_iter().flatten().min()
     }
 
-    /// Marks a session's stream to be served at the end of the turn. Returns `false` if the session is not on a stream.
-    pub(crate) fn touch_session(&mut self, session: SessionKey) -> bool {
-        let Some(served) = self.sessions.get_mut(&session) else {
-            return false;
-        };
-        if !std::mem::replace(&mut served.is_touched, true) {
-            self.touched_sessions.push(session);
-        }
-        true
-    }
-
     /// Returns the link with this number, if it is open.
     pub(crate) fn link(&mut self, place: u32) -> Option<&mut Link> {
         self.wires.get_mut(place)?.link()
-    }
-
-    /// Returns the link of a session's stream, with the stream's id.
-    pub(crate) fn link_of(&mut self, session: SessionKey) -> Option<(&mut Link, u32)> {
-        let &Served { link, id, .. } = self.sessions.get(&session)?;
-        Some((self.wires.get_mut(link)?.link()?, id))
-    }
-
-    /// Returns the unacknowledged bytes of a session's stream, with the client's round-trip time, and requests an
-    /// update from the front.
-    pub(crate) fn look(&mut self, session: SessionKey) -> Option<(SessionKey, u32, u32)> {
-        let &Served {
-            link,
-            id,
-            round_trip_ms,
-            ..
-        } = self.sessions.get(&session)?;
-        self.wires.touch(link);
-        let link = self.link(link)?;
-        link.ask(id);
-        let bytes = u32::try_from(link.unconfirmed(id)).unwrap_or(u32::MAX);
-        Some((session, bytes, round_trip_ms))
     }
 
     /// Returns the open links, for operators.

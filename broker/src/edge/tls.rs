@@ -381,6 +381,21 @@ impl Tls {
         self.engine.encrypt(&mut self.held, plain, cipher)
     }
 
+    /// Writes a piece in its records, and behind the last piece the close_notify. Returns `false` if the connection can
+    /// no longer send.
+    pub(crate) fn seal(&mut self, piece: Piece<'_>, cipher: &mut Vec<u8>) -> bool {
+        let bytes = piece.bytes;
+        let (first, rest) = bytes.split_at(bytes.len().min(piece.record_bytes));
+        // Also of no byte: the engine may have something to say.
+        let mut writes = |record: &[u8]| self.write(record, cipher).is_ok();
+        let is_sound = writes(first) && rest.chunks(piece.record_bytes).all(&mut writes);
+        if is_sound && piece.is_last {
+            self.notify_close();
+            let _ = self.write(&[], cipher);
+        }
+        is_sound
+    }
+
     /// Whether output of the engine is pending.
     pub(crate) fn has_out(&self) -> bool {
         !self.out.is_empty()
@@ -448,6 +463,16 @@ fn offer(step: Step, bytes: &[u8]) -> Option<Box<str>> {
         Step::Failed(Fault::Disagreed) => Some(tls_offer::offer(bytes)?.into()),
         Step::Failed(_) | Step::More | Step::End => None,
     }
+}
+
+/// Plaintext to be written to a connection.
+#[derive(Clone, Copy)]
+pub(crate) struct Piece<'a> {
+    pub(crate) bytes: &'a [u8],
+    /// Maximum size of the TLS records, in bytes.
+    pub(crate) record_bytes: usize,
+    /// Whether nothing follows: a TLS connection then sends its close_notify as well.
+    pub(crate) is_last: bool,
 }
 
 /// Error: the connection can no longer send.

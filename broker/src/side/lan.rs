@@ -19,7 +19,7 @@ use crate::side::admin::http::{Answer, Fault};
 use crate::side::admin::sign_in::find;
 use crate::side::admin::tokens::Tokens;
 use crate::side::shared_state::Shared;
-use crate::{edge::entropy, qr::Qr};
+use crate::{edge::fill_random, qr::Qr};
 use axum::extract::{ConnectInfo, Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -155,7 +155,7 @@ impl Pairing {
     /// Creates a code for a URL path: 26 capital letters and digits. `None` if the system provides no randomness.
     pub fn code(&self, now: Instant) -> Option<String> {
         let mut bytes = [0; 16];
-        entropy::fill(&mut bytes).ok()?;
+        fill_random(&mut bytes).ok()?;
         let code = BASE32_NOPAD.encode(&bytes);
         let mut secrets = self.0.lock();
         secrets
@@ -171,7 +171,7 @@ impl Pairing {
     /// Redeems a code for a new session; `None` if the code is used, expired or unknown.
     fn redeem(&self, code: &str, now: Instant) -> Option<String> {
         let mut bytes = [0; 32];
-        entropy::fill(&mut bytes).ok()?;
+        fill_random(&mut bytes).ok()?;
         let mut secrets = self.0.lock();
         if !secrets.codes.take(code, now) {
             return None;

@@ -118,12 +118,12 @@ fn a_client_at_rest_on_a_link() {
         for _ in 0..STREAMS {
             let id = front.open(&client(), b"GET".to_vec(), 0).expect("room");
             carry(&mut front, &mut owner, &mut bytes);
-            owner.took(id, owner.inbox(id).len());
-            owner.push(id, &[7; 200], true);
+            owner.streams.took(id, owner.inbox(id).len());
+            owner.streams.push(id, &[7; 200], true);
             carry(&mut owner, &mut front, &mut bytes);
-            front.took(id, front.inbox(id).len());
-            front.sent(id, 200, 200, Now(0));
-            front.unacknowledged(id, 0, 1);
+            front.streams.took(id, front.inbox(id).len());
+            front.streams.sent(id, 200, 200, Now(0));
+            front.streams.unacknowledged(id, 0, 1);
             carry(&mut front, &mut owner, &mut bytes);
         }
         kept = Some([front, owner]);

@@ -117,7 +117,7 @@ impl World {
         let dial = &self.dials[place];
         if self.owner_seen(dial.front, dial.client) != self.conns[conn].nodes[OWNER] {
             self.answer(place);
-            self.conns[conn].ends[FRONT].lose(id);
+            self.conns[conn].ends[FRONT].streams.lose(id);
             return self.meet("lost its owner");
         }
         self.report_sends(place, conn, id);
@@ -159,7 +159,9 @@ impl World {
     fn answer(&mut self, place: usize) {
         let dial = &self.dials[place];
         if let Some((conn, id)) = dial.at {
-            self.conns[conn].ends[FRONT].unacknowledged(id, dial.unacknowledged(), 20);
+            self.conns[conn].ends[FRONT]
+                .streams
+                .unacknowledged(id, dial.unacknowledged(), 20);
         }
     }
 
@@ -175,7 +177,9 @@ impl World {
             let on_wire = bytes as u64 + dial.overhead;
             dial.sends.push((plain + bytes as u64, wire + on_wire));
             let on_wire = usize::try_from(on_wire).unwrap_or(0);
-            self.conns[conn].ends[FRONT].sent(id, bytes, on_wire, Now(self.now));
+            self.conns[conn].ends[FRONT]
+                .streams
+                .sent(id, bytes, on_wire, Now(self.now));
         }
     }
 
@@ -184,22 +188,22 @@ impl World {
         let there = dial.sent - dial.read;
         let end = &mut self.conns[conn].ends[FRONT];
         if there > 0 {
-            if end.is_unconfirmed(id) {
-                end.unacknowledged(id, dial.unacknowledged(), 20);
+            if end.streams.is_unconfirmed(id) {
+                end.streams.unacknowledged(id, dial.unacknowledged(), 20);
             }
-            let room = end.room(id) as u64;
+            let room = end.streams.room(id) as u64;
             let upto = dial.read + there.min(room).min(9_000);
             if dial.session.is_none() && upto > dial.read {
                 *self.met.entry("pushed behind a request").or_default() += 1;
             }
-            end.push(id, &bytes(place, dial.read, upto), false);
+            end.streams.push(id, &bytes(place, dial.read, upto), false);
             self.dials[place].read = upto;
         }
         let dial = &self.dials[place];
         if dial.has_fin && dial.read == dial.sent && !dial.fin_told {
             self.answer(place);
             self.dials[place].fin_told = true;
-            self.conns[conn].ends[FRONT].end(id, How::Fin);
+            self.conns[conn].ends[FRONT].streams.end(id, How::Fin);
         }
     }
 
@@ -232,7 +236,7 @@ impl World {
         }
         dial.passed += taken as u64;
         dial.in_flight.push_back(taken);
-        it.ends[FRONT].took(id, taken);
+        it.ends[FRONT].streams.took(id, taken);
     }
 
     fn cut_off(&mut self, place: usize, how: How) {
@@ -240,7 +244,7 @@ impl World {
         let dial = &mut self.dials[place];
         dial.is_over = true;
         if let Some((conn, id)) = dial.at {
-            self.conns[conn].ends[FRONT].end(id, how);
+            self.conns[conn].ends[FRONT].streams.end(id, how);
         }
     }
 
@@ -314,7 +318,7 @@ impl World {
                 let taken = session.map_or(0, |session| session.taken);
                 assert!(taken <= dial.request, "sent twice: {taken}");
                 self.meet("repeated");
-                self.conns[at.0].ends[FRONT].end(at.1, How::Reset);
+                self.conns[at.0].ends[FRONT].streams.end(at.1, How::Reset);
                 let dial = &mut self.dials[place];
                 (dial.at, dial.is_over) = (None, dial.is_vanished);
                 return;

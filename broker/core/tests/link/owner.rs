@@ -52,7 +52,7 @@ impl World {
             self.end(place, How::Finish);
         }
         if self.chance(20) {
-            self.conns[conn].ends[OWNER].ask(id);
+            self.conns[conn].ends[OWNER].streams.ask(id);
         }
     }
 
@@ -112,11 +112,11 @@ impl World {
         }
         let (conn, id) = session.at;
         let end = &mut self.conns[conn].ends[OWNER];
-        let room = end.room(id) as u64;
+        let room = end.streams.room(id) as u64;
         let upto = session.pushed + waits.min(room);
         if room > 0 {
             let piece = bytes(place, session.pushed, upto);
-            end.push(id, &piece, upto == session.made);
+            end.streams.push(id, &piece, upto == session.made);
             session.pushed = upto;
         }
         if waits > room {
@@ -146,14 +146,14 @@ impl World {
         session.taken += taken as u64;
         let is_of_call = session.kind != Kind::Upgrade;
         assert!(!is_of_call || session.taken <= session.request);
-        end.took(id, taken);
+        end.streams.took(id, taken);
     }
 
     fn end(&mut self, place: usize, how: How) {
         let session = &mut self.sessions[place];
         (session.closes, session.end_told) = (true, true);
         let (conn, id) = session.at;
-        self.conns[conn].ends[OWNER].end(id, how);
+        self.conns[conn].ends[OWNER].streams.end(id, how);
     }
 
     pub(crate) fn event_at_owner(&mut self, conn: usize, event: Event) {
@@ -172,9 +172,9 @@ impl World {
                 let place = of(id);
                 self.sessions[place].awaits_room = false;
             }
-            Event::Confirmed(id, confirmation) => {
+            Event::Confirmed(id, unconfirmed, _) => {
                 let place = of(id);
-                self.confirm(place, confirmation.unconfirmed);
+                self.confirm(place, unconfirmed);
                 self.meet("confirmed");
             }
             Event::Ended(id, Ending::Left(how)) => {

@@ -248,7 +248,13 @@ impl World {
     }
 
     fn state(&self) -> String {
-        let streams = |conn: &Conn| (conn.ends[0].streams(), conn.ends[1].streams(), conn.dead);
+        let streams = |conn: &Conn| {
+            (
+                conn.ends[0].streams.len(),
+                conn.ends[1].streams.len(),
+                conn.dead,
+            )
+        };
         let conns: Vec<_> = self.conns.iter().map(streams).collect();
         let queues: Vec<_> = self.clients.iter().map(|it| it.queue.len()).collect();
         format!("{conns:?} {queues:?}")
@@ -265,7 +271,7 @@ impl World {
             }
         }
         for conn in self.conns.iter().filter(|conn| !conn.is_over()) {
-            conn.ends.iter().for_each(Link::invariants);
+            conn.ends.iter().for_each(|end| end.streams.invariants());
         }
     }
 
@@ -427,8 +433,8 @@ impl World {
         }
         for conn in &self.conns {
             for node in [FRONT, OWNER] {
-                conn.ends[node].invariants();
-                assert_eq!(conn.ends[node].streams(), 0);
+                conn.ends[node].streams.invariants();
+                assert_eq!(conn.ends[node].streams.len(), 0);
             }
         }
     }
@@ -436,7 +442,7 @@ impl World {
 
 impl Conn {
     fn has_streams(&self) -> bool {
-        self.ends.iter().any(|end| end.streams() > 0)
+        self.ends.iter().any(|end| !end.streams.is_empty())
     }
 
     fn is_over(&self) -> bool {

@@ -1,4 +1,5 @@
-//! The end of a connection on a shard, which is handed over, closed, or aborted.
+//! The end of a connection on a shard: handed over to another shard, passed on to another node or to the side thread,
+//! from which it may return, closed, or aborted.
 //!
 //! A graceful close sends all bytes and TLS close_notify, shuts down the sending side, and waits for the peer's FIN:
 //! bytes that arrived after close(2) would cause a reset, which may discard data that the peer has not read. If the
@@ -12,9 +13,11 @@ use crate::edge::io::Io;
 use crate::edge::letters::{Handover, Travelling};
 use crate::edge::limits::ORPHAN_BYTES;
 use crate::edge::sessions::flush::Flushed;
-use crate::edge::{connections::GivenUp, sessions::Sessions};
+use crate::edge::visiting::{Secured, TakeAdmin, Visiting};
+use crate::edge::{connections::GivenUp, sessions::Sessions, tls::Read};
+use broker_core::address_shares::Origin;
 use broker_core::id::{SessionKey, ShardId};
-use broker_core::machine::{Input, Machine};
+use broker_core::machine::{FailedPass, Input, Machine, PassedOn};
 use socket2::SockRef;
 use std::net::Shutdown;
 use std::os::fd::AsFd;
@@ -77,6 +80,117 @@ impl<M: Machine> Sessions<M> {
         self.connections.touch(session);
     }
 
+    /// Removes a connection that leaves for another node or for the side thread from the table, once no operation on it
+    /// is pending in the kernel. Returns it with its session and the client's request. A broken connection is closed
+    /// instead.
+    pub(crate) fn depart(
+        &mut self,
+        session: SessionKey,
+        io: &mut Io,
+    ) -> Option<(Connection, M::Parcel, PassedOn)> {
+        self.watch(session, io);
+        let flushed = if self.has_words_of_engine_alone(session) {
+            Flushed::All // a ticket, say: it goes out with the answer
+        } else {
+            self.flush(session, io)
+        };
+        match flushed {
+            Flushed::Waiting => return None,
+            // A broken one ends at once, like any other.
+            Flushed::Broken => {
+                self.connections.cut(session, &mut io.counts);
+                return None;
+            }
+            Flushed::All => {}
+        }
+        let (mut connection, mut unread, mut parcel) = self.release(session, io)?;
+        connection.dirty = false;
+        let Some(mut sent) = M::passed_on(&mut parcel) else {
+            debug_assert!(false, "a session that is to be passed on says so");
+            connection.close(io);
+            return None;
+        };
+        let read = match &mut connection.tls {
+            None => {
+                sent.bytes.append(&mut unread);
+                Read::More
+            }
+            Some(tls) => tls.read(&mut unread, &mut sent.bytes, io.turn.at().now),
+        };
+        if !connection.charge(io) || read == Read::Failed {
+            connection.close(io);
+            return None;
+        }
+        connection.ended |= read == Read::End;
+        Some((connection, parcel, sent))
+    }
+
+    /// Whether all unsent bytes of a connection come from its TLS engine, whose handshake has finished.
+    fn has_words_of_engine_alone(&self, session: SessionKey) -> bool {
+        let Some(connection) = self.connections.get(session) else {
+            return false;
+        };
+        let is_secured = connection.tls.is_some() && !connection.handshaking();
+        let is_free = !connection.broken && !connection.sending;
+        is_secured && is_free && self.machine.unsent(session).is_empty()
+    }
+
+    /// Passes a connection to the side thread once no operation on it is pending in the kernel. If there is no side
+    /// thread, or it is at capacity, the connection is returned to the machine for a response.
+    pub(crate) fn visit(&mut self, session: SessionKey, take: Option<&TakeAdmin>, io: &mut Io) {
+        let Some((mut connection, parcel, sent)) = self.depart(session, io) else {
+            return;
+        };
+        connection.discharge(io);
+        io.ring.release(connection.socket.as_fd());
+        if let Some(take) = take
+            && let Some(tls) = connection.tls.take()
+        {
+            let visiting = Visiting {
+                socket: connection.socket,
+                remote: sent.peer.remote,
+                secured: Secured::new(tls, sent.bytes, connection.ended),
+            };
+            let Err(refused) = take(visiting) else {
+                return io.descriptors.closed();
+            };
+            connection = Connection::new(session, refused.socket, Some(refused.secured.tls));
+        }
+        let session = self.machine.bounce(parcel, io.turn.at());
+        self.take_back(session, connection, io);
+    }
+
+    /// Returns a client to whose request the node has not responded: either for another owner, with the unsent request,
+    /// or for a response from the machine.
+    pub(crate) fn return_client(
+        &mut self,
+        client: Connection,
+        parcel: M::Parcel,
+        failed: FailedPass,
+        io: &mut Io,
+    ) {
+        io.counts.pass_failures[failed.why as usize] += 1;
+        let at = io.turn.at();
+        let session = self.machine.unanswered(parcel, failed, at);
+        self.take_back(session, client, io);
+    }
+
+    /// Attaches a client's connection to this session again.
+    pub(crate) fn take_back(&mut self, session: SessionKey, client: Connection, io: &mut Io) {
+        let mut connection = Connection::new(session, client.socket, client.tls);
+        connection.ended = client.ended;
+        self.connections.insert(session, connection, io);
+        if let Some(remote) = self.remote(session) {
+            // It may wait: what it waits for is not admitted yet.
+            let (origin, now) = (Origin::of(remote.ip()), io.turn.at().now);
+            self.connections.welcome(session, origin, false, now);
+            self.connections.note_first_bytes(session);
+        }
+        self.drain(io);
+        self.connections.touch(session);
+        self.watch(session, io);
+    }
+
     /// Sends the remaining bytes and the TLS close_notify, then shuts down the sending side.
     pub(crate) fn close(&mut self, session: SessionKey, io: &mut Io) {
         match self.flush(session, io) {
@@ -134,14 +248,6 @@ impl<M: Machine> Sessions<M> {
         let connection = self.connections.get(session);
         self.machine.is_unconfirmed(session)
             && connection.is_some_and(|it| !it.broken && leaves_orphan(&it.socket))
-    }
-
-    /// Closes a connection whose peer has acknowledged nearly all bytes, unless something else delays the close.
-    pub(crate) fn has_read(&mut self, session: SessionKey, io: &mut Io) {
-        let connection = self.connections.get(session);
-        if connection.is_some_and(|it| it.stage == Stage::Lingering && it.ended) {
-            self.connections.cut(session, &mut io.counts);
-        }
     }
 
     /// Closes the descriptor once no operation on it is pending in the kernel, and informs the machine that the session

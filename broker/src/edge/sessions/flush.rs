@@ -4,14 +4,13 @@
 //! at a time) into a buffer that the ring sends, and the machine is informed that those bytes are in flight. `Sent` is
 //! reported once the kernel has accepted the last byte; with TLS, the last byte of the ciphertext.
 
-use crate::edge::connection::{Connection, Receive, Stage, ring_key, widen};
-use crate::edge::io::{Io, send_at_once};
-use crate::edge::limits::{ENCRYPT_BYTES, ENCRYPTS_PER_TURN, LAUNCH_BYTES};
-use crate::edge::sessions::Sessions;
+use crate::edge::connection::{Receive, Stage, Written, ring_key, widen};
+use crate::edge::io::Io;
+use crate::edge::limits::{ENCRYPT_BYTES, ENCRYPTS_PER_TURN};
+use crate::edge::{sessions::Sessions, tls::Piece};
 use broker_core::{id::SessionKey, machine::Machine};
 use socket2::SockRef;
 use std::net::Shutdown;
-use std::os::fd::AsFd;
 
 /// The result of a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,125 +24,58 @@ pub(crate) enum Flushed {
 }
 
 impl<M: Machine> Sessions<M> {
-    /// Sends all unsent bytes.
+    /// Sends all unsent bytes: over TLS in several pieces, otherwise at once.
     pub(crate) fn flush(&mut self, session: SessionKey, io: &mut Io) -> Flushed {
-        let Some(connection) = self.connections.get(session) else {
-            return Flushed::Broken;
-        };
-        match (connection.broken, connection.sending, &connection.tls) {
-            (true, ..) => Flushed::Broken,
-            (false, true, _) => Flushed::Waiting,
-            (false, false, None) => self.flush_plain(session, io),
-            (false, false, Some(_)) => self.flush_tls(session, io),
-        }
-    }
-
-    fn flush_plain(&mut self, session: SessionKey, io: &mut Io) -> Flushed {
-        let unsent = self.machine.unsent(session);
-        if unsent.is_empty() {
-            return Flushed::All;
-        }
-        let (len, Some(connection)) = (unsent.len(), self.connections.get(session)) else {
-            return Flushed::Broken;
-        };
-        io.counts.sends += 1;
-        let Some(sent) = send(connection, unsent) else {
-            return self.sunk(session, io);
-        };
-        io.counts.sent_bytes += sent as u64;
-        if sent > 0 {
-            self.report_sent(session, (sent, sent), io);
-        }
-        let rest = self.machine.unsent(session);
-        if rest.is_empty() {
-            return Flushed::All;
-        }
-        if sent == len {
-            // The machine had more to send: left to the next turn.
-            self.connections.touch(session);
-            return Flushed::Waiting;
-        }
-        let chunk = rest.len().min(LAUNCH_BYTES);
-        let mut flight = io.spares.take();
-        flight.extend_from_slice(&rest[..chunk]);
-        self.launch(session, flight, chunk, io)
-    }
-
-    fn flush_tls(&mut self, session: SessionKey, io: &mut Io) -> Flushed {
         for _ in 0..ENCRYPTS_PER_TURN {
             let Some(connection) = self.connections.get_mut(session) else {
                 return Flushed::Broken;
             };
-            let handshaking = connection.handshaking();
-            let is_closing = connection.stage == Stage::Closing;
-            let Some(tls) = &mut connection.tls else {
+            if connection.broken {
                 return Flushed::Broken;
-            };
-            let unsent = if handshaking {
-                &[]
-            } else {
-                self.machine.unsent_record(session)
-            };
-            let piece = &unsent[..unsent.len().min(ENCRYPT_BYTES)];
-            let chunk = piece.len();
-            io.cipher.clear();
-            let written = tls.write(piece, &mut io.cipher);
-            let is_last = || handshaking || chunk == self.machine.unsent(session).len();
-            if is_closing && written.is_ok() && is_last() {
-                // The alert shares a send with the last bytes.
-                tls.notify_close();
-                let _ = tls.write(&[], &mut io.cipher);
             }
-            if io.cipher.is_empty() {
-                return if written.is_ok() {
-                    Flushed::All
-                } else {
-                    self.sunk(session, io)
-                };
+            if connection.sending {
+                return Flushed::Waiting;
             }
-            io.counts.sends += 1;
-            let Some(sent) = send(connection, &io.cipher) else {
+            let handshaking = connection.handshaking();
+            let is_plain = connection.tls.is_none();
+            let bytes = match connection.tls {
+                None => self.machine.unsent(session),
+                Some(_) if handshaking => &[],
+                Some(_) => self.machine.unsent_record(session),
+            };
+            let most = if is_plain { usize::MAX } else { ENCRYPT_BYTES };
+            let bytes = &bytes[..bytes.len().min(most)];
+            let is_last = || handshaking || bytes.len() == self.machine.unsent(session).len();
+            let piece = Piece {
+                bytes,
+                record_bytes: usize::MAX,
+                is_last: connection.stage == Stage::Closing && is_last(),
+            };
+            let Some(Written { plain, on_wire }) = connection.write(ring_key(session), piece, io)
+            else {
                 return self.sunk(session, io);
             };
-            io.counts.sent_bytes += sent as u64;
-            if written.is_err() {
-                // The alert that explains the failure was sent.
-                return self.sunk(session, io);
+            let is_waiting = connection.sending;
+            if is_waiting && connection.launched > 0 {
+                let taken = plain + connection.launched as usize;
+                if self.machine.launched(session, taken) {
+                    widen(&connection.socket);
+                }
             }
-            if sent < io.cipher.len() {
-                let mut flight = io.spares.take();
-                flight.extend_from_slice(&io.cipher[sent..]);
-                self.report_sent(session, (0, sent), io);
-                return self.launch(session, flight, chunk, io);
+            if plain > 0 || (is_waiting && on_wire > 0) {
+                self.report_sent(session, (plain, on_wire), io);
             }
-            if chunk > 0 {
-                self.report_sent(session, (chunk, sent), io);
+            match (is_waiting, on_wire) {
+                (true, _) => return Flushed::Waiting,
+                (false, 0) => return Flushed::All,
+                (false, 1..) if is_plain => break,
+                (false, 1..) => {}
             }
         }
-        self.connections.touch(session);
-        Flushed::Waiting
-    }
-
-    /// Passes bytes to the ring, which waits for space in the socket's buffer; `plain` is the number of the machine's
-    /// bytes that they contain.
-    pub(crate) fn launch(
-        &mut self,
-        session: SessionKey,
-        flight: Vec<u8>,
-        plain: usize,
-        io: &mut Io,
-    ) -> Flushed {
-        let Some(connection) = self.connections.get_mut(session) else {
-            return Flushed::Broken;
-        };
-        if plain > 0 && self.machine.launched(session, plain) {
-            widen(&connection.socket);
+        if self.machine.unsent(session).is_empty() {
+            return Flushed::All;
         }
-        connection.launched = u32::try_from(plain).expect("at most a launch's bytes");
-        connection.sending = true;
-        io.counts.queued_sends += 1;
-        io.ring
-            .send(connection.socket.as_fd(), ring_key(session), flight, 0);
+        self.connections.touch(session); // the rest is left to the next turn
         Flushed::Waiting
     }
 
@@ -187,17 +119,4 @@ impl<M: Machine> Sessions<M> {
         }
         Flushed::Broken
     }
-}
-
-/// Calls send(2) once without blocking; returns the number of bytes that the kernel accepted, or `None` if the socket
-/// is broken.
-fn send(connection: &Connection, bytes: &[u8]) -> Option<usize> {
-    // The end of the stream follows at once, and shares a packet with what is held back here. Not where the peer's has
-    // come: then the descriptor may be closed without another word, and what is held back is dropped if that resets.
-    let hold = connection.stage == Stage::Closing && !connection.ended;
-    send_at_once(
-        &connection.socket,
-        bytes,
-        if hold { libc::MSG_MORE } else { 0 },
-    )
 }

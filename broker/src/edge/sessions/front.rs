@@ -5,13 +5,13 @@ use crate::edge::connection::{Receive, Stage, has_left, widen};
 use crate::edge::io::Io;
 use crate::edge::limits::CLIENTS_WAITING_MAX;
 use crate::edge::links::{LinkEnd, link_key};
-use crate::edge::sessions::{Sessions, departed::Departed};
-use crate::edge::streams::clients::{Client, Finale, On};
+use crate::edge::sessions::Sessions;
+use crate::edge::streams::splice::{CloseMode, On, Splice};
 use crate::edge::streams::{Route, wire::Local};
 use crate::edge::tls::Read;
 use broker_core::address_shares::Origin;
 use broker_core::cluster::link::Ending;
-use broker_core::id::NodeId;
+use broker_core::id::{NodeId, SessionKey};
 use broker_core::machine::{FailedPass, Input, Machine, PassFailure};
 use codec::link::How;
 use ring::Received;
@@ -19,14 +19,15 @@ use socket2::SockRef;
 use std::net::Shutdown;
 use std::os::fd::AsFd;
 
+/// Clients of a link that has failed, which are closed one after another; `None` if it has not.
+pub(crate) type Doomed<'a> = Option<&'a mut Vec<u32>>;
+
 impl<M: Machine> Sessions<M> {
-    /// Starts a stream for a client.
-    pub(crate) fn begin_stream(&mut self, node: NodeId, departed: Departed<M>, io: &mut Io) {
-        let Departed {
-            connection,
-            parcel,
-            sent,
-        } = departed;
+    /// Passes a session on to another node: its client waits for a link to that node, and becomes a stream on it.
+    pub(crate) fn pass_on(&mut self, session: SessionKey, node: NodeId, io: &mut Io) {
+        let Some((connection, parcel, sent)) = self.depart(session, io) else {
+            return;
+        };
         let (bytes, origin) = (sent.bytes.len(), Origin::of(sent.peer.remote.ip()));
         let home = sent.home.filter(|_| self.waiting_room(origin, bytes, io));
         let streams = &mut self.streams;
@@ -44,7 +45,7 @@ impl<M: Machine> Sessions<M> {
         let now = io.turn.at().now;
         streams.waiting_bytes += bytes;
         streams.waiting.enter(place, origin, now);
-        let client = Client::new(connection, parcel, sent, node, home, now);
+        let client = Splice::new(connection, parcel, sent, node, home, now);
         streams.clients.put(place, client);
         self.open_stream(place, io);
     }
@@ -76,7 +77,7 @@ impl<M: Machine> Sessions<M> {
         }
         // It would take the place of a connection that is there. Who sends a call may end behind it.
         if !client.is_call() && has_left(&client.connection.socket) {
-            return self.finish_client(place, Finale::Cut { reset: false }, io);
+            return self.finish_client(place, CloseMode::Cut { reset: false }, io);
         }
         let (node, slot) = (client.node, client.home.slot);
         let link = match self.streams.route(node, slot, io) {
@@ -106,7 +107,7 @@ impl<M: Machine> Sessions<M> {
             Some(id)
         });
         let Some(id) = open else {
-            return self.finish_client(place, Finale::Back(PassFailure::Closed, Vec::new()), io);
+            return self.finish_client(place, CloseMode::Back(PassFailure::Closed, Vec::new()), io);
         };
         (client.on, client.since) = (On::Link(link, id), at.now);
         if !client.is_call() {
@@ -118,7 +119,7 @@ impl<M: Machine> Sessions<M> {
 
     /// Handles the completion of a client's receive.
     pub(crate) fn client_received(&mut self, place: u32, received: Received, io: &mut Io) {
-        let Some(client) = self.streams.clients.get_mut(place) else {
+        let Some((client, link)) = self.streams.client(place) else {
             return io.drop_received(received);
         };
         let connection = &mut client.connection;
@@ -129,18 +130,18 @@ impl<M: Machine> Sessions<M> {
                 let read = connection.read(lent, io);
                 let is_sound = connection.charge(io);
                 io.counts.link_bytes_to_owner += io.plain.len() as u64;
-                self.streams.push_up(place, &io.plain);
+                client.push_up(link, &io.plain);
                 io.plain.clear();
                 match read {
                     Read::More if is_sound => {}
                     Read::End if is_sound => self.client_ended(place, io),
                     Read::More | Read::End | Read::Failed => {
-                        self.finish_client(place, Finale::Cut { reset: true }, io);
+                        self.finish_client(place, CloseMode::Cut { reset: true }, io);
                     }
                 }
             }
             Received::End => self.client_ended(place, io),
-            Received::Failed(_) => self.finish_client(place, Finale::Cut { reset: true }, io),
+            Received::Failed(_) => self.finish_client(place, CloseMode::Cut { reset: true }, io),
             Received::NoBuffers => io.counts.no_buffers += 1,
             Received::Cancelled => {}
         }
@@ -158,8 +159,8 @@ impl<M: Machine> Sessions<M> {
             client.answer_kernel(link, id);
             client.give_unread(link, id);
         }
-        if matches!(client.finale, Some(Finale::Lost(_))) {
-            self.finish_client(place, Finale::Cut { reset: false }, io);
+        if matches!(client.close, Some(CloseMode::Lost(_))) {
+            self.finish_client(place, CloseMode::Cut { reset: false }, io);
         }
     }
 
@@ -170,10 +171,10 @@ impl<M: Machine> Sessions<M> {
         };
         let (plain, is_whole) = client.connection.landed(flight, on_wire, io);
         if let Some((link, id)) = link {
-            link.sent(id, plain, on_wire, io.turn.at().now);
+            link.streams.sent(id, plain, on_wire, io.turn.at().now);
         }
         if !is_whole {
-            return self.finish_client(place, Finale::Cut { reset: true }, io);
+            return self.finish_client(place, CloseMode::Cut { reset: true }, io);
         }
         self.streams.clients.touch(place);
     }
@@ -184,138 +185,120 @@ impl<M: Machine> Sessions<M> {
             return;
         };
         client.connection.dirty = false;
-        if matches!(client.finale, Some(Finale::Cut { .. })) {
+        if matches!(client.close, Some(CloseMode::Cut { .. })) {
             return self.close_client(place, io);
         }
         if client.due(io) <= io.turn.at().now {
             io.counts.overdue += 1;
-            let has_late_record = client.has_late_record(io);
-            if client.finale.is_none() && !has_late_record {
+            let has_late_record = client.connection.record_due(io) <= io.turn.at().now;
+            if client.close.is_none() && !has_late_record {
                 return self.lose_client(place, PassFailure::Timeout, io);
             }
-            let is_shut = matches!(client.finale, Some(Finale::Linger));
+            let is_shut = matches!(client.close, Some(CloseMode::Linger));
             let reset = !is_shut && !has_late_record;
-            return self.finish_client(place, Finale::Cut { reset }, io);
+            return self.finish_client(place, CloseMode::Cut { reset }, io);
         }
         if !self.streams.flush_client(place, io) {
-            return self.finish_client(place, Finale::Cut { reset: true }, io);
+            return self.finish_client(place, CloseMode::Cut { reset: true }, io);
         }
         let Some((client, link)) = self.streams.client(place) else {
             return;
         };
-        match client.finale {
+        match client.close {
             None => {
                 if let Some((link, id)) = link {
                     client.give_unread(link, id);
                 }
             }
-            Some(Finale::Back(..)) => return self.bring_back(place, io),
-            Some(Finale::Finish) if client.is_call() => return self.bring_back(place, io),
-            Some(Finale::Close(_) | Finale::Finish) if client.connection.sending => {}
-            Some(Finale::Close(_) | Finale::Finish) => {
+            Some(CloseMode::Back(..)) => return self.bring_back(place, io),
+            Some(CloseMode::Finish) if client.is_call() => return self.bring_back(place, io),
+            Some(CloseMode::Close(_) | CloseMode::Finish) if client.connection.sending => {}
+            Some(CloseMode::Close(_) | CloseMode::Finish) => {
                 if client.say_end(place, io) {
-                    (client.finale, client.since) = (Some(Finale::Linger), io.turn.at().now);
+                    (client.close, client.since) = (Some(CloseMode::Linger), io.turn.at().now);
                     let _ = SockRef::from(&client.connection.socket).shutdown(Shutdown::Write);
                 }
                 self.streams.clients.touch(place);
             }
-            Some(Finale::Linger) if client.connection.ended => {
+            Some(CloseMode::Linger) if client.connection.ended => {
                 return self.close_client(place, io);
             }
-            Some(Finale::Lost(_) | Finale::Linger | Finale::Cut { .. }) => {}
+            Some(CloseMode::Lost(_) | CloseMode::Linger | CloseMode::Cut { .. }) => {}
         }
         self.streams.watch_client(place, io);
     }
 
-    /// Handles the end of a client's stream, after all its bytes have been delivered.
-    pub(crate) fn client_stream_ended(&mut self, place: u32, ending: Ending, io: &mut Io) {
-        let client = self.streams.clients.get(place);
-        let why = client.and_then(|client| client.why);
-        let why = why.unwrap_or(PassFailure::Closed);
-        let finale = match ending {
-            Ending::Repeat(request) => Finale::Back(why, request),
-            Ending::Unavailable => Finale::Back(why, Vec::new()),
-            Ending::Close(code) => Finale::Close(code),
-            Ending::AllSent => Finale::Finish,
+    /// Handles the end of a client's stream, after all its bytes have been delivered. If the link has failed, a client
+    /// whose owner has responded joins the `lost`.
+    pub(crate) fn end_client(&mut self, place: u32, ending: Ending, lost: Doomed<'_>, io: &mut Io) {
+        let Some(client) = self.streams.clients.get(place) else {
+            return;
+        };
+        let waits = client.is_answered() && client.close.is_none() && !io.stopping;
+        let lost = lost.filter(|_| waits);
+        let why = client.why.unwrap_or(PassFailure::Closed);
+        let close = match ending {
+            Ending::Close(code) if lost.is_some() => CloseMode::Lost(Some(code)),
+            Ending::Reset if lost.is_some() => CloseMode::Lost(None),
+            Ending::Repeat(request) => CloseMode::Back(why, request),
+            Ending::Unavailable => CloseMode::Back(why, Vec::new()),
+            Ending::Close(code) => CloseMode::Close(code),
+            Ending::AllSent => CloseMode::Finish,
             Ending::Slow => {
                 io.counts.evicted += 1;
-                Finale::Cut { reset: true }
+                CloseMode::Cut { reset: true }
             }
-            Ending::Reset | Ending::Left(_) => Finale::Cut { reset: true },
+            Ending::Reset | Ending::Left(_) => CloseMode::Cut { reset: true },
         };
-        self.finish_client(place, finale, io);
-    }
-
-    /// Handles the failure of a client's link. A client whose owner has responded is returned, to be closed later when
-    /// its turn comes.
-    pub(crate) fn client_link_died(&mut self, place: u32, end: Ending, io: &mut Io) -> Option<u32> {
-        let client = self.streams.clients.get_mut(place)?;
-        let waits = client.is_answered() && client.finale.is_none() && !io.stopping;
-        client.finale = match end {
-            Ending::Close(code) if waits => Some(Finale::Lost(Some(code))),
-            Ending::Reset if waits => Some(Finale::Lost(None)),
-            Ending::Close(_)
-            | Ending::Reset
-            | Ending::AllSent
-            | Ending::Left(_)
-            | Ending::Repeat(_)
-            | Ending::Unavailable
-            | Ending::Slow => {
-                self.client_stream_ended(place, end, io);
-                return None;
-            }
-        };
-        Some(place)
-    }
-
-    /// Handles the removal of a client's stream, which discards any bytes still buffered for the client.
-    pub(crate) fn client_stream_gone(&mut self, place: u32, io: &mut Io) {
-        if let Some(client) = self.streams.clients.get_mut(place) {
-            client.on = On::None;
-            if client.finale.is_none() {
-                self.finish_client(place, Finale::Cut { reset: true }, io);
-            }
+        let is_lost = matches!(close, CloseMode::Lost(_));
+        self.finish_client(place, close, io);
+        if let Some(lost) = lost.filter(|_| is_lost) {
+            lost.push(place);
         }
     }
 
-    /// Ends a client as `finale` specifies, unless it is already being reset.
-    pub(crate) fn finish_client(&mut self, place: u32, mut finale: Finale, io: &mut Io) {
+    /// Ends a client as `close` specifies, unless it is already being reset.
+    pub(crate) fn finish_client(&mut self, place: u32, mut close: CloseMode, io: &mut Io) {
         let Some((client, link)) = self.streams.client(place) else {
             return;
         };
-        if matches!(client.finale, Some(Finale::Cut { .. })) {
+        if matches!(client.close, Some(CloseMode::Cut { .. })) {
             return self.streams.clients.touch(place);
         }
-        if let Finale::Back(_, request) = &mut finale
+        if let CloseMode::Back(_, request) = &mut close
             && !request.is_empty()
         {
             request.append(&mut client.unread);
         }
-        if io.stopping || (client.connection.sending && matches!(finale, Finale::Back(..))) {
-            finale = Finale::Cut { reset: false };
+        if io.stopping || (client.connection.sending && matches!(close, CloseMode::Back(..))) {
+            close = CloseMode::Cut { reset: false };
         }
-        let is_answer = client.is_call() && matches!(finale, Finale::Finish);
+        let is_answer = client.is_call() && matches!(close, CloseMode::Finish);
         if is_answer && client.answer.is_empty() {
-            finale = Finale::Back(PassFailure::Closed, Vec::new());
+            close = CloseMode::Back(PassFailure::Closed, Vec::new());
         }
         if let Some((link, id)) = link {
-            match finale {
-                Finale::Finish if is_answer => link.end(id, How::Fin),
-                Finale::Close(_) | Finale::Finish | Finale::Lost(_) | Finale::Linger => {}
-                Finale::Cut { .. } | Finale::Back(..) => client.reset_stream(link, id),
+            match close {
+                CloseMode::Finish if is_answer => link.streams.end(id, How::Fin),
+                CloseMode::Close(_)
+                | CloseMode::Finish
+                | CloseMode::Lost(_)
+                | CloseMode::Linger => {}
+                CloseMode::Cut { .. } | CloseMode::Back(..) => client.reset_stream(link, id),
             }
         }
         let connection = &mut client.connection;
-        if let Finale::Cut { reset } = finale {
+        if let CloseMode::Cut { reset } = close {
             connection.shut(reset);
             if reset {
                 connection.stage = Stage::Shut;
             }
-        } else if (is_answer || matches!(finale, Finale::Back(..))) && connection.receive.armed() {
+        } else if (is_answer || matches!(close, CloseMode::Back(..))) && connection.receive.armed()
+        {
             let key = link_key(LinkEnd::Client(place));
             io.ring.cancel_receive(connection.socket.as_fd(), key);
         }
-        (client.finale, client.since) = (Some(finale), io.turn.at().now);
+        (client.close, client.since) = (Some(close), io.turn.at().now);
         self.streams.clients.touch(place);
     }
 
@@ -325,13 +308,13 @@ impl<M: Machine> Sessions<M> {
             return;
         };
         let connection = client.connection;
-        match (client.parcel, client.finale) {
-            (Some(parcel), Some(Finale::Back(why, unsent))) => {
+        match (client.parcel, client.close) {
+            (Some(parcel), Some(CloseMode::Back(why, unsent))) => {
                 let node = client.node;
                 let failed = FailedPass { node, why, unsent };
                 self.return_client(connection, parcel, failed, io);
             }
-            (Some(parcel), Some(Finale::Finish)) => {
+            (Some(parcel), Some(CloseMode::Finish)) => {
                 let (answer, rest) = (&client.answer, client.unread);
                 let session = self.machine.answered(parcel, answer, rest, io.turn.at());
                 let has_ended = connection.ended;
@@ -346,7 +329,7 @@ impl<M: Machine> Sessions<M> {
 
     /// Closes a client's connection once no operation on it is pending in the kernel.
     fn close_client(&mut self, place: u32, io: &mut Io) {
-        if let Some((client, link, id)) = self.streams.spliced(place)
+        if let Some((client, Some((link, id)))) = self.streams.client(place)
             && client.connection.at_rest()
         {
             client.reset_stream(link, id);
@@ -357,7 +340,7 @@ impl<M: Machine> Sessions<M> {
     }
 
     /// Removes a client once no operation on its connection is pending in the kernel.
-    fn remove_client(&mut self, place: u32, io: &mut Io) -> Option<Client<M>> {
+    fn remove_client(&mut self, place: u32, io: &mut Io) -> Option<Splice<M>> {
         let streams = &mut self.streams;
         let client = streams.clients.get(place);
         client.filter(|client| client.connection.at_rest())?;
@@ -375,29 +358,29 @@ impl<M: Machine> Sessions<M> {
     /// Detaches a client from its owner, which can no longer serve it. A client whose owner has not responded returns
     /// to the machine; a WebSocket is closed, after its last frame if possible.
     pub(crate) fn lose_client(&mut self, place: u32, why: PassFailure, io: &mut Io) {
-        if let Some((client, link, id)) = self.streams.spliced(place) {
+        if let Some((client, Some((link, id)))) = self.streams.client(place) {
             client.why.get_or_insert(why);
-            return link.lose(id);
+            return link.streams.lose(id);
         }
         let Some(client) = self.streams.clients.get_mut(place) else {
             return;
         };
-        let finale = if matches!(client.on, On::Waiting(_)) {
-            Finale::Back(why, self.streams.take_request(place))
-        } else if let Some(Finale::Lost(code)) = client.finale {
-            code.map_or(Finale::Cut { reset: true }, Finale::Close)
+        let close = if matches!(client.on, On::Waiting(_)) {
+            CloseMode::Back(why, self.streams.take_request(place))
+        } else if let Some(CloseMode::Lost(code)) = client.close {
+            code.map_or(CloseMode::Cut { reset: true }, CloseMode::Close)
         } else {
             return;
         };
-        self.finish_client(place, finale, io);
+        self.finish_client(place, close, io);
     }
 
     /// Evicts a client to admit another connection.
     pub(crate) fn displace_client(&mut self, place: u32, io: &mut Io) {
         io.counts.evicted += 1;
         let client = self.streams.clients.get(place);
-        if client.is_some_and(Client::is_answered) {
-            self.finish_client(place, Finale::Cut { reset: false }, io);
+        if client.is_some_and(Splice::is_answered) {
+            self.finish_client(place, CloseMode::Cut { reset: false }, io);
         } else {
             self.lose_client(place, PassFailure::NoRoom, io);
         }
@@ -415,14 +398,14 @@ impl<M: Machine> Sessions<M> {
         if !client.is_answered() {
             return self.lose_client(place, PassFailure::Drain, io);
         }
-        if let Some((client, link, id)) = self.streams.spliced(place)
-            && client.finale.is_none()
+        if let Some((client, Some((link, id)))) = self.streams.client(place)
+            && client.close.is_none()
             && !client.is_leaving
         {
             (client.is_leaving, client.since) = (true, io.turn.at().now);
             client.answer_kernel(link, id);
             link.leave(); // the owner knows by it that the client still reads
-            link.end(id, How::Fin);
+            link.streams.end(id, How::Fin);
         }
         self.streams.clients.touch(place);
     }

@@ -1,13 +1,13 @@
 //! Operation of links: their connections, received data, and the steps of a turn that concern them.
 
 use crate::edge::connection::{Receive, has_unread};
-use crate::edge::connections::keep;
 use crate::edge::io::{Io, Shaking};
 use crate::edge::letters::Travelling;
 use crate::edge::limits::{LINK_HELD_BYTES, OVERDUE_PER_TURN};
-use crate::edge::sessions::Sessions;
+use crate::edge::sessions::{Sessions, front::Doomed};
+use crate::edge::streams::Greeting;
+use crate::edge::streams::splice::{CloseMode, On};
 use crate::edge::streams::wire::{Local, Stage};
-use crate::edge::streams::{Greeting, clients::Finale};
 use crate::edge::tls::Read;
 use broker_core::address_shares::Origin;
 use broker_core::cluster::limits::LINK_WINDOW_BYTES;
@@ -216,7 +216,7 @@ impl<M: Machine> Sessions<M> {
                 Event::Inbox(id, _)
                 | Event::Room(id)
                 | Event::Ask(id)
-                | Event::Confirmed(id, _)
+                | Event::Confirmed(id, ..)
                 | Event::Ended(id, _)
                 | Event::Gone(id, _) => {
                     let local = self.streams.local(place, id);
@@ -243,9 +243,8 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Handles an event on a client's stream. `lost`: collects the clients of a dead link, which are closed one after
-    /// another.
-    fn client_event(&mut self, place: u32, event: Event, lost: Option<&mut Vec<u32>>, io: &mut Io) {
+    /// Handles an event on a client's stream.
+    fn client_event(&mut self, place: u32, event: Event, lost: Doomed<'_>, io: &mut Io) {
         match event {
             Event::Inbox(..) | Event::Room(_) => self.streams.clients.touch(place),
             Event::Ask(_) => {
@@ -253,11 +252,16 @@ impl<M: Machine> Sessions<M> {
                     client.answer_kernel(link, id);
                 }
             }
-            Event::Ended(_, ending) => match lost {
-                Some(lost) => lost.extend(self.client_link_died(place, ending, io)),
-                None => self.client_stream_ended(place, ending, io),
-            },
-            Event::Gone(..) => self.client_stream_gone(place, io),
+            Event::Ended(_, ending) => self.end_client(place, ending, lost, io),
+            Event::Gone(..) => {
+                // With it go the bytes that are still buffered for the client.
+                if let Some(client) = self.streams.clients.get_mut(place) {
+                    client.on = On::None;
+                    if client.close.is_none() {
+                        self.finish_client(place, CloseMode::Cut { reset: true }, io);
+                    }
+                }
+            }
             Event::Opened(..) | Event::Confirmed(..) | Event::Away | Event::Dead(_) => {}
         }
     }
@@ -295,14 +299,9 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Runs the steps of a turn that concern links: transfers the bytes of sessions and clients in both directions,
-    /// then ticks and writes each link.
+    /// Runs the steps of a turn that concern links: transfers the bytes of clients in both directions, then ticks and
+    /// writes each link.
     pub(crate) fn serve_links(&mut self, io: &mut Io) {
-        let mut touched = std::mem::take(&mut self.streams.touched_sessions);
-        for session in touched.drain(..) {
-            self.serve_session(session, io);
-        }
-        keep(&mut self.streams.touched_sessions, touched);
         self.serve_clients(io);
         let now = io.turn.at().now;
         let mut touched = self.streams.wires.take_touched(now, usize::MAX);
@@ -327,7 +326,7 @@ impl<M: Machine> Sessions<M> {
         let most = io.settings.link_waiting_bytes;
         while let Some(fullest) = self.streams.fullest(place, most) {
             if let Some(link) = self.streams.link(fullest) {
-                link.end_slowest();
+                link.streams.end_slowest();
             }
             self.poll_link(fullest, io);
             self.streams.wires.touch(fullest);
@@ -342,7 +341,7 @@ impl<M: Machine> Sessions<M> {
                 if is_unread {
                     link.stood_still(0, now); // what waits to be read is a sign
                 }
-                link.bound_waiting(share);
+                link.streams.bound_waiting(share);
                 let was_doubtful = link.is_doubtful();
                 link.tick(now);
                 begins_doubt = link.is_doubtful() && !was_doubtful;
@@ -367,18 +366,13 @@ impl<M: Machine> Sessions<M> {
     /// Handles an unresponsive node: its unanswered upgrades are taken back, while calls are refused only after their
     /// usual time limit.
     fn lose_unanswered(&mut self, place: u32, io: &mut Io) {
-        let locals = self
-            .streams
-            .wires
-            .get(place)
-            .map(|wire| wire.locals.values());
-        let clients = locals
-            .into_iter()
-            .flatten()
-            .filter_map(|local| match local {
-                Local::Client(client) => Some(*client),
-                Local::Session(_) => None,
-            });
+        let Some(wire) = self.streams.wires.get(place) else {
+            return;
+        };
+        let clients = wire.locals.values().filter_map(|local| match local {
+            Local::Client(client) => Some(*client),
+            Local::Session(_) => None,
+        });
         for place in clients.collect::<Vec<_>>() {
             let Some(client) = self.streams.clients.get_mut(place) else {
                 continue;
@@ -409,7 +403,7 @@ impl<M: Machine> Sessions<M> {
     /// Closes all links and their clients because the shard is stopping.
     pub(crate) fn close_links(&mut self, io: &mut Io) {
         for client in self.streams.clients.all() {
-            self.finish_client(client, Finale::Cut { reset: false }, io);
+            self.finish_client(client, CloseMode::Cut { reset: false }, io);
         }
         for place in self.streams.wires.all() {
             self.break_link(place, (Death::Reset, PassFailure::Closed), io);

@@ -4,7 +4,8 @@ use crate::edge::connection::{Connection, NEVER, Receive};
 use crate::edge::io::Io;
 use crate::edge::limits::{HELLO_MS, LINK_CONNECT_MS};
 use crate::edge::links::{LinkEnd, Links, link_key};
-use crate::edge::{start::EdgeSettings, tls::Tls};
+use crate::edge::start::EdgeSettings;
+use crate::edge::tls::{Piece, Tls};
 use broker_core::cluster::link::Link;
 use broker_core::id::{NodeId, SessionKey, ShardId};
 use broker_core::{address_shares::Origin, time::Now};
@@ -78,7 +79,7 @@ impl Wire {
     /// Returns the number of bytes buffered for the local ends of streams.
     pub(crate) fn held(&self) -> usize {
         match &self.stage {
-            Stage::Open(link) => link.held(),
+            Stage::Open(link) => link.streams.held(),
             Stage::Connecting | Stage::Hello(_) | Stage::Over => 0,
         }
     }
@@ -141,7 +142,12 @@ impl Wire {
     /// Encrypts and sends bytes, after pending output of the engine. Returns `false` if the connection is broken.
     pub(crate) fn send(&mut self, place: u32, plain: &[u8], io: &mut Io) -> bool {
         let key = link_key(LinkEnd::Link(place));
-        self.connection.write(key, plain, usize::MAX, io).is_some()
+        let piece = Piece {
+            bytes: plain,
+            record_bytes: usize::MAX,
+            is_last: false,
+        };
+        self.connection.write(key, piece, io).is_some()
     }
 }
 

@@ -1,67 +1,68 @@
-//! Events of a link, and why links end.
+//! The sides of a link, its events, and the reasons for which a hello is refused or a link ends.
 
-use codec::link::{Client, FrameError, How};
+use codec::link::{Client, FrameError, Hello, How};
 use strum::{EnumCount, IntoStaticStr};
+
+/// The side of a link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// Accepts the clients' connections and opens streams.
+    #[default]
+    Front,
+    /// Owns the clients' channels and has a session for each stream.
+    Owner,
+}
 
 /// An event reported to the edge.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
-    /// On the owner: a client opened a stream. Its request, of this length in bytes, follows as [`Event::Inbox`].
+    /// On the owner: a client opened a stream. The client's request, of this length in bytes, follows as
+    /// [`Event::Inbox`].
     Opened(u32, Box<Client>, u32),
-    /// This many more bytes are in [`Link::inbox`](super::Link::inbox). An owner must pass them to the session before
-    /// it handles the next event.
+    /// The given number of additional bytes for the local side are in [`Link::inbox`](super::Link::inbox). An owner
+    /// must pass them to the session before it handles the next event.
     Inbox(u32, usize),
-    /// The local side may push again; see [`Link::room`](super::Link::room).
+    /// The local side may push again: [`LinkStreams::room`](super::LinkStreams::room).
     Room(u32),
-    /// On the front: query the client's kernel and report the result with
-    /// [`Link::unacknowledged`](super::Link::unacknowledged).
+    /// On the front: the client's kernel must be queried, and the result reported with
+    /// [`LinkStreams::unacknowledged`](super::LinkStreams::unacknowledged).
     Ask(u32),
-    /// On the owner: the client has acknowledged bytes.
-    Confirmed(u32, Confirmation),
-    /// The other side ended the stream, or this side did so because of a limit. Follows all buffered bytes. An abrupt
-    /// end may follow an orderly one.
+    /// On the owner: all pushed bytes but this many have been acknowledged by the client, whose round-trip time in
+    /// milliseconds follows.
+    Confirmed(u32, u64, u32),
+    /// The stream was ended by the other side, or by this side for exceeding a limit. Sent after all buffered bytes. An
+    /// orderly end may be followed by an abrupt one.
     Ended(u32, Ending),
     /// The stream was removed with this many pushed bytes unacknowledged.
     Gone(u32, u64),
-    /// The other side opens and accepts no further streams.
+    /// The other side neither opens nor accepts further streams.
     Away,
-    /// The link has ended. The edge resets its connection unless the link was idle. Events for the ends of its streams
+    /// The link has ended. Its connection must be reset, unless the link was idle. Events for the ends of its streams
     /// follow.
     Dead(Death),
 }
 
-/// Progress of delivery to a client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Confirmation {
-    /// Number of unacknowledged pushed bytes.
-    pub unconfirmed: u64,
-    /// The client's round-trip time, in milliseconds.
-    pub round_trip_ms: u32,
-    /// Time since the oldest unacknowledged byte was written, in milliseconds.
-    pub oldest_ms: u32,
-}
-
-/// How the local side handles the end of a stream.
+/// How the local side must handle the end of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// On the owner: the client disconnected in this way.
+    /// On the owner: the client has disconnected in the given way.
     Left(How),
-    /// On the front: everything was delivered; close the client's connection.
+    /// On the front: everything has been delivered, and the client's connection is to be closed.
     AllSent,
-    /// On the front: after pending data, a close frame with this code may precede the end of the connection.
+    /// On the front: after all pending data, a close frame with this code may be sent before the connection ends.
     Close(u16),
-    /// Reset the connection: the client has received a partial frame or response.
+    /// The connection must be reset because the client has received a partial frame or response.
     Reset,
-    /// On the front: the owner has not responded. The request and the bytes that follow may be retried at the next
-    /// owner.
+    /// On the front: the owner has not responded yet. The request, with any bytes that follow it, may be retried at the
+    /// next owner.
     Repeat(Vec<u8>),
-    /// On the front: the call has no response and may have been executed; respond with 503.
+    /// On the front: the call received no response but may have been executed; respond with 503.
     Unavailable,
-    /// The local side read too slowly, and the buffered bytes reached a limit.
+    /// The local side read too slowly, and a limit on buffered bytes was reached.
     Slow,
 }
 
-/// Why a link has ended.
+/// Reason for which a link has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Death {
@@ -83,23 +84,23 @@ pub enum Death {
 pub enum Fault {
     /// The received bytes are not a frame.
     Frame(FrameError),
-    /// The other side must not send this frame.
+    /// The frame must not be sent by the other side.
     WrongSide,
-    /// The frame names a stream that was never opened.
+    /// The frame is for a stream that was never opened.
     NeverOpened,
     /// The stream id is not greater than all earlier ones.
     IdReused,
     /// The other side opened more than [`LINK_STREAMS_MAX`](crate::cluster::limits::LINK_STREAMS_MAX) streams.
     TooManyStreams,
-    /// The other side acknowledged more bytes than were sent.
+    /// More bytes were acknowledged than were sent.
     AckBeyond,
-    /// The other side sent more data than the window allows.
+    /// More data was received than the window allows.
     DataBeyond,
-    /// Data or another END followed the END of a stream.
+    /// Data or another END was received after the END of a stream.
     BehindEnd,
 }
 
-/// Why no stream can be opened. Another link or node is tried, or the client receives 503.
+/// Reason for which no stream can be opened; another link or node is tried, or the client receives 503.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Refused {
@@ -107,8 +108,44 @@ pub enum Refused {
     Dead,
     /// The link is suspect.
     Doubtful,
-    /// Either side has stopped opening streams, or all ids are used.
+    /// Either side has stopped opening streams, or all ids have been used.
     Away,
-    /// [`LINK_STREAMS_MAX`](crate::cluster::limits::LINK_STREAMS_MAX) or the limit of unframed bytes is reached.
+    /// [`LINK_STREAMS_MAX`](crate::cluster::limits::LINK_STREAMS_MAX) or the limit on waiting bytes has been reached.
     Full,
+}
+
+/// Reason for which a hello is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum Mismatch {
+    /// The peer's inner version is neither equal nor adjacent to this one.
+    Version,
+    /// The hello is from another cluster.
+    Cluster,
+    /// The hello is addressed to another node.
+    Node,
+    /// The hello is addressed to another process of this node.
+    Process,
+}
+
+/// Checks the other side's hello against this side's hello.
+///
+/// # Errors
+/// Returns the first mismatch.
+pub fn check_hello(own: &Hello<'_>, theirs: &Hello<'_>) -> Result<(), Mismatch> {
+    let (me, meant) = (own.from, theirs.to);
+    if own.version.abs_diff(theirs.version) > 1 {
+        return Err(Mismatch::Version);
+    }
+    if own.cluster != theirs.cluster {
+        return Err(Mismatch::Cluster);
+    }
+    if me.name != meant.name {
+        return Err(Mismatch::Node);
+    }
+    let is_known = (meant.directory, meant.start) != (0, 0);
+    if is_known && (me.directory, me.start) != (meant.directory, meant.start) {
+        return Err(Mismatch::Process);
+    }
+    Ok(())
 }

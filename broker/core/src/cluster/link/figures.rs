@@ -59,7 +59,7 @@ impl PeerLinks {
 
     /// Adds the metrics of a single link.
     pub fn add_link(&mut self, link: &Link) {
-        match link.role {
+        match link.streams.role {
             Role::Front => self.to.add(&link.figures()),
             Role::Owner => self.from.add(&link.figures()),
         }
@@ -84,34 +84,6 @@ pub fn sum_of<'a>(tables: impl IntoIterator<Item = &'a LinkTable>) -> LinkTable 
     sum
 }
 
-impl Link {
-    /// Number of streams.
-    #[must_use]
-    pub fn streams(&self) -> usize {
-        self.streams.len()
-    }
-
-    /// Number of bytes buffered for local sides.
-    #[must_use]
-    pub fn held(&self) -> usize {
-        self.held
-    }
-
-    /// Returns the metrics of this link.
-    #[must_use]
-    pub fn figures(&self) -> LinkFigures {
-        LinkFigures {
-            links: 1,
-            doubtful: self.is_doubtful().into(),
-            streams: self.streams.len() as u64,
-            waiting_bytes: self.waiting as u64,
-            held_bytes: self.held as u64,
-            unconfirmed_bytes: self.unconfirmed,
-            round_trip_ms: self.pulse.round_trip_ms(),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,9 +106,9 @@ mod tests {
         assert!(front.open(&client(Kind::Upgrade), vec![1; 7], 0).is_ok());
         pass(&mut front, &mut owner, Now(0));
         pass(&mut front, &mut owner, Now(1_000)); // a PING
-        owner.push(1, &[2; 5], true);
+        owner.streams.push(1, &[2; 5], true);
         pass(&mut owner, &mut front, Now(1_040));
-        owner.push(1, &[2; 3], true);
+        owner.streams.push(1, &[2; 3], true);
         let mut table = LinkTable::new();
         for end in [&front, &owner, &owner] {
             table.entry("n2".into()).or_default().add_link(end);

@@ -1,39 +1,49 @@
 //! Liveness of the other node: pings on a link, and when the link is suspect or dead.
 //!
 //! ```text
-//!   sent          ping          suspect                             dead
+//!   sent          ping          doubtful                            dead
 //!    ├──── 1 s ────┤               │                                  │
 //!    ├──────────── 3 s ────────────┤                                  │
 //!    ├──────────────────────────── 10 s ──────────────────────────────┤     without any frame of the other side
 //! ```
-//! A frame from the other side or the end of a pause on this side restarts the 3 s and 10 s timers. Only a PONG proves
-//! that everything sent before its PING has arrived; without that proof, another ping becomes due.
+//! A frame from the other side restarts the 3 s and 10 s timers, as does the end of a pause on this side. Only a PONG
+//! proves that everything sent before the corresponding PING has arrived; without that proof, another ping becomes due.
 
 use crate::cluster::limits::{LINK_DEAD_MS, LINK_DOUBT_MS, LINK_FENCE_MS, LINK_PING_MS};
 use crate::time::Now;
 
-#[derive(Debug)]
+/// Liveness state of one link, at one end.
+#[derive(Debug, Default)]
 pub(crate) struct Pulse {
-    /// When the last frame was received or the last pause ended.
+    /// Time at which the last frame from the other side was received, or at which the last pause ended.
     heard: Now,
-    /// Send time of the oldest frame without proof of arrival.
+    /// Send time of the oldest frame not yet proven to have arrived.
     sent: Option<Now>,
     /// Send time of the oldest frame sent after the ping in flight.
     sent_behind: Option<Now>,
+    /// Number of the ping in flight, if any.
     ping: Option<u64>,
+    /// Time at which the last ping was queued for sending.
     pinged: Now,
     round_trip_ms: Option<u64>,
+    /// Number of the last ping.
     number: u64,
+    /// Whether the next ping is due immediately.
     is_due: bool,
-    /// Number of the PONG that lifts the fence. Until it or a later one arrives, received bytes may precede a pause.
+    /// Number of the PONG that lifts the fence. Until that PONG or a later one arrives, received bytes may have been
+    /// sent before a pause.
     fence: Option<u64>,
     is_doubtful: bool,
 }
 
+/// Result of evaluating a link's liveness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
+    /// Nothing has changed.
     Same,
+    /// The link has just become suspect.
     Doubtful,
+    /// The other side counts as dead.
     Dead,
 }
 
@@ -41,15 +51,8 @@ impl Pulse {
     pub(crate) fn new(now: Now) -> Self {
         Self {
             heard: now,
-            sent: None,
-            sent_behind: None,
-            ping: None,
             pinged: now,
-            round_trip_ms: None,
-            number: 0,
-            is_due: false,
-            fence: None,
-            is_doubtful: false,
+            ..Self::default()
         }
     }
 
@@ -61,16 +64,18 @@ impl Pulse {
         self.fence.is_some()
     }
 
+    /// Returns the round-trip time of the last answered ping, in milliseconds.
     pub(crate) fn round_trip_ms(&self) -> Option<u64> {
         self.round_trip_ms
     }
 
+    /// Records that a frame was received from the other side.
     pub(crate) fn heard(&mut self, now: Now) {
         self.heard = now;
         self.is_doubtful = false;
     }
 
-    /// Records a PONG, after [`Self::heard`]. Returns whether it lifted a fence.
+    /// Records a PONG; must be called after [`Self::heard`]. Returns whether the PONG lifted a fence.
     pub(crate) fn answered(&mut self, number: u64) -> bool {
         if self.ping == Some(number) {
             self.ping = None;
@@ -80,6 +85,7 @@ impl Pulse {
         self.fence.take_if(|fence| *fence <= number).is_some()
     }
 
+    /// Records that frames other than PING and PONG have been sent.
     pub(crate) fn sent(&mut self, now: Now) {
         let place = match self.ping {
             Some(_) => &mut self.sent_behind,
@@ -88,8 +94,8 @@ impl Pulse {
         place.get_or_insert(now);
     }
 
-    /// Records that this side did not run for `span_ms`, until `now`. Missing frames then prove nothing, and after a
-    /// long pause the next bytes may be stale.
+    /// Records that this side did not run for `span_ms`, until `now`. Missing frames then prove nothing and, after a
+    /// long pause, the next bytes read may be stale.
     pub(crate) fn stood_still(&mut self, span_ms: u64, now: Now) {
         self.heard = now;
         self.is_doubtful = false;
@@ -103,6 +109,7 @@ impl Pulse {
         self.fence = Some(self.number + 1);
     }
 
+    /// Evaluates the link's liveness after everything received has been read.
     pub(crate) fn judge(&mut self, now: Now) -> Verdict {
         let Some(since) = self.since() else {
             return Verdict::Same;
@@ -119,12 +126,13 @@ impl Pulse {
         Verdict::Doubtful
     }
 
-    /// When this side began to wait for a frame from the other side, if it is waiting.
+    /// Time since which a frame from the other side is overdue.
     fn since(&self) -> Option<Now> {
         let waits = self.sent.or_else(|| self.ping.map(|_| self.heard));
         waits.map(|sent| sent.max(self.heard))
     }
 
+    /// Returns the number of the ping to send, if one is due.
     pub(crate) fn take_ping(&mut self, now: Now) -> Option<u64> {
         let is_time = |sent: Now| now >= sent.after(LINK_PING_MS);
         let asks = self.ping.is_none() && self.sent.is_some_and(is_time);
@@ -138,6 +146,7 @@ impl Pulse {
         Some(self.number)
     }
 
+    /// Time at which the next ping or liveness check is due.
     pub(crate) fn due(&self, now: Now) -> Option<Now> {
         if self.is_due {
             return Some(now);

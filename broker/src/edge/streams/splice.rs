@@ -3,29 +3,29 @@
 //! ```text
 //!  Waiting ──► Link ────────────────────────────────────────► gone
 //!     │           │ ended, by the owner or the link            ▲
-//!     └───────────┴► finale: back to the machine, or closed ───┘
+//!     └───────────┴► close: back to the machine, or closed ────┘
 //! ```
 //! A client's connection is in no table. Its bytes are forwarded to its stream, or kept here while the stream is full,
 //! in which case nothing more is read. Bytes for the client stay in the link until the client's socket accepts them.
 
-use crate::edge::connection::{Connection, NEVER, Receive, Stage};
+use crate::edge::connection::{Connection, NEVER, Receive, Stage, Written};
 use crate::edge::io::Io;
 use crate::edge::limits::{
     CALL_ANSWER_BYTES_MAX, CALL_ANSWER_MS, CLIENT_LEAVE_MS, CLIENT_LINGER_MS, CLIENT_STALL_MS,
     ENCRYPT_BYTES, LEAVING_BYTES, LINK_CONNECT_MS, UPGRADE_ANSWER_MS,
 };
 use crate::edge::links::{LinkEnd, link_key};
-use crate::edge::streams::Streams;
+use crate::edge::{streams::Streams, tls::Piece};
 use broker_core::cluster::link::Link;
 use broker_core::id::NodeId;
 use broker_core::machine::{Machine, PassFailure, PassedOn, Peer, StreamHome};
 use broker_core::time::Now;
-use codec::link::{Client as Described, How, Kind};
+use codec::link::{Client, How, Kind};
 use codec::ws::close_frame;
 use std::os::fd::AsFd;
 
 /// A client that is connected to a stream of a link.
-pub(crate) struct Client<M: Machine> {
+pub(crate) struct Splice<M: Machine> {
     pub(crate) connection: Connection,
     /// The client's session, until the owner has responded.
     pub(crate) parcel: Option<M::Parcel>,
@@ -42,7 +42,7 @@ pub(crate) struct Client<M: Machine> {
     pub(crate) answer: Vec<u8>,
     /// Reason why the client returns to the machine, if this node caused it.
     pub(crate) why: Option<PassFailure>,
-    pub(crate) finale: Option<Finale>,
+    pub(crate) close: Option<CloseMode>,
     /// Whether this node is shutting down, in which case no more client data is forwarded.
     pub(crate) is_leaving: bool,
     /// Whether the client made a call on a suspect link, whose response must then arrive within the time limit of a
@@ -64,7 +64,7 @@ pub(crate) enum On {
 
 /// How this node ends a client.
 #[derive(Debug)]
-pub(crate) enum Finale {
+pub(crate) enum CloseMode {
     /// The link failed: the client is closed when its turn comes, by a close frame with this code or by a reset.
     Lost(Option<u16>),
     /// Returns the client to the machine, which responds or tries another owner with these bytes.
@@ -82,13 +82,13 @@ pub(crate) enum Finale {
     },
 }
 
-impl<M: Machine> AsMut<Connection> for Client<M> {
+impl<M: Machine> AsMut<Connection> for Splice<M> {
     fn as_mut(&mut self) -> &mut Connection {
         &mut self.connection
     }
 }
 
-impl<M: Machine> Client<M> {
+impl<M: Machine> Splice<M> {
     /// Creates a client whose request waits for a link to `node`.
     pub(crate) fn new(
         connection: Connection,
@@ -112,7 +112,7 @@ impl<M: Machine> Client<M> {
             on: On::Waiting(request),
             answer: Vec::new(),
             why: None,
-            finale: None,
+            close: None,
             is_leaving: false,
             is_doubtful: false,
             since: now,
@@ -120,8 +120,8 @@ impl<M: Machine> Client<M> {
     }
 
     /// Returns the client's part of OPEN: kind, address and listener.
-    pub(crate) fn described(&self) -> Described {
-        Described {
+    pub(crate) fn described(&self) -> Client {
+        Client {
             kind: self.kind,
             address: self.peer.remote,
             listener: self.peer.listener,
@@ -143,12 +143,20 @@ impl<M: Machine> Client<M> {
 
     /// Returns the client's deadline if no event occurs before.
     fn limit(&self) -> Now {
-        let span = match (&self.finale, &self.on) {
-            (Some(Finale::Linger), _) => CLIENT_LINGER_MS,
-            (Some(Finale::Close(_)), _) => CLIENT_STALL_MS,
-            (Some(Finale::Finish), _) if !self.is_call() => CLIENT_STALL_MS,
+        let span = match (&self.close, &self.on) {
+            (Some(CloseMode::Linger), _) => CLIENT_LINGER_MS,
+            (Some(CloseMode::Close(_)), _) => CLIENT_STALL_MS,
+            (Some(CloseMode::Finish), _) if !self.is_call() => CLIENT_STALL_MS,
             // The kernel ends these, and their turn others.
-            (Some(Finale::Lost(_) | Finale::Back(..) | Finale::Finish | Finale::Cut { .. }), _) => {
+            (
+                Some(
+                    CloseMode::Lost(_)
+                    | CloseMode::Back(..)
+                    | CloseMode::Finish
+                    | CloseMode::Cut { .. },
+                ),
+                _,
+            ) => {
                 return NEVER;
             }
             (None, On::Waiting(_)) => LINK_CONNECT_MS,
@@ -161,41 +169,39 @@ impl<M: Machine> Client<M> {
         self.since.after(span)
     }
 
-    /// Whether one of the client's TLS records is overdue.
-    pub(crate) fn has_late_record(&self, io: &Io) -> bool {
-        self.record_due(io) <= io.turn.at().now
-    }
-
-    fn record_due(&self, io: &Io) -> Now {
-        let begun = self.connection.tls.as_ref().and_then(|tls| tls.begun());
-        begun.map_or(NEVER, |begun| begun.after(io.settings.record_ms))
-    }
-
     /// Returns the deadline of the client or of its TLS record, whichever is earlier.
     pub(crate) fn due(&self, io: &Io) -> Now {
-        self.limit().min(self.record_due(io))
+        self.limit().min(self.connection.record_due(io))
     }
 
     /// Whether to read more from the client.
     fn reads(&self) -> bool {
-        let takes = match &self.finale {
+        let takes = match &self.close {
             None => match self.kind {
                 Kind::Upgrade => matches!(self.on, On::Link(..)) && self.unread.is_empty(),
                 Kind::Call => false,
                 // The end of its client is awaited.
                 Kind::AlexaCall => self.unread.len() < LEAVING_BYTES,
             },
-            Some(Finale::Lost(_) | Finale::Linger) => true, // its end is awaited, and nothing else
-            Some(Finale::Close(_) | Finale::Finish | Finale::Back(..) | Finale::Cut { .. }) => {
-                false
-            }
+            Some(CloseMode::Lost(_) | CloseMode::Linger) => true, // its end is awaited, and nothing else
+            Some(
+                CloseMode::Close(_)
+                | CloseMode::Finish
+                | CloseMode::Back(..)
+                | CloseMode::Cut { .. },
+            ) => false,
         };
         takes && !self.connection.receive.armed() && !self.connection.ended
     }
 
-    fn write(&mut self, place: u32, bytes: &[u8], io: &mut Io) -> Option<(usize, bool)> {
+    fn write(&mut self, place: u32, bytes: &[u8], is_last: bool, io: &mut Io) -> Option<Written> {
+        let piece = Piece {
+            bytes,
+            record_bytes: self.record_bytes,
+            is_last,
+        };
         let key = link_key(LinkEnd::Client(place));
-        self.connection.write(key, bytes, self.record_bytes, io)
+        self.connection.write(key, piece, io)
     }
 
     /// Sends part of the bytes received for the client, and pending output of its TLS engine. Returns whether there was
@@ -204,28 +210,18 @@ impl<M: Machine> Client<M> {
         let inbox = link.as_ref().map_or(&[][..], |(link, id)| link.inbox(*id));
         let piece = inbox.get(..inbox.len().min(ENCRYPT_BYTES))?;
         let length = piece.len();
-        let tls = self.connection.tls.as_ref();
-        if piece.is_empty() && !tls.is_some_and(|tls| tls.has_out()) {
-            return Some(false);
-        }
-        let (sent, is_whole) = self.write(place, piece, io)?;
+        let Written { plain, on_wire } = self.write(place, piece, false, io)?;
         io.counts.link_bytes_to_client += length as u64;
-        let taken = match (is_whole, &self.connection.tls) {
-            (true, _) => length,
-            (false, None) => sent,
-            (false, Some(_)) => 0,
-        };
-        self.connection.launched = u32::try_from(length - taken).unwrap_or(u32::MAX);
-        if let Some((link, id)) = link {
-            link.took(id, length);
-            if sent > 0 {
-                link.sent(id, taken, sent, io.turn.at().now);
+        if let Some((link, id)) = link
+            && length > 0
+        {
+            link.streams.took(id, length);
+            if on_wire > 0 {
+                link.streams.sent(id, plain, on_wire, io.turn.at().now);
             }
-        }
-        if length > 0 {
             self.parcel = None; // nobody answers in the owner's place
         }
-        Some(true)
+        Some(on_wire > 0 || self.connection.sending)
     }
 
     /// Collects part of a call's response. Returns `false` if the response is too long.
@@ -235,61 +231,64 @@ impl<M: Machine> Client<M> {
         if length > 0 {
             self.answer.extend_from_slice(inbox);
             io.counts.link_bytes_to_client += length as u64;
-            link.took(id, length);
-            link.sent(id, length, length, io.turn.at().now);
-            link.unacknowledged(id, 0, 0); // the rest is for this node to do
+            link.streams.took(id, length);
+            link.streams.sent(id, length, length, io.turn.at().now);
+            link.streams.unacknowledged(id, 0, 0); // the rest is for this node to do
         }
         self.answer.len() <= CALL_ANSWER_BYTES_MAX
     }
 
     /// Continues to end a client, once all its bytes were sent: the close frame, then the end of TLS. Returns whether
-    /// the kernel has accepted both, or the connection is broken.
+    /// the kernel has accepted both.
     pub(crate) fn say_end(&mut self, place: u32, io: &mut Io) -> bool {
-        if let Some(Finale::Close(code)) = self.finale {
-            self.finale = Some(Finale::Finish);
-            let mut frame = Vec::new();
+        let mut frame = Vec::new();
+        if let Some(CloseMode::Close(code)) = self.close {
+            self.close = Some(CloseMode::Finish);
             close_frame(&mut frame, code, "Going away");
-            if !self.say(place, &frame, io) {
-                return false;
-            }
         }
-        if let Some(tls) = &mut self.connection.tls {
-            tls.notify_close();
+        if self.write(place, &frame, true, io).is_none() {
+            self.close = Some(CloseMode::Cut { reset: true });
+            return false;
         }
-        self.say(place, &[], io)
+        !self.connection.sending
     }
 
-    /// Sends bytes that originate from this node. Returns `false` if some remain unsent, or the connection is broken.
-    fn say(&mut self, place: u32, bytes: &[u8], io: &mut Io) -> bool {
-        let said = self.write(place, bytes, io);
-        if said.is_none() {
-            self.finale = Some(Finale::Cut { reset: true });
+    /// Forwards as many of the received bytes to the client's stream as it accepts, and stores the rest.
+    pub(crate) fn push_up(&mut self, link: Option<(&mut Link, u32)>, bytes: &[u8]) {
+        match (&mut self.close, link) {
+            (Some(CloseMode::Back(_, unsent)), _) if !unsent.is_empty() => {
+                unsent.extend_from_slice(bytes); // behind a request that is asked again
+            }
+            (None, Some((link, id))) if !self.is_leaving => {
+                self.unread.extend_from_slice(bytes);
+                self.give_unread(link, id);
+            }
+            (_, _) => {}
         }
-        said.is_some_and(|(_, is_whole)| is_whole)
     }
 
     /// Forwards as many of the client's unread bytes to its stream as it accepts, and EOF once all have been forwarded.
     pub(crate) fn give_unread(&mut self, link: &mut Link, id: u32) {
         if !self.is_call() && !self.unread.is_empty() {
-            if link.is_unconfirmed(id) {
+            if link.streams.is_unconfirmed(id) {
                 self.answer_kernel(link, id);
             }
-            let room = link.room(id).min(self.unread.len());
+            let room = link.streams.room(id).min(self.unread.len());
             let rest = self.unread.split_off(room);
             if room > 0 {
-                link.push(id, &self.unread, false);
+                link.streams.push(id, &self.unread, false);
             }
             self.unread = rest;
         }
         if self.connection.ended && (self.is_call() || self.unread.is_empty()) {
-            link.end(id, How::Fin);
+            link.streams.end(id, How::Fin);
         }
     }
 
     /// Resets the client's stream, after reporting the bytes that the client has not yet acknowledged.
     pub(crate) fn reset_stream(&self, link: &mut Link, id: u32) {
         self.answer_kernel(link, id);
-        link.end(id, How::Reset);
+        link.streams.end(id, How::Reset);
     }
 
     /// Reports the client's unacknowledged bytes to the owner, unless this side has reset the connection: the kernel
@@ -299,40 +298,34 @@ impl<M: Machine> Client<M> {
             return;
         }
         let bytes = self.connection.unacknowledged();
-        link.unacknowledged(id, bytes.into(), self.connection.round_trip_ms());
+        link.streams
+            .unacknowledged(id, bytes.into(), self.connection.round_trip_ms());
     }
 }
 
 /// A client, with its link and the id of its stream, if any.
-type OnLink<'a, M> = (&'a mut Client<M>, Option<(&'a mut Link, u32)>);
+type OnLink<'a, M> = (&'a mut Splice<M>, Option<(&'a mut Link, u32)>);
 
 impl<M: Machine> Streams<M> {
-    /// Returns a client, with its link and the id of its stream, if any.
+    /// Returns a client, with its link and the id of its stream, if any, and marks that link to be served at the end of
+    /// the turn.
     pub(crate) fn client(&mut self, place: u32) -> Option<OnLink<'_, M>> {
         let client = self.clients.get_mut(place)?;
         let link = match client.on {
             On::Link(link, id) => {
-                let wire = self.wires.get_mut(link);
-                wire.and_then(|wire| Some((wire.link()?, id)))
+                self.wires.touch(link);
+                self.wires
+                    .get_mut(link)
+                    .and_then(|it| Some((it.link()?, id)))
             }
             On::Waiting(_) | On::None => None,
         };
         Some((client, link))
     }
 
-    /// Returns a client and its stream, and marks its link to be served at the end of the turn.
-    pub(crate) fn spliced(&mut self, place: u32) -> Option<(&mut Client<M>, &mut Link, u32)> {
-        if let On::Link(link, _) = self.clients.get(place)?.on {
-            self.wires.touch(link);
-        }
-        let (client, link) = self.client(place)?;
-        let (link, id) = link?;
-        Some((client, link, id))
-    }
-
     /// Forwards bytes received for a client to it. Returns `false` if its connection is broken.
     pub(crate) fn flush_client(&mut self, place: u32, io: &mut Io) -> bool {
-        if let Some((client, link, id)) = self.spliced(place)
+        if let Some((client, Some((link, id)))) = self.client(place)
             && client.is_call()
         {
             return client.gather(link, id, io);
@@ -382,24 +375,5 @@ impl<M: Machine> Streams<M> {
         self.waiting.leave(place);
         self.waiting_bytes -= request.len();
         request
-    }
-
-    /// Forwards as many of a client's bytes to its stream as it accepts, and stores the rest.
-    pub(crate) fn push_up(&mut self, place: u32, bytes: &[u8]) {
-        let Some((client, link)) = self.client(place) else {
-            return;
-        };
-        match (&mut client.finale, link) {
-            (Some(Finale::Back(_, unsent)), _) => {
-                if !unsent.is_empty() {
-                    unsent.extend_from_slice(bytes); // behind a request that is asked again
-                }
-            }
-            (None, Some((link, id))) if !client.is_leaving => {
-                client.unread.extend_from_slice(bytes);
-                client.give_unread(link, id);
-            }
-            (_, _) => {}
-        }
     }
 }

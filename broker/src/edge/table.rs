@@ -1,0 +1,223 @@
+//! The table of a shard's sessions, by the machine's keys, and how each session reaches its peer.
+//!
+//! Slots are in chunks that never move: growth copies nothing, and a machine that numbers its slots from 0 makes the
+//! table dense.
+
+use crate::edge::connection::Connection;
+use broker_core::id::SessionKey;
+use codec::link::How;
+
+/// How a session reaches its peer.
+pub(crate) enum Transport {
+    /// By a socket of this shard.
+    Socket(Connection),
+    /// As a stream of a link: the client is connected to another node.
+    Stream(LinkStream),
+}
+
+const _: () = assert!(size_of::<Option<Transport>>() <= 48);
+
+/// The stream of a session whose client is connected to another node.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LinkStream {
+    pub(crate) generation: u32,
+    /// Number of the link.
+    pub(crate) link: u32,
+    /// Id of the stream on the link.
+    pub(crate) id: u32,
+    /// Round-trip time to the client in milliseconds, as last reported by the front.
+    pub(crate) round_trip_ms: u32,
+    /// Whether the stream is listed to be served at the end of this turn.
+    pub(crate) dirty: bool,
+    /// Whether the machine has released the session, so that the stream ends after its unsent bytes.
+    pub(crate) is_closing: bool,
+    /// Whether the machine was unable to accept the received bytes.
+    pub(crate) is_paused: bool,
+    /// Whether the session's request may be retried with another owner: it is not a call, and no part of a response has
+    /// been sent.
+    pub(crate) may_be_repeated: bool,
+    /// Whether the machine has been informed that the client closed its sending side.
+    pub(crate) ended: bool,
+}
+
+impl LinkStream {
+    /// Creates the transport of a session that a front has just opened. An upgrade may be retried with another owner.
+    pub(crate) fn new(session: SessionKey, link: u32, id: u32, is_upgrade: bool) -> Self {
+        Self {
+            generation: session.generation(),
+            link,
+            id,
+            round_trip_ms: 0,
+            dirty: false,
+            is_closing: false,
+            is_paused: false,
+            may_be_repeated: is_upgrade,
+            ended: false,
+        }
+    }
+
+    /// Returns `how`, or else that the stream did not begin if nothing was sent, so that its front may retry with the
+    /// next owner.
+    pub(crate) fn end(&self, how: How) -> How {
+        if self.may_be_repeated {
+            How::NotBegun
+        } else {
+            how
+        }
+    }
+}
+
+impl Transport {
+    fn generation(&self) -> u32 {
+        match self {
+            Self::Socket(connection) => connection.generation,
+            Self::Stream(stream) => stream.generation,
+        }
+    }
+}
+
+/// The transports of one shard's sessions. Memory grows with the highest slot used, at 48 bytes per slot, and is never
+/// freed.
+#[derive(Default)]
+pub(crate) struct Table {
+    chunks: Vec<Chunk>,
+    sockets: usize,
+}
+
+type Chunk = Box<[Option<Transport>]>;
+
+/// Number of slots per chunk: 12 KiB, a size class of the allocator.
+const CHUNK: usize = 256;
+
+impl Table {
+    /// Number of sockets.
+    pub(crate) fn sockets(&self) -> usize {
+        self.sockets
+    }
+
+    fn slot(&self, session: SessionKey) -> Option<&Transport> {
+        let chunk = self.chunks.get(session.slot() / CHUNK)?;
+        let slot = chunk.get(session.slot() % CHUNK)?.as_ref();
+        slot.filter(|transport| transport.generation() == session.generation())
+    }
+
+    /// Returns the transport of a session; `None` if it is gone, even if its slot has been reused.
+    #[inline]
+    pub(crate) fn transport(&mut self, session: SessionKey) -> Option<&mut Transport> {
+        let chunk = self.chunks.get_mut(session.slot() / CHUNK)?;
+        let slot = chunk.get_mut(session.slot() % CHUNK)?.as_mut();
+        slot.filter(|transport| transport.generation() == session.generation())
+    }
+
+    /// Returns the connection of a session; `None` if it is gone, or not on a socket.
+    pub(crate) fn get(&self, session: SessionKey) -> Option<&Connection> {
+        match self.slot(session)? {
+            Transport::Socket(connection) => Some(connection),
+            Transport::Stream(_) => None,
+        }
+    }
+
+    /// Mutable version of [`Self::get`].
+    pub(crate) fn get_mut(&mut self, session: SessionKey) -> Option<&mut Connection> {
+        match self.transport(session)? {
+            Transport::Socket(connection) => Some(connection),
+            Transport::Stream(_) => None,
+        }
+    }
+
+    /// Returns the stream of a session; `None` if it is gone, or not on a link.
+    pub(crate) fn stream(&mut self, session: SessionKey) -> Option<&mut LinkStream> {
+        match self.transport(session)? {
+            Transport::Socket(_) => None,
+            Transport::Stream(stream) => Some(stream),
+        }
+    }
+
+    /// Adds the transport of a session.
+    ///
+    /// # Panics
+    /// Panics if the slot is occupied, which means that the machine reused a key before the old session was reported as
+    /// gone.
+    pub(crate) fn insert(&mut self, session: SessionKey, transport: Transport) {
+        while self.chunks.len() <= session.slot() / CHUNK {
+            self.chunks.push((0..CHUNK).map(|_| None).collect());
+        }
+        let slot = &mut self.chunks[session.slot() / CHUNK][session.slot() % CHUNK];
+        assert!(slot.is_none(), "the machine gave a slot out twice");
+        self.sockets += usize::from(matches!(transport, Transport::Socket(_)));
+        *slot = Some(transport);
+    }
+
+    /// Removes the transport of a session, and returns its connection if it is on a socket.
+    pub(crate) fn remove(&mut self, session: SessionKey) -> Option<Connection> {
+        self.slot(session)?;
+        let slot = &mut self.chunks[session.slot() / CHUNK][session.slot() % CHUNK];
+        match slot.take()? {
+            Transport::Socket(connection) => {
+                self.sockets -= 1;
+                Some(connection)
+            }
+            Transport::Stream(_) => None,
+        }
+    }
+
+    /// Returns the keys of all sessions on sockets, in the order of their slots.
+    pub(crate) fn keys(&self) -> Vec<SessionKey> {
+        let slots = (0..).zip(self.chunks.iter().flatten());
+        let key = |(slot, transport): (u32, &Option<Transport>)| match transport.as_ref()? {
+            Transport::Socket(it) => Some(SessionKey::new(slot, it.generation)),
+            Transport::Stream(_) => None,
+        };
+        slots.filter_map(key).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+
+    fn connection(session: SessionKey) -> Transport {
+        let socket = File::open("/dev/null").unwrap().into();
+        Transport::Socket(Connection::new(session, socket, None))
+    }
+
+    #[test]
+    fn a_key_finds_its_own_generation_only() {
+        let mut table = Table::default();
+        let (old, young) = (SessionKey::new(2000, 1), SessionKey::new(2000, 2));
+        table.insert(old, connection(old));
+        assert!(table.get(old).is_some() && table.get(young).is_none());
+        assert!(table.remove(young).is_none());
+        assert!(table.remove(old).is_some() && table.get(old).is_none());
+        table.insert(young, connection(young));
+        assert!(table.get_mut(old).is_none() && table.get_mut(young).is_some());
+        assert_eq!((table.sockets(), table.keys()), (1, vec![young]));
+    }
+
+    #[test]
+    #[should_panic(expected = "twice")]
+    fn a_slot_holds_one_connection() {
+        let mut table = Table::default();
+        let key = SessionKey::new(0, 0);
+        table.insert(key, connection(key));
+        table.insert(key, connection(key));
+    }
+
+    #[test]
+    fn a_key_beyond_the_table_finds_nothing() {
+        assert!(Table::default().get(SessionKey::new(5, 0)).is_none());
+    }
+
+    #[test]
+    fn a_session_on_a_link_is_no_socket() {
+        let mut table = Table::default();
+        let key = SessionKey::new(3, 7);
+        let stream = LinkStream::new(key, 1, 2, true);
+        table.insert(key, Transport::Stream(stream));
+        assert!(table.get(key).is_none() && table.stream(SessionKey::new(3, 8)).is_none());
+        assert_eq!(table.stream(key).map(|it| it.id), Some(2));
+        assert_eq!((table.sockets(), table.keys()), (0, vec![]));
+        assert!(table.remove(key).is_none() && table.stream(key).is_none());
+    }
+}
