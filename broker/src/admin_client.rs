@@ -65,8 +65,8 @@ pub(crate) struct AdminListener {
 
 impl AdminListener {
     /// Determines the listener from the flags. The token comes from `--token-file`, the environment or the
-    /// configuration, in this order. Fails with [`Failure::Configuration`] if the configuration or the token file is
-    /// unusable.
+    /// configuration, in this order of precedence. Fails with [`Failure::Configuration`] if the configuration or the
+    /// token file is unusable.
     pub(crate) fn of(flags: &AdminFlags) -> Result<Self, Failure> {
         let configured = flags.config.as_deref().map(configured).transpose()?;
         let host = match (&flags.admin, &configured) {
@@ -348,7 +348,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(60);
 const SILENCE_AT_ONCE: Duration = Duration::from_secs(5);
 /// Maximum length of a response head, in bytes; the broker's is about 200.
 const HEAD_BYTES_MAX: u64 = 16 * 1024;
-/// Maximum length of a response document, in bytes: enough for 5,000 events of about 200 bytes and their viewers, or
-/// 1,000 refusals with the longest names.
+/// Maximum length of a response document, in bytes: enough for a trace of 5,000 events of about 200 bytes with its
+/// viewers, or for 1,000 refusals with the longest names.
 const DOCUMENT_BYTES_MAX: u64 = 16 << 20;
 const REFUSAL_BYTES_MAX: u64 = 4 * 1024;

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 pub(crate) const MAGIC: &[u8] = b"heliograph backup 2\n";
 
-/// Response header with the data directory, so that a command on the same machine can find the session key.
+/// Response header that names the data directory, so that a command on the same machine can find the session key.
 pub(crate) const DATA_DIR_HEADER: &str = "heliograph-data-dir";
 
 pub(crate) const EPOCH_HEADER: &str = "heliograph-presence-epoch";
@@ -31,7 +31,7 @@ pub(crate) enum Part<'p> {
         &'p str,
         #[serde(serialize_with = "wire::bytes::serialize")] &'p [u8],
     ),
-    /// End marker with the number of rows; a stream that lacks it is invalid.
+    /// End marker with the number of rows; a stream without an end marker is invalid.
     End(u64),
 }
 

@@ -103,8 +103,8 @@ struct Members<'t> {
     tags: Option<BTreeMap<String, String>>,
 }
 
-/// Passes each document in a text to a callback, with its number counted from 1. The error states the position of the
-/// first invalid document, the error, and what was expected. Earlier documents have already been passed to the
+/// Passes each document in a text to a callback, with its number counted from 1. The error states the position and the
+/// fault of the first invalid document, and what was expected. Earlier documents have already been passed to the
 /// callback.
 pub(crate) fn documents<'t>(
     text: &'t str,
@@ -137,7 +137,7 @@ pub(crate) fn documents<'t>(
 }
 
 impl<'t> Members<'t> {
-    /// Returns the document; `None` unless its members match exactly one kind.
+    /// Returns the document; `None` unless its members match exactly one kind of document.
     fn document(self) -> Option<Document<'t>> {
         match self {
             Self {
@@ -166,13 +166,13 @@ impl<'t> Members<'t> {
     }
 }
 
-/// Upper bound of a creation time in seconds: an ARN has at most 15 digits of milliseconds.
+/// Upper bound of a creation time in seconds, since an ARN has at most 15 digits of milliseconds.
 const SECONDS_END: f64 = 1e12;
 
 const EXPECTED: &str = "expected the JSON documents of list-signaling-channels and describe-signaling-channel, and \
                        {\"ChannelARN\": ARN, \"Tags\": {KEY: VALUE}}";
 
-// Requested records. All files are validated before any record is used.
+// Records that an import requests. All files are validated before any record is used.
 
 #[derive(Debug, Default)]
 pub(crate) struct WantedChannels<'f> {
@@ -190,7 +190,7 @@ pub(crate) struct Wanted<'f> {
 /// Tags whose channel has not been read yet; a later file may contain the channel.
 type Untied<'f> = Vec<(Source<'f>, ChannelTags)>;
 
-/// Reads all files. `random` generates versions for channels that cannot keep their own.
+/// Reads all files. `random` generates a version for each channel whose own version is not valid here.
 pub(crate) fn gather<'f>(files: &'f [PathBuf], random: &mut fastrand::Rng) -> WantedChannels<'f> {
     let mut gathered = WantedChannels::default();
     let mut untied = Untied::new();
@@ -381,8 +381,8 @@ fn record(channel: &ChannelDocument<'_>, random: &mut fastrand::Rng) -> Result<R
     })
 }
 
-/// Checks that the two creation times agree. The one in the ARN takes precedence, since clients store the ARN and it
-/// has millisecond precision.
+/// Checks that the two creation times agree. The time in the ARN takes precedence, since clients store the ARN, and
+/// since its precision is a millisecond.
 fn check_created(channel: &ChannelDocument<'_>, created_ms: u64) -> Result<(), String> {
     let seconds = channel.creation_time.seconds().ok_or(
         "CreationTime is invalid: expected seconds since 1970 as a number, or a text of RFC 3339",
@@ -422,8 +422,7 @@ fn same_tags(one: &[Tag], other: &[Tag]) -> bool {
     one.len() == other.len() && sorted(one) == sorted(other)
 }
 
-/// Maximum difference between `CreationTime` and the creation time in the ARN that is attributed to rounding, in
-/// seconds.
+/// Maximum difference, attributed to rounding, between `CreationTime` and the creation time in the ARN, in seconds.
 const CREATED_APART_MAX_S: f64 = 1.0;
 
 // Export: channels in the JSON format of the AWS CLI, which `import` accepts.
@@ -471,7 +470,7 @@ fn document(value: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
 
 // Faults found in the files, in order. At most [`FAULTS_SHOWN_MAX`] of them are kept.
 
-/// File of an item, and the number of its document in the file.
+/// Origin of a channel or its tags: the file, and the number of the document in the file.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Source<'f> {
     pub(crate) file: &'f Path,
@@ -529,7 +528,7 @@ impl Faults {
         self.count
     }
 
-    /// Fails with [`Failure::Configuration`] if any fault is recorded, with a line for each, followed by `outcome`.
+    /// Fails with [`Failure::Configuration`] if there are faults; the text lists them and ends with `outcome`.
     pub(crate) fn none_or(&mut self, outcome: &str) -> Result<(), Failure> {
         if self.count == 0 {
             return Ok(());
@@ -556,7 +555,7 @@ impl Fault {
     }
 }
 
-/// Truncates a name read from a file, which may be arbitrarily long, to the maximum length of a channel name.
+/// Truncates a name from a file to the maximum length of a channel name, since names in files may have any length.
 fn shortened(name: &str) -> String {
     let most = codec::limits::WORD_BYTES;
     match name.char_indices().nth(most) {
@@ -565,7 +564,7 @@ fn shortened(name: &str) -> String {
     }
 }
 
-// Bounds of an import. An import that exceeds one writes nothing and reports the bound.
+// Bounds of an import. An import that exceeds a bound writes nothing and reports it.
 
 /// Maximum size of a file in bytes, enough for a million channels as printed by the AWS CLI, about 500 bytes each. Each
 /// file is read into memory as a whole.

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 ///
 /// # Errors
 /// Returns [`Failure::Configuration`] if the files cannot be imported or the directory is unusable, [`Failure::Fatal`]
-/// if a broker is using the directory or the machine fails. Nothing is imported in these cases.
+/// if a broker is using the directory or an I/O error occurs. Nothing is imported in these cases.
 pub fn run(flags: &ChannelsFlags, out: &mut dyn Write) -> Result<(), Failure> {
     let data_dir = &flags.data_dir;
     match &flags.command {
@@ -103,22 +103,22 @@ fn export(data_dir: &Path, out: &mut dyn Write) -> Result<(), Failure> {
     }
 }
 
-/// Channels to create, and the number of requested channels that exist.
+/// Channels to create, and the number of requested channels that already exist.
 pub(crate) struct Plan<'f> {
     gathered: WantedChannels<'f>,
     there: usize,
 }
 
 impl<'f> Plan<'f> {
-    /// Reads the files, which must contain no faults. Fails with [`Failure::Configuration`] and all faults found.
+    /// Reads the files. If they contain faults, fails with [`Failure::Configuration`], which lists all of them.
     pub(crate) fn of_files(files: &'f [PathBuf]) -> Result<Self, Failure> {
         let mut gathered = gather(files, &mut random()?);
         gathered.faults.none_or(NOTHING_WRITTEN)?;
         Ok(Self { gathered, there: 0 })
     }
 
-    /// Reads a text, which must contain no faults; error messages refer to it as `name`. Fails with
-    /// [`Failure::Configuration`] and all faults found.
+    /// Reads a text, which error messages call `name`. If the text contains faults, fails with
+    /// [`Failure::Configuration`], which lists all of them.
     pub(crate) fn of_text(name: &'f Path, text: &str) -> Result<Self, Failure> {
         let mut gathered = gather_text(name, text, &mut random()?);
         gathered.faults.none_or(NOTHING_WRITTEN)?;
@@ -150,13 +150,13 @@ impl<'f> Plan<'f> {
         }
     }
 
-    /// Checks that no conflict was found. Fails with [`Failure::Configuration`] and all conflicts.
+    /// Fails with [`Failure::Configuration`], which lists all conflicts, if there are conflicts.
     pub(crate) fn check(&mut self) -> Result<(), Failure> {
         self.gathered.faults.none_or(NOTHING_WRITTEN)
     }
 
-    /// Returns the records to create, and the number of channels that already exist. Fails with
-    /// [`Failure::Configuration`] and all conflicts found.
+    /// Returns the records to create, and the number of channels that already exist. If there are conflicts, fails with
+    /// [`Failure::Configuration`], which lists all of them.
     pub(crate) fn finish(self) -> Result<(Vec<Record>, usize), Failure> {
         let WantedChannels {
             channels,
@@ -196,7 +196,7 @@ fn random() -> Result<fastrand::Rng, Failure> {
 
 const NOTHING_WRITTEN: &str = "nothing was written";
 
-// Import through the admin listener of a running broker. The files are checked here and again by the broker.
+// Import through the admin listener of a running broker. The files are checked here first, and again by the broker.
 
 /// Returns whether the flags name a running broker. Fails with [`Failure::Configuration`] if `--token-file` or
 /// `--config` is given without `--admin`.

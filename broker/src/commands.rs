@@ -25,7 +25,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// Directory written under a temporary name until it is complete, and otherwise removed.
+/// Directory that has a temporary name until it is complete, and is removed if it is never completed.
 pub(crate) struct PartialFolder {
     target: PathBuf,
     partial: PathBuf,
@@ -34,8 +34,8 @@ pub(crate) struct PartialFolder {
 
 impl PartialFolder {
     /// Creates a directory accessible only to its owner. `target` must be absent, or an empty directory. Fails with
-    /// [`io::ErrorKind::DirectoryNotEmpty`] if `target` is neither absent nor an empty directory, otherwise the error
-    /// of the failed system call.
+    /// [`io::ErrorKind::DirectoryNotEmpty`] if `target` contains files, otherwise with the error of the failed system
+    /// call.
     pub(crate) fn begin(target: &Path) -> io::Result<Self> {
         match fs::read_dir(target) {
             Ok(mut entries) => match entries.next() {

@@ -50,8 +50,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 pub use summary::{credentials_summary, summary};
 
-/// Reads the settings of `heliograph serve` from the file named by the flags; flags override the file. Files that it
-/// names are not read.
+/// Reads the settings of `heliograph serve` from the file named by the flags; flags override the file. Does not read
+/// the files that the configuration names.
 #[must_use]
 pub fn draft(flags: &ServeFlags) -> Draft {
     let machine = &Cpus::of_this_process();
@@ -95,8 +95,8 @@ pub fn log_format(flags: &ServeFlags, draft: &Draft) -> LogFormat {
 }
 
 /// Reads the accounts that may use the console from the current file and ignores its other keys. `listen` is the
-/// process's admin listener, which a flag may have set; the rules depend on it. The error lists all faults in the table
-/// of accounts.
+/// process's admin listener, which a flag may have set, and on which the rules for accounts depend. The error lists all
+/// faults in the table of accounts.
 pub(crate) fn accounts_of(
     file: &Path,
     listen: Option<SocketAddr>,
@@ -119,7 +119,7 @@ pub(crate) fn draft_of(file: &Path, table: &str, keys: KeyFlags) -> Draft {
     draft
 }
 
-/// Reads settings from the text of a configuration file; flags override the text. Files that it names are not read.
+/// Reads settings from the text of a configuration file; flags override the text. Does not read files that it names.
 ///
 /// # Errors
 /// Returns all faults in the text and the flags.
@@ -132,8 +132,8 @@ pub fn load_text(
     settle(Some(path), text, flags, machine).finish(Vec::new())
 }
 
-/// Checks the rules across keys. A reload passes the file's settings, with those that it cannot change taken from the
-/// running process. The error lists all violated rules.
+/// Checks the rules that involve several keys. A reload passes the settings of the file, except those that cannot
+/// change, which come from the running process. The error lists all violated rules.
 pub(crate) fn hold_together(settings: &Settings) -> Result<(), ConfigError> {
     let mut findings = Findings::default();
     rules::check(settings, &Cpus::of_this_process(), &mut findings);
@@ -191,7 +191,7 @@ fn memory_directory() -> PathBuf {
 /// Value of `data_dir` that selects a directory in memory.
 const IN_MEMORY: &str = ":memory:";
 
-/// Maximum size of a configuration file in bytes: a hundred times the documented sample.
+/// Maximum size of a configuration file in bytes: a hundred times the size of the documented sample.
 const FILE_BYTES_MAX: usize = 1024 * 1024;
 
 /// CPUs in the affinity mask, and the number that the process can use fully.

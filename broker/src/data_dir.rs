@@ -56,8 +56,8 @@ impl DataDir {
     }
 
     /// Creates a private directory that is removed when the process ends, at `path` or under the same name in the first
-    /// writable directory of `others`. Logs the location if it is not `path`. Fails with [`Failure::Fatal`] and the
-    /// reason why each location is not writable.
+    /// writable directory of `others`. Logs the location if it is not `path`. Fails with [`Failure::Fatal`] if no
+    /// location is writable, with the reason for each.
     pub(crate) fn temporary(path: &Path, others: &[PathBuf]) -> Result<Self, Failure> {
         let name = path.file_name().unwrap_or_default();
         let others = others.iter().map(|parent| parent.join(name));
@@ -105,7 +105,7 @@ impl DataDir {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OtherUsers {
     Nothing,
-    /// Access to readable files whose path is known: the authority of the development certificate.
+    /// Access by path to readable files, namely the authority of the development certificate.
     Known,
 }
 
@@ -137,8 +137,8 @@ fn make(path: &Path, reach: OtherUsers) -> io::Result<()> {
     }
 }
 
-/// Returns whether a process of the user `own` may store its data in a directory of `owner`. Root is accepted: it can
-/// read everything, and it owns volumes that are mounted for a group (`fsGroup` of Kubernetes).
+/// Returns whether a process of the user `own` may store its data in a directory of `owner`. Root is accepted, since
+/// root can read everything, and owns volumes that are mounted for a group (`fsGroup` of Kubernetes).
 fn may_use(own: u32, owner: u32) -> bool {
     owner == own || owner == ROOT
 }
@@ -283,7 +283,7 @@ fn process_of(name: &str) -> Option<u32> {
 fn is_left(path: &Path) -> bool {
     let is_dir = fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
     let lock = path.join("lock");
-    // Opening another kind of file of this name may block.
+    // Opening anything other than a regular file may block.
     let is_file = fs::symlink_metadata(&lock).map(|found| found.is_file());
     match is_file {
         Err(error) => is_dir && error.kind() == io::ErrorKind::NotFound && is_old(path),
@@ -346,7 +346,7 @@ mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
 
-    /// Beyond the numbers that Linux gives to processes.
+    /// Process id greater than any that Linux assigns.
     const NOBODY: u32 = u32::MAX;
 
     #[test]
@@ -419,7 +419,7 @@ mod tests {
             open_to(&path.join(name), before).unwrap();
         }
         open_to(&path, 0o755).unwrap();
-        // A link is not followed out of the directory.
+        // A symbolic link out of the directory must not be followed.
         symlink(path.join("notes"), path.join("session.key")).unwrap();
         tighten(&path, OtherUsers::Nothing);
         for (name, after) in [

@@ -90,7 +90,7 @@ pub fn development(
             READ_BY_ALL,
         )?;
     }
-    // Readable under any umask, since clients must read it.
+    // Clients must be able to read the file, whatever the umask.
     if fs::metadata(&ca)?.permissions().mode() & 0o777 != READ_BY_ALL {
         File::open(&ca)?.set_permissions(Permissions::from_mode(READ_BY_ALL))?;
     }
@@ -150,7 +150,7 @@ impl MadeRsa {
         write_whole(&self.cert, &self.pem.cert, 0o600)
     }
 
-    /// Adds the RSA authority to the file of trusted authorities. Call it only after the server presents the RSA
+    /// Adds the RSA authority to the file of trusted authorities. Call this only after the server presents the RSA
     /// certificate, so that clients that trust only this authority can connect.
     ///
     /// # Errors
@@ -352,8 +352,8 @@ mod tests {
         assert!(made(&below) && !made(&below));
     }
 
-    /// A device whose TLS library has RSA alone is presented the certificate that it can verify, by an authority of the
-    /// same file; all others get the one with an ECDSA key, which takes less.
+    /// A device whose TLS library supports only RSA is presented the RSA certificate, whose authority is in the same
+    /// file. All others are presented the ECDSA certificate, which takes less CPU time.
     #[test]
     fn a_client_is_presented_the_certificate_that_it_can_verify() {
         let directory = Directory::new("offers");
@@ -401,7 +401,7 @@ mod tests {
         ] {
             assert_eq!(presents_rsa(&server.config, device), is_rsa);
         }
-        // Kept, also where the other one is made anew.
+        // The RSA certificate is reused, even if the ECDSA certificate is created again.
         let again = development(&directory.0, &[], now).unwrap();
         assert!(!again.made && again.lacks.is_none() && again.files.cert.len() == 2);
         let rsa = authorities().pop();
@@ -414,7 +414,7 @@ mod tests {
         assert!(again.made && again.lacks.is_some() && again.files.cert.len() == 1);
     }
 
-    /// A client that offers what is named so, of all where nothing is, and trusts these authorities.
+    /// Creates a client that offers the named suites and schemes, or all of them if none is named.
     fn client(
         authorities: &[CertificateDer<'static>],
         suites: &[&str],
@@ -450,7 +450,7 @@ mod tests {
         rustls::ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap()
     }
 
-    /// Shakes hands: whether the certificate that the client verified has an RSA key.
+    /// Completes a handshake, and returns whether the certificate that the client verified has an RSA key.
     fn presents_rsa(
         server: &Arc<rustls::ServerConfig>,
         mut client: rustls::ClientConnection,

@@ -6,8 +6,8 @@
 //!                                                   or none; the handshake proves possession of its key
 //! after the handshake ─ Devices::judge ─▶ fingerprint, dates, and the authority that vouches for it, or the fault
 //! ```
-//! Only a failed handshake refuses a certificate here. The core makes all other refusals, since it checks the registry
-//! first and can explain the refusal in a response body.
+//! A certificate is refused here only if the handshake fails. All other refusals come from the core, which checks the
+//! registry first and can explain the refusal in a response body.
 //!
 //! In reading order: [`Devices`]; [`DeviceTls`], the server configuration; [`DeviceAuthority`]; thing names; the
 //! authority of test devices. Revocation lists are in `devices/revocation.rs`.
@@ -63,7 +63,7 @@ impl Devices {
         let others_read = others_read.filter_map(|it| parse_x509_certificate(it).ok());
         numbers.extend(others_read.map(|(_, other)| number_of(&other)));
         let vouched = self.vouched(leaf, others, now);
-        // An authority below another can be revoked, and devices need not present it.
+        // An authority's own certificate can be revoked, and devices need not present that certificate.
         numbers.extend(vouched.iter().map(|(authority, _)| authority.number));
         Some(ShownCertificate {
             fingerprint: fingerprint(leaf),
@@ -164,7 +164,7 @@ impl Devices {
             match authority.vouch(leaf, others, now) {
                 Ok(vouched) => first = first.or(Some((authority, vouched))),
                 Err(AuthorityFault::NotItsIssuer) => {}
-                // A revocation, or an unknown revocation status, takes precedence over other authorities.
+                // A revocation, or an unknown revocation status, overrides the results of other authorities.
                 Err(fault @ (AuthorityFault::Revoked | AuthorityFault::Stale)) => {
                     return Err(fault.to_string());
                 }
@@ -232,15 +232,15 @@ impl DeviceTls {
         is_one.then_some(&self.config)
     }
 
-    /// Returns the devices that validate certificates of these connections.
+    /// Returns the [`Devices`] with which the certificates of these connections are verified.
     #[must_use]
     pub fn devices(&self) -> &Arc<Devices> {
         &self.devices
     }
 }
 
-/// Latest verification result of a connection's certificate, with the devices that verified it and the second (since
-/// 1970 UTC) until which it is valid.
+/// Validity of the latest verification of a connection's certificate: the [`Devices`] used, and the second (since 1970
+/// UTC) at which the result expires.
 #[derive(Debug)]
 pub struct CertificateJudgement {
     devices: Arc<Devices>,
@@ -275,7 +275,7 @@ impl CertificateJudgement {
     }
 }
 
-/// Requests a certificate. Accepts none, and any certificate whose key signs the handshake.
+/// Requests a certificate. Accepts clients without one, and any certificate whose key signs the handshake.
 #[derive(Debug)]
 struct CertificateRequest {
     provider: Arc<CryptoProvider>,
@@ -404,7 +404,7 @@ impl DeviceAuthority {
         let mut verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
             .with_crls(lists.ders());
         if revoked.is_none() {
-            // Only issuers that have a list are checked, so that certificates of this authority need no list.
+            // Without a list of this authority, certificates are checked only if their issuer has a list.
             verifier = verifier.allow_unknown_revocation_status();
         }
         let verifier = verifier
@@ -595,7 +595,7 @@ fn make(now: SystemTime) -> Result<Issued, rcgen::Error> {
     })
 }
 
-/// Returns the parameters of the authority. Certificates depend only on its subject and key.
+/// Returns the parameters of the authority. Certificates depend only on the authority's subject and key.
 fn authority(now: SystemTime) -> CertificateParams {
     let name = "Heliograph authority of test devices";
     let mut params = params(name, now, AUTHORITY_VALID);

@@ -37,8 +37,8 @@ impl EtcdFiles {
         })))
     }
 
-    /// Returns the options of a client that reconnects. Each connect uses the current files or their last valid
-    /// content.
+    /// Returns the options of a client that reconnects. Each attempt to connect uses the current content of the files
+    /// or, if invalid, the last valid content.
     pub(crate) fn options(&self) -> Options {
         let files = self.clone();
         let renew = move || {
@@ -81,7 +81,7 @@ pub(crate) fn files_of(settings: &Etcd) -> Vec<PathBuf> {
     files.flatten().cloned().collect()
 }
 
-/// Returns the earliest expiry of the certificates, with the key of the file; `None` without certificates.
+/// Returns the earliest expiry of the certificates, and the configuration key of its file; `None` if there are none.
 pub(crate) fn expiry(settings: &Etcd) -> Option<Expiry> {
     let files = [
         ("cluster.etcd_cert", &settings.cert),
@@ -127,7 +127,7 @@ pub(crate) fn options(etcd: &Etcd) -> Result<Options, Vec<EtcdFault>> {
     })
 }
 
-/// Loads the TLS configuration. The authorities are parsed first, so that an error names the right key.
+/// Loads the TLS configuration. The authorities are parsed first, so that an error names the right configuration key.
 fn tls(etcd: &Etcd) -> Result<Option<ClientConfig>, Vec<EtcdFault>> {
     let Some(ca_path) = &etcd.ca else {
         return Ok(None);

@@ -12,7 +12,7 @@ pub enum Failure {
     /// Error of the machine or the program, with a remedy if there is one. Exit code 1.
     #[error("{0}")]
     Fatal(String),
-    /// Number of warnings, without any error. Exit code 1.
+    /// Number of warnings, if there are no errors. Exit code 1.
     #[error("{0}")]
     Warnings(String),
     /// Second signal, which requests an immediate exit. Exit code 1.

@@ -52,7 +52,7 @@ pub(crate) fn read_regular(path: &Path, bytes_max: usize) -> Result<Content<Vec<
 
 /// Opens a regular file. Fails if the file is not regular, or cannot be opened.
 pub(crate) fn open_regular(path: &Path) -> Result<File, ReadError> {
-    // Does not block: opening a pipe without a writer would never return.
+    // Without this flag, opening a pipe that has no writer would block forever.
     let file = File::options()
         .read(true)
         .custom_flags(libc::O_NONBLOCK)
@@ -109,20 +109,20 @@ fn text(mut read: Content<Vec<u8>>) -> Result<Content<String>, ReadError> {
     })
 }
 
-/// Writes a file atomically and durably, in a directory that no other process writes.
+/// Writes a file atomically and durably, in a directory to which no other process writes.
 pub(crate) fn write_whole(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     write_beside(path, ".part", text, mode, File::sync_all)
 }
 
-/// Writes a file atomically, concurrently with other processes. Does not sync, since the content is
-/// meaningless after a crash.
+/// Writes a file atomically, even if other processes also write it. Does not sync, since the content is meaningless
+/// after a crash.
 pub(crate) fn write_shared(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     let ending = format!(".{}", process::id());
     write_beside(path, &ending, text, mode, |_| Ok(()))
 }
 
 /// Writes a temporary file with this suffix next to the target, with `mode` less the umask, and renames it. An existing
-/// file of that name may be a leftover or a malicious link: it is removed, not followed.
+/// file with the temporary name may be a leftover or a malicious link: it is removed, not followed.
 fn write_beside(
     path: &Path,
     ending: &str,
@@ -287,7 +287,7 @@ mod tests {
         fs::remove_dir_all(&folder).unwrap();
     }
 
-    /// Also a pipe, which would wait for its writer, and what never ends.
+    /// Pipes, which would wait for a writer, and endless devices are refused too.
     #[test]
     fn only_what_may_be_read_is_read() {
         let pipe = std::env::temp_dir().join(format!("heliograph-pipe-{}", std::process::id()));

@@ -46,10 +46,10 @@ pub(crate) enum Order {
     /// Reloaded clients and settings. Existing hooks keep their positions.
     Clients(Arc<Settings>, Vec<Client>),
     Draining,
-    /// Test event for the hook with this name. The response is the error of the delivery, if any. An unknown name drops
-    /// the sender.
+    /// Test event for the hook with this name. The response is the error of the delivery, if any. The sender is dropped
+    /// if no hook has this name.
     Test(String, oneshot::Sender<Option<String>>),
-    /// Cause of a problem with its id, for receivers that subscribe to problems.
+    /// Cause of a problem, including the id of the cause, for receivers that subscribe to problems.
     Problem(Value),
 }
 

@@ -23,7 +23,7 @@
 //! | [`commands`] `admin_client` | the other subcommands; their requests to a running broker |
 //! | `terminal` `qr` | text that is safe on a terminal; QR codes as text or drawing |
 //! | [`version`] | version and build |
-//! | [`etcd`] | several nodes |
+//! | [`etcd`] | clusters of several nodes |
 
 mod admin_client;
 mod backup_stream;

@@ -9,8 +9,8 @@ pub(crate) const LOG_LINES_WAITING_MAX: usize = 6144;
 /// it, the data is omitted.
 pub(crate) const LOG_EXPLAINED_WAITING_MAX: usize = 1024;
 
-/// Maximum number of reports about unrecorded refusals, by subject, queued for the log thread. Above it, only the total
-/// is reported.
+/// Maximum number of reports queued for the log thread that count unrecorded refusals by subject. Above it, only the
+/// total is reported.
 pub(crate) const LOG_COUNTS_WAITING_MAX: usize = 16;
 
 /// Maximum number of refusals kept in memory for `/refusals`, about 500 bytes each without the data of their signature
@@ -44,8 +44,8 @@ pub(crate) const WATCHED_CHANNELS_MAX: usize = 16;
 /// stream.
 pub(crate) const TOPICS_MAX: usize = 16;
 
-/// Maximum number of a feed's events kept for slow streams. A stream that falls further behind loses the oldest events,
-/// gets their number, and receives the state of its topic again. A feed of states keeps only the newest state.
+/// Maximum number of events that a feed keeps for slow streams. A stream that falls further behind loses the oldest
+/// events, and then gets their number and the topic's current state. A feed of states keeps only the newest state.
 pub(crate) const FEED_EVENTS_WAITING_MAX: usize = 256;
 
 pub(crate) const FEED_BYTES_WAITING_MAX: usize = 640 * 1024;
@@ -53,8 +53,8 @@ pub(crate) const FEED_BYTES_WAITING_MAX: usize = 640 * 1024;
 /// Number of feeds in which newer events do not supersede older ones: the log, and refusals.
 pub(crate) const FEEDS_OF_EVENTS: usize = 2;
 
-/// Maximum number of channel states queued for streams of the topic `presence`. If the queue is full, the shard later
-/// reports the state current at that time.
+/// Maximum number of channel states queued for streams of the topic `presence`. If the queue is full, the shard reports
+/// the current state later.
 pub(crate) const STATES_TOLD_WAITING_MAX: usize = 256;
 
 /// Maximum number of channels whose newest state is queued for a stream of the topic `presence`. Above it, the oldest
@@ -69,7 +69,7 @@ pub(crate) const EVENT_BYTES_MAX: usize = 256 * 1024;
 /// Maximum number of bytes of an event passed to a stream's connection at once.
 pub(crate) const EVENT_PIECE_BYTES: usize = 16 * 1024;
 
-/// Maximum number of refusals sent at the start of a stream: the newest.
+/// Maximum number of refusals sent at the start of a stream. Older ones are omitted.
 pub(crate) const REFUSALS_SHOWN_MAX: usize = 200;
 
 /// Maximum number of events of a topic per second. Further ones are counted and reported in one event.
@@ -83,16 +83,16 @@ pub(crate) const LOG_BYTES_KEPT_MAX: usize = 4 << 20;
 /// them.
 pub(crate) const LOG_WARNINGS_BYTES_KEPT_MAX: usize = 1 << 20;
 
-/// Maximum number of log lines sent at the start of a stream: the newest.
+/// Maximum number of log lines sent at the start of a stream. Older ones are omitted.
 pub(crate) const LOG_LINES_SHOWN_MAX: usize = 2000;
 
 pub(crate) const LOG_LINES_ANSWERED_MAX: usize = 1000;
 
-/// Maximum number of events read for a response, equal to the capacity of the default ring. One trace is read at a
+/// Maximum number of events read for a response, equal to the default capacity of the ring. One trace is read at a
 /// time.
 pub(crate) const TRACE_EVENTS_MAX: usize = 65_536;
 
-/// Maximum number of events read to make suggestions about an ended session: the newest of the channel.
+/// Maximum number of events read to make suggestions about an ended session: the newest events of the channel.
 pub(crate) const SUGGESTING_EVENTS_MAX: usize = 512;
 
 /// Maximum number of troubled sessions kept for the overview, about 1 KiB each. Above it, the oldest is evicted.
@@ -106,7 +106,7 @@ pub(crate) const TROUBLED_PER_CHANNEL_MAX: usize = 16;
 /// the least recently active is evicted.
 pub(crate) const REPEATS_WATCHED_MAX: usize = 256;
 
-/// Maximum number of troubled sessions shown on pages: the newest.
+/// Maximum number of troubled sessions shown on pages. Older ones are omitted.
 pub(crate) const TROUBLED_SHOWN_MAX: usize = 50;
 
 /// Maximum number of traces read per second to explain troubled sessions. Each takes a few tenths of a millisecond on
@@ -117,22 +117,22 @@ pub(crate) const TROUBLED_TRACED_PER_SECOND: usize = 4;
 /// evicted.
 pub(crate) const PROBLEMS_KEPT_MAX: usize = 1000;
 
-/// Maximum number of members kept per cause. Further members only count as channels.
+/// Maximum number of members kept per cause. Of further members, only the channels are counted.
 pub(crate) const PROBLEM_MEMBERS_MAX: usize = 256;
 
 /// Maximum total size of causes and members in bytes: with names of typical length, about 5,000 members, or 40,000
 /// additional channels that are only counted. Above it, causes are evicted as for `PROBLEMS_KEPT_MAX`.
 pub(crate) const PROBLEMS_BYTES_MAX: usize = 2 << 20;
 
-/// Maximum number of members of causes per second whose channels are checked for a reconnect. Each check takes a letter
-/// to the channel's shard. Further members are checked later.
+/// Maximum number of members of causes that are checked for a reconnect per second. Each check sends a letter to the
+/// shard of the member's channel. Further members are checked later.
 pub(crate) const PROBLEM_LOOKS_PER_SECOND: usize = 32;
 
 /// Maximum number of causes in the overview and in the response to a page.
 pub(crate) const PROBLEMS_SHOWN_MAX: usize = 50;
 
-/// Maximum number of problems passed to the history in one step. Its queue holds more, and a flood of problems is
-/// written within minutes.
+/// Maximum number of problems passed to the history in one step. The history's queue holds more, and a flood of
+/// problems is written within minutes.
 pub(crate) const PROBLEMS_RECORDED_AT_ONCE: usize = 32;
 
 pub(crate) const PROBLEM_MEMBERS_SHOWN: usize = 5;
@@ -151,12 +151,12 @@ pub(crate) const ADMIN_CONNECTIONS_FEW: usize = 24;
 pub(crate) const ADMIN_FILES_MIN: usize = 4096;
 
 /// Maximum number of descriptors of evicted connections that are still closing. Above it, new connections to the admin
-/// listener wait in the backlog, and those from the local network get 503.
+/// listener wait in the backlog, and new connections from the local network get 503.
 pub(crate) const LEAVING_MAX: usize = 8;
 
 /// Maximum number of page connections from the local network under `--lan`, per process: enough for several phones.
-/// Above it, a connection of the address with the most connections is evicted for one of another address; new
-/// connections of that address get 503.
+/// Above it, a new connection evicts one of the address with the most connections; new connections of that address
+/// itself get 503.
 pub(crate) const LAN_CONNECTIONS_MAX: usize = 64;
 
 /// Maximum number of sign-ins in progress, about 700 bytes each. Above it, the oldest sign-in of the address with the
@@ -177,14 +177,14 @@ pub(crate) const CONSOLE_EXCHANGES_MAX: usize = 4;
 /// evicted.
 pub(crate) const PAIR_CODES_MAX: usize = 16;
 
-/// Maximum number of paired devices. Above it, the first paired device is evicted.
+/// Maximum number of paired devices. Above it, the device that was paired first is evicted.
 pub(crate) const PAIR_SESSIONS_MAX: usize = 64;
 
 /// Maximum size of a request's head on the admin listener, in bytes. Longer heads get 431.
 pub(crate) const ADMIN_HEAD_BYTES_MAX: usize = 16 * 1024;
 
 /// Maximum total size of the documents in one `POST /import`, in bytes: enough for a thousand channels with a few tags
-/// each. One such request is held at a time.
+/// each. Only one such request is held in memory at a time.
 pub(crate) const IMPORT_BODY_BYTES_MAX: usize = 1 << 20;
 
 /// Maximum size of a request's body on the admin listener, in bytes. Longer bodies get 413.
@@ -213,10 +213,10 @@ pub(crate) const TRY_WAKE_WAIT_S: u64 = 25;
 pub(crate) const TRY_SESSIONS_PER_MINUTE: usize = 5;
 
 /// Maximum number of channel states queued for the courier of hooks, about 500 bytes each and at most 5 KiB. If the
-/// queue is full, the shard later reports the state current at that time.
+/// queue is full, the shard reports the current state later.
 pub(crate) const PRESENCES_WAITING_MAX: usize = 4096;
 
-/// Maximum number of channels with queued events per hook and half of its capacity (wake calls, states). Each counts as
+/// Maximum number of channels with queued events in each half (wake calls, states) of a hook's capacity. Each counts as
 /// at least an equal share of [`HOOK_BYTES_MAX`].
 pub(crate) const HOOK_WAITING_MAX: usize = 16_384;
 
@@ -234,8 +234,8 @@ pub(crate) const HOOK_STATES_APART_MS: u64 = 1_000;
 /// Number of consecutive failures after which a hook gets one request at a time, until one succeeds.
 pub(crate) const HOOK_FAILURES_MAX: u32 = 20;
 
-/// Maximum delay that a receiver may request with `Retry-After`, in milliseconds. Without the header, the maximum is
-/// half of it.
+/// Maximum delay that a receiver may request with `Retry-After`, in milliseconds. Without the header, the delay is at
+/// most half as long.
 pub(crate) const HOOK_RETRY_MS_MAX: u64 = 60_000;
 
 /// Maximum number of bytes of a receiver's response that are read and discarded. A longer response closes its
@@ -254,7 +254,7 @@ pub(crate) const WAKES_PER_HOUR: u32 = 30;
 
 pub(crate) const WAKES_OF_CALLER_PER_HOUR: u32 = 10;
 
-/// Maximum number of callers per channel that are counted separately. No more callers can cause a call within an hour.
+/// Maximum number of callers per channel that are counted separately. Further callers cannot cause a call in that hour.
 pub(crate) const WAKE_CALLERS_MAX: usize = WAKES_PER_HOUR as usize;
 
 /// Maximum length of the text in `POST /forget`, in bytes. A provider's subject may have 255 characters.
@@ -270,7 +270,7 @@ pub(crate) const HISTORY_CAUSES_MAX: usize = 4096;
 /// Maximum number of rows in a `/history` response. Above it, adjacent rows are merged.
 pub(crate) const HISTORY_ROWS_SHOWN_MAX: usize = 2000;
 
-/// Maximum number of marks, and of causes, in a response: the newest.
+/// Maximum number of marks, and of causes, in a response. Older ones are omitted.
 pub(crate) const HISTORY_MARKS_SHOWN_MAX: usize = 500;
 pub(crate) const HISTORY_CAUSES_SHOWN_MAX: usize = 250;
 

@@ -87,7 +87,7 @@ fn serve(flags: &ServeFlags) -> Result<ExitCode, Failure> {
         server::run(&checked, flags, &log)
     });
     let result = match ended {
-        // Readers of JSON expect no other lines.
+        // Programs that read JSON logs expect no other lines.
         Err(failure) if format == LogFormat::Json => {
             let code = failure.code();
             tracing::error!(code, "{failure}");

@@ -1,4 +1,4 @@
-//! Maximum memory of the process when all limits are reached: a sum with a term for everything that peers can grow.
+//! Maximum memory of the process when all limits are reached: a sum over everything whose size depends on peers.
 //!
 //! Every queue, buffer and table needs a term here. With default limits, the sum stays within 1.27 GiB for any number
 //! of shards. Channel records are a separate sum ([`records`]), since the operator sets their limit to match the
@@ -101,9 +101,9 @@ fn of_each_shard(settings: &Settings) -> impl Iterator<Item = Row> {
         // A buffer that doubles when it grows, and the copy that the kernel reads.
         (true, "outboxes", settings.outbox_bytes_of_shard(), 3),
         (true, "messages not confirmed", unconfirmed, 2),
-        // Kernel copies of unconfirmed messages, with overhead. Kernel copies of other bytes count as answers.
+        // Kernel copies of unconfirmed messages, with overhead. Other kernel copies are counted below as answers.
         (true, "messages in the kernel", unconfirmed, 2),
-        // Each message is an allocation with a header and a list entry: twice the bytes of a small candidate.
+        // The allocation's header and the list entry of a message take twice the bytes of a small candidate.
         (true, "kept messages", settings.pending_bytes_of_shard(), 3),
         // Heads, bodies, answers and unfinished messages, in buffers that double when they grow, and the kernel's
         // copies of bytes that need no confirmation, with overhead.
@@ -176,7 +176,7 @@ fn of_the_process(settings: &Settings) -> impl Iterator<Item = Row> {
         // Two halves: wake calls and states.
         (hooks > 0, "events that wait for hooks", hooks * HOOK_BYTES_MAX, 2),
         (people, "accounts of the console", CONSOLE_SIGN_INS_MAX + CONSOLE_SESSIONS_MAX, ACCOUNT_BYTES),
-        // Whole, in incoming parts, and in outgoing parts.
+        // Messages may exist whole, in incoming parts and in outgoing parts at the same time.
         (etcd, "kept messages that move", KEPT_PARCEL_BYTES_MAX, 3),
         (etcd, "pages of all nodes", LISTS_OF_NODES_MAX, LIST_MERGED_MAX * LISTED_BYTES),
         (etcd, "messages of nodes, received", node::MAIL_BYTES_MAX + node::INCOMING_BYTES_MAX, 1),
@@ -188,8 +188,8 @@ fn of_the_process(settings: &Settings) -> impl Iterator<Item = Row> {
     .into_iter()
 }
 
-/// Returns the maximum number of letters in all mailboxes, which allocate on demand. The number of Alexa calls on all
-/// shards limits the letters about them.
+/// Returns the maximum number of letters in all mailboxes, whose memory is allocated on demand. There are no more
+/// letters about Alexa calls than calls on all shards.
 fn letters(shards: usize) -> usize {
     let others = mailbox_open_places(shards)
         + calls_per_pair(shards) * shards
@@ -282,7 +282,7 @@ pub fn sum(settings: &Settings, credentials: Option<&Credentials>) -> String {
     )
 }
 
-// Sum against the limit of the process's cgroup.
+// Comparison of the sum with the memory limit of the process's cgroup.
 
 /// Returns a warning if these terms and connections may exceed the cgroup's limit; `None` if they fit, or without a
 /// limit.
@@ -342,7 +342,7 @@ const UNLIMITED: usize = 1 << 60;
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
-/// Size of a refusal group in bytes, with the longest channel name and its table entry.
+/// Size of a refusal group in bytes, including the longest channel name and the table entry.
 const REFUSAL_GROUP_BYTES: usize = 384;
 
 /// Size of an admin connection in bytes: a head, a body, and output of the same size as a head.

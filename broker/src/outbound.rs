@@ -75,7 +75,7 @@ impl Outbound {
     }
 
     /// Sends a request and returns the response. The body is `None` if it is incomplete or too long. The error states
-    /// why there is no response, in words for operators.
+    /// why there is no response, worded for operators.
     pub(crate) async fn send(
         &self,
         mut request: Request<Body>,
@@ -100,7 +100,7 @@ impl Outbound {
     }
 }
 
-/// Returns the innermost cause of an error, which contains no address.
+/// Returns the innermost cause of an error, since it contains no address.
 fn shortest(error: &dyn Error) -> String {
     let mut cause = error;
     while let Some(next) = cause.source() {
@@ -159,7 +159,7 @@ const ERROR_BYTES_MAX: usize = 160;
 /// Addresses at which a server may be contacted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reach {
-    /// Any address, since the operator configured it or the name that resolves to it.
+    /// Any address, since the operator configured either the address or its host name.
     AsWritten,
     Public,
     /// Public addresses and those of this machine, under `--dev`.
@@ -219,7 +219,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     };
     let [_, second, third, ..] = address.segments();
     match (a, b) {
-        // Translated and tunnelled IPv4 (RFC 6052, RFC 8215, RFC 3056) leads to the embedded address.
+        // Packets to translated or tunnelled IPv4 addresses (RFC 6052, RFC 8215, RFC 3056) reach the embedded address.
         (0x64, 0xff9b) => inner(y, z),
         (0x2002, _) => inner(second, third),
         _ => {

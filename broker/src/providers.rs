@@ -35,7 +35,7 @@ use tokio::task::JoinSet;
 
 // Fetcher task of the side thread, for all providers whose keys are not in a file.
 
-/// Fetches the keys of all providers that use discovery. One per process with signature checks.
+/// Fetches the keys of all providers that use discovery. A process with signature checks has one fetcher.
 pub struct Fetcher {
     in_force: InForce,
     /// Passes a snapshot of the keys to every shard.
@@ -319,7 +319,7 @@ impl FetchEntry {
 }
 
 impl KeptKeys {
-    /// Returns whether the keys are recent enough for use. Keys fetched in the future are not, since a clock was wrong.
+    /// Returns whether the keys are recent enough for use. A fetch time in the future does not count as recent.
     fn serves(&self, now_s: u64) -> bool {
         (self.fetched_s..=self.fetched_s.saturating_add(SERVES_S)).contains(&now_s)
     }
@@ -338,7 +338,7 @@ const PUBLISH_EVERY_MS: u64 = 500;
 /// Maximum number of concurrent fetches, each for a different provider.
 const FLIGHTS_MAX: usize = 8;
 
-/// Time in seconds for which the last valid keys serve while their provider does not respond.
+/// Time in seconds for which the last valid keys remain in use while their provider does not respond.
 const SERVES_S: u64 = 24 * 60 * 60;
 
 // Fetch schedule: a state machine in milliseconds of any clock.
@@ -383,8 +383,8 @@ impl FetchSchedule {
         self.is_stale = self.in_flight;
     }
 
-    /// Requests newer keys. One request per minute is served, and the first [`AT_ONCE_MAX`] of an hour immediately,
-    /// since keys may change right after a fetch.
+    /// Requests newer keys. One request per minute is served. The first [`AT_ONCE_MAX`] of an hour are served
+    /// immediately, since keys may change right after a fetch.
     pub(crate) fn wish(&mut self, now: u64) {
         if self.in_flight || self.due <= now {
             return;
@@ -418,10 +418,10 @@ const AT_ONCE_MAX: u8 = 3;
 
 const _: () = assert!(AGAIN_MS < WISH_MS && WISH_MS < EVERY_MS);
 
-// Stored keys: the last valid keys of each provider in a file of the data directory, so that a restart while a provider
-// is down refuses nobody.
+// Stored keys: the last valid keys of each provider in a file of the data directory, so that nobody is refused after a
+// restart while a provider is down.
 //
-// The keys are public, but a writer of the file decides who may sign in, so the file is as private as the directory.
+// The keys are public, but whoever writes the file decides who may sign in, so the file is as private as the directory.
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -538,7 +538,7 @@ mod schedule_tests {
         one.wish(3 * WISH_MS);
         assert!(one.begin(3 * WISH_MS), "a minute was over");
         let _ = one.ended(3 * WISH_MS + 50, true);
-        // An hour after the first that did not wait there are three again, behind one that has no need to.
+        // One hour after the first immediate fetch, three more are allowed, after a fetch that was due anyway.
         for at in [200, 300, 400, 500].map(|at| at + EVERY_MS) {
             one.wish(at);
             assert!(one.begin(at), "{at}");

@@ -1,4 +1,4 @@
-//! Registry on disk: opened once, with a handle for each shard and the catalog that all shards read.
+//! Registry on disk, which is opened once; a handle to it for each shard; the catalog that all shards read.
 
 #[cfg(test)]
 #[path = "../tests/contract/store.rs"]
@@ -39,7 +39,7 @@ pub enum RegistryError {
 /// Opens the store in an existing directory and passes every record in it to `give`, sorted by region, account and
 /// name.
 ///
-/// Takes time proportional to the number of records. After an error, records that were passed must not be used.
+/// Takes time proportional to the number of records. After an error, records that were already passed must not be used.
 ///
 /// # Errors
 /// Returns the reason why the records cannot be read; see [`RegistryError`].
@@ -99,7 +99,7 @@ impl Store for DurableStore {
     }
 }
 
-/// Catalog of all shards. The lock is held for one step at most.
+/// Catalog that all shards share. Each step locks it only for its own duration.
 #[derive(Debug, Default)]
 pub struct ProcessCatalog(Mutex<Catalog>);
 

@@ -63,7 +63,7 @@ pub(crate) fn plain(text: &str) -> String {
     plain
 }
 
-/// Formats a JSON document, with the characters escaped that a terminal would interpret.
+/// Formats a JSON document and escapes the characters that a terminal would interpret.
 pub(crate) fn json(document: &Value) -> String {
     shown(&document.to_string()).into_owned()
 }
@@ -77,8 +77,8 @@ pub(crate) fn member(value: &Value) -> Option<String> {
     }
 }
 
-/// Escapes all characters that a terminal would interpret, except line breaks and colours, by their code as in JSON. To
-/// JSON readers, the escaped and the literal form are equal.
+/// Escapes all characters that a terminal would interpret, except line breaks and colours, with their codes as in JSON.
+/// To JSON readers, the escaped and the literal form are equal.
 pub(crate) fn shown(lines: &str) -> Cow<'_, str> {
     let is_unfit = |c: char| is_obeyed(c) && c != '\n';
     let Some(mut at) = lines.find(is_unfit) else {
@@ -93,7 +93,7 @@ pub(crate) fn shown(lines: &str) -> Cow<'_, str> {
         rest = from.get(style.len()..).unwrap_or_default();
         if style.is_empty() {
             let mut left = rest.chars();
-            // All of them are within the first 65,536 code points. Outside texts, JSON contains none but line ends.
+            // All escaped characters have codes below 65,536. JSON documents contain them only in texts.
             let c = u32::from(left.next().unwrap_or_default());
             let _ = write!(shown, "\\u{c:04x}"); // writing to a String never fails
             rest = left.as_str();
@@ -300,7 +300,7 @@ fn letters(text: &str) -> impl Iterator<Item = char> {
 /// Maximum number of compared characters: more than any name has.
 const WRITTEN_MAX: usize = 64;
 
-/// Minimum length of a prefix for which its name is suggested, in characters.
+/// Minimum number of characters at the start of a name for which the name is suggested.
 const BEGINNING_MIN: usize = 4;
 
 // Findings of commands, with their level.

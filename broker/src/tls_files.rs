@@ -64,11 +64,11 @@ impl PresentedCertificates {
 pub struct TlsLoader {
     files: TlsFiles,
     tickets: Arc<dyn ProducesTickets>,
-    /// Secrets from which ticket keys are derived, in a cluster.
+    /// Secrets from which ticket keys are derived; `None` without a cluster.
     shared: Option<Vec<Zeroizing<[u8; 32]>>>,
-    /// Authorities for client certificates under which `tickets` are valid; empty if there are none.
+    /// Authorities for client certificates at the time when `tickets` was created; empty if there were none.
     authorities: Vec<CertificateDer<'static>>,
-    /// Expiry of the last loaded files; 0 before.
+    /// Expiry of the last loaded files; 0 before the first load.
     not_after: u64,
 }
 
@@ -212,9 +212,9 @@ impl ByOffer {
 }
 
 impl ResolvesServerCert for ByOffer {
-    /// Selects the first certificate whose key can sign with a scheme of the client. The library has removed schemes
-    /// that the offered cipher suites exclude. Without a match, returns the first certificate, and the library reports
-    /// the mismatch.
+    /// Selects the first certificate whose key can sign with a scheme of the client. The library has already removed
+    /// schemes that the offered cipher suites exclude. Without a match, returns the first certificate, and the library
+    /// reports the mismatch.
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let signs = |certified: &&Arc<CertifiedKey>| {
             let schemes = hello.signature_schemes();
@@ -225,9 +225,9 @@ impl ResolvesServerCert for ByOffer {
     }
 }
 
-/// Returns the library's provider with cipher suites in order of cost. Processors have instructions for SHA-256, with
-/// which a full handshake takes a quarter less time than with SHA-384, the first choice of OpenSSL. All suites are
-/// strong, so the server's preference applies.
+/// Returns the library's provider with cipher suites in order of cost. Processors have instructions for SHA-256: with
+/// it, a full handshake takes a quarter less time than with SHA-384, which OpenSSL prefers. All suites are strong, so
+/// the server's preference applies.
 fn ordered() -> CryptoProvider {
     let mut provider = aws_lc_rs::default_provider();
     let first = |suite: &SupportedCipherSuite| {

@@ -4,7 +4,7 @@ use crate::config::VersionFlags;
 use serde_json::json;
 use std::path::Path;
 
-/// Formats a line, or an object with `version`, `commit`, `dirty` (whether the tree had other changes), `target`,
+/// Formats a line, or an object with `version`, `commit`, `dirty` (whether the tree had uncommitted changes), `target`,
 /// `profile` and `rustc`. `commit` is null if the build does not know it; `dirty` is also null if `HELIOGRAPH_COMMIT`
 /// specified the commit.
 #[must_use]
@@ -57,7 +57,7 @@ const TARGET: &str = env!("HELIOGRAPH_BUILD_TARGET");
 const PROFILE: &str = env!("HELIOGRAPH_BUILD_PROFILE");
 const RUSTC: &str = env!("HELIOGRAPH_BUILD_RUSTC");
 
-/// Commit of the build: its variable `HELIOGRAPH_COMMIT` or, in a release build, the checked-out commit; `None` without
+/// Commit of the build: the variable `HELIOGRAPH_COMMIT` or, in a release build, the checked-out commit; `None` without
 /// either.
 const COMMIT: Option<&str> = option_env!("HELIOGRAPH_BUILD_COMMIT");
 const DIRTY: Option<&str> = option_env!("HELIOGRAPH_BUILD_DIRTY");

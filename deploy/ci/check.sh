@@ -78,7 +78,7 @@ steps() {
   gate 600 tests cargo test --locked "${tested[@]}" --no-fail-fast -- --show-output
   gate 120 supply-chain cargo test --locked "${tested[@]}" --test checks -- --include-ignored --nocapture supply::
   gate 120 signature-of-botocore cargo test --locked "${tested[@]}" --test wire -- --ignored
-  beside 300 epoll on_epoll "${gate_epoll[@]}"   # a minute of it is one test that waits
+  beside 300 epoll on_epoll "${gate_epoll[@]}"
   gate 600 clients ignored live 6 "${gate_clients[@]}"
   gate 300 browsers ignored live 2 "${gate_browsers[@]}"
   beside 600 etcd ignored etcd 4 "${gate_etcd[@]}"

@@ -1,8 +1,8 @@
-//! Accounting of connections that have not been admitted yet, by address; selects the connection to evict when the
-//! table is full.
+//! Counts connections that have not been admitted yet, by address; selects the connection to evict when the table is
+//! full.
 //!
 //! No connection is refused while there is free capacity, so a single address may use all of it. When the table is
-//! full, the address with the most connections loses one to an address that would have fewer. A connection that has
+//! full, the address with the most connections loses one to a newcomer whose address has fewer. A connection that has
 //! been silent for [`GRACE_MS`] may be evicted for any newcomer. A single address therefore cannot lock out the others,
 //! and clients that share an address do not evict each other.
 
@@ -56,7 +56,7 @@ pub struct Crowd<K> {
     /// Origins by number of members, in ascending order.
     sizes: BTreeSet<(usize, Origin)>,
     /// Newest members, not indexed yet because most leave before an eviction is needed. At most [`UNFILED_MAX`]
-    /// entries, some of which may have left.
+    /// entries, including members that have left.
     unfiled: VecDeque<(u64, K)>,
     next: u64,
 }
@@ -327,7 +327,7 @@ mod tests {
         assert!(crowd.counts.is_empty() && crowd.sizes.is_empty() && crowd.unfiled.is_empty());
     }
 
-    /// A crowd in no order, which looks for each member among all.
+    /// An unsorted crowd that scans all members for each query.
     #[derive(Default)]
     struct Plain(Vec<(u64, Origin, bool, Now)>);
 

@@ -133,7 +133,7 @@ impl Authenticator {
         std::mem::replace(&mut self.credentials, credentials)
     }
 
-    /// Whether tokens are opened with the given keys.
+    /// Whether this instance opens tokens with the given keys.
     #[must_use]
     pub fn opens_with(&self, session_keys: &Arc<SessionKeys>) -> bool {
         Arc::ptr_eq(&self.session_keys, session_keys)
@@ -156,7 +156,7 @@ impl Authenticator {
     /// Identifies the signer of a complete request: verifies the signature, the token, and the expiry of the key.
     ///
     /// # Errors
-    /// A foreign token, or a token whose parent was removed or has a different secret, is reported as an unknown key.
+    /// A foreign token, or one whose principal was removed or has a different secret, is reported as an unknown key.
     pub fn check(
         &mut self,
         head: &Head<'_>,
@@ -271,7 +271,7 @@ impl Authenticator {
     }
 }
 
-/// Replaces the check of a refusal with a more precise one, by the state of the key's owner; for logs only.
+/// Replaces a refusal's check with a more precise one, based on the state of the key's owner; for logs only.
 fn refined(refusal: sigv4::Refusal, signer: &Result<Signer, Check>) -> Refusal {
     let refusal = Refusal::from(refusal);
     let check = match (refusal.check, signer) {
@@ -326,7 +326,7 @@ fn find(
             .then(|| Root::SignIn(Arc::new(sign_in.clone()))),
     };
     let root = root.ok_or(Check::TokenOrphaned)?;
-    // A session expires with its principal.
+    // A session expires no later than its principal.
     let expires_s = grant.expires_s.min(root.expires_s().unwrap_or(u64::MAX));
     let issued_s = grant.issued_s;
     let (source, scope) = match (opened.grant.holder, root) {

@@ -94,9 +94,9 @@ impl CatalogEntry {
 pub enum Shortage {
     /// The account's maximum number of channels.
     Channels,
-    /// The account's maximum size of all records; contains the bytes in use.
+    /// The maximum total size of the account's records; contains the bytes in use.
     Account(u64),
-    /// The maximum size of all records of all accounts.
+    /// The maximum total size of all accounts' records.
     Process,
 }
 
@@ -201,7 +201,7 @@ impl Catalog {
 
     /// Reserves channels and bytes for an account until the change fails or the channel is removed.
     ///
-    /// `elsewhere` is the account's usage on other nodes; `most` is its quota of channels, 0 for none.
+    /// `elsewhere` is the account's usage on other nodes; `most` is its quota of channels, 0 for no quota.
     ///
     /// # Errors
     /// The exceeded limit; nothing is reserved.
@@ -246,9 +246,9 @@ impl Catalog {
 
 /// Channels and bytes of each account with channels.
 ///
-/// A channel counts the larger of its record and of the record that is about to replace it, so that a change still fits
-/// once it is durable. Stored records and those of an incoming slot always count, so the total may exceed its limit;
-/// only growth is refused then.
+/// A channel counts with the larger of its record and the pending replacement, so that a change still fits once it is
+/// durable. Stored records and those of an incoming slot always count, so the total may exceed its limit; in that case,
+/// only growth is refused.
 #[derive(Debug, Default)]
 pub(crate) struct Holdings {
     tenants: BTreeMap<Box<str>, Holding>,
@@ -269,7 +269,7 @@ impl Holdings {
         self.bytes
     }
 
-    /// Returns the total bytes once when they begin to exceed `most`.
+    /// Returns the total bytes if they exceed `most` and did not at the previous call.
     pub(crate) fn exceeded(&mut self, most: usize) -> Option<u64> {
         let is_over = self.bytes > most as u64;
         let was_noted = std::mem::replace(&mut self.noted, is_over);

@@ -37,7 +37,7 @@ pub(crate) struct Channel {
     pub connections: u32,
     pub endpoint_requests: Option<Box<EndpointRequests>>,
     live: Option<Box<Live>>,
-    /// `None` while all limiters are full.
+    /// `None` while all token buckets are full.
     rates: Option<Box<Rates>>,
 }
 
@@ -122,7 +122,7 @@ impl Channel {
         rates.take(what, caller, quotas, now)
     }
 
-    /// Next expiry, or the time at which full rate limiters can be dropped.
+    /// Next expiry, or the time at which refilled token buckets can be dropped.
     pub(crate) fn next_due(&mut self, quotas: &Quotas, now: Now) -> Option<Now> {
         let live = self.live.as_deref().and_then(Live::next_expiry);
         let rates = self
@@ -144,12 +144,12 @@ impl Channel {
         self.live.as_deref_mut()
     }
 
-    /// Returns the live state, created if the channel is idle.
+    /// Returns the live state; creates it if the channel is idle.
     pub(crate) fn wake(&mut self) -> &mut Live {
         self.live.get_or_insert_default()
     }
 
-    /// Frees the live state of an idle channel. Connections prevent this because messages that they return refer to the
+    /// Frees the live state of an idle channel, unless it has connections: they may return messages, which refer to the
     /// channel's order of acceptance.
     pub(crate) fn rest(&mut self) {
         let unused = |live: &Live| {

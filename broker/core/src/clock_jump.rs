@@ -73,7 +73,7 @@ mod tests {
             assert_eq!(at.wall.0 - at.now.0, 1_000_000);
             Some(at.now.0)
         };
-        // An overdue moment is due at once, more than once if it has to be.
+        // An overdue deadline is due at once, repeatedly if necessary.
         assert_eq!([step(0), step(0)], [Some(1000), Some(1000)]);
         assert_eq!([step(3000), step(2000)], [Some(3000), Some(3000)]);
         let found = [step(4999), step(5000), step(9000)];

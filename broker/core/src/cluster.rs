@@ -4,9 +4,9 @@
 //! under a key in etcd; the *epoch* is the revision of that key. Slot keys have no lease, so a node that loses its
 //! lease keeps its slots.
 //!
-//! * **Claiming** a slot needs etcd: its owner's registration is absent, *and* the owner has not told the claimant that
-//!   it serves the slot ([`slot_claims`], [`liveness`]). The claim's transaction compares the epoch and the
-//!   registration.
+//! * **Claiming** a slot needs etcd: its owner's registration must be absent, *and* the owner must not have told the
+//!   claimant that it serves the slot ([`slot_claims`], [`liveness`]). The claim's transaction compares the epoch and
+//!   the registration.
 //! * **Serving** needs no etcd: an owner serves until it learns of a newer epoch, or is alone ([`authority`]).
 //! * **Transferring** a slot sends the pending messages first and then changes the owner's key ([`slot_departures`]).
 //!
@@ -86,7 +86,7 @@ pub struct Config {
     pub seed: u64,
 }
 
-/// Facts about etcd kept in the data directory across restarts.
+/// Facts about etcd that the data directory keeps across restarts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
     /// Highest etcd revision seen.
@@ -204,8 +204,8 @@ impl Cluster {
         self.settle(now);
     }
 
-    /// Sets a node's key, in ascending order of node numbers and before any input names the node. Unnecessary if all
-    /// nodes use the same numbers.
+    /// Sets a node's key. Must be called in ascending order of node numbers, before any input names the node.
+    /// Unnecessary if all nodes use the same numbers.
     pub fn set_key(&mut self, node: NodeId, key: NodeKey) {
         self.view.set_key(node, key);
     }
@@ -250,8 +250,8 @@ impl Cluster {
         self.authority.has_etcd(now)
     }
 
-    /// Whether a channel outside this node's slots can be reported as nonexistent: either etcd showed the slots within
-    /// the last lease, or no peer can have claimed a slot since.
+    /// Whether a channel outside this node's slots can be reported as nonexistent: etcd showed the slots less than a
+    /// lease ago, or no peer can have claimed a slot since.
     #[must_use]
     pub fn knows_absence(&self, now: Now) -> bool {
         !self.authority.is_outdated(now) || !self.may_be_taken()
@@ -345,7 +345,7 @@ impl Cluster {
         self.view.roster(node) == Some(RosterState::Here)
     }
 
-    /// Whether this node queries `node`, which is present, registered or the owner of a slot.
+    /// Whether this node queries `node`: it is present in the roster, is registered or owns a slot.
     #[cfg(feature = "testing")]
     #[must_use]
     pub fn asks(&self, node: NodeId) -> bool {

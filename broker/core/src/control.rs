@@ -23,7 +23,7 @@ pub struct EndpointRequest<'a> {
     pub host: &'a str,
     /// Connection that the request arrived on.
     pub peer: Peer,
-    /// Whether a proxy reports that the client reached it at `host` with the scheme of `peer`.
+    /// Whether, according to a proxy, the client reached that proxy at `host` with the scheme of `peer`.
     pub proxied: bool,
     /// Whether the master's endpoint gets a path if both roles share a host (CON-2).
     pub role_path: bool,
@@ -91,7 +91,7 @@ fn url(
         let hex = named.map_or_else(|| hex(&identity.text()), node_label);
         format!("{label}-{hex}.{domain}")
     });
-    // In production, a service at port 443 has these names; in development, no proxy is in front.
+    // In production, these names belong to a service on port 443; in development, there is no proxy in front.
     if let Some(named) = named.as_ref().filter(|_| !settings.dev) {
         let scheme = if web_socket { "wss" } else { "https" };
         return format!("{scheme}://{named}");
@@ -125,7 +125,7 @@ fn url(
         (Scheme::Http, false) => ("http", 80),
     };
     let host = named.as_deref().unwrap_or_else(|| host_name(asked.host));
-    // The published number of a container's other port is unknown.
+    // Of a container's ports, only the one that the client used has a known published number.
     let known = settings.container && own.is_some_and(|own| own.scheme == listener.scheme);
     let port = if known {
         port_of(asked.host).unwrap_or(default_port)

@@ -65,8 +65,8 @@ pub enum Outcome {
     /// Replaced by a newer message, or dropped from the bounded candidate list.
     Overwritten,
     /// Dropped because the channel was deleted, the Alexa caller disconnected, the answer was too late for its Alexa
-    /// call, the server is shutting down, or a newer connection of the sender sent a message while this one was held
-    /// back.
+    /// call, the server is shutting down, or a newer connection of the sender sent a message while this message was
+    /// held back.
     Withdrawn,
     /// Refused because a rule was violated.
     Refused,
@@ -189,8 +189,8 @@ pub struct Counters {
     pub refusals: ByCheck,
     /// Delivered frames that were longer than each of [`LARGE_FRAMES`].
     pub large_frames: [u64; LARGE_FRAMES.len()],
-    /// Time from reading a message until its last byte was passed to the kernel. Excludes messages that were queued for
-    /// a disconnected recipient or returned.
+    /// Time from reading a message until its last byte was passed to the kernel. Excludes returned messages and those
+    /// queued for a disconnected recipient.
     pub delivery: Histogram,
     /// Time from a viewer's admission to the delivery of its first SDP_ANSWER.
     pub session_setup: Histogram,
@@ -363,7 +363,7 @@ fn add_rows<const N: usize, const M: usize>(sums: &mut [[u64; N]; M], ones: &[[u
     }
 }
 
-// Counters of sessions. All connections may be open while masters do not answer.
+// Counters of sessions, since all connections may be open although masters do not answer.
 
 /// Outcome of a viewer's connection, known at its end; exactly one per connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, VariantNames)]

@@ -77,7 +77,7 @@ impl TimerId {
     }
 }
 
-/// A key of a 24-bit slot number and a 24-bit generation, for tables that are generic over their keys.
+/// A key that consists of a slot number and a generation, 24 bits each, for tables generic over their keys.
 pub trait Key: Copy {
     /// See [`SessionKey::new`].
     fn new(slot: u32, generation: u32) -> Self;
@@ -266,8 +266,8 @@ impl fmt::Display for Account {
     }
 }
 
-/// A caller among those that share a channel, stored as a hash keyed per shard. A connection has only two bytes for it;
-/// if two of the 65,535 values collide, the two callers share one allowance until the process ends.
+/// A caller among those that share a channel, stored as a hash keyed per shard. A connection has only two bytes for the
+/// hash; if two callers have the same of its 65,535 values, they share one allowance until the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CallerId(NonZeroU16);
 

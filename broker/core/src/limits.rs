@@ -67,11 +67,11 @@ pub const MAILBOX_CONTROL_PLACES: usize = 64;
 /// answered with 503. A commit takes a few milliseconds, however many changes it contains.
 pub const CHANGES_PER_SHARD_MAX: usize = 1024;
 
-/// Number of the process's connections for each change in flight, and for each waiting Alexa call, of a shard. Limits
-/// both where `[limits] connections` is small: each has a connected caller, and the usual maxima would exceed the
-/// memory of a small machine. At least [`FEWEST_WAITING`] are always allowed.
+/// A shard has at most one change in flight, and one waiting Alexa call, per this many connections of the process.
+/// Effective if `[limits] connections` is small: the usual maxima would exceed the memory of a small machine, and each
+/// change or call has a connected caller. At least [`FEWEST_WAITING`] of each are always allowed.
 pub const CONNECTIONS_PER_WAITING: usize = 16;
-/// Minimum number of changes and Alexa calls of a shard under [`CONNECTIONS_PER_WAITING`].
+/// Number of changes, and of Alexa calls, that [`CONNECTIONS_PER_WAITING`] always leaves to a shard.
 pub const FEWEST_WAITING: usize = 64;
 
 /// Maximum number of changes of one channel that queue behind the one in flight. Further changes receive
@@ -96,7 +96,7 @@ pub const fn mailbox_capacity(shards: usize) -> usize {
     mailbox_open_places(shards) + mailbox_reserve(shards)
 }
 
-/// Tokens that a connect or call takes from its caller's bucket, whose parameters are the channel's. One caller can
+/// Tokens that a connect or call takes from its caller's bucket, which has the channel's parameters. One caller can
 /// therefore use at most half of the channel's rate. Source: codec/PROTOCOL.md, RATE-4.
 pub const CALLER_TOKENS: u32 = 2;
 
@@ -114,8 +114,8 @@ pub const PENDING_KEYS_MAX: usize = 64;
 /// codec/PROTOCOL.md, KEEP-7.
 pub const PENDING_KEYS_OF_CALLER_MAX: usize = PENDING_KEYS_MAX / 4;
 
-/// Divisor of a channel's queue size in bytes that gives one caller's share; a single message may be larger. Source:
-/// codec/PROTOCOL.md, KEEP-8.
+/// One caller's share of a channel's queue is the queue's size in bytes divided by this; a single message may be
+/// larger. Source: codec/PROTOCOL.md, KEEP-8.
 pub const PENDING_BYTES_PARTS: usize = 4;
 
 /// Time in milliseconds from a viewer's close frame until its queued messages are dropped if another viewer of the same
@@ -133,7 +133,7 @@ pub const SUPERSEDED_PER_SLOT_MAX: usize = 4;
 /// with 1001.
 pub const SUPERSEDED_PER_CHANNEL_MAX: usize = 44;
 
-/// Maximum number of channels that a shard lists because superseded connections of theirs stay open, 8 bytes each.
+/// Maximum number of channels that a shard lists because their superseded connections stay open, 8 bytes each.
 /// Connections of further channels are still counted (`heliograph_connections`), and are listed once others are
 /// removed.
 pub const DISPLACED_CHANNELS_MAX: usize = 1024;
@@ -141,8 +141,8 @@ pub const DISPLACED_CHANNELS_MAX: usize = 1024;
 /// Maximum number of displaced connections listed in one response to an operator, about 200 bytes each.
 pub const DISPLACED_TOLD_MAX: usize = 50;
 
-/// Time in milliseconds after which a superseded connection counts as displaced instead of about to close: after a
-/// network change, clients close the old connection at once or never.
+/// Time in milliseconds after which a superseded connection that is still open counts as displaced: after a network
+/// change, clients close the old connection at once or never.
 pub const DISPLACED_MS: u64 = 10_000;
 
 /// Time in milliseconds for which a slot must be vacant before its most recently superseded connection is closed with
@@ -157,8 +157,8 @@ pub const BRIEF_MS: u64 = 1_000;
 /// lost. Later messages are delayed and may have been overtaken.
 pub const LATE_AFTER_MS: u64 = 5_000;
 
-/// Time in milliseconds after a shard's pause during which received bytes may date from the pause; enough to read the
-/// sockets of ten thousand connections.
+/// Time in milliseconds, counted from the end of a shard's pause, within which received bytes may date from the pause.
+/// Suffices to read the sockets of ten thousand connections.
 pub const HELD_READ_MS: u64 = 2_000;
 
 /// Maximum number of callers per channel recorded as having last requested the master endpoint. A full list evicts the
@@ -202,7 +202,7 @@ pub const fn waiting_calls_per_shard(shards: usize) -> usize {
 /// call is answered with 503.
 pub const CALL_PLACES_PER_WAITING_CALL: usize = 2;
 
-/// Maximum number of ended calls that a shard remembers by channel and sender, so that late messages of the master for
+/// Maximum number of ended calls that a shard remembers by channel and sender, so that the master's late messages for
 /// them are dropped. With the longest names, they take 320 KiB, within the memory reserved for waiting calls; a scan
 /// takes microseconds. At the limit, the account with the most loses its oldest.
 pub const ENDED_CALLS_MAX: usize = 1024;
@@ -215,25 +215,25 @@ pub const ENDED_CALLS_PER_CHANNEL_MAX: usize = WAITING_CALLS_PER_CHANNEL_MAX;
 /// candidates for several seconds.
 pub const ENDED_PLAYER_MS: u64 = 30_000;
 
-/// Divisor of the limit of waiting Alexa calls that gives the limit of players' calls: 1,024 per process, from offer to
-/// answer. Players have a separate limit because an offer may be as large as `payload_bytes`, and an answer 24 KiB. At
-/// the limit, the newest call of the busiest channel of the account with the most calls ends with the messages gathered
-/// so far, or with 503.
+/// The limit of players' calls is that of waiting Alexa calls divided by this: 1,024 per process, from offer to answer.
+/// Players have a separate limit because an offer may be as large as `payload_bytes`, and an answer 24 KiB. At the
+/// limit, the newest call of the busiest channel of the account with the most calls ends with the messages gathered so
+/// far, or with 503.
 pub const WAITING_CALLS_PER_PLAYER: usize = 4;
 
 /// Delay in seconds before a player that found no camera retries; long enough for a battery-powered camera to wake up.
 pub const WHEP_RETRY_S: u32 = 5;
 
-/// Number of a shard's connections per connection reserved for unknown callers. WebSockets and clients on links never
-/// use reserved ones, so a newcomer's request is read even when all other capacity is taken.
+/// One in this many connections of a shard is reserved for unknown callers. WebSockets and clients on links never use
+/// reserved ones, so a newcomer's request is read even when all other capacity is taken.
 pub const CONNECTIONS_PER_GUEST: usize = 16;
 
 /// Maximum number of WebSockets and clients on links of a shard with this many connections: all but those reserved by
 /// [`CONNECTIONS_PER_GUEST`], of which there is at least one if there are two or more connections.
 ///
-/// At the limit, an account with fewer connections can still add one: the newest viewer of the account with the most
-/// connections is closed with 1001, or its newest master, but never its first. The same rule applies to callers within
-/// an account. If no account has more connections, the newcomer is answered with 503.
+/// At the limit, an account with fewer connections can still add one: the account with the most connections loses its
+/// newest viewer or, if it has none, its newest master, but never its first; that one is closed with 1001. The same
+/// rule applies to callers within an account. If no account has more connections, the newcomer is answered with 503.
 #[must_use]
 pub const fn admitted_most(connections: usize) -> usize {
     let guests = connections / CONNECTIONS_PER_GUEST;
@@ -334,8 +334,8 @@ pub const ANSWERS_PER_INPUT_MAX: usize = WAITING_CALLS_MAX
     + CHANGES_PER_SHARD_MAX
     + STEPS_LEFT_MAX;
 
-/// Maximum number of viewers in an event that wait for an absent master: 16 names of up to 256 bytes. Beyond it, the
-/// event only states how many more wait.
+/// Maximum number of viewers waiting for an absent master that an event lists: 16 names of up to 256 bytes. Beyond it,
+/// the event only states how many more wait.
 pub const WAITERS_TOLD_MAX: usize = 16;
 
 /// Maximum number of final states of deleted channels that a shard keeps until it can report them. Beyond it, the
@@ -355,7 +355,7 @@ pub const LIST_PAGE_MAX: usize = 1000;
 /// attack. Beyond it, the connection is closed with 1008.
 pub const FRAGMENTS_PER_MESSAGE_MAX: u32 = 64;
 
-/// Maximum number of frames per second without effect on one connection: pings, pongs, empty messages, and refused or
+/// Maximum number of frames without effect per second on one connection: pings, pongs, empty messages, and refused or
 /// throttled messages. A well-behaved client sends a few. Beyond it, the connection is closed with 1008. Not
 /// configurable: a 6-byte frame costs as much as a relayed one, and no other limit covers these frames.
 pub const IDLE_FRAMES_PER_SECOND_MAX: u8 = 200;
@@ -390,11 +390,11 @@ pub const SPARE_OUTBOXES_MAX: usize = 512;
 /// Maximum size of a reused buffer, in bytes: [`SPARE_OUTBOXES_MAX`] of 16 KiB take 8 MiB.
 pub const SPARE_OUTBOX_BYTES_MAX: usize = 16 * 1024;
 
-/// Time in milliseconds until the kernel is first queried for the peer's acknowledgement, and between queries. A live
+/// Delay in milliseconds before the first query to the kernel about acknowledged bytes, and between queries. A live
 /// peer acknowledges within a round trip plus at most 0.25 s.
 pub const ASK_AFTER_MS: u64 = 1000;
 
-/// Granularity in milliseconds of first queries, so that they can be batched.
+/// First queries are scheduled in steps of this many milliseconds, so that they can be batched.
 pub const ASK_STEP_MS: u64 = 50;
 
 /// Maximum number of connections queried in one tick; each query is a system call of less than a microsecond.
@@ -408,12 +408,12 @@ pub const ASK_BYTES: usize = 1024;
 /// [`ASK_BYTES`] for a connection that sends no data.
 pub const ASK_BYTES_UNHEARD: usize = 8 * 1024;
 
-/// Number of bytes that the kernel may hold for a peer without charge, in addition to the same number written since the
-/// last query: the basic cost of a connection. Responses, control frames and, with pong confirmation, messages of this
-/// size are written between two queries.
+/// Maximum number of bytes that the kernel may hold for a peer without counting against limits: the basic cost of a
+/// connection. As many again may be written between two queries: responses, control frames and, with pong confirmation,
+/// messages.
 pub const UNREAD_BYTES_FREE: usize = 4 * 1024;
 
-/// Granularity of counted message bytes; a shorter frame takes as much kernel memory because of the overhead.
+/// Sent bytes are counted in steps of this many; with overhead, even a shorter frame takes this much kernel memory.
 pub const ASK_STEP_BYTES: usize = 256;
 
 /// Maximum number of a channel's offers kept for redelivery: one per viewer.
@@ -423,12 +423,12 @@ pub const UNANSWERED_PER_CHANNEL_MAX: usize = PENDING_KEYS_MAX;
 /// oldest.
 pub const UNANSWERED_CANDIDATES_MAX: usize = PENDING_CANDIDATES_MAX;
 
-/// Divisor of the queue size in bytes that gives the additional memory for offers kept for redelivery and their
+/// The queue size in bytes divided by this is the additional memory for offers kept for redelivery and their
 /// candidates. Beyond it, the account that uses the most loses the candidates of its oldest offer, then the offer.
 pub const UNANSWERED_BYTES_PARTS: usize = 4;
 
-/// Window in milliseconds. A master reported gone and back [`GONE_TIMES_MAX`] times in this window stays reported gone
-/// until it has acknowledged messages for [`GONE_STEADY_MS`], so that a radio that sleeps between messages is not
+/// Window in milliseconds. A master that is reported gone and then back [`GONE_TIMES_MAX`] times in this window stays
+/// gone until it has acknowledged messages for [`GONE_STEADY_MS`], so that a radio that sleeps between messages is not
 /// reported each time.
 pub const GONE_WINDOW_MS: u64 = 600_000;
 
@@ -439,12 +439,12 @@ pub const GONE_TIMES_MAX: u32 = 3;
 /// [`GONE_WINDOW_MS`].
 pub const GONE_STEADY_MS: u64 = 60_000;
 
-/// Divisor of the limit of unacknowledged bytes that gives the amount freed at once when the limit is exceeded; freeing
-/// requires a scan of all connections.
+/// When unacknowledged bytes exceed their limit, the limit divided by this is freed at once, since freeing requires a
+/// scan of all connections.
 pub const PROOF_ROOM_PARTS: usize = 8;
 
-/// Time in milliseconds after two round trips at which an acknowledgement is overdue: the maximum delay of receivers
-/// (40 ms on Linux, 250 ms on lwIP).
+/// Time in milliseconds, beyond two round trips, after which an acknowledgement is overdue: the maximum delay of
+/// receivers (40 ms on Linux, 250 ms on lwIP).
 pub const ACKNOWLEDGE_MS: u64 = 250;
 
 /// Maximum time in milliseconds for which messages of a superseded connection delay newer ones.
@@ -470,7 +470,7 @@ pub const USAGE_ACCOUNTS_MAX: usize = 1024;
 /// others are counted together.
 pub const USAGE_SERIES_MAX: usize = 20;
 
-/// Delay of a deadline in milliseconds which indicates that the shard itself did not run (process stopped, machine
+/// A deadline missed by this many milliseconds shows that the shard itself did not run (process stopped, machine
 /// suspended) and that data from peers is still unread.
 pub const STALL_MS: u64 = 2_000;
 
@@ -501,7 +501,7 @@ pub const OWNER_LOOK_MS: u64 = 50;
 pub const OWNER_RETRY_MS: u64 = 500;
 
 /// Maximum number of requests on one shard that wait for an owner of their channel; further ones are refused with 503
-/// at once. Each costs a check of less than a microsecond every [`OWNER_LOOK_MS`], in total 2 % of a core.
+/// at once. Each is checked every [`OWNER_LOOK_MS`] in less than a microsecond; all together take 2 % of a core.
 pub const OWNER_WAITERS_MAX: usize = 1024;
 
 /// Maximum number of link clients that a shard closes per tick because their owner was lost or the node shuts down;
@@ -530,30 +530,30 @@ pub const SLOT_LOOK_MS: u64 = 5;
 /// Time over which an isolated node closes its connections, in milliseconds.
 pub const ALONE_CLOSE_MS: u64 = 2_000;
 
-/// Number of bytes after an unfinished call at which reading from its connection stops.
+/// A connection is no longer read once this many bytes have been received after an unfinished call.
 pub const PIPELINED_BYTES_MAX: usize = 32 * 1024;
 
-/// Number of queued response bytes on an HTTP connection at which reading and further requests pause until the peer
-/// reads some. At most this many bytes plus one response are queued.
+/// An HTTP connection with this many queued response bytes neither reads nor answers requests until the peer reads
+/// some. At most this many bytes plus one response are queued.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// Maximum number of request heads and bodies of one connection answered in succession. Further ones wait until other
 /// connections were served: a receive of 8 KiB can contain 300 of the shortest requests.
 pub const REQUESTS_PER_VISIT: u32 = 16;
 
-/// Maximum number of request heads and bodies that a shard answers on arrival per turn. Further ones wait, as do those
-/// behind a lot of work ([`crate::work_units`]).
+/// Maximum number of request heads and bodies that a shard answers on arrival per turn. Further ones wait; a turn with
+/// a lot of work answers fewer ([`crate::work_units`]).
 pub const FRESH_REQUESTS_PER_TURN: u32 = 128;
 
 /// Maximum number of waiting request heads and bodies answered per tick; fewer if they take a lot of work
 /// ([`crate::work_units`]).
 pub const WAITING_REQUESTS_PER_TICK: u32 = 32;
 
-/// Number of bytes of unfinished or waiting requests, or of unread responses, that an HTTP connection holds without
-/// charge: the basic cost of a connection.
+/// Number of bytes of unfinished or waiting requests, or of unread responses, that an HTTP connection may hold without
+/// counting against limits: the basic cost of a connection.
 pub const REQUEST_BYTES_FREE: usize = 1024;
 
-/// Maximum number of connections evicted to free bytes for one input. Beyond it, the connection of the input is closed.
+/// Maximum number of connections evicted to free bytes for one input. Beyond it, the input's connection is closed.
 pub const PAYERS_PER_INPUT: usize = 16;
 
 /// Maximum number of bytes of pongs and status responses queued on one WebSocket. Beyond it, pings are not answered, as
@@ -589,10 +589,10 @@ pub const FAULT_HELD_MAX: usize = 1024;
 /// Maximum number of bytes of messages held back by a shard's faults.
 pub const FAULT_HELD_BYTES_MAX: usize = 4 << 20;
 
-/// Maximum number of messages and connections released per tick that faults held back.
+/// Maximum number of messages and connections held back by faults that are released per tick.
 pub const FAULTS_DUE_PER_TICK: usize = 256;
 
-/// Maximum time in milliseconds for which a message to be reordered waits for the next one.
+/// Maximum time in milliseconds for which a message selected for reordering waits for the next one.
 pub const FAULT_REORDER_MS: u64 = 1000;
 
 const _: () = assert!(PARCEL_BYTES_MAX < KEPT_PARCEL_BYTES_MAX);
@@ -651,8 +651,8 @@ pub const REFUSAL_WINDOW_MS: u64 = 10_000;
 /// IPv4, /48 of IPv6). Refusals of further groups are counted together.
 pub const REFUSAL_GROUPS_PER_NETWORK: usize = 64;
 
-/// Maximum number of groups of refusals logged per window from all networks, at most 384 bytes each: the maximum of one
-/// network, plus 16.
+/// Maximum number of groups of refusals logged per window from all networks together: the maximum of one network, plus
+/// 16. Each takes at most 384 bytes.
 pub const REFUSAL_GROUPS_MAX: usize = 80;
 
 /// Number of repeated refusals of known groups logged per network, so that each manual attempt is visible. A flood from
@@ -734,8 +734,8 @@ pub const GRANT_CALLERS: usize = 32;
 /// Time in milliseconds for which other callers are limited to half of an account's rate after one caller was refused.
 pub const GRANT_WAIT_MS: u64 = 1000;
 
-/// Maximum number of refused calls for temporary credentials per caller and second, as in a loop without permission to
-/// assume its role. Further calls are refused without evaluation.
+/// Maximum number of refused calls for temporary credentials per caller and second, as from a client that loops without
+/// permission to assume its role. Further calls are refused without evaluation.
 pub const GRANTS_REFUSED_PER_SECOND: u32 = 5;
 
 /// Maximum burst of refused calls for temporary credentials per caller.
@@ -748,7 +748,7 @@ pub const REFUSED_CALLERS_MAX: usize = 4096;
 /// Maximum number of claim names per provider that the policies and trust documents of a file may test.
 pub const CLAIM_NAMES_MAX: usize = 32;
 
-// Work that shards start themselves on open connections: recalls, and rechecks after the credentials were replaced.
+// Work on open connections that shards start on their own: recalls, and rechecks after a change of credentials.
 
 /// Interval in milliseconds at which a shard closes connections so that their clients fetch ICE servers again: 100 per
 /// second. Each client reconnects with up to five TLS handshakes, in total a quarter of a core.
@@ -761,8 +761,7 @@ pub const RECHECKS_PER_TURN: usize = 1_000;
 /// Time in milliseconds within which forbidden connections are closed: 5 s minus the delay of a busy shard.
 pub const RECHECK_CLOSE_MS: u64 = 4_500;
 
-/// Time in milliseconds by which closing is postponed if more than half of all connections would be closed, to allow
-/// for another reload.
+/// Delay in milliseconds before closing more than half of all connections, to allow for another reload.
 pub const RECHECK_WAIT_MS: u64 = 10_000;
 
 /// Interval in milliseconds between checks whether all shards have completed a recheck.

@@ -184,7 +184,7 @@ pub enum Input<'a, Letter> {
 /// Action requested by a machine.
 #[derive(Debug)]
 pub enum Output<Letter> {
-    /// [`Machine::unsent`] of this session is not empty. Emitted once until the edge has taken all bytes.
+    /// [`Machine::unsent`] of this session is not empty. Not emitted again until the edge has taken all bytes.
     Send(SessionKey),
     /// The connection belongs to another shard: [`Machine::release`] the session and post it there. No receive is
     /// armed, since the head was read with single receives.
@@ -282,7 +282,7 @@ pub trait Machine {
     /// Takes back a session for which the other shard or the side thread had no capacity; answers 503 and closes it.
     fn bounce(&mut self, parcel: Self::Parcel, at: Moment) -> SessionKey;
 
-    /// Takes the contents for another node or the side thread out of a parcel; `None` if it is for a shard.
+    /// Takes the contents for another node or the side thread out of a parcel; `None` if the parcel is for a shard.
     fn passed_on(parcel: &mut Self::Parcel) -> Option<PassedOn> {
         let _ = parcel;
         None
@@ -308,9 +308,9 @@ pub trait Machine {
         self.bounce(parcel, at)
     }
 
-    /// Marks a new session as a stream of a link. The client's TCP stack acknowledges its bytes; after the response to
-    /// [`Output::Ask`], a newer value may arrive as another [`Input::Unacknowledged`]. A call ends with its response
-    /// ([`Output::Close`]), which decides whether the client's connection closes as well.
+    /// Marks a new session as a stream of a link. The client's TCP stack acknowledges the session's bytes; after the
+    /// response to [`Output::Ask`], a newer value may arrive as another [`Input::Unacknowledged`]. A call ends with its
+    /// response ([`Output::Close`]), which decides whether the client's connection closes as well.
     fn comes_by_link(&mut self, session: SessionKey, kind: Kind) {
         let _ = (session, kind);
     }
@@ -387,7 +387,7 @@ pub trait Machine {
 
     /// Records that the first `bytes` of [`Machine::unsent`] were copied (by encryption or into a buffer that the
     /// kernel reads) and are in flight until [`Input::Sent`]. Bytes that are sent directly need only `Sent`. Returns
-    /// whether the connection is a WebSocket, whose send buffer may grow beyond that of requests.
+    /// whether the connection is a WebSocket, whose send buffer may grow larger than that of an HTTP connection.
     fn launched(&mut self, session: SessionKey, bytes: usize) -> bool;
 
     /// Whether this letter may be refused because the mailbox is nearly full. A refused query returns as
@@ -406,8 +406,8 @@ pub trait Machine {
         0
     }
 
-    /// Whether the peer of a closing session has announced by means of the protocol that it will send nothing more, so
-    /// that its EOF need not be awaited after [`Output::Close`].
+    /// Whether the peer of a closing session has announced in its protocol that it will send nothing more, so that the
+    /// edge need not await its EOF after [`Output::Close`].
     fn peer_is_done(&self, session: SessionKey) -> bool {
         let _ = session;
         false
@@ -437,13 +437,13 @@ pub trait Machine {
         false
     }
 
-    /// Announces that the peer's EOF follows the next bytes, possibly after more bytes. [`Input::Ended`] follows.
+    /// Announces that the peer has sent EOF, behind the next bytes and perhaps more. [`Input::Ended`] follows.
     fn ends_behind(&mut self, session: SessionKey) {
         let _ = session;
     }
 
     /// Records that all sends of a turn are complete; `at` was read after the last of them. At most once per turn,
-    /// after its [`Input::Sent`] inputs, so that durations can be measured without reading the clock for each.
+    /// after its [`Input::Sent`] inputs, so that durations can be measured without reading the clock for each send.
     fn flushed(&mut self, at: Moment) {
         let _ = at;
     }
@@ -451,7 +451,7 @@ pub trait Machine {
 
 const NO_REQUEST_ID: &str = "00000000-0000-4000-8000-000000000000";
 
-// TLS client certificates, with facts found by the edge.
+// TLS client certificates, as the edge reports them.
 //
 // Only connections to the credentials provider's names must present one. The core decides whether it is accepted.
 

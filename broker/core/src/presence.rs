@@ -5,7 +5,7 @@
 //! are watched. After each input that changed a watched channel, its shard reports the channel's complete state, not a
 //! delta, so that lost or replaced reports do no harm. A shard's sequence numbers never repeat or decrease while the
 //! process runs. The epoch, which takes precedence, orders the states of different processes: it is the process's own
-//! or, in a cluster, that of the channel's slot since this process began to serve it.
+//! epoch or, in a cluster, that of the channel's slot since this process began to serve the slot.
 
 use crate::id::{Account, CallerId, ChannelKey, Slot};
 use crate::limits::{PARTING_MAX, PRESENCE_RETRY_MS, PRESENCE_TOLD_PER_TURN};
@@ -87,7 +87,7 @@ pub struct Master {
     pub since: Wall,
     /// Address of the master.
     pub remote: SocketAddr,
-    /// When the master became suspect, if it is: it had not acknowledged a message for too long, and must be woken.
+    /// When the master became suspect, if it is suspect: it left a message unacknowledged too long and must be woken.
     pub doubtful_since: Option<Wall>,
 }
 
@@ -190,12 +190,12 @@ impl Audience for Nobody {
 
 // Unreported presence changes of a shard's channels.
 
-/// The latest change of a channel, and why the master or viewer left if it did.
+/// The latest change of a channel and, if the master or a viewer left, the reason.
 pub type Change = (PresenceCause, Option<&'static str>);
 
-/// Unreported changes of a shard, at most one per watched channel. A state that cannot be delivered is sent later as it
-/// is then, so nothing is lost except final states of deleted channels beyond [`PARTING_MAX`]; such a loss is reported
-/// as well.
+/// Unreported changes of a shard, at most one per watched channel. If a state cannot be delivered, a retry sends the
+/// state at that time, so nothing is lost except final states of deleted channels beyond [`PARTING_MAX`]; such a loss
+/// is reported as well.
 pub struct News {
     audience: Box<dyn Audience>,
     sequence: u64,
@@ -421,7 +421,7 @@ mod news_tests {
         assert!(last.sequence > 2 && news.is_empty());
     }
 
-    /// One channel changes before each turn, and there is room for one state in each.
+    /// One channel changes before each turn, and each turn has space for one state.
     #[test]
     fn a_channel_that_changes_all_the_time_keeps_no_other_waiting() {
         let (sender, receiver) = sync_channel(1);

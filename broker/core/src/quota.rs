@@ -85,7 +85,7 @@ impl Bucket {
         }
     }
 
-    /// Returns the later of `now` and the bucket's time, unless the latter is ahead by a minute or more.
+    /// Returns the bucket's time if it is ahead of `now` by less than a minute; otherwise, returns `now`.
     fn not_before(&self, now: Now) -> Now {
         let ahead = self.at.wrapping_sub(wrap(now));
         if ahead < 60_000 {
@@ -176,7 +176,7 @@ mod tests {
         assert_eq!((0..100).filter(|_| take(FIVE, 0)).count(), 12);
         assert!(!take(FIVE, 199) && take(FIVE, 200), "one was left");
         assert!(!take(FIVE, 599) && take(FIVE, 600));
-        // A burst of one is enough for the first, and the rate is a part all the same.
+        // Two tokens can be taken even with a burst of one, and the rate still applies to both.
         let slow = Rate { rate: 1, burst: 1 };
         assert!(take(slow, 100_000) && !take(slow, 101_999) && take(slow, 102_000));
     }

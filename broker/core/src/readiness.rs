@@ -35,7 +35,7 @@ impl Readiness {
         self.0.store_failed.swap(failed, Ordering::Relaxed) != failed
     }
 
-    /// Sets whether the registry's store is nearly full and keeps its capacity for existing channels.
+    /// Sets whether the registry's store is nearly full and reserves its capacity for existing channels.
     pub fn set_store_nearly_full(&self, full: bool) {
         self.0.store_nearly_full.store(full, Ordering::Relaxed);
     }

@@ -117,7 +117,7 @@ pub struct ListedChannel {
 }
 
 impl Record {
-    /// Shard memory of the record in bytes, with its table entries and the allocator's overhead.
+    /// Shard memory that the record takes in bytes, including its table entries and the allocator's overhead.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let text = |text: &str| allocated(text.len());

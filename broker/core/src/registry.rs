@@ -72,14 +72,14 @@ pub trait Store: Send {
 //  format (1) | ARN | MessageTtlSeconds (4) | created, ms since 1970 (8) | version (20) | number of tags (2) | tags
 //  text: length in bytes (2) and UTF-8      tag: text, text      numbers: the least significant byte first
 // ```
-// An additional field needs another format number; both are then decoded. An unknown format is refused, since a dropped
-// field would be lost with the next change. The store returns bytes as written, so another program wrote whatever
-// cannot be decoded.
+// An additional field needs another format number; the program then decodes both formats. An unknown format is refused,
+// since a dropped field would be lost with the next change. The store returns bytes as written, so another program
+// wrote whatever cannot be decoded.
 
 /// Why bytes cannot be decoded as a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordError {
-    /// The record is in a format, with this number, of a later version of this program.
+    /// The record has this format number, which belongs to a later version of this program.
     Format(u8),
     /// The bytes end within a field or continue after the last one.
     Length,

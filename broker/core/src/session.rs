@@ -33,7 +33,7 @@ pub(crate) struct Session {
     pub behind: bool,
     /// Whether the connection was aborted because its peer does not read.
     pub cut: bool,
-    /// Bytes counted in the shard's telemetry of slow connections.
+    /// Bytes that this connection adds to the shard's telemetry of slow connections.
     pub weight: u32,
     pub asking: ProofQueries,
 }
@@ -123,7 +123,7 @@ impl Remote {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SendState {
-    /// Bytes may be sent once announced.
+    /// Nothing is announced; the edge takes bytes only after an announcement.
     Idle,
     /// An [`crate::machine::Output::Send`] is emitted and not processed yet.
     Announced,
@@ -523,9 +523,9 @@ impl Session {
     pub(crate) fn waits(&self, timeouts: &Timeouts, now: Now) -> Wait {
         match &self.state {
             SessionState::Http(http) => match &http.stage {
-                // `answer`, if responses wait; otherwise `tls`; `head`, or `keep_alive` between two requests;
-                // `body`; the longest wait of a call; the wait that the device requested; `head` again, twice; the next
-                // look for an owner.
+                // The timeout `answer` if responses wait. Otherwise, in the order of the stages: `tls`; `head`, or
+                // `keep_alive` between two requests; `body`; a call's longest wait; the wait that a device requested;
+                // `head` to hand the request over; the next look for an owner.
                 HttpStage::AwaitTls
                 | HttpStage::AwaitHead
                 | HttpStage::AwaitBody(_)
@@ -539,7 +539,7 @@ impl Session {
                     due => Wait::Until(due),
                 },
             },
-            // At the latest, `idle`.
+            // Due no later than the `idle` timeout.
             SessionState::Open(web_socket) => match web_socket.due(timeouts, now) {
                 Due::At(next) => Wait::Until(next),
                 Due::Ping
@@ -549,7 +549,7 @@ impl Session {
                 | Due::Old
                 | Due::SlowMessage => Wait::Until(now),
             },
-            // `close`, twice: for the peer's close frame, then for the unsent bytes and the end.
+            // The `close` timeout applies twice: to the peer's close frame, then to the unsent bytes and the end.
             SessionState::AwaitCloseEcho(_, deadline) => Wait::Until(*deadline),
             SessionState::AwaitGone(ending) if ending.deadline == NEVER => Wait::Aborted,
             SessionState::AwaitGone(ending) => Wait::Until(ending.deadline),
@@ -615,8 +615,8 @@ mod tests {
 
     #[test]
     fn a_session_stays_small() {
-        // The cost of each of a million idle viewers, in bytes, before the tables around it.
-        // 16 of them are the caller's, which is asked again when the credentials are others.
+        // Bytes per idle viewer, without the surrounding tables; a shard may have a million viewers. 16 bytes store the
+        // caller, which is rechecked when the credentials change.
         assert!(size_of::<Session>() <= 168, "{}", size_of::<Session>());
     }
 }

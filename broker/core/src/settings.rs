@@ -65,8 +65,7 @@ pub struct Settings {
     pub config: Option<PathBuf>,
     /// Number of shards, from 1 to [`SHARDS_MAX`](crate::limits::SHARDS_MAX).
     pub shards: usize,
-    /// Whether to start fewer shards if too little memory can be locked: under `--dev` without an explicit number of
-    /// shards.
+    /// Whether to start fewer shards if too little memory can be locked; only under `--dev` without an explicit number.
     pub fewer_shards: bool,
     /// Kernel interface of the shards, resolved at startup.
     pub engine: EngineChoice,
@@ -80,7 +79,7 @@ pub struct Settings {
     pub auth_recheck: bool,
     /// Development mode: accepts any region and account, and creates an unknown channel when a client connects to it.
     pub dev: bool,
-    /// Origins of pages, besides loopback origins, that may use a server without signatures, as browsers send them.
+    /// Origins, besides loopback, whose pages may use a server without signatures, in the form that browsers send.
     /// Empty if requests are signed, since any origin is then permitted.
     pub dev_origins: Vec<String>,
     /// Whether listeners without signatures may have addresses other than loopback (`--dev` only).
@@ -381,7 +380,7 @@ pub struct Proxy {
     pub forwarded_from: Vec<IpNet>,
 }
 
-/// Endpoints that discovery returns; if none is set, the host of the request.
+/// Endpoints that discovery returns; if none is set, it returns the host of the request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Advertise {
     /// Domain of the host names, one per channel and role.
@@ -440,8 +439,8 @@ pub struct RecorderSettings {
 /// Retention of data that identifies people or devices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Privacy {
-    /// Age in milliseconds at which refusals, troubled sessions, log lines, recorder notes, and the marks and causes in
-    /// the history are erased; 0 means never.
+    /// Age in milliseconds at which these are erased: refusals, troubled sessions, log lines, recorder notes, and the
+    /// marks and causes in the history; 0 means never.
     pub keep_ms: u64,
 }
 
@@ -450,7 +449,7 @@ pub struct Privacy {
 pub struct Whep {
     /// Whether `/whep/` is served; never under the strict profile.
     pub on: bool,
-    /// Time in milliseconds after which, if no candidate arrives, the camera's candidates count as complete.
+    /// Time in milliseconds without a further candidate after which the camera's candidates count as complete.
     pub quiet_ms: u64,
     /// Maximum time in milliseconds from the camera's first message to the end of a call.
     pub gather_max_ms: u64,
@@ -581,7 +580,7 @@ pub struct Oidc {
     pub provider: String,
     /// Claim of the id token that grants access: a string, or a list of strings.
     pub claim: String,
-    /// Value that the claim must equal or, if it is a list, contain.
+    /// Value that the claim must equal or, if the claim is a list, contain.
     pub value: String,
     /// Client id of the console at the provider; `None` for the only one in the credentials file.
     pub client_id: Option<String>,

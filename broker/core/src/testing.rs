@@ -107,7 +107,7 @@ impl SharedCatalog for TestCatalog {
     }
 }
 
-/// A store without its own memory: channels live as long as the process.
+/// A store that keeps no records: channels live as long as the process.
 #[derive(Debug, Default)]
 pub struct MemoryStore;
 

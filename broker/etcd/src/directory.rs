@@ -166,7 +166,7 @@ fn read(path: &Path) -> Result<Option<Kept>, DirectoryError> {
     }
 }
 
-/// Replaces the file by renaming a complete one over it. Synced if it must survive a crash.
+/// Replaces the file by renaming a complete one over it; syncs file and directory if it must survive a crash.
 pub(crate) fn write(directory: &Path, kept: &Kept, is_synced: bool) -> io::Result<()> {
     let young = directory.join(YOUNG);
     let mut file = File::options()

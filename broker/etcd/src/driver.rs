@@ -252,7 +252,7 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
                 let translator = &self.translator;
                 self.post.part_taken((from, &name), id, number, translator);
             }
-            // Arrives over a separate connection.
+            // This query arrives only over a separate connection.
             Message::Seek(_) => {}
             Message::Inquiry(number, bytes) => self.service.inquired(name, number, bytes),
             Message::Reply(number, bytes) => self.service.replied(name, number, bytes),

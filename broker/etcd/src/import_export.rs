@@ -296,8 +296,7 @@ impl End {
 
 // Records added to those in etcd while no node runs.
 
-/// Calls the function with each record of the cluster in etcd, at a single revision; never if the cluster does not
-/// exist.
+/// Calls `give` with each record of the cluster in etcd, at a single revision; never if the cluster does not exist.
 ///
 /// # Errors
 /// Why the read failed; the records passed so far are incomplete.

@@ -68,7 +68,7 @@ pub const IMPORT_BATCHES_UNDER_WAY: usize = 8;
 /// Maximum number of records removed per batch. Each removal has two compares: one for the record and one for its slot.
 pub const REMOVALS_PER_BATCH: usize = 60;
 
-/// Total size of keys and values in bytes at which a batch accepts no further changes; etcd accepts 1.5 MiB per
+/// A batch with keys and values of this many bytes in total accepts no further changes; etcd accepts 1.5 MiB per
 /// request.
 pub const BATCH_BYTES_MAX: usize = 1 << 20;
 
@@ -240,8 +240,8 @@ pub const DRAIN_MAX: Duration = Duration::from_secs(140);
 /// seconds, or longer with large records.
 pub const REBALANCE_MAX: Duration = Duration::from_secs(600);
 
-/// Time after which the rebalancing counts as finished if no slot has moved although the nodes were asked again.
-/// Exceeds the timeouts for the answer to a parcel and for a transfer with an unknown outcome.
+/// Rebalancing counts as finished if no slot moves for this long although the nodes were asked again. Exceeds the
+/// timeouts for the answer to a parcel and for a transfer with an unknown outcome.
 pub const STILL_MAX: Duration = Duration::from_secs(15);
 
 /// Maximum number of foreign keys shown to an operator per range.
@@ -260,7 +260,7 @@ pub const SIZE_EVERY_MS: u64 = 10_000;
 pub const DESCRIPTORS_MAX: usize =
     2 * STRANGERS_MAX + 2 * broker_core::cluster::limits::NODES_MAX + 16;
 
-/// Memory of a handshake with an unauthenticated peer, in bytes: the largest TLS message, and the task.
+/// Memory that a handshake with an unauthenticated peer takes, in bytes: the largest TLS message, and the task.
 pub const STRANGER_BYTES: usize = 72 << 10;
 
 const _: () = {

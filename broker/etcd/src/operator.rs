@@ -152,7 +152,7 @@ const NOBODY: &str = "no node is registered: start the nodes first";
 const FULL: &str = "etcd takes no changes, since its quota is used up: compact and defragment it, disarm its alarm, \
                     then try again";
 
-// Nodes of a cluster at one revision, for commands that order something, and the orders.
+// The nodes of a cluster at one revision, and orders to them, for commands that order something.
 
 #[derive(Debug, Default)]
 pub(crate) struct Picture {

@@ -236,7 +236,7 @@ mod tests {
 
     const FROM: NodeId = NodeId(1);
 
-    /// Thirty MiB, of which every third message between the nodes is lost, in both directions.
+    /// A parcel of 30 MiB, while every third message between the nodes is lost, in both directions.
     #[test]
     fn a_parcel_arrives_whole_whatever_is_lost() {
         let wanted = messages(30 << 20);

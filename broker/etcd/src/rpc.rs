@@ -101,7 +101,7 @@ impl Compare {
         Self::new(key, CompareTarget::Mod, CompareResult::Less, changed)
     }
 
-    /// Extends the compare to all keys up to an exclusive end; it holds if there are none.
+    /// Extends the compare to all keys up to an exclusive end; the compare holds if there are none.
     pub(crate) fn up_to(self, end: impl Into<Vec<u8>>) -> Self {
         Self {
             range_end: end.into(),

@@ -12,8 +12,8 @@
 //! derive the keys of the others. TLS was chosen over a per-frame HMAC because parcels contain client data, which must
 //! remain confidential regardless of `[cluster] link`. TLS also rejects frames from other connections.
 //!
-//! A process whose name another process may use sends queries over a separate connection, with one message in each
-//! direction, so as not to disturb the existing connections under that name.
+//! If another process may use the same name, a process sends queries over a separate connection, with one message in
+//! each direction, so as not to disturb the existing connections under that name.
 //!
 //! A message is lost if its node has no address, if the queue is full, or if the connection breaks or cannot be
 //! established. After a failure and a delay, the next message retries the connection.

@@ -220,7 +220,7 @@ impl Translator {
         lease: LeaseId,
     ) -> Result<Option<(Key, Option<Value>)>, Why> {
         Ok(Some(match watched {
-            // The full read reports an unreadable one.
+            // The full read reports an unreadable meta key.
             WatchedSubject::Meta => {
                 let meta: Option<MetaValue> = value.and_then(|bytes| schema::read(bytes).ok());
                 if let Some(meta) = meta {
@@ -393,7 +393,7 @@ pub(crate) fn revision_of(number: i64) -> Revision {
 
 #[cfg(test)]
 mod tests {
-    //! What three nodes of earlier versions wrote (`deploy/ci/fixtures.py`), read by this one.
+    //! Values that three nodes of earlier versions wrote (`deploy/ci/fixtures.py`), read by this version.
 
     use super::*;
     use crate::schema::ReportValue;
@@ -468,7 +468,7 @@ mod tests {
         }
     }
 
-    /// Orders and reports are each for one program: the node passes those of a newer format over.
+    /// Each order or report is for one program, so the node skips those of a newer format.
     #[test]
     fn a_key_of_a_newer_format_is_refused_by_its_name_and_number() {
         for version in versions() {
@@ -501,7 +501,7 @@ mod tests {
         }
     }
 
-    /// A node of the cluster of a version, and all keys of that.
+    /// Returns a node of a version's cluster, and all keys of that cluster.
     fn cluster(version: &Path) -> (Translator, Vec<KeyValue>) {
         let mut gzip = std::process::Command::new("gzip");
         let keys = gzip.arg("-dc").arg(version.join("etcd.json.gz")).output();
@@ -541,7 +541,7 @@ mod tests {
         (Translator::new(&config, &cluster, me), rows.collect())
     }
 
-    /// The keys of a range, with their values.
+    /// Returns the keys of a range, with their values.
     fn between<'r>(
         rows: &'r [KeyValue],
         (first, end): &'r (String, String),
@@ -552,7 +552,7 @@ mod tests {
         rows.filter(move |(key, _)| (first.as_str()..end.as_str()).contains(key))
     }
 
-    /// The folder of each earlier version.
+    /// Returns the folders of earlier versions.
     fn versions() -> Vec<PathBuf> {
         let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data");
         let entries = std::fs::read_dir(data).expect("a folder");

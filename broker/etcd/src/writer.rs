@@ -5,7 +5,7 @@
 //! resent until its outcome is known, and late copies have no effect:
 //!
 //! * *Puts* use a *lane*: a key of this node that every batch of the lane compares and writes. Once a batch is made,
-//!   its copies and those of earlier ones fail, and the lane's value names the last batch.
+//!   its copies and those of earlier batches fail, and the lane's value names the last batch.
 //! * *Removals* write nothing else, so that they are possible when etcd's quota is exhausted. They compare that the
 //!   record was not written after their request: a copy cannot remove the next channel of that name.
 //!
@@ -95,7 +95,7 @@ struct Lane<T> {
 enum State<T> {
     Idle,
     UnderWay(WriteBatch<T>),
-    /// To be resent at this time.
+    /// The batch will be resent at this time.
     Waiting(WriteBatch<T>, Now),
 }
 
@@ -176,7 +176,7 @@ impl<T> Writer<T> {
             let (revision, value) = &answer.lane;
             self.lanes[lane].revision = *revision;
             if *value == batch.tag {
-                // An earlier copy was made.
+                // An earlier copy of the batch was made.
                 return self.settle(batch.changes, |_| Settled::Made(*revision));
             }
         }
@@ -213,7 +213,7 @@ impl<T> Writer<T> {
         }
     }
 
-    /// Handles an unanswered request, which may have been carried out or may still be.
+    /// Handles an unanswered request, which may have been carried out or may be carried out later.
     pub(crate) fn unknown(&mut self, lane: usize, now: Now) {
         if let Some(mut batch) = self.under_way(lane) {
             batch.is_unsure = true;
@@ -221,7 +221,7 @@ impl<T> Writer<T> {
         }
     }
 
-    /// Takes changes that have waited too long to be sent while no batch was answered; none was made.
+    /// Takes changes that have waited too long to be sent while no batch was answered; none of them was made.
     pub(crate) fn expire(&mut self, now: Now) -> Vec<(Change<T>, Settled)> {
         if now.since(self.progress) < WRITE_WAIT_MS {
             return Vec::new();

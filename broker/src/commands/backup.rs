@@ -81,7 +81,7 @@ pub fn run(flags: &BackupFlags) -> Result<String, Failure> {
     })
 }
 
-/// Copied parts of a data directory, without the rows, which are already in the folder.
+/// Parts copied from a data directory, except the rows, which have already been written to the folder.
 struct Copied {
     channels: u64,
     key: SessionKeyText,
@@ -90,7 +90,7 @@ struct Copied {
 
 enum SessionKeyText {
     Found(Zeroizing<String>),
-    /// Reason for the missing key.
+    /// Reason why there is no key.
     Missing(String),
 }
 
@@ -195,7 +195,7 @@ fn verify(folder: &PartialFolder, channels: u64) -> Result<(), Failure> {
         let text = format!("the backup is incomplete: {found} of {channels} channels are in it");
         return Err(Failure::Fatal(text));
     }
-    // Opening the copy leaves its lock file.
+    // Opening the copy leaves a lock file behind.
     fs::remove_file(folder.path().join("store.lock"))
         .map_err(|error| Failure::Fatal(format!("the backup cannot be written: {error}")))
 }

@@ -62,7 +62,7 @@ struct Part {
     content: String,
 }
 
-/// File names in the archive, with the page of the broker that each stores.
+/// Files in the archive, each with the page of the broker whose content it stores.
 const PAGES: [(&str, &str); 8] = [
     ("config.json", "/config"),
     ("overview.json", "/overview"),

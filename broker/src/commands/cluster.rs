@@ -1,9 +1,9 @@
 //! `heliograph cluster`: shows and changes the state of a configured cluster. Each command accesses etcd directly, and
-//! instructs nodes through it.
+//! gives instructions to nodes through etcd.
 //!
-//! Contains the commands that change the cluster: `drain`, `rebalance`, `finish-upgrade`, `import` and `export`. The
-//! commands that only inspect it are in `cluster_status.rs`, which also contains the helpers shared by all cluster
-//! commands, and `cluster_check.rs`.
+//! Contains the commands that change the cluster: `drain`, `rebalance`, `finish-upgrade`, `import` and `export`.
+//! Commands that only inspect it are in `cluster_check.rs` and `cluster_status.rs`. `cluster_status.rs` also contains
+//! helpers for all cluster commands.
 
 use crate::commands::cluster_status::{self, Place, table};
 use crate::commands::{PartialFolder, cluster_check};
@@ -22,8 +22,8 @@ use std::path::{Path, PathBuf};
 /// Runs a command and writes its output to `out`.
 ///
 /// # Errors
-/// Returns [`Failure::Configuration`] for an error that the operator must correct, [`Failure::Fatal`] if etcd or the
-/// machine fails, or a check found an error.
+/// Returns [`Failure::Configuration`] for an error that the operator must correct, [`Failure::Fatal`] if etcd or an I/O
+/// operation fails, or if a check finds an error.
 pub fn run(flags: &ClusterFlags, out: &mut dyn Write) -> Result<(), Failure> {
     let Some(config) = &flags.config else {
         let text = "heliograph cluster: --config FILE is needed, the configuration of a node";
@@ -46,8 +46,8 @@ pub fn run(flags: &ClusterFlags, out: &mut dyn Write) -> Result<(), Failure> {
     write(out, &text)
 }
 
-/// Returns the findings of `heliograph cluster check`. Fails with [`Failure::Configuration`] if the configuration has
-/// no etcd, or files are unusable.
+/// Returns the findings of `heliograph cluster check`. Fails with [`Failure::Configuration`] if the configuration
+/// specifies no etcd, or a file is unusable.
 pub(crate) fn findings(config: &Path) -> Result<Vec<Finding>, Failure> {
     Place::of(config).map(|place| cluster_check::findings(&place))
 }
@@ -140,7 +140,7 @@ fn comparison(before: &Parts, after: &Parts) -> String {
     table(&rows)
 }
 
-/// Raises the minimum inner version, so that nodes still running the previous version cannot start.
+/// Raises the minimum inner version, so that nodes of the previous version can no longer start.
 fn finish_upgrade(place: &Place) -> Result<String, Failure> {
     match upgraded(&place.etcd, &place.name) {
         Ok(raised) if raised.from == raised.to => Ok(format!(
@@ -219,7 +219,7 @@ pub(crate) fn export(place: &Place, directory: &Path) -> Result<String, Failure>
     Ok(format!("{shown}: {count} channels\n"))
 }
 
-/// Converts the error of a command. `of` prefixes its message.
+/// Converts the error of a command to a failure, whose message begins with `of`.
 fn failure(of: &str, error: &CommandError) -> Failure {
     let text = plain(&format!("{of}{error}"));
     match error {

@@ -96,7 +96,7 @@ fn of_etcd(survey: &ClusterSurvey) -> Vec<Finding> {
 fn of_member(member: &EtcdMember) -> Vec<Finding> {
     let endpoint = &member.endpoint;
     match &member.status {
-        // A survey of etcd is read from any endpoint; this one failed.
+        // Only a warning, since the survey of etcd is read from any endpoint that answers.
         Err(why) => vec![warning(format!("{endpoint}: {why}"))],
         Ok(status) => {
             let mut findings = vec![version(status), quota(status)];
@@ -474,7 +474,7 @@ const SHA256_SHOWN: usize = 12;
 /// Host name prefixes of endpoints: masters, viewers and API calls.
 pub(crate) const KINDS: [&str; 3] = ["m", "v", "r"];
 
-/// A host name label that resolves only through a wildcard, since no node's label begins with this letter.
+/// A host name label that resolves only through a wildcard, since no node's label begins with `x`.
 const ABSENT: &str = "x-00000000";
 
 /// Clock difference that causes a warning, in milliseconds; machines synchronized with a time server differ by less.
@@ -556,7 +556,7 @@ mod nodes_tests {
     use broker_etcd::InnerAddress;
     use broker_etcd::operator::{NodeReport, NodeStatus};
 
-    /// A clock, and who is reached.
+    /// Offset of a node's clock, and the names of the nodes that it reaches.
     type Said<'a> = Option<(i64, &'a [&'a str])>;
 
     fn reports(nodes: &[(&str, Said<'_>)]) -> NodeReports {

@@ -63,7 +63,7 @@ fn nodes(survey: &ClusterSurvey, reports: &NodeReports) -> String {
     table(&rows)
 }
 
-/// Formats the number of reporting nodes that can reach a registered node, and the names of the others.
+/// Formats the number of reporting nodes that can reach a registered node, and the names of those that cannot.
 fn answers(name: &str, reports: &NodeReports) -> String {
     let others = reports.iter().filter(|(other, _)| ***other != *name);
     let asking: Vec<_> = others
@@ -174,7 +174,7 @@ fn programs(survey: &ClusterSurvey, now: SystemTime) -> String {
     format!("\nprograms:\n{}", table(&rows))
 }
 
-/// Formats the time since `started` in the largest unit that gives at least 2.
+/// Formats the time since `started` in the largest unit of which at least two have passed.
 fn uptime(started: u64, now: SystemTime) -> String {
     let now = now.duration_since(SystemTime::UNIX_EPOCH);
     let up = now.map_or(0, |now| now.as_secs()).saturating_sub(started);
@@ -262,7 +262,7 @@ impl Place {
         })
     }
 
-    /// Returns the keys for the proofs in registrations, if this user can read the secret.
+    /// Returns the keys for proofs in registrations of nodes; `None` if this user cannot read the secret.
     pub(crate) fn proofs(&self) -> Option<ProofKeys> {
         let path = self.settings.cluster.secret_file.as_ref()?;
         let secret = cluster_secret(path).ok()?;

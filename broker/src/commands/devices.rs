@@ -35,8 +35,7 @@ use x509_parser::public_key::PublicKey;
 /// Runs a command and writes its result to `out`.
 ///
 /// # Errors
-/// Returns [`Failure::Configuration`] for an error that the operator must correct, [`Failure::Fatal`] if the machine
-/// fails.
+/// Returns [`Failure::Configuration`] for an error that the operator must correct, [`Failure::Fatal`] for an I/O error.
 pub fn run(command: &ThingsCommand, out: &mut dyn Write) -> Result<(), Failure> {
     let text = match command {
         ThingsCommand::Issue(issued) => issue(issued, SystemTime::now())?,
@@ -54,7 +53,7 @@ pub fn run(command: &ThingsCommand, out: &mut dyn Write) -> Result<(), Failure> 
 //  {"certificates": [{"certificateId", "status"}, …]}               aws iot list-certificates
 //  -----BEGIN CERTIFICATE-----                                      a certificate: its id is checked
 // ```
-// A certificate's id is the SHA-256 of its DER. The id is checked against every given PEM file.
+// A certificate's id is the SHA-256 of its DER. The SHA-256 of each given PEM file must be an id in the documents.
 
 /// A JSON document to import. Unknown members are ignored, since the service may add some.
 #[derive(Deserialize)]
@@ -90,8 +89,8 @@ struct GatheredThings {
     faults: Vec<String>,
 }
 
-/// Writes the registry, or returns it as text. Fails with [`Failure::Configuration`] with the faults found; nothing is
-/// written in this case.
+/// Writes the registry, or returns it as text. Fails with [`Failure::Configuration`], which lists the faults found;
+/// nothing is written in this case.
 pub(crate) fn import(flags: &ThingsImportFlags) -> Result<String, Failure> {
     let mut gathered = GatheredThings::default();
     for file in &flags.files {
@@ -252,7 +251,7 @@ const FAULTS_SHOWN_MAX: usize = 20;
 /// Maximum size of a file in bytes, enough for a million things with their principals.
 const FILE_BYTES_MAX: usize = 1 << 30;
 
-// `heliograph things check`: whether a server with this credentials file would accept a certificate.
+// `heliograph things check`: reports whether a server with this credentials file would accept a certificate.
 
 /// Checks a sign-in with a certificate and returns the result as text. Fails with [`Failure::Configuration`] if the
 /// certificate would be refused, or a file cannot be read.
@@ -290,7 +289,7 @@ pub(crate) fn check(flags: &ThingsCheckFlags, now: SystemTime) -> Result<String,
     Ok(text)
 }
 
-/// Loads a credentials file, and a certificate that is verified as the server would verify it. Fails with
+/// Loads a credentials file and a certificate, and verifies the certificate as the server would. Fails with
 /// [`Failure::Configuration`] if the handshake would reject the certificate, or a file cannot be read.
 pub(crate) fn shown(
     certificate: &Path,

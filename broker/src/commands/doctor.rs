@@ -132,10 +132,10 @@ fn document(lines: &[Line]) -> serde_json::Value {
     json!({ "checks": checks, "level": word(worst.unwrap_or(Level::Ok)) })
 }
 
-// Checks of the running broker, or of the ports that a start needs.
+// Checks of the running broker, or of the ports needed to start one.
 
 /// Returns the status reported by a running broker, such as `ok` or `draining`. Fails with [`io::ErrorKind::TimedOut`]
-/// if a process listens but does not answer, any other error if nothing listens.
+/// if a process listens but does not answer, with any other error if nothing listens.
 pub(crate) fn status(listener: &AdminListener) -> io::Result<String> {
     let answer = listener.ask("GET", "/ready")?;
     let text = answer.text(STATUS_BYTES_MAX)?;
@@ -379,7 +379,7 @@ fn of_lock(data_dir: &Path) -> Line {
     )
 }
 
-/// Checks that a start could read the channels and the key of temporary credentials, if they exist.
+/// Checks that a starting broker could read the channels and the key of temporary credentials, if they exist.
 fn of_contents(data_dir: &Path) -> Vec<Line> {
     let mut lines = Vec::new();
     let file = data_dir.join("store.redb");
@@ -466,7 +466,7 @@ pub(crate) fn descriptors(settings: &Settings) -> Line {
     let check = "descriptors";
     let wanted = settings.limits.connections;
     match preflight::descriptors(settings) {
-        // Nine tenths of the configured number suffice. Development machines need fewer.
+        // Nine tenths of the configured connections suffice. Development machines need fewer.
         Ok(room) if room >= wanted / 10 * 9 || settings.dev => {
             Line::ok(check, format!("room for {room} connections"))
         }
@@ -476,7 +476,7 @@ pub(crate) fn descriptors(settings: &Settings) -> Line {
                 "the limit of open files leaves room for {room} connections, limits.connections allows {wanted}: raise \
                  it (`ulimit -Hn {}`, LimitNOFILE= in the unit, --ulimit nofile= of the container), or lower \
                  limits.connections",
-                // A twentieth of the other descriptors is kept free.
+                // The broker keeps a twentieth of its other descriptors free.
                 wanted.saturating_mul(20) / 19 + DESCRIPTORS_BESIDE
             ),
         ),
@@ -484,7 +484,7 @@ pub(crate) fn descriptors(settings: &Settings) -> Line {
     }
 }
 
-/// Checks the limits on locked memory, threads and total memory by creating each shard.
+/// Checks the limits on locked memory, threads and total memory by creating the shards.
 pub(crate) fn shards(settings: &Settings) -> Line {
     let (check, wanted) = ("locked memory", settings.shards);
     match preflight::shards(settings) {

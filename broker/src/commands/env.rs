@@ -36,7 +36,7 @@ pub fn run(flags: &EnvFlags) -> Result<String, Failure> {
 }
 
 /// Returns whether a variable is safe to pass to a shell: a known name, and a value without a line break. Shells
-/// evaluate the output, and any local process may listen on the port.
+/// evaluate the output, and the response may come from any local process that listens on the port.
 fn is_ours(name: &str, value: &Value) -> bool {
     let text = value.as_str();
     NAMES.contains(&name) && text.is_some_and(|text| !text.contains(is_obeyed))
@@ -57,8 +57,8 @@ fn written(format: EnvFormat, variables: &Map<String, Value>) -> String {
     variables.iter().map(line).collect()
 }
 
-/// Quotes a value. Single quotes protect characters that shells and parsers expand between double quotes, unless the
-/// value itself contains a single quote.
+/// Quotes a value. A value with characters that shells and parsers expand between double quotes gets single quotes,
+/// unless the value contains a single quote.
 fn dotenv(value: &str) -> String {
     let replaced = |c| matches!(c, '"' | '\\' | '$' | '`');
     if value.contains(replaced) && !value.contains('\'') {
@@ -112,7 +112,7 @@ mod tests {
         }
     }
 
-    /// A shell reads such a file as well (`set -a; . ./.env`): nothing in it runs.
+    /// Shells also read such a file (`set -a; . ./.env`), and must not execute any part of a value.
     #[test]
     fn a_file_of_variables_runs_nothing_in_a_shell() {
         for value in ["$(id)`id`\"x\\", "it's $(id) `id` \"x\" \\"] {

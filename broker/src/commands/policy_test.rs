@@ -74,7 +74,7 @@ struct TestAnswer {
     who: String,
     may: bool,
     decided_by: Box<str>,
-    /// Outcome of signing in to the role, if tested; the inner value is the reason for a refusal.
+    /// Result of the sign-in to the role, if tested; the inner value is the reason for a refusal.
     signs_in: Option<Option<String>>,
 }
 
@@ -233,7 +233,7 @@ fn sign_in(
             _ => add_claim(&mut identity.claims, name, value),
         }
     }
-    // The token has no other claims that a policy can test.
+    // Every other claim that a policy of the role tests is absent from the token.
     let named = role.into_iter().flat_map(|role| &role.policies);
     for claim in named.flat_map(|policy| policy.claims()) {
         let name = claim.strip_prefix(&**provider);
@@ -274,7 +274,7 @@ fn now_s() -> u64 {
     calendar().0 / 1000
 }
 
-// Whether a session of a role is granted: first the policies of the provider or thing, then the role's trust policy.
+// Decides whether a role is granted: evaluates the policies of the provider or thing, then the role's trust policy.
 
 pub(crate) struct SignInTest<'a> {
     pub(crate) credentials: &'a Credentials,

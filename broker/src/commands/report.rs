@@ -60,8 +60,8 @@ fn text(document: &Value, clock: ReportClock) -> String {
 
 // Table of figures.
 
-/// Formats a row per period (ten minutes, an hour or a day): minimum, mean and maximum of masters, sums, and worst
-/// values. Returns an empty text if there are no rows.
+/// Formats a row per period (ten minutes, an hour or a day): the minimum, mean and maximum number of masters, then sums
+/// and maxima of the other figures. Returns an empty text if there are no rows.
 fn table(columns: &Value, span_ms: u64, clock: ReportClock) -> String {
     let width_ms = match span_ms / HOUR_MS {
         0..=3 => 10 * 60_000,
@@ -193,7 +193,7 @@ impl ReportClock {
     fn yesterday(self, now_ms: u64) -> u64 {
         let of_day = now_ms.saturating_add_signed(self.ahead_ms(now_ms)) % (24 * HOUR_MS);
         let begin = now_ms.saturating_sub(of_day + 24 * HOUR_MS);
-        // Corrects for a change of daylight saving time between the two days.
+        // Corrects for a change of daylight saving time since the start of yesterday.
         begin.saturating_add_signed(self.ahead_ms(now_ms) - self.ahead_ms(begin))
     }
 }

@@ -39,5 +39,5 @@ fn write(path: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Profile that the repository ships and its tests apply.
+/// Profile that is part of the repository, and that its tests apply.
 const PROFILE: &str = include_str!("../../../deploy/seccomp.json");

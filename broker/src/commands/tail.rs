@@ -27,8 +27,8 @@ pub fn run(flags: &TailFlags, out: &mut dyn Write, screen: Screen) -> Result<(),
     }
 }
 
-/// Returns the lines of an event that match the flags, with their levels; of a snapshot, only the last [`BEFORE`]
-/// lines.
+/// Returns the lines of an event that match the flags, with their levels. A snapshot yields at most the newest
+/// [`BEFORE`] lines.
 fn lines(name: &str, data: &Value, flags: &TailFlags) -> Vec<(TailLevel, String)> {
     let list = |name: &str| data[name].as_array().map_or(&[][..], Vec::as_slice);
     let level = flags.level.unwrap_or(if flags.verbose {
@@ -186,7 +186,7 @@ fn colour(level: TailLevel) -> Option<Colour> {
     }
 }
 
-/// Maximum number of earlier lines shown of each kind.
+/// Maximum number of earlier lines shown at the start, for log lines and for refusals.
 const BEFORE: usize = 10;
 
 #[cfg(test)]

@@ -212,7 +212,7 @@ impl State {
         ];
         let row = |(name, text): (&str, String)| {
             let name = screen.paint(Colour::Bold, &format!("{name:<12}"));
-            // The name is padded by its display width.
+            // Spaces take the place of the name, since its colour sequences would count as columns.
             let text = screen.cut(&format!("{:<13}{text}", ""));
             format!("{name} {}", text.trim_start())
         };
@@ -263,7 +263,7 @@ fn refusals(by_check: &Value) -> String {
     }
 }
 
-/// Formats the load of each shard, and the silence of an unresponsive one. With many shards, the worst come first.
+/// Formats each shard's load, or for how long it has not responded. If there are many, the worst come first.
 fn shards(rows: &Value) -> String {
     let load = |row: &Value| {
         let silent = row["silentSeconds"].is_number();

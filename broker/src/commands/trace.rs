@@ -55,7 +55,7 @@ fn ask(listener: &AdminListener, flags: &TraceFlags) -> Result<Value, Failure> {
 
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Number of requested events: the maximum of a response.
+/// Number of events to request: the most that a response may contain.
 const EVENTS: usize = 5_000;
 
 /// Returns the colour of a client heading, a suggestion or a failure; `None` for other lines.

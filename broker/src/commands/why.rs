@@ -73,7 +73,7 @@ fn ask(flags: &WhyFlags) -> Result<Value, Failure> {
     Ok(last)
 }
 
-/// Lists closed connections that the channel's trace attributes to a proxy's timeout; no refusal records them.
+/// Lists closed connections that the channel's trace attributes to a proxy's timeout. They have no refusals.
 fn ended_by_proxies(flags: &WhyFlags, channel: Option<&str>) -> Result<Vec<String>, Failure> {
     let Some(channel) = channel else {
         return Ok(Vec::new());
@@ -94,8 +94,8 @@ fn ended_by_proxies(flags: &WhyFlags, channel: Option<&str>) -> Result<Vec<Strin
     Ok([named("master"), named("viewers")].concat())
 }
 
-/// Returns the requests to send, in order. An argument without a flag is an id, an ARN or an address if it has that
-/// form, otherwise a channel, a client id, a key, or part of another name.
+/// Returns the requests to send, in order. An argument without a flag is taken for an id, an ARN or an address by its
+/// form, otherwise for a channel, a client id, a key, or part of another name.
 fn targets(flags: &WhyFlags) -> Vec<String> {
     let Some(what) = flags.what.as_deref().map(str::trim) else {
         return vec![target(flags, None)];

@@ -109,7 +109,7 @@ struct CredentialsDraft {
     principals: Vec<(usize, Principal)>,
 }
 
-/// Reads a policy from a file or an inline document; `None` if it is invalid. `others` counts the policies read before.
+/// Reads a policy, from a file or inline; `None` if it is invalid. `others` is the number of policies read before.
 fn policy(
     section: &mut TableReader<'_, '_>,
     name: &str,
@@ -263,7 +263,7 @@ impl CredentialsDraft {
         principals.chain(roles).chain(things)
     }
 
-    /// Returns the ARNs of all principals and roles; empty without roles, since only trusts need them.
+    /// Returns the ARNs of all principals and roles; empty without roles, since only trust policies need ARNs.
     fn arns_for_trusts(&self) -> BTreeSet<String> {
         if self.roles.is_empty() {
             return BTreeSet::new();

@@ -220,7 +220,7 @@ impl<'d> TableReader<'d, '_> {
         self.table.contains_key(key)
     }
 
-    /// Returns whether a value in this table is invalid. Faults that follow from its absence are then not reported.
+    /// Returns whether a value in this table is invalid. Callers then omit faults that may result from this.
     pub(crate) fn has_faults(&self) -> bool {
         let mut faults = self.document.findings.faults.iter();
         faults.any(|fault| fault.key.starts_with(&self.path))
@@ -314,7 +314,7 @@ pub(crate) fn text<'d, T>(
 ) -> Checked<T> {
     match value.as_str() {
         Some(text) => check(text),
-        // The rule for an empty text names the allowed values; a number may break only the type.
+        // The fault states the allowed values, as for an empty text, or only the type if an empty text is allowed.
         None => Err(match check("") {
             Ok(_) => "expected a text in quotes".into(),
             Err(rule) => format!("{rule}, in quotes"),
@@ -322,7 +322,7 @@ pub(crate) fn text<'d, T>(
     }
 }
 
-/// Formats an integer as a flag would. Other values yield an empty text, which every rule rejects.
+/// Formats an integer as it would be written in a flag. Other values yield an empty text, which every rule rejects.
 pub(crate) fn digits(value: &Raw<'_>) -> String {
     let number = value.as_integer().and_then(|number| {
         u64::from_str_radix(number.as_str().trim_start_matches('+'), number.radix()).ok()
@@ -330,7 +330,7 @@ pub(crate) fn digits(value: &Raw<'_>) -> String {
     number.map_or_else(String::new, |number| number.to_string())
 }
 
-/// Reads a list of at least `least` entries, each parsed with `check`. Error messages call them `entries`.
+/// Reads a list of at least `least` entries, each parsed with `check`. `entries` names them in errors.
 pub(crate) fn list<'d, T>(
     value: &'d Raw<'d>,
     least: usize,

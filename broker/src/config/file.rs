@@ -44,8 +44,8 @@ fn read_table(section: &mut TableReader<'_, '_>, table: &'static str, settings: 
     }
 }
 
-/// Stores a value other than a table as the key's flag would. A value of the wrong type counts as an empty text, which
-/// is rejected with the list of valid values.
+/// Stores a value other than a table in the same way as the key's flag. A value of the wrong type counts as an empty
+/// text, which is rejected with the list of valid values.
 fn store(value: &Raw<'_>, key: &Key, settings: &mut Settings) -> Checked<()> {
     match &key.kind {
         Kind::Number(..) => key.put(settings, &[&digits(value)]),
@@ -80,7 +80,7 @@ fn store(value: &Raw<'_>, key: &Key, settings: &mut Settings) -> Checked<()> {
     }
 }
 
-/// Parses `{ rate = 5, burst = 25 }`; `burst` defaults to five seconds of the rate.
+/// Parses `{ rate = 5, burst = 25 }`; `burst` defaults to what `rate` permits in five seconds.
 fn rate(section: &mut TableReader<'_, '_>, field: &Field<Rate>, settings: &mut Settings) {
     let rate = section.read("rate", |value| small(value, 0)).map(Rate::of);
     let mut rate = rate.unwrap_or_else(|| (field.get)(settings));

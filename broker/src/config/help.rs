@@ -1,4 +1,4 @@
-//! Help texts: commands in groups, and for each command exit codes and an example below its flags.
+//! Help texts: the list of commands in groups, and exit codes and an example below the flags of each command.
 
 use crate::config::Arguments;
 use crate::terminal;
@@ -342,7 +342,7 @@ const BELOW: &[(&str, &str)] = &[
 mod tests {
     use super::*;
 
-    /// All commands with their paths.
+    /// Collects all commands with their paths.
     fn all(command: &Command, path: &str, found: &mut Vec<(String, Command)>) {
         for below in command.get_subcommands() {
             let path = format!("{path} {}", below.get_name()).trim().to_owned();

@@ -87,7 +87,7 @@ fn argument(key: &'static Key, flag: &'static Flag) -> Arg {
         .action(action)
         .help(format!("{} [default: {}]", flag.help, default(key, flag)));
     if let Kind::Path { .. } | Kind::Paths { .. } = key.kind {
-        // Paths may be other than UTF-8.
+        // Paths need not be valid UTF-8.
         return argument.value_parser(PathBufValueParser::new());
     }
     argument.value_parser(|text: &str| key.check(text).map(|()| text.to_owned()))

@@ -1,5 +1,5 @@
 //! Applies `--container` (listeners on all addresses) and `--lan` (a TLS listener on the machine's local network
-//! address, which is also added to the names of the development certificate), and selects this address.
+//! address, which is also added to the names of the development certificate). Also selects the local network address.
 
 use crate::config::IN_MEMORY;
 use crate::config::draft::{Findings, ValuePlace};
@@ -45,7 +45,7 @@ pub(crate) fn apply(
 /// address bind all addresses. The data directory is in memory unless configured.
 pub(crate) fn publish(settings: &mut Settings, findings: &Findings) {
     (settings.container, settings.allow_remote) = (true, true);
-    // A socket on `[::]` accepts both families. Hosts without IPv6 have no `[::]`.
+    // A socket on `[::]` accepts both address families. Hosts without IPv6 have no `[::]`.
     let both = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok();
     let all: IpAddr = match both {
         true => Ipv6Addr::UNSPECIFIED.into(),
@@ -273,7 +273,7 @@ mod tests {
         (settings, findings.faults.len())
     }
 
-    /// Whether the last listener is the one with pages.
+    /// Returns whether the last listener serves pages.
     fn of_lan(settings: &Settings) -> bool {
         let last = u16::try_from(settings.listen.len() - 1);
         settings.has_pages(last.unwrap())

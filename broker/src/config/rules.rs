@@ -11,7 +11,7 @@ use broker_core::settings::{
 };
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-/// Records all rules that `settings` breaks. Faults at the same position keep the order of these checks.
+/// Records a fault for each rule that `settings` breaks. Faults at the same position keep the order of these checks.
 pub(crate) fn check(settings: &Settings, machine: &Cpus, findings: &mut Findings) {
     let mut check = SettingsCheck {
         settings,
@@ -74,8 +74,8 @@ impl SettingsCheck<'_> {
         self.findings.fault(key, shown(key, self.settings), rule);
     }
 
-    /// Returns whether the value of `key`, or of a key in that table, is known to be invalid. Faults that follow from
-    /// its absence are then not reported.
+    /// Returns whether the value of `key`, or of a key in that table, is known to be invalid. Callers then omit faults
+    /// that may result from this.
     fn is_wrong(&self, key: &str) -> bool {
         self.read.iter().any(|fault| fault.is_of(key))
     }
@@ -299,7 +299,7 @@ const ORIGINS_MAX: usize = 64;
 /// Maximum number of etcd members; etcd's documentation recommends at most five.
 const MEMBERS_MAX: usize = 16;
 
-// Table of rules across several keys. Rules that need a number in their text or a loop are functions of
+// Table of rules across several keys. Rules with a loop, or with a number in their text, are functions of
 // [`SettingsCheck`].
 
 struct Rule {
@@ -451,7 +451,7 @@ fn has_whole_lease(settings: &Settings) -> bool {
     settings.cluster.lease_ms.is_multiple_of(1_000)
 }
 
-/// Dependency of rules about etcd, which are skipped if its URLs are invalid.
+/// Dependency of the rules about etcd, which are skipped if the URLs of etcd are invalid.
 const ETCD: &[&str] = &["cluster.etcd"];
 
 const WITH_ETCD: &str = "needs etcd";
@@ -465,7 +465,7 @@ mod rules_tests {
     use super::*;
     use broker_core::settings::{KEYS, Key};
 
-    /// A misspelt key would be shown as a table, and its absence never excused.
+    /// A misspelt key would appear as a table in faults, and would never cause a rule to be skipped.
     #[test]
     fn rules_are_about_keys_and_tables_that_there_are() {
         let is_table = |path: &str| KEYS.iter().any(|key| key.table() == path);

@@ -25,7 +25,7 @@ struct RevocationList {
 enum ListSigner {
     Authority,
     Between,
-    /// Withdrawn authority, whose list remains in force.
+    /// Authority that is no longer configured. Its list still applies.
     Unknown,
 }
 
@@ -116,8 +116,8 @@ impl RevocationLists {
     }
 }
 
-/// Derives a number from a certificate's issuer and serial number, which identify it (RFC 5280, section 4.1.2.2). A
-/// collision revokes a certificate by mistake; 64 bits of the digest make it improbable.
+/// Derives a number from a certificate's issuer and serial number, which identify a certificate (RFC 5280, section
+/// 4.1.2.2). A collision would revoke a certificate by mistake; with 64 bits of the digest, one is improbable.
 pub(crate) fn number_of(certificate: &X509Certificate<'_>) -> u64 {
     number(certificate.issuer().as_raw(), certificate.raw_serial())
 }

@@ -1,4 +1,4 @@
-//! Receiver URLs, which come only from the configuration, and the insertion of a channel's name into path or query.
+//! Receiver URLs, which come only from the configuration, and the insertion of a channel's name into them.
 
 use axum::http::Uri;
 use broker_core::settings::value;
@@ -37,7 +37,7 @@ pub(crate) fn check(text: &str, allow_plain: bool) -> Result<&str, String> {
 }
 
 /// Returns the URL for a channel; `None` if the name contains characters that need escaping. The path segments `.` and
-/// `..` (RFC 3986, section 3.3) would lead elsewhere even if escaped, and are refused.
+/// `..` (RFC 3986, section 3.3) are refused, since they would lead elsewhere even if escaped.
 pub(crate) fn of_channel(url: &str, name: &str) -> Option<Uri> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     if !name.bytes().all(plain) {

@@ -15,7 +15,7 @@ use strum::EnumCount;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-/// Delivers the events of all hooks. One per process with hooks.
+/// Delivers the events of all hooks. A process with hooks has one courier.
 pub struct Courier {
     settings: Arc<Settings>,
     terms: EventTerms,
@@ -457,7 +457,7 @@ const TELL_EVERY_MS: u64 = 200;
 
 const SAY_EVERY_MS: u64 = 5_000;
 
-/// Maximum number of further channel states processed per turn.
+/// Maximum number of channel states processed per turn in addition to the first.
 const TOLD_PER_TURN: usize = 256;
 
 // Statistics of hooks, which the courier updates and other tasks read.
@@ -469,7 +469,7 @@ pub struct HooksReport {
     pub hooks: Vec<HookReport>,
     /// Completed series of wake calls, by [`WakeResult`].
     pub wakes: [u64; WakeResult::COUNT],
-    /// Time from the first pending message to the arrival of the master, over successful wake calls.
+    /// Time from the first pending message to the arrival of the master, for all successful wake calls.
     pub wake_seconds: Histogram,
 }
 

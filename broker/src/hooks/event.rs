@@ -52,7 +52,7 @@ pub(crate) fn slots(terms: &EventTerms, serving: &Serving, at: Wall) -> Bytes {
     body("slots.serving", at, data)
 }
 
-/// Returns the member `node`, with the node's name in a cluster; otherwise an empty map.
+/// Returns a map with the member `node`, the node's name; without a cluster, an empty map.
 fn of_node(node: Option<&str>) -> Map<String, Value> {
     let node = node.map(|node| ("node".into(), node.into()));
     node.into_iter().collect()
@@ -63,7 +63,7 @@ fn body(kind: &str, at: Wall, data: Map<String, Value>) -> Bytes {
     event.to_string().into()
 }
 
-/// Optional parts of a state that a reader receives.
+/// Optional parts of a state, and whether a reader receives each of them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ShownState {
     remote: bool,
@@ -148,8 +148,8 @@ fn waiting(shown: ShownState, waiter: &Waiter) -> Value {
     value
 }
 
-// Terms under which this process reports channels: all channels during its lifetime or, in a cluster, those of the
-// slots that its node serves.
+// Channels that this process reports, with their epochs: all channels or, in a cluster, those in the slots that its
+// node serves.
 
 #[derive(Debug)]
 pub(crate) struct EventTerms {
@@ -175,7 +175,7 @@ impl EventTerms {
         }
     }
 
-    /// Returns the name of this node in a cluster whose slots can move.
+    /// Returns the name of this node; `None` without a cluster whose slots can move.
     pub(crate) fn node(&self) -> Option<&str> {
         let slots = self.slots.as_ref()?;
         Some(slots.name(slots.own()))

@@ -55,7 +55,7 @@ struct Entry {
 /// Jobs in one half of the receiver's capacity.
 #[derive(Debug, Default)]
 struct Places {
-    /// Queued jobs by due time, until they are due.
+    /// Queued jobs that are not yet due, by due time.
     due: BTreeMap<Turn, Account>,
     /// Due jobs by account. `turns` holds the accounts in order; an account without due jobs is removed at its turn.
     ready: BTreeMap<Account, BTreeSet<Turn>>,
@@ -116,7 +116,7 @@ impl Places {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     Taken,
-    /// Failed; retried after this many milliseconds if the receiver specified a delay.
+    /// Failed, and to be retried. Contains the delay in milliseconds, if the receiver specified one.
     Later(Option<u64>),
     Refused,
     Gone,
@@ -136,9 +136,9 @@ pub enum Outcome {
     Superseded,
     /// Rejected by the receiver.
     Refused,
-    /// Not accepted within the time limit of retries.
+    /// Not accepted before the time limit for retries.
     GaveUp,
-    /// Expired before delivery, since no client waits for it.
+    /// Expired before delivery, since no client is waiting for it any longer.
     Expired,
     /// Dropped from a full queue.
     Dropped,
@@ -160,8 +160,8 @@ impl Queue {
         }
     }
 
-    /// Queues a job, or replaces the queued job of its channel and takes its turn. Returns the number of jobs that were
-    /// dropped for lack of capacity.
+    /// Queues a job, or replaces the queued job of its channel and takes over the turn of that job. Returns the number
+    /// of jobs that were dropped for lack of capacity.
     pub(crate) fn put(&mut self, mut job: HookDelivery, now: u64) -> usize {
         if self.off {
             return 0;
@@ -227,8 +227,8 @@ impl Queue {
         Some(job)
     }
 
-    /// Returns the next request to send, which is in flight until [`Self::done`]. Adds the number of expired jobs to
-    /// `expired`.
+    /// Returns the next request to send, which counts as in flight until [`Self::done`] is called. Adds the number of
+    /// expired jobs to `expired`.
     pub(crate) fn next(&mut self, now: u64, expired: &mut usize) -> Option<HookDelivery> {
         if self.rests_end <= now {
             self.rests.retain(|_, until| *until > now);
@@ -334,7 +334,7 @@ impl Queue {
         Outcome::Retried
     }
 
-    /// Returns whether states were dropped that the receiver does not know of, and resets the mark. Call it after the
+    /// Returns whether states were dropped and the receiver has not been told, and resets this mark. Call it after the
     /// receiver has accepted a request.
     pub(crate) fn take_lost(&mut self) -> bool {
         std::mem::take(&mut self.lost)
@@ -406,8 +406,8 @@ impl Queue {
         dropped.is_some()
     }
 
-    /// Returns the delay before the next retry: random up to a limit that doubles with each failure, or the receiver's
-    /// delay.
+    /// Returns the delay before the next retry: random up to a limit that doubles with each failure, or the delay that
+    /// the receiver requested, if longer.
     fn pause(&mut self, key: &Key, after: Option<u64>) -> u64 {
         let tries = self.entries.get(key).map_or(0, |entry| entry.tries);
         let most = (1_000 << tries.min(5)).min(HOOK_RETRY_MS_MAX / 2);
@@ -467,7 +467,7 @@ pub(crate) enum What {
     Wake(Arc<Presence>, u32),
     Slots(Serving),
     Node(&'static str),
-    /// Cause of a problem that begins or is resolved.
+    /// Cause of a problem, when it begins or is resolved.
     Problem(Arc<Value>),
 }
 
@@ -481,9 +481,9 @@ impl What {
 }
 
 impl HookDelivery {
-    /// Replaces an older, unsent event of the same channel. Takes its turn, unless this event is delayed, and the more
-    /// significant cause of both. While the event about a master's departure is delayed, no event that reveals the
-    /// departure is sent; a master that connects in the meantime counts as a replacement.
+    /// Replaces an older, unsent event of the same channel. Takes over the turn of the older event, unless this event
+    /// is delayed, and the more significant of both causes. While the event about a master's departure is delayed, no
+    /// event that reveals the departure is sent; a master that connects in the meantime counts as a replacement.
     fn follows(&mut self, older: &Self, now: u64) {
         let is_held = older.ready > now;
         if self.ready <= now {

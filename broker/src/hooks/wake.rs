@@ -36,9 +36,9 @@ type WakeRank = (Account, bool, u64, Arc<str>);
 struct WakeChannel {
     state: Arc<Presence>,
     phase: WakePhase,
-    /// Latest expiry of messages that were called for, in calendar time.
+    /// Latest expiry, in calendar time, of messages for which the master was called.
     called_until: u64,
-    /// Latest expiry of messages that were called for or refused a call, in calendar time.
+    /// Latest expiry, in calendar time, of messages for which the master was called or a call was refused.
     judged_until: u64,
     hour: u64,
     count: u32,
@@ -57,7 +57,7 @@ enum WakePhase {
 pub(crate) enum Act {
     Call(Arc<Presence>, u32),
     Withdraw(Arc<str>),
-    /// Record the end of calling, after this number of milliseconds.
+    /// Record that calling ended with this result, this many milliseconds after its start.
     Ended(WakeResult, u64),
 }
 
@@ -105,7 +105,7 @@ impl Wakes {
         acts
     }
 
-    /// Returns due calls and outcomes. Drops channels that have moved to another node, which makes their calls.
+    /// Returns due calls and outcomes. Drops channels that another node now owns and calls.
     pub(crate) fn due(&mut self, now: u64, is_here: impl Fn(&Presence) -> bool) -> Vec<Act> {
         let mut acts = Vec::new();
         while let Some((due, channel)) = self.due.first().cloned() {
@@ -194,7 +194,7 @@ impl WakeChannel {
         }
     }
 
-    /// Updates the state. If the calendar was set back, forgets which messages were called for.
+    /// Updates the state. If the calendar was set back, forgets for which messages the master was called.
     fn learn(&mut self, state: &Arc<Presence>) {
         if state.at.0 + SAME_MS < self.state.at.0 {
             (self.called_until, self.judged_until) = (0, 0);
@@ -237,7 +237,7 @@ impl WakeChannel {
         is_called_for(&self.state) && (may_be_called || is_new)
     }
 
-    /// Returns the newest waiting viewer that has not been called for and has calls left.
+    /// Returns the newest waiting viewer for which the master has not been called, and whose caller has calls left.
     fn newest(&self) -> Option<&Waiter> {
         let waiting = self.state.waiting.iter();
         let waiting = waiting.filter(|waiter| waiter.until.0 > self.called_until + SAME_MS);
@@ -307,7 +307,7 @@ fn is_called_for(state: &Presence) -> bool {
     is_missed(state) && !state.waiting.is_empty()
 }
 
-/// Returns whether no master is connected, or only a master that may be lost.
+/// Returns whether no master is connected, or only a master whose connection may be lost.
 fn is_missed(state: &Presence) -> bool {
     state.master.as_ref().is_none_or(Master::is_doubtful)
 }
@@ -318,7 +318,7 @@ fn kept_until(state: &Presence) -> u64 {
     untils.max().unwrap_or_default()
 }
 
-/// Times of the calls after the first, in milliseconds.
+/// Times of all calls of a series, in milliseconds since the first call.
 const CALLS_MS: [u64; 4] = [0, 5_000, 15_000, 35_000];
 
 /// Time limit for a master to connect after the first call, in milliseconds.

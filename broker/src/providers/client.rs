@@ -17,15 +17,15 @@ pub(crate) struct Fetched {
     pub(crate) endpoints: Result<SignInEndpoints, String>,
 }
 
-/// Fetches the discovery document of a provider, then its keys. The error states why the keys could not be fetched, in
-/// words for operators.
+/// Fetches the discovery document of a provider, then its keys. The error states why the keys could not be fetched,
+/// worded for operators.
 pub(crate) async fn fetch(
     provider: &Provider,
     discovery: Discovery,
     reach: Reach,
 ) -> Result<Fetched, String> {
     let hosts = discovery.hosts.clone();
-    // Blocking: the system's authorities are files.
+    // Runs on a blocking thread, since the system's authorities are read from files.
     let client = spawn_blocking(move || ProviderClient::new(&discovery, reach)).await;
     let client = client.map_err(|error| error.to_string())??;
     let found = client.get(discovery::address(provider)?).await;

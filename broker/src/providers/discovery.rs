@@ -90,8 +90,7 @@ struct EndpointsDocument {
 
 impl SignInEndpoints {
     /// Reads the endpoints from a document whose issuer has been verified. The code and the secret go only to the
-    /// issuer's host or to another configured host. The error states why sign-ins are impossible, in words for
-    /// operators.
+    /// issuer's host or to another configured host. The error states why sign-ins are impossible, worded for operators.
     pub(crate) fn read(
         document: &[u8],
         provider: &Provider,
@@ -172,7 +171,7 @@ mod tests {
         }
     }
 
-    /// As Google, Cognito and Keycloak publish them, without what is not read.
+    /// Documents as published by Google, Cognito and Keycloak, without the members that are ignored.
     #[test]
     fn documents_of_known_providers_are_read() {
         for (issuer, host, keys) in [

@@ -34,8 +34,8 @@ struct TokenRefusal {
 }
 
 /// Exchanges a code for an id token, without verifying the token. Redirects are not followed and proxies are not used.
-/// The endpoint must have an address that is permitted for the provider. The error states why there is no id token, in
-/// words for operators and without secrets.
+/// The endpoint must have an address that is permitted for the provider. The error states why there is no id token,
+/// worded for operators and without secrets.
 pub(crate) async fn exchange(
     endpoints: &SignInEndpoints,
     discovery: Discovery,
@@ -43,7 +43,7 @@ pub(crate) async fn exchange(
     code: Code<'_>,
 ) -> Result<Zeroizing<String>, String> {
     let reach = Reach::of(discovery.private, dev);
-    // Blocking: the system's authorities are files.
+    // Runs on a blocking thread, since the system's authorities are read from files.
     let client = spawn_blocking(move || ProviderClient::new(&discovery, reach)).await;
     let client = client.map_err(|error| error.to_string())??;
     let (form, authorization) = request(&code, endpoints.takes_form);
@@ -102,8 +102,8 @@ fn request(code: &Code<'_>, takes_form: bool) -> (Zeroizing<String>, Option<Head
     (form, header)
 }
 
-/// Returns whether a provider's error code is safe to display. Source: RFC 6749, section 5.2, without its maximum
-/// length, which is ours.
+/// Returns whether a provider's error code is safe to display. Source: RFC 6749, section 5.2; the maximum length is
+/// stricter than the source.
 fn is_plain(word: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     (1..=64).contains(&word.len()) && word.bytes().all(plain)

@@ -27,7 +27,7 @@ pub(crate) struct Chain {
 
 impl Chain {
     /// Reads the file of `[tls] cert`. Fails if the file contains no PEM certificates, if their order is wrong, or if a
-    /// certificate that clients need is not yet valid at `now`, or has expired and `expired` refuses that.
+    /// certificate that clients need is not yet valid at `now`, or has expired and `expired` does not allow this.
     pub(crate) fn read(path: &Path, now: SystemTime, expired: Expired) -> Result<Self, TlsFault> {
         let certificates = read_certificates(CERT, path)?;
         let refused = |what: String| fault(CERT, path, &what);
@@ -155,7 +155,7 @@ pub(crate) fn not_after(certificate: &[u8]) -> Option<u64> {
     Some(seconds(certificate.validity().not_after.timestamp()))
 }
 
-/// Returns the number of certificates at the start of the chain that link: each is issued by its successor.
+/// Returns the number of certificates at the start of the list that form a chain: each is issued by its successor.
 ///
 /// RFC 5246, section 7.4.2: *Each following certificate MUST directly certify the one preceding it.* TLS 1.3 permits
 /// unrelated certificates, which are accepted here. An issuer in the wrong position is refused, since some clients do
@@ -202,7 +202,7 @@ fn issued(authority: &X509Certificate<'_>, certificate: &X509Certificate<'_>) ->
     authority.subject().as_raw() == certificate.issuer().as_raw()
 }
 
-/// Fails if the certificate is not valid yet, or has expired and `expired` refuses that.
+/// Fails if the certificate is not yet valid, or has expired and `expired` does not allow this.
 fn valid(
     certificate: &X509Certificate<'_>,
     place: usize,

@@ -1,4 +1,4 @@
-//! Expiry of the certificates in use, and the urgency of its warnings.
+//! Expiry of the certificates in use, and warnings with their urgency.
 
 use codec::calendar::civil;
 use std::time::SystemTime;

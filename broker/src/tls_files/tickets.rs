@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use zeroize::Zeroizing;
 
-/// Issues and opens tickets. Does not reveal its secrets.
+/// Issues and opens tickets. The `Debug` output contains no secrets.
 pub(crate) struct SharedTickets {
     /// Secret that seals tickets, then secrets that only open them.
     secrets: Vec<Prk>,
@@ -120,14 +120,14 @@ const PERIOD_SECONDS: u32 = 6 * 60 * 60;
 
 // TLS tickets that expire with the certificates of their session.
 //
-// A resumed session shows no certificate, neither the server's nor the client's, and gets another ticket. Without an
+// A resumed session presents no certificate, neither the server's nor the client's, and gets another ticket. Without an
 // expiry, it could be resumed forever.
 //
 // ```text
 // ticket = sealed( end 8 | session )      end: earlier expiry of both certificates, in seconds since 1970
 // ```
 // The library passes the session as bytes to the ticketer. The bytes are parsed here up to the client's certificate.
-// Unexpected bytes get no ticket, and so no resumption. Source: rustls 0.23, `ServerSessionValue`.
+// Sessions with other bytes get no ticket. Source: rustls 0.23, `ServerSessionValue`.
 
 /// Issues tickets bound to one of the server's certificates, and opens tickets bound to any of them, with the same
 /// keys.

@@ -1,11 +1,10 @@
 //! A server from its ready line to its end: drains, a second signal, a hangup.
 
 use crate::cli::support::{broker, directory, serve};
-use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
-use testkit::{Running, WITHIN, page, until, until_true};
+use testkit::Running;
 
 #[test]
 fn the_ready_line_follows_the_flags_and_nothing_else_is_on_stdout() {
@@ -75,69 +74,6 @@ fn a_drain_takes_a_second_under_dev_and_says_how_to_stop_now() {
         );
         drop(idle);
     }
-}
-
-/// An idle client keeps a drain going; the second signal does not wait.
-#[test]
-fn a_second_signal_ends_a_drain_at_once_with_exit_code_1() {
-    let directory = directory();
-    let config = directory.file("slow.toml", "[timeouts]\ndrain = '20s'\n");
-    let flags = ["--config", config.to_str().unwrap()];
-    let mut server = serve(&directory, &[&LISTEN[..], &flags].concat());
-    let _idle = idle_client(&server);
-    server.signal("INT");
-    let admin = server.word("admin=http://").to_owned();
-    let ready = until("the drain", || {
-        let answer = page(&admin, "/ready");
-        answer.contains("draining").then_some(answer)
-    });
-    assert!(ready.starts_with("HTTP/1.0 503"), "{ready}");
-    assert!(page(&admin, "/live").starts_with("HTTP/1.0 200"));
-    server.signal("TERM");
-    assert_eq!(server.ended().code(), Some(1));
-}
-
-#[test]
-fn a_hangup_reads_the_certificate_again_and_a_bad_one_changes_nothing() {
-    let (directory, other) = (directory(), directory());
-    let first =
-        broker::dev_certificate::development(directory.as_ref(), &[], std::time::SystemTime::now())
-            .unwrap();
-    let second =
-        broker::dev_certificate::development(other.as_ref(), &[], std::time::SystemTime::now())
-            .unwrap();
-    let (cert, key) = (
-        first.files.cert[0].to_str().unwrap(),
-        first.files.key[0].to_str().unwrap(),
-    );
-    let flags = [
-        "--listen",
-        "https://127.0.0.1:0",
-        "--admin",
-        "off",
-        "--tls-cert",
-        cert,
-        "--tls-key",
-        key,
-    ];
-    let server = serve(&directory, &flags);
-    assert!(!server.ready().contains("ca="), "{}", server.ready());
-    let ca = fs::read(&first.ca).unwrap();
-    let address = server.word("https://");
-    assert!(handshake(address, &ca));
-    assert!(!handshake(address, &fs::read(&second.ca).unwrap()));
-
-    fs::copy(&second.files.cert[0], &first.files.cert[0]).unwrap(); // without its key: not a pair
-    server.signal("HUP");
-    until_true("the refusal of the certificate", || {
-        server.log().contains("the certificate stays as it was")
-    });
-    assert!(handshake(address, &ca));
-
-    fs::copy(&second.files.key[0], &first.files.key[0]).unwrap();
-    server.signal("HUP");
-    let second_ca = fs::read(&second.ca).unwrap();
-    until_true("the other certificate", || handshake(address, &second_ca));
 }
 
 /// A terminal around the program: its first argument says what happens once the program has written its ready line.
@@ -235,28 +171,4 @@ fn idle_client(server: &Running) -> TcpStream {
     client.read_exact(&mut head).unwrap();
     assert_eq!(&head, b"HTTP/1.1 101");
     client
-}
-
-/// Whether a TLS client that trusts `ca` gets through its handshake.
-fn handshake(addr: &str, ca: &[u8]) -> bool {
-    use rustls::pki_types::pem::PemObject;
-    let mut roots = rustls::RootCertStore::empty();
-    roots
-        .add(rustls::pki_types::CertificateDer::from_pem_slice(ca).unwrap())
-        .unwrap();
-    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let versions = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap();
-    let config = versions.with_root_certificates(roots).with_no_client_auth();
-    let name = "localhost".try_into().unwrap();
-    let mut connection = rustls::ClientConnection::new(std::sync::Arc::new(config), name).unwrap();
-    let mut socket = TcpStream::connect(addr).unwrap();
-    socket.set_read_timeout(Some(WITHIN)).unwrap();
-    while connection.is_handshaking() {
-        if connection.complete_io(&mut socket).is_err() {
-            return false;
-        }
-    }
-    true
 }

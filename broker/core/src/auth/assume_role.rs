@@ -133,7 +133,7 @@ impl TrustQuestion<'_> {
             TrustDecision::Deny => Check::TrustExplicitDeny,
             TrustDecision::NoMatch => Check::TrustNoAllow,
             TrustDecision::Allow if signs_in => return Ok(()),
-            // An account in the trust policy delegates to the caller's own policies, which sign-ins lack.
+            // A trust policy that names an account defers to the caller's own policies, which sign-ins lack.
             TrustDecision::AllowAccount if signs_in => Check::TrustNoAllow,
             TrustDecision::Allow | TrustDecision::AllowAccount => {
                 return self.may_itself(&question, &asked, trusted);
@@ -200,7 +200,7 @@ impl TrustQuestion<'_> {
     }
 }
 
-/// Returns the role chain of the requested session: the chain of the caller's session and that session's role.
+/// Returns the role chain of the requested session: the chain of the caller's session, then that session's role.
 fn via(caller: &Caller, role: &Role) -> Result<Vec<Box<str>>, Refusal> {
     let Some(session) = caller.role() else {
         return Ok(Vec::new());
@@ -276,7 +276,7 @@ fn duration(caller: &Caller, role: &Role, asked_s: Option<u32>) -> Result<u32, R
 pub(crate) const SESSION_TOO_LONG: &str =
     "The policies, tags and roles of the session take more room than a session token has.";
 
-/// Default session lifetime in seconds, if the role's maximum is not shorter.
+/// Default session lifetime in seconds, unless the role's maximum is shorter.
 const DEFAULT_S: u32 = 3600;
 
 /// Maximum lifetime of a session started from another role session, in seconds. Source: IAM User Guide, "Role

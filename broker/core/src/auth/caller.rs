@@ -161,7 +161,7 @@ impl Caller {
         }
     }
 
-    /// Returns the token or certificate of the sign-in, with or without issued credentials.
+    /// Returns the token or certificate of the caller's sign-in, whether or not credentials were issued for it.
     #[must_use]
     pub fn sign_in(&self) -> Option<&SignIn> {
         match &self.who {
@@ -171,7 +171,7 @@ impl Caller {
         }
     }
 
-    /// Returns the token or certificate of a caller without issued credentials.
+    /// Returns the token or certificate of a caller that has no credentials yet.
     pub(crate) fn signing_in_by(&self) -> Option<&SignIn> {
         self.sign_in().filter(|_| self.signs_in())
     }
@@ -242,7 +242,7 @@ impl Caller {
         self.role()?.source_identity.as_deref()
     }
 
-    /// Returns the root for sessions that the caller starts: its session's root, its key or its sign-in.
+    /// Returns the root of sessions that the caller starts: the caller's key or sign-in, or the root of its session.
     pub(crate) fn root(&self) -> Option<Root> {
         match &self.who {
             CallerKind::Anyone(_) => None,
@@ -416,8 +416,8 @@ impl Caller {
 impl Caller {
     /// Identity by which callers share the limits of a channel; `None` for anonymous callers.
     ///
-    /// A principal counts by its access key id; a federated user or role session by account, name and the client id, if
-    /// its policy permits exactly one. Other client ids are ignored because the holder of the key chooses them freely.
+    /// A principal counts by its access key id; a federated user or role session by account and name, and by client id
+    /// if its policy permits exactly one. Other client ids are ignored: the holder of the key chooses them freely.
     #[must_use]
     pub fn identity(&self) -> Option<impl Hash + '_> {
         match &self.who {
@@ -569,7 +569,7 @@ impl Caller {
         Self::session(session, region)
     }
 
-    /// Returns the first policy and statement that allow the request; `None` if no statement is needed.
+    /// Returns the first policy and statement that allow the request; `None` if there is none, or if none is needed.
     #[must_use]
     pub fn allowed_by(&self, question: &PolicyQuestion<'_>) -> Option<Box<str>> {
         let policies = match &self.who {

@@ -202,8 +202,8 @@ impl fmt::Display for Gone {
     }
 }
 
-/// Sessions of open connections, shared by all connections of a shard that use the same token. After a session is
-/// overwritten, each new connection stores its own copy.
+/// Sessions of open connections, shared by all connections of a shard that use the same token. Once another session has
+/// taken an entry, new connections with the old token store their own copies.
 #[derive(Debug)]
 pub struct SharedSessions {
     /// Sessions, indexed by a hash of the access key id.
@@ -219,7 +219,7 @@ impl Default for SharedSessions {
 }
 
 impl SharedSessions {
-    /// Drops all sessions, so that replaced credentials are not shared.
+    /// Drops all sessions, so that new connections do not share sessions of replaced credentials.
     pub fn clear(&mut self) {
         self.places.fill(Weak::new());
     }
@@ -251,7 +251,7 @@ fn place_of(session: &Session) -> usize {
     hash % PLACES
 }
 
-/// Maximum number of shared sessions; uses 16 KiB per shard.
+/// Maximum number of shared sessions: 16 KiB per shard.
 const PLACES: usize = 2048;
 
 #[cfg(test)]

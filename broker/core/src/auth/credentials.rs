@@ -24,7 +24,7 @@ pub struct Credentials {
     aliases: BTreeMap<Box<str>, (RoleAlias, u64)>,
     /// Registry of devices; `None` if devices may not sign in.
     things: Option<Box<Things>>,
-    /// Rate of temporary credentials issued per account.
+    /// Rate limits for issuing temporary credentials, by account.
     granted: BTreeMap<Box<str>, GrantRates>,
     recheck: Recheck,
     files: Option<[u8; 32]>,
@@ -187,7 +187,7 @@ impl Credentials {
     }
 
     /// Returns the first unexpired principal of an account, in order of access key id, whose policies allow the
-    /// request. Skips principals with a foreign session token, because the request would need the token too.
+    /// request. Skips principals that have a session token, because the request would have to carry that token.
     #[must_use]
     pub fn first_allowed(
         &self,

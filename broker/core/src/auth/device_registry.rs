@@ -109,8 +109,8 @@ impl DeviceRegistry {
         own.map(|entry| &entry.fingerprint)
     }
 
-    /// Looks up a certificate for the thing `wanted`, if the request names one. `policies` apply to certificates
-    /// without their own. One inactive line disables the certificate.
+    /// Looks up a certificate and, if the request names one, the thing `wanted`. `policies` apply to certificates
+    /// without policies of their own. A single inactive line disables the certificate.
     pub(crate) fn lookup<'a>(
         &'a self,
         certificate: &'a [u8; 32],
@@ -162,11 +162,11 @@ impl DeviceRegistry {
 pub enum DeviceRegistryError {
     /// The registry would exceed this maximum.
     TooMany(usize),
-    /// Too many thing types for their index.
+    /// There are more thing types than their index can number.
     TooManyTypes,
-    /// Too many policies for their index.
+    /// There are more policies than their index can number.
     TooManyPolicies,
-    /// The names are too long in total for the offsets.
+    /// The total length of the names exceeds the range of the offsets.
     TooLong,
 }
 

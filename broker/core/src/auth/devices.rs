@@ -118,7 +118,7 @@ pub enum ThingRefusal<'a> {
     ForeignName(&'a str),
     /// The thing is disabled.
     NameInactive,
-    /// The certificate is not valid for the requested thing, but is valid for others, such as this one.
+    /// The certificate is valid for other things, such as this one, but not for the requested thing.
     Name(Option<&'a str>),
 }
 
@@ -205,8 +205,8 @@ impl Things {
         Ok(identified)
     }
 
-    /// Returns the thing with each certificate that it may use, for operators' queries. Registered certificates take
-    /// precedence, then one per authority that may certify the name, then one without policies of its own.
+    /// Returns the thing once per certificate that it may use, for operators' queries: its registered certificates; if
+    /// it has none, one per authority that may certify the name; otherwise, one with the default policies.
     ///
     /// # Errors
     /// The thing or all of its certificates are disabled.
@@ -333,7 +333,7 @@ impl ThingAuthority {
 
 impl Identified<'_> {
     /// Decides by the IoT policies whether the thing may use a role alias from this address at this time. Adds the cost
-    /// of the evaluation to `steps`. The error names the statement that refused it.
+    /// of the evaluation to `steps`. The error names the statement that refused the request.
     #[must_use]
     pub fn may_use(
         &self,
@@ -427,8 +427,8 @@ fn is_like(name: &str, pattern: &str) -> bool {
 // ```text
 // place = tag 32 | hour 20 | count 12 bits        indexed by a hash of the thing, the same on all shards
 // ```
-// The first thing of the hour owns the place. Other things with the same index are not counted; a frequent one takes
-// the place early in the next hour.
+// The first thing to sign in within the hour owns the place. Other things with the same index are not counted; one that
+// signs in frequently takes the place early in the next hour.
 
 /// Sign-ins by certificate and name, shared by all shards. A reload of the credentials resets the counts.
 #[derive(Debug)]
@@ -494,7 +494,7 @@ mod sign_ins_tests {
         bytes
     }
 
-    /// Numbers of the sign-ins, out of this many, that exceed the limit.
+    /// Returns the numbers of those sign-ins, out of `times`, that exceed the limit.
     fn exceeding(sign_ins: &SignIns, name: &str, now_s: u64, times: u64) -> Vec<u64> {
         let exceeds = |_: &u64| sign_ins.exceeds(&certificate(7), Some(name), now_s);
         (1..=times).filter(exceeds).collect()

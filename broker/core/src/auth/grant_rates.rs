@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Usage of an account's rate limit, shared by all shards. Refused calls do not count.
 ///
-/// A caller may use the full rate unless another caller of the account is waiting; each is then limited to half the
-/// rate.
+/// A caller may use the full rate unless another caller of the account is waiting; in that case, each caller is limited
+/// to half the rate.
 #[derive(Debug, Default)]
 pub(crate) struct GrantRates {
     account: SharedBucket,
@@ -88,7 +88,7 @@ mod tests {
         let rates = GrantRates::default();
         assert_eq!(taken(&rates, 1, 50, 0), 10);
         assert_eq!(taken(&rates, 1, 50, 1_000), 10, "nobody else waits");
-        // Another one finds nothing: from then on the first has no more than half.
+        // A second caller is refused; from then on, the first is limited to half the rate.
         assert_eq!(taken(&rates, 2, 1, 1_000), 0);
         let (mut of_first, mut of_second) = (0, 0);
         for now in (1_100..=1_900).step_by(100) {
@@ -96,7 +96,7 @@ mod tests {
             of_second += taken(&rates, 2, 1, now);
         }
         assert!(of_first <= 5 && of_second >= 4, "{of_first}, {of_second}");
-        // A second after the last one that waited it may have all again.
+        // A second after the last refusal, a caller may use the full rate again.
         assert_eq!(taken(&rates, 1, 50, 10_000), 10);
     }
 }

@@ -172,7 +172,7 @@ fn callers_are_told_apart_by_what_they_cannot_choose() {
     assert!(Caller::anyone(ACCOUNT).identity().is_none());
     assert_eq!(hash(&own), hash(&Caller::principal(principal(&[]), None)));
     assert_ne!(hash(&own), hash(&user(ADMIN)));
-    // Users of one name are distinguished by the only id that each may use, but not by a choice of ids.
+    // Users with the same name differ if each may use exactly one client id, but not if they may choose one.
     let (one, other) = (only(r#""v1""#), only(r#""v2""#));
     assert_eq!(hash(&user(&one)), hash(&user(&one)));
     assert_ne!(hash(&user(&one)), hash(&user(&other)));

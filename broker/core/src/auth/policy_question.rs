@@ -167,7 +167,7 @@ impl CallerQuestion<'_> {
                 let signing_in = caller.source_arn();
                 Value::of(signing_in.map(|_| caller.account()))
             }
-            // Values of sign-ins or policies, or keys with several values.
+            // Other code provides these: values of sign-ins or of policies, and keys with several values.
             KeyName::FederatedProvider
             | KeyName::ThingName
             | KeyName::ThingTypeName

@@ -40,7 +40,7 @@ pub struct Provider {
     pub algorithms: Algorithms,
     /// Source of the keys.
     pub keys: KeySource,
-    /// Names, in lower case, of the claims that policies and trust policies test, besides `sub` and `aud`.
+    /// Lower-case names of the claims, besides `sub` and `aud`, that policies and trust policies test.
     pub claims: Vec<Box<str>>,
 }
 
@@ -98,8 +98,8 @@ impl Algorithms {
 }
 
 impl Provider {
-    /// Whether sessions of this identity are still valid, that is, its client id is still accepted. For a discarded
-    /// claim, policies take the stricter outcome; see [`codec::policy::Value::Lost`].
+    /// Whether sessions of this identity are still valid: its client id is still accepted. A policy that tests a
+    /// discarded claim takes the stricter outcome; see [`codec::policy::Value::Lost`].
     pub(crate) fn knows(&self, identity: &WebIdentity) -> bool {
         self.account == identity.account && self.client_ids.contains(&identity.audience)
     }
@@ -137,7 +137,7 @@ pub(crate) struct SigningKey {
     /// Algorithms supported by the key's type, curve and `alg`.
     algorithms: Vec<Algorithm>,
     pub(crate) key: DecodingKey,
-    /// The published key, which identifies it.
+    /// The key as published; identifies the key in comparisons.
     source: Jwk,
 }
 

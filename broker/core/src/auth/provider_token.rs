@@ -221,7 +221,7 @@ impl Provider {
         // The library would read the system clock.
         validation.validate_exp = false;
         validation.validate_nbf = false;
-        // Compared above, with regard to `azp`.
+        // The audience was checked above, together with `azp`.
         validation.validate_aud = false;
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
         validation.set_issuer(&[&*token.issuer]);
@@ -528,12 +528,12 @@ pub enum TokenFault {
     NoKeys,
     /// The token names no key, and several keys support its algorithm.
     AmbiguousKey,
-    /// The signature is invalid, or the provider may not use its algorithm.
+    /// The signature is invalid, or its algorithm is not accepted for the provider.
     Signature,
 }
 
 impl TokenFault {
-    /// Whether the token might be valid with newer keys; its issuer, audience and expiry are.
+    /// Whether newer keys might make the token valid. Its issuer, audience and expiry are valid already.
     #[must_use]
     pub const fn asks_for_keys(self) -> bool {
         matches!(self, Self::UnknownKey | Self::NoKeys)

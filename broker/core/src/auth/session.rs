@@ -1,4 +1,4 @@
-//! Holders of temporary credentials: the source and the limits of their rights.
+//! Holders of temporary credentials: where their rights come from, and what limits them.
 
 use crate::auth::grant::{GrantRoot, SessionTag};
 use crate::auth::principal::{Principal, Role, decide_all};

@@ -203,12 +203,12 @@ pub const NONCE_BYTES: usize = 32;
 pub const TOKEN_BYTES_MAX: usize = 4096;
 
 const REFUSAL_KEY_BYTES: usize = 16;
-/// Token version of sessions of principals and roles.
+/// Version of tokens for sessions of principals and roles.
 pub(crate) const SESSION: u8 = 5;
 pub(crate) const VERSION: u8 = 3;
-/// Token version with the policy as text.
+/// Version of tokens that contain the policy as text.
 const TEXTUAL: u8 = 2;
-/// Token version with the policy as text and without an issuer.
+/// Version of tokens that contain the policy as text and no issuer.
 const UNBOUND: u8 = 1;
 pub(crate) const ISSUER_BYTES: usize = 16;
 pub(crate) const FINGERPRINT_BYTES: usize = 4;

@@ -62,8 +62,7 @@ pub struct ThingIdentity {
 pub struct Vouched {
     /// SHA-256 of the authority's public key.
     pub authority: [u8; 32],
-    /// Name of the thing in the certificate if the sign-in did not name a thing; needed because that thing may be
-    /// disabled.
+    /// Thing named in the certificate, if the sign-in named none; needed because that thing may be disabled.
     pub unnamed: Option<Box<str>>,
 }
 

@@ -24,13 +24,13 @@ pub(crate) struct Waiting {
     /// Superseded masters that have received the offer and do not receive it again. Bounded by the maximum number of
     /// superseded connections.
     pub had: Vec<SessionKey>,
-    /// Whether a master has received the complete offer, so that it is counted once.
+    /// Whether a master has received the complete offer; used to count the offer only once.
     pub delivered: bool,
-    /// `None` for Alexa, whose call ends with the answer.
+    /// `None` for an Alexa call, which ends with the answer.
     pub player: Option<Box<Player>>,
 }
 
-/// Kind of a call; each has its own limit.
+/// Kind of a call; each kind has its own limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CallKind {
     Alexa,
@@ -57,7 +57,7 @@ impl Waiting {
         CallKind::of(&self.player)
     }
 
-    /// Whether no current master has the offer and none has answered.
+    /// Whether the call waits for a master: the current one lacks the offer, and none has answered.
     pub(crate) fn awaits_master(&self) -> bool {
         let player = self.player.as_deref();
         self.given.is_none() && player.is_none_or(|player| !player.has_answer())

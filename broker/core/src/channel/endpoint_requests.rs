@@ -137,7 +137,7 @@ mod tests {
         let found = [true, true, false, false].map(|has_master| requests.refuses(one, has_master));
         assert_eq!(found, [true, true, true, false]);
         assert!(!requests.refuses(two, true));
-        // One that was a master before, or may have been, comes back at once; asking for that ends it.
+        // A former or possible master is admitted at once while none is connected, even after a viewer request.
         let asks: [fn(&mut EndpointRequests, CallerId); 2] = [
             |requests, caller| requests.note(caller, RequestedEndpoint::Master(Program::default())),
             EndpointRequests::note_master,
@@ -164,7 +164,7 @@ mod tests {
         }
         let refused = callers.map(|caller| requests.refuses(caller, true));
         assert_eq!(refused, [false, true, true, true, true]);
-        // One that may be the master's displaces none that asked.
+        // A caller that may be the master does not evict one that requested the master endpoint.
         let [one, two, three, ..] = callers;
         for caller in [one, two] {
             requests.note(caller, RequestedEndpoint::Master(Program::default()));

@@ -38,7 +38,7 @@ pub(crate) struct Members {
     superseded: Rare<Superseded>,
     /// Held slots; nearly always empty.
     held: Rare<Held>,
-    /// Vacant slots with superseded connections, and when to close the next of these; nearly always empty.
+    /// Vacant slots with superseded connections, and when to close the next connection; nearly always empty.
     vacant: Rare<(Slot, Now)>,
 }
 
@@ -46,7 +46,7 @@ pub(crate) struct Members {
 struct Superseded {
     slot: Slot,
     session: SessionKey,
-    /// Successor of the connection. If it ends shortly after its admission, the slot returns to this connection.
+    /// Successor of the connection. If the successor ends soon after its admission, this connection regains the slot.
     by: SessionKey,
     since: Now,
     /// Whether a newer connection of the slot has sent a message and left.
@@ -132,7 +132,7 @@ impl Members {
         }
     }
 
-    /// Takes a connection whose query is due at `now`. Returns each of them once.
+    /// Takes a connection whose query is due at `now`; returns each connection once.
     pub(crate) fn take_holder_to_ask(&mut self, now: Now) -> Option<SessionKey> {
         let held = self.held.iter_mut().find(|held| held.ask <= now)?;
         held.ask = Now(u64::MAX);
@@ -177,7 +177,7 @@ impl Members {
         }
     }
 
-    /// Takes a connection that has held its slot for too long at `now`. Returns each of them once.
+    /// Takes a connection that has held its slot for too long at `now`; returns each connection once.
     pub(crate) fn take_overdue(&mut self, now: Now) -> Option<SessionKey> {
         let held = self.held.iter_mut().find(|held| held.until <= now)?;
         held.until = Now(u64::MAX);
@@ -289,8 +289,7 @@ impl Members {
         None
     }
 
-    /// Removes a superseded connection. If it was brief, its successor becomes the successor of the connections before
-    /// it.
+    /// Removes a superseded connection. If it was brief, its successor also replaces it as the successor of others.
     fn give_way_no_more(&mut self, slot: &Slot, leaver: Leaver) {
         let own = |older: &Superseded| older.session == leaver.session;
         let Some(place) = self.superseded.iter().position(own) else {
@@ -332,8 +331,8 @@ impl Members {
         self.superseded.iter().filter_map(held)
     }
 
-    /// Returns when a connection was superseded, and whether a newer connection of its slot has sent a message since.
-    /// `spoke` answers the latter for open connections. `None` if the connection has its slot or is not a member.
+    /// Returns when a connection lost its slot, and whether a newer connection of that slot has sent a message since;
+    /// `spoke` answers this for open ones. `None` if the connection has its slot or is not a member.
     pub(crate) fn lost(
         &self,
         session: SessionKey,
@@ -490,7 +489,7 @@ mod viewers_tests {
         SessionKey::new(slot, 0)
     }
 
-    /// Compares every step with an ordered map, through none, one and several viewers.
+    /// Compares every step with an ordered map, with no, one and several viewers.
     #[test]
     fn it_answers_as_a_map_does() {
         let hasher = RandomState::with_seeds(1, 2, 3, 4);

@@ -44,7 +44,7 @@ pub(crate) struct Message {
 pub(crate) struct KeyName<'a> {
     pub towards: Towards,
     pub viewer: &'a Rc<str>,
-    /// Caller of the viewer's connection, if it has its own share. A key keeps the caller that created it.
+    /// Caller of the viewer's connection, if the caller has its own share. A key keeps the caller that created it.
     pub caller: Option<CallerId>,
 }
 
@@ -132,9 +132,9 @@ impl Pending {
 
     /// Returns the index of the key to evict for a message; `None` if the table has room or the key exists.
     ///
-    /// A caller at its share of the keys must evict one of its own. If the whole table is full, the caller with the
-    /// most keys loses one, provided that it has a departed viewer and keeps more keys than the newcomer. Keys without
-    /// a caller count as one caller without a share.
+    /// A caller that has used up its share of the keys must evict one of its own. If the whole table is full, the
+    /// caller with the most keys loses one, provided that it has a departed viewer and keeps more keys than the
+    /// newcomer. Keys without a caller count as one caller without a share.
     ///
     /// # Errors
     /// [`Full`] if no key can be evicted.

@@ -61,7 +61,7 @@ impl Player {
         self.gathered.has_answer()
     }
 
-    /// Adds an answer or a candidate from a master; returns `false` if it is ignored.
+    /// Adds an answer or a candidate from a master; returns `false` if the message is ignored.
     ///
     /// # Errors
     /// Why a player cannot use the answer.

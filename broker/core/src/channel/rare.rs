@@ -2,7 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 
-/// A list of one machine word while empty, instead of the three of a `Vec`; an active channel contains several.
+/// A list that takes one machine word while empty, where a `Vec` takes three; an active channel has several.
 #[derive(Debug)]
 pub(crate) struct Rare<T>(
     #[expect(

@@ -54,8 +54,8 @@ impl Metered {
 pub(crate) struct Rates {
     /// Shared buckets, at most one per event.
     channel: Vec<Used>,
-    /// Buckets of individual callers, one per event and at most [`CALLER_BUCKETS_MAX`] in total. A full list evicts the
-    /// bucket with the least debt.
+    /// Buckets of individual callers: one per caller and event, at most [`CALLER_BUCKETS_MAX`] in total. A full list
+    /// evicts the bucket with the least debt.
     callers: Vec<Used>,
 }
 

@@ -101,7 +101,7 @@ impl Unanswered {
     }
 
     /// Records that a master has acknowledged an offer. Returns its viewer, or `None` if the offer was removed. If the
-    /// master has another connection by that time, `then` contains it and the time of the redelivery.
+    /// master has reconnected by then, `then` contains the new connection and the time of the redelivery.
     pub(crate) fn confirmed(
         &mut self,
         order: u64,
@@ -122,8 +122,8 @@ impl Unanswered {
         Some(Rc::clone(&offer.viewer))
     }
 
-    /// Records that the master with a viewer's offer has acknowledged a later candidate, which is stored with the offer
-    /// if `is_senders`.
+    /// Records that the master with a viewer's offer has acknowledged a later candidate. Stores it with the offer if
+    /// `is_senders` accepts the offer.
     pub(crate) fn followed(
         &mut self,
         viewer: &str,
@@ -336,7 +336,7 @@ mod tests {
         let (offer, _) = offers.take_due(Now(20)).expect("it is due");
         let orders: Vec<u64> = offer.candidates.iter().map(|one| one.order).collect();
         assert_eq!(orders, Vec::from_iter(8..40), "the newest, in order");
-        // They make room first, then their offer.
+        // Candidates are evicted first, then their offer.
         follow(&mut offers, "v2", 50, true);
         assert!(offers.evict() && offers.bytes() == 3 && offers.evict() && offers.is_idle());
         let found = follow(&mut offers, "v2", 51, true);

@@ -10,9 +10,9 @@
 //! ```
 //! A paused process resumes in `Asking`: it completes one round of queries before it decides.
 //!
-//! etcd's answers count from the earlier of two times: when the query was sent in whose answer etcd showed the slots,
-//! and when the keepalive was sent that renewed the lease. A claim waits for the lease to expire; by then, the owner
-//! has stopped admitting clients.
+//! etcd's answers count from the earlier of two send times: that of the query whose answer showed the slots, and that
+//! of the keepalive that renewed the lease. A claim waits for the lease to expire; by then, the owner has stopped
+//! admitting clients.
 //!
 //! A node that was alone or paused for a lease or longer may return while others claim its slots. A registration blocks
 //! claims, so the node admits clients once etcd shows its own registration. Answers from peers suffice only if no peer
@@ -45,7 +45,7 @@ pub struct Authority {
     spans: Spans,
 }
 
-/// Facts on which `Authority::decide` is based.
+/// Facts that `Authority::decide` considers.
 #[derive(Clone, Copy, Debug)]
 pub struct Grounds {
     /// Send time of the latest query that a peer answered.
@@ -266,7 +266,7 @@ impl Authority {
 mod tests {
     use super::*;
 
-    /// Grounds of a registered node whose peers have no etcd.
+    /// Grounds of a registered node whose peers cannot reach etcd.
     fn on(peers: Option<Now>, may_be_taken: bool) -> Grounds {
         Grounds {
             peers,
@@ -278,7 +278,7 @@ mod tests {
         }
     }
 
-    /// A node that registered at 0 and was answered then.
+    /// A node that registered and received an answer at time 0.
     fn answered() -> Authority {
         let mut authority = Authority::new(Spans::of_lease(10_000));
         authority.registers();
@@ -308,7 +308,7 @@ mod tests {
         assert_eq!(authority.valid_until(), Now(0));
     }
 
-    /// A registration that is gone protects nothing: etcd's answers count up to the last keepalive.
+    /// A registration that has expired protects nothing: etcd's answers count up to the last keepalive.
     #[test]
     fn an_answer_of_etcd_counts_from_the_last_keepalive_on() {
         let mut authority = answered();
@@ -365,7 +365,7 @@ mod tests {
         assert!(authority.decide(&on(None, true), Now(32_000)));
     }
 
-    /// Others may be taking its slots: their answers are no proof, nor what etcd showed before its registration.
+    /// Others may be claiming the node's slots, so neither their answers nor what etcd showed earlier is proof.
     #[test]
     fn after_it_was_alone_a_node_admits_by_its_registration() {
         let mut authority = answered();
@@ -389,7 +389,7 @@ mod tests {
         assert_eq!(authority.valid_until(), Now(17_050), "it goes on as before");
     }
 
-    /// etcd may take claims again at any moment: a node is protected by its word to its peers.
+    /// etcd may accept claims again at any time, so only a node's announcement to its peers protects it.
     #[test]
     fn where_etcd_takes_no_registration_a_node_says_first_that_it_serves() {
         let mut authority = answered();

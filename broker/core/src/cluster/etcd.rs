@@ -40,7 +40,7 @@ impl Cluster {
                 snapshot,
             } => {
                 if self.is_other_history(&call, revision, etcd) {
-                    // Nodes that have not noticed the change follow this history; one of them is the slot's next owner.
+                    // Nodes that missed the change of history act on this commit; one of them is the slot's next owner.
                     if committed && matches!(call.purpose, Purpose::Transfer(..)) {
                         self.made(&call, revision, now);
                     }
@@ -154,7 +154,7 @@ impl Cluster {
             let is_gone =
                 |change: &Change| matches!(change.key, Key::Slot(_)) && change.value.is_none();
             if changes.iter().any(is_gone) {
-                // Slot keys are never deleted by nodes. A full read shows what else is missing.
+                // Nodes never delete slot keys, so something else did; a full read shows what else is missing.
                 self.calls.want_read();
                 self.read(now);
             }

@@ -86,7 +86,7 @@ impl EtcdCalls {
         id
     }
 
-    /// Removes the call of a reply; `None` if it has timed out.
+    /// Removes the call that a reply answers; `None` if the call has timed out.
     pub(crate) fn replied(&mut self, id: CallId) -> Option<UnderWay> {
         let place = self.under_way.iter().position(|call| call.id == id)?;
         Some(self.under_way.remove(place))
@@ -126,7 +126,7 @@ impl EtcdCalls {
         is_due && !self.awaits(&Purpose::Read)
     }
 
-    /// Opens a watch that starts at `complete` unless one is open.
+    /// Opens a watch that starts at `complete`, unless a watch is open.
     pub(crate) fn open_watch(&mut self, complete: Revision, now: Now) -> Option<Call> {
         if self.watch != Watch::Closed {
             return None;

@@ -15,7 +15,7 @@ use crate::time::Now;
 pub struct View {
     slots: Vec<SlotRecord>,
     nodes: Vec<NodeView>,
-    /// Keys by node number; only those that were set.
+    /// Keys that were set, by node number.
     keys: Vec<NodeKey>,
     complete: Revision,
     newest: Revision,
@@ -32,7 +32,7 @@ struct NodeView {
     roster_as_of: Revision,
     registration: Option<Registration>,
     registration_as_of: Revision,
-    /// When the node lost its registration, or was left with one of another cluster only.
+    /// When the node's registration disappeared, or only one from another cluster remained.
     absent_since: Option<Now>,
 }
 
@@ -106,7 +106,7 @@ impl View {
         self.node(node).roster.map(|(_, address)| address)
     }
 
-    /// Revision with which a transaction compares a node's membership; 0 for a non-member.
+    /// Revision that a transaction expects of a node's membership; 0 for a non-member.
     #[must_use]
     pub fn roster_at(&self, node: NodeId) -> Revision {
         let known = self.node(node);
@@ -141,14 +141,14 @@ impl View {
             .filter(|registration| registration.incarnation == owner.incarnation)
     }
 
-    /// Revision with which a transaction compares a node's registration; 0 if there is none.
+    /// Revision that a transaction expects of a node's registration; 0 if there is none.
     #[must_use]
     pub fn registration_at(&self, node: NodeId) -> Revision {
         self.written(node)
             .map_or(Revision(0), |registration| registration.revision)
     }
 
-    /// Revision with which a transaction compares a watched key; 0 if the key is absent.
+    /// Revision that a transaction expects of a watched key; 0 if the key is absent.
     #[must_use]
     pub fn at(&self, key: Key) -> Revision {
         match key {

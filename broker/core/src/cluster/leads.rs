@@ -175,7 +175,7 @@ impl Leads {
             leaving.closed += 1;
             self.leaving
                 .retain(|leaving| leaving.closed < leaving.places.len());
-            // A client that has ended leaves its number unused or to another client.
+            // The number of a client that has ended is unused or belongs to another client.
             if let Some(place) = place.filter(|place| self.has_no_owner(*place)) {
                 self.leads.remove(&place);
                 self.closing.insert(place);

@@ -31,7 +31,7 @@ pub const GAP_MS: u64 = 2_000;
 /// Time since the watch's last progress report after which the view is incomplete.
 pub const PROGRESS_GAP_MS: u64 = 2_500;
 
-/// Maximum age of the last answer in which etcd showed the slots, for a node to *have etcd*.
+/// A node *has etcd* if the last answer in which etcd showed the slots is at most this old.
 pub const HAS_ETCD_MS: u64 = 3_000;
 
 /// Timeout of a call. Its outcome is then unknown, so the caller reads the state back.
@@ -77,9 +77,9 @@ pub const GIVEN_CLOSE_MS: u64 = 500;
 /// channels reconnect, each with up to five TLS handshakes. Part of the 10 s within which they must have reconnected.
 pub const LOST_CLOSE_MS: u64 = 1_000;
 
-/// Time for which a node that returns while etcd accepts no registration announces that it will serve. Each peer
-/// queries it within one round and then claims none of its slots for a lease. Claims in flight complete in this time,
-/// and an answer in the following round shows their results.
+/// A node that returns while etcd accepts no registration announces for this time that it will serve. Each peer queries
+/// it within one round and then claims none of its slots for a lease. Claims in flight complete in this time, and an
+/// answer in the following round shows their results.
 pub const ANNOUNCED_MS: u64 = CALL_MS + 2 * ROUND_MS;
 
 /// Maximum gap between a peer's answers during the announcement. A single lost query is no interruption.
@@ -89,10 +89,10 @@ pub const ANNOUNCED_GAP_MS: u64 = 3 * ROUND_MS;
 pub const SLOTS_PER_CLAIM: usize = 100;
 
 /// Initial back-off after a claim that failed for no reason visible in the view; doubles up to [`CLAIM_PAUSE_MAX_MS`].
-/// A claim that lost to another is retried as soon as the view shows the latter.
+/// A claim that lost to another is retried as soon as the view shows the winning one.
 pub const CLAIM_PAUSE_MS: u64 = 50;
 
-/// Maximum back-off of such claims: a fifteenth of the recovery time.
+/// Maximum back-off after such a claim: a fifteenth of the recovery time.
 pub const CLAIM_PAUSE_MAX_MS: u64 = 1_000;
 
 /// Maximum number of slots whose records are read concurrently. A third of all slots is then read in 43 rounds, which
@@ -105,8 +105,8 @@ pub const TRANSFERS_MAX: usize = 8;
 /// Maximum time for which a drain waits for a node that can take over this node's slots.
 pub const DRAIN_MAX_MS: u64 = 25_000;
 
-/// Like [`DRAIN_MAX_MS`], for when no other node is registered or all others are shutting down too. Detecting this
-/// takes two rounds of queries.
+/// [`DRAIN_MAX_MS`] if no other node is registered or all others are shutting down too. Detecting this takes two rounds
+/// of queries.
 pub const DRAIN_ALONE_MS: u64 = 2_000;
 
 /// Time for which a transfer waits for the response to a parcel; also the delay before the slot's next transfer.
@@ -119,10 +119,10 @@ pub const PARCEL_KEPT_MS: u64 = 120_000;
 /// node.
 pub const PARCELS_MAX: usize = 8 * 64;
 
-/// Maximum time for which a transfer with an unknown outcome keeps its slot from being served.
+/// Maximum time for which a slot is not served because its transfer has an unknown outcome.
 pub const UNKNOWN_MAX_MS: u64 = 10_000;
 
-/// Time within which a node that becomes alone again waits for a full TTL before it serves again.
+/// A node that becomes alone again within this time must wait for a full lease before it serves again.
 pub const ALONE_AGAIN_MS: u64 = 600_000;
 
 // Links: one connection between two nodes that carries many clients.
@@ -159,8 +159,8 @@ pub const LINK_DOUBT_MS: u64 = 3_000;
 /// unacknowledged messages are redirected.
 pub const LINK_DEAD_MS: u64 = 10_000;
 
-/// Duration of a pause after which a front forwards nothing until it receives a PONG, because the owner may have given
-/// up the link.
+/// Minimum pause after which a front forwards nothing until it receives a PONG, because the owner may have given up the
+/// link.
 pub const LINK_FENCE_MS: u64 = 2_000;
 
 /// Time for which the END of an answered call waits for other frames on its link. A separate write would increase the
@@ -222,7 +222,7 @@ impl Spans {
     }
 
     /// Lifetime of a registration without a keepalive, and the time after which a slot that is not reported as served
-    /// is silent.
+    /// counts as silent.
     #[must_use]
     pub const fn lease_ms(self) -> u64 {
         self.lease_ms
@@ -240,7 +240,7 @@ impl Spans {
         self.part_ms()
     }
 
-    /// Margin by which answers expire before a registration; also the required absence of a registration.
+    /// Margin by which answers expire earlier than a registration; also the required absence of a registration.
     const fn part_ms(self) -> u64 {
         self.lease_ms / 5
     }

@@ -151,7 +151,7 @@ impl Silence {
         registered.all(|node| self.answered_within(node, ANNOUNCED_GAP_MS, now))
     }
 
-    /// Whether a peer recently reported that it reaches etcd, even before a pause of this process.
+    /// Whether a peer recently reported that it reaches etcd; a report from before a pause of this process counts.
     #[must_use]
     pub fn peers_have_etcd(&self, now: Now) -> bool {
         self.peers.iter().any(|peer| {
@@ -194,7 +194,7 @@ impl Silence {
     /// Whether `peer`, according to its last answer, may be in a partition of the cluster that can claim slots.
     ///
     /// A peer cannot claim slots if it has left, if its own slots could be claimed when etcd last answered, or if it
-    /// could not reach etcd either. A peer that has never answered is assumed to be able to.
+    /// could not reach etcd either. A peer that has never answered is assumed to be able to claim slots.
     #[must_use]
     pub fn may_take(&self, peer: NodeId) -> bool {
         let known = self.peer(peer);
@@ -219,7 +219,7 @@ impl Silence {
             .is_some_and(|since| now.since(since) >= span_ms)
     }
 
-    /// Whether `peer` had been queried for a full lease without an answer at `as_of`.
+    /// Whether `peer`, at `as_of`, had been queried for a full lease without answering.
     #[must_use]
     pub fn is_gone(&self, peer: NodeId, as_of: Now) -> bool {
         let silence_ms = self.spans.lease_ms();

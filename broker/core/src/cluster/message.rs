@@ -261,8 +261,8 @@ pub enum NodeOutput {
     Exit(Ending),
 }
 
-/// An order to all shards of the node. The driver forwards it unchanged; the slot records and parcel messages are added
-/// where they are stored.
+/// An order to all shards of the node. The driver forwards the order unchanged; the component that stores slot records
+/// and parcel messages adds them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SlotOrder {
     /// Admit clients to a slot, after the messages of the named parcel; drop other parcels of the slot. The last field

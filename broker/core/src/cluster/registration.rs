@@ -23,7 +23,7 @@ pub(crate) struct Registering {
     gone: Option<LeaseId>,
     /// Whether etcd has refused an attempt since the last read. A full etcd accepts no claims either.
     refused: bool,
-    /// Whether the roster has listed this node while registered.
+    /// Whether the roster has ever listed this node while it was registered.
     joined: bool,
     /// Revision of this process's newest registration in the view.
     noticed: Revision,
@@ -203,7 +203,7 @@ impl Registering {
             kinship: Kinship::Peer,
         };
         let mut puts = vec![(registration, own)];
-        // Also if the roster lists the node: its address is that of the registered process.
+        // Written even if the roster lists the node: the entry must have the address of the registered process.
         if !is_stopping {
             puts.push((roster, Value::Roster(RosterState::Here, self.address)));
         }
@@ -292,14 +292,14 @@ mod tests {
     const SPANS: Spans = Spans::of_lease(10_000);
     const PATIENCE_MS: u64 = 22_000;
 
-    /// Applies what a transaction puts, as of a revision.
+    /// Applies a transaction's puts at a revision.
     fn made(view: &mut View, transaction: &Transaction, revision: u64) {
         let put = |&(key, value): &(Key, Value)| change(revision, key, value);
         let changes: Vec<Change> = transaction.puts.iter().map(put).collect();
         view.apply_changes(&changes, Now(0));
     }
 
-    /// The keys that a registration under this lease puts.
+    /// Returns the keys that a registration under this lease writes.
     fn put_by(registering: &mut Registering, view: &mut View, lease: u64) -> Vec<Key> {
         registering.granted(LeaseId(lease), Now(0));
         let attempt = registering.attempt(view, false).unwrap();
@@ -347,7 +347,7 @@ mod tests {
         assert_eq!(registering.place(&view, true, SPANS, Now(0)), Place::Taken);
     }
 
-    /// A view of another process of this node's name: of this directory, at this address; registered, or once.
+    /// A view in which another process, with this directory and address, has or had this node's name.
     fn occupied(directory: u32, at: Address, is_registered: bool) -> View {
         let mut view = View::new(1, Revision(0), None);
         let incarnation = Incarnation {

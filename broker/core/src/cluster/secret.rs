@@ -114,8 +114,8 @@ impl fmt::Debug for ClusterSecret {
     }
 }
 
-// Proof in a registration that its process has the cluster's secret. Without it, slots could go to a node with
-// another secret, which no client can reach.
+// Proof in a registration that its process has the cluster's secret. Without the proof, a node with another secret
+// could get slots, although no client can reach that node.
 //
 // ```text
 //   proof = HMAC-SHA-256(key of the secret's line, length and bytes of the cluster's id

@@ -39,7 +39,7 @@ impl SlotClaims {
 }
 
 impl Cluster {
-    /// Claims the slots that this node may claim if the view is certain.
+    /// If the view is certain, claims the slots that this node may claim.
     pub(crate) fn claim(&mut self, now: Now) {
         let is_busy = self.calls.awaits(&Purpose::Claim) || self.calls.awaits(&Purpose::Read);
         if is_busy

@@ -202,7 +202,7 @@ impl Cluster {
     }
 
     pub(crate) fn finish_drain(&mut self, now: Now) {
-        // A drain may finish before it is in the roster.
+        // A drain may finish before the roster shows it.
         let is_away = !self.is_expected() || !self.can_act(now);
         let is_over = self.slots.count() == 0 && is_away;
         let is_hopeless = || self.transfers.is_hopeless(&self.view, &self.silence, now);

@@ -127,7 +127,7 @@ impl SlotMap {
         self.changes.load(Ordering::Acquire)
     }
 
-    /// Sets the presence epoch under which this node serves a slot; 0 if it does not.
+    /// Sets the presence epoch under which this node serves a slot; 0 if the node does not serve it.
     pub fn set_presence(&self, slot: Slot, epoch: u64) {
         if let Some(presence) = self.presence.get(slot.index()) {
             presence.store(epoch, Ordering::Release);
@@ -207,7 +207,7 @@ impl SlotMap {
         now < Now(self.valid_until.load(Ordering::Acquire))
     }
 
-    /// Returns the slots that this node serves at `now`, whose channels every shard has loaded.
+    /// Returns the slots that this node serves at `now`: those whose channels every shard has loaded.
     #[must_use]
     pub fn served(&self, now: Now) -> SlotSet {
         let mut served = SlotSet::default();

@@ -90,7 +90,7 @@ impl Cluster {
             match self.slots.own(slot) {
                 Some(own) if own.epoch == record.epoch => {}
                 Some(own) if is_mine && own.parcel().is_some() && record.parcel.is_none() => {
-                    // Assigned a new epoch: the transfer was not and cannot be committed.
+                    // The slot has a new epoch: the transfer was not and cannot be committed.
                     self.gain(slot, record, former, now);
                     self.slots.enter(slot, Stage::Ready);
                     let epoch = record.epoch;

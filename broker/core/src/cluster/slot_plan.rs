@@ -211,7 +211,7 @@ impl Plan {
         }
     }
 
-    /// Whether a slot of another node may not be claimed because this node is cut off.
+    /// Whether this node must not claim another node's slot because this node is cut off.
     fn is_kept_from(&self, record: SlotRecord, candidates: &Candidates) -> bool {
         let is_mine = record.owner.is_some_and(|owner| owner.node == self.me.node);
         candidates.is_cut_off() && !is_mine
@@ -245,7 +245,7 @@ pub(crate) fn reason(record: SlotRecord, turn: Turn, view: &View) -> ClaimReason
     }
 }
 
-/// Whether a process that will reclaim the slot at once has succeeded the owner.
+/// Whether another process has succeeded the owner and will reclaim the slot at once.
 ///
 /// A successor with another directory, for example on a replaced host, has no priority: it waits like any other node.
 fn followed(owner: Owner, view: &View, silence: &Silence) -> bool {
@@ -391,7 +391,7 @@ mod plan_tests {
         NodeKey(node.0.into())
     }
 
-    /// Each process has its own numbers for nodes, in which its own node is the first.
+    /// Each process has its own numbers for nodes, in which its own node comes first.
     #[test]
     fn hashing_goes_by_what_all_nodes_have_in_common() {
         let keys = [11, 7, 5].map(NodeKey);

@@ -9,7 +9,7 @@
 //!                                          Load, Serve with the parcel ◄── watch
 //! ```
 //! The slot's value contains the parcel's id, so the parcel of an abandoned transfer is never delivered. Writing the
-//! slot with a new epoch settles a transaction with an unknown outcome: the transfer can then not be committed.
+//! slot with a new epoch settles a transaction with an unknown outcome: the transfer can no longer be committed.
 
 use crate::cluster::limits::{DRAIN_ALONE_MS, DRAIN_MAX_MS, PARCEL_WAIT_MS, TRANSFERS_MAX};
 use crate::cluster::slots::{OwnSlot, OwnSlots, Stage};

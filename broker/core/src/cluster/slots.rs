@@ -16,7 +16,7 @@ pub struct OwnSlots {
     own: Vec<Option<OwnSlot>>,
     loading: usize,
     count: usize,
-    /// When a load last succeeded or first became possible; waiting slots are overdue from then on.
+    /// When a load last succeeded or first became possible; the time of waiting slots counts from then on.
     progress: Now,
     /// Time until which each slot is left to other nodes because its records could not be read, by slot.
     shunned: Vec<Option<Now>>,
@@ -39,7 +39,7 @@ pub struct OwnSlot {
 /// Progress of an owned slot, from loading to transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// The slot waits for other loads or for a retry of its own.
+    /// The slot waits for other loads or for a retry of its own load.
     Waiting {
         /// When loading the slot first became possible after etcd became available.
         since: Option<Now>,

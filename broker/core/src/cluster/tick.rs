@@ -31,7 +31,7 @@ impl Cluster {
                 self.call_etcd(now);
             }
         } else if !self.obstacles.other_history && self.an_owner_is_absent() {
-            // Absence counts up to the watch's last report, so its lag adds to the outage.
+            // Absence counts only up to the watch's last report, so the report's delay adds to the outage.
             self.ask_progress(now);
         }
         if !self.obstacles.other_history {

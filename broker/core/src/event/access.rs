@@ -33,7 +33,7 @@ impl UpgradeRole {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum UpgradeOutcome {
-    /// 101.
+    /// Upgraded: 101.
     Accepted,
     /// The request violates HTTP, the WebSocket protocol or the rules for its parameters: 400, 405, 426.
     Invalid,
@@ -69,7 +69,7 @@ impl UpgradeOutcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum PlayerOutcome {
-    /// 201.
+    /// The camera answered: 201.
     Answered,
     /// No camera connected before the timeout: 409.
     NoMaster,
@@ -175,7 +175,7 @@ const SIGN_INS: [(&str, Requested); 5] = [
     ("certificate", Requested::RoleAlias),
 ];
 
-/// Returns the accepted and refused sign-in requests by kind.
+/// Returns the numbers of accepted and refused sign-in requests, by kind.
 pub fn sign_ins(
     requests: &[[u64; STATUSES]; REQUESTED],
 ) -> impl Iterator<Item = (&'static str, [u64; 2])> + '_ {

@@ -137,7 +137,7 @@ pub const EXEMPLARS: usize = BOUNDS - FIRST + 1;
 /// First octave above one second: 1.05 to 2.1 s.
 const FIRST: usize = 20;
 
-/// Example of a session setup in a bucket.
+/// A session setup that serves as the example for its bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exemplar {
     /// Number of the viewer's connection on its shard.
@@ -256,7 +256,7 @@ mod exemplars_tests {
     use super::*;
     use crate::event::Histogram;
 
-    /// Each is kept in the octave that counts it, and none of a second or less.
+    /// Each exemplar is kept in the octave that counts its duration; none of a second or less is kept.
     #[test]
     fn an_exemplar_is_in_the_bucket_that_counts_it() {
         for ms in [

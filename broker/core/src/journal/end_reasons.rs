@@ -1,4 +1,4 @@
-//! Explanations of why connections ended, for which the log and the metrics have a single word.
+//! Sentences that explain why connections ended; the log and the metrics use a single word.
 
 use crate::journal::EndReason;
 use codec::ws::{Excess, FrameError};
@@ -166,7 +166,7 @@ mod codes_tests {
     fn every_reason_has_a_code() {
         for known in REASONS {
             assert_eq!(EndReason::of_code(known.code(), Excess::NONE), Some(known));
-            // A reason that is missing here is missing in the list as well.
+            // A reason that is missing here is missing in `REASONS` as well.
             match known {
                 EndReason::PeerClosed
                 | EndReason::PeerGone

@@ -155,11 +155,11 @@ pub const EXPLAINED_BYTES_MAX: usize = 2048;
 
 // Budget of logged refusals: which of them a shard logs, and how it counts the others.
 //
-// A refusal belongs to a group: its network, its check, and its channel or, if it has none, its key. Unknown names
-// of a network form one group, since anybody can invent more. Within a window, the first refusal of each group is
-// logged, so a flooding client hides no other behind its address; a network may also repeat a few, so that each manual
-// attempt is visible. Groups count their suppressed refusals, and the counts are logged at the end of the window.
-// Groups beyond a network's share are counted together.
+// A refusal belongs to a group: its network, its check, and its channel or, if it has none, its key. Unknown names of a
+// network form one group, since anybody can invent more. Within a window, the first refusal of each group is logged, so
+// a flooding client does not hide others at its address; a network may also repeat a few, so that each manual attempt
+// is visible. Groups count their suppressed refusals, and the counts are logged at the end of the window. Groups beyond
+// a network's share are counted together.
 
 /// Subject of a refusal, if known.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

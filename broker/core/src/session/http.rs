@@ -28,11 +28,11 @@ pub(crate) struct Http {
     pub begun: bool,
     /// Whether the request is a HEAD request, whose response has no body.
     pub bodiless: bool,
-    /// Whether the connection is queued for a turn for its requests.
+    /// Whether the connection is queued until its requests get their turn.
     pub queued: bool,
     /// Whether the peer has sent EOF; the connection ends with the last response.
     pub ended: bool,
-    /// Whether the peer's EOF follows the received bytes, possibly after more bytes; such a peer does not wait for a
+    /// Whether the peer has sent EOF, behind the received bytes and perhaps more; such a peer does not wait for a
     /// WebSocket.
     pub ends_behind: bool,
     /// Whether the session serves a single call from another node and ends with its response.
@@ -135,8 +135,8 @@ impl Admission {
         }
     }
 
-    /// Returns the policy and statement that deny the caller, for operators. Adds why the caller counts as a viewer if
-    /// the reason may be surprising.
+    /// Returns the policy and statement that deny the caller, for operators. Also states why the caller counts as a
+    /// viewer, if that may be surprising.
     pub(crate) fn ground_of(&self, ruling: &Ruling) -> Option<Box<str>> {
         let ground = self.caller.ground_of(ruling)?;
         if self.role_by == RoleBy::LastRequest && self.client_id.is_some() {
@@ -289,9 +289,9 @@ pub(crate) enum Expected {
     Created,
     Description,
     Page,
-    /// Nothing: the change was made.
+    /// No contents: the change was made.
     Done,
-    /// Nothing: the channel exists.
+    /// No contents: the channel exists.
     Nothing,
     Tags,
     /// Statement that the channel's media is not stored.
@@ -303,8 +303,8 @@ pub(crate) enum Expected {
     Endpoints(Vec<Protocol>, Role),
     /// ICE servers with credentials for this name.
     IceServers(Box<str>),
-    /// Answer of this channel's master; withdrawn if the caller disconnects. The flag tells whether another shard has
-    /// accepted the call and must learn of its end. Contains a player's offer.
+    /// The answer of this channel's master; the call is withdrawn if the caller disconnects. The flag tells whether
+    /// another shard has accepted the call and must learn of its end. Contains a player's offer, if any.
     Answer(Identity, bool, Option<Box<PlayerOffer>>),
     PlayerServers,
 }
@@ -381,7 +381,7 @@ mod tests {
 
     #[test]
     fn a_device_that_waits_stays_small() {
-        // Of each, before the tables around it: some 130 bytes in maps, and the edge's 48.
+        // Bytes per device, without the surrounding tables: about 130 bytes in maps, and 48 at the edge.
         let waits = size_of::<AwaitedWake>();
         let sum = size_of::<session::Session>() + size_of::<Http>() + waits;
         assert!(sum <= 480, "{sum}: {waits} and {}", size_of::<Http>());

@@ -36,8 +36,8 @@ pub(crate) struct Mark {
 /// One cache line, since a busy connection has several marks.
 const _: () = assert!(size_of::<Mark>() == 64);
 
-/// Converts an offset in a buffer or a length, which fits: `outbox_bytes` is at most a gigabyte, preceded by at most as
-/// much consumed space.
+/// Converts a length, or an offset in a buffer, to 32 bits, which suffice: `outbox_bytes` is at most a gigabyte,
+/// preceded by at most as much consumed space.
 fn offset(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
@@ -51,7 +51,7 @@ impl Mark {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DeliveryMark {
     pub action: Action,
-    /// Expiry in the queue if the message is returned.
+    /// Expiry of the message if it is returned to the queue.
     pub expires: Now,
     /// Number in the channel's order of acceptance.
     pub order: u64,
@@ -67,8 +67,8 @@ pub(crate) struct DeliveryMark {
     /// Whether the message is the first offer of the connection `from`. An offer from another node counts as first,
     /// since it was queued there with the messages before it.
     pub first: bool,
-    /// Whether the message may be a candidate of an unanswered offer, with which it is then stored after its
-    /// acknowledgement.
+    /// Whether the message may be a candidate of an unanswered offer; once acknowledged, it is then stored with that
+    /// offer.
     pub follows: bool,
     /// Time of acceptance ([`crate::time::Moment::micros`]), if the recipient was connected. `None` for queued messages
     /// and for acceptance at time 0, which are not measured.
@@ -98,13 +98,13 @@ struct Buffer {
     written_bytes: usize,
     /// Message bytes written since the last query to the kernel.
     unasked: usize,
-    /// Bytes passed to the wire since the buffer was allocated, and those acknowledged.
+    /// Bytes passed to the wire since the buffer was allocated, and how many of them were acknowledged.
     on_wire: u64,
     confirmed: u64,
     /// End positions of written messages that were returned, and how many of these proved to be acknowledged.
     returned: VecDeque<u64>,
     repeated: u32,
-    /// Position on the wire at which the peer announced that it sends no more; its program reads nothing after it.
+    /// Position on the wire when the peer announced that it sends no more; its program reads nothing beyond.
     over: Option<u64>,
     /// Whether messages that the next query finds unacknowledged are evicted in favour of others.
     makes_room: bool,
@@ -244,8 +244,8 @@ impl Outbox {
         }
     }
 
-    /// Drops the written, unacknowledged messages if they are marked for eviction, and calls `dropped` for each. They
-    /// cease to make the peer suspect.
+    /// Drops the written, unacknowledged messages if they are marked for eviction, and calls `dropped` for each. The
+    /// peer is then no longer suspect.
     pub(crate) fn take_room(&mut self, spares: &mut Spares, mut dropped: impl FnMut(&Mark)) {
         let Some(buffer) = self.0.as_mut().filter(|buffer| buffer.makes_room) else {
             return;
@@ -306,7 +306,7 @@ impl Outbox {
         true
     }
 
-    /// When the peer became suspect, if it is; the acknowledgement of a single byte clears it.
+    /// When the peer became suspect, if it is suspect; the acknowledgement of a single byte ends that.
     #[must_use]
     pub(crate) fn doubtful_since(&self) -> Option<Now> {
         self.0.as_ref()?.doubtful_since
@@ -517,7 +517,7 @@ impl Outbox {
         let base = first.frame().start;
         let unsent = taken.iter().map(|mark| buffer.unsent_of(mark, false));
         let unsent = unsent.collect();
-        // Bytes between them move up.
+        // Control bytes between the messages move up.
         let old = buffer.bytes.split_off(base);
         let mut at = base;
         for mark in taken {
@@ -593,7 +593,7 @@ impl Buffer {
         first.map_or(self.start, |mark| mark.frame().start.min(self.start))
     }
 
-    /// Uncounts the first written message, which was acknowledged or returned.
+    /// Removes the first written message, which was acknowledged or returned, from the counts.
     #[inline]
     fn unwritten(&mut self, mark: &Mark) {
         self.written -= 1;

@@ -56,7 +56,7 @@ pub(crate) struct Tally {
     /// Messages delivered completely; saturates.
     pub messages_out: u32,
     /// Times from a viewer's admission to its first offer and first answer, in milliseconds, saturating; [`NOT_YET`]
-    /// before.
+    /// until then.
     offered_ms: u32,
     answered_ms: u32,
 }
@@ -160,7 +160,7 @@ enum Leaves {
     Asked,
 }
 
-/// Timestamps behind the deadlines of a WebSocket.
+/// Timestamps from which the deadlines of a WebSocket are computed.
 #[derive(Debug)]
 struct Times {
     /// When the connection reaches its maximum age.
@@ -339,7 +339,7 @@ impl WebSocket {
     }
 
     /// Records received bytes. If `begun`, they end within a message or frame, whose timeout then runs. Returns whether
-    /// a deadline may be earlier: that of the incomplete message, or of the next ping after an answered one.
+    /// a deadline may have become earlier: that of the incomplete message, or of the next ping after an answered one.
     pub(crate) fn heard(&mut self, begun: bool, now: Now) -> bool {
         let answered = self.times.to_ping != NO_SPAN;
         let began = self.message_began().unwrap_or(now);
@@ -352,8 +352,8 @@ impl WebSocket {
         answered || begun
     }
 
-    /// Prepares for a clock jump to `until`, during which peers are not read. A connection that reaches its maximum age
-    /// by then is not closed for earlier silence.
+    /// Prepares for a clock jump to `until`, during which nothing is read from peers. A connection that reaches its
+    /// maximum age by then is not closed for earlier silence.
     pub(crate) fn outlive_silence(&mut self, until: Now) {
         let ends = self.times.ends;
         if ends <= until && self.times.last_frame < ends {
@@ -527,7 +527,7 @@ fn whole_second(at: Now) -> Now {
 /// Caller of an open connection, or why it lost its permission. Takes 16 bytes.
 #[derive(Debug)]
 pub(crate) enum Held {
-    /// Neither of them; the connection is never rechecked.
+    /// Neither a caller nor a reason: the connection is never rechecked.
     Nothing,
     Caller(HeldCaller),
     /// Why the caller lost its permission.

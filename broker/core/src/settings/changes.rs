@@ -170,8 +170,8 @@ mod tests {
     use super::*;
     use crate::settings::{Client, Ice, IceCredential, Kind};
 
-    /// Settings in which this key alone has another value: a bound of its range, or a candidate among these. A key that
-    /// has none needs one here.
+    /// Settings in which this key alone has another value: a bound of its range, or one of these candidates. A key for
+    /// which none is valid needs one here.
     fn changed(key: &Key) -> Settings {
         let texts = "1 7 false true none epoll strict json debug always pong eu-west-1 210987654321 127.0.0.9:9 \
                      http://127.0.0.9:9 https://a.example wss://a.example a.example 10.0.0.0/8 n9 openid \
@@ -200,7 +200,7 @@ mod tests {
         found.unwrap_or_else(|| panic!("{}: name another value for it here", key.path))
     }
 
-    /// Each key is applied as it says, or named as what needs a restart: none is ignored.
+    /// A changed key is applied as declared or listed as requiring a restart; none is ignored.
     #[test]
     fn a_change_of_any_key_is_applied_or_needs_a_restart() {
         let running = Settings::default();
@@ -210,7 +210,7 @@ mod tests {
             let named = vec![key.path.to_owned()];
             let (applied, restart) = match key.applied() {
                 Applied::OnSighup => (named, vec![]),
-                // Without the table at the start nobody reads it again.
+                // A table that was absent at startup is not read again.
                 Applied::AtStart | Applied::WhenChanged => (vec![], named),
             };
             assert_eq!(changes, SettingChanges { applied, restart }, "{}", key.path);
@@ -233,7 +233,7 @@ mod tests {
         other
     }
 
-    /// The keys that are applied: the head of `deploy/broker.toml` lists these.
+    /// Keys that SIGHUP applies; the head of `deploy/broker.toml` lists them.
     #[test]
     fn these_keys_are_applied_on_sighup() {
         let applied = KEYS.iter().filter(|key| key.applied() == Applied::OnSighup);
@@ -299,11 +299,11 @@ mod tests {
         assert_eq!(changes.applied, wanted);
         assert_eq!(changes.restart, ["clients.android", "hook.one"]);
         assert_eq!(next.ice, file.ice);
-        // Again: what waits, waits.
+        // A repeated update leaves pending changes pending.
         let (same, changes) = next.updated(&file);
         assert_eq!(same, next);
         assert_eq!((changes.applied.len(), changes.restart.len()), (0, 2));
-        // The first hook needs a courier.
+        // The first hook requires a restart, which starts the courier.
         let (_, changes) = Settings::default().updated(&running);
         assert_eq!(changes.restart, ["hook.one", "hook.two"]);
     }

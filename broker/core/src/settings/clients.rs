@@ -236,7 +236,7 @@ mod tests {
             assert_eq!(reader(&settings, agent, false), (1_024, ALL, true));
         }
         assert_eq!(reader(&settings, ESP32, false), (4_096, 20_000, false));
-        // A row of what the caller said before counts more.
+        // The program that the caller stated earlier takes precedence.
         let linux = settings.program(Some("AWS-SDK-KVS"));
         let unnamed = Program::default().or(linux).or(settings.program(None));
         assert_eq!(unnamed, linux);

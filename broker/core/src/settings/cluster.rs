@@ -14,7 +14,7 @@ pub struct ClusterSettings {
     pub secret_file: Option<PathBuf>,
     /// Address at which this node accepts links from other nodes.
     pub listen: Option<SocketAddr>,
-    /// With etcd: name or address by which other nodes reach this host, if it is not that of [`Self::listen`].
+    /// With etcd: name or address by which other nodes reach this host, if different from that of [`Self::listen`].
     pub advertise: Option<String>,
     /// Port of each shard at the advertised host, once bound; empty if all shards share the port of [`Self::listen`].
     pub ports: Vec<u16>,

@@ -96,7 +96,7 @@ pub const fn mask_of(place: usize) -> u16 {
 /// Maximum number of `[[hook]]` entries; each is one bit of a channel's mask.
 pub const HOOKS_MAX: usize = 16;
 
-// Patterns of names: `*` matches any text, `?` any one byte. Names are ASCII.
+// Patterns of names: `*` matches any text, `?` any single byte. Names are ASCII.
 
 /// A wildcard pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -38,7 +38,7 @@ pub struct Flag {
     pub help: &'static str,
     /// Description of the default, if it is not fixed.
     pub default: &'static str,
-    /// Path of the key whose flag is required too.
+    /// Path of a key whose flag must be given as well.
     pub requires: Option<&'static str>,
 }
 

@@ -181,8 +181,8 @@ pub struct Timeouts {
     /// Maximum time from SIGTERM to the exit; one second under `--dev`, where waiting for idle clients serves no
     /// purpose.
     pub drain_ms: u64,
-    /// Maximum wait of a SendAlexaOfferToMaster call, in addition to the limit of its channel's MessageTtlSeconds; 0
-    /// means no maximum.
+    /// Maximum wait of a SendAlexaOfferToMaster call, which its channel's MessageTtlSeconds limits as well; 0 means no
+    /// maximum.
     pub alexa_wait_max_ms: u64,
     /// Tolerated difference between a signer's clock and the server's.
     pub clock_tolerance_ms: u64,

@@ -17,8 +17,8 @@ pub(crate) struct Capacity {
     quota: u64,
     due: Now,
     is_asked: bool,
-    /// Quota reported by the member of this connection. Cached because the query takes an additional connection with
-    /// etcd before version 3.6, and the quota does not change while the member runs.
+    /// Quota reported by the member of this connection. Cached because the query takes an additional connection before
+    /// etcd 3.6, and the quota does not change while the member runs.
     said: Option<(u32, Option<u64>)>,
     fill: Option<(u64, u64)>,
 }
@@ -64,8 +64,8 @@ impl Capacity {
         });
     }
 
-    /// Handles a member's report, or a failure, whose cause the connections report. Returns news for the process, if
-    /// any.
+    /// Handles a member's report or a failed query; the connections report why it failed. Returns news for the process,
+    /// if any.
     pub(crate) fn measured(
         &mut self,
         generation: u32,
@@ -97,7 +97,7 @@ impl Capacity {
             .is_some_and(|(used, quota)| used >= quota / 100 * 80)
     }
 
-    /// Records a member's report. Returns `true` if etcd became nearly full or ceased to be.
+    /// Records a member's report. Returns `true` if etcd has become nearly full, or is no longer.
     fn learn(&mut self, status: &MemberStatus) -> bool {
         let before = self.is_nearly_full();
         // Members before version 3.4 do not report the space in use.

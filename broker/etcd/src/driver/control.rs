@@ -127,7 +127,7 @@ impl Control {
         });
     }
 
-    /// Reads the meta key. If it is absent, writes it, provided that this node may.
+    /// Reads the meta key. If the key is absent and this node may write it, writes it.
     pub(crate) fn ask_meta(&mut self, keys: &Keys) {
         if !self.meta.is_due() {
             return;
@@ -390,10 +390,10 @@ fn reply_of(outcome: &TxnResponse, translator: &mut Translator) -> Result<Reply,
 const OTHER_CLUSTER: &str = "this etcd was emptied, or its cluster is not the one of this node's data directory: \
                              check [cluster] etcd and name, or restore etcd";
 
-// The meta key: what never changes in a cluster's lifetime, and the lowest inner version of its nodes. Other
-// requests to etcd wait until it is known.
+// The meta key: a cluster's constants, and the lowest inner version of its nodes. Other requests to etcd wait until it
+// is known.
 //
-// The first node writes it. A node that has seen etcd before never does: if the key is then absent or another
+// The first node writes it. A node that has seen etcd before never writes it: if the key is absent or another
 // cluster's, etcd has another history.
 
 #[derive(Debug)]
@@ -545,7 +545,7 @@ impl<Id: PartialEq> EtcdStream<Id> {
         self.asked.front().map(|(_, asked)| asked.elapsed())
     }
 
-    /// Takes the request of an answer and drops later ones, which the answer may cover.
+    /// Takes the request that an answer counts for, and drops all later ones, which the answer may cover.
     pub(crate) fn answered(&mut self) -> Option<CallId> {
         let call = self.asked.pop_front().map(|(call, _)| call);
         self.asked.clear();

@@ -45,7 +45,7 @@ pub(crate) type Resolved = Result<Vec<IpAddr>, Box<str>>;
 pub(crate) struct TaskEvents(mpsc::Sender<Event>);
 
 impl TaskEvents {
-    /// Creates both ends of the report queue, for at most [`EVENTS_MAX`].
+    /// Creates both ends of the report queue, which holds at most [`EVENTS_MAX`] reports.
     pub(crate) fn channel() -> (Self, mpsc::Receiver<Event>) {
         let (sender, receiver) = mpsc::channel(EVENTS_MAX);
         (Self(sender), receiver)

@@ -81,7 +81,7 @@ impl Journal {
 // Log lines about slots: their former and next owners, and why they moved.
 //
 // The slots of a tick make one line per transaction, former owner and reason; a transfer is one transaction per slot,
-// so those of a tick to one node share a line. `deploy/log-schema.json` has the fields.
+// so the transfers of a tick to one node share a line. `deploy/log-schema.json` has the fields.
 
 /// Maximum number of lines per tick that list transactions separately. Beyond it, transactions with the same owner and
 /// reason share a line: a claim of all slots takes 41 transactions, but a node that was away for long may learn of
@@ -224,7 +224,7 @@ fn word(reason: ClaimReason) -> &'static str {
 #[derive(Debug, Default)]
 struct Strangers {
     known: Vec<(NodeId, Kinship)>,
-    /// When other nodes stopped answering, if none answers although others are registered.
+    /// Since when no other node answers although others are registered.
     cut_off: Option<Now>,
     is_cut_off: bool,
 }
@@ -312,7 +312,7 @@ mod slots_tests {
         }
     }
 
-    /// The fields of the lines that are written.
+    /// Returns the fields of the written lines.
     fn lines(log: &mut SlotLog) -> Vec<Value> {
         let (to, from) = channel();
         let writer = move || Taken(to.clone());

@@ -90,7 +90,7 @@ impl<P: Peers> PeerPost<P> {
         self.receiving.expire(now());
     }
 
-    /// Handles the acknowledgement of a part: sends the parcel's next one, if any.
+    /// Handles the acknowledgement of a part: sends the parcel's next part, if any.
     pub(crate) fn part_taken(
         &mut self,
         (from, name): (NodeId, &Name),
@@ -148,8 +148,8 @@ impl<P: Peers> PeerPost<P> {
         }
     }
 
-    /// Handles a failed connection by looking up the node's host names again. Returns the node if its address is not a
-    /// name; a name may still resolve to a host that the node has left.
+    /// Handles a failed connection by looking up the node's host names again. Returns the node unless its address is a
+    /// name, which may still resolve to a host that the node has left.
     pub(crate) fn unreached(&mut self, name: &Name, translator: &mut Translator) -> Option<NodeId> {
         let node = translator.names.number(name).ok()?;
         let inner = translator.inner(node).map(|inner| &*inner.address);
@@ -196,8 +196,8 @@ impl<P: Peers> PeerPost<P> {
 // outage of DNS must not cut nodes off. The resolver does not report the lifetime of an answer, so names are looked up
 // again after a while, and soon after a failed connection.
 //
-// Of several addresses, shards and messages use one until it fails. A second connection to find the faster one would be
-// the third of each link.
+// Of several addresses, shards and messages use one until it fails. Connecting to a second address, to find the faster
+// one, would be the third connection of each link.
 
 #[derive(Debug, Default)]
 struct Hosts {

@@ -17,7 +17,7 @@ pub(crate) struct NewsSoFar {
     has_slot_key: bool,
     reached: BTreeMap<NodeId, ReachedAt>,
     owners: Vec<Option<NodeId>>,
-    /// Slot changes when `owners` was last computed.
+    /// Number of slot changes when `owners` was last computed.
     changes: u64,
     valid_until: Now,
     knows_absence: bool,

@@ -1,6 +1,6 @@
 //! Operators' orders, which are keys in etcd: `heliograph cluster drain`, `rebalance` and `check` write one per node.
 //! The value identifies the process, and the lease is that of its registration, so that the order expires with the
-//! process and no later one carries it out. The answer is a report under the same lease.
+//! process, and no later process carries it out. The answer is a report under the same lease.
 
 use crate::driver::{connection::EtcdConnection, event::Event};
 use crate::limits::{REPORT_EVERY_MS, REPORT_MAX_MS};

@@ -69,7 +69,7 @@ impl Records {
 
     pub(crate) fn connected(&mut self, generation: u32, result: Result<Lines, Box<str>>) {
         if self.connection.connected(generation, result) {
-            // The connection may be idle for hours.
+            // The connection may be idle for hours, so connecting counts as recovery.
             self.connection.trouble_ends();
         }
     }
@@ -236,7 +236,7 @@ impl Records {
             Ok(outcome) => {
                 self.connection.works(generation);
                 if request.lane.is_some() {
-                    // A full etcd accepts removals.
+                    // Even a full etcd accepts removals.
                     self.connection.trouble_ends();
                 }
                 let settled = self

@@ -100,14 +100,14 @@ async fn await_end(
                     };
                 }
                 if seen.order != Some(OrderWord::Drain) {
-                    // Another command's order took its place, perhaps before the node saw it.
+                    // Another command's order replaced this one, perhaps before the node saw it.
                     let to = [(node.clone(), registered.clone())];
                     if let Ok((lines, keys)) = session.lines().await {
                         let _ = crate::operator::order(&lines, &keys, &to, OrderWord::Drain).await;
                     }
                 }
                 let report = seen.report.as_ref().filter(|report| report.order >= order);
-                // A node that drains already may transfer slots before it reports.
+                // A node that is already draining may transfer slots before it reports.
                 obeys |= report.is_some() || slots.is_some_and(|before| left < before);
                 slots = Some(left);
                 let state = (left, report.map(|report| report.waiting));

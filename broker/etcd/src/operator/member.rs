@@ -45,7 +45,7 @@ pub struct MemberStatus {
     pub quota: Option<u64>,
     /// Active alarms of the member, such as an exceeded quota.
     pub alarms: Vec<Box<str>>,
-    /// Seconds by which the member's clock is ahead of this machine's, accurate to about one second; only if its
+    /// Seconds by which the member's clock is ahead of this machine's, accurate to about a second; `None` unless its
     /// metrics were queried.
     pub ahead_s: Option<i64>,
 }

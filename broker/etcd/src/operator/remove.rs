@@ -8,7 +8,7 @@ use crate::schema::{self, Keys, SlotValue, WatchedSubject};
 /// Slots of a removed node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RemovedSlots {
-    /// None: the node left with a drain.
+    /// None are left: the node was drained.
     Given,
     /// The node's host was lost, and the other nodes will claim the remaining slots.
     Lost,

@@ -100,8 +100,7 @@ async fn read(lines: &Lines, keys: &Keys) -> Result<Vec<(Name, ReportValue)>, Co
     Ok(reports.collect())
 }
 
-/// Returns the milliseconds by which a time lies outside the interval in which it was read: positive if later, 0 within
-/// it.
+/// Returns how many milliseconds a time lies after the interval in which it was read: negative before, 0 within.
 fn ahead_ms(moment: u64, first: u64, last: u64) -> i64 {
     let moment = moment.cast_signed();
     let nearest = moment.clamp(first.cast_signed(), last.max(first).cast_signed());

@@ -63,7 +63,7 @@ pub struct NodeStatus {
     pub stranger: Option<Kinship>,
     /// Number of slots that the node owns.
     pub slots: usize,
-    /// Number of the node's slots that an earlier or unregistered process of it owns.
+    /// Number of the node's slots whose owner is an earlier or unregistered process of that node.
     pub stale: usize,
 }
 

@@ -35,7 +35,7 @@ pub fn finish_upgrade(options: &Options, cluster: &str) -> Result<Raised, Comman
         }
         let changed = schema::with_number(text, "lowest", raised.to.into());
         let changed = changed.ok_or_else(unfounded)?;
-        // Fails if another node has registered, or one of these again, since they were read.
+        // Fails if another node, or one of these again, has registered since the read.
         let (first, end) = keys.registrations();
         let newest = picture.nodes.values();
         let newest = newest.filter_map(|seen| Some(seen.registered.as_ref()?.at));

@@ -51,7 +51,7 @@ async fn connect_to(options: &Options, member: usize) -> Result<Lines, Box<str>>
         .endpoints
         .get(member)
         .ok_or("no member of etcd is configured")?;
-    // tonic's own TLS is not used: the connector below decides.
+    // tonic's own TLS is not used: the connector below decides about TLS.
     let (plain, tls) = match endpoint.strip_prefix("https://") {
         Some(rest) => {
             let tls = options.tls.clone().ok_or("https:// needs a CA file")?;
@@ -203,7 +203,7 @@ impl Service<Uri> for Dial {
                 .with_retries(PROBES);
             let options = SockRef::from(&stream);
             options.set_tcp_keepalive(&keepalive)?;
-            // Few bytes are in flight: retransmission at equal intervals lets a keepalive arrive in time.
+            // With few bytes in flight, retransmission at equal intervals lets a keepalive arrive in time.
             options.set_tcp_thin_linear_timeouts(true)?;
             let stream: Box<dyn ByteStream> = match tls {
                 None => Box::new(stream),

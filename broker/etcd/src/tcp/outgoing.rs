@@ -204,7 +204,7 @@ impl Line {
                     .fetch_add(1, Ordering::Relaxed);
                 self.works();
             }
-            // The other side sends nothing, so readable data means its end.
+            // The other side never sends data, so only the connection's end makes the stream readable.
             tokio::select! {
                 queued = waiting.recv() => match queued {
                     Some(queued) => next = Some(queued),
@@ -295,7 +295,7 @@ const REPEATED: u32 = 6;
 
 const _: () = assert!(PEER_PAUSE.as_millis() < Duration::from_secs(1).as_millis());
 
-// One query and its reply, over a connection of their own.
+// One query and its reply, over a separate connection.
 
 /// Queries a node at the first of its addresses that responds, and puts the reply into the mailbox.
 pub(crate) async fn ask(shared: Rc<NodeShared>, of: Name, at: Vec<SocketAddr>, message: Vec<u8>) {

@@ -170,7 +170,7 @@ mod tests {
     }
 
     impl Places {
-        /// A connection from there takes a place; returns who left it.
+        /// Adds a connection from `address`; returns the address of the evicted one.
         fn comes(&mut self, number: u64, address: &str) -> Option<SocketAddr> {
             let task = spawn_local(pending::<()>()).abort_handle();
             self.enter(number, at(address), task)

@@ -1,4 +1,4 @@
-//! Devices of a credentials file: server names that request a certificate, certificate authorities, and the registry.
+//! Devices of a credentials file: server names for which certificates are requested, authorities, and the registry.
 
 use crate::config::credentials::files::Files;
 use crate::config::credentials::roles::{KnownPolicies, policies};
@@ -14,7 +14,7 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use std::io::{BufRead, BufReader};
 use std::sync::Arc;
 
-/// Authorities of all tables, as types of the core and of the edge.
+/// Authorities of all tables, once in the form for the core and once in the form for the edge.
 #[derive(Default)]
 struct Authorities {
     core: Vec<ThingAuthority>,
@@ -234,7 +234,7 @@ fn pattern(text: &str) -> Checked<Box<str>> {
     letters(text, 1..=128, is_allowed, rule).map(Box::from)
 }
 
-/// Maximum number of server names. Each handshake compares its name with all of them.
+/// Maximum number of server names. Each handshake compares the requested name with all of them.
 const HOSTS_MAX: usize = 16;
 
 const AUTHORITIES_MAX: usize = 64;
@@ -259,8 +259,7 @@ const GRACE_MS_MAX: u64 = 30 * 24 * 60 * 60 * 1000;
 // Blank lines and lines that begin with `#` are ignored, except a last line `# lines=N` or `# lines=N sha256=DIGITS`,
 // which states the number of lines before it and their SHA-256.
 
-/// Reads a registry of at most `max` lines. The error lists all faults, at most [`FAULTS_MAX`], each with its line
-/// number.
+/// Reads a registry of at most `max` lines. The error lists the first [`FAULTS_MAX`] faults, each with its line number.
 pub(crate) fn read(
     written: &str,
     known: &KnownPolicies,

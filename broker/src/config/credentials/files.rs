@@ -228,7 +228,7 @@ fn told(path: &Path, error: ReadError) -> String {
     }
 }
 
-/// Maximum size of a credentials file, in bytes: 1 KiB for each principal, at their maximum number.
+/// Maximum size of a credentials file, in bytes: 1 KiB for each of the maximum number of principals.
 const MAIN_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Maximum size of a file that contains one secret, in bytes.

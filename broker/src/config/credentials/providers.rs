@@ -61,7 +61,7 @@ pub(crate) fn provider(
     })
 }
 
-/// Checks the rules across providers, and collects the claims that policies and trusts test.
+/// Checks the rules across providers, and collects the claims that occur in policies and trust policies.
 pub(crate) fn check(book: &mut CredentialsDraft, findings: &mut Findings) {
     let claims = claims(book);
     let mut issuers = BTreeSet::new();
@@ -94,8 +94,8 @@ pub(crate) fn check(book: &mut CredentialsDraft, findings: &mut Findings) {
     }
 }
 
-/// Returns warnings about roles and policies that name providers, each with its key. `console` is the provider of
-/// console accounts.
+/// Passes warnings about roles, providers and policies to `remark`, each with the key that it concerns. `console` is
+/// the provider of console accounts.
 pub(crate) fn remarks(
     book: &CredentialsDraft,
     console: Option<&str>,
@@ -135,7 +135,7 @@ pub(crate) fn remarks(
             remark(format!("policy.{name}"), text);
         }
     }
-    // Trusts and policies that test the e-mail address of a token, but not whether the provider has verified it.
+    // A policy or trust policy that compares an e-mail address should also check that the address is verified.
     let roles = book.roles.iter();
     let trusts = roles.map(|role| ("role", role.name.as_str(), role.trust.claims()));
     let policies = book.policies.values().flatten();
@@ -161,7 +161,7 @@ fn arn_of(provider: &Provider) -> String {
     format!("arn:aws:iam::{account}:oidc-provider/{issuer}")
 }
 
-/// Returns the claims that policies and trusts test, in lower case.
+/// Returns the claims that occur in policies and trust policies, converted to lower case.
 fn claims(book: &CredentialsDraft) -> BTreeSet<String> {
     let policies = book.policies.values().flatten();
     let policies = policies.flat_map(|policy| policy.claims());

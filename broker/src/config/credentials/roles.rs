@@ -124,7 +124,7 @@ pub(crate) fn alias(
     })
 }
 
-/// Returns a warning about a valid alias that would refuse every caller.
+/// Returns a warning about an alias that is valid but would refuse every caller.
 pub(crate) fn remark(alias: &RoleAlias, roles: &[Role]) -> Option<String> {
     let role = roles.iter().find(|role| *role.name == *alias.role)?;
     (alias.duration_s > role.max_session_s).then(|| {

@@ -2,12 +2,10 @@
 
 use super::browser::{Browser, Console, read_to_end};
 use serde_json::json;
-use testkit::until;
+use testkit::until_true;
 
 fn ends(browser: &Browser<'_>) {
-    until("the end of the session", || {
-        (browser.overview() == 401).then_some(())
-    });
+    until_true("the end of the session", || browser.overview() == 401);
 }
 
 #[test]

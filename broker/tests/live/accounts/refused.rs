@@ -143,54 +143,6 @@ fn what_the_provider_refuses_is_said_in_plain_words() {
     console.end();
 }
 
-#[test]
-fn pages_of_other_sites_lead_to_the_callback_alone() {
-    let console = Console::start(&json!({}));
-    let browser = console.signed_in();
-    let visit =
-        "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document\r\n";
-    for (path, status) in [
-        ("/", 200),
-        ("/account/callback", 400),
-        ("/account", 403),
-        ("/account/sign-in", 403),
-        ("/account/sign-out", 403),
-        ("/account/callback/", 403),
-        ("/overview", 403),
-        ("/config", 403),
-    ] {
-        assert_eq!(browser.ask("GET", path, visit).status, status, "{path}");
-    }
-    let framed =
-        "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: iframe\r\n";
-    let answer = browser.ask("GET", "/account/callback", framed);
-    assert_eq!(answer.status, 403);
-    console.end();
-}
-
-#[test]
-fn nobody_signs_in_at_a_foreign_host() {
-    let console = Console::start(&json!({}));
-    let signed_in = console.signed_in();
-    let (name, value) = signed_in.cookie("session").expect("a session");
-    for host in [
-        "evil.example",
-        "localhost.evil.example",
-        "ops.example.com:444",
-    ] {
-        let browser = Browser::at(&console, host);
-        let answer = browser.get("/account/sign-in");
-        assert!(answer.status == 403 && answer.header("location").is_none());
-        assert_eq!(browser.back("x", "&code=c").status, 403);
-        browser.plant(&name, &value);
-        assert_eq!(browser.overview(), 401, "{host}");
-    }
-    // Two cookies of the name: one of them is of somebody else.
-    let lines = format!("Cookie: {name}={value}\r\n");
-    assert_eq!(signed_in.ask("GET", "/overview", &lines).status, 401);
-    console.end();
-}
-
 /// Nothing is new where none are configured.
 #[test]
 fn without_accounts_there_are_no_such_pages() {

@@ -16,7 +16,7 @@ fn under(umask: &str, directory: &Path, arguments: &[&str]) -> Broker {
     let mut shell = Command::new("sh");
     let script = format!("umask {umask}; exec \"$0\" \"$@\"");
     shell.arg("-c").arg(script).arg(binary());
-    Broker::wrapped_again(directory, shell, arguments, 1)
+    Broker::launch_in(directory, shell, arguments, 1)
 }
 
 fn mode(path: &Path) -> u32 {

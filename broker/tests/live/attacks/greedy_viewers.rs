@@ -2,13 +2,11 @@
 
 use crate::http::Connection;
 use crate::peer::{candidate, offer, to_master};
-use crate::process::fresh_directory;
 use crate::signed::quotas::until_refused;
 use crate::signed::service::{Service, principal};
 use crate::signed::signer::{Call, Signer};
 use crate::signed::sts::federate;
 use serde_json::json;
-use std::fs;
 
 /// Calls and connects of the attacker.
 const CALLS: usize = 200;
@@ -60,36 +58,34 @@ fn credentials() -> String {
 
 #[test]
 fn calls_of_a_viewer_use_up_neither_the_masters_nor_another_viewers() {
-    for shards in [1, 2] {
-        let service = Service::with(&credentials(), &[], shards);
-        let arn = service.create(&Signer::new("admin"), "cam");
-        let path = "/v1/get-ice-server-config";
-        // As the C SDK does, whose masters name a client id too.
-        let body = |id: &str| json!({"ChannelARN": arn, "ClientId": id});
-        let call = Call::api(&service.broker, path, &body("mallory"));
-        let call = Signer::new("mallory").sign(call).bytes();
-        let mut attacker = Connection::open(service.broker.plain);
-        let mut accepted = 0;
-        for number in 0..CALLS {
-            attacker.send(&call);
-            let answer = attacker.answer().expect("an answer");
-            accepted += usize::from(answer.status == 200);
-            if answer.status != 200 {
-                answer.refused(400, "ClientLimitExceededException");
-            }
-            if number % (CALLS / MASTERS) == 0 {
-                let camera = Signer::new("camera");
-                service.call(&camera, path, &body("ProducerMaster")).ok();
-            }
+    let service = Service::with(&credentials(), &[], 2);
+    let arn = service.create(&Signer::new("admin"), "cam");
+    let path = "/v1/get-ice-server-config";
+    // As the C SDK does, whose masters name a client id too.
+    let body = |id: &str| json!({"ChannelARN": arn, "ClientId": id});
+    let call = Call::api(&service.broker, path, &body("mallory"));
+    let call = Signer::new("mallory").sign(call).bytes();
+    let mut attacker = Connection::open(service.broker.plain);
+    let mut accepted = 0;
+    for number in 0..CALLS {
+        attacker.send(&call);
+        let answer = attacker.answer().expect("an answer");
+        accepted += usize::from(answer.status == 200);
+        if answer.status != 200 {
+            answer.refused(400, "ClientLimitExceededException");
         }
-        assert!((12..CALLS).contains(&accepted), "{accepted}");
-        for _ in 0..OTHERS {
-            let alice = Signer::new("alice");
-            service.call(&alice, path, &body("alice")).ok();
+        if number % (CALLS / MASTERS) == 0 {
+            let camera = Signer::new("camera");
+            service.call(&camera, path, &body("ProducerMaster")).ok();
         }
-        drop(attacker);
-        service.end();
     }
+    assert!((12..CALLS).contains(&accepted), "{accepted}");
+    for _ in 0..OTHERS {
+        let alice = Signer::new("alice");
+        service.call(&alice, path, &body("alice")).ok();
+    }
+    drop(attacker);
+    service.end();
 }
 
 /// As AWS documents it: any caller may use up what the channel has.
@@ -116,34 +112,32 @@ fn the_strict_profile_counts_by_channel_alone() {
 
 #[test]
 fn connects_of_a_viewer_leave_those_of_others() {
-    for shards in [1, 2] {
-        let service = Service::with(&credentials(), &[], shards);
-        let admin = Signer::new("admin");
-        let arn = service.create(&admin, "cam");
-        // Federated users of one name, whom their policies tell apart.
-        let viewer = |id: &str| {
-            let policy = json!({"Statement": [{
-                "Effect": "Allow", "Action": "kinesisvideo:ConnectAsViewer", "Resource": "*",
-                "Condition": {"StringEquals": {"kinesisvideo:ClientId": id}},
-            }]});
-            let signer = federate(&service, &admin, &policy.to_string()).0;
-            signer.presign(Call::viewer(&service.broker, &arn, id), 60)
-        };
-        let (attacker, other) = (viewer("mallory"), viewer("alice"));
-        let mut accepted = 0;
-        for _ in 0..CONNECTS {
-            let answer = service.send(&attacker);
-            accepted += usize::from(answer.status == 101);
-            if answer.status != 101 {
-                answer.refused(400, "ClientLimitExceededException");
-            }
+    let service = Service::with(&credentials(), &[], 2);
+    let admin = Signer::new("admin");
+    let arn = service.create(&admin, "cam");
+    // Federated users of one name, whom their policies tell apart.
+    let viewer = |id: &str| {
+        let policy = json!({"Statement": [{
+            "Effect": "Allow", "Action": "kinesisvideo:ConnectAsViewer", "Resource": "*",
+            "Condition": {"StringEquals": {"kinesisvideo:ClientId": id}},
+        }]});
+        let signer = federate(&service, &admin, &policy.to_string()).0;
+        signer.presign(Call::viewer(&service.broker, &arn, id), 60)
+    };
+    let (attacker, other) = (viewer("mallory"), viewer("alice"));
+    let mut accepted = 0;
+    for _ in 0..CONNECTS {
+        let answer = service.send(&attacker);
+        accepted += usize::from(answer.status == 101);
+        if answer.status != 101 {
+            answer.refused(400, "ClientLimitExceededException");
         }
-        assert!((7..CONNECTS).contains(&accepted), "{accepted}");
-        for _ in 0..OTHERS {
-            drop(service.connect(&other));
-        }
-        service.end();
     }
+    assert!((7..CONNECTS).contains(&accepted), "{accepted}");
+    for _ in 0..OTHERS {
+        drop(service.connect(&other));
+    }
+    service.end();
 }
 
 /// A visitor that takes all viewers' places of a channel loses its newest to others, until they have as many as it;
@@ -197,8 +191,7 @@ fn messages_of_a_viewers_many_ids_leave_room_for_another_viewers() {
         leave("mallory", &format!("m-{number}"));
     }
     leave("alice", "alice");
-    let call = Call::master(&service.broker, &arn);
-    let mut master = service.connect(&Signer::new("camera").presign(call, 60));
+    let mut master = service.master(&Signer::new("camera"), &arn);
     for number in MESSAGES - KEPT..MESSAGES {
         let id = format!("m-{number}");
         master.expect(&to_master("SDP_OFFER", "b2ZmZXI=", &id));
@@ -235,8 +228,7 @@ fn large_messages_of_a_viewer_leave_room_for_another_viewers() {
     viewer.send(&offer("b2ZmZXI="));
     (0..LARGE_EACH / 2).for_each(|_| viewer.send(&candidate(&large)));
     viewer.close();
-    let call = Call::master(&service.broker, &arn);
-    let mut master = service.connect(&Signer::new("camera").presign(call, 60));
+    let mut master = service.master(&Signer::new("camera"), &arn);
     for _ in 0..LARGE_KEPT {
         master.expect(&to_master("ICE_CANDIDATE", &large, "m-0"));
     }
@@ -251,10 +243,8 @@ fn large_messages_of_a_viewer_leave_room_for_another_viewers() {
 
 /// A service whose viewers may connect as often as they like.
 fn unhurried(profile: &str) -> Service {
-    let directory = fresh_directory();
     let quotas = format!("profile = \"{profile}\"\n[quotas]\nconnect_viewer = {{ rate = 0 }}\n");
-    fs::write(directory.join("broker.toml"), quotas).expect("a file under target/");
-    Service::in_directory(&directory, &credentials(), 1)
+    Service::configured(&quotas, &credentials(), 1)
 }
 
 /// A loop that may not have the keys it asks for, beside the back end of the same account.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
-use testkit::until;
+use testkit::{until, until_true};
 
 /// Pairs of a master and a viewer, each with a channel of its own: with few shards each has some of them.
 const PAIRS: usize = 4;
@@ -128,8 +128,8 @@ impl Running<'_> {
             self.control.phase.store(PHASE_QUIET, Ordering::SeqCst);
             thread::sleep(QUIET_IN_FULL);
             self.end_visits();
-            until("the end of the newcomers' connections", || {
-                (connections() <= before).then_some(())
+            until_true("the end of the newcomers' connections", || {
+                connections() <= before
             });
         } else {
             self.control.phase.store(PHASE_QUIET, Ordering::SeqCst);

@@ -29,7 +29,6 @@ mod gauges;
 mod greedy_viewers;
 mod handshakes;
 mod healthy;
-mod large_heads;
 mod latencies;
 mod list_hoard;
 mod lists;

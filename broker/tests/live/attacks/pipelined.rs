@@ -20,34 +20,32 @@ const ANSWER_BYTES: f64 = 66_000.0;
 
 #[test]
 fn requests_without_reading_are_bounded_and_cut_off() {
-    for shards in [1, 2] {
-        let broker = broker("[timeouts]\nanswer = \"1s\"", shards);
-        let outcome = Trial::new("pipelined GET, never read", &broker)
-            .lasting(Duration::from_secs(4))
-            .run(|attack| {
-                let crowd = 4;
-                std::thread::scope(|scope| {
-                    for _ in 0..crowd {
-                        scope.spawn(|| flood(&broker, attack));
-                    }
-                    while !attack.over() {
-                        let waiting = control_bytes(&broker);
-                        let most = f64::from(crowd) * ANSWER_BYTES + 100_000.0;
-                        assert!(waiting <= most, "{waiting} bytes of answers wait");
-                        let unread = most_unread(&broker);
-                        assert!(unread <= KERNEL_BYTES, "the kernel holds {unread} bytes");
-                        std::thread::sleep(Duration::from_millis(50));
-                    }
-                });
-                assert!(attack.count() > 0, "nobody was cut off");
+    let broker = broker("[timeouts]\nanswer = \"1s\"", 2);
+    let outcome = Trial::new("pipelined GET, never read", &broker)
+        .lasting(Duration::from_secs(4))
+        .run(|attack| {
+            let crowd = 4;
+            std::thread::scope(|scope| {
+                for _ in 0..crowd {
+                    scope.spawn(|| flood(&broker, attack));
+                }
+                while !attack.over() {
+                    let waiting = control_bytes(&broker);
+                    let most = f64::from(crowd) * ANSWER_BYTES + 100_000.0;
+                    assert!(waiting <= most, "{waiting} bytes of answers wait");
+                    let unread = most_unread(&broker);
+                    assert!(unread <= KERNEL_BYTES, "the kernel holds {unread} bytes");
+                    std::thread::sleep(Duration::from_millis(50));
+                }
             });
-        let grew = outcome
-            .peak
-            .resident_bytes
-            .saturating_sub(outcome.before.resident_bytes);
-        assert!(grew < 24 << 20, "{grew} bytes more: {outcome:?}");
-        broker.assert_balanced();
-    }
+            assert!(attack.count() > 0, "nobody was cut off");
+        });
+    let grew = outcome
+        .peak
+        .resident_bytes
+        .saturating_sub(outcome.before.resident_bytes);
+    assert!(grew < 24 << 20, "{grew} bytes more: {outcome:?}");
+    broker.assert_balanced();
 }
 
 /// Their answers fit into the kernel, so nothing waits here: they are charged all the same, and free soon after the

@@ -4,13 +4,11 @@
 use super::full;
 use super::gauges::Watched;
 use crate::http::Connection;
-use crate::process::fresh_directory;
 use crate::signed::service::{Service, credentials, relay};
 use crate::signed::signer::{Call, Signer};
 use crate::signed::sts::federate;
 use codec::policy::{Action, Decision, Policy, Request, SESSION_POLICY_BYTES_MAX};
 use serde_json::json;
-use std::fs;
 use std::time::Duration;
 
 /// Calls of each kind, whose CPU time is taken together: a thread's is known to a tick of the kernel's clock, up to 4
@@ -75,10 +73,7 @@ fn refused_calls_take_few_steps_of_matching() {
 
 #[test]
 fn policies_are_read_quickly_and_once() {
-    let directory = fresh_directory();
-    fs::write(directory.join("broker.toml"), "[quotas]\noff = true\n")
-        .expect("a file under target/");
-    let service = Service::in_directory(&directory, &credentials(), 1);
+    let service = Service::configured("[quotas]\noff = true\n", &credentials(), 1);
     let tenant = Signer::new("admin");
     let (mut master, mut viewer) = healthy(&service);
     let asked = |policy: &str, status| {
@@ -165,7 +160,7 @@ fn steps(service: &Service) -> u64 {
 fn healthy(service: &Service) -> (crate::peer::Peer, crate::peer::Peer) {
     let admin = Signer::new("admin");
     let arn = service.create(&admin, "healthy");
-    let master = service.connect(&admin.presign(Call::master(&service.broker, &arn), 60));
+    let master = service.master(&admin, &arn);
     let viewer = Call::viewer(&service.broker, &arn, "v1");
     (master, service.connect(&admin.presign(viewer, 60)))
 }

@@ -88,11 +88,9 @@ fn records_of_all_end_with_503_and_are_served_after_a_restart_with_less() {
 
 /// A broker of two shards with these bounds.
 fn bounded(account: u64) -> Service {
-    let directory = fresh_directory();
     let text =
         format!("[limits]\nrecord_bytes_total = {TOTAL}\nrecord_bytes_per_account = {account}\n");
-    fs::write(directory.join("broker.toml"), text).expect("a file under target/");
-    Service::in_directory(&directory, &credentials(), 2)
+    Service::configured(&text, &credentials(), 2)
 }
 
 /// Makes channels until one is refused: the ARNs of those that were made, and the refusal.

@@ -3,10 +3,9 @@
 use super::{ATTACKER, HEALTHY};
 use crate::http::Connection;
 use crate::peer::Peer;
-use crate::process::{Broker, fresh_directory};
+use crate::process::Broker;
 use crate::signed::service::{Service, credentials, relay};
 use crate::signed::signer::{Call, Signer};
-use std::fs;
 use std::io::{ErrorKind, Read};
 use std::net::{IpAddr, TcpStream};
 
@@ -89,12 +88,10 @@ fn a_tenant_with_all_connections_makes_room_for_another() {
 }
 
 fn service(shards: u16) -> Service {
-    let directory = fresh_directory();
     let limits = format!(
         "[limits]\nconnections = {CONNECTIONS}\nviewers_per_channel = {CONNECTIONS}\n[quotas]\noff = true\n"
     );
-    fs::write(directory.join("broker.toml"), limits).expect("a file under target/");
-    Service::in_directory(&directory, &credentials(), shards)
+    Service::configured(&limits, &credentials(), shards)
 }
 
 /// Asks for a WebSocket: the status of the answer, and the connection.

@@ -4,14 +4,14 @@
 use super::{ATTACKER, HEALTHY, Trial, broker};
 use crate::http::{Connection, create, request};
 use crate::peer::{Peer, answer, candidate_to};
-use crate::process::{Broker, arn, fresh_directory};
+use crate::process::{Broker, arn};
 use crate::signed::service::{Service, credentials};
 use crate::signed::signer::{Call, Signer};
 use broker_core::limits::{WAITING_CALLS_PER_PLAYER, waiting_calls_per_shard};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
-use std::{fs, thread};
 use testkit::until;
 
 /// Waiting calls, on channels of at most 64 each.
@@ -130,10 +130,8 @@ fn players_in_a_loop_and_a_camera_that_trickles_for_ever_harm_nobody() {
 /// URLs of an account that leaked, in a loop, take all places: a player of another account is answered all the same.
 #[test]
 fn leaked_urls_of_one_account_refuse_no_player_of_another() {
-    let directory = fresh_directory();
     let config = "[whep]\non = true\nwait = \"60s\"\n[quotas]\noff = true\n";
-    fs::write(directory.join("broker.toml"), config).expect("a file under target/");
-    let service = Service::in_directory(&directory, &credentials(), 1);
+    let service = Service::configured(config, &credentials(), 1);
     let (tenant, neighbour) = (Signer::new("admin"), Signer::new("neighbour"));
     let places = waiting_calls_per_shard(1) / WAITING_CALLS_PER_PLAYER;
     let names = (0..places.div_ceil(CALLS_PER_CHANNEL)).map(|number| format!("hoard-{number}"));
@@ -168,7 +166,7 @@ fn leaked_urls_of_one_account_refuse_no_player_of_another() {
         }
     }
     let arn = service.create(&neighbour, "own");
-    let mut camera = service.connect(&neighbour.presign(Call::master(&service.broker, &arn), 60));
+    let mut camera = service.master(&neighbour, &arn);
     let own = url(&neighbour, "own");
     let sdp = "{\"sdp\":\"m=video\\r\\na=end-of-candidates\\r\\n\"}";
     for request in &leaked {

@@ -14,7 +14,7 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use testkit::until;
+use testkit::{until, until_true};
 
 /// The node `n1`, and the test in the place of `n2`.
 struct World {
@@ -175,18 +175,14 @@ fn strangers_are_closed() {
         let mut stream = world.connect();
         let _ = stream.write_all(bytes);
         assert_closed(stream);
-        until("garbage", || {
-            (world.refused("malformed") > before).then_some(())
-        });
+        until_true("garbage", || world.refused("malformed") > before);
     }
     for keys in [keys(0xac, NAME), keys(SECRET[0], "other")] {
         let before = world.refused("forged");
         let mut inner = world.secured(&keys);
         let _ = inner.write_all(b"x");
         assert_closed(inner);
-        until("another key", || {
-            (world.refused("forged") > before).then_some(())
-        });
+        until_true("another key", || world.refused("forged") > before);
     }
     world.assert_serves();
 }
@@ -207,9 +203,7 @@ fn hellos_that_do_not_fit_are_refused() {
         let mut inner = world.secured(&keys(SECRET[0], NAME));
         inner.write_all(&hello).expect("sent");
         assert_closed(inner);
-        until("the refusal", || {
-            (world.refused("malformed") > before).then_some(())
-        });
+        until_true("the refusal", || world.refused("malformed") > before);
     }
     world.assert_serves();
 }
@@ -244,9 +238,7 @@ fn a_hello_may_come_byte_by_byte_but_not_for_ever() {
 fn silent_connections_make_room_for_one_that_speaks() {
     let world = World::owner("");
     let silent: Vec<TcpStream> = (0..1030).map(|_| world.connect()).collect();
-    until("the oldest's end", || {
-        (world.refused("limit") > 0.0).then_some(())
-    });
+    until_true("the oldest's end", || world.refused("limit") > 0.0);
     world.assert_serves();
     drop(silent);
     world.assert_serves();
@@ -359,9 +351,7 @@ fn who_waits_for_a_stuck_owner_makes_room_for_other_addresses() {
         one
     };
     let crowd: Vec<TcpStream> = (0..1100).map(|_| ask(9)).collect();
-    until("a refusal", || {
-        (world.failed("no_room") > 0.0).then_some(())
-    });
+    until_true("a refusal", || world.failed("no_room") > 0.0);
     let mut other = ask(8);
     let mut status = [0; 12];
     other.read_exact(&mut status).expect("an answer");

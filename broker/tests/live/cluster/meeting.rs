@@ -91,7 +91,7 @@ pub(crate) fn assert_quiet(nodes: &Nodes) {
 }
 
 pub(crate) fn assert_gone(node: &Broker) {
-    testkit::until("the end of all of them", || {
-        (node.scrape().sum("heliograph_cluster_link_clients") == 0.0).then_some(())
+    testkit::until_true("the end of all of them", || {
+        node.scrape().sum("heliograph_cluster_link_clients") == 0.0
     });
 }

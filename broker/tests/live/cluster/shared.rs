@@ -8,13 +8,10 @@ use crate::listeners::tls::{BOTH, Identity, ask, handshakes};
 use crate::peer::{Peer, master_query, upgrade_head};
 use crate::signed::service::{Service, credentials};
 use crate::signed::signer::Signer;
-use crate::signed::sts::federate;
+use crate::signed::sts::{EVERYTHING, federate};
 use broker_core::control::node_label;
 use serde_json::json;
 use std::fs;
-
-const EVERYTHING: &str =
-    r#"{"Statement": {"Effect": "Allow", "Action": "kinesisvideo:*", "Resource": "*"}}"#;
 
 #[test]
 fn temporary_credentials_are_good_on_every_node_also_while_the_secret_is_replaced() {

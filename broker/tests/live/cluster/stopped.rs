@@ -39,26 +39,25 @@ fn what_a_stopped_node_held_does_not_come_behind_newer_messages() {
 /// Upgrades whose clients left while their node was stopped do not reach the owner.
 #[test]
 fn upgrades_whose_clients_left_are_not_passed_on() {
-    for nodes in [Nodes::start(1), Nodes::start(2)] {
-        let [_, others] = nodes.channels();
-        let mut master = Peer::master(&nodes.n2, &others);
-        let mut viewer = Peer::viewer(&nodes.n1, &others, "v1");
-        let before = nodes.n1.scrape().sum("heliograph_accepted_total");
-        nodes.n1.stop();
-        for _ in 0..8 {
-            let mut ghost = Connection::open(nodes.n1.plain);
-            ghost.send(upgrade_head(&nodes.n1, &master_query(&others)).as_bytes());
-        }
-        nodes.n1.go_on();
-        until_true("the end of all of them", || {
-            let now = nodes.n1.scrape();
-            now.sum("heliograph_accepted_total") >= before + 8.0
-                && now.sum("heliograph_connections{role=\"http\"}") == 0.0
-                && now.sum("heliograph_cluster_link_clients") == 1.0
-        });
-        viewer.send(&offer("b2ZmZXI="));
-        master.expect(&to_master("SDP_OFFER", "b2ZmZXI=", "v1"));
-        let upgrades = "heliograph_upgrades_total{role=\"master\",outcome=\"accepted\"}";
-        assert_eq!(nodes.n2.scrape().sum(upgrades), 1.0);
+    let nodes = Nodes::start(2);
+    let [_, others] = nodes.channels();
+    let mut master = Peer::master(&nodes.n2, &others);
+    let mut viewer = Peer::viewer(&nodes.n1, &others, "v1");
+    let before = nodes.n1.scrape().sum("heliograph_accepted_total");
+    nodes.n1.stop();
+    for _ in 0..8 {
+        let mut ghost = Connection::open(nodes.n1.plain);
+        ghost.send(upgrade_head(&nodes.n1, &master_query(&others)).as_bytes());
     }
+    nodes.n1.go_on();
+    until_true("the end of all of them", || {
+        let now = nodes.n1.scrape();
+        now.sum("heliograph_accepted_total") >= before + 8.0
+            && now.sum("heliograph_connections{role=\"http\"}") == 0.0
+            && now.sum("heliograph_cluster_link_clients") == 1.0
+    });
+    viewer.send(&offer("b2ZmZXI="));
+    master.expect(&to_master("SDP_OFFER", "b2ZmZXI=", "v1"));
+    let upgrades = "heliograph_upgrades_total{role=\"master\",outcome=\"accepted\"}";
+    assert_eq!(nodes.n2.scrape().sum(upgrades), 1.0);
 }

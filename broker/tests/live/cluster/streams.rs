@@ -9,7 +9,7 @@ use crate::peer::{
 use crate::process::Broker;
 use serde_json::json;
 use std::time::{Duration, Instant};
-use testkit::{until, until_true, until_within};
+use testkit::{until, until_true};
 
 /// Two nodes with links between them, and more lines of their configuration.
 fn nodes(shards: [u16; 2], more: &str) -> Nodes {
@@ -27,13 +27,11 @@ fn links(node: &Broker) -> f64 {
 
 #[test]
 fn a_master_on_one_node_meets_a_viewer_on_the_other() {
-    for shards in [[1, 1], [2, 3]] {
-        let nodes = nodes(shards, "");
-        meet_in_all_ways(&nodes);
-        assert_quiet(&nodes);
-        assert!(links(&nodes.n1) >= 2.0, "one each way at least");
-        assert_eq!(links(&nodes.n1), links(&nodes.n2));
-    }
+    let nodes = nodes([2, 3], "");
+    meet_in_all_ways(&nodes);
+    assert_quiet(&nodes);
+    assert!(links(&nodes.n1) >= 2.0, "one each way at least");
+    assert_eq!(links(&nodes.n1), links(&nodes.n2));
 }
 
 /// Of a connection that is kept alive each request may be for another node, also those that come together.
@@ -86,7 +84,7 @@ fn a_call_of_alexa_waits_at_the_owner_for_as_long_as_its_caller() {
     };
     let waiting = |calls: f64| {
         let all = || nodes.n2.scrape().sum("heliograph_waiting_calls");
-        until("calls that wait", || (all() == calls).then_some(()));
+        until_true("calls that wait", || all() == calls);
     };
     let [mut caller, mut leaves] = [(), ()].map(|()| Connection::open(nodes.n1.plain));
     ask(&mut caller, "alexa.1");
@@ -143,61 +141,9 @@ fn a_player_is_answered_by_the_owner() {
     master.close();
     player.send(format!("POST {head}{offer}").as_bytes());
     let waiting = || nodes.n2.scrape().sum("heliograph_waiting_calls");
-    until("the call waits", || (waiting() == 1.0).then_some(()));
+    until_true("the call waits", || waiting() == 1.0);
     drop(player);
-    until("the call is withdrawn", || (waiting() == 0.0).then_some(()));
-}
-
-/// Longer than a link is kept without a stream.
-const IDLE: Duration = Duration::from_secs(75);
-
-#[test]
-fn a_link_without_streams_ends_after_a_minute_and_leaves_nothing_to_do() {
-    let nodes = nodes([1, 1], "");
-    let [_, others] = nodes.channels();
-    HealthyPair::on(&nodes.n1, &others).relay();
-    assert_gone(&nodes.n1);
-    until_within(IDLE, "the end of all links", || {
-        (links(&nodes.n1) + links(&nodes.n2) == 0.0).then_some(())
-    });
-    let ends = |node: &Broker, reason: &str| {
-        let series = format!("heliograph_cluster_link_deaths_total{{reason=\"{reason}\"}}");
-        node.scrape().sum(&series)
-    };
-    let idle = ends(&nodes.n1, "idle") + ends(&nodes.n2, "idle");
-    assert!(idle >= 1.0 && idle == ends(&nodes.n1, "fin") + ends(&nodes.n2, "fin"));
-    for node in [&nodes.n1, &nodes.n2] {
-        let turns = || node.scrape().sum("heliograph_turns_total");
-        let before = turns();
-        for _ in 0..10 {
-            turns();
-        }
-        let turned = turns() - before;
-        assert!(turned < 200.0, "{turned} turns for eleven scrapes");
-    }
-    HealthyPair::on(&nodes.n1, &others).relay(); // on a new one
-}
-
-/// What a client sends and how it ends is what its owner sees, also right behind each other.
-#[test]
-fn the_last_words_of_a_client_arrive_before_its_end() {
-    let nodes = nodes([1, 1], "");
-    let [_, others] = nodes.channels();
-    let mut master = Peer::master(&nodes.n2, &others);
-    for round in 0..8 {
-        let mut viewer = Peer::viewer(&nodes.n1, &others, "v1");
-        let payload = "A".repeat(1 + round * 3_000);
-        viewer.send(&candidate(&payload));
-        if round % 2 == 0 {
-            viewer.close();
-        } else {
-            drop(viewer);
-        }
-        master.expect(&to_master("ICE_CANDIDATE", &payload, "v1"));
-    }
-    master.close();
-    assert_gone(&nodes.n1);
-    nodes.n2.assert_balanced();
+    until_true("the call is withdrawn", || waiting() == 0.0);
 }
 
 #[test]
@@ -254,33 +200,6 @@ fn an_owner_that_hangs_is_doubted_and_not_given_up() {
         peer.close();
     }
     assert_gone(&nodes.n1);
-}
-
-/// Nodes that stand still for three seconds in every four, one after the other, close nobody and lose nothing.
-#[test]
-fn standstills_close_nobody() {
-    let nodes = nodes([1, 1], "");
-    let [_, others] = nodes.channels();
-    let mut master = Peer::master(&nodes.n1, &others);
-    let mut viewer = Peer::viewer(&nodes.n2, &others, "v1");
-    let after = |seconds: u64| {
-        let begun = Instant::now();
-        until_true("some seconds", || {
-            begun.elapsed() > Duration::from_secs(seconds)
-        });
-    };
-    for node in [&nodes.n1, &nodes.n2, &nodes.n1, &nodes.n2] {
-        node.stop();
-        viewer.send(&candidate("c3RpbGw="));
-        after(3);
-        node.go_on();
-        master.expect(&to_master("ICE_CANDIDATE", "c3RpbGw=", "v1"));
-        exchange(&mut master, &mut viewer);
-        after(1);
-    }
-    viewer.close();
-    master.close();
-    assert_quiet(&nodes);
 }
 
 /// What the machine of a client has not confirmed when its front is gone comes again, on the next connection.

@@ -5,7 +5,7 @@ use super::nodes::{Files, Nodes, create, with_tls};
 use crate::listeners::tls::{BOTH, Identity};
 use crate::peer::{HealthyPair, Peer, master_query, offer, to_master, viewer_query};
 use crate::service::readers::longest_record;
-use testkit::until;
+use testkit::{until, until_true};
 
 /// A peer of another node that does not read is closed by the owner as one of its own would be; nobody else waits.
 #[test]
@@ -35,8 +35,8 @@ fn a_peer_that_stops_reading_holds_up_nobody_else() {
         on_second.relay();
         ended().then_some(())
     });
-    until("its end", || {
-        (nodes.n1.scrape().sum("heliograph_cluster_link_clients") == 0.0).then_some(())
+    until_true("its end", || {
+        nodes.n1.scrape().sum("heliograph_cluster_link_clients") == 0.0
     });
     on_first.relay();
     on_second.relay();

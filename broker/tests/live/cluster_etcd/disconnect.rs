@@ -6,7 +6,7 @@ use crate::peer::Peer;
 use crate::process::Broker;
 use serde_json::json;
 use std::time::{Duration, Instant};
-use testkit::until;
+use testkit::until_true;
 
 const ALL: &str = "{\"role\":\"all\"}";
 
@@ -86,8 +86,8 @@ fn an_owner_that_does_not_answer_is_asked_once() {
     assert!(answer.text().contains("does not answer"), "{answer:?}");
     assert!(took <= Duration::from_secs(4), "{took:?}");
     // The request waits in its sockets: it is carried out once. A later one comes after it.
-    until("an answer", || {
-        (post(nodes.node(asked), &path, "{\"role\":\"viewer\"}").status == 200).then_some(())
+    until_true("an answer", || {
+        post(nodes.node(asked), &path, "{\"role\":\"viewer\"}").status == 200
     });
     sleeper.logged(&[LINE, "role=\"viewer\""], 1);
     let lines = logged(sleeper);

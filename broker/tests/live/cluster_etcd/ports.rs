@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
-use testkit::until;
+use testkit::until_true;
 
 #[test]
 #[ignore = "needs etcd"]
@@ -27,8 +27,8 @@ fn each_inner_port_gets_links() {
         .iter()
         .map(|name| Peer::viewer(nodes.node(accepts), &arn, name))
         .collect();
-    until("a connection to each port", || {
-        (connected_to(*address.ip()).intersection(&ports).count() == 2).then_some(())
+    until_true("a connection to each port", || {
+        connected_to(*address.ip()).intersection(&ports).count() == 2
     });
     for (viewer, name) in viewers.iter_mut().zip(&names) {
         viewer.send(&offer("b2ZmZXI="));

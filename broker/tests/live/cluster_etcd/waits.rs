@@ -92,8 +92,8 @@ fn kill(nodes: &mut Nodes, node: usize, by: usize) {
 }
 
 fn until_well(node: &Broker, arn: &str) {
-    until("an answer of the owner", || {
-        (describe(node, arn).status == 200).then_some(())
+    until_true("an answer of the owner", || {
+        describe(node, arn).status == 200
     });
 }
 

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
-use testkit::{ended_within, until};
+use testkit::{ended_within, until, until_true};
 
 #[test]
 #[ignore = "needs etcd, root and loadgen beside the broker"]
@@ -138,8 +138,8 @@ fn went_on(report: &Value) {
 fn prefix_of(nodes: &Nodes, node: usize) -> String {
     let mut prefixes = (0..1_000).map(|number| format!("steady{number}-"));
     let is_own = |name: &String| {
-        until("a channel can be made", || {
-            (try_create(nodes.node(node), name).status == 200).then_some(())
+        until_true("a channel can be made", || {
+            try_create(nodes.node(node), name).status == 200
         });
         nodes.owner(name) == node
     };

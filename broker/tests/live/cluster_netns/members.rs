@@ -12,7 +12,7 @@ use crate::cluster_etcd::server::Etcd;
 use crate::peer::HealthyPair;
 use crate::process::Broker;
 use std::time::{Duration, Instant};
-use testkit::until;
+use testkit::until_true;
 
 #[test]
 #[ignore = "needs etcd and root"]
@@ -38,8 +38,8 @@ fn a_leader_that_is_killed_and_members_that_freeze_move_nothing() {
     serves_on(&nodes, &[0, 1, 2], &mut pair, &arn, 12);
     let began = Instant::now();
     nodes.etcd.iter().for_each(Etcd::thaw);
-    until("all registrations", || {
-        nodes.all().all(|(_, node)| sees_all(node)).then_some(())
+    until_true("all registrations", || {
+        nodes.all().all(|(_, node)| sees_all(node))
     });
     let after = began.elapsed();
     eprintln!("registered again after {after:?}");

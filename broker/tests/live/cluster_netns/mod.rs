@@ -36,7 +36,7 @@ use crate::peer::{HealthyPair, Peer};
 use crate::process::Broker;
 use serde_json::json;
 use std::time::{Duration, Instant};
-use testkit::until;
+use testkit::{until, until_true};
 
 /// For this many seconds everybody meets through each of these nodes. Longer than it takes others to find that a
 /// registration is gone and that its node does not answer.
@@ -77,9 +77,7 @@ fn refuses_changes(through: &Broker, arn: &str) {
 /// Changes are made again; how long that took.
 fn until_changes(through: &Broker, arn: &str) -> Duration {
     let began = Instant::now();
-    until("changes again", || {
-        (tag(through, arn).status == 200).then_some(())
-    });
+    until_true("changes again", || tag(through, arn).status == 200);
     began.elapsed()
 }
 

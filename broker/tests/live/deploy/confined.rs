@@ -23,7 +23,9 @@ fn the_shipped_profile_lets_the_broker_do_all_it_does() {
         identity.cert, identity.key
     );
     fs::write(&config, text).expect("a file under target/");
-    let mut broker = Broker::wrapped(confined(&shipped(), &binary()), &config, 2);
+    let config = config.to_str().expect("a path in UTF-8");
+    let arguments = [&DEV[..], &["--config", config]].concat();
+    let mut broker = Broker::launch(confined(&shipped(), &binary()), &arguments, 2);
     let mut pair = HealthyPair::new(&broker);
     assert!(ask(&broker, &identity.client(BOTH, None)).is_ok());
     let arn = crate::http::create(broker.plain, "kept", 60);
@@ -114,7 +116,7 @@ fn works_on_epoll(profile: &Path, why: &str) {
     let directory = fresh_directory();
     let arguments = [&DEV[..], &["--engine", "auto"]].concat();
     let command = confined(profile, &binary());
-    let mut broker = Broker::wrapped_again(&directory, command, &arguments, 2);
+    let mut broker = Broker::launch_in(&directory, command, &arguments, 2);
     assert!(broker.ready.ends_with(" engine=epoll"), "{}", broker.ready);
     let log = broker.log();
     assert_eq!(log.matches("WARN").count(), 1, "{log}");

@@ -7,7 +7,7 @@ use crate::signed::service::{Service, credentials};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use testkit::until;
+use testkit::until_true;
 use yaml_rust2::YamlLoader;
 
 const COMPOSE: &str = include_str!("../../../../deploy/compose.yaml");
@@ -20,7 +20,7 @@ fn the_health_check_passes_while_the_broker_is_ready_and_not_otherwise() {
     fs::write(&config, text).expect("a file under target/");
     assert!(healthy(&config), "ready: {}", broker.ready);
     broker.signal("TERM");
-    until("the end of the drain", || (!healthy(&config)).then_some(()));
+    until_true("the end of the drain", || !healthy(&config));
     assert!(
         broker
             .ended_within(std::time::Duration::from_secs(10))
@@ -76,8 +76,8 @@ fn a_probe_is_refused_while_the_broker_drains() {
     connection.send(PING);
     assert_eq!(connection.answer().expect("an answer").status, 200);
     broker.signal("TERM");
-    until("the drain", || {
-        (crate::http::get(broker.admin, "/ready").status == 503).then_some(())
+    until_true("the drain", || {
+        crate::http::get(broker.admin, "/ready").status == 503
     });
     let mut other = Connection::open(broker.plain);
     connection.send(PING);

@@ -2,7 +2,7 @@
 
 use crate::http::{Answer, admin, call, create, get};
 use crate::peer::{Peer, offer, to_master, viewer_query};
-use crate::process::{Broker, DEV, arn, command};
+use crate::process::{Broker, arn};
 use serde_json::json;
 use testkit::until_true;
 
@@ -65,17 +65,6 @@ fn an_advance_brings_all_that_is_due_in_its_order(broker: &Broker) {
     }
 }
 
-/// Clients of the strict profile are not pinged, and all of them may get GO_AWAY.
-#[test]
-fn an_advance_has_the_notice_before_the_end_under_the_strict_profile_too() {
-    let broker = Broker::start(&[&DEV[..], &["--profile", "strict"]].concat(), 1);
-    let arn = create(broker.plain, "hours", 60);
-    let mut viewer = Peer::viewer(&broker, &arn, "v1");
-    clock(&broker, "POST", r#"{"advance":"2h"}"#);
-    viewer.expect(GO_AWAY);
-    assert_eq!(viewer.expect_close(1001), "Going away");
-}
-
 #[test]
 fn why_names_the_proxy_on_whose_time_a_connection_ended() {
     let broker = Broker::configured("[timeouts]\nping = \"off\"\n", 1);
@@ -97,12 +86,8 @@ fn why_names_the_proxy_on_whose_time_a_connection_ended() {
         until_true("its end", || {
             !get(broker.admin, &trace).json()["viewers"][0]["left"].is_null()
         });
-        let admin = format!("http://{}", broker.admin);
         for named in [&*arn, &format!("after-{advance}")] {
-            let why = command()
-                .args(["why", "--channel", named, "--admin", &admin])
-                .output();
-            let said = String::from_utf8(why.expect("it runs").stdout).expect("text");
+            let said = broker.asked(&["why", "--channel", named]).stdout;
             assert_eq!(said.is_empty(), proxy.is_empty(), "{advance}: {said}");
             assert!(said.contains(proxy), "{advance}: {said}");
         }

@@ -1,8 +1,8 @@
 //! The environment of the clients of a test: the ready file, `heliograph env`, `--plain`, a data directory in memory.
 
-use crate::http::{call, create, get};
+use crate::http::{create, get};
 use crate::process::{Broker, DEV, command};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -11,38 +11,6 @@ use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 use testkit::{ended_within, until};
-
-#[test]
-fn discovery_answers_with_the_scheme_of_the_request_under_plain() {
-    for (plain, scheme) in [(true, "ws"), (false, "wss")] {
-        let flags: &[&str] = if plain { &["--plain"] } else { &[] };
-        let broker = Broker::start(&[&DEV[..], flags].concat(), 2);
-        let arn = create(broker.plain, "cam", 60);
-        let wanted = json!({
-            "ChannelARN": arn,
-            "SingleMasterChannelEndpointConfiguration": { "Protocols": ["WSS", "HTTPS"], "Role": "VIEWER" },
-        });
-        let answer = call(broker.plain, "/getSignalingChannelEndpoint", &wanted).ok();
-        let list = answer["ResourceEndpointList"]
-            .as_array()
-            .expect("a list")
-            .clone();
-        let port = if plain {
-            broker.plain.port()
-        } else {
-            broker.tls.port()
-        };
-        for endpoint in list {
-            let url = endpoint["ResourceEndpoint"].as_str().expect("a URL");
-            let scheme = if endpoint["Protocol"] == "WSS" {
-                scheme
-            } else {
-                &scheme.replace("ws", "http")
-            };
-            assert_eq!(url, format!("{scheme}://127.0.0.1:{port}"));
-        }
-    }
-}
 
 /// Anybody may listen at the port of an admin listener: neither the terminal nor a shell obeys them.
 #[test]
@@ -85,18 +53,10 @@ fn a_stranger_in_place_of_a_broker_is_not_believed() {
 #[test]
 fn the_environment_names_endpoints_keys_and_trust() {
     let broker = Broker::dev(1);
-    let admin = format!("http://{}", broker.admin);
     let print = |format: &str| {
-        let output = command()
-            .args(["env", "--admin", &admin, "--format", format])
-            .output()
-            .expect("heliograph env runs");
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        String::from_utf8(output.stdout).expect("a text")
+        let exit = broker.asked(&["env", "--format", format]);
+        assert_eq!(exit.code, Some(0), "{exit:?}");
+        exit.stdout
     };
     let variables: Value = serde_json::from_str(&print("json")).expect("JSON");
     let endpoint = format!("https://localhost:{}", broker.tls.port());
@@ -119,13 +79,9 @@ fn the_environment_names_endpoints_keys_and_trust() {
     assert_eq!(String::from_utf8_lossy(&shell.stdout), endpoint);
     assert!(print("github").contains("AWS_REGION=us-west-2\n"));
     assert!(print("dotenv").contains("AWS_REGION=\"us-west-2\"\n"));
-    let production = Broker::strict_channels(1);
-    let refused = command()
-        .args(["env", "--admin", &format!("http://{}", production.admin)])
-        .output()
-        .expect("heliograph env runs");
-    assert_eq!(refused.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("needs --dev"));
+    let refused = Broker::strict_channels(1).asked(&["env"]);
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.stderr.contains("needs --dev"), "{refused:?}");
 }
 
 #[test]

@@ -10,7 +10,6 @@ use std::thread;
 each_on_shards!(
     what_a_client_has_received_is_shown,
     requests_wait_for_messages_and_connections,
-    the_newest_messages_are_kept,
     offers_of_alexa_calls_are_shown,
 );
 
@@ -153,43 +152,6 @@ fn requests_wait_for_messages_and_connections(broker: &Broker) {
         (unknown.status, unknown.json()["error"].as_str()),
         (400, Some(allowed))
     );
-    master.close();
-    viewer.close();
-}
-
-fn the_newest_messages_are_kept(broker: &Broker) {
-    let arn = arn("many");
-    let mut master = Peer::master(broker, &arn);
-    let mut viewer = Peer::viewer(broker, &arn, "v1");
-    // As many as a shard copies in a second, three times.
-    let mut last = 0;
-    for second in 0..3 {
-        for number in 0..1000 {
-            let payload = format!("{:04}", second * 1000 + number);
-            viewer.send(&candidate(&payload));
-        }
-        for number in 0..1000 {
-            let payload = format!("{:04}", second * 1000 + number);
-            master.expect(&to_master("ICE_CANDIDATE", &payload, "v1"));
-        }
-        let page = messages(broker, "channel=many&limit=1");
-        last = page["next"].as_u64().expect("a number").max(last);
-        let moved = crate::http::admin(broker.admin, "POST", "/dev/clock", r#"{"advance":"1s"}"#);
-        assert_eq!(moved.status, 200);
-    }
-    let page = messages(broker, "channel=many&limit=1000");
-    let first = rows(&page)[0]["seq"].as_u64().expect("a number");
-    let rest = messages(
-        broker,
-        &format!("channel=many&limit=1000&after={}", page["next"]),
-    );
-    assert_eq!(
-        rows(&page).len() + rows(&rest).len(),
-        2000,
-        "first {first} of {last}"
-    );
-    let missed = page["missed"].as_u64().expect("a number");
-    assert_eq!(rest["next"].as_u64().expect("a number") + missed, 3000);
     master.close();
     viewer.close();
 }

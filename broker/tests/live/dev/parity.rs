@@ -160,36 +160,6 @@ fn a_signature_that_is_refused_elsewhere_is_noticed_once() {
 }
 
 #[test]
-fn rates_of_the_account_are_found_whichever_shards_it_calls() {
-    let broker = &Broker::dev(4);
-    let called = |times: usize| {
-        let body = json!({
-            "ChannelARN": crate::process::arn("absent"),
-            "MediaStorageConfiguration": { "Status": "DISABLED" },
-        });
-        for _ in 0..times {
-            call(broker.plain, "/updateMediaStorageConfiguration", &body);
-        }
-    };
-    called(40);
-    assert_eq!(
-        findings(broker, ""),
-        Vec::<Value>::new(),
-        "50 at once, and 10 a second"
-    );
-    called(200);
-    let found = findings(broker, "");
-    let first = (&found[0]["rule"], &found[0]["channel"]);
-    assert_eq!(
-        (first, found.len()),
-        ((&json!("rate_account"), &json!("")), 1)
-    );
-    let says = found[0]["says"].as_str().expect("a text");
-    let wanted = "UpdateMediaStorageConfiguration of the account faster than 10 a second";
-    assert!(says.starts_with(wanted), "{says}");
-}
-
-#[test]
 fn connections_that_the_cloud_would_have_ended_are_found() {
     let config = "[timeouts]\nidle = \"1h\"\nconnection_age = \"3h\"\nping = \"off\"\n";
     let broker = &Broker::configured(config, 1);
@@ -241,4 +211,34 @@ fn findings(broker: &Broker, query: &str) -> Vec<Value> {
         .as_array()
         .expect("a list")
         .clone()
+}
+
+#[test]
+fn rates_of_the_account_are_found_whichever_shards_it_calls() {
+    let broker = &Broker::dev(4);
+    let called = |times: usize| {
+        let body = json!({
+            "ChannelARN": crate::process::arn("absent"),
+            "MediaStorageConfiguration": { "Status": "DISABLED" },
+        });
+        for _ in 0..times {
+            call(broker.plain, "/updateMediaStorageConfiguration", &body);
+        }
+    };
+    called(40);
+    assert_eq!(
+        findings(broker, ""),
+        Vec::<Value>::new(),
+        "50 at once, and 10 a second"
+    );
+    called(200);
+    let found = findings(broker, "");
+    let first = (&found[0]["rule"], &found[0]["channel"]);
+    assert_eq!(
+        (first, found.len()),
+        ((&json!("rate_account"), &json!("")), 1)
+    );
+    let says = found[0]["says"].as_str().expect("a text");
+    let wanted = "UpdateMediaStorageConfiguration of the account faster than 10 a second";
+    assert!(says.starts_with(wanted), "{says}");
 }

@@ -2,20 +2,16 @@
 //!
 //! The disk is one of the tests' own, which needs root and `unshare`; without them they say so and pass.
 
-use crate::durable::kills::Wire;
 use crate::durable::{Home, channels};
 use crate::http::{call, get};
 use crate::peer::HealthyPair;
 use crate::process::Broker;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
 use std::time::Duration;
-use testkit::until;
+use testkit::{until, until_true};
 
 #[test]
 fn a_full_disk_stops_changes_alone_and_only_while_it_is_full() {
@@ -74,9 +70,7 @@ fn fills_and_frees() {
     // Nobody has to ask for a change.
     fs::remove_file(&rest).expect("it is there");
     fs::remove_file(&ballast).expect("it is there");
-    until("readiness", || {
-        (get(broker.admin, "/ready").status == 200).then_some(())
-    });
+    until_true("readiness", || get(broker.admin, "/ready").status == 200);
     broker.logged(&["takes changes again"], 1);
     history_has_what_it_missed(&broker);
     call(at, "/createSignalingChannel", &big(made)).ok();
@@ -136,79 +130,6 @@ fn history_has_what_it_missed(broker: &Broker) {
         let has_mark = has("marks", "says", "the history could not be written since");
         (has_mark && has("problems", "check", "store_failed")).then_some(())
     });
-}
-
-#[test]
-fn an_end_answers_the_changes_that_are_under_way() {
-    for shards in [1, 3] {
-        let home = Home::new();
-        let mut broker = home.start(shards);
-        let (to, acks) = (broker.plain, AtomicU32::new(0));
-        let outcomes = thread::scope(|scope| {
-            let clients: Vec<_> = (0..8)
-                .map(|client| {
-                    let acks = &acks;
-                    scope.spawn(move || create_until_the_end(to, client, acks))
-                })
-                .collect();
-            while acks.load(Ordering::Relaxed) < 100 {
-                thread::sleep(Duration::from_millis(1));
-            }
-            broker.signal("TERM");
-            let ended = clients
-                .into_iter()
-                .map(|client| client.join().expect("no panic"));
-            ended.collect::<Vec<_>>()
-        });
-        assert_eq!(broker.ended_within(Duration::from_secs(20)).code(), Some(0));
-        drop(broker);
-        let found: BTreeSet<String> = channels(home.start(2).plain).into_keys().collect();
-        for Outcome {
-            kept,
-            refused,
-            unknown,
-        } in outcomes
-        {
-            assert!(kept.is_subset(&found), "answered and lost");
-            assert!(refused.is_disjoint(&found), "refused and kept");
-            // Without an answer is only what came too late to be read.
-            assert!(
-                unknown.is_none_or(|name| !found.contains(&name)),
-                "made and not answered"
-            );
-        }
-    }
-}
-
-/// The names of channels that one client tried to create, by what it learned of them.
-#[derive(Debug, Default)]
-struct Outcome {
-    kept: BTreeSet<String>,
-    refused: BTreeSet<String>,
-    unknown: Option<String>,
-}
-
-fn create_until_the_end(to: std::net::SocketAddr, client: u32, acks: &AtomicU32) -> Outcome {
-    let mut outcome = Outcome::default();
-    let mut wire = Wire::open(to).expect("it listens");
-    for number in 0.. {
-        let name = format!("client-{client}-{number}");
-        let body = json!({"ChannelName": name});
-        match wire.call("/createSignalingChannel", &body) {
-            Some((200, _)) => drop(outcome.kept.insert(name)),
-            Some((503, _)) => {
-                outcome.refused.insert(name);
-                return outcome;
-            }
-            Some((status, body)) => panic!("{status} {body}"),
-            None => {
-                outcome.unknown = Some(name);
-                return outcome;
-            }
-        }
-        acks.fetch_add(1, Ordering::Relaxed);
-    }
-    outcome
 }
 
 /// Runs a test of this program in a mount namespace of its own, where a file system of 8 MiB lies on the data

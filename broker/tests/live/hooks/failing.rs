@@ -9,20 +9,7 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
-use testkit::{until, until_within};
-
-fn fails_twice(nth: usize, _: &Event, to: &mut TcpStream) {
-    let status = if nth < 2 {
-        "500 Internal Server Error"
-    } else {
-        "200 OK"
-    };
-    respond(to, status, "");
-}
-
-fn fails(_: usize, _: &Event, to: &mut TcpStream) {
-    respond(to, "500 Internal Server Error", "");
-}
+use testkit::{until_true, until_within};
 
 fn redirects(_: usize, event: &Event, to: &mut TcpStream) {
     let place = format!("location: http://127.0.0.1:1/{}\r\n", event.path);
@@ -54,7 +41,7 @@ fn result(broker: &Broker, hook: &str, result: &str) -> f64 {
 }
 
 fn reaches(broker: &Broker, hook: &str, what: &str, least: f64) {
-    until(what, || (result(broker, hook, what) >= least).then_some(()));
+    until_true(what, || result(broker, hook, what) >= least);
 }
 
 /// Channels of which something waits for a hook, and for how many seconds the oldest of it has waited.
@@ -66,40 +53,7 @@ fn waiting(broker: &Broker, hook: &str) -> [f64; 2] {
 }
 
 fn nothing_waits(broker: &Broker, hook: &str) {
-    until("nothing to wait", || {
-        (waiting(broker, hook) == [0.0, 0.0]).then_some(())
-    });
-}
-
-#[test]
-fn a_delivery_that_failed_is_repeated_under_its_name() {
-    let receiver = Receiver::start(fails_twice);
-    let broker = broker(&receiver, BOTH, 1);
-    let first = receiver.next("node.started");
-    let again = receiver.next("node.started");
-    assert_eq!(first.id, again.id, "a receiver knows it again");
-    receiver.next("node.started");
-    reaches(&broker, "home", "delivered", 1.0);
-    assert!(result(&broker, "home", "retried") >= 2.0);
-    nothing_waits(&broker, "home");
-}
-
-#[test]
-fn a_delivery_that_fails_for_longer_than_it_is_retried_is_given_up() {
-    let receiver = Receiver::start(fails);
-    let broker = broker(&receiver, &format!("{BOTH}\nretry_for = \"1s\""), 1);
-    // By default it is retried for a minute.
-    until_within(Duration::from_secs(20), "the end of retries", || {
-        (result(&broker, "home", "gave_up") >= 1.0).then_some(())
-    });
-    nothing_waits(&broker, "home");
-    let mut retried = result(&broker, "home", "retried");
-    let first = receiver.next("node.started");
-    while retried > 0.5 {
-        assert_eq!(receiver.next("node.started").id, first.id);
-        retried -= 1.0;
-    }
-    assert!(receiver.all().is_empty(), "a request after the last");
+    until_true("nothing to wait", || waiting(broker, hook) == [0.0, 0.0]);
 }
 
 /// One receiver that hangs, resets, redirects or floods does not keep another waiting, nor a message.
@@ -154,8 +108,8 @@ fn a_receiver_that_is_gone_gets_nothing_until_a_reload() {
     let receiver = Receiver::start(is_gone);
     let broker = broker(&receiver, BOTH, 1);
     receiver.next("node.started");
-    until("the state", || {
-        (broker.scrape().sum("heliograph_hook_off{hook=\"home\"}") == 1.0).then_some(())
+    until_true("the state", || {
+        broker.scrape().sum("heliograph_hook_off{hook=\"home\"}") == 1.0
     });
     let _master = Peer::master(&broker, &arn("cam-1"));
     assert!(receiver.all().is_empty());
@@ -178,4 +132,26 @@ fn files_of_hooks_that_are_broken_leave_the_former_in_force() {
     assert_eq!(broker.scrape().sum(refused), 0.0);
     let _master = Peer::master(&broker, &arn("cam-1"));
     receiver.next("channel.presence");
+}
+
+#[test]
+fn a_delivery_that_fails_for_longer_than_it_is_retried_is_given_up() {
+    let receiver = Receiver::start(fails);
+    let broker = broker(&receiver, &format!("{BOTH}\nretry_for = \"1s\""), 1);
+    // By default it is retried for a minute.
+    until_within(Duration::from_secs(20), "the end of retries", || {
+        (result(&broker, "home", "gave_up") >= 1.0).then_some(())
+    });
+    nothing_waits(&broker, "home");
+    let mut retried = result(&broker, "home", "retried");
+    let first = receiver.next("node.started");
+    while retried > 0.5 {
+        assert_eq!(receiver.next("node.started").id, first.id);
+        retried -= 1.0;
+    }
+    assert!(receiver.all().is_empty(), "a request after the last");
+}
+
+fn fails(_: usize, _: &Event, to: &mut TcpStream) {
+    respond(to, "500 Internal Server Error", "");
 }

@@ -59,28 +59,17 @@ fn broker_of(hooks: &[(&str, &str, &str)], shards: u16) -> Broker {
 /// Wakes and states of channels that begin with `cam-`.
 pub(crate) const BOTH: &str = "events = [\"wake\", \"presence\"]\nchannels = \"cam-*\"";
 
-/// Each fault of an entry has its place, and files are looked at when the entries are right.
+/// A receiver in the clear is for whoever permits it; the file of a secret is its owner's. Faults of entries are in
+/// `data/broken_values.txt`.
 #[test]
-fn faults_have_their_places() {
+fn receivers_in_the_clear_and_open_secrets_are_refused() {
     let directory = fresh_directory();
-    let lines = "events = [\"wake\", \"sleep\"]\nchannels = \"\"\ninclude = [\"all\"]";
-    let file = configuration(&directory, &[("home", "http://192.0.2.1/", lines)]);
+    let plain = format!("{BOTH}\nallow_plain = true");
+    let file = configuration(&directory, &[("home", "http://192.0.2.1/", &plain)]);
     let path = file.to_str().expect("UTF-8");
     let (code, text) = run_to_end(&["check-config", "--dev", path]);
-    assert_eq!(code, Some(2), "{text}");
-    for fault in [
-        ":5:7: hook[0].url = \"http://192.0.2.1/\": expected https",
-        ":8:10: hook[0].events = [\"wake\", \"sleep\"]: expected wake, presence",
-        ":9:12: hook[0].channels = \"\": expected 1 to 256",
-        ":10:11: hook[0].include = [\"all\"]: expected remote, client_id",
-    ] {
-        assert!(text.contains(fault), "{fault}: {text}");
-    }
-    let plain = format!("{BOTH}\nallow_plain = true");
-    configuration(&directory, &[("home", "http://192.0.2.1/", &plain)]);
-    let (code, text) = run_to_end(&["check-config", "--dev", path]);
     assert_eq!(code, Some(0), "{text}");
-    let file = configuration(&directory, &[("home", "http://127.0.0.1:1/", BOTH)]);
+    configuration(&directory, &[("home", "http://127.0.0.1:1/", BOTH)]);
     let secret = file.with_file_name("hook.secret");
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).expect("our file");
     let (code, text) = run_to_end(&["check-config", "--dev", path]);

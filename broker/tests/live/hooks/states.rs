@@ -1,10 +1,10 @@
 //! States of channels: newest last, whatever happens on the way.
 
 use super::receiver::{Receiver, ok};
-use super::{BOTH, broker, configuration, text_of};
+use super::{BOTH, broker, text_of};
 use crate::http::get;
 use crate::peer::Peer;
-use crate::process::{Broker, DEV, arn, fresh_directory};
+use crate::process::{Broker, arn, fresh_directory};
 use serde_json::{Value, json};
 
 #[test]
@@ -75,29 +75,6 @@ fn hooks_are_changed_and_added_by_a_reload() {
     assert_eq!(listed["hooks"][1]["name"], "two", "{listed}");
     broker.configure(&file(doors, None));
     broker.logged(&["needs a restart: hook.two"], 1);
-}
-
-/// A process that is killed says by its epoch that it is another one.
-#[test]
-fn a_killed_process_is_followed_by_a_greater_epoch() {
-    let receiver = Receiver::start(ok);
-    let directory = fresh_directory();
-    std::fs::create_dir_all(&directory).expect("target/");
-    let url = receiver.url("/");
-    let file = configuration(&directory, &[("home", &url, BOTH)]);
-    let path = file.to_str().expect("UTF-8");
-    let arguments = [&DEV[..], &["--config", path]].concat();
-    let mut last = 0;
-    for _ in 0..3 {
-        let mut broker = Broker::again(&directory, &arguments, 1);
-        let started = receiver.next("node.started");
-        let epoch = started.data()["epoch"].as_u64().expect("a number");
-        assert!(epoch > last, "{epoch} after {last}");
-        last = epoch;
-        broker.signal("KILL");
-        broker.ended_within(std::time::Duration::from_secs(10));
-    }
-    let _ = std::fs::remove_dir_all(&directory);
 }
 
 /// A cause of trouble begins, for a hook that has such events alone.

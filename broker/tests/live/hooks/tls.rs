@@ -17,7 +17,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, SystemTime};
-use testkit::until;
+use testkit::until_true;
 
 #[test]
 fn the_command_tells_what_the_receiver_did() {
@@ -50,8 +50,8 @@ fn the_command_tells_what_the_receiver_did() {
         1,
     );
     let admin = format!("http://{}", broker.admin);
-    until("its end", || {
-        (SystemTime::now() > end + Duration::from_secs(1)).then_some(())
+    until_true("its end", || {
+        SystemTime::now() > end + Duration::from_secs(1)
     });
     for (hook, code, text) in [
         ("plain", 0, ""),

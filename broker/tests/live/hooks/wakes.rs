@@ -17,51 +17,49 @@ use testkit::until;
 #[test]
 fn a_kept_offer_calls_the_master_that_gets_it() {
     let receiver = Receiver::start(ok);
-    for shards in [1, 4] {
-        let broker = broker(&receiver, BOTH, shards);
-        let arn = arn("cam-1");
-        let mut viewer = Peer::viewer(&broker, &arn, "someone");
-        let sent = Instant::now();
-        viewer.send(&offer("b2ZmZXI="));
-        viewer.send(&candidate("Y2Fu"));
-        let wake = receiver.next("channel.wake");
-        let took = wake.at - sent;
-        assert!(took < Duration::from_secs(5), "the call took {took:?}");
-        assert_eq!(wake.path, "/hook/cam-1");
-        let data = wake.data();
-        assert_eq!(
-            (&data["attempt"], &data["channel"]["arn"]),
-            (&json!(1), &json!(arn))
-        );
-        assert_eq!(
-            (&data["master"], data["viewers"].as_u64()),
-            (&Value::Null, Some(1))
-        );
-        assert!(data["offerExpiresAt"].is_string(), "{data}");
-        let text = data.to_string();
-        assert!(
-            !text.contains("someone") && !text.contains("127.0.0.1"),
-            "{text}"
-        );
-        // The camera wakes up.
-        let mut master = Peer::master(&broker, &arn);
-        master.expect(&to_master("SDP_OFFER", "b2ZmZXI=", "someone"));
-        master.expect(&to_master("ICE_CANDIDATE", "Y2Fu", "someone"));
-        master.send(&answer("someone", "YW5zd2Vy"));
-        viewer.expect(&to_viewer("SDP_ANSWER", "YW5zd2Vy"));
-        let is_over = |data: &Value| data["master"].is_object() && data["waiting"] == json!([]);
-        let over = receiver.until("channel.presence", is_over);
-        assert_eq!(over.data()["cause"], "master.joined");
-        until("the metric", || {
-            let scrape = broker.scrape();
-            let connected = scrape.sum("heliograph_wakes_total{result=\"connected\"}");
-            (connected == 1.0).then_some(())
-        });
-        assert_eq!(broker.scrape().sum("heliograph_wake_seconds_count"), 1.0);
-        viewer.close();
-        master.close();
-        broker.assert_balanced();
-    }
+    let broker = broker(&receiver, BOTH, 4);
+    let arn = arn("cam-1");
+    let mut viewer = Peer::viewer(&broker, &arn, "someone");
+    let sent = Instant::now();
+    viewer.send(&offer("b2ZmZXI="));
+    viewer.send(&candidate("Y2Fu"));
+    let wake = receiver.next("channel.wake");
+    let took = wake.at - sent;
+    assert!(took < Duration::from_secs(5), "the call took {took:?}");
+    assert_eq!(wake.path, "/hook/cam-1");
+    let data = wake.data();
+    assert_eq!(
+        (&data["attempt"], &data["channel"]["arn"]),
+        (&json!(1), &json!(arn))
+    );
+    assert_eq!(
+        (&data["master"], data["viewers"].as_u64()),
+        (&Value::Null, Some(1))
+    );
+    assert!(data["offerExpiresAt"].is_string(), "{data}");
+    let text = data.to_string();
+    assert!(
+        !text.contains("someone") && !text.contains("127.0.0.1"),
+        "{text}"
+    );
+    // The camera wakes up.
+    let mut master = Peer::master(&broker, &arn);
+    master.expect(&to_master("SDP_OFFER", "b2ZmZXI=", "someone"));
+    master.expect(&to_master("ICE_CANDIDATE", "Y2Fu", "someone"));
+    master.send(&answer("someone", "YW5zd2Vy"));
+    viewer.expect(&to_viewer("SDP_ANSWER", "YW5zd2Vy"));
+    let is_over = |data: &Value| data["master"].is_object() && data["waiting"] == json!([]);
+    let over = receiver.until("channel.presence", is_over);
+    assert_eq!(over.data()["cause"], "master.joined");
+    until("the metric", || {
+        let scrape = broker.scrape();
+        let connected = scrape.sum("heliograph_wakes_total{result=\"connected\"}");
+        (connected == 1.0).then_some(())
+    });
+    assert_eq!(broker.scrape().sum("heliograph_wake_seconds_count"), 1.0);
+    viewer.close();
+    master.close();
+    broker.assert_balanced();
 }
 
 /// A call of Alexa that waits for an absent master calls it as an offer of a viewer does.
@@ -106,38 +104,6 @@ fn a_player_calls_the_master() {
     let answered = player.answer().expect("an answer");
     assert_eq!(answered.status, 409, "{}", answered.text());
     assert_eq!(answered.header("retry-after"), Some("5"));
-}
-
-/// A tag that is set later makes a hook watch; with `include` it learns who waits.
-#[test]
-fn a_tag_opts_a_channel_in() {
-    let receiver = Receiver::start(ok);
-    let events = "events = [\"wake\", \"presence\"]";
-    let lines = format!("{events}\ntag = \"heliograph:hook=wake\"\ninclude = [\"client_id\"]");
-    let broker = broker(&receiver, &lines, 2);
-    let arn = create(broker.plain, "yard", 60);
-    let mut viewer = Peer::viewer(&broker, &arn, "someone");
-    viewer.send(&offer("b2ZmZXI="));
-    let tags = json!([{ "Key": "heliograph:hook", "Value": "wake" }]);
-    let body = json!({ "ResourceARN": arn, "Tags": tags });
-    crate::http::call(broker.plain, "/TagResource", &body).ok();
-    let wake = receiver.next("channel.wake");
-    assert_eq!(
-        (&wake.data()["clientId"], &wake.data()["cause"]),
-        (&json!("someone"), &json!("channel.watched"))
-    );
-    assert_eq!(wake.data()["waiting"][0]["clientId"], "someone");
-    // Without the tag it is left alone.
-    let body = json!({ "ResourceARN": arn, "TagKeyList": ["heliograph:hook"] });
-    crate::http::call(broker.plain, "/UntagResource", &body).ok();
-    let last = receiver.until("channel.presence", |data| data["viewers"] == 0);
-    assert_eq!(last.data()["cause"], "channel.unwatched");
-    until("the end", || {
-        let expired = broker
-            .scrape()
-            .sum("heliograph_wakes_total{result=\"expired\"}");
-        (expired == 1.0).then_some(())
-    });
 }
 
 /// `[presence] wake_ttl` keeps messages of channels that a hook wakes for longer than their TTL.
@@ -200,4 +166,36 @@ fn the_library_of_the_specification_verifies_events() {
     python.kill().expect("our child");
     let _ = python.wait();
     let _ = std::fs::remove_dir_all(&directory);
+}
+
+/// A tag that is set later makes a hook watch; with `include` it learns who waits.
+#[test]
+fn a_tag_opts_a_channel_in() {
+    let receiver = Receiver::start(ok);
+    let events = "events = [\"wake\", \"presence\"]";
+    let lines = format!("{events}\ntag = \"heliograph:hook=wake\"\ninclude = [\"client_id\"]");
+    let broker = broker(&receiver, &lines, 2);
+    let arn = create(broker.plain, "yard", 60);
+    let mut viewer = Peer::viewer(&broker, &arn, "someone");
+    viewer.send(&offer("b2ZmZXI="));
+    let tags = json!([{ "Key": "heliograph:hook", "Value": "wake" }]);
+    let body = json!({ "ResourceARN": arn, "Tags": tags });
+    crate::http::call(broker.plain, "/TagResource", &body).ok();
+    let wake = receiver.next("channel.wake");
+    assert_eq!(
+        (&wake.data()["clientId"], &wake.data()["cause"]),
+        (&json!("someone"), &json!("channel.watched"))
+    );
+    assert_eq!(wake.data()["waiting"][0]["clientId"], "someone");
+    // Without the tag it is left alone.
+    let body = json!({ "ResourceARN": arn, "TagKeyList": ["heliograph:hook"] });
+    crate::http::call(broker.plain, "/UntagResource", &body).ok();
+    let last = receiver.until("channel.presence", |data| data["viewers"] == 0);
+    assert_eq!(last.data()["cause"], "channel.unwatched");
+    until("the end", || {
+        let expired = broker
+            .scrape()
+            .sum("heliograph_wakes_total{result=\"expired\"}");
+        (expired == 1.0).then_some(())
+    });
 }

@@ -96,17 +96,6 @@ fn a_second_broker_of_the_user_takes_what_the_first_has_left() {
 }
 
 #[test]
-fn a_broker_without_locked_memory_names_the_holders() {
-    let Some(user) = User::new() else { return };
-    let Some(fit) = user.fit(MIB) else { return };
-    let _first = user.started(MIB, &STRICT, Some(fit));
-    for mode in [&DEV[..], &STRICT] {
-        let parts = ["other processes of this user hold", "LimitMEMLOCK="];
-        user.refused(MIB, mode, 1, &parts);
-    }
-}
-
-#[test]
 fn a_limit_below_the_least_is_refused_and_the_least_is_enough() {
     let Some(user) = User::new() else { return };
     let parts = [

@@ -6,8 +6,7 @@ use crate::process::{Broker, arn, binary, fresh_directory};
 use socket2::{Domain, Socket, Type};
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::OwnedFd;
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -62,7 +61,7 @@ impl Service {
         ];
         let arguments: Vec<String> = config.into_iter().chain(listen).collect();
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        Broker::wrapped_again(&self.directory, command, &arguments, shards)
+        Broker::launch_in(&self.directory, command, &arguments, shards)
     }
 }
 
@@ -226,25 +225,7 @@ fn end(broker: &mut Broker) {
 }
 
 #[test]
-fn foreign_descriptors_and_a_wrong_environment_stop_no_start() {
-    let service = Service::new();
-    let mut broker = service.start(&[any()], 2);
-    let addr = broker.plain;
-    end(&mut broker);
-    let own = service.store.names().remove(0);
-    let foreign: [(&str, OwnedFd); 4] = [
-        (&own, UdpSocket::bind(addr).expect("a socket").into()),
-        (&own, TcpListener::bind(any()).expect("a socket").into()),
-        ("stored", TcpListener::bind(any()).expect("a socket").into()),
-        ("", fs::File::open("/dev/null").expect("a file").into()),
-    ];
-    for (name, descriptor) in foreign {
-        service.store.keep(name, descriptor);
-    }
-    broker = service.start(&[addr], 2);
-    assert!((0..32).all(|_| get(addr, "/ping").status == 200));
-    broker.logged(&["the service manager passed"], 4);
-    end(&mut broker);
+fn a_wrong_environment_stops_no_start() {
     for (count, names) in [("-1", ""), ("x", "a:b"), ("99999", "::"), ("1", "a\nb")] {
         let service = Service::new();
         let mut shell = Command::new("sh");

@@ -1,9 +1,8 @@
 //! Starts that meet another process, and the page that a start opens. Refused configurations are the corpus of
 //! `tests/cli`.
 
-use crate::process::{Broker, SERVE_IN, binary, command, fresh_directory, run_to_end};
+use crate::process::{Broker, DEV, SERVE_IN, binary, command, fresh_directory, run_to_end};
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
@@ -11,17 +10,6 @@ use std::time::Duration;
 use testkit::until;
 
 const BASE: [&str; 3] = ["serve", "--admin", "127.0.0.1:0"];
-
-#[test]
-fn a_port_in_use_is_refused() {
-    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let url = format!("http://{}", taken.local_addr().expect("an address"));
-    let text = refused(&["--dev", "--listen", &url]);
-    assert!(
-        text.contains(&taken.local_addr().expect("an address").to_string()),
-        "{text}"
-    );
-}
 
 /// Some sandboxes have no sysfs, where the machine's CPUs are listed: an executor wants them, a thread does not.
 #[test]
@@ -35,9 +23,7 @@ fn shards_run_without_sysfs() {
     let mut wrapped = Command::new("unshare");
     let script = format!("{hidden} && exec \"$0\" \"$@\"");
     wrapped.args(["--mount", "sh", "-c", &script]).arg(binary());
-    let config = fresh_directory().join("broker.toml");
-    fs::write(&config, "").expect("written");
-    let broker = Broker::wrapped(wrapped, &config, 2);
+    let broker = Broker::launch(wrapped, &DEV, 2);
     let log = broker.log();
     let are_pinned = broker.ready.ends_with(" engine=epoll");
     assert_eq!(log.contains("mount sysfs at /sys"), !are_pinned, "{log}");

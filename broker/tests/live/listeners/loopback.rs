@@ -210,7 +210,7 @@ impl Network {
         let script = format!("{words} && exec \"$0\" \"$@\"");
         command.args(["--net", "sh", "-c", &script]).arg(binary());
         let directory = fresh_directory();
-        let broker = Broker::wrapped_again(&directory, command, arguments, 2);
+        let broker = Broker::launch_in(&directory, command, arguments, 2);
         Some(Self {
             broker,
             _directory: Directory(directory),

@@ -8,7 +8,7 @@ use rustls::{ClientConnection, StreamOwned};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr};
-use testkit::until;
+use testkit::{until, until_true};
 
 const PROXY: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9));
 const OTHER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 10));
@@ -143,9 +143,7 @@ fn whoever_is_no_proxy_or_sends_no_header_is_closed_and_counted() {
     }
     refused(&broker, Check::ProxyForeign, OTHER);
     refused(&broker, Check::ProxyMalformed, PROXY);
-    until("the counters", || {
-        (outcomes(&broker) == [2.0, 2.0, 2.0, 2.0]).then_some(())
-    });
+    until_true("the counters", || outcomes(&broker) == [2.0, 2.0, 2.0, 2.0]);
 }
 
 #[test]

@@ -5,30 +5,28 @@ use crate::peer::HealthyPair;
 use crate::process::Broker;
 use std::fs;
 use std::sync::Arc;
-use testkit::until;
+use testkit::{until, until_true};
 
 #[test]
 fn a_replaced_certificate_is_presented_and_nobody_is_cut_off() {
-    for shards in [1, 4] {
-        let (identity, next) = (Identity::new("localhost"), Identity::new("localhost"));
-        let broker = identity.serve(shards, "");
-        let client = identity.client(BOTH, None);
-        let mut pair = HealthyPair::secure_as(&broker, &client);
-        let mut kept = ask(&broker, &client).expect("a handshake");
-        let resumed = handshakes(&broker)[1];
-        identity.become_another(&next);
-        let client_after = next.client(BOTH, None);
-        until("the next certificate", || ask(&broker, &client_after).ok());
-        pair.relay();
-        std::io::Write::write_all(&mut kept, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            .expect("the old connection is still read");
-        // A client with an earlier ticket is let in by it, whatever is presented to others.
-        for _ in 0..8 {
-            assert!(ask(&broker, &client).is_ok());
-        }
-        assert!(handshakes(&broker)[1] >= resumed + 8.0);
-        pair.relay();
+    let (identity, next) = (Identity::new("localhost"), Identity::new("localhost"));
+    let broker = identity.serve(4, "");
+    let client = identity.client(BOTH, None);
+    let mut pair = HealthyPair::secure_as(&broker, &client);
+    let mut kept = ask(&broker, &client).expect("a handshake");
+    let resumed = handshakes(&broker)[1];
+    identity.become_another(&next);
+    let client_after = next.client(BOTH, None);
+    until("the next certificate", || ask(&broker, &client_after).ok());
+    pair.relay();
+    std::io::Write::write_all(&mut kept, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .expect("the old connection is still read");
+    // A client with an earlier ticket is let in by it, whatever is presented to others.
+    for _ in 0..8 {
+        assert!(ask(&broker, &client).is_ok());
     }
+    assert!(handshakes(&broker)[1] >= resumed + 8.0);
+    pair.relay();
 }
 
 #[test]
@@ -38,7 +36,7 @@ fn half_written_files_change_nothing_and_are_logged_once() {
     let mut pair = HealthyPair::secure_as(&broker, &identity.client(BOTH, None));
     let whole = fs::read(&next.key).expect("a key");
     fs::write(&identity.key, &whole[..whole.len() / 2]).expect("written");
-    until("the complaint", || (told(&broker) == 1).then_some(()));
+    until_true("the complaint", || told(&broker) == 1);
     assert!(
         broker
             .log()
@@ -46,9 +44,7 @@ fn half_written_files_change_nothing_and_are_logged_once() {
     );
     // Long enough for many looks; a signal makes the broker look and log once more.
     broker.signal("HUP");
-    until("the second complaint", || {
-        (told(&broker) == 2).then_some(())
-    });
+    until_true("the second complaint", || told(&broker) == 2);
     assert!(ask(&broker, &identity.client(BOTH, None)).is_ok());
     pair.relay();
     identity.become_another(&next);
@@ -74,9 +70,7 @@ fn a_signal_needs_no_change_and_no_wait() {
     assert!(!broker.log().contains("certificate reloaded"));
     let plain = Broker::start(&["--dev", "--listen", "http://127.0.0.1:0"], 1);
     plain.signal("HUP");
-    until("an answer", || {
-        plain.log().contains("nothing to reload").then_some(())
-    });
+    until_true("an answer", || plain.log().contains("nothing to reload"));
 }
 
 /// A new authority of client certificates: a ticket of one that the old authority vouched for is worth nothing.

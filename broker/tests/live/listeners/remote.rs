@@ -1,15 +1,14 @@
 //! A development server for other machines: what `--allow-remote` and `--dev-host` permit, and what they do not.
 
 use crate::http::{call, create, exchange, get};
+use crate::peer::client_config;
 use crate::process::{Broker, fresh_directory, run_to_end};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConnection, StreamOwned};
 use serde_json::json;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
 
 /// Checks these flags with a configuration file of this text; whether they are accepted, and what was said.
 fn checked(text: &str, flags: &[&str]) -> (bool, String) {
@@ -70,25 +69,6 @@ fn the_admin_listener_off_loopback_needs_its_token() {
         "{said}"
     );
     let _ = fs::remove_dir_all(&directory);
-}
-
-#[test]
-fn names_that_are_none_are_refused() {
-    for host in [
-        "",
-        "bench test",
-        "http://bench.test",
-        "bench.test:80",
-        "[::1]",
-    ] {
-        let (accepted, said) = checked("", &["--dev", "--dev-host", host]);
-        assert!(
-            !accepted && said.contains("expected a host name or an IP address"),
-            "{host}: {said}"
-        );
-    }
-    let (accepted, said) = checked("dev_hosts = [\"bench.test\"]", &["--auth", "none"]);
-    assert!(!accepted && said.contains("needs --dev"), "{said}");
 }
 
 #[test]
@@ -178,19 +158,8 @@ fn names_below_a_domain_lead_to_a_development_server() {
 
 /// The status of an unknown path at this address, asked by a client that verifies the certificate for this name.
 pub(crate) fn status_over_tls(broker: &Broker, to: SocketAddr, name: &str) -> Result<u16, String> {
-    let authority = broker
-        .authority
-        .as_ref()
-        .expect("a development certificate");
-    let mut roots = RootCertStore::empty();
-    roots
-        .add(CertificateDer::from_pem_file(authority).expect("a certificate"))
-        .expect("an authority");
-    let config = ClientConfig::builder()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
     let name = ServerName::try_from(name.to_owned()).expect("a name");
-    let client = ClientConnection::new(Arc::new(config), name).expect("a client");
+    let client = ClientConnection::new(client_config(broker), name).expect("a client");
     let socket = TcpStream::connect(to).expect("a connection");
     let mut stream = StreamOwned::new(client, socket);
     stream

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 on_shards!(
     a_watcher_sees_viewers_come_and_go,
-    the_operator_closes_connections,
+    the_operator_closes_connections
 );
 
 /// A stream of events.

@@ -3,22 +3,14 @@
 use crate::http::{admin, call, get};
 use crate::operator::events::Watcher;
 use crate::peer::{Peer, offer};
-use crate::process::{Broker, arn, command};
+use crate::process::{Broker, arn};
 use serde_json::json;
 use testkit::until;
 
 /// `heliograph forget`: its exit code, and what it says.
 fn forget(broker: &Broker, text: &str) -> (Option<i32>, String) {
-    let url = format!("http://{}", broker.admin);
-    let output = command()
-        .args(["forget", text, "--admin", &url])
-        .output()
-        .expect("it runs");
-    let said = [output.stdout, output.stderr].concat();
-    (
-        output.status.code(),
-        String::from_utf8_lossy(&said).into_owned(),
-    )
+    let exit = broker.asked(&["forget", text]);
+    (exit.code, exit.stdout + &exit.stderr)
 }
 
 fn refuse(broker: &Broker) {

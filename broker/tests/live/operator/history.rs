@@ -9,18 +9,13 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
-use testkit::{Running, until};
+use testkit::{until, until_true};
 
 /// The output of a command that asks this broker.
 fn said(broker: &Broker, arguments: &[&str]) -> String {
-    let admin = format!("http://{}", broker.admin);
-    let output = command()
-        .args(arguments)
-        .args(["--admin", &admin])
-        .output()
-        .expect("it runs");
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).expect("UTF-8")
+    let exit = broker.asked(arguments);
+    assert_eq!(exit.code, Some(0), "{exit:?}");
+    exit.stdout
 }
 
 fn history(broker: &Broker) -> Value {
@@ -65,8 +60,8 @@ fn rows_and_marks_outlive_a_kill_and_an_end_in_order() {
     drop(pair);
 
     let mut broker = home.start_dev(2);
-    until("the marks", || {
-        (kinds(&history(&broker)) == ["start", "killed", "start"]).then_some(())
+    until_true("the marks", || {
+        kinds(&history(&broker)) == ["start", "killed", "start"]
     });
     let after = history(&broker);
     assert_eq!(after["begins"], before["begins"]);
@@ -166,30 +161,5 @@ fn a_bundle_has_what_helps_and_no_secret() {
         Some(1),
         "a file that is there is left alone"
     );
-    fs::remove_dir_all(directory).expect("our directory");
-}
-
-/// A data directory in memory has a history for as long as the process.
-#[test]
-fn a_directory_in_memory_has_rows_marks_and_causes() {
-    let directory = fresh_directory();
-    let mut command = command();
-    command.args(["serve", "--dev", "--listen", "http://127.0.0.1:0"]);
-    command.args(["--admin", "127.0.0.1:0", "--data-dir", ":memory:"]);
-    let running = Running::start(&mut command, &directory.join("log"));
-    let [plain, admin] = ["http://", "admin=http://"].map(|begins| {
-        let word = running.find_word(begins).expect("an address");
-        word.parse().expect("an address")
-    });
-    let absent = json!({ "ChannelName": "absent" });
-    call(plain, "/describeSignalingChannel", &absent);
-    until("its row, its cause and the start", || {
-        let history = get(admin, "/history?from=-10m").json();
-        let causes = history["problems"].as_array().expect("causes");
-        let is_there = causes.iter().any(|it| it["check"] == "channel_absent");
-        let has_row = sum(&history, "refused_other") >= 1.0;
-        (is_there && has_row && kinds(&history) == ["start"]).then_some(())
-    });
-    drop(running);
     fs::remove_dir_all(directory).expect("our directory");
 }

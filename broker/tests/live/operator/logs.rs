@@ -1,82 +1,9 @@
-//! The log as operators read it: a line for each connection that ended, with the reason, and nothing that is secret.
+//! The log as operators read it: lines by their schema, whole at the end, and in nobody's way.
 
 use crate::http::call;
-use crate::peer::{HealthyPair, Peer, answer, offer, to_master, to_viewer, viewer_query};
-use crate::process::{Broker, arn};
+use crate::peer::{HealthyPair, Peer, answer, offer, to_master, to_viewer};
+use crate::process::{Broker, DEV, arn};
 use serde_json::json;
-use tungstenite::Message;
-
-on_shards!(each_connection_leaves_one_line_with_its_reason);
-
-fn each_connection_leaves_one_line_with_its_reason(broker: &Broker) {
-    let arn = crate::http::create(broker.plain, "logged", 60);
-    let mut master = Peer::master(broker, &arn);
-    let secret = "X-Amz-Signature=0123456789abcdef&X-Amz-Security-Token=planted";
-    let mut viewer = Peer::plain(broker, &format!("{}&{secret}", viewer_query(&arn, "v1")));
-    viewer.send(&offer("b2ZmZXI="));
-    master.expect(&to_master("SDP_OFFER", "b2ZmZXI=", "v1"));
-    master.send(&answer("v1", "YW5zd2Vy"));
-    viewer.expect(&to_viewer("SDP_ANSWER", "YW5zd2Vy"));
-    viewer.close();
-    let ended = ["role=\"viewer\"", "client_id=\"v1\"", "channel=\"logged\""];
-    let line = broker
-        .logged(&[&ended[..], &["reason=peer_closed"]].concat(), 1)
-        .concat();
-    assert!(
-        line.contains(" in=1 ") && line.contains(" out=1 "),
-        "{line}"
-    );
-    assert!(
-        line.contains("INFO") && line.contains("remote=127.0.0.1:"),
-        "{line}"
-    );
-
-    let mut wrong = Peer::viewer(broker, &arn, "v2");
-    wrong.send_message(Message::binary(vec![1]));
-    wrong.expect_close(1003);
-    drop(wrong);
-    broker.logged(&["client_id=\"v2\"", "reason=unsupported"], 1);
-    let mut broken = Peer::viewer(broker, &arn, "v3");
-    broken.send_bytes(b"\x81\x00").expect("it is taken");
-    broken.expect_close(1002);
-    drop(broken);
-    broker.logged(&["client_id=\"v3\"", "reason=protocol_error:1002"], 1);
-    drop(Peer::viewer(broker, &arn, "v4"));
-    broker.logged(&["client_id=\"v4\"", "reason=peer_gone"], 1);
-
-    // The channel is gone before the line is written, but not its name.
-    call(
-        broker.plain,
-        "/deleteSignalingChannel",
-        &json!({ "ChannelARN": arn }),
-    )
-    .ok();
-    master.expect_close(1001);
-    drop(master);
-    broker.logged(
-        &[
-            "role=\"master\"",
-            "channel=\"logged\"",
-            "reason=channel_deleted",
-        ],
-        1,
-    );
-    let ends = broker.log().matches("connection ended").count();
-    assert_eq!(ends, 5, "one for each:\n{}", broker.log());
-    for secret in [
-        "X-Amz",
-        "0123456789abcdef",
-        "planted",
-        "b2ZmZXI",
-        "YW5zd2Vy",
-    ] {
-        assert!(
-            !broker.log().contains(secret),
-            "{secret} in\n{}",
-            broker.log()
-        );
-    }
-}
 
 #[test]
 fn every_kind_of_line_is_as_the_schema_says() {
@@ -158,7 +85,7 @@ const LINES: usize = 600;
 
 #[test]
 fn a_stderr_that_nobody_reads_stops_nothing() {
-    let mut broker = Broker::unheard(2);
+    let (mut broker, _pipe) = Broker::into_pipe(&DEV, 2);
     let mut pair = HealthyPair::new(&broker);
     for number in 0..LINES {
         drop(Peer::viewer(

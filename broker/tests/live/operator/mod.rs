@@ -1,15 +1,14 @@
-//! The views of operators: channels, events, logs and refusals, and that they add up under load.
+//! The views of operators: channels, events, logs and refusals.
 //!
-//! * [`inspector`], [`trace`], [`books`]: channels and connections, the story of a session, the conservation law.
+//! * [`inspector`], [`trace`]: channels and connections, the story of a session.
 //! * [`events`], [`watched`], [`watchers`]: pages that watch, their bounds, and what they cost clients.
 //! * [`forgets`]: what is remembered of somebody, erased.
 //! * [`history`]: figures, marks and archives that outlive a process.
 //! * [`problems`]: what is wrong, by cause; [`night`]: the same over a restart; [`presence`]: who is there, read and
 //!   followed; [`screens`]: commands on a terminal.
-//! * [`logs`], [`refusals`], [`turned_away`]: a line for each end, and every refusal found again.
+//! * [`logs`], [`refusals`], [`turned_away`]: lines by their schema, and every refusal found again.
 //! * [`wild_texts`]: what clients name with markup and control characters.
 
-mod books;
 pub(crate) mod events;
 mod forgets;
 mod history;

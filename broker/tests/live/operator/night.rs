@@ -1,11 +1,10 @@
 //! A night of trouble, read from the JSON in the morning: an outage, its repair, a kill, and the same outage again.
 
-use super::problems::{FLEET, SINGLES, file, of_check, problems, refused};
+use super::problems::{Channels, FLEET, file, of_check};
 use crate::http::get;
 use crate::process::fresh_directory;
-use crate::signed::reload::write;
 use crate::signed::service::Service;
-use crate::signed::signer::{Call, Signer};
+use crate::signed::signer::Signer;
 use serde_json::{Value, json};
 use std::fs;
 use std::time::Duration;
@@ -18,12 +17,6 @@ pub(crate) struct Night {
     pub(crate) told: Value,
 }
 
-/// The channels of the fleet, and those with a trouble each.
-struct Channels {
-    fleet: Vec<String>,
-    singles: Vec<String>,
-}
-
 impl Night {
     pub(crate) fn play() -> Self {
         let directory = fresh_directory();
@@ -32,14 +25,7 @@ impl Night {
         let fleet = Signer::new("fleet");
         let channels = Channels::create(&service);
         let first = channels.outage(&service, &fleet);
-        write(&service, "credentials.toml", &file(true));
-        let comes_back = |arn: &String| {
-            until("the key counts again", || {
-                (refused(&service, &fleet, arn) == 101).then_some(())
-            });
-            service.connect(&fleet.presign(Call::master(&service.broker, arn), 60))
-        };
-        let back: Vec<_> = channels.fleet.iter().map(comes_back).collect();
+        let back = channels.come_back(&service, &fleet);
         until("its end in the history", || {
             let ended = !outages(&service).first()?["ended"].is_null();
             ended.then_some(())
@@ -91,41 +77,6 @@ impl Night {
             let says = marks[place]["says"].as_str().expect("words");
             assert!(says.starts_with("credentials"), "{says}");
         }
-    }
-}
-
-impl Channels {
-    fn create(service: &Service) -> Self {
-        let well = Signer::new("well");
-        let create = |name: &str, count| -> Vec<String> {
-            let names = (0..count).map(|number| format!("{name}{number}"));
-            names.map(|name| service.create(&well, &name)).collect()
-        };
-        create("well-", 40 - FLEET - SINGLES);
-        Self {
-            fleet: create("cam-", FLEET),
-            singles: create("s", SINGLES),
-        }
-    }
-
-    /// The key of the fleet is revoked, and eight cameras have clocks that are late: the row of the fleet.
-    fn outage(&self, service: &Service, fleet: &Signer) -> Value {
-        write(service, "credentials.toml", &file(false));
-        for arn in &self.fleet {
-            until("it is refused", || {
-                (refused(service, fleet, arn) == 403).then_some(())
-            });
-        }
-        for (number, arn) in self.singles.iter().enumerate() {
-            let late = Signer::new(&format!("single{number}")).ahead(-3600);
-            assert_eq!(refused(service, &late, arn), 403);
-        }
-        until("the rows", || {
-            let seen = problems(service, "&ended=false");
-            let row = (*of_check(&seen, "unknown_key").first()?).clone();
-            let is_whole = row["channels"] == FLEET && row["cause"]["value"] == fleet.id;
-            (is_whole && of_check(&seen, "url_expired").len() == SINGLES).then_some(row)
-        })
     }
 }
 

@@ -6,13 +6,11 @@ use crate::http::{call, create, get};
 use crate::peer::{Peer, offer};
 use crate::process::{Broker, arn};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use testkit::until;
 
 on_shards!(
     those_who_are_there_are_paged_by_name,
-    a_channel_is_followed_by_its_name,
-    all_channels_are_followed,
+    a_channel_is_followed_by_its_name
 );
 
 fn pages(broker: &Broker, limit: usize) -> (Vec<Value>, usize) {
@@ -88,8 +86,11 @@ fn a_channel_is_followed_by_its_name(broker: &Broker) {
     let mut watcher = Watcher::open(broker.admin, "presence:seen");
     assert_eq!(watcher.status(), 200);
     assert_eq!(watcher.event("absent")["status"], 404);
+    let mut all = Watcher::open(broker.admin, "presence");
+    assert_eq!(all.event("resync")["read"], "/presence");
     let (seen, other) = (arn("seen"), arn("other"));
     let _other = Peer::master(broker, &other);
+    all.until("presence", |state| state["channel"]["name"] == "other");
     let mut viewer = Peer::viewer(broker, &seen, "v1");
     viewer.send(&offer("b2ZmZXI="));
     let waits = watcher.until("presence", |state| state["waiting"] != json!([]));
@@ -116,64 +117,4 @@ fn a_channel_is_followed_by_its_name(broker: &Broker) {
         (&Value::Null, &json!(0))
     );
     drop((master, viewer));
-}
-
-/// A reader of the pages and the events knows in the end what the pages say.
-fn all_channels_are_followed(broker: &Broker) {
-    let mut watcher = Watcher::open(broker.admin, "presence");
-    assert_eq!(watcher.event("resync")["read"], "/presence");
-    let (before, _) = pages(broker, 1000);
-    let mut known: BTreeMap<String, Value> = BTreeMap::new();
-    let mut learn = |state: Value| {
-        let name = state["channel"]["name"]
-            .as_str()
-            .expect("a name")
-            .to_owned();
-        match known.get(&name) {
-            Some(last) if number(last) > number(&state) => {}
-            Some(_) | None => drop(known.insert(name, state)),
-        }
-    };
-    before.into_iter().for_each(&mut learn);
-    let mut peers = Vec::new();
-    for round in 0..3 {
-        for nth in 0..20 {
-            let arn = arn(&format!("all-{nth}"));
-            match (nth + round) % 3 {
-                0 => peers.push(Peer::master(broker, &arn)),
-                1 => peers.push(Peer::viewer(broker, &arn, &format!("v{round}"))),
-                _ => Peer::viewer(broker, &arn, "brief").close(),
-            }
-        }
-    }
-    let _last = Peer::master(broker, &arn("last"));
-    let mut last = false;
-    while !last {
-        let state = watcher.event("presence");
-        last = state["channel"]["name"] == "last";
-        learn(state);
-    }
-    let gist = |state: &Value| (state["master"]["remote"].clone(), state["viewers"].clone());
-    let (pages, _) = pages(broker, 7);
-    for state in pages
-        .iter()
-        .filter(|state| state["channel"]["name"] != "last")
-    {
-        let name = state["channel"]["name"].as_str().expect("a name");
-        // The end of a client may reach the broker after the last one has come.
-        while known.get(name).map(gist) != Some(gist(state)) {
-            let state = watcher.event("presence");
-            let name = state["channel"]["name"]
-                .as_str()
-                .expect("a name")
-                .to_owned();
-            if known
-                .get(&name)
-                .is_none_or(|last| number(last) < number(&state))
-            {
-                known.insert(name, state);
-            }
-        }
-    }
-    assert!(pages.len() >= 20, "{}", pages.len());
 }

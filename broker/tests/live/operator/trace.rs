@@ -5,7 +5,7 @@ use crate::peer::{Peer, answer, candidate, candidate_to, offer, to_master, to_vi
 use crate::process::{Broker, arn, command};
 use serde_json::Value;
 use std::fs;
-use testkit::until;
+use testkit::{until, until_true};
 
 on_shards!(
     a_late_master_and_a_viewer_that_left_are_told_apart,
@@ -122,13 +122,11 @@ fn what_happens_is_followed_until_the_broker_ends() {
         let text = fs::read_to_string(&path).expect("the file");
         text.lines().filter(|line| line.contains(wanted)).count()
     };
-    until("the beginning", || (lines("join") == 1).then_some(()));
+    until_true("the beginning", || lines("join") == 1);
     viewer.send(&offer(OFFER));
-    until("the offer", || (lines("SDP_OFFER") == 1).then_some(()));
+    until_true("the offer", || lines("SDP_OFFER") == 1);
     viewer.send(&candidate(CANDIDATE));
-    until("the candidate", || {
-        (lines("ICE_CANDIDATE") == 1).then_some(())
-    });
+    until_true("the candidate", || lines("ICE_CANDIDATE") == 1);
     assert_eq!(
         (lines("SDP_OFFER"), lines("join"), lines("channel followed")),
         (1, 1, 1)
@@ -152,16 +150,6 @@ fn viewer(trace: &Value, id: &str) -> Option<Value> {
 
 /// `heliograph trace` with these arguments: its exit code and what it says.
 fn run(broker: &Broker, arguments: &[&str]) -> (Option<i32>, String) {
-    let url = format!("http://{}", broker.admin);
-    let output = command()
-        .arg("trace")
-        .args(arguments)
-        .args(["--admin", &url])
-        .output()
-        .expect("it runs");
-    let said = [output.stdout, output.stderr].concat();
-    (
-        output.status.code(),
-        String::from_utf8_lossy(&said).into_owned(),
-    )
+    let exit = broker.asked(&[&["trace"], arguments].concat());
+    (exit.code, exit.stdout + &exit.stderr)
 }

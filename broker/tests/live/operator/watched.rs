@@ -5,12 +5,10 @@ use crate::operator::events::Watcher;
 use crate::peer::{Peer, answer, offer, to_master, to_viewer};
 use crate::process::{Broker, arn};
 use serde_json::{Value, json};
-use testkit::until;
+use testkit::{until, until_true};
 
 fn reaches(broker: &Broker, series: &str, least: f64) {
-    until(series, || {
-        (broker.scrape().sum(series) >= least).then_some(())
-    });
+    until_true(series, || broker.scrape().sum(series) >= least);
 }
 
 /// A viewer that leaves without an answer is found on the overview, with what its trace suggests.

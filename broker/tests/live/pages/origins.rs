@@ -2,7 +2,6 @@
 
 use crate::http::{Answer, exchange};
 use crate::process::Broker;
-use crate::signed::service::Service;
 
 const UPGRADE: &str = "GET /?X-Amz-ChannelARN=arn:aws:kinesisvideo:us-west-2:123456789012:channel/page/1700000000000 \
                        HTTP/1.1\r\n\
@@ -51,31 +50,6 @@ fn foreign_pages_are_refused_under_dev_with_the_remedy() {
     broker.assert_balanced();
 }
 
-#[test]
-fn an_origin_that_the_operator_names_may() {
-    let dev = ["--dev", "--listen", "http://127.0.0.1:0"];
-    let named = [
-        "--dev-origin",
-        "https://app.example",
-        "--dev-origin",
-        "http://kvs.test:8080",
-    ];
-    let broker = Broker::start(&[&dev[..], &named].concat(), 1);
-    for lines in [
-        "Host: localhost\r\nOrigin: https://app.example",
-        "Host: kvs.test:8080",
-    ] {
-        assert_eq!(ask(&broker, CALL, lines).status, 200, "{lines}");
-        assert_eq!(ask(&broker, UPGRADE, lines).status, 101, "{lines}");
-    }
-    let other = ask(
-        &broker,
-        CALL,
-        "Host: localhost\r\nOrigin: https://app.example:444",
-    );
-    assert_eq!(other.status, 403);
-}
-
 /// What the answer to a foreign page advises is taken at start, for pages of every scheme, and lets in that page alone.
 #[test]
 fn pages_of_apps_and_extensions_may_when_they_are_named() {
@@ -113,13 +87,4 @@ fn pages_of_apps_and_extensions_may_when_they_are_named() {
     ] {
         assert_eq!(ask(&broker, other), (403, 403), "{other}");
     }
-}
-
-#[test]
-fn where_requests_are_signed_any_page_may_try() {
-    let service = Service::start(1);
-    let lines = "Host: evil.example\r\nOrigin: https://evil.example";
-    let answer = ask(&service.broker, CALL, lines);
-    answer.refused(403, "MissingAuthenticationTokenException");
-    assert_eq!(ask(&service.broker, PREFLIGHT, lines).status, 200);
 }

@@ -17,14 +17,7 @@ pub(crate) struct HealthyPair {
 impl HealthyPair {
     /// Connects both.
     pub(crate) fn new(broker: &Broker) -> Self {
-        let arn = crate::process::arn("healthy");
-        let mut pair = Self {
-            master: Peer::master(broker, &arn),
-            viewer: Peer::viewer(broker, &arn, "well"),
-            relayed: 0,
-        };
-        pair.relay();
-        pair
+        Self::on(broker, &crate::process::arn("healthy"))
     }
 
     /// Connects both over TLS by this client.

@@ -13,8 +13,7 @@ pub(crate) use texts::{
 
 use crate::http::{Answer, Connection};
 use crate::process::Broker;
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use rustls::ClientConfig;
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -64,18 +63,14 @@ impl Peer {
 
     /// A connection over TLS to this address by this client with this query.
     pub(crate) fn secure_at(to: SocketAddr, query: &str, client: Arc<ClientConfig>) -> Self {
-        let name = ServerName::try_from("localhost").expect("a name");
-        let session = ClientConnection::new(client, name).expect("a TLS session");
-        let stream = Stream::Tls(Box::new(StreamOwned::new(session, tcp(to))));
-        Self::handshake(stream, format!("wss://localhost:{}/?{query}", to.port()))
+        Self::encrypted(tcp(to), to, query, client)
     }
 
     /// A connection over plain TCP from this address of loopback with this query.
     pub(crate) fn plain_from(source: IpAddr, broker: &Broker, query: &str) -> Self {
-        Self::handshake(
-            Stream::Plain(tcp_from(source, broker.plain)),
-            format!("ws://{}/?{query}", broker.plain),
-        )
+        let to = broker.plain;
+        let stream = Stream::Plain(tcp_from(source, to));
+        Self::handshake(stream, format!("ws://{to}/?{query}"))
     }
 
     /// A connection over TLS from this address of loopback to this one by this client with this query.
@@ -85,26 +80,20 @@ impl Peer {
         query: &str,
         client: Arc<ClientConfig>,
     ) -> Self {
-        let name = ServerName::try_from("localhost").expect("a name");
-        let session = ClientConnection::new(client, name).expect("a TLS session");
-        let tcp = tcp_from(source, to);
-        Self::handshake(
-            Stream::Tls(Box::new(StreamOwned::new(session, tcp))),
-            format!("wss://localhost:{}/?{query}", to.port()),
-        )
+        Self::encrypted(tcp_from(source, to), to, query, client)
+    }
+
+    fn encrypted(tcp: TcpStream, to: SocketAddr, query: &str, client: Arc<ClientConfig>) -> Self {
+        let url = format!("wss://localhost:{}/?{query}", to.port());
+        Self::handshake(Stream::tls(tcp, client), url)
     }
 
     /// A connection that offers the subprotocol `wss`, as the C SDK does: over TLS or plain.
     pub(crate) fn offering_wss(broker: &Broker, query: &str, tls: bool) -> Self {
         let (stream, url) = if tls {
-            let name = ServerName::try_from("localhost").expect("a name");
-            let session =
-                ClientConnection::new(client_config(broker), name).expect("a TLS session");
-            let stream = Stream::Tls(Box::new(StreamOwned::new(session, tcp(broker.tls))));
-            (
-                stream,
-                format!("wss://localhost:{}/?{query}", broker.tls.port()),
-            )
+            let port = broker.tls.port();
+            let stream = Stream::tls(tcp(broker.tls), client_config(broker));
+            (stream, format!("wss://localhost:{port}/?{query}"))
         } else {
             let url = format!("ws://{}/?{query}", broker.plain);
             (Stream::Plain(tcp(broker.plain)), url)

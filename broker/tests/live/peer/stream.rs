@@ -72,6 +72,13 @@ pub(crate) enum Stream {
 }
 
 impl Stream {
+    /// A client of TLS on a connection; the certificate is that of `localhost`.
+    pub(crate) fn tls(tcp: TcpStream, client: Arc<ClientConfig>) -> Self {
+        let name = "localhost".try_into().expect("a name");
+        let session = ClientConnection::new(client, name).expect("a TLS session");
+        Self::Tls(Box::new(StreamOwned::new(session, tcp)))
+    }
+
     /// A read may take this long.
     pub(crate) fn be_patient(&self, limit: Duration) {
         let set = self.tcp().set_read_timeout(Some(limit));

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::thread;
 use std::time::Duration;
-use testkit::{Directory, Running, until};
+use testkit::{Directory, Exit, Running, until};
 
 /// The account and region of `--dev`.
 const CHANNELS: &str = "arn:aws:kinesisvideo:us-west-2:123456789012:channel";
@@ -126,17 +126,6 @@ impl Broker {
         fs::rename(directory.join("new"), directory.join("broker.toml")).expect("renamed");
     }
 
-    /// `heliograph serve --dev` whose stderr is a pipe that nobody reads.
-    pub(crate) fn unheard(shards: u16) -> Self {
-        let pipe = fresh_directory().join("stderr");
-        let mut shell = Command::new("sh");
-        // The reader ends by itself, long after the test.
-        let script = "mkfifo \"$0\" && sleep 60 < \"$0\" > /dev/null & \
-                      while ! test -p \"$0\"; do sleep 0.01; done; exec \"$@\" 2> \"$0\"";
-        shell.arg("-c").arg(script).arg(pipe).arg(binary());
-        Self::launch(shell, &DEV, shards)
-    }
-
     /// `heliograph serve` whose stderr is a pipe that the caller may read or leave unread.
     pub(crate) fn into_pipe(arguments: &[&str], shards: u16) -> (Self, File) {
         let pipe = fresh_directory().join("stderr");
@@ -188,25 +177,9 @@ impl Broker {
         Self::launch(command, &[&DEV[..], &["--open"]].concat(), 1)
     }
 
-    /// `heliograph serve --dev` with this configuration file, where `command` is the binary or what becomes it.
-    pub(crate) fn wrapped(command: Command, config: &Path, shards: u16) -> Self {
-        let config = config.to_str().expect("a path in UTF-8");
-        Self::launch(command, &[&DEV[..], &["--config", config]].concat(), shards)
-    }
-
     /// `heliograph serve` with these arguments and the data of an earlier one: `directory/data`, which outlives it.
     pub(crate) fn again(directory: &Path, arguments: &[&str], shards: u16) -> Self {
         Self::launch_in(directory, command(), arguments, shards)
-    }
-
-    /// The same, where `command` is what becomes the binary. The arguments name the admin listener.
-    pub(crate) fn wrapped_again(
-        directory: &Path,
-        command: Command,
-        arguments: &[&str],
-        shards: u16,
-    ) -> Self {
-        Self::launch_in(directory, command, arguments, shards)
     }
 
     /// The same, with everything in its log that any part of it has to say.
@@ -216,14 +189,21 @@ impl Broker {
         Self::launch_in(directory, command, arguments, shards)
     }
 
-    fn launch(command: Command, arguments: &[&str], shards: u16) -> Self {
+    /// The same, where `command` is the binary or what becomes it.
+    pub(crate) fn launch(command: Command, arguments: &[&str], shards: u16) -> Self {
         let directory = run::directory();
         let mut broker = Self::launch_in(directory.as_ref(), command, arguments, shards);
         broker._directory = Some(directory);
         broker
     }
 
-    fn launch_in(directory: &Path, mut command: Command, arguments: &[&str], shards: u16) -> Self {
+    /// The same with the data of an earlier one.
+    pub(crate) fn launch_in(
+        directory: &Path,
+        mut command: Command,
+        arguments: &[&str],
+        shards: u16,
+    ) -> Self {
         if crate::attacks::full() {
             command = measured(&command);
         }
@@ -293,6 +273,12 @@ impl Broker {
             path,
             &format!("Authorization: Bearer {token}\r\n"),
         )
+    }
+
+    /// Runs a command that asks this broker.
+    pub(crate) fn asked(&self, words: &[&str]) -> Exit {
+        let admin = format!("http://{}", self.admin);
+        testkit::run(command().args(words).args(["--admin", &admin]))
     }
 
     /// All metrics at one moment. A shard may take too long to answer while the machine is busy, but not for ever.

@@ -239,8 +239,8 @@ pub(crate) fn longest_record(
         candidate(&payload_within(200)),
     ];
     viewer.send_together(&[&[offer(&payload_within(6_000))][..], &candidates].concat());
-    testkit::until("the kept ones", || {
-        (owner.scrape().sum("heliograph_pending_messages") >= 3.0).then_some(())
+    testkit::until_true("the kept ones", || {
+        owner.scrape().sum("heliograph_pending_messages") >= 3.0
     });
     let name = "localhost".try_into().expect("a name");
     let session = ClientConnection::new(Arc::clone(client), name);

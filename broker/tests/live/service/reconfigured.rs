@@ -2,11 +2,11 @@
 
 use crate::http::call;
 use crate::peer::{Peer, offer, to_master};
-use crate::process::{Broker, DEV, arn, command};
+use crate::process::{Broker, DEV, arn};
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hmac;
 use serde_json::{Value, json};
-use testkit::until;
+use testkit::{until, until_true};
 
 /// A TURN server with these secrets, and more.
 fn turn(secrets: &str, more: &str) -> String {
@@ -52,12 +52,7 @@ fn is_said(broker: &Broker, running: &str, file: &str) -> bool {
 }
 
 fn doctor(broker: &Broker) -> String {
-    let admin = format!("http://{}", broker.admin);
-    let doctor = command()
-        .args(["doctor", "--admin", &admin])
-        .output()
-        .expect("it runs");
-    String::from_utf8_lossy(&doctor.stdout).into_owned()
+    broker.asked(&["doctor"]).stdout
 }
 
 #[test]
@@ -94,8 +89,8 @@ fn secrets_of_turn_servers_rotate_under_open_connections() {
     );
     assert!(said.contains("needs a SIGHUP: ice"), "{said}");
     broker.signal("HUP");
-    until("the other secret", || {
-        is_minted_with(&broker, &arn, "south").then_some(())
+    until_true("the other secret", || {
+        is_minted_with(&broker, &arn, "south")
     });
     broker.logged(&["configuration in force: ice"], 1);
     assert!(
@@ -109,9 +104,7 @@ fn secrets_of_turn_servers_rotate_under_open_connections() {
     broker.configure(&whole);
     broker.logged(&["configuration checked"], 2);
     broker.signal("HUP");
-    until("the whole file", || {
-        is_said(&broker, &whole, &whole).then_some(())
-    });
+    until_true("the whole file", || is_said(&broker, &whole, &whole));
     assert_eq!(overview(&broker)["needsRestart"], json!([]));
     viewer.send(&offer("b2ZmZXI="));
     master.expect(&to_master("SDP_OFFER", "b2ZmZXI=", "v1"));
@@ -132,7 +125,7 @@ fn a_fault_is_reported_and_nothing_of_the_file_is_applied() {
     };
     assert!(ok());
     broker.configure(&turn("\"south\"", "[limits]\npayload_bytes = 0\n"));
-    until("the gauge", || (!ok()).then_some(()));
+    until_true("the gauge", || !ok());
     broker.logged(
         &[
             "ERROR",
@@ -161,10 +154,10 @@ fn a_fault_is_reported_and_nothing_of_the_file_is_applied() {
     assert!(!ok() && is_minted_with(&broker, &arn, "north"));
     // The flags of the start win over the file.
     broker.configure(&("region = \"us-east-1\"\n".to_owned() + &turn("\"south\"", "")));
-    until("a good file", || ok().then_some(()));
+    until_true("a good file", ok);
     broker.signal("HUP");
-    until("the other secret", || {
-        is_minted_with(&broker, &arn, "south").then_some(())
+    until_true("the other secret", || {
+        is_minted_with(&broker, &arn, "south")
     });
     assert_eq!(overview(&broker)["needsRestart"], json!([]));
 }
@@ -226,8 +219,8 @@ fn the_level_of_the_log_is_applied() {
     broker.configure("log_level = \"warn\"\n");
     broker.logged(&["needs a SIGHUP: log_level"], 1);
     broker.signal("HUP");
-    until("no more that waits", || {
-        (overview(&broker)["needsSighup"] == json!([])).then_some(())
+    until_true("no more that waits", || {
+        overview(&broker)["needsSighup"] == json!([])
     });
     broker.configure("log_level = \"info\"\n[limits]\nconnections = 1000\n");
     broker.logged(&["needs a restart: limits.connections"], 1);

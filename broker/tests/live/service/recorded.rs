@@ -24,33 +24,31 @@ const ARGUMENTS: [&str; 7] = [
 
 #[test]
 fn recorded_calls_are_answered() {
-    for shards in [1, 2, 4] {
-        let broker = Broker::start(&ARGUMENTS, shards);
-        let mut master = Peer::plain(
-            &broker,
-            &format!("X-Amz-ChannelARN={}", percent_encoded(ARN)),
-        );
-        let recorded = recorded("http_requests");
-        let mut replayed = 0;
-        for operation in [
-            "DescribeSignalingChannel",
-            "ListSignalingChannels",
-            "GetSignalingChannelEndpoint",
-            "GetIceServerConfig",
-            "SendAlexaOfferToMaster",
-            "DeleteSignalingChannel",
-            "CreateSignalingChannel",
-        ] {
-            for request in recorded
-                .iter()
-                .filter(|request| request["operation"] == operation)
-            {
-                replay(&broker, &mut master, operation, request);
-                replayed += 1;
-            }
+    let broker = Broker::start(&ARGUMENTS, 2);
+    let mut master = Peer::plain(
+        &broker,
+        &format!("X-Amz-ChannelARN={}", percent_encoded(ARN)),
+    );
+    let recorded = recorded("http_requests");
+    let mut replayed = 0;
+    for operation in [
+        "DescribeSignalingChannel",
+        "ListSignalingChannels",
+        "GetSignalingChannelEndpoint",
+        "GetIceServerConfig",
+        "SendAlexaOfferToMaster",
+        "DeleteSignalingChannel",
+        "CreateSignalingChannel",
+    ] {
+        for request in recorded
+            .iter()
+            .filter(|request| request["operation"] == operation)
+        {
+            replay(&broker, &mut master, operation, request);
+            replayed += 1;
         }
-        assert_eq!(replayed, recorded.len());
     }
+    assert_eq!(replayed, recorded.len());
 }
 
 fn replay(broker: &Broker, master: &mut Peer, operation: &str, request: &Value) {
@@ -188,17 +186,15 @@ fn create(broker: &Broker, body: &Value, bytes: &[u8]) {
 
 #[test]
 fn recorded_upgrades_are_accepted_and_their_frames_carried() {
-    for shards in [1, 2, 4] {
-        let broker = Broker::start(&ARGUMENTS, shards);
-        for client in recorded("websocket") {
-            eprintln!("{} as {}", text(&client["client"]), text(&client["role"]));
-            let frames = client["frames_sent_by_client"].as_array().expect("frames");
-            for frame in frames
-                .iter()
-                .map(|frame| filled_in(text(&frame["payload"])))
-            {
-                carry(&broker, &client, &frame);
-            }
+    let broker = Broker::start(&ARGUMENTS, 2);
+    for client in recorded("websocket") {
+        eprintln!("{} as {}", text(&client["client"]), text(&client["role"]));
+        let frames = client["frames_sent_by_client"].as_array().expect("frames");
+        for frame in frames
+            .iter()
+            .map(|frame| filled_in(text(&frame["payload"])))
+        {
+            carry(&broker, &client, &frame);
         }
     }
 }

@@ -90,6 +90,9 @@ fn strangers(fleet: &Fleet) -> Vec<Case> {
         // An address is no server name: none is sent.
         unasked().at("127.0.0.1", "127.0.0.1").reason(UNASKED),
         unasked().at("localhost", "localhost").reason(UNASKED),
+        unasked()
+            .at("localhost", "credentials.localhost")
+            .reason(UNASKED),
         Case {
             status: 421,
             check: "thing_host",

@@ -5,7 +5,6 @@
 mod devices;
 mod roles;
 
-use crate::process::command;
 use crate::signed::service::Service;
 use serde_json::{Value, json};
 use testkit::until;
@@ -62,12 +61,9 @@ pub(crate) fn assert_seen(service: &Service, id: &str, seen: &Seen<'_>, secret: 
 
 /// The text that `heliograph why` prints.
 fn why(service: &Service, arguments: &[&str]) -> String {
-    let admin = format!("http://{}", service.broker.admin);
-    let mut why = command();
-    let output = why.arg("why").args(arguments).args(["--admin", &admin]);
-    let output = output.output().expect("it runs");
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).expect("UTF-8")
+    let exit = service.broker.asked(&[&["why"], arguments].concat());
+    assert_eq!(exit.code, Some(0), "{exit:?}");
+    exit.stdout
 }
 
 /// The members that say who asked for what.

@@ -1,11 +1,9 @@
 //! Conditions and variables of policies: values of the request, of its caller, and of the channel's tags, which are
 //! known where the channel lives.
 
-use crate::process::fresh_directory;
 use crate::signed::service::{Service, credentials, principal};
 use crate::signed::signer::{Call, Signer};
 use serde_json::{Value, json};
-use std::fs;
 
 const POLICIES: &str = r#"
 [policy.household]
@@ -36,7 +34,7 @@ document = '''{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*",
     "Condition": {"NotIpAddress": {"aws:SourceIp": ["127.0.0.0/8", "::1"]}}}}'''
 "#;
 
-fn service(arguments: &[&str], shards: u16) -> Service {
+fn service(configuration: &str) -> Service {
     let names = [
         ("17", "household"),
         ("camera17", "own"),
@@ -45,10 +43,10 @@ fn service(arguments: &[&str], shards: u16) -> Service {
         ("there", "elsewhere"),
     ];
     let principals = names.map(|(name, policy)| principal(name, &format!("[\"{policy}\"]"), ""));
-    Service::with(
+    Service::configured(
+        configuration,
         &(credentials() + POLICIES + &principals.concat()),
-        arguments,
-        shards,
+        2,
     )
 }
 
@@ -86,64 +84,62 @@ fn connect(service: &Service, signer: &Signer, arn: &str, client_id: Option<&str
 
 #[test]
 fn tags_open_channels_to_a_household() {
-    for shards in [1, 3] {
-        let service = service(&[], shards);
-        let (admin, person) = (Signer::new("admin"), Signer::new("17"));
-        let make = |name, tags: &[_]| create(&service, &admin, name, tags).expect("admins may");
-        let own = make("own", &[("Household", "17"), ("barred", "v2")]);
-        let other = make("other", &[("household", "18")]);
-        let bare = make("bare", &[]);
-        let absent = own.replace(":channel/own/", ":channel/none/");
-        for (arn, status, upgrade) in [
-            (&own, 200, 101),
-            (&other, 401, 403),
-            (&bare, 401, 403),
-            (&absent, 401, 403),
-        ] {
-            for path in ["/describeSignalingChannel", "/v1/get-ice-server-config"] {
-                let answer = service.call(&person, path, &json!({"ChannelARN": arn}));
-                assert_eq!(answer.status, status, "{path} {arn}");
-            }
-            assert_eq!(connect(&service, &person, arn, None), upgrade, "{arn}");
-            assert_eq!(
-                connect(&service, &person, arn, Some("v1")),
-                upgrade,
-                "{arn}"
-            );
+    let service = service("");
+    let (admin, person) = (Signer::new("admin"), Signer::new("17"));
+    let make = |name, tags: &[_]| create(&service, &admin, name, tags).expect("admins may");
+    let own = make("own", &[("Household", "17"), ("barred", "v2")]);
+    let other = make("other", &[("household", "18")]);
+    let bare = make("bare", &[]);
+    let absent = own.replace(":channel/own/", ":channel/none/");
+    for (arn, status, upgrade) in [
+        (&own, 200, 101),
+        (&other, 401, 403),
+        (&bare, 401, 403),
+        (&absent, 401, 403),
+    ] {
+        for path in ["/describeSignalingChannel", "/v1/get-ice-server-config"] {
+            let answer = service.call(&person, path, &json!({"ChannelARN": arn}));
+            assert_eq!(answer.status, status, "{path} {arn}");
         }
-        assert_eq!(connect(&service, &person, &own, Some("v2")), 403);
-        for (name, status) in [("own", 200), ("other", 401), ("none", 401)] {
-            let body = json!({"ChannelName": name});
-            let answer = service.call(&person, "/describeSignalingChannel", &body);
-            assert_eq!(answer.status, status, "{name}");
-        }
-        assert!(create(&service, &person, "new", &[("household", "17")]).is_ok());
-        for tags in [
-            &[][..],
-            &[("household", "18")],
-            &[("household", "17"), ("more", "x")],
-        ] {
-            assert_eq!(
-                create(&service, &person, "more", tags),
-                Err(401),
-                "{tags:?}"
-            );
-        }
-        // A caller that gives the channel away has it no longer.
-        let tags = json!({"ResourceARN": own, "Tags": [{"Key": "household", "Value": "18"}]});
-        let untag = json!({"ResourceARN": own, "TagKeyList": ["Household"]});
-        service.call(&person, "/TagResource", &tags).ok();
-        assert_eq!(service.call(&person, "/UntagResource", &untag).status, 401);
-        service.call(&admin, "/UntagResource", &untag).ok();
-        assert_eq!(service.call(&person, "/TagResource", &tags).status, 401);
-        assert_eq!(connect(&service, &person, &own, None), 403);
-        service.end();
+        assert_eq!(connect(&service, &person, arn, None), upgrade, "{arn}");
+        assert_eq!(
+            connect(&service, &person, arn, Some("v1")),
+            upgrade,
+            "{arn}"
+        );
     }
+    assert_eq!(connect(&service, &person, &own, Some("v2")), 403);
+    for (name, status) in [("own", 200), ("other", 401), ("none", 401)] {
+        let body = json!({"ChannelName": name});
+        let answer = service.call(&person, "/describeSignalingChannel", &body);
+        assert_eq!(answer.status, status, "{name}");
+    }
+    assert!(create(&service, &person, "new", &[("household", "17")]).is_ok());
+    for tags in [
+        &[][..],
+        &[("household", "18")],
+        &[("household", "17"), ("more", "x")],
+    ] {
+        assert_eq!(
+            create(&service, &person, "more", tags),
+            Err(401),
+            "{tags:?}"
+        );
+    }
+    // A caller that gives the channel away has it no longer.
+    let tags = json!({"ResourceARN": own, "Tags": [{"Key": "household", "Value": "18"}]});
+    let untag = json!({"ResourceARN": own, "TagKeyList": ["Household"]});
+    service.call(&person, "/TagResource", &tags).ok();
+    assert_eq!(service.call(&person, "/UntagResource", &untag).status, 401);
+    service.call(&admin, "/UntagResource", &untag).ok();
+    assert_eq!(service.call(&person, "/TagResource", &tags).status, 401);
+    assert_eq!(connect(&service, &person, &own, None), 403);
+    service.end();
 }
 
 #[test]
 fn a_tag_in_two_spellings_opens_nothing_and_denies() {
-    let service = service(&[], 1);
+    let service = service("");
     let [admin, person, guest] = ["admin", "17", "guest"].map(Signer::new);
     for (name, tags) in [
         ("one", [("household", "17"), ("Household", "18")]),
@@ -174,7 +170,7 @@ fn a_tag_in_two_spellings_opens_nothing_and_denies() {
 
 #[test]
 fn variables_and_conditions_have_the_values_of_the_request() {
-    let service = service(&[], 1);
+    let service = service("");
     let (admin, camera) = (Signer::new("admin"), Signer::new("camera17"));
     let [own, other] = ["camera17", "camera18"].map(|name| service.create(&admin, name));
     assert_eq!(connect(&service, &camera, &own, None), 101);
@@ -192,14 +188,7 @@ fn variables_and_conditions_have_the_values_of_the_request() {
 
 #[test]
 fn a_proxy_says_where_the_client_of_a_condition_is_and_whether_it_has_tls() {
-    let directory = fresh_directory();
-    let file = directory.join("broker.toml");
-    fs::write(
-        &file,
-        "[proxy]\nforwarded_from = [\"127.0.0.0/8\", \"::1\"]\n",
-    )
-    .expect("a file");
-    let service = service(&["--config", file.to_str().expect("a path in UTF-8")], 1);
+    let service = service("[proxy]\nforwarded_from = [\"127.0.0.0/8\", \"::1\"]\n");
     let list = |name: &str, header: &str, value: &str| {
         let call = Call::api(&service.broker, "/listSignalingChannels", &json!({}));
         let call = Signer::new(name).sign(call).header("User-Agent", "app/1");
@@ -210,5 +199,4 @@ fn a_proxy_says_where_the_client_of_a_condition_is_and_whether_it_has_tls() {
     assert_eq!(list("there", "X-Forwarded-For", "127.0.0.1"), 401);
     assert_eq!(list("there", "X-Forwarded-For", "192.0.2.7"), 200);
     service.end();
-    let _ = fs::remove_dir_all(directory);
 }

@@ -1,13 +1,13 @@
 //! Checked identity: what those who sign rightly may do.
 //!
 //! * [`service`] is the broker of these tests, [`signer`] signs for them.
-//! * [`refused`], [`malformed`], [`bounds`]: signatures that are wrong, broken, or at their limits; [`slow`]: requests
-//!   in pieces.
+//! * [`slow`]: requests in pieces. Signatures that are wrong are in `codec/tests/sigv4`, their refusals in
+//!   `operator/refusals`.
 //! * [`sdks`]: what clients sign in a way of their own; [`masters`]: masters that name a client id.
 //! * [`players`]: players without an SDK, by the requests of others.
 //! * [`conditions`]: values that policies compare; [`quotas`]: rates of callers; [`reload`]: credentials that are
 //!   replaced; [`recheck`]: connections that this ends; [`sts`]: temporary credentials; [`roles`]: those of roles;
-//!   [`web_identity`]: for users of an OpenID provider, which [`provider`] is. [`whep`]: tokens of players.
+//!   [`web_identity`]: for users of an OpenID provider, which [`provider`] is.
 
 mod conditions;
 mod masters;
@@ -16,7 +16,6 @@ mod players;
 pub(crate) mod provider;
 pub(crate) mod quotas;
 mod recheck;
-pub(crate) mod refused;
 pub(crate) mod reload;
 mod roles;
 mod sdks;
@@ -25,21 +24,16 @@ pub(crate) mod signer;
 mod slow;
 pub(crate) mod sts;
 pub(crate) mod web_identity;
-mod whep;
 
-use crate::process::fresh_directory;
 use crate::signed::service::{Service, credentials, on_signed_shards, principal, relay, temporary};
 use crate::signed::signer::{Call, Signer};
 use serde_json::{Value, json};
-use std::fs;
 
 on_signed_shards!(
     calls_signed_in_headers_and_in_the_query_are_answered,
     master_and_viewer_meet_by_presigned_urls,
     an_upgrade_may_be_signed_in_its_headers,
     a_presigned_url_may_be_used_again_while_it_lives,
-    names_of_headers_are_taken_in_any_case_and_the_query_in_any_order,
-    policies_decide_by_channel_and_by_action,
     accounts_do_not_see_each_other,
     permission_is_asked_before_existence,
     a_path_with_two_slashes_is_signed_as_it_is_sent,
@@ -68,9 +62,8 @@ fn calls_signed_in_headers_and_in_the_query_are_answered(service: &Service) {
 fn master_and_viewer_meet_by_presigned_urls(service: &Service) {
     for (nth, signer) in [Signer::new("admin"), temporary()].iter().enumerate() {
         let arn = service.create(signer, &format!("meeting-{nth}"));
-        let mut master = service.connect(&signer.presign(Call::master(&service.broker, &arn), 299));
-        let viewer = Call::viewer(&service.broker, &arn, "v1");
-        let mut viewer = service.connect(&signer.presign(viewer, 604_800));
+        let mut master = service.master(signer, &arn);
+        let mut viewer = service.viewer(signer, &arn, "v1");
         relay(&mut master, &mut viewer);
     }
 }
@@ -88,81 +81,13 @@ fn a_presigned_url_may_be_used_again_while_it_lives(service: &Service) {
     let signer = Signer::new("admin");
     let arn = service.create(&signer, "again");
     let url = signer.presign(Call::viewer(&service.broker, &arn, "v1"), 60);
-    let mut master = service.connect(&signer.presign(Call::master(&service.broker, &arn), 60));
+    let mut master = service.master(&signer, &arn);
     let mut older = service.connect(&url);
     let mut newer = service.connect(&url);
     relay(&mut master, &mut newer);
     older.expect_silence();
     let superseded = "heliograph_connections{role=\"superseded\"}";
     assert!((service.broker.scrape().sum(superseded) - 1.0).abs() < 0.5);
-}
-
-fn names_of_headers_are_taken_in_any_case_and_the_query_in_any_order(service: &Service) {
-    let signer = temporary();
-    let arn = service.create(&signer, "any-case");
-    let mut url = signer.presign(Call::viewer(&service.broker, &arn, "v1"), 60);
-    for turn in 0..url.pairs.len() {
-        url.pairs.rotate_left(1);
-        if turn % 2 == 0 {
-            url.pairs.swap(0, 1);
-        }
-        for (name, _) in &mut url.headers {
-            *name = [name.to_ascii_uppercase(), name.to_ascii_lowercase()][turn % 2].clone();
-        }
-        assert_eq!(service.send(&url).status, 101, "{url:?}");
-    }
-    let body = json!({"ChannelARN": arn});
-    let mut call = signer.sign(Call::api(
-        &service.broker,
-        "/describeSignalingChannel",
-        &body,
-    ));
-    for (name, _) in &mut call.headers {
-        *name = name.to_ascii_uppercase();
-    }
-    service.send(&call).ok();
-    call.headers.reverse();
-    service.send(&call).ok();
-}
-
-fn policies_decide_by_channel_and_by_action(service: &Service) {
-    let (admin, camera, barred) = (
-        Signer::new("admin"),
-        Signer::new("camera"),
-        Signer::new("barred"),
-    );
-    let [one, two, door] = ["cam-1", "cam-2", "door"].map(|name| service.create(&admin, name));
-    let master = |signer: &Signer, arn: &str| {
-        let (answer, _) = service.open(&signer.presign(Call::master(&service.broker, arn), 60));
-        answer
-    };
-    assert_eq!(master(&camera, &one).status, 101);
-    let told = service
-        .counts(Some("policy"), || master(&camera, &door))
-        .refused(403, "AccessDeniedException");
-    let wanted = "User: arn:aws:iam::123456789012:user/camera is not authorized to perform: \
-                  kinesisvideo:ConnectAsMaster on \
-                  resource: ";
-    assert_eq!(told, format!("{wanted}{door}"));
-    // The same channel, as what the policy does not say.
-    let viewer = camera.presign(Call::viewer(&service.broker, &one, "v1"), 60);
-    let refused = service.counts(Some("policy"), || service.send(&viewer));
-    refused.refused(403, "AccessDeniedException");
-    // A denial beats what another policy allows.
-    assert_eq!(master(&barred, &one).status, 101);
-    master(&barred, &two).refused(403, "AccessDeniedException");
-    let delete = service.counts(Some("policy"), || {
-        service.call(
-            &barred,
-            "/deleteSignalingChannel",
-            &json!({"ChannelARN": two}),
-        )
-    });
-    delete.refused(401, "AccessDeniedException");
-    let describe = json!({"ChannelARN": two});
-    service
-        .call(&barred, "/describeSignalingChannel", &describe)
-        .ok();
 }
 
 fn accounts_do_not_see_each_other(service: &Service) {
@@ -253,11 +178,8 @@ fn permission_is_asked_before_existence(service: &Service) {
 #[test]
 fn roles_are_permissions_on_every_host() {
     let names = "[advertise]\ndomain = \"signal.example.test\"\n";
-    let file = fresh_directory().join("broker.toml");
-    fs::write(&file, names).expect("written");
     let only = principal("viewing", r#"["viewing"]"#, "") + VIEWING;
-    let path = file.to_str().expect("a path in UTF-8");
-    let service = Service::with(&(credentials() + &only), &["--config", path], 3);
+    let service = Service::configured(names, &(credentials() + &only), 3);
     let viewing = Signer::new("viewing");
     service.keep(&viewing.secret);
     let arn = service.create(&Signer::new("admin"), "roles");
@@ -294,7 +216,6 @@ fn roles_are_permissions_on_every_host() {
     let own = Call::viewer(&service.broker, &arn, "AWS_ALEXA");
     at(viewers, own).refused(400, "InvalidArgumentException");
     service.end();
-    let _ = fs::remove_dir_all(file.parent().expect("a folder"));
 }
 
 const VIEWING: &str = r#"

@@ -1,14 +1,11 @@
 //! Clients that sign another path than they ask for, and what their role is then (codec/PROTOCOL.md, CON-2, SIG-13).
 
-use crate::signed::refused::MISMATCH;
-use crate::signed::service::{Service, on_signed_shards, relay, temporary};
+use crate::signed::service::{MISMATCH, Service, on_signed_shards, relay, temporary};
 use crate::signed::signer::{Call, Signer};
-use testkit::until;
 
 on_signed_shards!(
     each_client_gets_in_as_it_signs,
-    a_path_that_is_only_asked_for_makes_no_master,
-    why_names_what_was_signed,
+    a_path_that_is_only_asked_for_makes_no_master
 );
 
 /// An upgrade signed with a path, as it asks for another one.
@@ -59,7 +56,7 @@ fn a_path_that_is_only_asked_for_makes_no_master(service: &Service) {
     let signer = Signer::new("admin");
     let arn = service.create(&signer, "attack");
     let viewer = || Call::viewer(&service.broker, &arn, "v1");
-    let mut camera = service.connect(&signer.presign(Call::master(&service.broker, &arn), 299));
+    let mut camera = service.master(&signer, &arn);
     for asked in ["/master", "/master/"] {
         let mut page = service.connect(&upgrade(&signer, viewer(), "/", asked));
         relay(&mut camera, &mut page);
@@ -76,50 +73,4 @@ fn a_path_that_is_only_asked_for_makes_no_master(service: &Service) {
     // The master is who it was.
     let mut page = service.connect(&signer.presign(viewer(), 299));
     relay(&mut camera, &mut page);
-}
-
-fn why_names_what_was_signed(service: &Service) {
-    let signer = Signer::new("admin");
-    let arn = service.create(&signer, "why");
-    let viewer = || Call::viewer(&service.broker, &arn, "v1");
-    let elsewhere = Call {
-        host: format!("{}:443", service.broker.plain.ip()),
-        ..viewer()
-    };
-    let elsewhere = Call {
-        host: service.broker.plain.to_string(),
-        ..signer.presign(elsewhere, 299)
-    };
-    for (call, asked, says) in [
-        (
-            upgrade(&signer, viewer(), "/viewer", "/master"),
-            "/master",
-            "the path /viewer was signed",
-        ),
-        (
-            upgrade(&signer, viewer(), "/", "/signal"),
-            "/signal",
-            "the path / was signed",
-        ),
-        (elsewhere, "/", ":443 was signed"),
-    ] {
-        let refused = service.send(&call);
-        refused.refused(403, "InvalidSignatureException");
-        let id = refused.header("x-amzn-requestid").expect("an id");
-        let shown = until("the refusal is noted", || {
-            let shown = service.broker.page(&format!("/refusals/{id}")).json();
-            (shown["source"] == "kept").then_some(shown)
-        });
-        let reason = shown["policy"].as_str().unwrap_or_default();
-        assert!(reason.contains(says), "{shown}");
-        let canonical = shown["explain"]["canonicalRequest"]
-            .as_str()
-            .expect("a text");
-        let sent = format!("GET\n{asked}\n");
-        let host = format!("\nhost:{}\n", service.broker.plain);
-        assert!(
-            canonical.starts_with(&sent) && canonical.contains(&host),
-            "{canonical}"
-        );
-    }
 }

@@ -3,12 +3,10 @@
 
 use crate::http::{Answer, Connection};
 use crate::peer::{Peer, answer, candidate_to};
-use crate::process::fresh_directory;
 use crate::signed::service::{Service, credentials, principal};
 use crate::signed::signer::{Call, Signer};
 use base64_simd::STANDARD;
 use serde_json::{Value, json};
-use std::fs;
 use tungstenite::Message;
 
 const OFFER: &str = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=ice-options:trickle\r\n\
@@ -27,27 +25,26 @@ urls = ["turn:192.0.2.3:3478?transport=udp"]
 secret = "north-wind"
 "#;
 
-/// The policy that ends one URL, as deploy/POLICIES.md has it.
-const ENDED: &str = r#"
+/// The policy that ends one URL, as deploy/POLICIES.md has it, and one without ICE servers.
+const POLICIES: &str = r#"
 [policy.ended]
 document = '''{"Statement": [{"Effect": "Deny", "Resource": "*",
     "Action": ["kinesisvideo:ConnectAsViewer", "kinesisvideo:GetIceServerConfig"],
     "Condition": {"StringEquals": {"kinesisvideo:ClientId": "ended-1"}}}]}'''
+[policy.bare]
+document = '{"Statement": {"Effect": "Allow", "Action": "kinesisvideo:ConnectAsViewer", "Resource": "*"}}'
 "#;
 
 #[test]
 fn players_of_others_are_answered_until_their_client_id_is_denied() {
-    let directory = fresh_directory();
-    let config = directory.join("broker.toml");
-    fs::write(&config, WHEP).expect("a file under target/");
-    let config = config.to_str().expect("a path in UTF-8");
     let wall = principal("wall", r#"["all", "ended"]"#, "");
-    let text = wall + &credentials() + ENDED;
-    let service = Service::with(&text, &["--config", config], 2);
+    let bare = principal("bare", r#"["bare"]"#, "");
+    let text = wall + &bare + &credentials() + POLICIES;
+    let service = Service::configured(WHEP, &text, 2);
     let admin = Signer::new("admin");
     let arn = service.create(&admin, "cam-1");
-    let mut camera = service.connect(&admin.presign(Call::master(&service.broker, &arn), 60));
-    let (url, token) = signed(&service, "wall-1");
+    let mut camera = service.master(&admin, &arn);
+    let (url, token) = signed(&service, "wall", "cam-1", "wall-1");
     // go2rtc.
     let answered = post(&service, &mut camera, &url, "");
     assert_eq!(answered.header("content-type"), Some("application/sdp"));
@@ -69,9 +66,18 @@ fn players_of_others_are_answered_until_their_client_id_is_denied() {
     );
     assert_eq!(send(&service, "DELETE", location, &bearer).status, 200);
     // Another client id is another URL.
-    let (ended, token) = signed(&service, "ended-1");
+    let (ended, token) = signed(&service, "wall", "cam-1", "ended-1");
     let bearer = format!("Authorization: Bearer {token}\r\n");
-    for (target, lines) in [(&*ended, ""), ("/whep/cam-1", &bearer), (&url, &bearer)] {
+    // Rights come before existence, and accounts do not see each other.
+    let (barred, _) = signed(&service, "nobody", "none", "tv");
+    let (foreign, _) = signed(&service, "neighbour", "cam-1", "tv");
+    for (target, lines, status) in [
+        (&*ended, "", 403),
+        ("/whep/cam-1", &bearer, 403),
+        (&url, &bearer, 403),
+        (&barred, "", 403),
+        (&foreign, "", 404),
+    ] {
         let mut connection = Connection::open(service.broker.plain);
         connection.send(&go(
             &service,
@@ -81,12 +87,16 @@ fn players_of_others_are_answered_until_their_client_id_is_denied() {
             OFFER,
         ));
         let refused = connection.answer().expect("a refusal");
-        assert_eq!(refused.status, 403, "{target} {}", refused.text());
+        assert_eq!(refused.status, status, "{target} {}", refused.text());
         assert_eq!(
             send(&service, "OPTIONS", target, lines).header("link"),
             None
         );
     }
+    // ICE servers need their own permission.
+    let (bare, _) = signed(&service, "bare", "cam-1", "tv");
+    let servers = send(&service, "OPTIONS", &bare, "");
+    assert_eq!((servers.status, servers.header("link")), (200, None));
     camera.expect_silence();
     let scrape = service.broker.scrape();
     let answered = scrape.sum("heliograph_whep_offers_total{outcome=\"answered\"}");
@@ -97,13 +107,12 @@ fn players_of_others_are_answered_until_their_client_id_is_denied() {
     );
     camera.close();
     service.end();
-    let _ = fs::remove_dir_all(&directory);
 }
 
 /// A player's URL for a quarter, from its path on, and its token.
-fn signed(service: &Service, client_id: &str) -> (String, String) {
-    let call = Call::new(&service.broker, "GET", "/whep/cam-1").pair("X-Amz-ClientId", client_id);
-    let call = Signer::new("wall").presign(call, 90 * 86_400);
+fn signed(service: &Service, by: &str, channel: &str, client_id: &str) -> (String, String) {
+    let call = Call::new(&service.broker, "GET", &format!("/whep/{channel}"));
+    let call = Signer::new(by).presign(call.pair("X-Amz-ClientId", client_id), 90 * 86_400);
     call.secrets()
         .iter()
         .for_each(|secret| service.keep(secret));

@@ -1,8 +1,7 @@
 //! What SDKs of phones, of Go and of proxies make of a signed request: models of them, each as it signs.
 
 use crate::peer::percent_encoded;
-use crate::signed::refused::{MISMATCH, forge};
-use crate::signed::service::{Refusal, Service, on_signed_shards, relay};
+use crate::signed::service::{MISMATCH, Refusal, Service, forge, on_signed_shards, relay};
 use crate::signed::signer::{Call, Signer};
 use serde_json::{Value, json};
 use testkit::until;
@@ -11,7 +10,6 @@ on_signed_shards!(
     phones_sign_a_host_without_its_port,
     names_of_channel_and_client_id_are_taken_in_any_case,
     a_url_that_is_encoded_twice_is_named,
-    an_empty_token_counts_as_none,
 );
 
 /// The SDKs for Android and iOS sign the name alone: for calls in the header, for WebSockets in the query.
@@ -123,17 +121,6 @@ fn a_url_that_is_encoded_twice_is_named(service: &Service) {
             .is_some_and(|says| says.contains("encoded twice")),
         "{shown}"
     );
-}
-
-/// Some clients of long-lived keys send the parameter or header without a value.
-fn an_empty_token_counts_as_none(service: &Service) {
-    let empty = Signer {
-        token: Some(String::new()),
-        ..Signer::new("admin")
-    };
-    let arn = service.create(&empty, "empty");
-    let url = empty.presign(Call::viewer(&service.broker, &arn, "v1"), 299);
-    assert_eq!(service.send(&url).status, 101);
 }
 
 /// A refusal as operators see it.

@@ -46,9 +46,13 @@ const PRINCIPALS: &[(&str, &str)] = &[
     ("neighbour", r#"["all"]"#),
 ];
 
-const POLICIES: &str = r#"
+/// The policy `all`, of those who may do everything.
+pub(crate) const ALL: &str = r#"
 [policy.all]
 document = '{"Statement": [{"Effect": "Allow", "Action": ["kinesisvideo:*", "sts:*"], "Resource": "*"}]}'
+"#;
+
+const POLICIES: &str = r#"
 [policy.cameras]
 document = '''{"Statement": [{"Effect": "Allow", "Resource": "arn:aws:kinesisvideo:us-west-2:123456789012:channel/cam-*/*",
     "Action": ["kinesisvideo:ConnectAsMaster", "kinesisvideo:DescribeSignalingChannel"]}]}'''
@@ -111,6 +115,13 @@ impl Service {
         service
     }
 
+    /// With this credentials file and a `broker.toml` of this text, in a directory of its own.
+    pub(crate) fn configured(text: &str, credentials: &str, shards: u16) -> Self {
+        let directory = fresh_directory();
+        fs::write(directory.join("broker.toml"), text).expect("a file under target/");
+        Self::in_directory(&directory, credentials, shards)
+    }
+
     fn broker_in(directory: &Path, shards: u16) -> Broker {
         let path = |name: &str| {
             let path = directory.join(name);
@@ -156,6 +167,16 @@ impl Service {
         let (answer, connection) = self.open(call);
         assert_eq!(answer.status, 101, "{} {call:?}", answer.text());
         Peer::after_upgrade(connection)
+    }
+
+    /// A master by a presigned URL.
+    pub(crate) fn master(&self, signer: &Signer, arn: &str) -> Peer {
+        self.connect(&signer.presign(Call::master(&self.broker, arn), 60))
+    }
+
+    /// A viewer by a presigned URL.
+    pub(crate) fn viewer(&self, signer: &Signer, arn: &str, client_id: &str) -> Peer {
+        self.connect(&signer.presign(Call::viewer(&self.broker, arn, client_id), 60))
     }
 
     /// An API call signed in its headers.
@@ -259,6 +280,20 @@ pub(crate) struct Refusal {
     pub(crate) reason: Option<&'static str>,
 }
 
+/// The refusal of a signature that is not of its request and secret.
+pub(crate) const MISMATCH: Refusal = Refusal {
+    status: 403,
+    kind: "InvalidSignatureException",
+    text: "The request signature we calculated does not match the signature you provided.",
+    reason: Some("mismatch"),
+};
+
+/// A signature or a token with another last character.
+pub(crate) fn forge(text: &str) -> String {
+    let (rest, last) = text.split_at(text.len() - 1);
+    format!("{rest}{}", if last == "0" { "1" } else { "0" })
+}
+
 /// The labels of `heliograph_auth_failures_total`.
 const REASONS: [&str; 9] = [
     "missing",
@@ -283,7 +318,13 @@ pub(crate) fn credentials() -> String {
     };
     let principals = PRINCIPALS.iter();
     let principals = principals.map(|(name, policies)| principal(name, policies, &more(name)));
-    principals.collect::<String>() + POLICIES
+    principals.collect::<String>() + ALL + POLICIES
+}
+
+/// A credentials file with these principals, who may do everything.
+pub(crate) fn of_all(names: &[&str]) -> String {
+    let entries = names.iter().map(|name| principal(name, r#"["all"]"#, ""));
+    entries.collect::<String>() + ALL
 }
 
 /// An entry of a credentials file.

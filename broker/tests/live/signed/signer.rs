@@ -205,20 +205,15 @@ impl Signer {
 
     /// Signs in the `Authorization` header.
     pub(crate) fn sign(&self, call: Call) -> Call {
-        self.run(call, None, false)
-    }
-
-    /// The same, over whatever the body is.
-    pub(crate) fn sign_any_body(&self, call: Call) -> Call {
-        self.run(call, None, true)
+        self.run(call, None)
     }
 
     /// Signs in the query, for this many seconds.
     pub(crate) fn presign(&self, call: Call, expires_s: u64) -> Call {
-        self.run(call, Some(expires_s), false)
+        self.run(call, Some(expires_s))
     }
 
-    fn run(&self, mut call: Call, expires_s: Option<u64>, any_body: bool) -> Call {
+    fn run(&self, mut call: Call, expires_s: Option<u64>) -> Call {
         let (id, secret, token) = (self.id.clone(), self.secret.clone(), self.token.clone());
         let identity = Credentials::new(id, secret, token, None, "test").into();
         let mut settings = SigningSettings::default();
@@ -242,11 +237,7 @@ impl Signer {
         let own = |name: &str| name.starts_with("X-") || name == "Content-Type";
         let headers = call.headers.iter().filter(|(name, _)| own(name));
         let headers = headers.map(|(name, value)| (name.as_str(), value.as_str()));
-        let body = if any_body {
-            SignableBody::UnsignedPayload
-        } else {
-            SignableBody::Bytes(call.body.as_bytes())
-        };
+        let body = SignableBody::Bytes(call.body.as_bytes());
         let request = SignableRequest::new(call.method, &url, headers, body);
         let signed = sign(request.expect("a request"), &parameters).expect("a signature");
         let (instructions, _) = signed.into_parts();

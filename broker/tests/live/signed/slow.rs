@@ -6,7 +6,6 @@ use crate::signed::signer::{Call, Signer};
 use serde_json::json;
 
 on_signed_shards!(
-    a_request_may_come_byte_by_byte,
     requests_may_follow_at_once,
     a_body_is_asked_for_once_its_head_could_be_right,
     a_body_that_nothing_could_make_right_is_not_waited_for,
@@ -22,31 +21,6 @@ fn forged(call: Call) -> Call {
         let (rest, _) = text.split_at(text.len() - 4);
         format!("{rest}0000")
     })
-}
-
-fn a_request_may_come_byte_by_byte(service: &Service) {
-    let signer = Signer::new("admin");
-    let arn = service.create(&signer, "demo");
-    let good = signer.sign(describe(service, &signer));
-    let bad = forged(good.clone());
-    let mut connection = Connection::open(service.broker.plain);
-    for (call, status) in [(&good, 200), (&bad, 403), (&good, 200)] {
-        for byte in call.bytes() {
-            connection.send(&[byte]);
-        }
-        assert_eq!(connection.answer().expect("an answer").status, status);
-    }
-    // A body alone, after a whole head.
-    connection.send(good.head().as_bytes());
-    for byte in good.body.bytes() {
-        connection.send(&[byte]);
-    }
-    connection.answer().expect("an answer").ok();
-    let url = signer.presign(Call::viewer(&service.broker, &arn, "v1"), 60);
-    for byte in url.bytes() {
-        connection.send(&[byte]);
-    }
-    assert_eq!(connection.answer().expect("an answer").status, 101);
 }
 
 fn requests_may_follow_at_once(service: &Service) {

@@ -45,48 +45,46 @@ fn why(fleet: &Fleet, signer: &Signer, arn: &str) -> Value {
 
 #[test]
 fn each_camera_connects_on_its_own_channel_alone() {
-    for shards in [1, 3] {
-        let fleet = Fleet::start(shards);
-        let admin = Signer::new("admin");
-        let arns = ["cam-1", "cam-2"].map(|name| fleet.service.create(&admin, name));
-        for version in [&version::TLS12, &version::TLS13] {
-            for (own, name) in ["cam-1", "cam-2"].into_iter().enumerate() {
-                let certified = fleet.certify(name, 1);
-                let device = Device::speaking(&[version], &fleet.service.broker, Some(certified));
-                let told = device.named(name).ask().expect("an answer");
-                let signer = keys(&told);
-                fleet.service.keep(&signer.secret);
-                assert!(
-                    told.whole && told.head.contains("\r\nContent-Length: "),
-                    "{told:?}"
-                );
-                assert!(!told.head.to_ascii_lowercase().contains("transfer-encoding"));
-                let expiration = told.body["credentials"]["expiration"]
-                    .as_str()
-                    .expect("a moment");
-                assert!(
-                    expiration.len() == 20 && expiration.ends_with('Z'),
-                    "{expiration}"
-                );
-                assert!(
-                    signer
-                        .token
-                        .as_ref()
-                        .is_some_and(|token| token.len() <= 2048)
-                );
-                for (nth, arn) in arns.iter().enumerate() {
-                    let wanted = if nth == own { 101 } else { 403 };
-                    assert_eq!(master(&fleet, &signer, arn), wanted, "{name} on {arn}");
-                }
+    let fleet = Fleet::start(3);
+    let admin = Signer::new("admin");
+    let arns = ["cam-1", "cam-2"].map(|name| fleet.service.create(&admin, name));
+    for version in [&version::TLS12, &version::TLS13] {
+        for (own, name) in ["cam-1", "cam-2"].into_iter().enumerate() {
+            let certified = fleet.certify(name, 1);
+            let device = Device::speaking(&[version], &fleet.service.broker, Some(certified));
+            let told = device.named(name).ask().expect("an answer");
+            let signer = keys(&told);
+            fleet.service.keep(&signer.secret);
+            assert!(
+                told.whole && told.head.contains("\r\nContent-Length: "),
+                "{told:?}"
+            );
+            assert!(!told.head.to_ascii_lowercase().contains("transfer-encoding"));
+            let expiration = told.body["credentials"]["expiration"]
+                .as_str()
+                .expect("a moment");
+            assert!(
+                expiration.len() == 20 && expiration.ends_with('Z'),
+                "{expiration}"
+            );
+            assert!(
+                signer
+                    .token
+                    .as_ref()
+                    .is_some_and(|token| token.len() <= 2048)
+            );
+            for (nth, arn) in arns.iter().enumerate() {
+                let wanted = if nth == own { 101 } else { 403 };
+                assert_eq!(master(&fleet, &signer, arn), wanted, "{name} on {arn}");
             }
         }
-        // Without a name there is no value of the variable.
-        let nameless = keys(&fleet.device("cam-1").ask().expect("an answer"));
-        assert_eq!(master(&fleet, &nameless, &arns[0]), 403);
-        let metric = "heliograph_signins_total{kind=\"certificate\",outcome=\"ok\"}";
-        assert_eq!(fleet.service.broker.scrape().sum(metric), 5.0);
-        fleet.end();
     }
+    // Without a name there is no value of the variable.
+    let nameless = keys(&fleet.device("cam-1").ask().expect("an answer"));
+    assert_eq!(master(&fleet, &nameless, &arns[0]), 403);
+    let metric = "heliograph_signins_total{kind=\"certificate\",outcome=\"ok\"}";
+    assert_eq!(fleet.service.broker.scrape().sum(metric), 5.0);
+    fleet.end();
 }
 
 #[test]

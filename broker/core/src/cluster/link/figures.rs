@@ -91,7 +91,7 @@ mod tests {
     use crate::time::Now;
     use codec::link::Kind;
 
-    /// Writes what one end has to say at a moment, for the other one.
+    /// Delivers the output of one end to the other.
     fn pass(source: &mut Link, target: &mut Link, now: Now) {
         let mut bytes = Vec::new();
         source.tick(now);

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
-use testkit::{until, until_within};
+use testkit::{until, until_true, until_within};
 
 /// The first port on which nodes listen for each other, followed by the next ones: known before they start, since a
 /// port that the system chose may have a next one that is taken.
@@ -179,9 +179,7 @@ impl Nodes {
                 .env("FAKETIME_CACHE_DURATION", "1")
                 .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
         }
-        self.nodes[node] = Some(Broker::wrapped_again(
-            &directory, command, &arguments, shards,
-        ));
+        self.nodes[node] = Some(Broker::launch_in(&directory, command, &arguments, shards));
     }
 
     /// Starts a node that ends by itself, on the data directory of this name. Returns its exit code and what it
@@ -380,7 +378,7 @@ impl Nodes {
             let path = format!("/channels/{name}?scope=node");
             get(self.node(*node).admin, &path).status == 200
         };
-        until("another owner", || nodes.iter().any(has).then_some(()));
+        until_true("another owner", || nodes.iter().any(has));
         began.elapsed()
     }
 

@@ -15,7 +15,7 @@ use testkit::until;
 
 each_on_shards!(
     counts_hold_for_all_shards,
-    faults_have_a_bound_and_name_what_is_wrong,
+    faults_have_a_bound_and_name_what_is_wrong
 );
 
 fn counts_hold_for_all_shards(broker: &Broker) {

@@ -3,7 +3,7 @@
 use super::{clock, error_of, make, until_hits};
 use crate::http::{Connection, admin, call, create, get};
 use crate::peer::{Peer, answer, to_viewer, upgrade, viewer_query};
-use crate::process::{Broker, arn, command};
+use crate::process::{Broker, arn};
 use serde_json::{Value, json};
 use testkit::until;
 
@@ -157,9 +157,7 @@ fn a_refusal_by_a_fault_names_it(broker: &Broker) {
         });
         let shown = (&found["check"], &found["fault"], &found["channel"]);
         assert_eq!(shown, (&json!("fault_injected"), fault, &json!(name)));
-        let admin = format!("http://{}", broker.admin);
-        let why = command().args(["why", id, "--admin", &admin]).output();
-        let why = String::from_utf8(why.expect("it runs").stdout).expect("UTF-8");
+        let why = broker.asked(&["why", id]).stdout;
         let named = format!("by fault {}", fault.as_str().expect("a text"));
         assert!(
             why.contains("fault_injected") && why.contains(&named),

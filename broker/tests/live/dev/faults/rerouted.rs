@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 on_shards!(
     deliveries_are_spoiled_in_one_part,
-    messages_go_to_another_viewer_or_come_from_one,
+    messages_go_to_another_viewer_or_come_from_one
 );
 
 fn deliveries_are_spoiled_in_one_part(broker: &Broker) {

@@ -5,7 +5,7 @@ use crate::http::get;
 use crate::peer::{Peer, answer, offer, to_master, to_viewer};
 use crate::process::{Broker, arn};
 use serde_json::{Value, json};
-use testkit::until;
+use testkit::until_true;
 
 on_shards!(
     sessions_are_closed_and_told_to_go,
@@ -92,9 +92,7 @@ fn an_offer_to_a_half_open_session_comes_to_the_next(broker: &Broker) {
     viewer.send(&offer("AAAA"));
     cut_off.expect(&to_master("SDP_OFFER", "AAAA", "v1"));
     let at_least = |what: &str, metric: &str, least: f64| {
-        until(what, || {
-            (broker.scrape().sum(metric) >= least).then_some(())
-        });
+        until_true(what, || broker.scrape().sum(metric) >= least);
     };
     at_least(
         "bytes are not confirmed",

@@ -323,7 +323,7 @@ pub(crate) fn unsigned(clients: &Clients<'_>) -> Peer {
     let kept = Peer::master(clients.broker, &arn("drained"));
     clients.broker.signal("TERM");
     let ready = || get(clients.broker.admin, "/ready").status;
-    until("the drain", || (ready() == 503).then_some(()));
+    until_true("the drain", || ready() == 503);
     let body = json!({"ChannelName": "drained"}).to_string();
     clients.bytes(
         Check::Draining,
@@ -385,9 +385,7 @@ fn alexa_calls(clients: &Clients<'_>) {
         waiting.push(connection);
     }
     let waits = "heliograph_pending_messages";
-    until("all calls", || {
-        (clients.broker.scrape().sum(waits) > 63.5).then_some(())
-    });
+    until_true("all calls", || clients.broker.scrape().sum(waits) > 63.5);
     let one_more = request(path, &offer(64).to_string());
     clients.bytes(Check::AlexaCallsFull, Some("alexa"), &one_more);
 }

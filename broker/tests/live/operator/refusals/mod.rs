@@ -11,7 +11,7 @@ use cases::{
 use clients::{Clients, Refusal, refusal};
 
 use crate::http::{Connection, call, get};
-use crate::process::{Broker, arn, command, fresh_directory};
+use crate::process::{Broker, arn, fresh_directory};
 use crate::signed::service::{Service, credentials, principal};
 use crate::signed::signer::{Call, Signer};
 use broker_core::check::Check;
@@ -252,17 +252,9 @@ fn explained(clients: &Clients<'_>) {
 
 /// `heliograph why` finds the same.
 fn found_by_command(clients: &Clients<'_>) {
-    let admin = format!("http://{}", clients.broker.admin);
     let why = |arguments: &[&str]| {
-        let output = command()
-            .arg("why")
-            .args(arguments)
-            .args(["--admin", &admin])
-            .output();
-        let output = output.expect("it runs");
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let fault = String::from_utf8_lossy(&output.stderr).into_owned();
-        (output.status.code(), text, fault)
+        let exit = clients.broker.asked(&[&["why"], arguments].concat());
+        (exit.code, exit.stdout, exit.stderr)
     };
     let seen = &clients.seen.borrow()[0];
     let from = seen.from.to_string();

@@ -1,17 +1,15 @@
 //! Tests that run in a network of their own.
 
 use crate::http::{Answer, exchange, get};
-use crate::peer::{tcp, tcp_from};
+use crate::peer::{client_config, tcp, tcp_from};
 use crate::process::{Broker, DEV, run_to_end};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConnection, StreamOwned};
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
-use std::sync::Arc;
-use testkit::until;
+use testkit::{until, until_true};
 
 #[test]
 #[ignore = "a test of the outside runs it, in a network of its own"]
@@ -251,7 +249,7 @@ fn connections_for_pages_have_a_bound() {
     assert_eq!(call.status, 200);
     assert_eq!(get(broker.admin, "/live").status, 200);
     held.pop();
-    until("room again", || (visit().status == 410).then_some(()));
+    until_true("room again", || visit().status == 410);
     held.push(hold());
     visit().refused(503, "ServiceUnavailable");
     // Another device is not kept out by the one that holds all places.
@@ -330,15 +328,8 @@ fn phone_over(
     stream: TcpStream,
     to: SocketAddr,
 ) -> StreamOwned<ClientConnection, TcpStream> {
-    let authority = broker.authority.as_ref().expect("an authority");
-    let mut roots = RootCertStore::empty();
-    let authority = CertificateDer::from_pem_file(authority).expect("a certificate");
-    roots.add(authority).expect("an authority");
-    let config = ClientConfig::builder()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
     let name = ServerName::from(to.ip());
-    let client = ClientConnection::new(Arc::new(config), name).expect("a client");
+    let client = ClientConnection::new(client_config(broker), name).expect("a client");
     StreamOwned::new(client, stream)
 }
 

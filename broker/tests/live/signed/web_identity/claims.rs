@@ -1,7 +1,7 @@
 //! Claims of a token that are more than who it is: tags and source identity of the session, and claims that policies
 //! begin to name while sessions are there.
 
-use super::{claims, fetched, file, refuses, sign_in};
+use super::{claims, fetched, fetched_keys, file, refuses, sign_in};
 use crate::signed::provider::{Provider, TokenKey};
 use crate::signed::service::Service;
 use crate::signed::signer::Signer;
@@ -85,10 +85,7 @@ fn tags_of_a_token_are_those_of_its_session_where_the_trust_takes_them() {
 
 #[test]
 fn users_of_one_session_name_are_told_apart_in_the_log() {
-    let (provider, key) = (Provider::start(), TokenKey::new("one"));
-    provider.publish_keys(&[&key]);
-    let service = Service::with(&file(&provider, "private = true"), &[], 1);
-    fetched(&service, &provider, 1);
+    let (provider, key, service) = fetched_keys(1);
     for user in ["alice", "bob"] {
         let token = key.token(&claims(&provider, &json!({ "sub": user })));
         let session = granted(&service, &sign_in(&service, "viewer", &token));
