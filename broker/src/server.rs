@@ -133,7 +133,7 @@ pub fn run(checked: &CheckedConfiguration, flags: &ServeFlags, log: &Log) -> Fal
         shards,
         rounds: Rounds::new(Arc::clone(&mailboxes), history, Instant::now()),
         mailboxes,
-        // Answers before the ready line, since its reader may send a request immediately.
+        // Serves clients before the ready line is written, since its reader may send a request immediately.
         follower: Follower::new(registry.node(), &status),
         told,
         happened,
@@ -195,7 +195,7 @@ fn devices(
     })))
 }
 
-/// Reports readiness: on stdout, to the service manager, and as a pairing code for a phone.
+/// Reports readiness on stdout and to the service manager, and shows a pairing code for a phone.
 fn tell_all(
     supervisor: Supervisor,
     settings: &Settings,
@@ -232,8 +232,8 @@ fn watch_files(
     to_courier
 }
 
-/// Opens the data directory and creates a token in it. Updates the path in the settings, since a temporary directory
-/// may be at another location.
+/// Opens the data directory and creates a token in it. Writes the path to the settings, since a temporary directory may
+/// not be at the configured location.
 fn data_dir(settings: &mut Settings) -> Fallible<DataDir> {
     let data_dir = if settings.data_dir_ends {
         DataDir::temporary(&settings.data_dir, &data_dir::places_on_disk())?
@@ -250,13 +250,13 @@ fn data_dir(settings: &mut Settings) -> Fallible<DataDir> {
     Ok(data_dir)
 }
 
-/// Returns the usage of the server's account under `--dev`, shared by all shards.
+/// Creates the usage counters of the server's account, which all shards share; `None` without `--dev`.
 fn account_use(settings: &Settings) -> Option<Arc<AccountUse>> {
     let of_settings = || AccountUse::new(&settings.region, &settings.account_id);
     settings.dev.then(|| Arc::new(of_settings()))
 }
 
-/// Logs memory, shards, connections and exposure once everything runs.
+/// Logs the memory sum, the limits in force, and warnings about exposure, once everything runs.
 fn announce(
     settings: &Settings,
     checked: &CheckedConfiguration,
@@ -303,8 +303,8 @@ fn edge_settings(settings: &Settings, connections: usize) -> EdgeSettings {
         connections,
         handshakes: settings.limits.handshakes_per_shard,
         handshakes_per_address: settings.limits.handshakes_per_address,
-        // Bytes received in a turn stay in outboxes until its end, however fast peers read. An eighth of the outboxes
-        // is reserved for them.
+        // Bytes received in a turn stay in outboxes until the turn ends, however fast peers read. An eighth of the
+        // outboxes is reserved for such bytes.
         turn_bytes: (settings.outbox_bytes_of_shard() as u64 / 8).clamp(64 << 10, 8 << 20),
         turn_cpu: std::env::var_os(TURN_CPU).is_some(),
         tcp_user_ms: settings.timeouts.tcp_user_ms,
@@ -312,8 +312,8 @@ fn edge_settings(settings: &Settings, connections: usize) -> EdgeSettings {
     }
 }
 
-/// Returns the keys that seal temporary credentials. A cluster has its own keys; the file is still created, for backups
-/// and for a node that leaves the cluster.
+/// Returns the keys that seal temporary credentials. A cluster has its own keys; the key file is still created, for
+/// backups and for a node that leaves the cluster.
 fn session_keys(dir: &DataDir, cluster: Option<&ClusterMembership>) -> Fallible<Arc<SessionKeys>> {
     let own = session_key::open(dir.path())?;
     let shared = cluster.map(|cluster| Arc::clone(&cluster.session_keys));
@@ -381,7 +381,7 @@ fn bind(
         listen.addr = bound.addr;
         all.push(bound);
     }
-    // After the listeners for clients, whose indices discovery uses.
+    // Inner listeners come last, since discovery uses the indices of the listeners for clients.
     let (shards, tcp_user_ms) = (settings.shards, settings.timeouts.tcp_user_ms);
     all.extend(listeners::bind_inner(
         &mut settings.cluster,
@@ -396,7 +396,7 @@ fn bind(
     Ok((all, Some(admin)))
 }
 
-/// Environment variable that measures turns by CPU time, for machines that also do other work.
+/// Environment variable that selects CPU time as the measure of turns, for machines that also do other work.
 const TURN_CPU: &str = "HELIOGRAPH_TURN_CPU";
 
 /// Descriptors of the process other than connections: standard streams, lock, store, runtime. The admin listener has
@@ -405,7 +405,7 @@ const DESCRIPTORS: usize = 32;
 /// Descriptors per shard: its ring, three rings and two eventfds of its executor, two eventfds of its mailbox, and a
 /// spare one.
 const DESCRIPTORS_PER_SHARD: usize = 16;
-/// Limit on open files below which a warning is logged: the lowest default of distributions.
+/// Limit on open files below which a warning is logged: the lowest default of Linux distributions.
 const DESCRIPTORS_USUAL: usize = 1024;
 /// Minimum number of connections that the limit on open files must permit. Otherwise the broker does not start.
 const CONNECTIONS_MIN: usize = 32;

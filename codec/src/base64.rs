@@ -68,7 +68,7 @@ pub fn decode_forgiving(text: &[u8]) -> Option<Vec<u8>> {
     base64_simd::forgiving_decode_to_vec(text).ok()
 }
 
-/// Returns base64 text as a `str`; empty if it contains bytes outside ASCII, which forwarded payloads never do.
+/// Returns base64 text as a `str`; empty if it contains bytes outside ASCII, which never occur in forwarded payloads.
 #[must_use]
 pub fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap_or_default()

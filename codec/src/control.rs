@@ -9,7 +9,7 @@
 //!  body ──► simd-json tape ──► members, typed ──► constraints ──► Call ──► (broker) ──► response body
 //!               └ SerializationException ┘     └ InvalidArgumentException
 //! ```
-//! JSON types are checked before constraints, as on AWS: a member of the wrong type makes the whole body a
+//! JSON types are checked before constraints, as on AWS: a member of the wrong type makes the call fail with
 //! `SerializationException`, even if other members are invalid. Unknown members are ignored, `null` counts as absent,
 //! and duplicate known members are rejected, because two parsers might disagree about which one was signed.
 //!
@@ -91,7 +91,7 @@ impl Operation {
     /// Every operation, in the order of [`Self::index`].
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
-    /// Returns the operation for a request path without its query, case-sensitive; `None` if the path is unknown.
+    /// Returns the operation with this request path (without query, case-sensitive); `None` if the path is unknown.
     ///
     /// The path may begin with two slashes, since the C SDK appends it to a URL that may end with one.
     #[must_use]
@@ -137,7 +137,7 @@ impl Operation {
         self.into()
     }
 
-    /// AWS name of the operation, also its metrics label.
+    /// AWS name of the operation, which is also its metrics label.
     #[must_use]
     pub fn name(self) -> &'static str {
         self.action().split_at(ACTION_PREFIX.len()).1
@@ -201,7 +201,7 @@ impl Operation {
         self.family().denied()
     }
 
-    /// Name of the member with an error's text. Case matters: botocore accepts only the spelling of the service model.
+    /// Name of the member for an error's text. Case matters: botocore accepts only the spelling of the service model.
     #[must_use]
     pub const fn message_member(self) -> &'static str {
         self.family().message_member()
@@ -267,7 +267,7 @@ impl Family {
         }
     }
 
-    /// Name of the member with an error's text.
+    /// Name of the member that contains an error's text.
     #[must_use]
     pub const fn message_member(self) -> &'static str {
         match self {

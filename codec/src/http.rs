@@ -172,14 +172,14 @@ impl<'a> Head<'a> {
     ///
     /// # Errors
     /// Returns [`HeadError::LengthRequired`] for a transfer coding (chunked bodies are not supported) and for a POST
-    /// without a length; [`HeadError::Malformed`] for both a coding and a length, a repeated length, or an invalid
+    /// without a length; [`HeadError::Malformed`] for a coding together with a length, a repeated length, or an invalid
     /// number.
     pub fn body(&self) -> Result<Body, HeadError> {
         let mut length = None;
         for value in self.values("content-length") {
             let bytes =
                 decimal(value).ok_or(HeadError::Malformed("Content-Length is not a number."))?;
-            // RFC 9112 section 6.3 permits rejecting equal repetitions: a proxy may have used another one of them.
+            // RFC 9112 section 6.3 permits rejecting repeated lengths even if they are equal.
             if length.is_some() {
                 return Err(HeadError::Malformed("Content-Length is given twice."));
             }
@@ -231,7 +231,7 @@ impl<'a> Head<'a> {
     }
 }
 
-/// Returns the offset of path and query in a target (RFC 9112 section 3.2) in origin form, in absolute form, or `*`.
+/// Returns the offset of path and query in a target: origin form, absolute form or `*` (RFC 9112 section 3.2).
 fn origin(method: &str, target: &str) -> Result<usize, HeadError> {
     if target.contains('#') {
         return Err(HeadError::Malformed("The request target has a fragment."));

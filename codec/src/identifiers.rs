@@ -117,7 +117,7 @@ pub enum ArnError {
     Length,
     /// Does not match the documented pattern.
     Pattern,
-    /// The partition is not `aws`, under the strict rules.
+    /// The strict rules apply, and the partition is not `aws`.
     Partition,
     /// The resource part is not `channel/…`.
     Resource,
@@ -229,7 +229,7 @@ impl ChannelArn {
         )
     }
 
-    /// Creation time as written: decimal digits, milliseconds since 1970 in AWS's format.
+    /// Creation time as written, in decimal digits. AWS writes milliseconds since 1970.
     #[must_use]
     pub fn creation_time(&self) -> &str {
         self.text

@@ -81,7 +81,7 @@ pub(crate) struct Members {
     pub(crate) correlation: Member,
     /// Whether the payload is known to be well-formed standard base64. Meaningless if `twice` is set.
     pub(crate) payload_proven: bool,
-    /// Whether a known member is duplicated, in any case of its first letter, and even with the value `null`.
+    /// Whether a known member is duplicated, even if the case of the first letter differs or the value is `null`.
     pub(crate) twice: bool,
     /// Whether the correlation id is duplicated, so that neither value can be echoed.
     pub(crate) correlation_twice: bool,
@@ -119,7 +119,7 @@ const CORRELATION_TAIL: &[u8] = b"orrelationId";
 //  Object(10) "Tags" Array Object "Key" "k" "A" 1        a value is the slice of its head and of its nodes;
 //                    └───────── value ────┘              the next value begins where the slice ends
 // ```
-// Walking slices the list, so nesting takes no stack, and an unknown value is skipped at no cost.
+// A reader only slices the list, so nesting takes no stack, and an unknown value is skipped at no cost.
 
 /// A JSON value: its head node with all descendant nodes.
 #[derive(Clone, Copy)]
@@ -163,7 +163,7 @@ impl<'t, 'b> Value<'t, 'b> {
     pub(crate) fn integer(self) -> Option<i64> {
         match self.nodes {
             [Node::Static(StaticNode::I64(integer))] => Some(*integer),
-            // Accepted integers are small; one beyond i64 is out of every range.
+            // Accepted integers are small: a number beyond `i64` exceeds every permitted range.
             [Node::Static(StaticNode::U64(integer))] => {
                 Some(i64::try_from(*integer).unwrap_or(i64::MAX))
             }

@@ -48,7 +48,7 @@ pub const WHEP_CANDIDATE_BYTES: usize = 512;
 /// Maximum length of a payload parsed as a candidate for a player, in bytes of base64. Longer payloads are ignored.
 pub const WHEP_CANDIDATE_PAYLOAD_BYTES: usize = 4 * 1024;
 
-/// Maximum total size of a player's answer and its pending candidates, in bytes: that of a decoded payload.
+/// Maximum total size of a player's answer and its pending candidates, in bytes: the size of a decoded payload.
 pub const WHEP_GATHERED_BYTES: usize = 24 * 1024;
 
 /// Maximum length of the answer sent to a player, in bytes. Each candidate becomes a line with `a=` and a terminator,

@@ -322,7 +322,7 @@ impl Reader {
                 }
                 continue;
             }
-            // First the rest of the header, then the rest of the payload.
+            // Completes the header first, then the payload.
             let wanted = header(&self.partial)?.map_or(HEADER_BYTES, |it| it.frame_bytes);
             let missing = (wanted - self.partial.len()).min(rest.len());
             self.partial

@@ -99,7 +99,7 @@ pub enum Decision {
 }
 
 impl Decision {
-    /// Combines the decisions of two documents of a principal: `Deny` before `Open`, and `Open` before `Allow`.
+    /// Combines the decisions of two documents of a principal: `Deny` overrides `Open`, and `Open` overrides `Allow`.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
         match (self, other) {
@@ -175,7 +175,7 @@ impl Policy {
     /// the text in bytes times the number of 64-byte words in the pattern.
     ///
     /// Conditions and variables have a separate work limit in proportion to the size of the document. A request that
-    /// would exceed it is denied; ordinary documents stay far below.
+    /// would exceed this limit is denied; ordinary documents stay far below it.
     ///
     /// Sets `ground` to the statement that denies the request, or to the first statement that would allow it if its
     /// conditions were met.
@@ -221,7 +221,7 @@ impl Policy {
         }
     }
 
-    /// Position, counted from 1, of the first statement that allows a request. Not for decisions: others may deny it.
+    /// Position, counted from 1, of the first statement that allows a request, even if another one denies it.
     #[must_use]
     pub fn allowed_by(&self, request: &Request<'_>) -> Option<usize> {
         let subject = StatementSubject::new(request);
@@ -255,7 +255,7 @@ impl Policy {
         self.keys.has(name)
     }
 
-    /// Claims of identity providers used in the statements, each as `ISSUER:CLAIM`.
+    /// Claims in identity providers' tokens to which the statements refer, each as `ISSUER:CLAIM`.
     #[must_use]
     pub fn claims(&self) -> BTreeSet<String> {
         let mut claims = BTreeSet::new();
@@ -270,7 +270,7 @@ impl Policy {
         claims
     }
 
-    /// Actions that at least one statement allows on some resource, even if others deny them. Not for decisions.
+    /// Actions that at least one statement allows on some resource, even if another statement denies them.
     pub fn allowed_somewhere(&self) -> impl Iterator<Item = Action> + '_ {
         let allows = |statement: &Statement<'_>| statement.effect == Effect::Allow;
         let sets = self.statements().filter(allows);
@@ -282,8 +282,8 @@ impl Policy {
             .filter(move |action| all.has(*action))
     }
 
-    /// Only client id for which the policy allows the action, if each allowing statement has `StringEquals` on it
-    /// alone.
+    /// The only client id for which the policy allows the action. `None` unless `StringEquals` in each allowing
+    /// statement permits just this id.
     #[must_use]
     pub fn sole_client_id(&self, action: Action) -> Option<&[u8]> {
         let allows = |statement: &Statement<'_>| {
@@ -333,7 +333,7 @@ fn all_faults(text: &str, grammar: Grammar, first: PolicyError) -> Vec<PolicyErr
         .map_while(|forgiven| read::document(text, grammar, VARIABLES_MAX, forgiven).err());
     let mut faults = vec![first];
     for fault in later {
-        // An error that cannot be skipped is found again.
+        // The parser finds an error again if it cannot be skipped.
         if faults.last() == Some(&fault) {
             break;
         }
@@ -365,7 +365,7 @@ impl PolicyError {
         self.line
     }
 
-    /// Column of the last byte read, in bytes counted from 1: the end of the error. 0 for the whole document.
+    /// Column of the last byte read, which ends the error, in bytes from 1; 0 for an error of the whole document.
     #[must_use]
     pub const fn column(&self) -> usize {
         self.column

@@ -223,7 +223,7 @@ fn node(text: &str) -> Option<IpAddr> {
 mod tests {
     use super::*;
 
-    /// Result of parsing: the client and the length, `own`, or `no` for bytes that are not a header.
+    /// Formats the result of parsing: the client, or `own`, with the length; or `no` for bytes that are not a header.
     fn says(bytes: &[u8]) -> String {
         match parse(bytes) {
             Ok(None) => "more".into(),
@@ -317,7 +317,7 @@ mod tests {
         assert!(!begins(b"GET / HTTP/1.1\r\n\r\n") && !begins(b"\x16\x03\x01"));
     }
 
-    /// Result of a function for the head of a request with these lines.
+    /// Applies a function to the head of a request with these lines.
     fn of_head<T>(lines: &str, read: impl FnOnce(&Head<'_>) -> T) -> T {
         let limits = crate::http::HeadLimits {
             head_bytes: 4096,

@@ -25,12 +25,12 @@ pub use event::{Delivery, GO_AWAY, RECONNECT_ICE_SERVER, StatusFault, status_res
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-// Client → service: an action, a payload, a recipient from a master, and a correlation id if the sender wants error
-// responses.
+// Messages from client to service: an action, a payload, a recipient if the sender is a master, and a correlation id if
+// the sender wants error responses.
 //
 // Order of checks: JSON; form (types, duplicate members, correlation id); then action, payload, master offers,
-// recipient. Only the first fault is reported. A master's offer is rejected before its recipient is checked, since a
-// recipient would not help.
+// recipient. Only the first fault is reported. A master's offer is rejected before its recipient is checked, since no
+// recipient would make the offer valid.
 
 /// Kind of a signaling message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -66,7 +66,7 @@ impl Action {
     /// Parses an action's name on the wire.
     #[must_use]
     pub fn parse(name: &[u8]) -> Option<Self> {
-        // Slices of known length: a pattern would compare byte by byte.
+        // Compares slices of known length, since a match pattern would compare byte by byte.
         if name == b"ICE_CANDIDATE" {
             Some(Self::IceCandidate)
         } else if name == b"SDP_ANSWER" {
@@ -136,7 +136,7 @@ pub enum FaultKind {
     UnsupportedAction,
     /// The payload is missing or empty.
     NoPayload,
-    /// The payload is too long; contains its length in bytes.
+    /// The payload, of this length in bytes, is too long.
     PayloadTooLong(usize),
     /// The payload contains characters outside the permitted alphabet.
     PayloadAlphabet,
@@ -190,7 +190,7 @@ impl Parser {
         }
     }
 
-    /// Parses a message in place: `text`, which must be valid UTF-8, is unescaped, and URL-safe base64 becomes
+    /// Parses a message in place: unescapes `text`, which must be valid UTF-8, and converts URL-safe base64 to
     /// standard.
     ///
     /// # Errors
@@ -278,7 +278,7 @@ fn judge<'a>(
     })
 }
 
-/// Correlation id of the message, if not empty. An id that cannot be echoed is a fault that is not reported.
+/// Correlation id of the message, if not empty. An id that cannot be echoed is an error, which is not reported.
 fn correlation<'a>(all: &Members, text: &'a [u8]) -> Result<Option<CorrelationId<'a>>, FaultKind> {
     match all.correlation {
         _ if all.correlation_twice => Err(FaultKind::Malformed),

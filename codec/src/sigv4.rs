@@ -13,14 +13,14 @@
 //!   both, the header counts, and the parameters of the query are ordinary ones.
 //! * **Strict**: each query pair is decoded once and encoded again as AWS prescribes. **Raw**: the pairs as received,
 //!   for signers that escape too little (the iOS, Android and JavaScript SDKs, each differently). Raw is tried when
-//!   strict fails, differs from it and is no longer than the URLs of SDKs.
-//! * **Without the port**: when both fail, the raw form again with `host` without its port, as the iOS and Android SDKs
-//!   sign it, under the same limit.
+//!   strict fails, if the two differ and the request is no longer than the URLs of SDKs.
+//! * **Without the port**: when both fail, the raw form is tried with the port removed from `host`, as the iOS and
+//!   Android SDKs sign it, under the same limit.
 //! * **Another path**: when all fail, an upgrade at the path of an endpoint is tried in four more forms
 //!   (`endpoint.rs`), raw and under the same limit. [`Verified::path`] is the signed path: the requested one proves
 //!   nothing.
-//! * **Token of a player**: a presigned query that signs `GET` without a body, whatever the request, and that a header
-//!   may carry: [`Verifier::read_token`]. The caller selects the reader by the path.
+//! * **Token of a player**: a presigned query that signs `GET` without a body, regardless of the request, and may be
+//!   sent in a header: [`Verifier::read_token`]. The caller selects the reader by the path.
 //! * An unknown key is verified as well, with a secret of the server, and then refused: response times do not reveal
 //!   which access key ids exist, except for one derivation (a microsecond) on the first request of a key and day.
 //!

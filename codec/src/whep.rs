@@ -1,4 +1,4 @@
-//! WHEP, with which a player obtains a camera's answer by a single HTTP request; see codec/PROTOCOL.md, WHEP.
+//! WHEP, by which a player obtains a camera's answer in a single HTTP request; see codec/PROTOCOL.md, WHEP.
 //!
 //! Players exchange SDP. Cameras exchange payloads of base64-encoded JSON, and may send candidates before, within and
 //! after their answer:

@@ -8,7 +8,7 @@ use thiserror::Error;
 pub struct Target {
     /// Address to which connections are made first.
     pub address: SocketAddr,
-    /// Additional addresses over which connections are spread. After a refused connection, the next one is tried.
+    /// Additional addresses over which connections are spread. After a refused connection, the next address is tried.
     pub others: Vec<SocketAddr>,
     /// Whether to connect over TLS.
     pub tls: bool,
@@ -116,7 +116,7 @@ impl Endpoint {
     /// Parses a URL without resolving its host name.
     pub fn parse(url: &str) -> Result<Self, AddressError> {
         let wrong = || {
-            // Accepted by other programs, but not here: HOST:PORT without a scheme.
+            // Other programs accept HOST:PORT without a scheme.
             let hint = if url.contains("://") {
                 String::new()
             } else {

@@ -21,7 +21,7 @@ pub struct LoadCredentials {
 pub struct MissingKeys;
 
 impl LoadCredentials {
-    /// Reads AWS's standard environment variables, which `of` looks up.
+    /// Reads AWS's standard environment variables; `of` returns the value of a variable.
     ///
     /// # Errors
     /// Fails if the key id or the secret is missing.

@@ -29,7 +29,7 @@ pub struct Progress {
     pub elapsed_s: f64,
     /// Expected duration of the phase, in seconds, if known.
     pub total_s: Option<f64>,
-    /// Completed and total sessions, or connections while they are opened. Displayed instead of the elapsed time.
+    /// Completed and total sessions or, in the opening phase, connections. Displayed instead of the elapsed time.
     pub done: Option<(u64, u64)>,
     /// Sessions completed per second, averaged over the last second.
     pub sessions_per_s: Option<f64>,
@@ -313,8 +313,8 @@ impl<W: Write> RunFollower for Part<W> {
 }
 
 impl Progress {
-    /// Combines the progress of all parts of a run. Counts and rates are summed; for quantiles, the highest value is an
-    /// upper bound. The phase is that of the part with the least progress.
+    /// Combines the progress of all parts of a run. Counts and rates are summed; the highest value of each quantile is
+    /// used, as an upper bound. The phase is that of the part with the least progress.
     #[must_use]
     pub fn of_parts<'p>(parts: impl Iterator<Item = &'p Self> + Clone) -> Option<Self> {
         let last = parts

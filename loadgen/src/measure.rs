@@ -128,7 +128,7 @@ pub struct Latencies {
     pub upgrade: Latency,
     /// Session: from the 101 response to the arrival of the SDP answer.
     pub offer_answer: Latency,
-    /// Message: from its composition, or in an open loop from its due time, until the recipient processes it.
+    /// Message: from composition (in an open loop: from the due time) until the recipient processes the message.
     pub message: Latency,
     /// Session: from its due time to the arrival of the SDP answer, including all of the above and delays of the
     /// generator.

@@ -101,7 +101,7 @@ impl Options {
     }
 }
 
-/// Parses a number of seconds. An error for a text with a unit suggests the number of seconds.
+/// Parses a number of seconds. If the text has a unit, the error suggests the number of seconds.
 fn seconds(text: &str) -> Result<f64, String> {
     if let Ok(seconds) = text.parse() {
         return Ok(seconds);

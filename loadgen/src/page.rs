@@ -280,7 +280,7 @@ fn curve(spread: &Spread) -> Vec<(f64, Option<u64>)> {
         .collect()
 }
 
-/// Reduces a log to at most [`POINTS_MAX`] intervals by merging consecutive ones, and those too short for a rate.
+/// Merges intervals of a log that are too short for a rate, and others until at most [`POINTS_MAX`] are left.
 fn thinned(intervals: &[Interval]) -> Vec<Interval> {
     let few = intervals.len().div_ceil(POINTS_MAX).max(1);
     let (mut begun_s, mut first) = (0.0, 0);
@@ -327,7 +327,7 @@ mod tests {
     use crate::result::{EventArguments, Messages, Saturated, ScheduleLag, spread};
     use proptest::prelude::*;
 
-    /// A run that knows every figure; each of its texts is this.
+    /// Run in which all figures are known, and all texts are `text`.
     fn run(text: &str) -> Run {
         let histogram = spread::histogram((1..2_000).map(|us| us * us));
         let arguments = EventArguments::from([(text.to_owned(), text.into())]);
@@ -364,7 +364,7 @@ mod tests {
         (1..=count).map(interval).collect()
     }
 
-    /// The JSON that a page holds.
+    /// JSON embedded in a page.
     fn held(html: &str) -> Value {
         let (_, after) = html.split_once("type=\"application/json\">").unwrap();
         assert_eq!(html.matches("</script").count(), 2, "{html}");
@@ -396,7 +396,7 @@ mod tests {
         assert!(html.contains(&format!("<style nonce=\"{nonce}\">")));
         let verdict = html.find("Messages went wrong").unwrap();
         assert!(html.find("CPU was busy").unwrap() < verdict);
-        // Without scripts: the verdict, and every figure.
+        // Without scripts, the page shows the verdict and every figure.
         for row in rows(&[&run("plain").document]) {
             let cells = format!("{}</th><td", row.label);
             let fine = html.contains(&cells) && html.contains(&row.texts[0]);

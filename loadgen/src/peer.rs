@@ -92,7 +92,7 @@ const CREATED_MS: u64 = 1_700_000_000_000;
 // Numbers are hexadecimal: their digits are base64 characters, so the payload is valid base64 without encoding, and
 // legible in a trace. The checksum covers all other fields.
 
-/// Minimum length of a payload, in characters: a stamp without filler. A multiple of four: base64 without padding.
+/// Minimum length of a payload, in characters: a stamp without filler. A multiple of 4, to avoid padding in base64.
 pub const STAMP_BYTES: usize = 72;
 
 /// Maximum length of a payload, in characters. No service accepts longer messages.
@@ -634,7 +634,7 @@ mod link_tests {
         format!("HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: {accept}\r\n\r\n").into()
     }
 
-    /// The events of `frames`, received in pieces of `piece` bytes, and the bytes sent in return.
+    /// Returns the events of `frames`, received in pieces of `piece` bytes, and the bytes sent in return.
     fn feed(piece: usize, frames: &[u8]) -> (Vec<String>, Vec<u8>) {
         let (mut link, mut random, request) = opened();
         let mut stream = answer(&request);

@@ -40,8 +40,8 @@ pub struct Plan {
     pub share: RunShare,
     /// Start times of the sessions; `None` in closed-loop modes.
     pub schedule: Option<SessionSchedule>,
-    /// Messages per second that the peers of all parts together send on schedule; `None` in a closed loop and in modes
-    /// other than relay.
+    /// Total rate at which the peers of all parts send messages on schedule, in messages per second; `None` in a closed
+    /// loop and in modes other than relay.
     pub pace: Option<f64>,
     /// Parameters common to all parties.
     pub terms: visit::PartyTerms,
@@ -55,7 +55,7 @@ pub struct Plan {
     pub credentials: Option<LoadCredentials>,
     /// Whether each session discovers its endpoints by API calls.
     pub discover: bool,
-    /// Whether discovered endpoints may be on other machines: the target is owned, and the load is modest or confirmed.
+    /// Whether discovered endpoints may be on other machines: requires an owned target, and a modest or confirmed load.
     pub abroad: bool,
     /// Whether channels are created before the run and deleted afterwards.
     pub create_channels: bool,

@@ -220,7 +220,7 @@ pub enum DocumentError {
     /// The `schema` member is missing.
     #[error("not a report of loadgen: it has no \"schema\", expected {SCHEMA}")]
     NoSchema,
-    /// The schema is not supported; contains the schema.
+    /// The document has this schema, which is not supported.
     #[error("schema {0}, expected {SCHEMA}: read it with the loadgen that wrote it")]
     Schema(String),
     /// The document contains too many intervals.
@@ -258,7 +258,7 @@ mod document_tests {
             "2026-01-01T00:00:00Z".into(),
         );
         let json: Value = serde_json::from_str(&document.json().unwrap()).unwrap();
-        // Members may be added, not taken away.
+        // Members may be added but not removed.
         let known = json!({
             "schema": 1, "mode": "relay", "target": "http://t", "started": "2026-01-01T00:00:00Z", "duration_s": 0.0,
             "ok": false, "verdict": null, "saturated": null, "thresholds": [], "thresholds_met": true,

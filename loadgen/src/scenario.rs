@@ -20,7 +20,7 @@ pub struct ScenarioError {
 /// Converts a scenario to flags, in the order of the file. The plan validates the values.
 ///
 /// # Errors
-/// Fails at the first text that is not TOML, unknown key, or value of a type that no flag accepts.
+/// Fails at the first fault: invalid TOML, an unknown key, or a value of a type that no flag accepts.
 pub fn flags(text: &str) -> Result<Vec<String>, ScenarioError> {
     let table = DeTable::parse(text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start);
@@ -168,7 +168,7 @@ mod tests {
         assert_eq!(found, (7, Mode::Idle, "http://127.0.0.1:1".to_owned()));
     }
 
-    /// Every scenario in the folder reads, and makes a plan once it has a target.
+    /// Every scenario in the folder parses, and gives a valid plan once it has a target.
     #[test]
     fn scenarios_that_are_shipped_make_plans() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");

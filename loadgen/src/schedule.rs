@@ -294,7 +294,7 @@ impl RunShare {
         let next = if channel + ahead < channels {
             session.checked_add(ahead)?
         } else {
-            // The share has no further session in this round: its first one in the next.
+            // The share has no further session in this round: selects its first session in the next round.
             session
                 .checked_add(channels - channel)?
                 .checked_add(self.place)?
@@ -426,7 +426,7 @@ mod arrival_tests {
 
     #[test]
     fn shapes_have_the_rates_that_they_promise() {
-        // Sessions begun in each fifth of 10 s at a full rate of 1,000 a second.
+        // Number of sessions started in each fifth of 10 s, at a full rate of 1,000 per second.
         for (arrival, fifths) in [
             (ArrivalSchedule::Steady, [2_000, 2_000, 2_000, 2_000, 2_000]),
             (ArrivalSchedule::Ramp, [200, 600, 1_000, 1_400, 1_800]),

@@ -91,7 +91,7 @@ impl<'a> Worker<'a> {
         let seed = u64::from(plan.terms.run) << 16 | u64::from(number);
         let waiting: VecDeque<Name> = plan.held(share).collect();
         let is_closed = !plan.mode.is_open_loop();
-        // The first connections make the server allocate its base memory; other modes do not measure memory.
+        // The first connections make the server allocate its base memory, which only these two modes measure.
         let first = match plan.mode {
             Mode::Relay | Mode::Idle => {
                 (waiting.len() as u64 / FIRST_SHARE).clamp(1, FIRST_MAX / u64::from(of))
@@ -229,7 +229,7 @@ impl<'a> Worker<'a> {
         .min(LOOK_EVERY)
     }
 
-    /// Whether all connections are closed. Late ones are cut, and abandoned if the cut takes too long.
+    /// Whether all connections are closed. Cuts late connections, and abandons them if the cut takes too long.
     fn is_over(&mut self) -> bool {
         let waited = Duration::from_nanos(self.now_ns().saturating_sub(self.close_begun_ns));
         if waited > CLOSE_PATIENCE {
@@ -257,7 +257,7 @@ impl<'a> Worker<'a> {
         self.log.failed = self.connections.failed + desk.sessions.failed;
     }
 
-    /// Ends the last interval of the log, usually shorter than a second, in closed-loop modes.
+    /// In closed-loop modes, ends the last interval of the log, which is usually shorter than a second.
     fn end_log(&mut self) {
         let Some(begins_ns) = self.log.begins_ns.filter(|_| self.schedule.is_none()) else {
             return;
@@ -372,7 +372,7 @@ impl IntervalLog {
     }
 }
 
-/// Divisor for the share of connections opened in the first phase, and maximum number of connections opened in it.
+/// Connections opened in the first phase: one of every `FIRST_SHARE`, at most `FIRST_MAX`.
 const FIRST_SHARE: u64 = 8;
 const FIRST_MAX: u64 = 1024;
 /// Maximum sleep of an idle worker before it checks the phase again.

@@ -143,7 +143,7 @@ pub(crate) enum SessionState {
     AwaitGone(Box<Ending>),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Ending {
     /// When to abort an incomplete close; `NEVER` after the abort.
     pub deadline: Now,

@@ -67,6 +67,9 @@ use crate::session::http::Asks;
 pub use crate::session::http::RoleBy;
 use crate::session::{NEVER, Session};
 use crate::shard::calls::wake;
+use crate::shard::connect::admission;
+use crate::shard::road::confirmation;
+use crate::shard::sockets::Drain;
 use crate::time::{Moment, Now};
 use ahash::RandomState;
 pub use calls::channel_pages::{PagePart, PageQuestion};
@@ -267,8 +270,7 @@ impl Machine for Shard {
 
     fn bounce(&mut self, parcel: Self::Parcel, at: Moment) -> SessionKey {
         self.state.cx.at = at;
-        let State { sockets, cx, .. } = &mut self.state;
-        let key = sockets.bounce_parcel(cx, *parcel);
+        let key = admission::bounce_parcel(&mut self.state, *parcel);
         self.check();
         key
     }
@@ -279,8 +281,7 @@ impl Machine for Shard {
 
     fn unanswered(&mut self, parcel: Self::Parcel, failed: FailedPass, at: Moment) -> SessionKey {
         self.state.cx.at = at;
-        let State { sockets, cx, .. } = &mut self.state;
-        let key = onward::bounce(sockets, cx, *parcel, failed);
+        let key = onward::bounce(&mut self.state, *parcel, failed);
         self.check();
         key
     }
@@ -313,7 +314,7 @@ impl Machine for Shard {
     }
 
     fn link_died(&mut self, places: &[u32], now: Now) {
-        self.state.sockets.link_died(places, now);
+        self.state.sockets.leads.lose(places, now);
     }
 
     fn left_link(&mut self, place: u32) {
@@ -357,12 +358,12 @@ impl Machine for Shard {
                 session,
                 bytes,
                 on_wire,
-            } => sockets.sent(cx, session, (bytes, on_wire)),
+            } => road::sent(sockets, cx, session, (bytes, on_wire)),
             Input::Unacknowledged {
                 session,
                 bytes,
                 round_trip_ms,
-            } => sockets.unacknowledged(cx, session, (bytes, round_trip_ms)),
+            } => confirmation::unacknowledged(&mut self.state, session, (bytes, round_trip_ms)),
             Input::Ended { session } => sockets.peer_ended(cx, session),
             Input::Gone {
                 session,
@@ -382,16 +383,16 @@ impl Machine for Shard {
     }
 
     fn deadline(&self) -> Option<Now> {
-        let drain = self.state.sockets.next_drain_step();
-        let waiting = self.state.sockets.waiting_requests() > 0
-            || self.state.sockets.has_more_to_close()
-            || self.state.directory.has_pages_due();
+        let drain = self.state.sockets.ends.drain.as_ref().and_then(Drain::next);
+        let waiting = self.state.sockets.turns.waiting.len() > 0
+            || self.state.sockets.ends.closings.has_more()
+            || self.state.directory.lists.due();
         let waiting = waiting.then_some(Now(0));
         let interposer = self.state.interposer.as_deref();
         let faults = interposer.and_then(|it| it.faults.held.next());
-        let slots = self.state.directory.slots();
+        let slots = self.state.directory.slots.as_deref();
         let slots = slots.and_then(|slots| slots.next_due(self.state.sockets.places()));
-        let leads = self.state.sockets.next_end_of_lead();
+        let leads = self.state.sockets.leads.next_due();
         // Compared as moments, not as options: this is asked in every turn.
         let mut due = self.state.sockets.next_deadline().unwrap_or(NEVER);
         let mut also = |other: Option<Now>| due = due.min(other.unwrap_or(NEVER));
@@ -400,11 +401,11 @@ impl Machine for Shard {
         also(faults);
         also(slots);
         also(leads);
-        also(self.state.sockets.next_ask());
+        also(self.state.sockets.unconfirmed.next_due());
         also(self.state.cx.telemetry.next_due());
         also(self.state.gate.next_walk());
         also(self.state.directory.rewatch_due());
-        also(self.state.directory.news().next_due());
+        also(self.state.directory.news.next_due());
         Some(due).filter(|due| *due != NEVER)
     }
 
@@ -419,7 +420,7 @@ impl Machine for Shard {
 
     fn is_unconfirmed(&self, key: SessionKey) -> bool {
         let session = self.state.sockets.session(key);
-        let is_unread = self.state.sockets.unread_of(key) > 0;
+        let is_unread = self.state.sockets.unconfirmed.unread_of(key) > 0;
         is_unread || session.is_some_and(|session| !session.outbox.is_empty())
     }
 
@@ -440,11 +441,13 @@ impl Machine for Shard {
     }
 
     fn launched(&mut self, session: SessionKey, bytes: usize) -> bool {
-        let sockets = &mut self.state.sockets;
+        let (sockets, directory, ..) = self.state.parts();
         sockets.launched(session, bytes);
-        sockets.falls_behind(&self.state.directory, session);
-        let session = sockets.session(session);
-        session.is_some_and(|session| session.open().is_some())
+        let channel = sockets.session(session).and_then(Session::channel);
+        let channel = channel.and_then(|channel| directory.channel(channel));
+        let account = channel.map(|channel| Account::of(&channel.record.arn));
+        sockets.begin_behind(session, account);
+        sockets.web_socket(session).is_some()
     }
 
     fn refusable(letter: &Letter) -> bool {
@@ -455,16 +458,16 @@ impl Machine for Shard {
         Snapshot {
             connections: self.state.sockets.connections(),
             channels: self.state.directory.len() as u64,
-            deleting: self.state.directory.deleting(),
+            deleting: self.state.directory.changes.deleting,
             record_bytes: self.state.directory.record_bytes(),
             timers: self.state.sockets.timers() as u64,
-            records_read: self.state.directory.records_read(),
-            call_places: self.state.directory.call_places() as u64,
-            waiting_devices: self.state.directory.polls().len() as u64,
-            doubtful: self.state.sockets.doubtful() as u64,
-            parked: self.state.sockets.without_owner() as u64,
-            request_bytes: self.state.sockets.request_bytes() as u64,
-            requests_refused: self.state.sockets.payers(),
+            records_read: self.state.directory.pages.records,
+            call_places: self.state.directory.waits.places() as u64,
+            waiting_devices: self.state.directory.polls.len() as u64,
+            doubtful: self.state.sockets.unconfirmed.doubtful as u64,
+            parked: self.state.sockets.requests.without_owner.len() as u64,
+            request_bytes: self.state.sockets.requests.held.bytes as u64,
+            requests_refused: self.state.sockets.requests.held.refused,
             recorded_since_us: trace::since(self.state.cx.telemetry.recorder()),
             slow_setups: self.state.cx.telemetry.slow_setups(),
             accounts: self.state.gate.credentials().map_or_else(
@@ -475,7 +478,7 @@ impl Machine for Shard {
             ),
             counters: Counters {
                 hashed_bytes: self.state.gate.hashed_bytes(),
-                unconfirmed_bytes: self.state.sockets.unconfirmed_bytes() as u64,
+                unconfirmed_bytes: self.state.sockets.unconfirmed.bytes as u64,
                 ..self.state.cx.telemetry.counters()
             },
         }
@@ -540,8 +543,8 @@ impl Shard {
         self.state.cx.telemetry.invariants();
         self.state.directory.invariants();
         self.state.gate.invariants();
-        self.state.directory.polls().invariants();
-        let polls = self.state.directory.polls().sessions();
+        self.state.directory.polls.invariants();
+        let polls = self.state.directory.polls.sessions();
         for session in polls.take(PLACES_CHECKED_PER_INPUT) {
             let session = self.state.sockets.session(session);
             let waits = session.is_some_and(Session::awaits_wake);

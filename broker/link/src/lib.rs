@@ -102,8 +102,8 @@ impl Keys {
         Ok(config)
     }
 
-    /// Creates the configuration of the accepting side, shared by all threads of a process, so that any of them can
-    /// resume a session.
+    /// Creates the configuration of the accepting side. All threads of a process should share it, so that each thread
+    /// can resume any session.
     ///
     /// # Errors
     /// Fails if the system cannot provide random bytes for ticket keys.
@@ -118,7 +118,7 @@ impl Keys {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ticketer = Ticketer::new()?;
         config.send_tls13_tickets = match purpose {
-            // Each node keeps one connection, which needs no ticket.
+            // A node needs no ticket, since it keeps a single connection.
             Purpose::Messages => 0,
             // One ticket, for the next link.
             Purpose::Link => 1,
@@ -172,7 +172,7 @@ impl AcceptedKeys {
     }
 }
 
-/// Methods of both verifier traits: TLS 1.3 signatures with raw keys; TLS 1.2 is refused with `$refusal`.
+/// Methods of both verifier traits: verify TLS 1.3 signatures with raw keys, and refuse TLS 1.2 with `$refusal`.
 macro_rules! raw_keys_of_tls13 {
     ($refusal:ident) => {
         fn verify_tls12_signature(

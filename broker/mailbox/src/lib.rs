@@ -4,7 +4,7 @@
 //!
 //! * `queue`: the [`Mailbox`], its reserved capacity, and the two eventfds that wake its reader;
 //! * `wake`: how a producer knows whether, and on which eventfd, it must wake the reader. With `--cfg model`, this file
-//!   alone is compiled, on loom's atomics: `RUSTFLAGS="--cfg model" cargo test -p mailbox --release` runs all
+//!   alone is compiled, on loom's atomics: `RUSTFLAGS="--cfg model" cargo test -p mailbox --release` explores all
 //!   interleavings.
 //!
 //! Out of scope: blocking, retries, dropping. A refused letter returns to its sender, which decides what to do. For the

@@ -5,11 +5,11 @@
 //!             post         post, post_always
 //! ```
 //! Ordinary letters (handovers, calls) never use the reserve. Callers bound the number of letters that *must* arrive
-//! (replies to accepted calls, and a fixed number of commands), so those always fit. The count of ordinary letters is
-//! exact, not estimated from the queue's length: two producers cannot both take the last unreserved place.
+//! (replies to accepted calls, and a fixed number of commands), so that these always fit. The count of ordinary letters
+//! is exact, not estimated from the queue's length: two producers cannot both take the last unreserved place.
 //!
-//! Capacity is counted, not allocated: most of it is reserved for letters that are rarely all in flight, and grows with
-//! the number of shards, so allocated queues would take gigabytes in a process of many shards.
+//! Capacity is only counted, not allocated: it grows with the number of shards, and most of it is for letters that are
+//! rarely in flight all at once. Allocated queues would take gigabytes in a process with many shards.
 
 use crate::wake::{ReaderBell, Sleep, Wake};
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -19,9 +19,9 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Mailbox of one reader, a shard. Any thread posts; only the shard takes letters, falls asleep and wakes up.
+/// Mailbox of one reader, a shard. Any thread may post; only the shard takes letters, falls asleep and wakes up.
 ///
-/// Letters of one thread arrive in the order of posting. Nothing is dropped and nothing blocks.
+/// Letters posted by one thread arrive in order. No letter is dropped, and no call blocks.
 #[derive(Debug)]
 pub struct Mailbox<L> {
     to: Sender<Envelope<L>>,
@@ -49,13 +49,13 @@ enum Account {
 
 impl<L> Mailbox<L> {
     /// Creates a mailbox for `capacity` letters, of which `reserve` are not available to [`Mailbox::post`]. Memory is
-    /// allocated as letters arrive, some thirty letters at a time.
+    /// allocated as letters arrive, in blocks of about thirty.
     ///
     /// # Errors
     /// Fails if the process or the system has fewer than two free descriptors.
     ///
     /// # Panics
-    /// Panics if `reserve` is not below `capacity`: no ordinary letter would ever be accepted.
+    /// Panics if `reserve` is not below `capacity`, since no ordinary letter would ever be accepted.
     pub fn new(capacity: usize, reserve: usize) -> io::Result<Self> {
         assert!(
             reserve < capacity,
@@ -87,7 +87,7 @@ impl<L> Mailbox<L> {
     }
 
     /// Posts a reply, a cancellation or a command (drain, scrape, stop), and wakes a sleeping reader. Returns the
-    /// letter if the whole queue is full: callers exceeded the reserve.
+    /// letter if the queue is full, which means that callers have exceeded the reserve.
     pub fn post_always(&self, letter: L) -> Result<(), L> {
         self.put(letter, Account::Reserve)
     }
@@ -112,23 +112,23 @@ impl<L> Mailbox<L> {
         self.from.is_empty()
     }
 
-    /// Announces that the reader is about to wait, after another check of [`Mailbox::is_empty`].
+    /// Announces that the reader is about to wait. Before waiting, the reader must check [`Mailbox::is_empty`].
     pub fn fall_asleep(&self, sleep: Sleep) {
         self.wake.fall_asleep(sleep);
     }
 
-    /// Announces that the reader polls for letters: posting needs no system call.
+    /// Announces that the reader is awake and polls for letters, so that posting needs no system call.
     pub fn wake_up(&self) {
         self.wake.wake_up();
     }
 
-    /// Eventfd of [`Sleep::InRing`], polled in the reader's ring. Need not be read: each write is an edge for a poll.
+    /// Eventfd of [`Sleep::InRing`], polled by the reader's ring. Need not be read: every write triggers the poll.
     pub fn bell(&self) -> BorrowedFd<'_> {
         self.wake.bell.as_fd()
     }
 
-    /// Eventfd written while the reader sleeps [`Sleep::InGlommio`]. Registered with the reader's ring, which also
-    /// writes it for completions; read by the reader before it checks again.
+    /// Eventfd that wakes a reader in [`Sleep::InGlommio`]. The reader's ring also writes it for completions. The
+    /// reader reads it before it checks the queue again.
     pub fn completed(&self) -> BorrowedFd<'_> {
         self.wake.completed.as_fd()
     }
@@ -138,7 +138,7 @@ impl<L> Mailbox<L> {
             return Err(letter);
         }
         if let Err(closed) = self.to.try_send(Envelope { letter, account }) {
-            // Cannot fail: the mailbox owns the receiving end.
+            // Never happens, since the mailbox owns the receiving end.
             return Err(closed.into_inner().letter);
         }
         self.wake.posted();
@@ -154,8 +154,8 @@ fn one_more(count: &AtomicUsize, most: usize) -> bool {
 
 /// Event counter descriptor (eventfd), closed on exec.
 ///
-/// Blocking on purpose: a ring's read of a non-blocking descriptor fails at once instead of waiting. A write blocks
-/// only if the count reaches 2⁶⁴ − 2, so in practice never.
+/// Deliberately blocking: on a non-blocking descriptor, a read through a ring fails at once instead of waiting. A write
+/// blocks only if the count reaches 2⁶⁴ − 2, so in practice never.
 #[derive(Debug)]
 struct EventFd(File);
 
@@ -174,7 +174,7 @@ impl AsFd for EventFd {
 
 impl ReaderBell for EventFd {
     fn ring(&self) {
-        // Fails only at the counter's maximum, when the reader has been notified.
+        // Fails only if the counter is at its maximum; the reader has then been notified already.
         let _ = (&self.0).write(&1_u64.to_ne_bytes());
     }
 }
@@ -199,7 +199,7 @@ mod tests {
     }
 
     proptest! {
-        /// The mailbox is a `VecDeque` with two accounts.
+        /// Compares the mailbox with a model: a `VecDeque` that counts ordinary letters and all letters.
         #[test]
         fn behaves_as_a_queue_with_a_reserve(
             reserve in 0_usize..6,
@@ -282,7 +282,7 @@ mod tests {
         );
     }
 
-    /// Real threads and real descriptors; the model in `wake.rs` proves the order, this the plumbing.
+    /// Uses real threads and descriptors, which the model in `wake.rs` does not cover.
     #[test]
     fn letters_of_many_threads_arrive_in_order_and_wake_the_reader() {
         const PRODUCERS: usize = 2;
@@ -339,7 +339,7 @@ mod tests {
         mailbox.wake_up();
     }
 
-    /// Reads an eventfd, waiting for a count above 0; the count is 0 afterwards.
+    /// Waits until the count of an eventfd is above 0, resets it to 0 and returns it.
     fn count(door: BorrowedFd<'_>) -> u64 {
         let mut bytes = [0; 8];
         File::from(door.try_clone_to_owned().unwrap())

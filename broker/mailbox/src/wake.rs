@@ -8,15 +8,15 @@
 //!     and write the named eventfd        4. empty: wait on it; then AWAKE        wake_up
 //! ```
 //! Each side writes one variable and then reads the other's, with a fence between, so at least one side sees the
-//! other's write: the producer rings, or the reader finds the letter. The side that sets the state to AWAKE rings, so a
-//! sleep costs one ring regardless of the number of letters, and an awake reader costs none.
+//! other's write: the producer rings, or the reader finds the letter. Only the producer that sets the state to AWAKE
+//! rings: at most once per sleep, regardless of the number of letters, and never while the reader is awake.
 //!
 //! There are two descriptors because a reader waits in two ways: in its own ring, which polls the bell, or through
 //! glommio, which reads the descriptor that the ring signals for completions. A bell polled in the ring does not
 //! reliably signal the ring's own descriptor.
 //!
-//! A ring may arrive after the reader has woken up: the next sleep then ends immediately, and the reader finds nothing
-//! and sleeps again. A sleep with a letter in the queue and no ring in flight never occurs.
+//! A signal may arrive after the reader has woken up: the next sleep then ends immediately, and the reader finds
+//! nothing and sleeps again. The reader never sleeps while a letter is queued and no signal is in flight.
 
 #[cfg(model)]
 use loom::sync::atomic::{AtomicU8, Ordering, fence};
@@ -45,7 +45,7 @@ pub(crate) struct Wake<D> {
     pub(crate) completed: D,
 }
 
-/// State on separate cache lines: updates of the queue's counters must not invalidate it for producers.
+/// State on separate cache lines, so that updates of the queue's counters do not invalidate it for producers.
 #[derive(Debug)]
 #[repr(align(128))]
 struct Line(AtomicU8);
@@ -83,8 +83,8 @@ impl<D: ReaderBell> Wake<D> {
             Sleep::InRing => IN_RING,
             Sleep::InGlommio => IN_GLOMMIO,
         };
-        // An exchange like all other changes of the state, so that they form one chain. C++'s model permits a plain
-        // store, but the model checker does not order it against a producer's exchange.
+        // An exchange, like every other change of the state, so that all changes form one chain. The C++ memory model
+        // permits a plain store here, but the model checker does not order it against a producer's exchange.
         self.state.0.swap(state, Ordering::Relaxed);
         fence(Ordering::SeqCst);
     }
@@ -103,8 +103,8 @@ mod tests {
     use loom::sync::{Arc, Notify};
     use loom::thread;
 
-    /// Two producers with a letter each, and a reader that sleeps according to the protocol until it has both: no
-    /// interleaving may leave it waiting forever (loom reports that as a deadlock).
+    /// Runs two producers with one letter each, and a reader that sleeps by the protocol until it has both letters. No
+    /// interleaving may leave the reader waiting forever, which loom reports as a deadlock.
     fn no_lost_wake_up(sleeps: fn(usize) -> Sleep) {
         let mut model = loom::model::Builder::new();
         model.preemption_bound = Some(3);
@@ -128,7 +128,7 @@ mod tests {
             producers
                 .into_iter()
                 .for_each(|producer| producer.join().unwrap());
-            // One ring a letter at most, and none without a sleep.
+            // At most one ring per letter, and none without a sleep.
             assert!(post.rings() <= 2.min(nap));
         });
     }
@@ -154,8 +154,8 @@ mod tests {
         });
     }
 
-    /// The second step of parking: the wait in the ring has timed out, and the reader goes on to park through glommio
-    /// while a producer may be about to ring the bell for the first step.
+    /// Tests the second step of parking: the wait in the ring has timed out, and the reader parks through glommio,
+    /// while a producer may still ring the bell for the first step.
     #[test]
     fn a_reader_whose_wait_timed_out_is_woken() {
         let mut model = loom::model::Builder::new();
@@ -222,7 +222,7 @@ mod tests {
             self.slots.iter().map(take).sum()
         }
 
-        /// Sleeps as the edge does: announce, check, wait.
+        /// Announces a sleep, checks the queue and waits, in the same order as the edge.
         fn nap(&self, sleep: Sleep) {
             self.wake.fall_asleep(sleep);
             if self.is_empty() {

@@ -1,5 +1,5 @@
-//! Completions, with the caller's key and the result of the operation; and sends in flight, whose buffers the ring owns
-//! until they complete.
+//! Completions, which contain the caller's key and the result of the operation; and sends in flight, whose buffers the
+//! ring owns until the send completes.
 //!
 //! The user data of an entry consists of one byte of operation and seven bytes of key:
 //! ```text
@@ -65,7 +65,7 @@ pub enum Completion {
         key: Key,
         /// Buffer, unchanged.
         bytes: Vec<u8>,
-        /// Number of bytes passed to the kernel, from the start of the send: all of them unless the connection broke.
+        /// Number of bytes passed to the kernel, from the start of the send; all bytes unless the connection broke.
         result: io::Result<usize>,
     },
     /// Completion of [`Ring::connect`](crate::Ring::connect).
@@ -138,7 +138,7 @@ impl Op {
 
 const KEY_MASK: u64 = (1 << 56) - 1;
 
-/// Slab of sends in flight. The index of a send is its user data, so a completion finds its buffer without a search.
+/// Slab of sends in flight. The user data of a send is its index, so a completion finds the buffer without a search.
 #[derive(Default)]
 pub(crate) struct Flight {
     places: Vec<SendSlot>,

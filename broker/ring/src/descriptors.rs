@@ -1,8 +1,8 @@
 //! Descriptors of an epoll set, with the operations armed on each and its known readiness.
 //!
-//! A descriptor is registered when an operation is first armed on it, until it is released. The slot of a descriptor
-//! has a generation, which is part of the kernel's events: an event from before the release matches no slot, even if
-//! the slot or the descriptor's number has been reused.
+//! A descriptor is registered from the first operation armed on it until its release. Each slot has a generation, which
+//! the kernel's events contain: an event from before a release matches no slot, even if the slot or the descriptor's
+//! number has been reused.
 
 use crate::completion::Key;
 use std::collections::HashMap;
@@ -33,12 +33,12 @@ pub(crate) struct Slot {
     pub(crate) write: Writing,
     pub(crate) readable: bool,
     pub(crate) writable: bool,
-    /// Whether to read again even if the last read left room in its buffer: EOF, urgent data or an error has arrived.
+    /// Whether to read again after a read that left room, because EOF, urgent data or an error has arrived.
     pub(crate) goes_on: bool,
     pub(crate) listed: bool,
 }
 
-/// Bounds the memory of an idle connection, in addition to a map entry.
+/// Bounds the memory of an idle connection, which also has a map entry.
 const _: () = assert!(size_of::<Slot>() <= 32);
 
 impl Slot {
@@ -153,7 +153,7 @@ mod tests {
         all.get(old).unwrap().readable = true;
         assert_eq!(all.forget(7), Some(old.slot));
         assert_eq!((all.find(7), all.forget(7)), (None, None));
-        // The same number again, in the same slot.
+        // Reuses the number and the slot of the released descriptor.
         let young = all.claim(7);
         assert_eq!(young.slot, old.slot);
         assert!(all.get(old).is_none() && !all.get(young).unwrap().readable);

@@ -9,10 +9,10 @@
 //!        │                            └── still ready ──────┤
 //!        └───── epoll_wait ◄──────── no longer ready ───────┘
 //! ```
-//! A listed slot is served one receive and one send per enter, however much data is ready, so that a flood on one
-//! connection does not delay others. An enter does not block while slots are listed. A receive that leaves room in its
-//! buffer has read everything, except for EOF or bytes after urgent data, which the kernel reports beforehand; sends
-//! continue until the socket is full.
+//! Each enter performs at most one receive and one send per listed slot, even if more data is ready, so that a flood on
+//! one connection does not delay others. An enter does not block while slots are listed. A receive that leaves room in
+//! its buffer has read everything, except for EOF or bytes after urgent data, which the kernel reports beforehand;
+//! sends continue until the socket is full.
 //!
 //! Final completions of operations that were cancelled or could not begin are deferred until the next enter, after the
 //! received bytes.
@@ -97,7 +97,7 @@ impl Epoll {
 
 impl Epoll {
     pub(crate) fn accept(&mut self, listener: BorrowedFd<'_>, key: Key) {
-        // Accept has no flag against waiting. The set refuses descriptors that are not sockets.
+        // Accept has no non-blocking flag, so the listener needs it. The set refuses descriptors that are not sockets.
         let _ = SockRef::from(&listener).set_nonblocking(true);
         self.read(listener, ReadState::Accept, key);
     }
@@ -156,7 +156,7 @@ impl Epoll {
                 let armed = self.descriptors.at(slot);
                 debug_assert!(armed.write == Writing::Nothing, "one send at a time");
                 (armed.write, armed.write_key) = (Writing::Send, key);
-                // The kernel may have reported space that other senders have used since.
+                // Tries the send regardless of reported space, which other senders may have used since.
                 armed.writable = true;
                 self.list(slot);
             }
@@ -168,7 +168,7 @@ impl Epoll {
     }
 
     pub(crate) fn connect(&mut self, socket: BorrowedFd<'_>, key: Key, to: SocketAddr) {
-        // Registered afterwards: a socket that is not connecting reports a hang-up.
+        // Connects before registering, because a socket that is not connecting reports a hang-up.
         let begun = begin_connect(socket, to).and_then(|()| self.registered(socket));
         match begun {
             Ok(slot) => {
@@ -489,11 +489,11 @@ fn descriptor<'a>(fd: RawFd) -> BorrowedFd<'a> {
     unsafe { BorrowedFd::borrow_raw(fd) }
 }
 
-/// Maximum number of events per poll. The kernel reports ready descriptors in turn: the rest in the next poll.
+/// Maximum number of events per poll. The next poll reports the remaining ready descriptors.
 const EVENTS: usize = 256;
 
 /// Maximum number of connections accepted from a listener per enter, before others are served.
 const ACCEPTS: usize = 64;
 
-/// Maximum wait per system call: before Linux 5.11, no call supports more than 24 days.
+/// Maximum wait per system call; before Linux 5.11, no call supports waits of more than 24 days.
 const WAIT_MAX: Duration = Duration::from_secs(3600);

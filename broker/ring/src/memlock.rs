@@ -15,7 +15,7 @@ use rustix::param::page_size;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{fs, io, ptr};
 
-/// Minimum locked-memory limit required to start an executor, in bytes: glommio checks the limit itself.
+/// Minimum locked-memory limit required to start an executor, in bytes. glommio enforces this minimum itself.
 pub const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
 
 /// Recommended locked-memory limit, in bytes: the Debian default, enough for 16 shards.
@@ -51,7 +51,7 @@ pub(crate) fn memlock() -> Option<u64> {
 }
 
 /// Determines how many bytes, up to `max`, processes of this user can still lock, by registering memory and releasing
-/// it again. Exact to the page, except for a ring of two pages. Takes some milliseconds, and `max` bytes of memory.
+/// it again. Exact to the page, except for the two pages of a ring. Takes some milliseconds, and `max` bytes of memory.
 ///
 /// # Errors
 /// Returns an error if the address space has no room for `max` bytes.
@@ -94,7 +94,7 @@ pub fn unregister_buffers() -> usize {
 }
 
 fn unregister(ring: libc::c_int) -> bool {
-    // SAFETY: the operation takes no memory. It fails on a descriptor that is not a ring or has no registered buffers.
+    // SAFETY: the operation has no memory argument, and fails if the descriptor is not a ring with registered buffers.
     let result = unsafe {
         libc::syscall(
             libc::SYS_io_uring_register,
@@ -134,7 +134,7 @@ impl SmallPages {
             iov_base: self.start,
             iov_len: len,
         };
-        // SAFETY: the mapping outlives the registration, which ends here, and no operation uses it.
+        // SAFETY: the mapping outlives the registration, which ends below, and no operation uses the buffer.
         let registered = unsafe { io.submitter().register_buffers(&[buffer]) }.is_ok();
         registered && io.submitter().unregister_buffers().is_ok()
     }
@@ -142,7 +142,7 @@ impl SmallPages {
 
 impl Drop for SmallPages {
     fn drop(&mut self) {
-        // SAFETY: mapped in `new`, unmapped once; no pointer into it was given out.
+        // SAFETY: the region was mapped in `new` and is unmapped once; no pointer into it was given out.
         unsafe { libc::munmap(self.start, self.len) };
     }
 }
@@ -154,7 +154,7 @@ const UNREGISTER_BUFFERS: libc::c_uint = 1;
 mod tests {
     use super::*;
 
-    /// Not exact here: tests that run beside this one lock memory of the same user.
+    /// Only an upper bound is tested, since concurrent tests lock memory of the same user.
     #[test]
     fn what_is_left_of_locked_memory_is_learned() {
         let page = page_size();
@@ -170,7 +170,7 @@ mod tests {
             iov_base: region.start,
             iov_len: page_size(),
         };
-        // SAFETY: `region` outlives `io`'s registration, by which nothing is read or written.
+        // SAFETY: `region` outlives the registration, and no operation reads or writes the buffer.
         unsafe { io.submitter().register_buffers(&[buffer]) }.unwrap();
         assert!(unregister_buffers() > 0);
         assert!(

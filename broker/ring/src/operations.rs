@@ -96,7 +96,7 @@ impl Uring {
         let (span, id) = (std::ptr::from_ref(&**self.span), Op::Timeout.tag(0));
         let entry = match self.due {
             None => opcode::Timeout::new(span).build().user_data(id),
-            // If the old timeout fires first, the update fails quietly, and the old completion leads to another check.
+            // If the old timeout fires first, the update fails quietly, and the completion prompts another check.
             Some(_) => opcode::TimeoutUpdate::new(id, span)
                 .build()
                 .user_data(Op::Quiet.tag(0)),
@@ -120,19 +120,19 @@ impl Uring {
 
 /// Makes a descriptor blocking, so that the kernel waits on it; otherwise, operations would return `EAGAIN`.
 fn wait_in(socket: BorrowedFd<'_>) {
-    // Fails for a descriptor that is not a socket, which the operation reports.
+    // Fails only if the descriptor is not a socket; the operation itself then reports the error.
     let _ = SockRef::from(&socket).set_nonblocking(false);
 }
 
-// Acknowledgements by a peer's host for bytes that the kernel accepted. Two system calls: the ring has no cheaper
-// operations for them.
+// State of the acknowledgements by a peer's host. Each function makes a system call, since the ring has no cheaper
+// operation.
 
 /// Returns the bytes of a TCP connection that the kernel has accepted but the peer's host has not acknowledged
 /// (`SIOCOUTQ`). Includes bytes of a send in flight, and one for the connection's own FIN. `None` without a connection.
 #[must_use]
 pub fn unacknowledged(socket: BorrowedFd<'_>) -> Option<u32> {
     let mut bytes: libc::c_int = 0;
-    // SAFETY: `TIOCOUTQ`, which is `SIOCOUTQ`, writes one int.
+    // SAFETY: `TIOCOUTQ`, an alias of `SIOCOUTQ`, writes one int.
     let result = unsafe {
         libc::ioctl(
             socket.as_raw_fd(),

@@ -53,7 +53,7 @@ pub(crate) struct Buffers {
     start: NonNull<u8>,
     count: u16,
     bytes: u32,
-    /// Buffers that have ever been handed out, lowest numbers first; the memory of the others has never been touched.
+    /// Number of buffers handed out so far, in ascending order; the memory of the others has never been touched.
     pub(crate) offered: u16,
     lent: u16,
     used: bool,
@@ -80,7 +80,7 @@ impl Buffers {
         }
     }
 
-    /// Returns the numbers of the buffers to hand out next, up to a total of `most`, or of all.
+    /// Returns the numbers of the buffers to hand out next, so that `most` buffers, or all, have been handed out.
     fn offer(&mut self, most: u16) -> Range<u16> {
         let first = self.offered;
         self.offered = most.clamp(first, self.count);
@@ -101,8 +101,8 @@ impl Buffers {
     /// Returns the received bytes in a buffer. Panics if the buffer belongs to another ring.
     pub(crate) fn bytes<'a>(&'a mut self, lent: &'a mut Lent) -> &'a mut [u8] {
         assert_eq!(lent.pool, self.serial, "a buffer of another ring");
-        // SAFETY: `lend` checked id and len against the memory's size. `lent` is the only access to this buffer until
-        // it is consumed, which hands its number out again; the borrow of both ends before.
+        // SAFETY: `lend` checked id and len against the memory's size. `lent` is the only access to the buffer until it
+        // is consumed and the number is reused; the returned borrow ends before that.
         unsafe { std::slice::from_raw_parts_mut(self.place(lent.id), lent.len as usize) }
     }
 
@@ -185,7 +185,7 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Hands further buffers to the kernel, up to a total of `most`, or all; returns whether there were any.
+    /// Hands further buffers to the kernel, for a total of `most` or all buffers. Returns whether any were left.
     pub(crate) fn offer(&mut self, most: u16) -> bool {
         let more = self.buffers.offer(most);
         let is_more = !more.is_empty();
@@ -241,7 +241,7 @@ impl Stack {
         stack
     }
 
-    /// Takes further buffers into use, up to a total of `most`, or all; returns whether there were any.
+    /// Takes further buffers into use, for a total of `most` or all buffers. Returns whether any were left.
     pub(crate) fn offer(&mut self, most: u16) -> bool {
         let more = self.buffers.offer(most);
         let is_more = !more.is_empty();

@@ -25,28 +25,28 @@ pub enum Unsupported {
         }
     )]
     Disabled(io::Error, u8),
-    /// The kernel lacks `io_uring_setup`; contains the kernel release.
+    /// Kernel release that lacks `io_uring_setup`.
     #[error("io_uring is absent here (ENOSYS, kernel {0}){rest}", rest = why_absent(.0))]
     Absent(String),
-    /// The kernel lacks `IORING_SETUP_DEFER_TASKRUN`; contains the kernel release.
+    /// Kernel release that lacks `IORING_SETUP_DEFER_TASKRUN`.
     #[error(
         "Linux {0} is too old: io_uring with deferred task work needs Linux 6.1 or newer: update the kernel"
     )]
     KernelTooOld(String),
-    /// A kernel that is recent enough returns `EINVAL`; contains the kernel release and the page size in bytes.
+    /// Kernel release that is recent enough but returns `EINVAL`, and the page size in bytes.
     #[error(
         "io_uring cannot be set up (EINVAL), though Linux {0} is 6.1 or newer: a sandbox or a filter supports only a \
          part of it, or the kernel rejects the alignment of its buffers (pages of {1} bytes; tried: 4096 and 16384): \
          run it outside of the sandbox, or report this line"
     )]
     Refused(String, usize),
-    /// `RLIMIT_MEMLOCK` is below [`MEMLOCK_BYTES_MIN`]; contains the limit in bytes.
+    /// Value of `RLIMIT_MEMLOCK` in bytes, which is below [`MEMLOCK_BYTES_MIN`].
     #[error(
         "the hard limit of locked memory is {} KiB, expected {} KiB or more: raise it: {}",
         .0 / 1024, MEMLOCK_BYTES_MIN / 1024, memlock_remedy(MEMLOCK_BYTES_USUAL)
     )]
     MemlockLow(u64),
-    /// Other processes of this user have locked all memory within `RLIMIT_MEMLOCK`; contains the limit in bytes.
+    /// Value of `RLIMIT_MEMLOCK` in bytes, all of which other processes of this user have locked.
     #[error(
         "no locked memory is left: the limit is {} KiB, and other processes of this user hold it: end them, or raise \
          it: {}",
@@ -75,7 +75,7 @@ const PROFILE: &str = "run it with the profile that allows it: `heliograph secco
                        `--security-opt seccomp=seccomp.json`";
 
 /// Sets up a small ring with every feature that [`Ring`](crate::Ring) needs, and drops it. Must be called before any
-/// executor starts: executors abort the process where this function returns an error.
+/// executor starts: an executor aborts the process in cases where this function returns an error.
 pub fn probe() -> Result<(), Unsupported> {
     let limit = memlock();
     if let Some(limit) = limit.filter(|&limit| limit < MEMLOCK_BYTES_MIN) {

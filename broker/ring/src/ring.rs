@@ -41,11 +41,11 @@ pub struct RingSettings {
     /// Completions that the kernel can hold without a slow path, 16 bytes each: a power of two, at least `submissions`.
     /// On epoll, the maximum number per [`Ring::enter`].
     pub completions: u32,
-    /// Receive buffers, a power of two up to 32,768. Each receive in a turn takes one; without one, it must be rearmed.
+    /// Receive buffers, a power of two up to 32,768. Each receive takes one; a receive that finds none must be rearmed.
     pub buffers: u16,
     /// Size of one receive buffer, from 64 bytes to 1 MiB.
     pub buffer_bytes: u32,
-    /// Buffers in use at first; [`Ring::add_buffers`] adds more. The kernel cycles through all of them.
+    /// Buffers in use at first; [`Ring::add_buffers`] adds more. The kernel cycles through all buffers in use.
     pub buffers_at_start: u16,
 }
 
@@ -122,7 +122,7 @@ impl Ring {
         ask!(self, engine => engine.next())
     }
 
-    /// Whether there is a completion, or [`Self::enter`] would return one without waiting. Makes no system call.
+    /// Whether a completion is queued, or [`Self::enter`] would find one without waiting. Makes no system call.
     pub fn has_completions(&mut self) -> bool {
         ask!(self, engine => engine.has_completions())
     }
@@ -179,8 +179,8 @@ impl Ring {
         ask!(self, engine => engine.add_buffers())
     }
 
-    /// Releases the memory of all buffers to the system, before a longer sleep, unless received bytes or buffers are
-    /// outstanding. Returns whether any memory was in use.
+    /// Releases the memory of all buffers to the system; useful before a long sleep. Does nothing while received bytes
+    /// or buffers are outstanding. Returns whether memory was released.
     pub fn release_buffers(&mut self) -> bool {
         // The kernel fills buffers only in `enter` (deferred task work).
         !self.has_completions() && ask!(self, engine => engine.pool.buffers.release())
@@ -190,7 +190,7 @@ impl Ring {
     /// [`Self::eventfd_on`].
     ///
     /// # Errors
-    /// Fails with `EBUSY` if one is registered, and with `Unsupported` on epoll.
+    /// Fails with `EBUSY` if an eventfd is already registered, and with `Unsupported` on epoll.
     pub fn register_eventfd(&mut self, eventfd: BorrowedFd<'_>) -> io::Result<()> {
         match &mut self.0 {
             EngineDriver::Uring(engine) => engine.register_eventfd(eventfd),
@@ -198,7 +198,7 @@ impl Ring {
         }
     }
 
-    /// Starts signalling new completions, that is, work for [`Self::enter`], on the registered eventfd.
+    /// Starts signalling on the registered eventfd that new completions await [`Self::enter`].
     pub fn eventfd_on(&mut self) {
         if let EngineDriver::Uring(engine) = &mut self.0 {
             engine.eventfd_on();

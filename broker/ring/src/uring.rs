@@ -18,8 +18,8 @@ use std::{io, thread};
 
 /// A thread's io_uring, with its receive buffers and the buffers of its sends.
 ///
-/// Not `Send`, because the kernel refuses calls of any thread but the creating one (`SINGLE_ISSUER`). Drop cancels and
-/// awaits all armed operations; memory that the kernel does not release is leaked rather than freed.
+/// Not `Send`, because the kernel refuses calls from any thread but the creating one (`SINGLE_ISSUER`). Drop cancels
+/// and awaits all armed operations; memory that the kernel does not release is leaked rather than freed.
 pub(crate) struct Uring {
     pub(crate) io: ManuallyDrop<IoUring>,
     pub(crate) pool: ManuallyDrop<Pool>,
@@ -32,7 +32,7 @@ pub(crate) struct Uring {
     )]
     pub(crate) addresses: ManuallyDrop<Vec<Box<socket2::SockAddr>>>,
     pub(crate) due: Option<Instant>,
-    /// Entries without space in the submission queue, for the next enter. Bounded: each is counted in `armed`.
+    /// Entries that did not fit into the submission queue, for the next enter. Bounded: each is counted in `armed`.
     waiting: VecDeque<squeue::Entry>,
     pub(crate) patience: Patience,
     grown: bool,
@@ -142,7 +142,7 @@ impl Uring {
         match (checked(result), buffer) {
             (Ok(0), None) => Received::End,
             (Ok(len), Some(id)) if len > 0 => Received::Bytes(self.pool.buffers.lend(id, len)),
-            // Never observed; should the kernel use a buffer for an end or an error, it is returned unread.
+            // Never observed: if the kernel uses a buffer for EOF or an error, the buffer is returned unread.
             (Ok(_), Some(id)) => {
                 let unread = self.pool.buffers.lend(id, 0);
                 self.pool.give_back(unread);
@@ -223,7 +223,7 @@ impl Uring {
     pub(crate) fn enter(&mut self, want: u32, limit: Option<Duration>) -> io::Result<()> {
         self.fill();
         self.grown = false;
-        // Does not wait while some entries do not fit into the queue.
+        // Does not block while entries wait for space in the queue.
         let want = if self.waiting.is_empty() { want } else { 0 };
         let count = u32::try_from(self.io.submission().len()).expect("the queue has a 32-bit size");
         let result = self.call(count, want, limit);
@@ -239,7 +239,7 @@ impl Uring {
         }
     }
 
-    /// Handles a kernel that refuses entries: runs its deferred work, whose completions free the missing resources.
+    /// Handles a refusal by the kernel: runs the kernel's deferred work, whose completions free missing resources.
     fn bear(&mut self, refusal: &io::Error) -> io::Result<()> {
         match self.call(0, 0, None) {
             Err(error) if refuses(&error) => {}
@@ -336,7 +336,7 @@ mod enter_tests {
         Uring::new(&settings).unwrap()
     }
 
-    /// A full queue, and a kernel that accepts nothing of it: arming must terminate.
+    /// Arming must terminate even if the queue is full and the kernel accepts no entry.
     #[test]
     fn arming_does_not_wait_for_a_kernel_that_takes_nothing() {
         let mut ring = small();
@@ -354,7 +354,7 @@ mod enter_tests {
         for (ours, _) in &mut pairs.iter() {
             (&*ours).write_all(b"x").unwrap();
         }
-        // All are submitted in order, though there are five times as many as there is room for.
+        // All entries are submitted in order, although the queue has room for only a fifth of them.
         for expected in 0..10 {
             let completion = next(&mut ring);
             let Completion::Received {

@@ -1,4 +1,4 @@
-//! Data of the admin listener: what it shows, the tokens of its callers, the parts of `/try`, and the setup of `--lan`.
+//! Data of the admin listener: sources of its pages, tokens of its callers, data of `/try`, and the setup of `--lan`.
 
 use crate::edge::{Post, TakeAdmin};
 use crate::failure::{Failure, Fallible};
@@ -56,7 +56,7 @@ pub(crate) fn shows(
     let refusals = Refusals::new(log, session_keys, settings.shards);
     let (log, tail, troubled) = (log.clone(), log.tail(), log.troubled());
     let (profile, engine) = (settings.profile.into(), settings.engine.into());
-    // Accurate within a second of the process's start.
+    // At most a second later than the start of the process.
     let started = SystemTime::now().duration_since(UNIX_EPOCH);
     let started = started.map_or(0, |since| since.as_secs());
     let data_dir = settings.data_dir.clone();
@@ -112,7 +112,7 @@ pub(crate) fn shows(
     })
 }
 
-/// Returns the free bytes of a directory's file system, for unprivileged processes.
+/// Returns the free bytes of a directory's file system that unprivileged processes may use.
 fn free_bytes(directory: &Path) -> Option<u64> {
     let state = statvfs(directory).ok()?;
     Some(state.f_bavail.saturating_mul(state.f_frsize))
@@ -216,7 +216,7 @@ const LOOK_MAX: Duration = Duration::from_millis(500);
 /// Maximum time for shards to run the timers that a clock jump makes due.
 const EXPIRIES_MAX: Duration = Duration::from_secs(10);
 
-// Parts of `/try`: a channel and, where requests are signed, sessions to lend.
+// Data of `/try`: a channel and, if requests must be signed, an issuer of sessions.
 
 pub(crate) fn prepare_try_page(
     shows: &mut Shows,
@@ -245,10 +245,10 @@ pub(crate) fn prepare_try_page(
     Ok(())
 }
 
-// Start of `--lan`: passes connections from shards to the pages, and shows the first code for a phone.
+// Setup of `--lan`: the path of connections from shards to the pages, and the first pairing code for a phone.
 
-/// Creates the sender for shards and the generator of pairing codes; `None` without `--lan`. The receiver becomes part
-/// of `shows`.
+/// Creates the sender for shards and the generator of pairing codes; `None` without `--lan`. Stores the receiver in
+/// `shows`.
 pub(crate) fn open_lan(
     settings: &Settings,
     shows: &mut Shows,

@@ -67,7 +67,7 @@ fn checked(
             draft.fault("admin.token_file", path.display(), rule);
         }
         warnings.extend(secret_of_accounts(&settings, &mut draft));
-        // The start selects a location for a temporary directory itself.
+        // Startup itself selects the location of a temporary directory.
         if !settings.data_dir_ends
             && let Err(error) = probe(&settings.data_dir)
         {
@@ -277,7 +277,7 @@ fn tls(
     }
 }
 
-/// Records a fault for a server name that requests device certificates and is also an endpoint.
+/// Records a fault for each endpoint whose server name makes the broker request device certificates.
 fn names_of_devices(settings: &Settings, loaded: &Loaded, draft: &mut Draft) {
     let advertise = &settings.advertise;
     let endpoints = [
@@ -325,7 +325,7 @@ fn ended(loaded: &Loaded, now: SystemTime) -> Vec<String> {
     ended.collect()
 }
 
-/// Attributes the error of an unreadable credentials file to the key that names it. Returns other errors.
+/// Attributes the error of an unreadable credentials file to the key that names it. Returns any other error.
 fn of_credentials(settings: &Settings, of: ConfigError, draft: &mut Draft) -> Option<ConfigError> {
     let path = settings.credentials.as_ref()?.display().to_string();
     let whole = match of.faults() {

@@ -1,4 +1,4 @@
-//! Registry on disk: opened at startup, accepts changes of shards, and reports their results.
+//! Registry on disk: opens at startup, accepts changes from shards, and reports their results.
 
 use crate::failure::{Failure, Fallible};
 use crate::registry::{self, DurableStore, ProcessCatalog};
@@ -88,7 +88,7 @@ impl Registry {
     }
 
     /// Returns the latest creation time of any record. New channels get later times, so that a channel is always
-    /// younger than an earlier channel of its name.
+    /// younger than an earlier channel of the same name.
     pub(crate) fn newest(&self) -> Wall {
         self.newest
     }

@@ -69,7 +69,7 @@ pub(crate) fn store(supervisor: &mut Supervisor, settings: &Settings, bound: &[B
     for (addr, sockets) in groups {
         let name = store_name(addr);
         supervisor.discard(&name);
-        // Sockets beyond the shards, which the limit on locked memory may have reduced, close when the shards start.
+        // Surplus sockets close when the shards start: the limit on locked memory may have reduced their number.
         let sockets = sockets.iter().take(settings.shards).map(AsFd::as_fd);
         keeps = keeps && supervisor.store(&name, &sockets.collect::<Vec<_>>());
     }
@@ -119,7 +119,7 @@ mod tests {
         KeptSockets::find(passed, &Supervisor::of_environment(), settings)
     }
 
-    /// What a process with these settings had, as it is passed to the next one.
+    /// Returns the sockets of a process with these settings, in the form in which the next process gets them.
     fn passed(settings: &Settings) -> (SocketAddr, Vec<(String, OwnedFd)>) {
         let bound = bind(
             settings,
@@ -174,7 +174,7 @@ mod tests {
         ]);
         let kept = kept(good, &settings(&[addr, alone_at], 1));
         assert_eq!(kept.0.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [addr]);
-        // Neither is in the way of others.
+        // Both addresses are free again.
         probe(other).unwrap();
         probe(alone_at).unwrap();
     }

@@ -220,8 +220,8 @@ pub(crate) struct Both<T> {
     twin: Option<T>,
 }
 
-/// Returns whether the listener at `addr` also listens on ::1: under `--dev` if it is on 127.0.0.1, unless another
-/// listener uses the address on ::1.
+/// Returns whether the listener at `addr` also listens on ::1. Under `--dev`, a listener on 127.0.0.1 does, unless
+/// another listener uses the same port on ::1.
 pub(crate) fn has_twin(settings: &Settings, addr: SocketAddr) -> bool {
     let mut others = settings.listen.iter().map(|listen| listen.addr);
     let twin = twin_of(addr);
@@ -287,7 +287,7 @@ pub(crate) enum Busy {
 }
 
 /// Retries while the port is in use. The kernel closes the sockets of an `io_uring` a few milliseconds after its
-/// process ends, so the successor of a killed process may start before.
+/// process ends, so the successor of a killed process may start earlier.
 fn when_free<T>(busy: Busy, bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
     let until = Instant::now() + FREE_WITHIN;
     loop {
@@ -330,7 +330,7 @@ pub(crate) fn local(socket: &Socket) -> io::Result<SocketAddr> {
 
 /// Makes a socket listen. A kept socket already listens, perhaps with other options.
 fn listen(socket: Socket, tcp_user_ms: u64) -> io::Result<Socket> {
-    // Accepted sockets inherit both. 0 selects the kernel's limit.
+    // Accepted sockets inherit both options. A timeout of 0 selects the kernel's default.
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_user_timeout(Some(Duration::from_millis(tcp_user_ms)))?;
     socket.listen(BACKLOG)?;
@@ -349,16 +349,16 @@ fn socket(addr: SocketAddr) -> io::Result<Socket> {
 
 /// Maximum number of connections that the kernel completes while a shard is busy. `net.core.somaxconn` also limits it.
 const BACKLOG: i32 = 4096;
-/// Time that startup waits for a port in use.
+/// Maximum time that startup waits for a port to become free.
 const FREE_WITHIN: Duration = Duration::from_secs(1);
 const TRY_EVERY: Duration = Duration::from_millis(5);
 
-// Search in `/proc` for the process that occupies a port, for the error about a port in use.
+// Search in `/proc` for the process that occupies a port. The error about a port in use names this process.
 //
-// The kernel lists listening sockets by inode (`/proc/net/tcp`, proc(5)), and each process its descriptors. Only root
-// can read the descriptors of other users.
+// The kernel lists listening sockets by inode in `/proc/net/tcp`, and descriptors by process (proc(5)). Only root can
+// read the descriptors of other users.
 
-/// Returns the process that listens at `addr`, or at an address that covers it, such as `heliograph (pid 1234)`.
+/// Names the process that listens at `addr` or at an address that covers it, in the form `heliograph (pid 1234)`.
 pub(crate) fn of(addr: SocketAddr) -> Option<String> {
     let inodes = inodes(addr);
     let until = Instant::now() + LOOK_MAX;
@@ -435,8 +435,8 @@ fn address(hex: &str) -> Option<IpAddr> {
 /// TCP_LISTEN in the kernel's `tcp_states.h`.
 const LISTEN: &str = "0A";
 
-/// Maximum number of sockets, of processes, and of descriptors per process that the search examines. If it fails, the
-/// error suggests a command that finds the process.
+/// Maximum number of sockets, of processes, and of descriptors per process that the search examines. If the search
+/// fails, the error suggests a command that finds the process.
 const ENTRIES_MAX: usize = 1 << 17;
 
 /// Time limit of the search, since the broker is about to exit.
@@ -451,7 +451,7 @@ mod tests {
     use std::thread;
     use std::time::Duration;
 
-    /// Of this many shards, without `--dev`.
+    /// Returns settings with this number of shards, without `--dev`.
     fn shards(shards: usize, tcp_user_ms: u64) -> Settings {
         let mut settings = Settings::new(Profile::Default, false);
         settings.shards = shards;
@@ -476,7 +476,7 @@ mod tests {
         TcpStream::connect(bound.addr).unwrap();
     }
 
-    /// The listener for other nodes; they agree in `etcd`, or follow a fixed map where that is empty.
+    /// Returns settings of a listener for other nodes, with these etcd endpoints or, if none, with a fixed map.
     fn inner(listen: &str, etcd: &[&str]) -> ClusterSettings {
         let mut cluster = ClusterSettings {
             listen: Some(listen.parse().unwrap()),
@@ -513,7 +513,7 @@ mod tests {
 
     #[test]
     fn a_port_of_a_further_shard_that_is_in_use_is_refused() {
-        // The second port behind it is free where it was picked: of some attempts one finds both.
+        // The port two below a selected port may be in use, so several attempts are made.
         let (listen, taken) = (0..100)
             .find_map(|_| {
                 let taken = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -669,7 +669,7 @@ mod twin_tests {
         assert!(!wanted(&serious, "127.0.0.1:8080"));
     }
 
-    /// Binds as the kernel does where only these errors are in its way: on 127.0.0.1 none, on ::1 the given one.
+    /// Imitates a kernel that binds every port on 127.0.0.1, and fails on ::1 with the given error, if any.
     fn kernel(
         picked: &Cell<u16>,
         on_twin: impl Fn(u16) -> Option<i32>,
@@ -746,7 +746,7 @@ mod owner_tests {
         }
     }
 
-    /// Lines of a machine with the byte order of x86.
+    /// The lines are from a machine with the byte order of x86.
     #[cfg(target_endian = "little")]
     #[test]
     fn lines_of_the_table_are_read() {

@@ -100,8 +100,8 @@ fn try_url(settings: &Settings) -> Option<String> {
     settings.try_url().map(|url| url + &fragment(settings, ""))
 }
 
-/// Returns the URL fragment of a page, after `path`, with the token of a container's admin listener. Empty if the
-/// operator configured a token, or none is required.
+/// Returns `path` with a URL fragment that contains the token of a container's admin listener. Empty if the operator
+/// configured a token, or none is required.
 fn fragment(settings: &Settings, path: &str) -> String {
     let made = settings.data_dir.join(MADE_TOKEN);
     let is_made = settings.container && settings.admin.token_file.as_ref() == Some(&made);
@@ -200,8 +200,8 @@ pub(crate) const NAMES: [&str; 12] = [
     "HELIOGRAPH_ADMIN",
 ];
 
-/// Returns the environment variables by name. The endpoint is the TLS listener, unless there is none or `--plain` is
-/// given, like the endpoints that discovery returns.
+/// Returns the environment variables by name. As in discovery, the endpoint is the TLS listener, unless there is none
+/// or `--plain` is given.
 #[must_use]
 pub(crate) fn environment(settings: &Settings) -> Vec<(&'static str, String)> {
     let Some(listen) = listener(settings) else {
@@ -227,7 +227,7 @@ pub(crate) fn environment(settings: &Settings) -> Vec<(&'static str, String)> {
             variables.push(("AWS_ACCESS_KEY_ID", "test".into()));
             variables.push(("AWS_SECRET_ACCESS_KEY", "test".into()));
         }
-        // Only the operator knows whose keys clients use. This broker issues their federation tokens.
+        // Only the operator knows the keys of clients. This broker issues federation tokens for these keys.
         Auth::Sigv4 => variables.push(("AWS_ENDPOINT_URL_STS", endpoint)),
     }
     if let Some(ca) = authority(settings).filter(|_| secure) {
@@ -320,7 +320,7 @@ mod tests {
         let token = std::env::current_dir().unwrap().join("admin.token");
         assert_eq!(written["environment"][TOKEN_FILE], token.to_str().unwrap());
         assert!(!fs::symlink_metadata(&file).unwrap().is_symlink());
-        // A directory in its place: nothing is left behind.
+        // If a directory has the file's name, the write fails and leaves nothing behind.
         let taken = dir.join("taken");
         fs::create_dir(&taken).unwrap();
         assert!(write_file(&taken, &settings).is_err());

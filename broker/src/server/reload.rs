@@ -52,7 +52,7 @@ pub(crate) trait Reloadable {
         String::new()
     }
 
-    /// Returns whether a reload has an effect on unchanged files.
+    /// Returns whether a reload has an effect even if no file has changed.
     fn acts_unchanged(&self) -> bool {
         false
     }
@@ -61,7 +61,7 @@ pub(crate) trait Reloadable {
     fn remind(&self) {}
 }
 
-/// All reloadable settings. One per process, on the main thread.
+/// Reloads all files that may change. One per process, on the main thread.
 #[derive(Default)]
 pub(crate) struct Reloader {
     watched: Vec<WatchedFiles>,
@@ -154,8 +154,8 @@ impl WatchedFiles {
         None
     }
 
-    /// Reads the files. `is_ordered` means at the operator's request. Returns whether the files differ from those of
-    /// the last read.
+    /// Reads the files. `is_ordered` states that the operator requested it. Returns whether the files differ from those
+    /// of the last read.
     fn reload(&mut self, reloads: &Reloads, is_ordered: bool, now: Instant) -> bool {
         self.changed = None;
         let former = self.read.clone();
@@ -182,7 +182,7 @@ impl WatchedFiles {
         }
     }
 
-    /// Reads the files. If they name other files than before, takes stamps of those and reads again.
+    /// Reads the files. If they now name other files, takes the stamps of these and reads again.
     fn read_again(&mut self, is_ordered: bool) -> Result<(), String> {
         let name = self.subject.name();
         let former = self.read.clone();
@@ -332,7 +332,7 @@ mod tests {
             }
         }
 
-        /// Looks this many times; returns what was read meanwhile.
+        /// Polls the files this many times. Returns the texts that were read.
         fn look(&mut self, times: usize) -> Vec<String> {
             for _ in 0..times {
                 self.reloader.look(Instant::now());

@@ -160,10 +160,10 @@ impl ShardParts<'_> {
 
 // Threads and rings of the shards, created before any client is served, all with the same engine.
 //
-// The locked memory of a ring depends on the kernel, and the available part of the limit on the user's other processes.
-// Only an attempt tells. So all rings are created before the first shard starts. If a ring does not fit, all are
-// created again on epoll, which locks no memory. If the settings require io_uring, the shards that do not fit are left
-// out (`--dev`), or the start fails with the number that would fit.
+// The locked memory of a ring depends on the kernel, and the user's other processes share the limit, so only an attempt
+// shows whether a ring fits. Therefore, all rings are created before the first shard starts. If a ring does not fit,
+// all are created again on epoll, which locks no memory. If the settings require io_uring, the shards that do not fit
+// are left out (`--dev`), or the start fails with the number that would fit.
 
 /// Selects epoll if the machine does not permit io_uring and the settings allow a fallback. Fails with
 /// [`Failure::Fatal`], with a remedy, if io_uring is required but unavailable.
@@ -313,8 +313,8 @@ fn as_many_as_fit<T>(
     (made, None)
 }
 
-/// Retries briefly while memory or threads are short. The kernel releases the resources of an ended process or thread
-/// some milliseconds late, and the start of the runtime holds some as long.
+/// Retries briefly if memory or threads have run out. The kernel releases the resources of an ended process or thread
+/// some milliseconds late, and the start of the runtime holds some for as long.
 fn patiently<T>(make: impl Fn() -> io::Result<T>) -> io::Result<T> {
     let until = Instant::now() + RELEASE_MAX;
     loop {
@@ -327,8 +327,8 @@ fn patiently<T>(make: impl Fn() -> io::Result<T>) -> io::Result<T> {
     }
 }
 
-/// Returns whether the limit on locked memory prevented the creation of a ring. The machine itself may lack memory,
-/// under a limit that does not apply to this process.
+/// Returns whether the limit on locked memory prevented the creation of a ring. The error code alone does not show it,
+/// since the machine itself may lack memory.
 fn is_short_of_locked_memory(error: &io::Error) -> bool {
     let shard = usize::try_from(MEMLOCK_BYTES_MIN).unwrap_or(usize::MAX);
     error.raw_os_error() == Some(libc::ENOMEM)
@@ -372,7 +372,7 @@ struct Need {
 impl Need {
     fn learn(threads: Vec<ShardThread<Shard>>, limit: u64) -> Self {
         let fit = threads.len();
-        // Upper bound of the difference between both measurements: a shard takes less than the lowest limit.
+        // Upper bound of both measurements: a shard takes less than the lowest permitted limit.
         let most = (fit + 1) * usize::try_from(MEMLOCK_BYTES_MIN).unwrap_or(usize::MAX);
         let left = || ring::lockable_bytes(most).unwrap_or(0) as u64;
         let with = left();
@@ -386,7 +386,7 @@ impl Need {
         let taken = without.saturating_sub(with);
         Self {
             fit,
-            // If no shard fits, the amount that any kernel takes.
+            // If no shard fits, the amount that suffices for a shard on every kernel.
             shard: taken
                 .checked_div(fit as u64)
                 .filter(|&shard| shard > 0)

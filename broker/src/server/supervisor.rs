@@ -39,7 +39,7 @@ impl Supervisor {
             process::id(),
         );
         let mut supervisor = Self::new(env::var_os("NOTIFY_SOCKET"), watchdog);
-        // Set by systemd since version 254; under older versions by `Environment=` of the unit.
+        // The variable comes from systemd since version 254, and from `Environment=` of the unit before.
         let store_max = env::var("FDSTORE").ok().and_then(|max| max.parse().ok());
         supervisor.store_max = store_max.filter(|_| supervisor.to.is_some()).unwrap_or(0);
         supervisor
@@ -64,7 +64,7 @@ impl Supervisor {
         }
     }
 
-    /// Reports that every listener accepts connections, or the end of a reload.
+    /// Reports that all listeners accept connections, or that a reload has ended.
     pub(crate) fn ready(&self) {
         self.tell("READY=1", &[]);
     }
@@ -157,7 +157,7 @@ pub(crate) fn passed() -> Vec<(String, OwnedFd)> {
 
 /// Takes a descriptor that was open at the start of the process; `None` for any other number.
 fn take(number: RawFd) -> Option<OwnedFd> {
-    // SAFETY: asks about a number, open or not.
+    // SAFETY: the call only queries a descriptor number, which need not be open.
     let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
     if flags < 0 || flags & libc::FD_CLOEXEC != 0 {
         return None;
@@ -257,7 +257,7 @@ mod tests {
         }
     }
 
-    /// What a manager receives: a text and descriptors.
+    /// Returns the text and the descriptors that a manager receives.
     fn received(manager: &UnixDatagram) -> (String, Vec<OwnedFd>) {
         let (mut text, mut space) = ([0; 128], [MaybeUninit::uninit(); ANCILLARY_BYTES]);
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -314,7 +314,7 @@ mod tests {
         let (reader, _writer) = pipe().unwrap();
         let number = OwnedFd::from(reader).into_raw_fd();
         assert!(take(number).is_none(), "closed on exec: our own");
-        // SAFETY: a number that this test owns.
+        // SAFETY: this test owns the descriptor with this number.
         assert_eq!(unsafe { libc::fcntl(number, libc::F_SETFD, 0) }, 0);
         let taken = take(number).unwrap();
         assert!(take(number).is_none(), "twice");

@@ -39,7 +39,7 @@ pub(crate) struct Rounds {
     history: Shared<History>,
     store: HistoryStore,
     tallies: Vec<Tallies>,
-    /// Whether no round has completed. Code that the first round calls for the first time counts as startup.
+    /// Whether the next round is the first, which counts as startup, since it calls some code for the first time.
     is_first: bool,
     due: Instant,
     remind: Instant,
@@ -192,7 +192,7 @@ impl Watch<'_> {
         ))
     }
 
-    /// Waits until every shard has reported a matching event, or `limit` has passed. Returns whether all shards have.
+    /// Waits for at most `limit` until every shard has reported a matching event. Returns whether all did.
     fn wait_for_all(
         &mut self,
         limit: Duration,
@@ -303,16 +303,16 @@ impl Rounds {
     }
 }
 
-/// Time beyond the drain after which the main thread gives it up, in case a shard hangs. Shards normally end the drain
+/// Time for which the main thread waits beyond the end of a drain, in case a shard hangs. Shards normally end the drain
 /// themselves.
 const DRAIN_SLACK: Duration = Duration::from_secs(2);
 /// Duration of a drain whose clients can reconnect immediately, in milliseconds; enough for their close frames.
 const KEPT_DRAIN_MS: u64 = 140;
-/// Time for which just accepted connections are still served before the drain refuses them.
+/// Time for which newly accepted connections are still served before the drain refuses them.
 const KEPT_SETTLE: Duration = Duration::from_millis(60);
 /// Timeout for stopping, which is quick since connections are aborted.
 const STOP_MAX: Duration = Duration::from_secs(5);
-/// Interval of the periodic work. A round costs three stat calls and a datagram.
+/// Interval of the periodic work. A round takes three stat calls and a datagram.
 const ROUND_EVERY: Duration = Duration::from_secs(1);
 const REMIND_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -387,7 +387,7 @@ impl ShardPulses {
     }
 }
 
-/// Interval between queries. Each wakes a sleeping shard, so that a shard can sleep deeply half of the time.
+/// Interval between queries. A query wakes a sleeping shard, which can otherwise sleep deeply half of the time.
 const ASK_EVERY: Duration = Duration::from_secs(2);
 /// Silence after which a shard is reported, and again each time it has doubled. A turn takes milliseconds.
 const SILENT: Duration = Duration::from_secs(1);
@@ -402,7 +402,7 @@ pub(crate) struct Follower<'n> {
     node: Option<&'n Node>,
     pub(crate) news: Receiver<NodeNews>,
     is_stuck: bool,
-    /// Number of slots of this node at the last check and at the last mark.
+    /// Number of slots of this node, at the last check and at the last mark in the history.
     slots: [usize; 2],
 }
 
@@ -451,7 +451,7 @@ impl<'n> Follower<'n> {
     }
 }
 
-/// Returns the failure for a node that ended by itself, with the names of other nodes that caused it, if any.
+/// Returns the failure for a node that ended by itself, with the names of the other nodes that caused the end, if any.
 pub(crate) fn failure(ending: Ending, others: &[String]) -> Failure {
     let others = others.join(", ");
     match ending {
@@ -511,7 +511,7 @@ mod tests {
     use std::sync::Arc;
     use std::thread;
 
-    /// A process without shards, whose node reports this. It ends when a test takes too long.
+    /// Watches a process without shards, whose node reports `news`. Ends if a test takes too long.
     fn watch(news: Receiver<NodeNews>) -> Watch<'static> {
         let mailboxes: Mailboxes = Arc::from([]);
         let (now, status) = (Instant::now(), StatusBoard::default());

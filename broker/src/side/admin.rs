@@ -129,7 +129,7 @@ impl Sources {
     }
 }
 
-/// Creates the console accounts, if configured and signatures are required.
+/// Creates the console accounts, if they are configured and signatures are required.
 fn of_accounts(
     console: Option<Console>,
     in_force: &Option<InForce>,
@@ -214,8 +214,8 @@ fn of_memories(sources: &Sources, memories: &Memories, traces: Traces) -> Router
         .merge(forget::routes(memories.clone()))
 }
 
-/// Wraps the routes of pages that show data of the log thread. Before each response, the log thread catches up with all
-/// requests whose outcome the client has seen.
+/// Delays each response of these pages until the log thread has caught up with all requests whose outcome the client
+/// has seen.
 fn settled(routes: Router, sources: &Sources) -> Router {
     let refusals = Arc::clone(&sources.refusals);
     routes.route_layer(middleware::from_fn(move |request: Request, next: Next| {

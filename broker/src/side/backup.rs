@@ -194,7 +194,7 @@ mod tests {
     use crate::side;
     use store::Store;
 
-    /// A store of 20 MB, so that no socket takes it whole.
+    /// Creates a store of 20 MB, more than the buffers of a socket can hold.
     fn backups(name: &str) -> (Arc<Backups>, PathBuf) {
         let dir = std::env::temp_dir().join(format!("heliograph-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&dir);
@@ -212,7 +212,7 @@ mod tests {
         (Arc::new(Backups::new(what)), dir)
     }
 
-    /// A few chunks wait for the reader, and a reader that leaves ends it.
+    /// A backup buffers a few chunks for its reader, and ends when the reader leaves.
     #[test]
     fn a_reader_who_stops_is_waited_for_with_a_few_chunks_in_hand() {
         let (backups, dir) = backups("backup-chunks");
@@ -231,7 +231,7 @@ mod tests {
         std::fs::remove_dir_all(dir).unwrap();
     }
 
-    /// The second asker is refused while the first has not read its own, and served when it has.
+    /// A second request is refused until the client of the first has read its backup.
     #[test]
     fn one_backup_at_a_time() {
         use crate::side::{History, HistoryStore, Shared, Shows, StatusBoard};
@@ -281,7 +281,7 @@ mod tests {
             let mut rest = Vec::new();
             first.read_to_end(&mut rest).unwrap();
             assert!(rest.len() > 20_000_000, "{}", rest.len());
-            // Its turn ends just after its last byte.
+            // The first backup counts as running until just after its last byte.
             while ask().1 != "HTTP/1.0 200" {
                 std::thread::yield_now();
             }

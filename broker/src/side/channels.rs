@@ -38,7 +38,7 @@ pub(crate) fn routes(inspector: Inspector, imports: Option<import::Commit>) -> R
         .merge(of_shards)
 }
 
-// Answers to other nodes: pages of this node, and posts to it.
+// Answers to other nodes, which request pages of this node or post to it.
 
 /// Answers requests of other nodes' operators, one at a time, for the lifetime of the process.
 pub(crate) async fn answer_nodes(

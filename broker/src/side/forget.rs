@@ -2,7 +2,7 @@
 //! keep`.
 //!
 //! Memory holds personal data in refusals, troubled sessions, members of problems, recent log lines and notes of the
-//! recorders; the disk in marks and causes of the history. `deploy/PRIVACY.md` covers data stored elsewhere.
+//! recorders; the disk holds it in marks and causes of the history. `deploy/PRIVACY.md` covers data stored elsewhere.
 
 use crate::edge::turn::calendar;
 use crate::limits::FORGET_BYTES_MAX;
@@ -91,7 +91,7 @@ impl Memories {
             .problems
             .lock()
             .forget(|_, member| mentions(member, &text));
-        // Last, so that no log line of the other erasures remains.
+        // Log lines are erased last, so that no line from the other erasures remains.
         let lines = self.tail.forget(|_, line| mentions(line, &text));
         let all = refusals + sessions + problems + lines + notes + history;
         line::forgotten(all, posted.remote);

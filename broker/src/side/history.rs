@@ -7,9 +7,9 @@
 //!  side thread ── causes, forget ──────────┘                                    └── history.notes  marks, causes
 //! ```
 //! `slots` defines the format of both files, `rows` and `notes` their content. A separate thread writes, so that a
-//! hanging disk blocks no other thread. Writes are not synced: a power loss may lose the last seconds, a kill of the
-//! process loses no written entry. A full queue drops entries. Nothing is cached in memory: a blocking thread of the
-//! runtime reads the files, for one reader at a time.
+//! hanging disk blocks no other thread. Writes are not synced: a power loss may lose the last seconds, but a kill of
+//! the process loses no written entry. A full queue drops entries. Nothing is cached in memory: a blocking thread of
+//! the runtime reads the files, for one reader at a time.
 
 pub(crate) mod notes;
 pub(crate) mod rows;
@@ -56,7 +56,7 @@ enum Job {
     Tick(Box<Tick>),
     Note(Note),
     Forget(Fits, Sender<usize>),
-    /// Acknowledge that all earlier jobs are written.
+    /// Requests an acknowledgement once all earlier jobs are written.
     Settle(Sender<()>),
 }
 
@@ -209,7 +209,7 @@ struct Writer {
 }
 
 impl Writer {
-    /// Resumes after the entries of earlier processes. Adds a mark for the end of a process that recorded none.
+    /// Resumes after the entries of earlier processes. Adds a mark for an earlier process that recorded no end.
     fn new(rows: Arc<Slots>, notes: Arc<Slots>) -> Self {
         let open = STEPS.each_ref().map(|step| Open::of(&rows, step));
         let kept = Notes::of(&notes);
@@ -529,7 +529,7 @@ const NOTES: &str = "history.notes";
 
 const HOUR_MS: u64 = 3_600_000;
 const SETTLE_MAX: Duration = Duration::from_secs(2);
-/// Stack size of the writer thread, which holds a row and a slot.
+/// Stack size of the writer thread. The stack holds a row and a slot.
 const STACK_BYTES: usize = 256 * 1024;
 
 #[cfg(test)]

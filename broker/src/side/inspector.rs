@@ -70,8 +70,8 @@ impl Inspector {
         }
     }
 
-    /// Adds the entries of all other nodes to the list in the document, and sorts them newest first, if the query
-    /// requests the first page of all nodes.
+    /// If the query requests the first page of all nodes, adds the entries of the other nodes to the list in the
+    /// document, and sorts it, newest first.
     pub(crate) async fn newest(
         &self,
         path: &str,
@@ -215,7 +215,7 @@ impl Shards {
 }
 
 // Requests between nodes of a cluster with etcd. Each node answers for its own channels, and the queried node merges
-// the answers. `scope=node` queries one node alone, as nodes query each other.
+// the answers. Nodes query each other with `scope=node`, which requests the answer of a single node.
 
 /// Requests from this node to other nodes, and from other nodes to this node.
 #[derive(Clone)]
@@ -301,13 +301,13 @@ pub struct AskedPath {
 
 impl NodePages {
     pub(crate) async fn ask(&self, path: &str, query: &str) -> Result<NodeReplies, Fault> {
-        // The first parameter of a name counts.
+        // The first of several parameters with the same name counts, so `query` cannot change the scope.
         let replies = (self.ask)(format!("{path}?scope=node&{query}")).await;
         replies.map_err(|_| BUSY)
     }
 
-    /// Requests the documents of other nodes and merges them into the local one: entries of lists with node names, sums
-    /// of the counts at the JSON pointers, and the names of nodes without a reply. Returns the documents.
+    /// Requests the documents of other nodes and merges them into the local one: list entries with their nodes, sums of
+    /// the counts at the JSON pointers, and the nodes without a reply. Returns the other documents.
     pub(crate) async fn join(
         &self,
         path: &str,

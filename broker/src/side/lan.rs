@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  Host          the address of `--lan`, or a name of --dev-host
-//!  Origin        for a change: the listener's own. Otherwise the same, if present
+//!  Origin        the listener's own; a request that changes nothing may omit it
 //!  Sec-Fetch-*   no request caused by a page of another site, except a visit to a page of ours
 //!  public        the files of the pages, and the page that redeems a code
 //!  else          a session's cookie, or the token
@@ -112,8 +112,8 @@ fn origin_is(headers: &HeaderMap, host: &str) -> Option<bool> {
     Some(ours && origins.next().is_none())
 }
 
-/// Returns the `Set-Cookie` value of a session. By the prefix of the cookie's name, browsers accept it only from this
-/// exact host and over TLS (RFC 6265bis).
+/// Returns the `Set-Cookie` value of a session. Because of the prefix of its name, browsers accept the cookie only from
+/// this exact host and over TLS (RFC 6265bis).
 pub(crate) fn cookie(session: &str) -> Option<HeaderValue> {
     let seconds = PAIR_SESSION_LIFE.as_secs();
     let text =
@@ -132,8 +132,8 @@ fn is_public(path: &str) -> bool {
 
 const COOKIE: &str = "__Host-heliograph";
 
-// Pairing codes for phones that use the pages of a development server. One browser redeems each code once, for a
-// session.
+// Pairing codes for phones that use the pages of a development server. A code opens one session, for the browser that
+// redeems it.
 //
 // Codes and sessions are random, and memory holds only their hashes, so that the duration of a lookup reveals nothing
 // about the secret. At the limit, the oldest is evicted.
@@ -499,7 +499,7 @@ mod pairing_tests {
         let sessions: Vec<_> = (0..=PAIR_SESSIONS_MAX).map(pair).collect();
         assert!(!pairing.admits(&sessions[0], now));
         assert!(pairing.admits(&sessions[1], now));
-        // Room of what is over is free.
+        // Expired codes no longer take places.
         let later = now + PAIR_CODE_LIFE;
         let code = pairing.code(later).unwrap();
         assert_eq!(pairing.0.lock().codes.0.len(), 1);

@@ -114,7 +114,7 @@ pub(crate) enum Item {
     Line(Box<[u8]>),
     /// Writes everything queued before, then acknowledges.
     Flush(Sender<()>),
-    /// Applies everything queued before to the log's memory, then acknowledges. Takes the place of a line.
+    /// Applies everything queued before to the log's memory, then acknowledges. Occupies the place of a line.
     Mark(oneshot::Sender<()>),
 }
 
@@ -126,7 +126,7 @@ pub(crate) enum Item {
 /// # Panics
 /// Panics if called twice in a process.
 pub fn log_to_stderr(format: LogFormat, level: &str) -> io::Result<Log> {
-    // A descriptor of its own, since a thread that panics while the log waits for stderr must not wait for its lock.
+    // A separate descriptor leaves the lock of `io::stderr` to panicking threads while the log waits for stderr.
     let stderr = File::from(io::stderr().as_fd().try_clone_to_owned()?);
     let (log, items) = Log::new(LOG_LINES_WAITING_MAX, LOG_AUDITS_WAITING_MAX);
     let filter = filter_of_environment(level)?;
@@ -172,8 +172,8 @@ fn filter_of_environment(level: &str) -> io::Result<Targets> {
     filter(std::env::var("RUST_LOG").ok().as_deref(), level)
 }
 
-/// Returns the filter of `RUST_LOG`, such as `warn` or `info,broker::edge=debug`, if valid; otherwise this level and
-/// above.
+/// Returns the filter of `RUST_LOG`, such as `warn` or `info,broker::edge=debug`, if it is valid; otherwise a filter
+/// for this level and above.
 fn filter(variable: Option<&str>, level: &str) -> io::Result<Targets> {
     let configured = || level.parse::<Targets>().map_err(io::Error::other);
     let filter = match variable.filter(|text| !text.is_empty()) {
@@ -219,7 +219,7 @@ fn painted(line: &str, screen: Screen) -> String {
 fn flush_on_panic(log: Log) {
     let then = panic::take_hook();
     panic::set_hook(Box::new(move |what| {
-        // The log thread would wait for itself.
+        // The log thread must not flush, since it would wait for itself.
         if thread::current().name() != Some(LOG_THREAD) {
             log.flush(PANIC_FLUSH_MAX);
         }
@@ -292,7 +292,7 @@ impl Log {
         Arc::clone(&self.kept.tail)
     }
 
-    /// Waits, for at most `limit`, until everything logged before has been written.
+    /// Waits, for at most `limit`, until all lines logged before the call have been written.
     pub fn flush(&self, limit: Duration) {
         let (done, wait) = bounded(1);
         if self.to.send(Item::Flush(done)).is_ok() {
@@ -301,10 +301,10 @@ impl Log {
         }
     }
 
-    /// Waits, for at most [`SETTLED_MAX`], until everything queued before has reached the log's memory. Call it before
-    /// a read of that memory, since a shard may answer its client before the log thread has processed the event. Later
-    /// entries still reach the streams; pages that query shards include everything that the shards processed before
-    /// they responded.
+    /// Waits, for at most [`SETTLED_MAX`], until all entries queued before the call have reached the log's memory. Call
+    /// it before a read of that memory, since a shard may answer its client before the log thread has processed the
+    /// event. Streams receive later entries anyway, and pages that query shards include everything that the shards
+    /// processed before they responded.
     pub(crate) async fn settled(&self) {
         let marked = async {
             while !self.places.lines.take() {
@@ -331,7 +331,7 @@ impl Log {
 
 impl Journal for Log {
     fn note(&mut self, mut entry: Entry) {
-        // By far the largest part of an entry, which a blocked log must not collect.
+        // The explanation is by far the largest part of an entry, and a blocked log must not accumulate it.
         if let Entry::Refused(refused) = &mut entry
             && self.places.lines.exceeds(LOG_EXPLAINED_WAITING_MAX)
         {
@@ -392,7 +392,7 @@ const LOG_THREAD: &str = "log";
 /// Maximum time that a panicking thread waits for queued lines. A blocked stderr must not keep a broken process alive.
 const PANIC_FLUSH_MAX: Duration = Duration::from_millis(500);
 
-/// Time limit of a reader for the log thread. While the queue is full, the reader retries every [`SETTLED_PAUSE`].
+/// Maximum wait of a reader for the log thread. While the queue is full, the reader retries every [`SETTLED_PAUSE`].
 const SETTLED_MAX: Duration = Duration::from_secs(1);
 const SETTLED_PAUSE: Duration = Duration::from_millis(10);
 
@@ -402,8 +402,8 @@ const RUNTIME_RINGS: &str = "glommio::sys::uring";
 
 // Places of audit entries by account. All shards take from them without waiting.
 //
-// Like other places of a shard, they cannot be taken back. An account takes a place while it holds fewer than are free,
-// so that one account alone gets half, and the next half of the rest.
+// Like other places of a shard, a taken place cannot be revoked. An account takes a place only while it holds fewer
+// than are free, so that a single account gets half of all places, and the next account half of the rest.
 
 #[derive(Debug)]
 struct AuditPlaces {
@@ -475,7 +475,7 @@ mod tests {
         assert_eq!(of("T  INFO a: WARN\n"), "T  INFO a: WARN\n");
     }
 
-    /// `RUST_LOG`, the configured level, a target and a level: whether its lines are logged.
+    /// Cases: `RUST_LOG`, target and level of a line, and whether the line is logged.
     #[test]
     fn the_variable_wins_and_one_that_cannot_be_read_does_not() {
         let cases = [
@@ -553,9 +553,9 @@ mod tests {
         assert!(text.contains("as is to be expected"), "{text}");
     }
 
-    /// In the environment of the process that panics.
+    /// Variable in the environment of the child process, which panics.
     const CHILD: &str = "HELIOGRAPH_TEST_PANICS";
-    /// More than are written meanwhile.
+    /// More lines than the log thread writes before the panic.
     const LINES: u64 = 1_000;
 }
 

@@ -8,21 +8,21 @@
 //!
 //! A row starts with its channel and can be found by every entity that its first request named. When another channel
 //! matches one of these, the row is generalized to this entity and can be found only by it from then on. Its id, which
-//! derives from its first values, and its onset stay. A channel stays in its row for a check whichever key it tries
-//! next, unless that key has a row. An unanswered viewer session counts in the row of its camera if the camera was
-//! refused.
+//! derives from its first values, and its onset do not change. For each check, a channel stays in its row whichever key
+//! it tries next, unless that key has a row. An unanswered viewer session counts in the row of its camera if the camera
+//! was refused.
 //!
-//! **Ends.** A member ends when its channel and role connect after its last event ([`Seen`]). The shards are queried
-//! about open members only, a bounded number a second. A session without an answer also ends when a later session of
-//! the channel is answered. A row ends with the last of its members that name a channel. It stays listed as ended for
-//! 15 minutes, and a recurrence reopens it. Members that cannot be seen to connect (a channel that does not exist, an
-//! address, a viewer that gave up) expire 15 minutes after their last event. The camera of an existing channel is dark
-//! meanwhile and stays for 24 hours. Standing causes end when they are not found again.
+//! **Ends.** A member ends when its channel and role connect after its last event ([`Seen`]). Shards are queried only
+//! about open members, a limited number a second. A session without an answer also ends when a later session of the
+//! channel is answered. A row ends when the last of its members with a channel ends. It stays listed as ended for 15
+//! minutes, and a recurrence reopens it. Members whose connection cannot be observed (a channel that does not exist, an
+//! address, a viewer that gave up) expire 15 minutes after their last event. The camera of an existing channel, which
+//! is dark meanwhile, stays for 24 hours. Standing causes end when they are not found again.
 //!
-//! **Bounds.** `PROBLEMS_KEPT_MAX` rows, `PROBLEM_MEMBERS_MAX` members each (further channels are counted by a hash),
-//! `PROBLEMS_BYTES_MAX`. At a limit, the newest row of the account with the most bytes is evicted, or the new row is
-//! left out if that is its own account. A request without an account counts for its network. `table` has the rules,
-//! `rows` the stored rows and their documents; `watch` queries the shards; `pages` has the routes.
+//! **Bounds.** At most `PROBLEMS_KEPT_MAX` rows, `PROBLEM_MEMBERS_MAX` members per row (of further channels, only
+//! hashes), and `PROBLEMS_BYTES_MAX`. At a limit, the newest row of the account with the most bytes is evicted, or the
+//! new row is left out if that is its own account. A request without an account counts for its network. `table` has the
+//! rules, `rows` the stored rows and their documents; `watch` queries the shards; `pages` has the routes.
 
 pub(crate) mod pages;
 mod rows;

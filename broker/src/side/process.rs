@@ -1,4 +1,4 @@
-//! Signals, limits on descriptors, memory and CPU time of the process.
+//! Signals, memory and CPU time of the process, and its limit on descriptors.
 #![expect(
     unsafe_code,
     reason = "std and rustix have no safe call for signal masks, local time and mapped code, mimalloc none for its own"
@@ -33,8 +33,8 @@ pub fn unblock_signals() -> io::Result<()> {
 
 fn change_mask(how: libc::c_int) -> io::Result<()> {
     let mut set = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: `sigemptyset` initializes the whole set. The other calls get this set, valid signal numbers, and no place
-    // for the old mask.
+    // SAFETY: `sigemptyset` initializes the whole set. The other calls get this set, valid signal numbers, and a null
+    // pointer for the old mask.
     let refused = unsafe {
         libc::sigemptyset(set.as_mut_ptr());
         for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
@@ -183,7 +183,7 @@ pub(crate) fn open_files_max() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// Returns the time since boot by `CLOCK_MONOTONIC`, the clock that service managers compare with.
+/// Returns the time since boot by `CLOCK_MONOTONIC`, the clock with which service managers compare it.
 #[must_use]
 pub fn monotonic() -> Duration {
     clock(ClockId::Monotonic)

@@ -11,9 +11,9 @@ pub struct ReadFiles {
     pub files: &'static str,
     /// Name of the reload, which changes of the files and SIGHUP trigger; empty for files read only at startup.
     pub reloaded: &'static str,
-    /// Addition to the effect of an error in the table, if the files deviate from the rule.
+    /// Text that the table adds to the effect of an error, for files that deviate from the rule.
     pub exception: &'static str,
-    /// Test of the effect of an error.
+    /// Name of the test that checks the effect of an error.
     pub test: &'static str,
 }
 

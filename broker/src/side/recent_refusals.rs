@@ -2,9 +2,9 @@
 //! and subject.
 //!
 //! Up to [`REFUSALS_KEPT_MAX`] refusals and [`REFUSALS_KEPT_BYTES_MAX`] bytes are kept. Beyond them, the oldest refusal
-//! of the largest group (one check of one channel or key) in the network with the most refusals is evicted. A flood
-//! from one network thus evicts only refusals of that network, and a camera that retries only its own. A single refusal
-//! of another device stays, even at the same address.
+//! of the largest group (one check of one channel or key) in the network with the most refusals is evicted. Thus a
+//! flood evicts only refusals of its own network, and a camera that retries evicts only its own refusals. A single
+//! refusal of another device stays, even at the same address.
 
 use crate::edge::turn::calendar;
 use crate::limits::{REFUSAL_GROUPS_KEPT_MAX, REFUSALS_KEPT_BYTES_MAX, REFUSALS_KEPT_MAX};
@@ -120,7 +120,7 @@ impl Recent {
         })
     }
 
-    /// Reads the groups, with the newest kept and matching refusal of each, if any.
+    /// Reads the groups, each with its newest refusal that is kept and matches, if there is one.
     pub(crate) fn groups<T>(
         &self,
         fits: impl Fn(&Refused) -> bool,
@@ -306,7 +306,7 @@ fn bytes_of(refused: &Refused) -> usize {
     size_of::<Refused>() + refused.request_id.len() + texts + shown + explain + ROW_BYTES
 }
 
-/// Upper bound of a row's index entries, by number and by network, in bytes, with the longest subject.
+/// Upper bound of a row's entries in the indices by number and by network, with the longest subject, in bytes.
 const ROW_BYTES: usize = 512;
 
 // Refusals by check and subject: their number, their first and last time, and the minutes of the last hour.
@@ -531,7 +531,7 @@ mod tests {
         ring.push(refused(([10, 0, 3, 1], 1), "another"));
         assert_eq!(ring.rows.len(), 8);
         assert!(ids(&ring).contains(&"device") && ids(&ring).contains(&"another"));
-        // Of many networks with one each, the oldest goes.
+        // If many networks have one refusal each, the oldest refusal is evicted.
         for network in 4..12 {
             ring.push(refused(([10, 0, network, 1], 1), &network.to_string()));
         }

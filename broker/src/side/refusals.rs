@@ -184,8 +184,8 @@ impl Refusals {
             let found = groups.find(|key, group| {
                 of_kept.contains_key(key) || filter.fits_group(group.check, group.newest.as_ref())
             });
-            // A group that matches by an older refusal shows this one, since its address, for example, is the requested
-            // one.
+            // If a group matches only by an older refusal, that refusal is shown, since it has, for example, the
+            // requested address.
             let shown_by = |group: &Group| {
                 let newest = group.newest.as_ref()?;
                 let kept = of_kept.get(&key_of(newest)).filter(|_| !fits(newest));
@@ -296,7 +296,7 @@ impl Refusals {
 }
 
 fn explained(explain: &Explain) -> Value {
-    // The second-last line, if complete.
+    // The signed headers are the second-last line, if the text is complete.
     let mut lines = explain.canonical_request.rsplit('\n');
     let is_whole = lines.next().is_some_and(|hash| hash.len() == SHA256_DIGITS);
     let signed_headers = lines.next().filter(|_| is_whole);
@@ -536,7 +536,7 @@ mod tests {
         assert_eq!(kept["channel"], "cam\"<b>\n");
         assert!(kept.to_string().contains(r#""channel":"cam\"<b>\n""#));
         assert_eq!(refusals.one("00000000-0000-4000-8000-000000000000"), None);
-        // Both have the same members, whatever is known.
+        // Both documents have the same members, however much is known.
         let keys = |value: &Value| {
             let members = value.as_object().unwrap();
             members.keys().cloned().collect::<Vec<_>>()

@@ -89,7 +89,7 @@ impl Running {
 /// Comparison of the configuration file with the running settings; empty without a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FileReport {
-    /// SHA-256 of the last file in full force, in hexadecimal.
+    /// SHA-256 of the last file whose keys were all in force, in hexadecimal.
     pub running: Box<str>,
     /// SHA-256 of the file as last read, in hexadecimal.
     pub file: Box<str>,
@@ -136,7 +136,7 @@ impl StatusBoard {
         &self.0.configuration
     }
 
-    /// Returns the handle by which shards check for [`Status::Ok`].
+    /// Returns the handle with which shards check whether the status is [`Status::Ok`].
     #[must_use]
     pub fn readiness(&self) -> Readiness {
         self.0.readiness.clone()

@@ -1,6 +1,6 @@
 //! Queries to shards: each is posted to a shard's mailbox, and its response is awaited for a limited time.
 //!
-//! Scrapes, the inspector and the pulse have a survey each.
+//! Scrapes, the inspector and the pulse each have a survey.
 
 use crate::edge::Post;
 use broker_core::{id::ShardId, machine::Machine};
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 /// Queries shards for responses of type `A`.
 ///
 /// A shard with an outstanding response is not queried again. A hanging shard therefore has at most one letter of a
-/// survey in its mailbox and costs the time limit once; afterwards it counts as silent.
+/// survey in its mailbox. Only the first query waits for it until the time limit.
 pub struct Survey<M: Machine, A> {
     mailboxes: Arc<[Mailbox<Post<M>>]>,
     shards: Vec<SurveyedShard<A>>,

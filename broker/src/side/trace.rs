@@ -3,7 +3,7 @@
 //! This file serves `GET /channels/{name}/trace` and reads a shard's notes on a channel. `timeline` groups the notes
 //! into connections with their events and facts. `hints` contains tables of conditions on these facts, with a sentence
 //! each. `failed_sessions` keeps failed sessions. The document is the only model of a session: `drawing` renders
-//! pictures and archives from it, `text` terminal output. The JSON library escapes all text of clients.
+//! pictures and archives from it, and `text` renders terminal output. The JSON library escapes all text of clients.
 
 mod drawing;
 pub(crate) mod failed_sessions;
@@ -88,7 +88,7 @@ pub(crate) async fn own_trace(traces: &Traces, name: &str, query: &str) -> Resul
 }
 
 /// Adds a viewer's report about the peer connection of its newest session, which signaling does not reveal. `seen` is
-/// the viewer's client id, followed by words with milliseconds since its WebSocket opened.
+/// the viewer's client id, followed by `word@ms` for each event, in milliseconds since its WebSocket opened.
 fn add_seen(document: &mut Value, query: &str) -> Result<(), Fault> {
     let Some(seen) = parameter(query, "seen")? else {
         return Ok(());
@@ -114,8 +114,8 @@ fn add_seen(document: &mut Value, query: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Adds a hint to a connection whose request was served despite its signature, for example since only `--dev` accepts
-/// it.
+/// Adds a hint to a connection whose request was served despite its signature, which, for example, only `--dev`
+/// accepts.
 fn add_noticed(document: &mut Value, noticed: &Refused) {
     let why = noticed.policy.as_deref();
     let why = why.unwrap_or_else(|| noticed.check.says());
@@ -147,7 +147,7 @@ impl TraceQuery {
     }
 }
 
-/// Readings of both clocks when a trace was read, which convert monotonic times to dates.
+/// Times of both clocks at the reading of a trace, used to convert monotonic times to dates.
 #[derive(Clone, Copy)]
 struct TraceClocks(Wall, u64);
 
@@ -190,7 +190,7 @@ fn document(name: &str, reading: TimelineReading, wanted: &TraceQuery, ping_ms: 
     })
 }
 
-/// Maximum number of served requests with a noted signature per channel for which a trace has hints.
+/// Maximum number of a channel's served requests with a noted signature about which a trace has hints.
 const NOTICED_SHOWN_MAX: usize = 64;
 
 fn viewer(one: &TimelineConnection, clocks: TraceClocks, ping_ms: u64) -> Value {

@@ -156,7 +156,7 @@ fn content_policy(settings: &Settings, host: &str) -> String {
          base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; \
          trusted-types 'none'; connect-src 'self'",
     );
-    // By its address, and by the visitor's name for this machine, which the URL of a session contains.
+    // The policy names each listener by its address and by the visitor's name for this machine, as session URLs do.
     let listeners = settings.listen.iter().flat_map(|listen| {
         let named = format!("{host}:{}", listen.addr.port());
         [own_authority(listen, host), named].map(|at| urls(listen.scheme, &at))

@@ -46,7 +46,7 @@ pub struct Tries {
 /// Credentials in force, for threads other than shards.
 pub type InForce = watch::Receiver<Arc<Credentials>>;
 
-/// Issues a few sessions a minute.
+/// Issues sessions, at most a few per minute.
 pub struct Lender {
     credentials: InForce,
     session_keys: Arc<SessionKeys>,

@@ -90,9 +90,9 @@ impl<T> Committer<T> {
         }
     }
 
-    /// Submits changes that are committed together, all or none, and waits for the result. `on_done` is called for each
-    /// change unless all are refused: too many or too large for one commit, or after the thread has ended. Must not be
-    /// called on a shard's thread.
+    /// Submits changes that are committed together, all or none, and waits for the result. Calls `on_done` for each
+    /// change, unless it refuses all of them because they are too many or too large for one commit, or the store has
+    /// failed or was closed. Must not be called on a shard's thread.
     pub fn submit_together(&self, changes: Vec<Change<T>>) -> Result<(), TogetherError> {
         let is_large = |change: &Change<T>| {
             let value_bytes = change.value.as_ref().map_or(0, |value| value.len());
@@ -256,7 +256,7 @@ impl<T, F: FnMut(Done<T>), R: FnMut()> CommitThread<T, F, R> {
                 Health::Full => FULL,
                 Health::Failed => FAILED,
             });
-        // Set before the report, so that every caller with a report sees it.
+        // Set before the results are reported, so that a caller with a result also sees the health.
         self.health.store(health, Ordering::Release);
         for change in batch.drain(..) {
             (self.on_done)(Done {
@@ -269,7 +269,7 @@ impl<T, F: FnMut(Done<T>), R: FnMut()> CommitThread<T, F, R> {
         }
     }
 
-    /// Waits for a change and takes further queued ones, within the limits of a batch. `false` for a closed queue.
+    /// Waits for a change, and takes further ones up to the limits of a batch. Returns `false` if the queue is closed.
     fn collect(&mut self, batch: &mut Vec<Change<T>>) -> bool {
         let mut bytes = 0;
         let Some(mut letter) = self.next() else {

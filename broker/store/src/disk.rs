@@ -166,7 +166,7 @@ impl StorageBackend for Live {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        // A lack of space counts as well: pages that were accepted and then dropped are lost in any case.
+        // A sync that fails for lack of space counts as well: pages that the kernel accepted and dropped are lost.
         self.0.note(self.0.sync(), Fault::Broken)
     }
 

@@ -23,7 +23,7 @@ struct Overlay {
     pages: Mutex<Pages>,
 }
 
-/// Pages that differ from the file, and the length of the view, regardless of the file's length.
+/// Pages that differ from the file, and the length of the view, which may differ from the file's length.
 #[derive(Debug)]
 struct Pages {
     changed: BTreeMap<u64, Box<[u8]>>,
@@ -133,8 +133,8 @@ fn index(bytes: u64) -> usize {
 //  192 commit slot 1
 // ```
 // Source: redb 4.4.0, `header.rs` and the design page in its `docs`. The layout is private to the engine, whose public
-// interface repairs the file on opening and cannot select the commit to verify. Its version is therefore pinned, and
-// `tests/store/layout.rs` fails with any other.
+// interface repairs the file on opening and cannot select the commit to verify. The engine's version is therefore
+// pinned, and `tests/store/layout.rs` fails with any other.
 //
 // No checksum covers bytes 0 to 63. The constants among them are compared; the flags are proved by verifying the commit
 // that they select:
@@ -142,7 +142,7 @@ fn index(bytes: u64) -> usize {
 // * The slot that the flag selects was synced before the flag, so the slot and everything below it must verify;
 //   otherwise, the file is damaged.
 // * A newer commit in the other slot was interrupted before its confirmation (or the flag flipped). A complete one
-//   counts: its result may not have been reported, but nothing contradicts it. An incomplete one is ignored.
+//   counts, since no report contradicts it, even if its result was never reported. An incomplete one is ignored.
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FileHead {
@@ -192,7 +192,7 @@ impl FileHead {
         let mut checksum = [0; 16];
         overlay.read(checksum_at as u64, &mut checksum)?;
         overlay.write(checksum_at as u64, &checksum.map(|byte| !byte))?;
-        // The first step of a repair is the commit that does not verify.
+        // Stops the engine at the first step of a repair, which means that the commit does not verify.
         Ok(database_repairing(overlay, |progress| {
             !OTHER_COMMIT_TRIED.contains(&progress)
         })?)

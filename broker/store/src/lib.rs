@@ -106,7 +106,7 @@ pub enum Health {
     Failed,
 }
 
-/// Reason why a change was not committed. The map is in the state before the batch. After [`Health::Failed`], the
+/// Reason why a change was not committed. The map remains in its state before the batch. After [`Health::Failed`], the
 /// change may appear when the map is reopened, since the disk may have kept unconfirmed bytes.
 #[derive(Clone, Debug, Error)]
 #[error("{text}")]

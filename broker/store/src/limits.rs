@@ -17,7 +17,7 @@ pub const VALUE_BYTES_MAX: usize = 128 * 1024;
 /// refused, and its caller reports that the service is busy. The batch in progress may contain as many again.
 ///
 /// A commit takes a few milliseconds, so a thousand changes take seconds on a healthy disk. They take 128 MiB with
-/// values of the maximum size, 300 KiB with the usual 300 bytes.
+/// values of the maximum size, and 300 KiB with the usual values of 300 bytes.
 pub const QUEUE_CHANGES_MAX: usize = 1024;
 
 /// Maximum number of changes in one transaction: as many as can be queued, so that one sync completes all of them.

@@ -54,7 +54,7 @@ impl Store {
         })
     }
 
-    /// Verifies the store in a directory as [`Self::open`] does, but without a lock: for a store that no process has
+    /// Verifies the store in a directory as [`Self::open`] does, but without a lock: no process may have the store
     /// open. Creates and writes nothing.
     ///
     /// # Errors
@@ -71,8 +71,8 @@ impl Store {
         &self.file
     }
 
-    /// Passes every row to `row`, sorted by the bytes of the keys, and returns the number of rows. After an error, rows
-    /// passed before must not be used.
+    /// Passes every row to `row`, sorted by the bytes of the keys, and returns the number of rows. After an error, the
+    /// rows passed so far must not be used.
     pub fn load(&self, mut row: impl FnMut(&str, &[u8])) -> Result<u64, OpenError> {
         let mut rows = 0;
         let mut walk = || -> Result<(), redb::Error> {
@@ -104,8 +104,8 @@ impl Store {
     }
 
     /// Opens the file for writing and starts the commit thread. The thread calls `on_done`, which must not block, once
-    /// for each accepted change, in the order of submission, and `on_room` whenever a full disk has free space again
-    /// although no change was submitted.
+    /// for each accepted change, in the order of submission. It calls `on_room` if a full disk has free space again
+    /// before a change is submitted.
     pub fn start<T, F, R>(self, on_done: F, on_room: R) -> Result<Writer<T>, OpenError>
     where
         T: Send + 'static,

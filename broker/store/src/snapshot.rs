@@ -2,7 +2,7 @@
 //!
 //! The engine keeps the pages of a snapshot while it exists, so the file grows with each change in the meantime. After
 //! a failed commit, the engine is reopened and may reuse those pages. A [`SnapshotGate`] therefore ends every earlier
-//! snapshot: its reader gets no more rows, and an error that the copy is incomplete.
+//! snapshot: instead of further rows, its reader gets an error that says that the copy is incomplete.
 
 #![expect(
     clippy::disallowed_types,
@@ -47,7 +47,7 @@ pub(crate) struct SnapshotGate {
 }
 
 impl SnapshotGate {
-    /// Ends all snapshots, after the batch of rows that is being read.
+    /// Ends all snapshots once the current batch of rows has been read.
     pub(crate) fn shut(&self) {
         *self.shut.lock().unwrap_or_else(PoisonError::into_inner) = true;
     }

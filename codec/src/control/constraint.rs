@@ -100,7 +100,7 @@ pub(crate) fn next_token(text: &str) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Validates the `NextToken` of an operation with a single page of results: must be empty.
+/// Validates the `NextToken` of an operation with a single page of results: the token must be empty.
 pub(crate) fn only_page(text: Option<&str>) -> Result<(), ApiError> {
     let Some(text) = text.filter(|text| !text.is_empty()) else {
         return Ok(());

@@ -14,7 +14,7 @@ impl<'b> Body<'b> {
             Err(_) if is_gzip => Err(ApiError::serialization(
                 "The request body is compressed (gzip): it must be JSON as it is, without Content-Encoding.",
             )),
-            // simd-json's messages describe its internals, and its positions are relative to a block.
+            // The messages of simd-json describe internals, and contain positions relative to a block.
             Err(_) => Err(ApiError::serialization(
                 "The request body is not valid JSON.",
             )),

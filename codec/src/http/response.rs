@@ -1,7 +1,7 @@
 //! Writer of responses: head and body in one piece, always with a length, never chunked.
 //!
-//! The C SDK keeps only the last chunk that it reads and accepts bodies of up to 10 KiB. Every response includes
-//! `Date`, by which clients correct their clocks, a request id, and headers that let scripts of any origin read both
+//! The C SDK keeps only the last chunk that it reads and accepts bodies of up to 10 KiB. Every response includes a
+//! request id and `Date`, by which clients correct their clocks, and headers that let scripts of any origin read both
 //! (Fetch standard, section 3.2).
 
 use crate::calendar::civil;
@@ -196,7 +196,7 @@ const RESERVE: usize = 512;
 /// Length of an IMF-fixdate, in bytes.
 pub const DATE_BYTES: usize = 29;
 
-/// Formats milliseconds since 1970 UTC as an IMF-fixdate (RFC 9110 section 5.6.7), at most the end of the year 9999.
+/// Formats milliseconds since 1970 UTC as an IMF-fixdate (RFC 9110 section 5.6.7), clamped to the end of the year 9999.
 #[must_use]
 pub fn imf_fixdate(wall_ms: u64) -> [u8; DATE_BYTES] {
     let seconds = (wall_ms / 1000).min(LAST_SECOND);

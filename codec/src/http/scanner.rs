@@ -28,7 +28,7 @@ pub enum HeadError {
     TooLarge,
     /// The head has too many header lines (status 431).
     TooManyHeaders,
-    /// The head violates RFC 9112; contains a description (status 400).
+    /// The head violates RFC 9112 in the described way (status 400).
     Malformed(&'static str),
     /// A PROXY protocol header arrived at a listener that does not expect one (status 400).
     Proxied,
@@ -124,7 +124,7 @@ fn ends_with(bytes: &[u8], end: usize, tail: &[u8]) -> bool {
     bytes.get(..end).is_some_and(|line| line.ends_with(tail))
 }
 
-/// Rejects bytes that cannot start a request, so that a peer with another protocol receives an error response at once.
+/// Rejects bytes that cannot start a request, so that peers using another protocol receive an error at once.
 fn check_first(bytes: &[u8]) -> Result<(), HeadError> {
     //= https://www.rfc-editor.org/rfc/rfc9112#section-2.2
     //# In the interest of robustness, a server that is expecting to receive and parse a request-line SHOULD ignore at
@@ -189,10 +189,10 @@ mod tests {
         for seen in 3..HEAD.len() {
             let mut scanner = HeadScanner::new();
             assert_eq!(scanner.end(&HEAD[..seen], &LIMITS), Ok(None));
-            // Line feeds in what was seen would be refused, if it were looked at again.
+            // Replaces the examined bytes by line feeds, which the scanner would reject on a second examination.
             let mut altered = vec![b'\n'; seen];
             altered.extend_from_slice(&HEAD[seen..]);
-            // The end is known by its last four bytes, some of which may have been seen.
+            // Keeps the last three examined bytes, since the head ends with a sequence of four bytes.
             let kept = seen.saturating_sub(3);
             altered[kept..seen].copy_from_slice(&HEAD[kept..seen]);
             let found = scanner.end(&altered, &LIMITS);

@@ -48,7 +48,7 @@ fn shape(text: &[u8], members: &mut Members) -> Option<Option<TextSpan>> {
                         Some(found) => found,
                         None => {
                             let found = slashed(rest)?;
-                            // simd-json decides between two payloads.
+                            // Leaves a text with two payloads to simd-json.
                             if members.payload != Member::Absent {
                                 return None;
                             }
@@ -159,7 +159,7 @@ const DEPTH_MAX: u32 = 4;
 
 /// Returns the text after the value.
 pub(crate) fn value(mut rest: &[u8]) -> Option<&[u8]> {
-    // One bit per open container, the innermost lowest: set for an object.
+    // One bit per open container, set for an object. The lowest bit belongs to the innermost container.
     let (mut open, mut depth) = (0_u32, 0_u32);
     loop {
         let mut after = match rest.split_first()? {
@@ -167,7 +167,7 @@ pub(crate) fn value(mut rest: &[u8]) -> Option<&[u8]> {
             (bracket @ (b'{' | b'['), after) => {
                 let is_object = *bracket == b'{';
                 let after = blank(after);
-                // A closing bracket has the code of its opening one plus 2, for both kinds.
+                // The code of a closing bracket is the code of its opening bracket plus 2, for both kinds.
                 match after.split_first()? {
                     _ if depth == DEPTH_MAX => return None,
                     (close, after) if *close == bracket + 2 => after,
@@ -404,7 +404,7 @@ mod skip_tests {
                 for place in 0..length {
                     let mut text = vec![b'a'; length];
                     text[place] = byte;
-                    // Above the first end, whatever a byte there may look like.
+                    // The bytes after the first end must not affect the result.
                     text.extend_from_slice(b"\"\x01\"}");
                     assert_eq!(short(&text), plain(&text), "{byte} at {place} of {length}");
                     let open = &text[..length];

@@ -1,4 +1,4 @@
-//! Names of actions in policies, and their match with patterns.
+//! Names of actions in policies, and the patterns that match them.
 
 use std::sync::LazyLock;
 use strsim::osa_distance;
@@ -26,7 +26,7 @@ macro_rules! actions {
                 }
             }
 
-            /// Name without its service, such as `ConnectAsMaster`, which is also that of the API operation.
+            /// Name without its service, such as `ConnectAsMaster`; also the name of the API operation.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self {
@@ -91,7 +91,7 @@ actions! {
 }
 
 impl Action {
-    /// Returns the action of an API operation (without its service, such as `ConnectAsMaster`). Case-sensitive.
+    /// Returns the action with this name, which excludes the service, such as `ConnectAsMaster`. Case-sensitive.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|action| action.name() == name)
@@ -283,7 +283,7 @@ impl ActionNames {
     }
 
     fn matching(&self, pattern: &str) -> Option<Actions> {
-        // One bit for each position in a name that the pattern so far reaches.
+        // For each name, one bit per position that the part of the pattern read so far can reach.
         let mut names = [1u64; NAMES_MAX];
         for byte in pattern.bytes() {
             match (
@@ -291,7 +291,7 @@ impl ActionNames {
                 letter(byte).and_then(|letter| self.letters.get(letter)),
             ) {
                 (b'*', _) => {
-                    // All positions from the first one on.
+                    // Adds all positions after the first reachable one.
                     names
                         .iter_mut()
                         .for_each(|places| *places |= places.wrapping_neg());
@@ -428,7 +428,7 @@ mod tests {
         }
     }
 
-    /// A name that is like no other, or longer than any, has no hint: each would have to be compared.
+    /// No hint is given for a dissimilar or overlong name, since every known name would have to be compared.
     #[test]
     fn what_is_like_no_action_has_no_hint() {
         for name in ["Frobnicate", &"e".repeat(ACTION_BYTES_MAX)] {
@@ -465,7 +465,7 @@ mod tests {
         }
     }
 
-    /// Sealed session tokens hold the bits.
+    /// Sealed session tokens contain the bits.
     #[test]
     fn actions_keep_their_bits() {
         let names: Vec<_> = Action::ALL.into_iter().map(Action::name).collect();
@@ -495,7 +495,7 @@ mod names_tests {
     use crate::policy::pattern;
     use proptest::prelude::*;
 
-    /// The actions that a pattern matches by the general matcher, name by name.
+    /// Returns the actions that a pattern matches, by applying the general matcher to each name.
     fn one_by_one(names: &ActionNames, text: &str) -> Option<Actions> {
         let mut pattern = Vec::new();
         pattern::push(&mut pattern, &text.to_ascii_lowercase());

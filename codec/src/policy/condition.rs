@@ -31,7 +31,7 @@ impl<'p> Condition<'p> {
         self.values.write(out)
     }
 
-    /// Returns the remaining bytes too; `None` if the bytes were not produced by [`Self::write`].
+    /// Reads a condition, and returns it with the remaining bytes. `None` unless [`Self::write`] produced it.
     pub(crate) fn read(bytes: &'p [u8]) -> Option<(Self, &'p [u8])> {
         let (&operator, rest) = bytes.split_first_chunk()?;
         let operator = Operator::of_bytes(operator)?;
@@ -247,8 +247,8 @@ fn with_arn(entry: &[u8], text: &str, values: &Values<'_>, work: &mut ConditionW
     all.min(with_pattern(entry, &PatternText::new(text), values, work))
 }
 
-/// Compares a text with multi-byte characters with a pattern with single-character wildcards. Backtracks to the last
-/// [`MANY`], character by character, within the work limit.
+/// Compares a text that contains multi-byte characters with a pattern that contains single-character wildcards.
+/// Backtracks to the last [`MANY`], character by character, within the work limit.
 fn by_characters<const MANY: u8, const ONE: u8>(
     pattern: &[u8],
     text: &[u8],
@@ -404,8 +404,8 @@ const STEPS_FREE: u64 = 16 * 1024;
 /// Additional steps permitted per byte of the document.
 ///
 /// Each value of a request, which may have up to 50 tag keys, is compared with each value of the policy. Without this
-/// limit, a document of 2,048 characters could take milliseconds. Comparing ten patterns with a `*` in the middle with
-/// all 50 keys takes a third of [`STEPS_FREE`].
+/// limit, a document of 2,048 characters could take milliseconds. Comparing all 50 keys with ten patterns that have a
+/// `*` in the middle takes a third of [`STEPS_FREE`].
 const STEPS_PER_BYTE: u64 = 8;
 
 #[cfg(test)]

@@ -157,7 +157,7 @@ impl<'a> Key<'a> {
         out.extend(self.detail.bytes());
     }
 
-    /// Returns the remaining bytes too; `None` if the bytes were not produced by [`Self::write`].
+    /// Reads a key, and returns it with the remaining bytes. `None` unless [`Self::write`] produced it.
     pub(crate) fn read(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let (&[name, length], rest) = bytes.split_first_chunk()?;
         let (detail, rest) = rest.split_at_checked(length.into())?;
@@ -219,7 +219,7 @@ fn known_names() -> String {
     names.collect::<Vec<_>>().join(", ")
 }
 
-/// Maximum length of a key after its name, in bytes. Fits into one byte that is never a marker.
+/// Maximum length of a key after its name, in bytes. The length fits into one byte, which is never a marker.
 const DETAIL_BYTES_MAX: usize = 240;
 
 /// Names in IoT policies for values of the credentials provider. Source: AWS IoT Core Developer Guide, "Thing policy
@@ -278,10 +278,10 @@ pub enum Value<'a> {
     Absent,
     /// Unknown on this shard. A decision that depends on the value is [`crate::policy::Decision::Open`].
     Unknown,
-    /// Ambiguous or unavailable. A statement that depends on the value never allows a request, and denies it if it
-    /// could.
+    /// Ambiguous or unavailable. An `Allow` statement that depends on the value does not apply; a `Deny` statement
+    /// does.
     Lost,
-    /// A text. Longer texts than [`VALUE_BYTES_MAX`] bytes count as absent.
+    /// A text of at most [`VALUE_BYTES_MAX`] bytes; a longer one counts as absent.
     Text(&'a str),
     /// A text computed on demand.
     Made(ShortText),
@@ -492,7 +492,7 @@ mod tests {
         assert!(fine);
     }
 
-    /// Sealed session tokens hold the numbers.
+    /// Sealed session tokens contain the numbers.
     #[test]
     fn keys_keep_their_numbers_and_are_their_bytes() {
         let numbers: Vec<_> = KeyName::ALL.iter().map(|name| *name as usize).collect();

@@ -176,7 +176,7 @@ impl Operator {
         [self.number, quantifier | if_exists]
     }
 
-    /// Returns `None` if the bytes were not produced by [`Self::bytes`].
+    /// Reads an operator; `None` unless [`Self::bytes`] produced the bytes.
     pub(crate) fn of_bytes([number, mode]: [u8; 2]) -> Option<Self> {
         let quantifier = match mode & 3 {
             0 => Quantifier::None,
@@ -327,7 +327,7 @@ pub(crate) fn date(text: &str) -> Option<i128> {
     Some(i128::from(days) * 86_400 * BILLION + seconds)
 }
 
-/// Converts a date to seconds since 1970, which are faster to parse. `None` if they would be fractional or longer.
+/// Converts a date to seconds since 1970, which parse faster. `None` if the number would be fractional or longer.
 fn short_date(text: &str) -> Option<String> {
     let date = date(text).filter(|date| *date >= 0 && date % BILLION == 0)?;
     let seconds = (date / BILLION).to_string();
@@ -423,7 +423,7 @@ mod tests {
         }
     }
 
-    /// Sealed session tokens hold the numbers.
+    /// Sealed session tokens contain the numbers.
     #[test]
     fn operators_keep_their_numbers_and_are_their_bytes() {
         for (name, number) in [

@@ -119,7 +119,7 @@ impl<'a> PatternText<'a> {
         true
     }
 
-    /// Returns the first match of a part that starts at `from` to `last`, at each of which it must fit into the text.
+    /// Returns the first match of a part at positions `from` to `last`, where the part must fit into the text.
     fn find<const ONE: u8>(
         &self,
         part: &[u8],
@@ -148,7 +148,7 @@ impl<'a> PatternText<'a> {
                 index.keep(wanted, at, found);
             });
         }
-        // No text of a request is this long.
+        // Never reached for the text of a request, which is shorter.
         (from..=last).step_by(PLACES).find_map(|first| {
             let last = (last - first).min(PLACES - 1);
             let place = find::<ONE>(part, 0, last, steps, |wanted, at, found| {
@@ -165,7 +165,7 @@ impl<'a> PatternText<'a> {
     }
 }
 
-/// Returns the first match of a part that starts at `from` to `last`. `keep` clears the bits of the positions at which
+/// Returns the first match of a part at positions `from` to `last`. `keep` clears the bits of the positions at which
 /// the text at the given offset differs from a byte.
 fn find<const ONE: u8>(
     part: &[u8],
@@ -280,7 +280,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The definition, exponential.
+    /// Matches by the definition, in exponential time.
     fn naive(pattern: &[u8], text: &[u8]) -> bool {
         match pattern.split_first() {
             None => text.is_empty(),
@@ -291,7 +291,7 @@ mod tests {
         }
     }
 
-    /// The definition for long texts: which prefixes of the text each prefix of the pattern matches.
+    /// Matches long texts by the definition: finds the prefixes of the text that each prefix of the pattern matches.
     fn by_prefixes(pattern: &[u8], text: &[u8]) -> bool {
         let mut matched = vec![false; text.len() + 1];
         matched[0] = true;
@@ -309,7 +309,7 @@ mod tests {
         matched[text.len()]
     }
 
-    /// Whether the text matches, within the bound on steps.
+    /// Whether the text matches. Asserts the bound on steps.
     fn matches(pattern: &str, text: &str) -> bool {
         let (mut written, mut steps) = (Vec::new(), 0);
         push(&mut written, pattern);
@@ -367,7 +367,7 @@ mod tests {
             prop_assert_eq!(by_prefixes(pattern.as_bytes(), text.as_bytes()), wanted);
         }
 
-        /// Texts of several words, also longer than any of a request, and patterns cut out of them.
+        /// Tests texts of several words, some longer than any text of a request, with patterns cut out of these texts.
         #[test]
         fn as_the_definition_says_of_long_texts(
             text in prop_oneof!["[ab]{0,200}", "[abé]{900,1300}"],

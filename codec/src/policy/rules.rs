@@ -111,7 +111,7 @@ pub(crate) fn resource(text: &str) -> Result<&str, String> {
     Ok(text)
 }
 
-/// Converts a principal in a trust document to its stored form: kind, colon and name. An account becomes its root.
+/// Converts a principal in a trust document to its stored form: kind, colon and name; for an account id, its root.
 pub(crate) fn principal(kind: &str, text: &str) -> Result<String, String> {
     let text = bounded(text)?;
     let wrong = |rule: &str| format!("principal {}: {rule}", excerpt(text));
@@ -205,7 +205,7 @@ const TRUST_MEMBERS: &[&str] = &[
     "Condition",
 ];
 
-/// Pairs of members, of which a statement must contain exactly one each.
+/// Pairs of members. A statement must contain exactly one member of each pair.
 const PAIRS: [(&str, &str); 3] = [
     ("Action", "NotAction"),
     ("Resource", "NotResource"),

@@ -68,7 +68,7 @@ impl<'de, F: FnMut(&str) -> Result<(), String>> DeserializeSeed<'de> for ScalarT
     }
 }
 
-/// Visitor methods for scalars other than strings. If only strings are permitted, these are errors that can be skipped.
+/// Visitor methods for scalars other than strings: errors, which can be skipped, if only strings are permitted.
 macro_rules! no_strings {
     ($($visit:ident $kind:ty: $unexpected:ident),+) => {
         $(fn $visit<E: Error>(mut self, value: $kind) -> Result<(), E> {

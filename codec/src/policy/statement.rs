@@ -70,7 +70,7 @@ impl<'a> StatementSubject<'a> {
 }
 
 impl<'p> Statement<'p> {
-    /// Returns the remaining bytes too; `None` if the bytes were not produced by [`Self::write`].
+    /// Reads a statement, and returns it with the remaining bytes. `None` unless [`Self::write`] produced it.
     pub(crate) fn read(bytes: &'p [u8]) -> Option<(Self, &'p [u8])> {
         let (&[kind], rest) = bytes.split_first_chunk()?;
         let (&actions, rest) = rest.split_first_chunk::<ACTIONS_BYTES>()?;
@@ -137,8 +137,8 @@ impl<'p> Statement<'p> {
     }
 
     /// Whether the statement applies to a request. Adds the work to `steps`, except that of conditions other than those
-    /// on the client id, which is counted in `work`. A statement that depends on a lost value denies the request if it
-    /// can, and never allows it.
+    /// on the client id, which is counted in `work`. If the result depends on a lost value, a `Deny` statement applies
+    /// and an `Allow` statement does not.
     pub(crate) fn matches(
         &self,
         subject: &StatementSubject<'_>,

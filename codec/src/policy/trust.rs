@@ -1,7 +1,7 @@
 //! Trust documents, which define the principals that may assume a role.
 //!
 //! The grammar is that of other policies, with `Principal` in place of `Resource`. A statement names a principal
-//! directly or through its account; in the latter case, the principal's own policies must allow the action too.
+//! directly or through its account. If it names the account, the principal's own policies must allow the action too.
 //!
 //! Source: IAM User Guide, "AWS JSON policy elements: Principal", "How permissions for roles are evaluated"; STS API
 //! Reference, "AssumeRole".
@@ -158,14 +158,14 @@ impl Trust {
         named.map(|name| &**name)
     }
 
-    /// Claims of identity providers used in the statements, each as `ISSUER:CLAIM`.
+    /// Claims in identity providers' tokens to which the statements refer, each as `ISSUER:CLAIM`.
     #[must_use]
     pub fn claims(&self) -> BTreeSet<String> {
         let rules = self.statements.iter().map(|clause| &clause.rule);
         rules.flat_map(Policy::claims).collect()
     }
 
-    /// ARNs of OpenID providers to which a statement allows access, each with whether the statement uses its claims.
+    /// ARNs of OpenID providers whose users a statement allows, and whether the statement uses the provider's claims.
     pub fn federated(&self) -> impl Iterator<Item = (&str, bool)> {
         let allows = self.statements.iter().filter(|clause| !clause.denies);
         allows.flat_map(|clause| {

@@ -111,7 +111,7 @@ fn split(text: &str) -> Option<(&str, Option<&str>, &str)> {
     Some((inside.trim(), Some(default), behind))
 }
 
-/// Passes each variable's key to `seen`, with whether it has a default. `None` unless [`write_text`] produced the text.
+/// Passes each variable's key to `seen`, and whether it has a default. `None` unless [`write_text`] produced the text.
 pub(crate) fn each_variable(text: &[u8], mut seen: impl FnMut(Key<'_>, bool)) -> Option<()> {
     let mut rest = text;
     while let Some(marker) = memchr(VARIABLE, rest) {

@@ -4,7 +4,7 @@ use crate::ws::{self, Opcode};
 use crate::{json::tape, signal::Action};
 use std::fmt;
 
-/// A message in the format of the JavaScript SDK. Texts must not need escaping. Nothing is validated, for tests.
+/// A message in the format of the JavaScript SDK. Texts must not need escaping; tests may use invalid ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outgoing<'a> {
     /// Action of the message.

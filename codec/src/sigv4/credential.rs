@@ -54,7 +54,7 @@ impl<'a> Credential<'a> {
         })
     }
 
-    /// Checks the scope against this server and the day of `moment`, in the basic format. `None` accepts any region.
+    /// Checks the scope against this server and the day of `moment`, a time in basic format. `None` accepts any region.
     pub(crate) fn check(
         &self,
         service: Service,

@@ -9,16 +9,16 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{Context, SHA256};
 use std::fmt;
 
-/// Part of a request that was signed in another form than sent.
+/// Part of a request that was signed in a form other than the one received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SignedAs {
     /// The signed path.
     Path(String),
     /// The signed host, with or without a port, or followed by a path.
     Host(String),
-    /// The query was signed encoded once but arrived encoded twice.
+    /// The query, signed with single encoding, arrived with double encoding.
     EncodedOnce,
-    /// The query was signed percent-encoded twice.
+    /// The query was signed with double percent-encoding.
     EncodedTwice,
 }
 

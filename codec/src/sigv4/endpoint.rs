@@ -51,7 +51,7 @@ const OF_ROOT: [OtherForm; OTHER_FORMS_MAX] = [
     with(MASTER_PATH, OtherHost::AsSent),
 ];
 
-/// Builds the alternatives: the path with or without its final slash, and `/` with the host alone or with the path.
+/// Builds the alternatives: the path with or without its final slash, and `/` with the path dropped or in the host.
 const fn forms(twin: &'static str, role: &'static str) -> [OtherForm; OTHER_FORMS_MAX] {
     [
         with("/", OtherHost::AsSent),

@@ -28,7 +28,7 @@ pub(crate) fn decode(out: &mut Vec<u8>, text: &[u8]) -> Result<bool, Malformed> 
 }
 
 fn is_plain(text: &[u8]) -> bool {
-    // Arithmetic for sixteen bytes at a time; a table, faster for single bytes, for the rest.
+    // Encodes sixteen bytes at a time by arithmetic, and the rest by a table, which is faster for single bytes.
     let (front, back) = text
         .split_at_checked(text.len() & !15)
         .unwrap_or((text, &[]));
@@ -103,7 +103,7 @@ const fn encoded(in_path: bool) -> [Encoded; 256] {
     table
 }
 
-/// Whether a byte is one of `A-Za-z0-9-_.~`, which need no encoding. Computed, so that the loop vectorises.
+/// Whether a byte is one of `A-Za-z0-9-_.~`, which need no encoding. Uses no table, so that the loop vectorises.
 const fn is_unreserved(byte: u8) -> bool {
     let is_letter = (byte | 0x20).wrapping_sub(b'a') < 26;
     let is_digit = byte.wrapping_sub(b'0') < 10;

@@ -25,7 +25,7 @@ impl SigningKey {
         Self(key)
     }
 
-    /// Signs a string to sign.
+    /// Returns the signature of a string to sign.
     #[must_use]
     pub fn sign(&self, string_to_sign: &[u8]) -> [u8; 32] {
         let mut signature = [0; 32];
@@ -70,7 +70,7 @@ pub(crate) fn unhex(text: &[u8]) -> Option<[u8; 32]> {
 pub struct SigningKeys {
     /// Sets of the cache, each with at most [`WAYS`] entries.
     sets: Vec<Vec<Entry>>,
-    /// Number of look-ups, which serves as the time of each entry's last use.
+    /// Number of look-ups so far, used as the clock that dates the last use of each entry.
     tick: u64,
 }
 
@@ -151,8 +151,8 @@ impl SigningKeys {
 }
 
 /// Returns the index of the entry to evict for a new key; `None` if there is room. The victim is the least recently
-/// used entry with the same id if that id is at its limit; otherwise of all temporary keys, if the new key is temporary
-/// and their limit is reached; otherwise of the whole set.
+/// used entry with the same id if that id is at its limit; otherwise that of all temporary keys, if the new key is
+/// temporary and their limit is reached; otherwise that of the whole set.
 fn victim(set: &[Entry], further: &Entry) -> Option<usize> {
     let is_same = |entry: &Entry| entry.access_key_id == further.access_key_id;
     let are_temporary = |entry: &Entry| further.is_temporary && entry.is_temporary;
@@ -215,7 +215,7 @@ fn hash(text: &str) -> u64 {
 
 const WAYS: usize = 8;
 
-/// Maximum number of cached keys per access key id: requests of two days arrive around midnight.
+/// Maximum number of cached keys per access key id: around midnight, requests signed on two days arrive.
 const PLACES_PER_ID: usize = 2;
 
 const PLACES_OF_TEMPORARY: usize = 2;
@@ -248,7 +248,7 @@ mod tests {
 mod signing_keys_tests {
     use super::*;
 
-    /// Signs with the key of the table, and returns whether that is the derived one.
+    /// Looks up the key in the cache, and returns whether it is the key derived from the secret.
     fn ask(keys: &mut SigningKeys, id: &str, scope: &str, secret: &str) -> bool {
         ask_for(keys, id, scope, (secret, false))
     }
@@ -272,7 +272,7 @@ mod signing_keys_tests {
         key.sign(b"text") == right
     }
 
-    /// The ids of a table of one set.
+    /// Access key ids in a cache of one set, sorted.
     fn held(keys: &SigningKeys) -> Vec<String> {
         let held = keys.sets[0].iter();
         let mut held: Vec<_> = held.map(|entry| entry.access_key_id.clone()).collect();
@@ -328,7 +328,7 @@ mod signing_keys_tests {
             "AKID0", "AKID1", "AKID2", "AKID3", "AKID4", "AKID5", "ASIA98", "ASIA99",
         ];
         assert_eq!(held(&keys), all);
-        // They have two places also if there is nothing else.
+        // Temporary keys are limited to two entries even in an otherwise empty set.
         keys.clear();
         for id in ["ASIA1", "ASIA2", "ASIA3"] {
             assert!(ask_for(&mut keys, id, &scope(1), ("secret", true)));
@@ -336,7 +336,7 @@ mod signing_keys_tests {
         assert_eq!(held(&keys), ["ASIA2", "ASIA3"]);
     }
 
-    /// A table as a shard has it, nearly full of long-term keys.
+    /// Tests a cache of the size used by a shard, nearly full of long-term keys.
     #[test]
     fn a_hundred_thousand_temporary_keys_displace_no_other() {
         let mut keys = SigningKeys::new(8192);

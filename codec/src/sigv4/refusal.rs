@@ -64,7 +64,7 @@ pub enum Malformed {
     QueryPart(&'static str),
     /// The time has an invalid format.
     Date,
-    /// `X-Amz-Expires` is not a number from 1 to the maximum, which the variant contains.
+    /// `X-Amz-Expires` is not a number from 1 to this maximum.
     Expires(u32),
     /// The credential does not have five elements, or its access key id is invalid.
     Credential,
@@ -73,7 +73,7 @@ pub enum Malformed {
     /// A percent sign in the query lacks two hexadecimal digits.
     Percent,
     /// The name of a protocol parameter is percent-encoded. No client needs this, and a component that does not decode
-    /// names would see another request than the signed one.
+    /// names would see a request other than the signed one.
     Disguised,
     /// The query's values are percent-encoded twice.
     EncodedTwice,
@@ -84,7 +84,7 @@ pub enum Malformed {
 /// Wrong element of a credential's scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Service; contains the expected one.
+    /// Service; the field is the expected service.
     Service(Service),
     /// Region.
     Region,

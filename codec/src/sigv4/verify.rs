@@ -67,7 +67,7 @@ pub struct Claim<'a> {
     signed_headers: &'a [u8],
     signature: [u8; 32],
     signed: Stamp,
-    /// Formatted `signed`, stored because it is used twice.
+    /// Time of the signature in basic format, stored because it is used twice.
     moment: [u8; 16],
     token: Option<&'a [u8]>,
     carrier: Signed,
@@ -129,8 +129,8 @@ impl Verifier {
         Self::default()
     }
 
-    /// Parses the signature of a request, and refuses requests that no key could make valid: unsigned, malformed,
-    /// duplicate, with a wrong scope, or with a time outside every possible clock tolerance.
+    /// Parses the signature of a request, and refuses requests that no key could make valid: unsigned or malformed
+    /// ones, and those with duplicate parameters, a wrong scope, or a time outside every possible clock tolerance.
     pub fn read<'a>(
         &'a mut self,
         head: &'a Head<'a>,
@@ -394,7 +394,7 @@ impl<'a> Claim<'a> {
         let mut found = self.first_match(signing_key, &places, forms());
         let mut encoding = raw;
         if found.is_none() && self.query.differs_raw() && !other.is_empty() {
-            // Signed as prescribed, then sent by a library that decodes escapes.
+            // The client may have signed as prescribed, and its library may have decoded escapes.
             let strictly = source.write(self.canonical_request, self.query, Encoding::Strict)?;
             found = self.first_match(signing_key, &strictly, forms());
             encoding = strict;
@@ -535,14 +535,14 @@ impl fmt::Debug for Claim<'_> {
     }
 }
 
-/// Maximum length of a strict canonical request whose other forms are tried, in bytes: those of SDK URLs, with a token
-/// of 4 KiB and an ARN of 1 KiB. A longer request is hashed once.
+/// Maximum length of a strict canonical request whose other forms are tried, in bytes. Sufficient for URLs of SDKs with
+/// a token of 4 KiB and an ARN of 1 KiB. A longer request is hashed once.
 const AGAIN_BYTES_MAX: usize = 8 * 1024;
 
 pub(crate) const EMPTY_SHA256: &[u8; 64] =
     b"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
-/// Access key id of all unknown ids in the cache. No real id is empty, so unknown ids share separate entries.
+/// Access key id of all unknown ids in the cache. No real id is empty, so unknown ids share entries of their own.
 const UNKNOWN_ID: &str = "";
 
 /// Key for verifying requests with an unknown id, with a secret as long as real ones.

@@ -23,7 +23,7 @@ pub const REASON_BYTES_MAX: usize = super::CONTROL_BYTES_MAX - 2;
 /// Body of a close frame, if not empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CloseFrame<'a> {
-    /// Status code, valid according to [`valid_code`].
+    /// Status code that is valid by [`valid_code`].
     pub code: u16,
     /// Reason of at most [`REASON_BYTES_MAX`] bytes; often empty.
     pub reason: &'a str,

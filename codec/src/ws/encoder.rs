@@ -23,7 +23,7 @@ pub fn frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     out.extend_from_slice(payload);
 }
 
-/// Appends a client's complete frame, masked with `key`, fresh and unpredictable for each frame (RFC 6455 section 5.3).
+/// Appends a client's complete frame, masked with a fresh, unpredictable `key` (RFC 6455 section 5.3).
 #[inline]
 pub fn frame_masked(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], key: [u8; 4]) {
     //= https://www.rfc-editor.org/rfc/rfc6455#section-5.1
@@ -112,7 +112,7 @@ pub fn whole(frames: &[u8]) -> Box<[u8]> {
     out.into_boxed_slice()
 }
 
-/// Length of the first unit of a server's stream: the upgrade response, a frame, or `bytes` if the unit is incomplete.
+/// Length of the first unit of a server's stream: the upgrade response or a frame, or all `bytes` if it is incomplete.
 #[must_use]
 pub fn first_bytes(bytes: &[u8]) -> usize {
     let whole = if bytes.starts_with(b"HTTP/") {

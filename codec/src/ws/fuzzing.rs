@@ -36,7 +36,7 @@ pub struct SeenItems {
     pub in_message: bool,
 }
 
-/// Passes the stream to a receiver at once, to one in pieces, and to the model.
+/// Passes the stream to one receiver at once, to another in pieces, and to the model.
 ///
 /// # Panics
 /// Panics if the results differ.

@@ -40,7 +40,7 @@ pub enum Side {
     Client,
 }
 
-/// Header of an incoming frame. The [`Receiver`](crate::ws::Receiver) checks it in its context (fragments and sizes).
+/// Header of an incoming frame. The [`Receiver`](crate::ws::Receiver) checks fragmentation and size in context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// Whether the frame ends its message.
@@ -223,10 +223,10 @@ const _: () = assert!(
     "a control frame has the short length form"
 );
 
-// Masking: XOR with a key of four bytes, in words. Source: RFC 6455 section 5.3.
+// Masking: XOR with a key of four bytes, one word at a time. Source: RFC 6455 section 5.3.
 
-/// Masks or unmasks `payload` in place. `offset` is the position of its first byte within the frame's payload, of which
-/// the two lowest bits select the first byte of the key.
+/// Masks or unmasks `payload` in place. `offset`, whose two lowest bits select the first byte of the key, is the
+/// position of `payload` within the payload of the frame.
 #[inline]
 pub fn mask(payload: &mut [u8], key: [u8; 4], offset: usize) {
     let _ = mask_and_look(payload, key, offset);
@@ -331,7 +331,7 @@ mod tests {
         }
     }
 
-    /// Asserts what a header says, whatever follows it, and that no shorter start of it says anything.
+    /// Asserts the result for a header, whatever follows it, and that every shorter prefix is incomplete.
     fn reads(bytes: &[u8], side: Side, (opcode, fin, payload_bytes): (Opcode, bool, u64)) {
         let header = Header {
             fin,
@@ -351,7 +351,7 @@ mod tests {
         }
     }
 
-    /// Asserts that the last of these bytes, and no earlier one, breaks a rule, whatever follows.
+    /// Asserts that the last of these bytes, and no earlier one, violates a rule, regardless of later bytes.
     fn refuses(bytes: &[u8], side: Side, error: FrameError) {
         let before = &bytes[..bytes.len() - 1];
         let found = Header::parse(before, side);
@@ -368,7 +368,7 @@ mod tests {
 mod mask_tests {
     use super::*;
 
-    /// The RFC's sentence, word by word.
+    /// Masks byte by byte, as the RFC specifies.
     fn scalar(payload: &mut [u8], key: [u8; 4], offset: usize) {
         for (i, byte) in payload.iter_mut().enumerate() {
             *byte ^= key[(i + offset) % 4];

@@ -18,7 +18,7 @@ use crate::ws::receiver::{
     FrameRules, ItemKind, ItemSearch, Kind, LocatedItem, PayloadPlace, settle,
 };
 
-/// State of a receiver inside a frame or message, and until the caller is done with the completed item.
+/// State of a receiver within a frame or message, kept until the caller is done with the completed item.
 #[derive(Debug)]
 pub(crate) struct Partial {
     frame: Option<PartialFrame>,
@@ -380,7 +380,7 @@ const CHARACTER_BYTES_MAX: usize = 4;
 mod utf8_tests {
     use super::*;
 
-    /// The boundary, by std's check of the whole text; `None` if it is invalid.
+    /// Returns the boundary, found by std's check of the whole text; `None` if the text is invalid.
     fn oracle(text: &[u8]) -> Option<usize> {
         match std::str::from_utf8(text) {
             Ok(_) => Some(text.len()),

@@ -163,7 +163,7 @@ mod tests {
         errors.count_many("refused_404_ResourceNotFoundException", 3);
         errors.count_many("refused_404_Else", 2);
         board.gauges[0].tell(&errors);
-        // Reported once more, they do not count twice.
+        // A repeated report does not count the failures twice.
         board.gauges[0].tell(&errors);
         let sum = board.sum().kinds;
         assert_eq!(sum[ErrorKind::place("refused")], 2);

@@ -95,7 +95,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
         memory.driver_rss_bytes = Process::own().rss_bytes().ok();
         self.board.enter(RunPhase::Drain);
         self.drain(opened.all);
-        // In an open loop, the run includes the messages of its sessions that arrive after the schedule's end.
+        // In an open loop, the measurement includes messages that arrive after the end of the schedule.
         let to = to.unwrap_or_else(|| self.sample());
         self.watch.say("closing");
         self.watch.enter("closing", Goal::Unknown);
@@ -343,7 +343,7 @@ impl Course {
 }
 
 const WARM_UP: Duration = Duration::from_secs(1);
-/// Delay between the start signal and the first session, in which every worker notices the signal.
+/// Delay between the start signal and the first session, long enough for every worker to notice the signal.
 const LEAD: Duration = Duration::from_millis(100);
 /// Time without progress after which opening or draining counts as settled.
 const SETTLE: Duration = Duration::from_millis(300);

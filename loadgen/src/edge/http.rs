@@ -58,7 +58,7 @@ mod tests {
     use std::net::TcpListener;
     use std::thread;
 
-    /// One request to the one address, whatever the URL and the answer name.
+    /// Sends one request, to the given address, regardless of the hosts named in the URL and the response.
     #[test]
     fn requests_go_to_the_given_addresses_alone() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

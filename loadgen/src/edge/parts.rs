@@ -210,5 +210,5 @@ impl Drop for PartsFolder {
 
 const LOOK: Duration = Duration::from_millis(20);
 const SHOW_EVERY: Duration = Duration::from_millis(250);
-/// Delay between the start signal and the start time, in which every part receives the signal.
+/// Delay between the start signal and the start time, long enough for every part to receive the signal.
 const LEAD: Duration = Duration::from_millis(200);

@@ -223,7 +223,7 @@ mod tests {
         };
         thread::spawn(busy).join().unwrap();
         let ended = Instant::now();
-        // The time of a thread is moved to its process a little after its end is reported.
+        // The kernel adds a thread's time to the process shortly after it reports the end of the thread.
         while Duration::from_nanos(own.cpu_ns().unwrap().saturating_sub(before)) < BUSY / 2 {
             assert!(ended.elapsed() < Duration::from_secs(10));
         }

@@ -24,7 +24,7 @@ pub(crate) fn stopped() -> bool {
     STOPPED.load(Ordering::Relaxed)
 }
 
-/// Asks a child process, which must not have been waited for, to stop, as Ctrl-C does.
+/// Asks a child process to stop, as Ctrl-C does. The child must not have been waited for.
 pub(crate) fn interrupt(child: &Child) {
     let _ = kill_process(Pid::from_child(child), Signal::INT);
 }

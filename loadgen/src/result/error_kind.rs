@@ -1,6 +1,6 @@
 //! Classification of failures: a closed set of kinds for all error names, each with advice for the operator.
 
-/// Kind of failure of connections, calls or sessions, for errors with similar names.
+/// Kind of failure of connections, calls or sessions. Groups errors with similar names.
 #[derive(Debug)]
 pub struct ErrorKind {
     /// Short name for live progress.

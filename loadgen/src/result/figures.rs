@@ -108,7 +108,7 @@ pub struct Sessions<N = Option<u64>> {
 pub struct ConnectionFigures<N = Option<u64>> {
     /// Connections that received a 101 response.
     pub opened: N,
-    /// Connections that could not be opened or ended unexpectedly.
+    /// Connections that could not be opened, and those that ended unexpectedly.
     pub failed: N,
     /// Maximum number of concurrent connections.
     pub peak: N,
@@ -127,7 +127,7 @@ pub struct TargetCounts {
     pub url: String,
     /// Connections that received a 101 response.
     pub opened: u64,
-    /// Connections that could not be opened or ended unexpectedly.
+    /// Connections that could not be opened, and those that ended unexpectedly.
     pub failed: u64,
 }
 
@@ -194,7 +194,7 @@ pub struct LatencyFigures {
     pub upgrade: Option<Spread>,
     /// Session: from the 101 response to the arrival of the SDP answer.
     pub offer_answer: Option<Spread>,
-    /// Message: from its composition, or in an open loop from its due time, until the recipient processes it.
+    /// Message: from composition (in an open loop: from the due time) until the recipient processes the message.
     pub message: Option<Spread>,
     /// Complete session setup: from the due time to the arrival of the SDP answer.
     #[serde(default)]
@@ -205,7 +205,7 @@ pub struct LatencyFigures {
 }
 
 impl LatencyFigures {
-    /// Latencies of each kind with a name. The first [`STEPS`] are the consecutive steps of a session.
+    /// Latencies of each kind, with the name of the kind. The first [`STEPS`] are the consecutive steps of a session.
     #[must_use]
     pub const fn all(&self) -> [(&'static str, Option<&Spread>); 7] {
         [
@@ -219,7 +219,7 @@ impl LatencyFigures {
         ]
     }
 
-    /// Latency that matters most to users: of the answer, else of a message, else of the 101 response.
+    /// Latency that matters most to users: of the answer or, if unknown, of a message or of the 101 response.
     #[must_use]
     pub fn headline(&self) -> Option<(&'static str, &Spread)> {
         let [connect, _, upgrade, answer, message, setup, _] = self.all();

@@ -163,7 +163,7 @@ fn lag(one: &ScheduleLag, other: &ScheduleLag) -> ScheduleLag {
 }
 
 fn cpu(one: &Cpu, other: &Cpu) -> Cpu {
-    // The number of messages behind a part's figures follows from its own quotient.
+    // Recovers each part's number of messages from its CPU time and its CPU time per message.
     let count = |each: fn(&Cpu) -> Option<f64>| {
         let of = |cpu: &Cpu| Some(cpu.driver_s? * 1e6 / each(cpu).filter(|each| *each > 0.0)?);
         [one, other].into_iter().filter_map(of).sum()

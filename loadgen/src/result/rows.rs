@@ -71,7 +71,7 @@ impl Document {
         (self.duration_s > 0.0).then(|| cycles as f64 / self.duration_s)
     }
 
-    /// Events per second: `seen` over the duration of the log; without a log, `whole` over the measured phase.
+    /// Events per second: `seen` per duration of the log or, without a log, `whole` per measured phase.
     fn rate(&self, seen: u64, whole: Option<u64>) -> Option<f64> {
         match self.intervals.last() {
             Some(last) => (last.t_s > 0.0).then(|| seen as f64 / last.t_s),
@@ -227,7 +227,7 @@ fn lag_us(us: f64) -> String {
 
 /// Name of the group of latency quantiles, which a single document shows as a separate table.
 pub const LATENCY: &str = "Latency";
-/// Message rate in messages per second, below which a service wakes up separately for each message.
+/// Message rate below which a service wakes up separately for each message, in messages per second.
 const LOW_RATE: f64 = 5_000.0;
 /// Text in place of an unknown figure.
 pub const UNKNOWN: &str = "–";

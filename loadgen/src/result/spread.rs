@@ -59,7 +59,7 @@ impl Spread {
         self.figures.max
     }
 
-    /// Quantile for the fraction `share`, in microseconds. Without a histogram, only those in the file are known.
+    /// Quantile for the fraction `share`, in microseconds. Without a histogram, only quantiles in the file are known.
     #[must_use]
     pub fn quantile(&self, share: f64) -> Option<u64> {
         if let Some(histogram) = &self.histogram {
@@ -254,7 +254,7 @@ mod tests {
         assert!(decode("not base64!").is_err());
     }
 
-    /// A deflated histogram whose header claims this.
+    /// Deflated histogram whose header contains these values.
     fn claiming(length: u32, digits: u32, high: u64) -> String {
         use flate2::write::ZlibEncoder;
         use std::io::Write;

@@ -69,7 +69,7 @@ impl Document {
         verdict.exit_code()
     }
 
-    /// Failures, total, and name of what was counted: sessions, else connections. `None` if the total is 0 or unknown.
+    /// Failures, total, and name of the counted items (sessions or connections). `None` if the total is 0 or unknown.
     fn failures(&self) -> Option<(u64, u64, &'static str)> {
         let sessions = self.sessions.failed.zip(self.sessions.scheduled);
         let (failed, all, what) = match sessions {
@@ -160,7 +160,7 @@ mod tests {
     use crate::result::spread::histogram;
     use crate::result::{ConnectionFigures, EventArguments, Sessions};
 
-    /// A run of this mode with these thresholds and spans of 1 to 1,000 ms.
+    /// Run of this mode, with these thresholds and latencies from 1 to 1,000 ms.
     fn document(mode: &str, thresholds: &[(&str, f64)]) -> Document {
         let arguments = thresholds.iter();
         let arguments = arguments.map(|(key, wanted)| ((*key).to_owned(), (*wanted).into()));

@@ -11,7 +11,7 @@ pub enum Verdict {
     Well,
     /// Messages were lost, duplicated, reordered, corrupted or misrouted; exit code 1.
     Faulty,
-    /// Connections or sessions of the target could not be established or were broken; exit code 3.
+    /// Connections or sessions with the target could not be established, or broke; exit code 3.
     TargetFailed,
     /// The machine ran out of ports or descriptors; exit code 2.
     Limits,
@@ -46,7 +46,7 @@ pub struct Ending {
 
 impl Document {
     /// Judges a complete run, and sets `verdict`, `ok` and `saturated` accordingly. Ctrl-C takes precedence over
-    /// everything else, and an unreachable target over message faults. If every session is established, single
+    /// everything else, and an unreachable target over message faults. If every session is established, individual
     /// connections may fail.
     pub fn judge(&mut self, ending: Ending) {
         let failed = self.connections.failed.unwrap_or_default();
@@ -223,7 +223,7 @@ fn sum(counts: &[(&str, Option<u64>)]) -> u64 {
 const THROTTLED: &str =
     " by `ice` and `sdp` of the broker's [quotas], which `off = true` there turns off";
 
-/// Fraction of its CPUs above which the load generator counts as the bottleneck.
+/// CPU usage above which the load generator counts as the bottleneck, as a fraction of its CPUs.
 const BUSY_MAX: f64 = 0.95;
 /// 99th percentile of the schedule lag above which the load generator counts as the bottleneck, in microseconds.
 const LAG_US_MAX: u64 = 20_000;
@@ -283,7 +283,7 @@ mod tests {
         driver_busy: 0.5,
     };
 
-    /// A run of this mode in which all was well except this change.
+    /// Run of this mode that was successful apart from this change, with its verdict.
     fn judged(mode: &str, ending: Ending, change: impl Fn(&mut Document)) -> Document {
         let mut document = Document::new(mode, "http://t", EventArguments::new(), String::new());
         document.connections.opened = Some(10);

@@ -171,7 +171,7 @@ impl Crew {
         self.people.get(line as usize)?.discovery.as_deref()
     }
 
-    /// Takes a party off the connection of its API calls, for a move to another one.
+    /// Removes a party from the connection of its API calls, so that it can move to another connection.
     pub fn move_on(&mut self, line: u32) -> Option<(Party, Box<DiscoveryCalls>)> {
         let person = self.people.get_mut(line as usize)?;
         let discovery = person.discovery.take()?;
@@ -214,7 +214,7 @@ impl Crew {
             let (link, relay, desk) = (&mut person.link, &mut self.relay, &mut self.desk);
             return relay.receive((peer, link), bytes, desk, out);
         }
-        // Taken out, because a master's messages are recorded in the book of a viewer on another connection.
+        // Moved out, because a master's messages are recorded in the book of a viewer on another connection.
         let mut link = std::mem::replace(&mut person.link, PeerLink::ended());
         let result = self.drive(line, &mut link, bytes, out);
         if let Some(person) = self.people.get_mut(line as usize) {
@@ -382,7 +382,7 @@ impl Crew {
 }
 
 impl Crew {
-    /// Counts a message of an ended session: as a duplicate, or as an error if it is late or without books.
+    /// Counts a message of an ended session: as a duplicate, or as an error if it is late or has no books.
     pub(crate) fn of_ended(
         &mut self,
         session: u32,

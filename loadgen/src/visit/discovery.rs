@@ -147,7 +147,7 @@ impl EndpointList {
             let mut items = list.iter();
             let item = items.find(|item| item.get("Protocol").is_some_and(|p| p == protocol))?;
             let url = item.get("ResourceEndpoint")?.as_str()?;
-            // The client id implies the role that the path names.
+            // Removes the path, which names the role, since the client id implies the role.
             let bare = url
                 .strip_suffix("/master")
                 .or_else(|| url.strip_suffix("/viewer"));
@@ -161,7 +161,7 @@ impl EndpointList {
 }
 
 impl Call {
-    /// Path and JSON body of the request for a viewer, or for the master without a client id, as in the JavaScript SDK.
+    /// Path and JSON body of a viewer's request or, without a client id, of the master's. As in the JavaScript SDK.
     #[must_use]
     pub fn request(self, arn: &str, client_id: Option<&str>) -> (&'static str, String) {
         match self {

@@ -37,8 +37,8 @@ pub struct MessageDesk {
     pub terms: PartyTerms,
     /// Random numbers for masking keys, handshake keys and back-off.
     pub random: Rng,
-    /// Messages by outcome. [`MessageTally::lost`] counts the messages missing at the end of each session; before
-    /// [`crate::visit::Crew::close_books`], it includes messages that arrived corrupted or at the wrong peer.
+    /// Messages by outcome. [`MessageTally::lost`] counts the messages missing at the end of each session; until
+    /// [`crate::visit::Crew::close_books`], also those that arrived corrupted or at the wrong peer.
     pub tally: MessageTally,
     /// Sessions by outcome.
     pub sessions: Sessions,

@@ -9,7 +9,7 @@ use crate::visit::messages::{MASTER, Message, MessageDesk, PartyTerms};
 use crate::{schedule::RunShare, visit::Stage};
 use codec::signal::Action;
 
-/// Messages between the peers of one thread, which has both ends of every message.
+/// Messages between the peers of one thread, which handles both ends of every message.
 #[derive(Debug)]
 pub struct Relay {
     /// Whether peers reply to messages. Set by the I/O layer.

@@ -132,8 +132,8 @@ impl Crew {
     }
 }
 
-/// Returns the viewer on a connection if a message sent at `sent_ns` belongs to its current connection. Otherwise,
-/// counts the message for an earlier connection, as for all messages that arrive while the viewer is not connected.
+/// Returns the viewer on a connection if a message sent at `sent_ns` belongs to the current connection. Otherwise, or
+/// while the viewer is not connected, counts the message as one of an earlier connection.
 fn viewer_of<'a>(
     people: &'a mut [Person],
     desk: &mut MessageDesk,
@@ -195,7 +195,7 @@ fn write(
     desk.write(message, out);
 }
 
-/// Maximum number of ended sessions with books. Each takes 24 bytes.
+/// Maximum number of ended sessions whose books are kept. Each takes 24 bytes.
 const ENDED_MAX: usize = 4096;
 
 impl Crew {

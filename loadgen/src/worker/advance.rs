@@ -223,7 +223,7 @@ impl Worker<'_> {
             Party::Viewer(mut viewer) => {
                 if self.is_storm() && self.phase() < RunPhase::Drain {
                     let attempts = viewer.attempts;
-                    // Before its answer, a session still awaits its original setup, so its due time stays.
+                    // A session without an answer still awaits its original setup, so its due time does not change.
                     let unanswered = matches!(
                         viewer.stage,
                         Stage::AwaitCalls | Stage::AwaitOpen | Stage::AwaitAnswer

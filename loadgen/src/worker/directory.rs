@@ -18,7 +18,7 @@ pub(crate) struct Directory {
 
 enum EndpointState {
     Route(u16),
-    /// In resolution. Contains the number and generation of each waiting connection.
+    /// The endpoint is being resolved for these connections, each given by number and generation.
     Asked(Vec<(u32, u32)>),
 }
 

@@ -266,8 +266,8 @@ impl Worker<'_> {
     fn route_of(&self, viewer: &Viewer) -> u16 {
         let plan = self.shared.plan;
         let session = viewer.session;
-        // Upper bits of a product with an odd constant: neighbouring sessions are scattered, and any range of sessions
-        // has the configured share.
+        // Upper bits of a product with an odd constant scatter neighbouring sessions, so that any range of sessions has
+        // the configured share.
         let scattered = (u64::from(session.wrapping_mul(0x9E37_79B9)) * 100) >> 32;
         match plan.detour {
             Some((_, percent)) if scattered < u64::from(percent) => {

@@ -189,7 +189,7 @@ impl Lines {
         self.flush();
         let patience = match self.engine {
             Engine::IoUring => patience,
-            // epoll rounds waits up to milliseconds: the last one is polled, so that due events do not start late.
+            // Truncates the wait, since epoll rounds up to milliseconds, and due events must not start late.
             #[expect(
                 clippy::cast_possible_truncation,
                 reason = "a turn waits for milliseconds"
@@ -233,7 +233,7 @@ impl Lines {
         mut lent: Lent,
         crew: &mut Crew,
     ) -> Option<Result<ReceiveOutcome, String>> {
-        // Taken out, because the crew reads in place while the line's own buffers are written.
+        // Moved out, because the crew reads in place while the line's own buffers are written.
         let mut line = std::mem::take(&mut self.lines[index as usize]);
         if line.out.capacity() == 0 {
             line.out = self.spare.pop().unwrap_or_default();

@@ -183,9 +183,9 @@ const BACK_OFF_NS_MAX: u64 = 10_000_000_000;
 
 /// Maximum number of deadlines per connection: patience, next candidate or hold time, and farewell.
 const DUES: usize = 3;
-// A plain connection: its line, its party and its deadlines, in tables that grow by doubling.
+// Bounds the memory of a plain connection: its line, party and deadlines, in tables that grow by doubling.
 const _: () = assert!(2 * (size_of::<Line>() + LINE_BYTES + DUES * size_of::<DueMoment>()) <= 700);
-// A viewer that waits to reconnect, in a map whose nodes are at least half full.
+// Bounds the memory of a viewer that waits to reconnect, in a map whose nodes are at least half full.
 const _: () = assert!(2 * (size_of::<(u64, u64)>() + size_of::<Party>()) <= 300);
 
 #[derive(Debug)]

@@ -175,7 +175,7 @@ fn system_roots() -> io::Result<RootCertStore> {
     Ok(roots)
 }
 
-/// Accepts any certificate, but verifies the private key, so that a handshake costs the same except for the chain.
+/// Accepts any certificate, but verifies the private key, so that a handshake costs as much, except for the chain.
 #[derive(Debug)]
 struct Anyone(Arc<CryptoProvider>);
 

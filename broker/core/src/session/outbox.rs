@@ -75,6 +75,24 @@ pub(crate) struct DeliveryMark {
     pub accepted_us: Option<NonZeroU32>,
 }
 
+impl DeliveryMark {
+    /// Creates the mark of a counted message from a master, or from another node, that is not measured.
+    pub(crate) fn new(action: Action, order: u64, expires: Now, sender_bytes: usize) -> Self {
+        Self {
+            action,
+            expires,
+            order,
+            sender_bytes: u16::try_from(sender_bytes).unwrap_or(u16::MAX),
+            call: false,
+            counted: true,
+            from: None,
+            first: false,
+            follows: false,
+            accepted_us: None,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Load {
     pub messages: usize,

@@ -1,5 +1,6 @@
 //! The context of a step: its time, its telemetry, and the work that it defers.
 
+use crate::shard::flight_recorder::Recorder;
 use crate::shard::telemetry::Telemetry;
 use crate::shard::todo::TodoList;
 use crate::time::Moment;
@@ -12,4 +13,12 @@ pub(crate) struct Context {
     pub(crate) telemetry: Telemetry,
     /// Work that steps defer to the shard.
     pub(crate) todo: TodoList,
+}
+
+impl Context {
+    /// Returns the flight recorder, for writing notes of the current input.
+    #[inline]
+    pub(crate) fn note(&mut self) -> &mut Recorder {
+        self.telemetry.note().at(self.at)
+    }
 }

@@ -67,7 +67,7 @@ pub(crate) fn answers_call(shard: &mut State, begun: &BegunCall) -> bool {
 /// Intercepts work deferred by the shard; returns what the shard must still do itself.
 pub(crate) fn act(shard: &mut State, left: Todo) -> Option<Todo> {
     if let Todo::Deliver(channel, role) = left {
-        message_faults::deliver_pending(shard, (channel, &role));
+        message_faults::deliver_pending(shard, channel, role);
         return None;
     }
     if let Todo::Query(caller, query) = left {
@@ -79,7 +79,7 @@ pub(crate) fn act(shard: &mut State, left: Todo) -> Option<Todo> {
     {
         let settings = sockets.settings();
         own.observe(|it| it.on_gone(settings, directory, gone, cx.at));
-        own.forget(sockets, gone.session);
+        own.forget(sockets, gone.member.session);
     }
     Some(left)
 }

@@ -5,6 +5,7 @@
 //! exactly what the channels hold; each slot lists its channels.
 
 mod accounts;
+pub(crate) mod calls;
 mod changes;
 pub(crate) mod channels;
 pub(crate) mod members;
@@ -12,6 +13,7 @@ pub(crate) mod pending;
 pub(crate) mod permissions;
 pub(crate) mod slots;
 pub(crate) mod waiting_callers;
+pub(crate) mod waiting_calls;
 
 use crate::catalog::{Holdings, SharedCatalog};
 use crate::channel::{Channel, Life};
@@ -29,7 +31,8 @@ use codec::control::ChannelStatus;
 use slots::DirectorySlots;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use waiting_callers::{Lists, PageTurn, Polls, WaitingCalls};
+use waiting_callers::{Lists, PageTurn, Polls};
+use waiting_calls::WaitingCalls;
 
 /// The channels of a shard.
 pub(crate) struct Directory {
@@ -49,21 +52,21 @@ pub(crate) struct Directory {
     /// Accounts and names of channels that ended before their connections, for those connections' log lines, and the
     /// number of connections left.
     former: BTreeMap<ChannelKey, (Account, Box<str>, u32)>,
-    changes: Changes,
+    pub(crate) changes: Changes,
     kept: PendingBudget,
     /// Bytes of unanswered offers, limited to a fraction of the pending bytes.
     offers: OfferBudget,
     /// Alexa calls pending on this shard.
-    waits: WaitingCalls,
+    pub(crate) waits: WaitingCalls,
     /// Devices waiting on this shard.
-    polls: Polls,
-    pages: PageTurn,
-    lists: Lists,
+    pub(crate) polls: Polls,
+    pub(crate) pages: PageTurn,
+    pub(crate) lists: Lists,
     /// Channels on which a connection has lost its slot. Entries whose connections have closed are dropped when they
     /// are read.
     displaced: BTreeSet<ChannelKey>,
     /// Presence changes not yet reported to watchers of channels.
-    news: News,
+    pub(crate) news: News,
     /// Presence epoch of channels that have no slot.
     epoch: u64,
     /// Bit set of the hooks that wake masters.
@@ -71,7 +74,7 @@ pub(crate) struct Directory {
     /// Table position of the next channel whose hooks must be looked up after the hooks have changed.
     rewatch: Option<usize>,
     /// The slots of this shard, if slots move between nodes.
-    slots: Option<Box<DirectorySlots>>,
+    pub(crate) slots: Option<Box<DirectorySlots>>,
 }
 
 /// The parts of a shard's initial state that concern its channels.
@@ -228,7 +231,7 @@ pub(crate) enum ChangeStep {
 }
 
 /// The changes in progress: at most one per channel.
-struct Changes {
+pub(crate) struct Changes {
     pub(crate) store: Box<dyn Store>,
     /// Changes whose result the store has not yet reported.
     pub(crate) under_way: HashMap<ChannelKey, ChangeUnderWay, RandomState>,
@@ -257,7 +260,7 @@ pub(crate) type BegunChange = (ChannelKey, ChangeStep);
 
 /// Why a change cannot be queued after the one in progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum NoWait {
+pub(crate) enum NoWait {
     /// The channel's queue of changes is full.
     Channel,
     /// The account's capacity for changes is exhausted.

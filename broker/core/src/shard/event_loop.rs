@@ -5,7 +5,8 @@
 //! `todo_dispatch.rs` and `operator_requests.rs`, and those of the interposer (`dev/`) have access to all parts.
 
 use crate::limits::{
-    FAULTS_DUE_PER_TICK, REQUESTS_PER_VISIT, SLOT_ORDERS_PER_TURN, WAITING_REQUESTS_PER_TICK,
+    ASKS_PER_TICK, FAULTS_DUE_PER_TICK, REQUESTS_PER_VISIT, SLOT_ORDERS_PER_TURN,
+    WAITING_REQUESTS_PER_TICK,
 };
 use crate::session::SessionState;
 use crate::session::http::Admission;
@@ -13,13 +14,14 @@ use crate::shard::calls::letters::Letter;
 use crate::shard::calls::sts::{StsForm, answer_sts};
 use crate::shard::calls::{self, BegunCall, channel_pages, wake};
 use crate::shard::connect::requests::{self, HeadStep, SignedBody};
-use crate::shard::connect::{Part, Step, admission};
+use crate::shard::connect::{self, admission};
 use crate::shard::dev::observations;
 use crate::shard::directory::slots::DirectorySlots;
 use crate::shard::road::{Aside, pass, with_care};
+use crate::shard::sockets::{Owner, Part, Step};
 use crate::shard::state::State;
-use crate::shard::{Shard, dev, disconnect, onward, recheck, road};
-use crate::shard::{evidence::Evidence, sockets::Owner, todo::Todo};
+use crate::shard::{Shard, dev, disconnect, onward, recheck, road, slot_moves};
+use crate::shard::{evidence::Evidence, todo::Todo};
 use crate::work_units;
 use crate::{event::Purpose, id::SessionKey, journal::EndReason, machine::Output};
 use codec::ws::Item;
@@ -32,11 +34,11 @@ impl Shard {
         if self.receive_frames(key, bytes) {
             return;
         }
-        let State { sockets, cx, .. } = &mut self.state;
+        let sockets = &mut self.state.sockets;
         match sockets.session(key).map(|session| &session.state) {
             Some(SessionState::Http(_)) => self.receive_requests(key, bytes),
             Some(SessionState::AwaitCloseEcho(..)) => {
-                road::receive_close_echo(sockets, cx, key, bytes);
+                road::receive_close_echo(&mut self.state, key, bytes);
             }
             Some(SessionState::Open(_) | SessionState::AwaitGone(_)) | None => {}
         }
@@ -45,9 +47,9 @@ impl Shard {
     /// Returns the work done since startup, in work units.
     pub(crate) fn work_done(&self) -> u64 {
         self.state.cx.telemetry.work()
-            + self.state.sockets.requests_taken() * work_units::REQUEST
+            + self.state.sockets.turns.taken * work_units::REQUEST
             + self.state.gate.hashed_bytes() / work_units::HASHED_BYTES_PER_UNIT
-            + self.state.directory.records_read() * work_units::RECORD
+            + self.state.directory.pages.records * work_units::RECORD
     }
 
     /// Handles bytes received on an open WebSocket, forwarding all complete frames. Returns `false` if the session is
@@ -85,14 +87,17 @@ impl Shard {
             };
             if !self.state.cx.todo.is_empty() {
                 self.settle();
-                if self.state.sockets.still_open(from).is_err() {
+                if self.state.sockets.web_socket(from).is_none() {
                     passed = Err(Aside::Ended);
                 }
             }
             let ended = matches!(passed, Err(Aside::Ended));
-            debug_assert!(ended || self.state.sockets.still_open(from).is_ok());
-            if control && !receiver.in_message() {
-                self.state.sockets.frame_ended(from);
+            debug_assert!(ended || self.state.sockets.web_socket(from).is_some());
+            if control
+                && !receiver.in_message()
+                && let Some(web_socket) = self.state.sockets.web_socket(from)
+            {
+                web_socket.message_ended();
             }
             rest = rest.get_mut(used..).unwrap_or_default();
             match passed {
@@ -104,8 +109,7 @@ impl Shard {
         }
         let begun = !receiver.is_idle();
         if self.state.sockets.take_lent(receiver, reader) && (within || begun) {
-            let State { sockets, cx, .. } = &mut self.state;
-            sockets.charge_received(cx, from);
+            connect::charge_received(&mut self.state, from);
         }
         true
     }
@@ -113,9 +117,9 @@ impl Shard {
     /// Handles bytes received on an HTTP connection, or continues with its buffered bytes.
     pub(crate) fn receive_requests(&mut self, key: SessionKey, bytes: &mut [u8]) {
         let done = self.work_done();
-        let allowed = self.state.sockets.begin_visit(done, self.state.cx.at);
+        let allowed = self.state.sockets.turns.visit(done, self.state.cx.at);
         let left = self.take_requests(key, bytes, allowed);
-        self.state.sockets.end_visit(allowed - left);
+        self.state.sockets.turns.end_visit(allowed - left);
     }
 
     /// Parses requests in place, copying only those that are incomplete or must wait. Answers at most `visit` heads and
@@ -129,7 +133,11 @@ impl Shard {
         } else if http.buffer.is_empty() {
             let used = self.requests(key, bytes, &mut visit);
             let rest = bytes.get(used..).unwrap_or_default();
-            self.state.sockets.keep_rest(key, rest);
+            if let Some(http) = self.state.sockets.http(key)
+                && !rest.is_empty()
+            {
+                http.buffer.extend_from_slice(rest);
+            }
             self.state.sockets.await_rest(key, self.state.cx.at);
         } else {
             let mut buffer = std::mem::take(&mut http.buffer);
@@ -143,8 +151,7 @@ impl Shard {
             }
             self.state.sockets.await_rest(key, self.state.cx.at);
         }
-        let State { sockets, cx, .. } = &mut self.state;
-        sockets.charge_received(cx, key);
+        connect::charge_received(&mut self.state, key);
         visit
     }
 
@@ -173,11 +180,11 @@ impl Shard {
 
     /// Handles the next head or body, if it is complete and need not wait.
     fn request(&mut self, key: SessionKey, rest: &mut [u8], visit: &mut u32) -> Step {
-        let waits = *visit == 0 || self.state.sockets.turn_is_over(self.work_done());
+        let waits = *visit == 0 || self.state.sockets.turns.is_over(self.work_done());
         let part = self.state.sockets.next_part(key, rest, waits);
         if let Part::Head(_) | Part::Body(_) = part {
             *visit -= 1;
-            self.state.sockets.count_request();
+            self.state.sockets.turns.take();
         }
         let shard = &mut self.state;
         match part {
@@ -218,8 +225,8 @@ impl Shard {
             }
             Part::NoHead(error) => {
                 shard.sockets.note_method(key, rest);
-                let evidence = Evidence::of(Purpose::Unknown);
-                requests::refuse_step(&mut shard.sockets, &mut shard.cx, key, &evidence, error)
+                let evidence = Evidence::of(key, Purpose::Unknown);
+                requests::refuse_step(&mut self.state, &evidence, error)
             }
             Part::Body(bytes) => {
                 let body = rest.get_mut(..bytes).unwrap_or_default();
@@ -240,14 +247,14 @@ impl Shard {
                 requests::begin_offer(&mut self.state, *begun, whole)
             }
             Some(SignedBody::Form(caller, close)) => {
-                let (sockets, directory, cx, gate) = self.state.parts();
+                let directory = &mut self.state.directory;
                 let form = StsForm {
                     key,
                     body,
                     close,
                     rate: directory.federation_rate(),
                 };
-                answer_sts(sockets, cx, gate, &form, caller.as_ref());
+                answer_sts(&mut self.state, &form, caller.as_ref());
             }
             None => {}
         }
@@ -256,7 +263,7 @@ impl Shard {
     /// Starts the next request that has been waiting for an earlier call's answer, or for its peer to read responses.
     /// Returns `false` if there is none.
     pub(crate) fn receive_answered(&mut self) -> bool {
-        let Some(session) = self.state.sockets.next_going_on() else {
+        let Some(session) = self.state.sockets.turns.answered.pop_front() else {
             return false;
         };
         self.receive_requests(session, &mut []);
@@ -268,9 +275,9 @@ impl Shard {
     fn answer_waiting(&mut self) {
         let mut left = WAITING_REQUESTS_PER_TICK;
         let done = self.work_done();
-        self.state.sockets.begin_tick(done);
-        for _ in 0..self.state.sockets.waiting_requests() {
-            if left == 0 || self.state.sockets.turn_is_over(self.work_done()) {
+        self.state.sockets.turns.begin_tick(done);
+        for _ in 0..self.state.sockets.turns.waiting.len() {
+            if left == 0 || self.state.sockets.turns.is_over(self.work_done()) {
                 return;
             }
             let Some(key) = self.state.sockets.next_waiting() else {
@@ -297,21 +304,21 @@ impl Shard {
         match letter {
             Letter::Query(caller, query) => cx.todo.push(Todo::Query(caller, query)),
             Letter::Answer(from, caller, answer) => {
-                sockets.heard_from(from, caller);
+                sockets.shards.end(from, caller);
                 cx.todo.push(Todo::Answer(caller, answer));
             }
             Letter::CallTaken(from, caller) => {
-                sockets.heard_from(from, caller);
+                sockets.shards.end(from, caller);
                 sockets.offer_taken(from, caller);
             }
             Letter::CallAnswer(from, caller, answer) => {
                 sockets.offer_answered(cx, from, caller, answer);
             }
             Letter::CallWithdrawn(caller) => directory.withdraw_offer(cx, caller),
-            Letter::CallOver(caller) => directory.free_call_place(caller),
+            Letter::CallOver(caller) => directory.waits.free(caller),
             Letter::Committed(key, result) => directory.committed(cx, key, result),
             Letter::Slots => {
-                if let Some(slots) = directory.slots_mut() {
+                if let Some(slots) = directory.slots.as_deref_mut() {
                     slots.orders_came();
                 }
             }
@@ -319,7 +326,7 @@ impl Shard {
                 let asks_again = sockets.settings().auth_recheck;
                 if gate.replace_credentials(credentials, asks_again, cx.at.now) {
                     directory.forget_account_rates();
-                    wake::rules_changed(sockets, directory.polls().sessions(), cx.at);
+                    wake::rules_changed(sockets, directory.polls.sessions(), cx.at);
                 }
             }
             Letter::Keyring(keyring) => gate.replace_keyring(keyring),
@@ -327,7 +334,7 @@ impl Shard {
                 sockets.adopt(Arc::clone(&settings));
                 directory.adopt(settings);
             }
-            Letter::Drain(within_ms) => disconnect::begin_drain(sockets, cx, within_ms),
+            Letter::Drain(within_ms) => disconnect::begin_drain(&mut self.state, within_ms),
         }
     }
 }
@@ -419,12 +426,26 @@ impl Shard {
 const DUE_PER_TICK: usize = 512;
 
 impl Shard {
+    /// Queries the connections that are due to be queried.
+    pub(crate) fn ask_due(&mut self) {
+        for _ in 0..ASKS_PER_TICK {
+            let State { sockets, cx, .. } = &mut self.state;
+            let due = sockets.next_to_ask(cx.at.now);
+            let Some(key) = due.or_else(|| sockets.unconfirmed.next_pinged(cx.at.now)) else {
+                return;
+            };
+            sockets.ask(cx, key, cx.at.now);
+            self.settle();
+        }
+    }
+
     #[inline]
     pub(crate) fn look_at_drain(&mut self) {
         if !self.state.sockets.drains() {
             return;
         }
-        let waits = self.state.directory.has_changes() || !self.state.directory.polls().is_empty();
+        let waits =
+            self.state.directory.changes.has_any() || !self.state.directory.polls.is_empty();
         let quiet = self.state.cx.telemetry.is_quiet() && !waits;
         self.state
             .sockets
@@ -436,11 +457,11 @@ impl Shard {
         for _ in 0..DUE_PER_TICK {
             let (sockets, directory, cx, ..) = self.state.parts();
             match sockets.next_due(cx.at.now) {
-                Some(Owner::Session(key)) => disconnect::session_due(sockets, cx, key),
+                Some(Owner::Session(key)) => disconnect::session_due(&mut self.state, key),
                 Some(Owner::Channel(key)) => {
                     let caller_of = |session| sockets.session(session)?.open()?.caller;
                     directory.drop_closed(cx, key, caller_of);
-                    directory.channel_due(cx, key);
+                    disconnect::channel_due(directory, cx, key);
                 }
                 None => break,
             }
@@ -459,7 +480,7 @@ impl Shard {
         let State { sockets, cx, .. } = &mut self.state;
         cx.telemetry.journal().window_over(cx.at.now);
         sockets.end_leads(cx.at.now);
-        sockets.step_drain(cx);
+        disconnect::step_drain(&mut self.state);
         self.settle();
         self.answer_waiting();
     }
@@ -467,14 +488,15 @@ impl Shard {
     /// Does the work due for slots: processes some of the orders and merged answers, closes connections if the node is
     /// isolated, and packs messages.
     fn work_on_slots(&mut self) {
-        if self.state.directory.slots().is_none() {
+        if self.state.directory.slots.as_deref().is_none() {
             return;
         }
         for _ in 0..SLOT_ORDERS_PER_TURN {
             let next = self
                 .state
                 .directory
-                .slots_mut()
+                .slots
+                .as_deref_mut()
                 .map(DirectorySlots::next_order);
             let (order, answer) = next.unwrap_or_default();
             if order.is_none() && answer.is_none() {
@@ -486,14 +508,19 @@ impl Shard {
             }
             if let Some(order) = order {
                 let State { directory, cx, .. } = &mut self.state;
-                directory.obey(cx, order);
+                slot_moves::obey(directory, cx, order);
                 self.settle();
             }
         }
         let (sockets, directory, cx, ..) = self.state.parts();
         let all = sockets.places();
         let places = |slots: &mut DirectorySlots| slots.places_to_close(all, cx.at.now);
-        for number in directory.slots_mut().map(places).unwrap_or_default() {
+        for number in directory
+            .slots
+            .as_deref_mut()
+            .map(places)
+            .unwrap_or_default()
+        {
             if let Some(key) = sockets.session_at(number) {
                 sockets.close(cx, key, EndReason::Drain);
             }
@@ -502,20 +529,25 @@ impl Shard {
         let packing = self
             .state
             .directory
-            .slots_mut()
+            .slots
+            .as_deref_mut()
             .map(DirectorySlots::take_packing);
         for packing in packing.unwrap_or_default() {
-            self.state
-                .directory
-                .look_at_packing(&mut self.state.cx, packing);
+            let State { directory, cx, .. } = &mut self.state;
+            slot_moves::look_at_packing(directory, cx, packing);
             self.settle();
         }
     }
 
     /// Closes further connections of an isolated node, up to the limit per turn.
     fn close_on(&mut self) {
-        self.state.sockets.begin_closing(self.state.cx.at);
-        while let Some((session, reason)) = self.state.sockets.next_to_close(self.state.cx.at) {
+        self.state
+            .sockets
+            .ends
+            .closings
+            .begin_turn(self.state.cx.at);
+        while let Some((session, reason)) = self.state.sockets.ends.closings.next(self.state.cx.at)
+        {
             let State { sockets, cx, .. } = &mut self.state;
             sockets.close(cx, session, reason);
             self.settle();
@@ -524,11 +556,10 @@ impl Shard {
 
     /// Starts the next queued list if the turn's budget permits; its deferred work is done before the next list starts.
     pub(crate) fn begin_list(&mut self) {
-        let (sockets, directory, cx, ..) = self.state.parts();
-        if directory.page_turn().has_room(cx.at) {
-            sockets.hold(cx);
-            if channel_pages::begin_list(sockets, directory, cx) {
-                cx.todo.push(Todo::BeginLists);
+        if self.state.directory.pages.has_room(self.state.cx.at) {
+            connect::hold(&mut self.state);
+            if channel_pages::begin_list(&mut self.state) {
+                self.state.cx.todo.push(Todo::BeginLists);
             }
         }
     }

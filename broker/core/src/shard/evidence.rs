@@ -5,7 +5,7 @@
 
 use crate::auth::{Authenticator, Caller, SignIn, certificate_id};
 use crate::event::Purpose;
-use crate::id::Account;
+use crate::id::{Account, SessionKey};
 use crate::journal::{AuditCaller, EXPLAINED_BYTES_MAX, Explain, NAMED_CHARS_MAX, Presented};
 use crate::session::http::{Admission, PendingCall};
 use crate::settings::Settings;
@@ -19,6 +19,8 @@ use std::borrow::Cow;
 /// The refused request: its purpose, and the known facts about it.
 #[derive(Clone, Copy)]
 pub(crate) struct Evidence<'a> {
+    /// The connection that the request arrived on.
+    pub(crate) key: SessionKey,
     /// The purpose under which the response is counted.
     pub(crate) purpose: Purpose,
     /// Whether the connection closes after the response.
@@ -42,8 +44,8 @@ pub(crate) struct Evidence<'a> {
     pub(crate) head: Option<&'a Head<'a>>,
     /// The number of the injected fault that caused the refusal.
     pub(crate) fault: Option<u64>,
-    /// The texts that an invalid signature was checked against.
-    pub(crate) signature: Option<SignatureEvidence<'a>>,
+    /// Whether the shard's last signature check refused the request.
+    pub(crate) by_signature: bool,
 }
 
 /// The proof of identity as presented, verified or not.
@@ -111,6 +113,36 @@ pub(crate) struct SignatureEvidence<'a> {
     pub(crate) string_to_sign: &'a [u8],
 }
 
+impl SignatureEvidence<'_> {
+    /// Determines which part of a request with an invalid signature was signed differently. The search does not depend
+    /// on whether the key is known.
+    pub(crate) fn signed_as(
+        &self,
+        head: Option<&Head<'_>>,
+        settings: &Settings,
+    ) -> Option<Box<str>> {
+        let forwarded = head.and_then(|head| head.header("x-forwarded-host"));
+        let advertise = &settings.advertise;
+        let own = [&advertise.wss, &advertise.https].into_iter().flatten();
+        let own = own.filter_map(|url| Some(url.split_once("://")?.1));
+        let hosts: Vec<&str> = forwarded.into_iter().chain(own).collect();
+        let signed = self.authenticator.signed_as(&hosts)?;
+        Some(limited(&signed.to_string()).into())
+    }
+
+    /// Returns the texts that the signature was checked against, in the form used in log entries.
+    pub(crate) fn explain(&self) -> Option<Box<Explain>> {
+        if self.canonical_request.is_empty() {
+            return None;
+        }
+        let scope = self.string_to_sign.split(|byte| *byte == b'\n').nth(2);
+        Some(Box::new(Explain {
+            canonical_request: shown(self.canonical_request),
+            scope: limited(&String::from_utf8_lossy(scope.unwrap_or_default())).into(),
+        }))
+    }
+}
+
 /// The unverified claims in a request's head.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Claimed<'a> {
@@ -124,8 +156,9 @@ pub(crate) struct Claimed<'a> {
 
 impl<'a> Evidence<'a> {
     /// Creates evidence for the last request on its connection, with nothing known about the request.
-    pub(crate) fn of(purpose: Purpose) -> Self {
+    pub(crate) fn of(key: SessionKey, purpose: Purpose) -> Self {
         Self {
+            key,
             purpose,
             close: true,
             id: None,
@@ -138,36 +171,49 @@ impl<'a> Evidence<'a> {
             caller: None,
             head: None,
             fault: None,
-            signature: None,
+            by_signature: false,
         }
     }
 
     /// Creates evidence for a request of which only the head was read.
-    pub(crate) fn of_head(purpose: Purpose, head: &'a Head<'a>) -> Self {
+    pub(crate) fn of_head(key: SessionKey, purpose: Purpose, head: &'a Head<'a>) -> Self {
         Self {
             head: Some(head),
-            ..Self::of(purpose)
+            ..Self::of(key, purpose)
+        }
+    }
+
+    /// Creates evidence for a request that the shard's last signature check refused.
+    pub(crate) fn of_signature(
+        key: SessionKey,
+        purpose: Purpose,
+        head: Option<&'a Head<'a>>,
+    ) -> Self {
+        Self {
+            head,
+            by_signature: true,
+            ..Self::of(key, purpose)
         }
     }
 
     /// Creates evidence for a parsed upgrade.
-    pub(crate) fn of_admission(admission: &'a Admission) -> Self {
+    pub(crate) fn of_admission(key: SessionKey, admission: &'a Admission) -> Self {
         Self {
             channel: Some(admission.arn.name()),
             channel_account: Some(Account::of(&admission.arn)),
             client_id: admission.client_id.as_deref(),
             caller: Some(&admission.caller),
-            ..Self::of(admission.purpose())
+            ..Self::of(key, admission.purpose())
         }
     }
 
     /// Creates evidence for a parsed call.
-    pub(crate) fn of_call(call: &'a PendingCall) -> Self {
+    pub(crate) fn of_call(key: SessionKey, call: &'a PendingCall) -> Self {
         Self {
             close: call.close,
             channel: call.channel.as_deref(),
             caller: Some(&call.caller),
-            ..Self::of(Purpose::Api(call.operation))
+            ..Self::of(key, Purpose::Api(call.operation))
         }
     }
 
@@ -197,10 +243,17 @@ impl<'a> Evidence<'a> {
     }
 
     /// Returns the principal that signed the request, or that owns the key named in it.
-    pub(crate) fn principal(&self, key_id: Option<&str>) -> Option<&'a str> {
+    pub(crate) fn principal<'s>(
+        &self,
+        key_id: Option<&str>,
+        signature: Option<&SignatureEvidence<'s>>,
+    ) -> Option<&'s str>
+    where
+        'a: 's,
+    {
         let known = self.caller.filter(|caller| caller.is_known());
         let named = || {
-            let credentials = self.signature?.authenticator.credentials();
+            let credentials = signature?.authenticator.credentials();
             credentials.find(key_id?).map(|owner| owner.name.as_str())
         };
         known.map(Caller::name).or_else(named)
@@ -214,32 +267,6 @@ impl<'a> Evidence<'a> {
             ..shown.presented()
         };
         (presented != Presented::default()).then(|| Box::new(presented))
-    }
-
-    /// Determines which part of a request with an invalid signature was signed differently. The search does not depend
-    /// on whether the key is known.
-    pub(crate) fn signed_as(&self, settings: &Settings) -> Option<Box<str>> {
-        let authenticator = self.signature?.authenticator;
-        let forwarded = self.head.and_then(|head| head.header("x-forwarded-host"));
-        let advertise = &settings.advertise;
-        let own = [&advertise.wss, &advertise.https].into_iter().flatten();
-        let own = own.filter_map(|url| Some(url.split_once("://")?.1));
-        let hosts: Vec<&str> = forwarded.into_iter().chain(own).collect();
-        let signed = authenticator.signed_as(&hosts)?;
-        Some(limited(&signed.to_string()).into())
-    }
-
-    /// Returns the texts that the signature was checked against, in the form used in log entries.
-    pub(crate) fn explain(&self) -> Option<Box<Explain>> {
-        let signature = self.signature?;
-        if signature.canonical_request.is_empty() {
-            return None;
-        }
-        let scope = signature.string_to_sign.split(|byte| *byte == b'\n').nth(2);
-        Some(Box::new(Explain {
-            canonical_request: shown(signature.canonical_request),
-            scope: limited(&String::from_utf8_lossy(scope.unwrap_or_default())).into(),
-        }))
     }
 }
 
@@ -366,7 +393,7 @@ mod evidence_tests {
     fn claimed(lines: &str) -> (Option<String>, Option<String>, Option<String>, Option<i64>) {
         let text = format!("{lines}\r\n\r\n");
         let head = Head::parse(text.as_bytes(), &HeadLimits::default()).unwrap();
-        let claimed = Evidence::of_head(Purpose::Unknown, &head).claimed();
+        let claimed = Evidence::of_head(SessionKey::unpack(0), Purpose::Unknown, &head).claimed();
         let text = |part: Option<Cow<'_, str>>| part.map(Cow::into_owned);
         let signed = claimed.signed.map(Stamp::epoch);
         (

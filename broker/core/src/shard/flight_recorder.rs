@@ -12,12 +12,13 @@ use crate::id::{ChannelKey, SessionKey};
 use crate::journal::{EndReason, UNACCEPTED, Unaccepted};
 use crate::session::http::RoleBy;
 use crate::session::web_socket::Role;
-use crate::time::{Moment, Now};
+use crate::shard::todo::{MemberEnd, Membership};
+use crate::time::Moment;
 use ahash::RandomState;
 use codec::control::Operation;
 use codec::signal::{Action, Role as SignalRole};
 use codec::{base64, ws::Excess};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::num::NonZeroU8;
 use std::ops::Range;
 
@@ -25,6 +26,8 @@ use std::ops::Range;
 pub(crate) struct Recorder {
     /// Buffer of the configured size, a power of two; empty if recording is off.
     notes: Box<[Words]>,
+    /// Time of the notes being written.
+    at: Moment,
     /// Number of notes written since startup, which is the serial number of the next one.
     written: u64,
     /// Serial number of the oldest note not yet erased because of its age.
@@ -39,16 +42,23 @@ impl Recorder {
         Self {
             notes: vec![[0; 4]; notes].into_boxed_slice(),
             written: 0,
+            at: Moment::default(),
             kept_from: 0,
             hasher,
         }
+    }
+
+    /// Sets the time of the notes that follow.
+    #[inline]
+    pub(crate) fn at(&mut self, at: Moment) -> &mut Self {
+        self.at = at;
+        self
     }
 
     /// Notes a message forwarded from one connection to another.
     #[inline]
     pub(crate) fn relayed(
         &mut self,
-        at: Moment,
         channel: ChannelKey,
         passed: NotedMessage,
         from: SessionKey,
@@ -57,7 +67,7 @@ impl Recorder {
         let detail = passed.detail();
         let [low, high] = halves(passed.bytes);
         self.put([
-            micros(at) | passed.looked(),
+            micros(self.at) | passed.looked(),
             channel.pack() | tag(Tag::Message, detail),
             from.pack() | low,
             to.pack() | high,
@@ -68,19 +78,17 @@ impl Recorder {
     /// addressed.
     pub(crate) fn came(
         &mut self,
-        at: Moment,
         channel: ChannelKey,
         passed: NotedMessage,
         from: SessionKey,
         viewer: Option<&str>,
     ) {
-        self.came_against(at, channel, passed, from, (viewer, 0));
+        self.came_against(channel, passed, from, (viewer, 0));
     }
 
     /// Notes a message longer than `most` bytes, whose viewer is unknown.
     pub(crate) fn came_against(
         &mut self,
-        at: Moment,
         channel: ChannelKey,
         passed: NotedMessage,
         from: SessionKey,
@@ -90,7 +98,7 @@ impl Recorder {
         let mark = viewer.map_or(most as u64 & LOW, |id| self.mark(id));
         let [low, high] = halves(passed.bytes);
         self.put([
-            micros(at) | name << SHIFT | passed.looked(),
+            micros(self.at) | name << SHIFT | passed.looked(),
             channel.pack() | tag(Tag::Message, passed.detail()),
             from.pack() | low,
             mark | high,
@@ -101,7 +109,6 @@ impl Recorder {
     /// or whose outbox held it.
     pub(crate) fn went(
         &mut self,
-        at: Moment,
         channel: ChannelKey,
         passed: NotedMessage,
         viewer: &str,
@@ -110,7 +117,7 @@ impl Recorder {
         let mark = self.mark(viewer);
         let [low, high] = halves(passed.bytes);
         self.put([
-            micros(at),
+            micros(self.at),
             channel.pack() | tag(Tag::Message, passed.detail()),
             mark | low,
             session.map_or(NOBODY, SessionKey::pack) | high,
@@ -118,40 +125,37 @@ impl Recorder {
     }
 
     /// Notes a player's call, with the id that the master addresses its reply to.
-    pub(crate) fn called(&mut self, at: Moment, channel: ChannelKey, bytes: usize, id: &str) {
-        let passed = NotedMessage {
-            action: Some(Action::SdpOffer),
-            towards: Towards::Master,
-            passage: Passage::Called,
+    pub(crate) fn called(&mut self, channel: ChannelKey, bytes: usize, id: &str) {
+        let passed = NotedMessage::new(
+            Some(Action::SdpOffer),
+            Towards::Master,
+            Passage::Called,
             bytes,
-            candidates: None,
-        };
-        self.came(at, channel, passed, SessionKey::unpack(NOBODY), Some(id));
+        );
+        self.came(channel, passed, SessionKey::unpack(NOBODY), Some(id));
     }
 
     /// Notes the end of a player's call, with the status of the response.
-    pub(crate) fn call_ended(&mut self, at: Moment, channel: ChannelKey, status: u16, id: &str) {
-        let passed = NotedMessage {
-            action: Some(Action::SdpAnswer),
-            towards: Towards::Viewer,
-            passage: Passage::CallEnded,
-            bytes: status.into(),
-            candidates: None,
-        };
-        self.went(at, channel, passed, id, None);
+    pub(crate) fn call_ended(&mut self, channel: ChannelKey, status: u16, id: &str) {
+        let passed = NotedMessage::new(
+            Some(Action::SdpAnswer),
+            Towards::Viewer,
+            Passage::CallEnded,
+            status.into(),
+        );
+        self.went(channel, passed, id, None);
     }
 
     /// Notes an admitted connection.
     pub(crate) fn joined(
         &mut self,
-        at: Moment,
         channel: ChannelKey,
         session: SessionKey,
         (role, by): (&Role, RoleBy),
     ) {
         let detail = u8::from(*role != Role::Master) | (by as u8) << 1;
         self.put([
-            micros(at),
+            micros(self.at),
             channel.pack() | tag(Tag::Joined, detail),
             session.pack(),
             0,
@@ -159,10 +163,11 @@ impl Recorder {
     }
 
     /// Notes a connection that left its channel.
-    pub(crate) fn left(&mut self, at: Moment, channel: ChannelKey, who: &NotedLeaver<'_>) {
+    pub(crate) fn left(&mut self, who: &Membership, end: &MemberEnd) {
+        let channel = who.channel;
         let name = who.role.client_id();
         let length = name.map_or(0, |id| self.put_name(channel, id));
-        let (kind, [low, high]) = match who.remote.ip() {
+        let (kind, [low, high]) = match end.remote.ip() {
             IpAddr::V4(ip) => (4, [u64::from(ip.to_bits()), 0]),
             IpAddr::V6(ip) => {
                 let [a, b, c, d, e, f, g, h] = ip.segments().map(u64::from);
@@ -171,18 +176,18 @@ impl Recorder {
             }
         };
         self.put([
-            u64::from(who.remote.port()),
+            u64::from(end.remote.port()),
             channel.pack() | tag(Tag::Address, kind),
             low,
             high,
         ]);
-        let ms = usize::try_from(at.now.since(who.opened)).unwrap_or(usize::MAX);
+        let ms = usize::try_from(self.at.now.since(end.opened)).unwrap_or(usize::MAX);
         let [low, high] = halves(ms);
         self.put([
-            micros(at) | length << SHIFT,
-            channel.pack() | tag(Tag::Left, who.reason.code().get()),
+            micros(self.at) | length << SHIFT,
+            channel.pack() | tag(Tag::Left, end.reason.code().get()),
             who.session.pack() | low,
-            lengths(who.reason) | high,
+            lengths(end.reason) | high,
         ]);
     }
 
@@ -190,13 +195,12 @@ impl Recorder {
     /// named no role.
     pub(crate) fn superseded(
         &mut self,
-        at: Moment,
         channel: ChannelKey,
         (older, newer): (SessionKey, SessionKey),
         unnamed: bool,
     ) {
         self.put([
-            micros(at),
+            micros(self.at),
             channel.pack() | tag(Tag::Superseded, u8::from(unnamed)),
             older.pack(),
             newer.pack(),
@@ -204,9 +208,9 @@ impl Recorder {
     }
 
     /// Notes that GO_AWAY was sent to a connection.
-    pub(crate) fn told_to_go(&mut self, at: Moment, channel: ChannelKey, session: SessionKey) {
+    pub(crate) fn told_to_go(&mut self, channel: ChannelKey, session: SessionKey) {
         self.put([
-            micros(at),
+            micros(self.at),
             channel.pack() | tag(Tag::ToldToGo, 0),
             session.pack(),
             0,
@@ -214,7 +218,7 @@ impl Recorder {
     }
 
     /// Notes that an API call preceding a connection found its channel. Other calls are not noted.
-    pub(crate) fn api_call(&mut self, at: Moment, channel: ChannelKey, call: &NotedCall<'_>) {
+    pub(crate) fn api_call(&mut self, channel: ChannelKey, call: &NotedCall<'_>) {
         let operation = NOTED_CALLS.iter().position(|it| *it == call.operation);
         let Some(operation) = operation.and_then(|place| u8::try_from(place).ok()) else {
             return;
@@ -225,7 +229,7 @@ impl Recorder {
             Some(SignalRole::Viewer) => 2,
         };
         self.put([
-            micros(at),
+            micros(self.at),
             channel.pack() | tag(Tag::ApiCall, operation | role << 2),
             self.address_mark(call.remote),
             call.client_id.map_or(NOBODY, |id| self.mark(id)),
@@ -317,15 +321,6 @@ impl Recorder {
     fn place(&self, serial: u64) -> usize {
         serial as usize & self.notes.len().wrapping_sub(1)
     }
-}
-
-/// A connection that is leaving its channel.
-pub(crate) struct NotedLeaver<'a> {
-    pub(crate) session: SessionKey,
-    pub(crate) role: &'a Role,
-    pub(crate) remote: SocketAddr,
-    pub(crate) opened: Now,
-    pub(crate) reason: EndReason,
 }
 
 /// An API call that found its channel.
@@ -483,6 +478,23 @@ pub(crate) struct NotedMessage {
 }
 
 impl NotedMessage {
+    /// Creates the note of an event, without candidates.
+    #[inline]
+    pub(crate) fn new(
+        action: Option<Action>,
+        towards: Towards,
+        passage: Passage,
+        bytes: usize,
+    ) -> Self {
+        Self {
+            action,
+            towards,
+            passage,
+            bytes,
+            candidates: None,
+        }
+    }
+
     /// Creates the note of an event concerning a pending message.
     pub(crate) fn of(message: &Message, towards: Towards, passage: Passage) -> Self {
         Self {

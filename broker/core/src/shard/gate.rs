@@ -12,10 +12,10 @@ use crate::limits::{
     RECHECK_CLOSE_MS, RECHECK_LATE_MS, RECHECK_LOOK_MS, RECHECK_WAIT_MS, UNSIGNED_FORM_BYTES_MAX,
 };
 use crate::session::http::Target;
-use crate::shard::evidence::{Evidence, SignatureEvidence};
+use crate::shard::evidence::SignatureEvidence;
 use crate::shard::{sign_in_rates::KeyedRates, start::StartKeys};
 use crate::time::{Moment, Now};
-use crate::{event::Purpose, machine::Peer, refusal::Refusal, settings::Rate};
+use crate::{machine::Peer, refusal::Refusal, settings::Rate};
 use codec::http::{Head, HeadLimits};
 use codec::policy::KeyName;
 use codec::sigv4::{self, Service};
@@ -266,21 +266,15 @@ impl Gate {
         authenticator.map_or(0, Authenticator::hashed_bytes)
     }
 
-    /// Creates evidence for the last request whose signature was refused.
-    pub(crate) fn evidence<'a>(&'a self, of: Purpose, head: Option<&'a Head<'a>>) -> Evidence<'a> {
-        let signature = self.authenticator.as_ref().map(|authenticator| {
-            let (canonical_request, string_to_sign) = authenticator.compared();
-            SignatureEvidence {
-                authenticator,
-                canonical_request,
-                string_to_sign,
-            }
-        });
-        Evidence {
-            head,
-            signature,
-            ..Evidence::of(of)
-        }
+    /// Returns the texts of the last signature check.
+    pub(crate) fn signature(&self) -> Option<SignatureEvidence<'_>> {
+        let authenticator = self.authenticator.as_ref()?;
+        let (canonical_request, string_to_sign) = authenticator.compared();
+        Some(SignatureEvidence {
+            authenticator,
+            canonical_request,
+            string_to_sign,
+        })
     }
 
     /// Replaces the credentials. Returns `false` if signatures are not checked. `asks_again`: whether open connections

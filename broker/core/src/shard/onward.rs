@@ -46,7 +46,7 @@ pub(crate) fn of_upgrade(
         call: None,
         record_bytes: settings.record_bytes(settings.program(user_agent)),
         failed: None,
-        counted: sockets.count_onward(),
+        counted: sockets.requests.onward.clone(),
     }
 }
 
@@ -64,9 +64,9 @@ pub(crate) fn call_is_here(shard: &mut State, begun: &BegunCall, whole: Vec<u8>)
             let refusal = Refusal::unavailable(Check::ListIncomplete, LIST);
             let evidence = Evidence {
                 caller: Some(caller),
-                ..Evidence::of(Purpose::Api(call.operation()))
+                ..Evidence::of(key, Purpose::Api(call.operation()))
             };
-            responses::refuse(sockets, cx, key, &evidence, &refusal);
+            responses::refuse(shard, &evidence, &refusal);
         }
         return is_here;
     };
@@ -81,26 +81,26 @@ pub(crate) fn call_is_here(shard: &mut State, begun: &BegunCall, whole: Vec<u8>)
         identity,
         whole,
     );
-    pass_on(sockets, cx, key, home, onward);
+    pass_on(shard, key, home, onward);
     false
 }
 
 /// Whether a player's channel is on this node; otherwise, the request is forwarded or refused.
 pub(crate) fn player_is_here(
-    sockets: &mut Sockets,
-    cx: &mut Context,
+    shard: &mut State,
     key: SessionKey,
     asked: &PendingCall,
     identity: &Identity,
     whole: Vec<u8>,
 ) -> bool {
+    let (sockets, _, cx, _) = shard.parts();
     let home = sockets.placement().home(identity, cx.at.now);
     let is_here = matches!(home, Home::Here(_));
     if !is_here {
         let identity = identity.clone();
         let mut onward = of_call(sockets, Purpose::Whep, &asked.caller, identity, whole);
         onward.client_id.clone_from(&asked.client_id);
-        pass_on(sockets, cx, key, home, onward);
+        pass_on(shard, key, home, onward);
     }
     is_here
 }
@@ -125,23 +125,18 @@ fn of_call(
         bytes: whole,
         record_bytes: usize::MAX,
         failed: None,
-        counted: sockets.count_onward(),
+        counted: sockets.requests.onward.clone(),
     }
 }
 
 /// Forwards a request to the node that owns its channel. If owners can change, a request without an owner waits for
 /// one, as does a forwarded request if the two nodes disagree about the owner, since one of them is stale. Otherwise,
 /// the request is refused.
-pub(crate) fn pass_on(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    key: SessionKey,
-    home: Home,
-    onward: Onward,
-) {
+pub(crate) fn pass_on(shard: &mut State, key: SessionKey, home: Home, onward: Onward) {
+    let (sockets, _, cx, _) = shard.parts();
     match home {
         Home::There(node) if !sockets.is_inner(key) => {
-            announce(sockets, cx, key, node, onward);
+            announce(shard, key, node, onward);
         }
         Home::There(_) if is_of_next_owner(sockets, home, &onward) => {
             sockets.close_when_sent(key, cx.at);
@@ -149,7 +144,7 @@ pub(crate) fn pass_on(
         }
         Home::There(_) | Home::Nobody | Home::Here(_) => {
             let refusal = without_owner(home);
-            wait_for_owner(sockets, cx, key, onward, &refusal);
+            wait_for_owner(shard, key, onward, &refusal);
         }
     }
 }
@@ -179,21 +174,16 @@ fn without_owner(home: Home) -> Refusal {
 
 /// Lets a request wait until its channel has a reachable owner. If owners do not change, the request's time is up, or
 /// too many requests are waiting, it is refused with `refusal`. During shutdown, every request is refused.
-fn wait_for_owner(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    key: SessionKey,
-    mut onward: Onward,
-    refusal: &Refusal,
-) {
+fn wait_for_owner(shard: &mut State, key: SessionKey, mut onward: Onward, refusal: &Refusal) {
+    let (sockets, _, cx, _) = shard.parts();
     if sockets.drains() {
-        return refuse(sockets, cx, key, &onward, &shutting_down());
+        return refuse(shard, key, &onward, &shutting_down());
     }
     let until = *onward
         .until
         .get_or_insert_with(|| cx.at.now.after(OWNER_WAIT_MS));
-    if !sockets.owners_change() || cx.at.now >= until || !sockets.may_wait(key) {
-        return refuse(sockets, cx, key, &onward, refusal);
+    if !sockets.owners_change() || cx.at.now >= until || !sockets.requests.may_wait(key) {
+        return refuse(shard, key, &onward, refusal);
     }
     let next = cx.at.now.after(OWNER_LOOK_MS);
     let Some(http) = sockets.http(key) else {
@@ -206,8 +196,9 @@ fn wait_for_owner(
 }
 
 /// Looks up again the owner that a request is waiting for.
-pub(crate) fn look_again(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) {
-    sockets.ends_waiting(key);
+pub(crate) fn look_again(shard: &mut State, key: SessionKey) {
+    let (sockets, _, cx, _) = shard.parts();
+    sockets.requests.without_owner.remove(&key);
     let is_inner = sockets.is_inner(key);
     let Some(http) = sockets.http(key) else {
         return;
@@ -224,7 +215,7 @@ pub(crate) fn look_again(sockets: &mut Sockets, cx: &mut Context, key: SessionKe
         Home::Here(_) => return ask_again(sockets, key, onward.bytes),
         Home::There(_) if sockets.drains() && !is_inner => shutting_down(),
         Home::There(node) if !is_inner && failed.is_none_or(|(_, again)| cx.at.now >= again) => {
-            return announce(sockets, cx, key, node, onward);
+            return announce(shard, key, node, onward);
         }
         Home::There(_) if is_inner && is_of_next_owner(sockets, home, &onward) => {
             sockets.close_when_sent(key, cx.at);
@@ -233,8 +224,8 @@ pub(crate) fn look_again(sockets: &mut Sockets, cx: &mut Context, key: SessionKe
         Home::There(_) if failed.is_some() => unreachable_owner(),
         Home::There(_) | Home::Nobody => without_owner(home),
     };
-    wait_for_owner(sockets, cx, key, onward, &refusal);
-    sockets.charge(key);
+    wait_for_owner(shard, key, onward, &refusal);
+    shard.sockets.charge(key);
 }
 
 /// Processes a request again as if it had just been received, because its channel is now on this node.
@@ -250,16 +241,11 @@ fn ask_again(sockets: &mut Sockets, key: SessionKey, mut bytes: Vec<u8>) {
 
 /// Announces that a connection will move to another node; it is released once earlier responses have been sent. If
 /// there is no capacity for the connection and nothing can be evicted, its request is refused instead.
-fn announce(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    key: SessionKey,
-    node: NodeId,
-    mut onward: Onward,
-) {
+fn announce(shard: &mut State, key: SessionKey, node: NodeId, mut onward: Onward) {
+    let (sockets, _, cx, _) = shard.parts();
     let holder = holder(sockets, &onward);
-    if !sockets.may_enter(holder) {
-        return refuse(sockets, cx, key, &onward, &no_place());
+    if !sockets.admitted.may_enter(holder) {
+        return refuse(shard, key, &onward, &no_place());
     }
     let deadline = cx.at.now.after(sockets.settings().timeouts.head_ms);
     onward
@@ -329,7 +315,9 @@ pub(crate) fn enters(
         } else {
             Standing::Viewer
         };
-        sockets.enters(Member::OnLink(place), holder, standing);
+        sockets
+            .admitted
+            .enter(Member::OnLink(place), holder, standing);
         if let Some(StreamHome { slot, .. }) = onward.home {
             let lead = Lead {
                 slot,
@@ -362,12 +350,8 @@ pub(crate) fn answered(
 
 /// Handles and logs a failure of the other node. If no part of the request was sent, or only repeatable parts, `unsent`
 /// contains the request and the client waits for another node; otherwise, the client receives 503.
-pub(crate) fn bounce(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    mut parcel: Parcel,
-    failed: FailedPass,
-) -> SessionKey {
+pub(crate) fn bounce(shard: &mut State, mut parcel: Parcel, failed: FailedPass) -> SessionKey {
+    let (sockets, _, cx, _) = shard.parts();
     let FailedPass { node, why, unsent } = failed;
     let key = sockets.take_session(&mut parcel, cx.at);
     let ParcelLoad::Onward(mut onward) = parcel.load else {
@@ -375,14 +359,14 @@ pub(crate) fn bounce(
     };
     if sockets.drains() {
         if onward.purpose == Purpose::Wake {
-            wake::answer_nothing(sockets, cx, key, true);
+            wake::answer_nothing(shard, key, true);
         } else {
-            refuse(sockets, cx, key, &onward, &shutting_down());
+            refuse(shard, key, &onward, &shutting_down());
         }
         return key;
     }
     if why == PassFailure::NoRoom {
-        refuse(sockets, cx, key, &onward, &no_room());
+        refuse(shard, key, &onward, &no_room());
         return key;
     }
     // One that lost the channel closed the connection so that the next owner is asked.
@@ -394,12 +378,12 @@ pub(crate) fn bounce(
     }
     let refusal = unreachable_owner();
     if unsent.is_empty() {
-        refuse(sockets, cx, key, &onward, &refusal);
+        refuse(shard, key, &onward, &refusal);
         return key;
     }
     onward.bytes = unsent;
     onward.failed = Some((node, cx.at.now.after(OWNER_RETRY_MS)));
-    wait_for_owner(sockets, cx, key, onward, &refusal);
+    wait_for_owner(shard, key, onward, &refusal);
     key
 }
 
@@ -407,14 +391,14 @@ fn unreachable_owner() -> Refusal {
     Refusal::unavailable(Check::OwnerUnreachable, UNREACHABLE)
 }
 
-fn refuse(sockets: &mut Sockets, cx: &mut Context, key: SessionKey, of: &Onward, why: &Refusal) {
+fn refuse(shard: &mut State, key: SessionKey, of: &Onward, why: &Refusal) {
     let evidence = Evidence {
         channel: (!of.channel.is_empty()).then_some(&of.channel),
         client_id: of.client_id.as_deref(),
         caller: Some(&of.caller),
-        ..Evidence::of(of.purpose)
+        ..Evidence::of(key, of.purpose)
     };
-    responses::refuse(sockets, cx, key, &evidence, why);
+    responses::refuse(shard, &evidence, why);
 }
 
 /// Returns the slot and account for a client forwarded as a stream of a link; `None` outside a cluster.
@@ -428,7 +412,9 @@ fn stream_home(sockets: &Sockets, identity: &Identity) -> Option<StreamHome> {
 
 /// Returns the holder charged for a client on a link.
 fn holder(sockets: &Sockets, onward: &Onward) -> Holder {
-    sockets.holder_of(&onward.caller, onward.identity.account())
+    sockets
+        .admitted
+        .holder(&onward.caller, onward.identity.account())
 }
 
 const UNREACHABLE: &str = "The server that has this channel does not answer. Try again.";

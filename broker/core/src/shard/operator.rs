@@ -16,7 +16,7 @@ use crate::shard::{Directory, Sockets};
 use crate::time::{Moment, Wall};
 use crate::{journal::EndReason, placement::Home, presence::Presence, registry::StoreError};
 use crate::{session::Session, shard::operator_requests};
-use codec::signal::{Action, RECONNECT_ICE_SERVER};
+use codec::signal::Action;
 use codec::{control::ErrorKind, identifiers::ChannelArn};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -141,64 +141,34 @@ pub(crate) fn forget(cx: &mut Context, meant: &Forget, before: Option<NonZeroU64
 //
 // Answers are copies, made between two turns; a page and a step are bounded, so that no turn takes long.
 
-impl Sockets {
-    /// Notifies these connections; returns their number.
-    pub(crate) fn reconnect_all(&mut self, cx: &mut Context, members: Vec<SessionKey>) -> Reply {
-        let notified = members.into_iter();
-        let notified = notified.filter(|key| self.reconnect(cx, *key));
-        Reply::Reconnected(notified.count() as u64, None)
-    }
-
-    /// Notifies the connections starting at this table position, up to a limit per step.
-    pub(crate) fn reconnect_some(&mut self, cx: &mut Context, from: usize) -> Reply {
-        let slots = self.places();
-        let end = from.saturating_add(INSPECTED_SLOTS_PER_STEP).min(slots);
-        let (mut notified, mut next) = (0, from);
-        while next < end && notified < RECONNECTS_PER_STEP {
-            let session = self.session_at(next);
-            notified += usize::from(session.is_some_and(|key| self.reconnect(cx, key)));
-            next += 1;
-        }
-        Reply::Reconnected(notified as u64, (next < slots).then_some(next))
-    }
-
-    /// Notifies a connection, or closes it so that it reconnects. Returns `false` if the connection is superseded or
-    /// does not read.
-    ///
-    /// Each reconnect costs up to four calls and an upgrade, so connections are closed one at a time,
-    /// [`RECALL_STEP_MS`](crate::limits::RECALL_STEP_MS) apart.
-    pub(crate) fn reconnect(&mut self, cx: &mut Context, key: SessionKey) -> bool {
-        let has_room = self.has_control_room(cx, key);
-        let Some(web_socket) = self.web_socket(key).filter(|it| !it.superseded) else {
-            return false;
-        };
-        if web_socket.takes_notices() {
-            if has_room {
-                self.push_control(cx, key, |out| out.extend_from_slice(RECONNECT_ICE_SERVER));
-            }
-            return has_room;
-        }
-        let moment = self.next_recall(cx.at.now);
-        if let Some(web_socket) = self.web_socket(key) {
-            web_socket.recall(moment);
-        }
-        self.arm_open(key, cx.at.now);
-        true
-    }
+/// Notifies these connections; returns their number.
+pub(crate) fn reconnect_all(
+    sockets: &mut Sockets,
+    cx: &mut Context,
+    members: Vec<SessionKey>,
+) -> Reply {
+    let notified = members.into_iter();
+    let notified = notified.filter(|key| sockets.reconnect(cx, *key));
+    Reply::Reconnected(notified.count() as u64, None)
 }
 
-impl Directory {
-    /// Returns the connections of a channel, including superseded ones; `None` if the channel is not homed on this
-    /// shard.
-    pub(crate) fn members_of(&self, identity: &Identity) -> Option<Vec<SessionKey>> {
-        Some(self.members(self.key_of(identity)?))
+/// Notifies the connections starting at this table position, up to a limit per step.
+pub(crate) fn reconnect_some(sockets: &mut Sockets, cx: &mut Context, from: usize) -> Reply {
+    let slots = sockets.places();
+    let end = from.saturating_add(INSPECTED_SLOTS_PER_STEP).min(slots);
+    let (mut notified, mut next) = (0, from);
+    while next < end && notified < RECONNECTS_PER_STEP {
+        let session = sockets.session_at(next);
+        notified += usize::from(session.is_some_and(|key| sockets.reconnect(cx, key)));
+        next += 1;
     }
+    Reply::Reconnected(notified as u64, (next < slots).then_some(next))
 }
 
 /// Closes the selected connections of a channel; returns their number.
 pub(crate) fn disconnect(shard: &mut State, of: &Identity, which: &Connections) -> Option<u64> {
     let (sockets, directory, cx, _) = shard.parts();
-    let mut meant = directory.members_of(of)?;
+    let mut meant = directory.members(directory.key_of(of)?);
     meant.retain(|key| {
         let session = sockets.session(*key);
         let role = session
@@ -295,61 +265,59 @@ pub struct PendingView {
     pub age_ms: u64,
 }
 
-impl Directory {
-    /// Returns the first `limit` channels after `after`, by merging the name lists, each of which is sorted within one
-    /// account and region.
-    pub(crate) fn inspect_page(
-        &mut self,
-        prefix: &str,
-        after: Option<&Identity>,
-        limit: usize,
-        viewer: Option<&str>,
-    ) -> Reply {
-        let mut lists = Vec::new();
-        let mut firsts = BinaryHeap::new();
-        for group in self.tenants() {
-            let first = start(group, prefix, after);
-            let list = self.names_from(first.as_ref().map(Identity::key));
-            let bound = Identity::from_text(&format!("{group}{prefix}"));
-            let mut list = list.take_while(move |(arn, _)| arn.identity().starts_with(bound.key()));
-            if let Some((arn, key)) = list.next() {
-                firsts.push(Reverse((arn.name(), arn.identity(), key, lists.len())));
-                lists.push(list);
-            }
+/// Returns the first `limit` channels after `after`, by merging the name lists, each of which is sorted within one
+/// account and region.
+pub(crate) fn inspect_page(
+    directory: &mut Directory,
+    prefix: &str,
+    after: Option<&Identity>,
+    limit: usize,
+    viewer: Option<&str>,
+) -> Reply {
+    let mut lists = Vec::new();
+    let mut firsts = BinaryHeap::new();
+    for group in directory.tenants() {
+        let first = start(group, prefix, after);
+        let list = directory.names_from(first.as_ref().map(Identity::key));
+        let bound = Identity::from_text(&format!("{group}{prefix}"));
+        let mut list = list.take_while(move |(arn, _)| arn.identity().starts_with(bound.key()));
+        if let Some((arn, key)) = list.next() {
+            firsts.push(Reverse((arn.name(), arn.identity(), key, lists.len())));
+            lists.push(list);
         }
-        let mut lines = Vec::new();
-        while lines.len() < limit
-            && let Some(Reverse((_, _, key, place))) = firsts.pop()
-        {
-            lines.extend(self.line(key, viewer));
-            if let Some((arn, key)) = lists.get_mut(place).and_then(Iterator::next) {
-                firsts.push(Reverse((arn.name(), arn.identity(), key, place)));
-            }
-        }
-        let more = !firsts.is_empty();
-        let read = lines.len() + lists.len();
-        drop(lists);
-        self.count_read(read);
-        Reply::Page(lines, more)
     }
+    let mut lines = Vec::new();
+    while lines.len() < limit
+        && let Some(Reverse((_, _, key, place))) = firsts.pop()
+    {
+        lines.extend(line(directory, key, viewer));
+        if let Some((arn, key)) = lists.get_mut(place).and_then(Iterator::next) {
+            firsts.push(Reverse((arn.name(), arn.identity(), key, place)));
+        }
+    }
+    let more = !firsts.is_empty();
+    let read = lines.len() + lists.len();
+    drop(lists);
+    directory.pages.records += read as u64;
+    Reply::Page(lines, more)
+}
 
-    fn line(&self, key: ChannelKey, viewer: Option<&str>) -> Option<ChannelLine> {
-        let exists = |channel: &&Channel| channel.state != Life::Creating;
-        let channel = self.channel(key).filter(exists)?;
-        let live = channel.live();
-        Some(ChannelLine {
-            identity: Identity::of(&channel.record.arn),
-            arn: channel.record.arn.clone(),
-            master_connected: live.is_some_and(|live| live.members.master().is_some()),
-            viewers: live.map_or(0, |live| live.members.viewers()),
-            pending: live.map_or(0, |live| live.pending.messages().count()),
-            has_viewer: live
-                .zip(viewer)
-                .is_some_and(|(live, id)| live.members.viewer(id).is_some()),
-            presence: None,
-            credential: None,
-        })
-    }
+fn line(directory: &Directory, key: ChannelKey, viewer: Option<&str>) -> Option<ChannelLine> {
+    let exists = |channel: &&Channel| channel.state != Life::Creating;
+    let channel = directory.channel(key).filter(exists)?;
+    let live = channel.live();
+    Some(ChannelLine {
+        identity: Identity::of(&channel.record.arn),
+        arn: channel.record.arn.clone(),
+        master_connected: live.is_some_and(|live| live.members.master().is_some()),
+        viewers: live.map_or(0, |live| live.members.viewers()),
+        pending: live.map_or(0, |live| live.pending.messages().count()),
+        has_viewer: live
+            .zip(viewer)
+            .is_some_and(|(live, id)| live.members.viewer(id).is_some()),
+        presence: None,
+        credential: None,
+    })
 }
 
 /// Adds the connected and waiting clients to those channels of a page that have any.
@@ -367,7 +335,7 @@ pub(crate) fn read_presence(shard: &mut State, lines: &mut [ChannelLine]) {
             let State {
                 sockets, directory, ..
             } = &*shard;
-            let live = directory.channel(key).and_then(Channel::live);
+            let live = directory.live(key);
             let master = live.and_then(|live| sockets.session(live.members.master()?)?.open());
             let caller = master.and_then(|master| master.held.caller()?.credential());
             line.credential = caller.map(|(name, key)| (name.into(), key.into()));
@@ -574,7 +542,7 @@ pub(crate) fn begin_import(shard: &mut State, records: &[Record]) -> Reply {
                 part.there.push(channel.record.clone());
             }
             Some(_) => part.faults.push((place, CHANGING)),
-            None => match directory.keep_name(record, cx.at) {
+            None => match keep_name(directory, record, cx.at) {
                 Ok(key) => part.kept.push((place, key)),
                 Err(fault) => part.faults.push((place, fault)),
             },
@@ -588,30 +556,33 @@ pub(crate) fn withdraw_import(shard: &mut State, records: &[Record]) -> Reply {
     let State { directory, cx, .. } = shard;
     for record in records.iter().take(IMPORTED_MAX) {
         let key = directory.key_of(&Identity::of(&record.arn));
-        if let Some(key) = key.filter(|key| directory.is_name_kept(*key)) {
+        if let Some(key) = key.filter(|key| directory.changes.is_name_kept(*key)) {
             directory.committed(cx, key, Err(StoreError::Busy));
         }
     }
     Reply::Done
 }
 
-impl Directory {
-    /// Adds a channel imported by an operator to the tables; it counts as created once the store reports it.
-    fn keep_name(&mut self, record: &Record, at: Moment) -> Result<ChannelKey, &'static str> {
-        let kind = ErrorKind::ServiceUnavailable;
-        self.reserve(
+/// Adds a channel imported by an operator to the tables; it counts as created once the store reports it.
+fn keep_name(
+    directory: &mut Directory,
+    record: &Record,
+    at: Moment,
+) -> Result<ChannelKey, &'static str> {
+    let kind = ErrorKind::ServiceUnavailable;
+    directory
+        .reserve(
             Identity::of(&record.arn).tenant(),
             record.holding(),
             Holding::default(),
             kind,
         )
         .map_err(|_| NO_ROOM)?;
-        let key = self.insert_channel(record.clone(), Life::Creating);
-        let key = key.ok_or(NO_ROOM)?;
-        self.note_created(record.created.min(at.wall));
-        self.creation_is_kept(key);
-        Ok(key)
-    }
+    let key = directory.insert_channel(record.clone(), Life::Creating);
+    let key = key.ok_or(NO_ROOM)?;
+    directory.changes.note_created(record.created.min(at.wall));
+    directory.changes.creation_is_kept(key);
+    Ok(key)
 }
 
 const CHANGING: &str = "a channel of this name is being created or deleted: try again";

@@ -7,15 +7,13 @@ use crate::presence::{Master, Presence, PresenceCause, Waiter};
 use crate::session::Session;
 use crate::session::web_socket::{Role, WebSocket, viewer_of};
 use crate::settings::Settings;
-use crate::shard::Shard;
 use crate::shard::dev::{Reset, ResetStep, SharedRule, connection_faults, message_faults};
-use crate::shard::directory::pending::wait_ms;
+use crate::shard::directory::calls::wait_ms;
 use crate::shard::operator::{self, Question, Reply, read_presence, view};
 use crate::shard::state::State;
 use crate::shard::trace::{self, TraceQuestion};
 use crate::shard::usage::{Usage, UsageTable};
-use crate::shard::{Context, dev};
-use crate::shard::{Directory, Sockets};
+use crate::shard::{Context, Directory, Shard, Sockets, dev};
 use crate::time::{Moment, Now, Wall};
 use codec::signal::Action;
 
@@ -32,7 +30,8 @@ impl Shard {
                 presence,
             } => {
                 let (limit, viewer) = (limit.min(LIST_PAGE_MAX), viewer.as_deref());
-                let mut reply = directory.inspect_page(&prefix, after.as_ref(), limit, viewer);
+                let mut reply =
+                    operator::inspect_page(directory, &prefix, after.as_ref(), limit, viewer);
                 if let (true, Reply::Page(lines, _)) = (presence, &mut reply) {
                     read_presence(&mut self.state, lines);
                 }
@@ -60,10 +59,11 @@ impl Shard {
             }
             Question::ReconnectIce { channel, from } => match channel {
                 Some(identity) => {
-                    let members = directory.members_of(&identity).unwrap_or_default();
-                    sockets.reconnect_all(cx, members)
+                    let key = directory.key_of(&identity);
+                    let members = key.map(|key| directory.members(key)).unwrap_or_default();
+                    operator::reconnect_all(sockets, cx, members)
                 }
-                None => sockets.reconnect_some(cx, from),
+                None => operator::reconnect_some(sockets, cx, from),
             },
             Question::Usage(from) => usage(sockets, directory, cx, from),
             Question::Displaced => operator::displaced(sockets, directory, cx.at),
@@ -129,7 +129,7 @@ fn usage(sockets: &Sockets, directory: &Directory, cx: &Context, from: usize) ->
     let mut table = UsageTable::default();
     if from == 0 {
         table = cx.telemetry.usage().clone();
-        for (account, connections) in sockets.admitted().accounts() {
+        for (account, connections) in sockets.admitted.by_account().accounts() {
             table.of(Some(account)).connections += connections as u64;
         }
         for (account, bytes) in directory.queued().accounts() {
@@ -150,7 +150,10 @@ fn usage(sockets: &Sockets, directory: &Directory, cx: &Context, from: usize) ->
 
 /// Returns the gauges of the first [`USAGE_SERIES_MAX`] of `accounts`, and the total of all others.
 pub(crate) fn usage_gauges(shard: &State, accounts: impl Iterator<Item = Account>) -> UsageTable {
-    let (admitted, queued) = (shard.sockets.admitted(), shard.directory.queued());
+    let (admitted, queued) = (
+        shard.sockets.admitted.by_account(),
+        shard.directory.queued(),
+    );
     let mut table = UsageTable::default();
     let mut others = Usage {
         connections: admitted.bytes() as u64,
@@ -174,14 +177,14 @@ impl Shard {
     /// Reports presence changes to watchers.
     #[inline]
     pub(crate) fn tell_presence(&mut self) {
-        if self.state.directory.news().is_due(self.state.cx.at.now) {
+        if self.state.directory.news.is_due(self.state.cx.at.now) {
             self.tell_changed();
         }
     }
 
     #[cold]
     fn tell_changed(&mut self) {
-        let mut news = std::mem::take(self.state.directory.news_mut());
+        let mut news = std::mem::take(&mut self.state.directory.news);
         let is_read = news.is_watched(0);
         let shard = &self.state;
         news.tell(shard.cx.at, |key, (cause, reason), sequence| {
@@ -196,14 +199,14 @@ impl Shard {
                 ..presence
             }))
         });
-        *self.state.directory.news_mut() = news;
+        self.state.directory.news = news;
     }
 }
 
 /// Returns the current presence of a channel, without a cause. Its sequence number is greater than that of every
 /// earlier state.
 pub(crate) fn watched_presence(shard: &mut State, key: ChannelKey) -> Option<Presence> {
-    let sequence = shard.directory.news_mut().next_sequence();
+    let sequence = shard.directory.news.next_sequence();
     let presence = presence(shard, key, PresenceCause::Watched)?;
     Some(Presence {
         sequence,
@@ -238,7 +241,7 @@ fn presence(shard: &State, key: ChannelKey, cause: PresenceCause) -> Option<Pres
         })
     };
     let connected = live.members.master();
-    let there = connected.filter(|master| !sockets.is_gone(*master));
+    let there = connected.filter(|master| !sockets.unconfirmed.is_gone(*master));
     presence.master = there.and_then(master);
     presence.viewers = u32::try_from(live.members.viewers()).unwrap_or(u32::MAX);
     let doubtful = connected.and_then(|master| sockets.session(master));

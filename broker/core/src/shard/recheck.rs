@@ -236,7 +236,7 @@ fn mark(sockets: &mut Sockets, gate: &mut Gate, (from, by): (usize, Now), at: Mo
 
 /// Schedules a connection's next check before `by`, spread evenly with the checks of other connections.
 fn ends_by(sockets: &mut Sockets, key: SessionKey, by: Now, at: Moment) {
-    let end = sockets.spread_until(by, at.now);
+    let end = sockets.ends.spread_until(by, at.now);
     if let Some(web_socket) = sockets.web_socket(key) {
         web_socket.ask_by(end);
         sockets.arm(key, end);

@@ -1,5 +1,5 @@
 //! The path of a message: frame → message → route → outbox ([`pass`]), and the bookkeeping once the socket has accepted
-//! the bytes ([`Sockets::sent`]).
+//! the bytes ([`sent`]).
 //!
 //! ```text
 //!  each frame ──► pass:  text                     frame → text; control frames end here
@@ -28,11 +28,11 @@ pub(crate) mod unsent;
 pub(crate) mod with_care;
 
 use crate::session::web_socket::WebSocket;
-use crate::shard::Sockets;
 use crate::shard::context::Context;
 use crate::shard::sockets::outboxes::Frames;
 use crate::shard::state::State;
 use crate::shard::todo::Todo;
+use crate::shard::{Sockets, connect};
 use crate::{id::SessionKey, journal::EndReason, limits::PONGS_PER_RECEIVE_MAX};
 use codec::signal::{Fault, Request};
 use codec::ws::{self, Item, Kind, Opcode};
@@ -83,34 +83,32 @@ pub(crate) fn throttle(shard: &mut State, sender: &Sender, request: &Request<'_>
     idle_frame(sockets, cx, sender.session)
 }
 
-impl Sockets {
-    /// Handles the transfer of a session's oldest `bytes` to the kernel, as `on_wire` bytes on the wire. Messages whose
-    /// last byte is among them count as written.
-    pub(crate) fn sent(
-        &mut self,
-        cx: &mut Context,
-        key: SessionKey,
-        (bytes, on_wire): (usize, usize),
-    ) {
-        // Whole messages among the bytes are written.
-        let handed = self.handed_over(key, (bytes, on_wire), cx.at.now, |launch, frame_bytes| {
-            if launch.call {
-                cx.todo.offer_delivered(key, launch.order);
-            }
-            cx.telemetry.count_written(launch, frame_bytes, cx.at);
-        });
-        let Some(handed) = handed else { return };
-        if let Some(ms) = handed.setup_ms {
-            cx.telemetry.count_setup(key, ms, cx.at);
+/// Handles the transfer of a session's oldest `bytes` to the kernel, as `on_wire` bytes on the wire. Messages whose
+/// last byte is among them count as written.
+pub(crate) fn sent(
+    sockets: &mut Sockets,
+    cx: &mut Context,
+    key: SessionKey,
+    (bytes, on_wire): (usize, usize),
+) {
+    // Whole messages among the bytes are written.
+    let handed = sockets.handed_over(key, (bytes, on_wire), cx.at.now, |launch, frame_bytes| {
+        if launch.call {
+            cx.todo.offer_delivered(key, launch.order);
         }
-        // The bytes wait no longer, and the work that waited for their end goes on.
-        cx.telemetry.unload(handed.freed);
-        if handed.released {
-            cx.todo.push(Todo::Released(key));
-        }
-        if self.too_much_unconfirmed() {
-            cx.todo.push(Todo::MakeProofRoom);
-        }
+        cx.telemetry.count_written(launch, frame_bytes, cx.at);
+    });
+    let Some(handed) = handed else { return };
+    if let Some(ms) = handed.setup_ms {
+        cx.telemetry.count_setup(key, ms, cx.at);
+    }
+    // The bytes wait no longer, and the work that waited for their end goes on.
+    cx.telemetry.unload(handed.freed);
+    if handed.released {
+        cx.todo.push(Todo::Released(key));
+    }
+    if sockets.too_much_unconfirmed() {
+        cx.todo.push(Todo::MakeProofRoom);
     }
 }
 
@@ -147,7 +145,9 @@ pub(crate) fn text<'a>(
             kind: Kind::Text,
             payload: _,
         } => {
-            sockets.frame_ended(key);
+            if let Some(web_socket) = sockets.web_socket(key) {
+                web_socket.message_ended();
+            }
             Err(idle_frame(sockets, cx, key))
         }
         Item::Message {
@@ -197,28 +197,6 @@ pub(crate) fn text<'a>(
     }
 }
 
-impl Sockets {
-    /// Whether to process the frames after a forwarded one: forwarding may have closed its sender, which always defers
-    /// work to the shard.
-    #[inline]
-    pub(crate) fn still_open(&self, key: SessionKey) -> Result<(), Aside> {
-        let session = self.session(key);
-        if session.is_some_and(|session| session.open().is_some()) {
-            Ok(())
-        } else {
-            Err(Aside::Ended)
-        }
-    }
-
-    /// Handles the end of a frame without a message: restarts the time limit of the message that the frame interrupted.
-    #[inline]
-    pub(crate) fn frame_ended(&mut self, key: SessionKey) {
-        if let Some(web_socket) = self.web_socket(key) {
-            web_socket.message_ended();
-        }
-    }
-}
-
 /// Counts a frame without a message. Such frames cost as much as messages, so few are allowed.
 #[cold]
 fn idle_frame(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) -> Aside {
@@ -234,12 +212,8 @@ fn idle_frame(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) -> Aside
 
 /// Handles bytes received after our close frame, discarding everything except the peer's close frame, which ends the
 /// wait.
-pub(crate) fn receive_close_echo(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    key: SessionKey,
-    bytes: &mut [u8],
-) {
+pub(crate) fn receive_close_echo(shard: &mut State, key: SessionKey, bytes: &mut [u8]) {
+    let (sockets, _, cx, _) = shard.parts();
     let Some(bounds) = sockets.closing_web_socket(key).map(|it| it.bounds()) else {
         return;
     };
@@ -268,5 +242,5 @@ pub(crate) fn receive_close_echo(
         sockets.finish(cx, key);
         sockets.take_leave(cx, key);
     }
-    sockets.charge_received(cx, key);
+    connect::charge_received(shard, key);
 }

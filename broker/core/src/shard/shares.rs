@@ -1,12 +1,15 @@
-//! Fair sharing of a shard's budgets (bytes, queries, table capacity) between accounts, channels and callers.
+//! Fair sharing of a shard's budgets (bytes, queries, table capacity) between accounts, channels and callers;
+//! and a shard's queries to the others, which are shared this way.
 //!
 //! Accounts share the budget, and an account's channels share its part. No account has a fixed part while there is free
 //! capacity. At the limit, the largest account gives way, and within it the largest channel. An account that holds less
 //! than an equal part of the budget therefore always finds capacity, as does a channel that holds less than an equal
 //! part of its account's.
 
-use crate::id::{Account, CallRef, ChannelKey};
+use crate::check::Check;
+use crate::id::{Account, CallRef, ChannelKey, ShardId};
 use crate::limits::{calls_per_pair, changes_per_pair};
+use crate::{placement::Placement, readiness::Readiness, refusal::Refusal};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The bytes of one budget by account and channel, or by other keys used instead (`A`, `C`). Holders with no bytes are
@@ -217,6 +220,55 @@ impl<A: Copy + Ord> Places<A> {
     /// Whether no capacity is taken.
     pub(crate) fn is_empty(&self) -> bool {
         self.taken == 0
+    }
+}
+
+/// Returns the error for a full mailbox or call table.
+pub(crate) fn too_busy() -> Refusal {
+    Refusal::unavailable(Check::MailboxFull, "The server is busy. Try again.")
+}
+
+/// The id of this shard, and its connections' queries to other shards.
+pub(crate) struct ShardLinks {
+    pub(crate) id: ShardId,
+    pub(crate) placement: Placement,
+    /// Whether the process is ready to serve clients.
+    pub(crate) readiness: Readiness,
+    /// Queries in flight to each of the other shards.
+    asking: Vec<ShareQuestions>,
+    /// Number of connections on this shard whose Alexa call is pending on another.
+    pub(crate) offers_out: usize,
+}
+
+impl ShardLinks {
+    pub(crate) fn new(id: ShardId, placement: Placement, readiness: Readiness) -> Self {
+        let shards = placement.shards();
+        let none = |_| ShareQuestions::among(shards.into());
+        Self {
+            id,
+            asking: (0..shards).map(none).collect(),
+            placement,
+            readiness,
+            offers_out: 0,
+        }
+    }
+
+    /// Reserves capacity for another query to a shard. Returns `false` if the caller's account has used up its share.
+    pub(crate) fn begin(&mut self, home: ShardId, caller: CallRef) -> bool {
+        let asking = self.asking.get_mut(home.index());
+        asking.is_some_and(|asking| asking.begin(caller))
+    }
+
+    /// Removes this call's query to `shard` from the queries in flight.
+    pub(crate) fn end(&mut self, shard: ShardId, caller: CallRef) {
+        if let Some(asking) = self.asking.get_mut(shard.index()) {
+            asking.end(caller);
+        }
+    }
+
+    /// Whether no query is in flight and no Alexa call is pending on another shard.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.offers_out == 0 && self.asking.iter().all(ShareQuestions::is_empty)
     }
 }
 

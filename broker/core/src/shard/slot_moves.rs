@@ -15,7 +15,7 @@
 
 use crate::channel::members::Members;
 use crate::channel::pending::{KeyName, Message};
-use crate::channel::{Channel, Life, Towards};
+use crate::channel::{Life, Towards};
 use crate::cluster::message::{Held, Packed, ReleaseCause, SlotOrder};
 use crate::cluster::types::ParcelId;
 use crate::event::{Kind, Outcome};
@@ -39,238 +39,242 @@ use std::sync::Arc;
 
 // Slots that come, stay and go: what becomes of their channels, connections and kept messages.
 
-impl Directory {
-    /// Carries out a slot order.
-    pub(crate) fn obey(&mut self, cx: &mut Context, order: ShardOrder) {
-        let ShardOrder {
-            order,
-            records,
-            messages,
-        } = order;
-        match order {
-            SlotOrder::Serve(held, _, presence) => {
-                // The remainder of an earlier time on this node goes first, if its release is not over.
-                if self.drop_slot(cx, held.slot) {
-                    let order = ShardOrder {
-                        order,
-                        records,
-                        messages,
-                    };
-                    return cx.todo.push(Todo::Obey(Box::new(order)));
-                }
-                if let Some(slots) = self.slots_mut() {
-                    slots.come(held.slot, presence);
-                }
-                self.serve(cx, held, records);
-                unpack(cx, held, messages);
+/// Carries out a slot order.
+pub(crate) fn obey(directory: &mut Directory, cx: &mut Context, order: ShardOrder) {
+    let ShardOrder {
+        order,
+        records,
+        messages,
+    } = order;
+    match order {
+        SlotOrder::Serve(held, _, presence) => {
+            // The remainder of an earlier time on this node goes first, if its release is not over.
+            if drop_slot(directory, cx, held.slot) {
+                let order = ShardOrder {
+                    order,
+                    records,
+                    messages,
+                };
+                return cx.todo.push(Todo::Obey(Box::new(order)));
             }
-            SlotOrder::Merge(held, _) => unpack(cx, held, messages),
-            SlotOrder::Pause(held, parcel) => {
-                self.enter(held.slot, Stage::Still);
-                self.pack_when_still(cx, (held, parcel), false);
+            if let Some(slots) = directory.slots.as_deref_mut() {
+                slots.come(held.slot, presence);
             }
-            SlotOrder::Resume(held, packed) => self.resume(cx, held, packed),
-            SlotOrder::Release(held, ReleaseCause::Superseded(Some(parcel))) => {
-                self.enter(held.slot, Stage::Still);
-                self.pack_when_still(cx, (held, parcel), true);
+            serve(directory, cx, held, records);
+            unpack_later(cx, held, messages);
+        }
+        SlotOrder::Merge(held, _) => unpack_later(cx, held, messages),
+        SlotOrder::Pause(held, parcel) => {
+            enter(directory, held.slot, Stage::Still);
+            pack_when_still(directory, cx, (held, parcel), false);
+        }
+        SlotOrder::Resume(held, packed) => resume(directory, cx, held, packed),
+        SlotOrder::Release(held, ReleaseCause::Superseded(Some(parcel))) => {
+            enter(directory, held.slot, Stage::Still);
+            pack_when_still(directory, cx, (held, parcel), true);
+        }
+        SlotOrder::Release(held, ReleaseCause::Transferred | ReleaseCause::Superseded(None))
+        | SlotOrder::Release(held, ReleaseCause::NotLoaded | ReleaseCause::Ends) => {
+            drop_slot(directory, cx, held.slot);
+        }
+        SlotOrder::CloseAll => {
+            if let Some(slots) = directory.slots.as_deref_mut() {
+                slots.close_all(cx.at.now);
             }
-            SlotOrder::Release(
-                held,
-                ReleaseCause::Transferred | ReleaseCause::Superseded(None),
-            )
-            | SlotOrder::Release(held, ReleaseCause::NotLoaded | ReleaseCause::Ends) => {
-                self.drop_slot(cx, held.slot);
-            }
-            SlotOrder::CloseAll => {
-                if let Some(slots) = self.slots_mut() {
-                    slots.close_all(cx.at.now);
-                }
-            }
-        }
-    }
-
-    fn serve(&mut self, cx: &mut Context, held: Held, records: Vec<Record>) {
-        let whole = records.len();
-        let mut came = 0;
-        for record in records {
-            // A new channel is younger than all that were here before; a clock far ahead is not followed.
-            let created = record.created.min(cx.at.wall);
-            self.note_created(created);
-            let (identity, holding) = (Identity::of(&record.arn), record.holding());
-            (self.catalog()).ask(|catalog| catalog.holdings.add(identity.tenant(), holding));
-            came += usize::from(self.insert_channel(record, Life::Active).is_some());
-        }
-        if came < whole {
-            let lost = whole - came;
-            let text =
-                format!("{lost} channels of a slot are not served: the shard's limit is reached");
-            cx.telemetry.journal().trouble(cx.at.now, text.into());
-        }
-        if let Some((bytes, most)) = self.record_bytes_exceeded() {
-            let text = format!(
-                "the channels of this node's slots take {bytes} bytes of memory, and record_bytes_total is {most}: \
-                 they are served, but no more is taken until it is raised or some are deleted"
-            );
-            cx.telemetry.journal().trouble(cx.at.now, text.into());
-        }
-        if let Some(slots) = self.slots_mut() {
-            slots.begin(held);
-        }
-    }
-
-    fn resume(&mut self, cx: &mut Context, held: Held, packed: Packed) {
-        let Some(slots) = self.slots_mut() else {
-            return;
-        };
-        slots.stop_packing(held.slot);
-        if packed == Packed::Withdrawn {
-            for key in slots.channels(held.slot) {
-                self.withdraw(cx, key);
-            }
-        }
-        if let Some(slots) = self.slots_mut() {
-            slots.begin(held);
-        }
-    }
-
-    /// Closes a slot's connections; the slot's messages are packed once none of the connections has an incomplete
-    /// message.
-    fn pack_when_still(
-        &mut self,
-        cx: &mut Context,
-        (held, parcel): (Held, ParcelId),
-        releases: bool,
-    ) {
-        let Some(slots) = self.slots_mut() else {
-            return;
-        };
-        slots.pack(SlotPacking {
-            held,
-            parcel,
-            look: cx.at.now,
-            until: cx.at.now.after(SLOT_STILL_MS),
-            aborted: false,
-            releases,
-        });
-        cx.todo
-            .each(Each::Still(slots.channels(held.slot).into_iter()));
-    }
-
-    /// Ends the calls and connections of a channel whose slot may move. The master's connection is closed first, so
-    /// that reconnecting viewers find it.
-    pub(crate) fn still_channel(&mut self, cx: &mut Context, key: ChannelKey) {
-        self.fail_calls(cx, key, &nobody());
-        let live = self.channel(key).and_then(Channel::live);
-        let Some(members) = live.map(|live| &live.members) else {
-            return;
-        };
-        let all = members.master().into_iter().chain(members.all());
-        cx.todo.each(Each::close(all.collect(), EndReason::Drain));
-    }
-
-    /// Packs the messages of a slot once its connections have completed their messages.
-    pub(crate) fn look_at_packing(&mut self, cx: &mut Context, mut packing: SlotPacking) {
-        let busy = self.busy(packing.held.slot);
-        let is_late = cx.at.now >= packing.until;
-        if busy.is_empty() || (is_late && packing.aborted) {
-            let messages = pack(self, packing.held.slot, cx.at);
-            if let Some(slots) = self.slots_mut() {
-                slots.packed(&packing, messages);
-            }
-            if packing.releases {
-                self.drop_slot(cx, packing.held.slot);
-            }
-            return;
-        }
-        if is_late {
-            // What they have not confirmed comes back in the next turn.
-            packing.aborted = true;
-            packing.until = cx.at.now.after(SLOT_STILL_MS / 4);
-            cx.todo.each(Each::abort(busy, None));
-        }
-        cx.todo
-            .each(Each::Ask(self.holders(packing.held.slot).into_iter()));
-        packing.look = cx.at.now.after(SLOT_LOOK_MS);
-        if let Some(slots) = self.slots_mut() {
-            slots.pack(packing);
-        }
-    }
-
-    /// Returns the connections of a slot that have incomplete or unconfirmed messages or have yet to be closed.
-    fn busy(&self, slot: Slot) -> Vec<SessionKey> {
-        let members = self.members_of_slot(slot);
-        let busy = members.flat_map(|members| members.holders().chain(members.all()));
-        busy.collect()
-    }
-
-    /// Returns the connections of a slot that have incomplete or unconfirmed messages.
-    fn holders(&self, slot: Slot) -> Vec<SessionKey> {
-        let members = self.members_of_slot(slot);
-        members.flat_map(Members::holders).collect()
-    }
-
-    fn members_of_slot(&self, slot: Slot) -> impl Iterator<Item = &Members> {
-        let channels = self.slots().map(|slots| slots.channels(slot));
-        let channels = channels.unwrap_or_default().into_iter();
-        let live = channels.filter_map(|key| self.channel(key)?.live());
-        live.map(|live| &live.members)
-    }
-
-    /// Drops a slot's channels, along with their connections, calls, changes in progress and pending messages. Returns
-    /// `false` if the slot has no channels.
-    fn drop_slot(&mut self, cx: &mut Context, slot: Slot) -> bool {
-        let Some(slots) = self.slots_mut() else {
-            return false;
-        };
-        slots.stop_packing(slot);
-        slots.enter(slot, Stage::Absent);
-        let channels = slots.channels(slot);
-        let has_channels = !channels.is_empty();
-        cx.todo.each(Each::Drop(channels.into_iter()));
-        has_channels
-    }
-
-    /// Drops a channel because its slot is moving.
-    pub(crate) fn drop_channel(&mut self, cx: &mut Context, key: ChannelKey) {
-        if let Some(changing) = self.take_change(key) {
-            self.answer_change(cx, key, changing);
-        }
-        let end = (nobody(), EndReason::Drain);
-        self.end_channel(cx, key, &end);
-    }
-
-    /// Answers the callers of a change whose outcome can no longer be determined by this shard.
-    fn answer_change(&mut self, cx: &mut Context, key: ChannelKey, changing: ChangeUnderWay) {
-        let ChangeUnderWay {
-            caller,
-            step,
-            mut waiting,
-            ..
-        } = changing;
-        match &step {
-            ChangeStep::Create | ChangeStep::Delete => {}
-            ChangeStep::Replace(record) => self.not_replaced(key, record),
-        }
-        let next = || self.next_waiting(&mut waiting);
-        let waiting: Vec<CallRef> = std::iter::from_fn(next).map(|(caller, _)| caller).collect();
-        let refusal = Refusal {
-            message: MOVED.into(),
-            ..nobody()
-        };
-        for caller in caller.into_iter().chain(waiting) {
-            cx.todo.answer(caller, refusal.clone());
-        }
-    }
-
-    fn enter(&mut self, slot: Slot, stage: Stage) {
-        if let Some(slots) = self.slots_mut() {
-            slots.enter(slot, stage);
         }
     }
 }
 
+fn serve(directory: &mut Directory, cx: &mut Context, held: Held, records: Vec<Record>) {
+    let whole = records.len();
+    let mut came = 0;
+    for record in records {
+        // A new channel is younger than all that were here before; a clock far ahead is not followed.
+        let created = record.created.min(cx.at.wall);
+        directory.changes.note_created(created);
+        let (identity, holding) = (Identity::of(&record.arn), record.holding());
+        (directory.catalog()).ask(|catalog| catalog.holdings.add(identity.tenant(), holding));
+        came += usize::from(directory.insert_channel(record, Life::Active).is_some());
+    }
+    if came < whole {
+        let lost = whole - came;
+        let text =
+            format!("{lost} channels of a slot are not served: the shard's limit is reached");
+        cx.telemetry.journal().trouble(cx.at.now, text.into());
+    }
+    if let Some((bytes, most)) = directory.record_bytes_exceeded() {
+        let text = format!(
+            "the channels of this node's slots take {bytes} bytes of memory, and record_bytes_total is {most}: \
+             they are served, but no more is taken until it is raised or some are deleted"
+        );
+        cx.telemetry.journal().trouble(cx.at.now, text.into());
+    }
+    if let Some(slots) = directory.slots.as_deref_mut() {
+        slots.begin(held);
+    }
+}
+
+fn resume(directory: &mut Directory, cx: &mut Context, held: Held, packed: Packed) {
+    let Some(slots) = directory.slots.as_deref_mut() else {
+        return;
+    };
+    slots.stop_packing(held.slot);
+    if packed == Packed::Withdrawn {
+        for key in slots.channels(held.slot) {
+            directory.withdraw(cx, key);
+        }
+    }
+    if let Some(slots) = directory.slots.as_deref_mut() {
+        slots.begin(held);
+    }
+}
+
+/// Closes a slot's connections; the slot's messages are packed once none of the connections has an incomplete
+/// message.
+fn pack_when_still(
+    directory: &mut Directory,
+    cx: &mut Context,
+    (held, parcel): (Held, ParcelId),
+    releases: bool,
+) {
+    let Some(slots) = directory.slots.as_deref_mut() else {
+        return;
+    };
+    slots.pack(SlotPacking {
+        held,
+        parcel,
+        look: cx.at.now,
+        until: cx.at.now.after(SLOT_STILL_MS),
+        aborted: false,
+        releases,
+    });
+    cx.todo
+        .each(Each::Still(slots.channels(held.slot).into_iter()));
+}
+
+/// Ends the calls and connections of a channel whose slot may move. The master's connection is closed first, so
+/// that reconnecting viewers find it.
+pub(crate) fn still_channel(directory: &mut Directory, cx: &mut Context, key: ChannelKey) {
+    directory.fail_calls(cx, key, &nobody());
+    let live = directory.live(key);
+    let Some(members) = live.map(|live| &live.members) else {
+        return;
+    };
+    let all = members.master().into_iter().chain(members.all());
+    cx.todo.each(Each::close(all.collect(), EndReason::Drain));
+}
+
+/// Packs the messages of a slot once its connections have completed their messages.
+pub(crate) fn look_at_packing(
+    directory: &mut Directory,
+    cx: &mut Context,
+    mut packing: SlotPacking,
+) {
+    let busy = busy(directory, packing.held.slot);
+    let is_late = cx.at.now >= packing.until;
+    if busy.is_empty() || (is_late && packing.aborted) {
+        let messages = pack(directory, packing.held.slot, cx.at);
+        if let Some(slots) = directory.slots.as_deref_mut() {
+            slots.packed(&packing, messages);
+        }
+        if packing.releases {
+            drop_slot(directory, cx, packing.held.slot);
+        }
+        return;
+    }
+    if is_late {
+        // What they have not confirmed comes back in the next turn.
+        packing.aborted = true;
+        packing.until = cx.at.now.after(SLOT_STILL_MS / 4);
+        cx.todo.each(Each::abort(busy, None));
+    }
+    cx.todo
+        .each(Each::Ask(holders(directory, packing.held.slot).into_iter()));
+    packing.look = cx.at.now.after(SLOT_LOOK_MS);
+    if let Some(slots) = directory.slots.as_deref_mut() {
+        slots.pack(packing);
+    }
+}
+
+/// Returns the connections of a slot that have incomplete or unconfirmed messages or have yet to be closed.
+fn busy(directory: &Directory, slot: Slot) -> Vec<SessionKey> {
+    let members = members_of_slot(directory, slot);
+    let busy = members.flat_map(|members| members.holders().chain(members.all()));
+    busy.collect()
+}
+
+/// Returns the connections of a slot that have incomplete or unconfirmed messages.
+fn holders(directory: &Directory, slot: Slot) -> Vec<SessionKey> {
+    let members = members_of_slot(directory, slot);
+    members.flat_map(Members::holders).collect()
+}
+
+fn members_of_slot(directory: &Directory, slot: Slot) -> impl Iterator<Item = &Members> {
+    let channels = directory.slots.as_deref().map(|slots| slots.channels(slot));
+    let channels = channels.unwrap_or_default().into_iter();
+    let live = channels.filter_map(|key| directory.channel(key)?.live());
+    live.map(|live| &live.members)
+}
+
+/// Drops a slot's channels, along with their connections, calls, changes in progress and pending messages. Returns
+/// `false` if the slot has no channels.
+fn drop_slot(directory: &mut Directory, cx: &mut Context, slot: Slot) -> bool {
+    let Some(slots) = directory.slots.as_deref_mut() else {
+        return false;
+    };
+    slots.stop_packing(slot);
+    slots.enter(slot, Stage::Absent);
+    let channels = slots.channels(slot);
+    let has_channels = !channels.is_empty();
+    cx.todo.each(Each::Drop(channels.into_iter()));
+    has_channels
+}
+
+/// Drops a channel because its slot is moving.
+pub(crate) fn drop_channel(directory: &mut Directory, cx: &mut Context, key: ChannelKey) {
+    if let Some(changing) = directory.changes.take_change(key) {
+        answer_change(directory, cx, key, changing);
+    }
+    let end = (nobody(), EndReason::Drain);
+    directory.end_channel(cx, key, &end);
+}
+
+/// Answers the callers of a change whose outcome can no longer be determined by this shard.
+fn answer_change(
+    directory: &mut Directory,
+    cx: &mut Context,
+    key: ChannelKey,
+    changing: ChangeUnderWay,
+) {
+    let ChangeUnderWay {
+        caller,
+        step,
+        mut waiting,
+        ..
+    } = changing;
+    match &step {
+        ChangeStep::Create | ChangeStep::Delete => {}
+        ChangeStep::Replace(record) => directory.not_replaced(key, record),
+    }
+    let next = || directory.changes.next_waiting(&mut waiting);
+    let waiting: Vec<CallRef> = std::iter::from_fn(next).map(|(caller, _)| caller).collect();
+    let refusal = Refusal {
+        message: MOVED.into(),
+        ..nobody()
+    };
+    for caller in caller.into_iter().chain(waiting) {
+        cx.todo.answer(caller, refusal.clone());
+    }
+}
+
+fn enter(directory: &mut Directory, slot: Slot, stage: Stage) {
+    if let Some(slots) = directory.slots.as_deref_mut() {
+        slots.enter(slot, stage);
+    }
+}
+
 /// Defers unpacking a parcel's messages into their slot.
-fn unpack(cx: &mut Context, held: Held, messages: Option<Arc<[u8]>>) {
+fn unpack_later(cx: &mut Context, held: Held, messages: Option<Arc<[u8]>>) {
     if let Some(messages) = messages {
         cx.todo.push(Todo::Unpack(held.slot, messages, 0));
     }
@@ -289,7 +293,7 @@ const MOVED: &str =
 /// Packs the messages of this shard's channels in a slot. They are also kept here until the slot's new owner is known.
 pub(crate) fn pack(directory: &Directory, slot: Slot, at: Moment) -> Vec<u8> {
     let mut out = Vec::new();
-    let Some(slots) = directory.slots() else {
+    let Some(slots) = directory.slots.as_deref() else {
         return out;
     };
     for channel in slots
@@ -322,61 +326,64 @@ pub(crate) fn pack(directory: &Directory, slot: Slot, at: Moment) -> Vec<u8> {
     out
 }
 
-impl Directory {
-    /// Unpacks the message at this byte offset of a parcel, if its channel is on this shard: the message becomes
-    /// pending, and is delivered if its recipient is connected. Unpacking of the subsequent messages is deferred until
-    /// then.
-    pub(crate) fn unpack(
-        &mut self,
-        cx: &mut Context,
-        (slot, parcel, from): (Slot, Arc<[u8]>, usize),
-    ) {
-        let bytes = parcel.get(from..).unwrap_or_default();
-        if bytes.is_empty() {
-            return;
-        }
-        let Some((packed, rest)) = wire::first::<PackedMessage<'_>>(bytes) else {
-            let text = "a parcel of messages ends with unreadable bytes: another version wrote it";
-            return cx.telemetry.journal().trouble(cx.at.now, text.into());
-        };
-        let next = parcel.len() - rest.len();
-        let identity = Identity::of(&packed.arn);
-        if self.is_home(&identity, slot) {
-            self.keep_packed(cx, &identity, packed);
-        }
-        cx.todo.push(Todo::Unpack(slot, parcel, next));
+/// Unpacks the message at this byte offset of a parcel, if its channel is on this shard: the message becomes
+/// pending, and is delivered if its recipient is connected. Unpacking of the subsequent messages is deferred until
+/// then.
+pub(crate) fn unpack(
+    directory: &mut Directory,
+    cx: &mut Context,
+    (slot, parcel, from): (Slot, Arc<[u8]>, usize),
+) {
+    let bytes = parcel.get(from..).unwrap_or_default();
+    if bytes.is_empty() {
+        return;
     }
+    let Some((packed, rest)) = wire::first::<PackedMessage<'_>>(bytes) else {
+        let text = "a parcel of messages ends with unreadable bytes: another version wrote it";
+        return cx.telemetry.journal().trouble(cx.at.now, text.into());
+    };
+    let next = parcel.len() - rest.len();
+    let identity = Identity::of(&packed.arn);
+    if directory.is_home(&identity, slot) {
+        keep_packed(directory, cx, &identity, packed);
+    }
+    cx.todo.push(Todo::Unpack(slot, parcel, next));
+}
 
-    fn keep_packed(&mut self, cx: &mut Context, identity: &Identity, packed: PackedMessage<'_>) {
-        let kind = Kind::Known(packed.action);
-        cx.telemetry.count_received(kind);
-        let key = self.key_of(identity);
-        let found = key.and_then(|key| Some((key, self.channel(key)?)));
-        let found = found.filter(|(_, channel)| channel.record.arn == *packed.arn);
-        let found = found.map(|(key, channel)| (key, channel.expiry(cx.at.now)));
-        let Some((key, expires)) = found else {
-            return cx.telemetry.count_ended(kind, Outcome::Withdrawn);
-        };
-        let expires = expires.min(cx.at.now.after(packed.left_ms.into()));
-        let Some(order) = self.next_order(key) else {
-            return cx.telemetry.count_ended(kind, Outcome::Withdrawn);
-        };
-        let message = packed.message(order, expires);
-        let viewer: Rc<str> = packed.viewer.into();
-        let towards = packed.towards;
-        let name = KeyName {
-            towards,
-            viewer: &viewer,
-            caller: None, // the other node had another hash for it
-        };
-        self.put_back(cx, key, name, vec![message]);
-        let role = match towards {
-            Towards::Master => Role::Master,
-            Towards::Viewer => Role::Viewer(viewer),
-        };
-        cx.todo.push(Todo::Deliver(key, role));
-        cx.todo.push(Todo::Arm(key));
-    }
+fn keep_packed(
+    directory: &mut Directory,
+    cx: &mut Context,
+    identity: &Identity,
+    packed: PackedMessage<'_>,
+) {
+    let kind = Kind::Known(packed.action);
+    cx.telemetry.count_received(kind);
+    let key = directory.key_of(identity);
+    let found = key.and_then(|key| Some((key, directory.channel(key)?)));
+    let found = found.filter(|(_, channel)| channel.record.arn == *packed.arn);
+    let found = found.map(|(key, channel)| (key, channel.expiry(cx.at.now)));
+    let Some((key, expires)) = found else {
+        return cx.telemetry.count_ended(kind, Outcome::Withdrawn);
+    };
+    let expires = expires.min(cx.at.now.after(packed.left_ms.into()));
+    let Some(order) = directory.next_order(key) else {
+        return cx.telemetry.count_ended(kind, Outcome::Withdrawn);
+    };
+    let message = packed.message(order, expires);
+    let viewer: Rc<str> = packed.viewer.into();
+    let towards = packed.towards;
+    let name = KeyName {
+        towards,
+        viewer: &viewer,
+        caller: None, // the other node had another hash for it
+    };
+    directory.put_back(cx, key, name, vec![message]);
+    let role = match towards {
+        Towards::Master => Role::Master,
+        Towards::Viewer => Role::Viewer(viewer),
+    };
+    cx.todo.push(Todo::Deliver(key, role));
+    cx.todo.push(Todo::Arm(key));
 }
 
 /// A message in a parcel. Its size is bounded by the parcel's length.

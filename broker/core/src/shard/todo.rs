@@ -72,8 +72,6 @@ pub(crate) enum Todo {
     Released(SessionKey),
     /// Abandons unconfirmed messages of the account with the most, because the limit is exceeded.
     MakeProofRoom,
-    /// Queries what this connection's peer has acknowledged.
-    Ask(SessionKey),
     /// A master of this channel has confirmed these offers, with their positions and frames, on this connection.
     OffersConfirmed(ChannelKey, SessionKey, Offers),
     /// Repeats the due offers that a former master did not answer.
@@ -102,15 +100,18 @@ pub(crate) enum Todo {
     Interposed(Box<Later>),
 }
 
+/// A WebSocket connection, and the slot of a channel that it has or had.
+#[derive(Clone, Debug)]
+pub(crate) struct Membership {
+    pub(crate) session: SessionKey,
+    pub(crate) channel: ChannelKey,
+    pub(crate) role: Role,
+}
+
 /// A WebSocket that has left its channel or lost its slot.
 #[derive(Debug)]
 pub(crate) struct Left {
-    /// The connection.
-    pub(crate) session: SessionKey,
-    /// The channel that the WebSocket was in.
-    pub(crate) channel: ChannelKey,
-    /// Role in the channel.
-    pub(crate) role: Role,
+    pub(crate) member: Membership,
     /// Details of the departure, if the connection is no longer a member; a superseded connection remains a member but
     /// receives nothing.
     pub(crate) end: Option<MemberEnd>,
@@ -149,12 +150,7 @@ pub(crate) struct Returned {
 /// A WebSocket whose connection is gone.
 #[derive(Debug)]
 pub(crate) struct Gone {
-    /// The connection.
-    pub(crate) session: SessionKey,
-    /// The channel that the WebSocket was in.
-    pub(crate) channel: ChannelKey,
-    /// Role in the channel.
-    pub(crate) role: Role,
+    pub(crate) member: Membership,
     /// The peer.
     pub(crate) peer: Peer,
     /// Statistics of the connection for the log entry.

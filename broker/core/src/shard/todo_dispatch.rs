@@ -4,11 +4,11 @@ use crate::id::{CallRef, ChannelKey, SessionKey, ShardId};
 use crate::shard::calls::letters::{Answer, Letter, WaitingQueries};
 use crate::shard::calls::responses::shutting_down;
 use crate::shard::calls::{answers, home, wake};
-use crate::shard::road::unsent::{self, Recipient};
-use crate::shard::road::{confirmation, delivery, repeats, service_messages};
+use crate::shard::road::{confirmation, delivery, repeats, service_messages, unsent};
+use crate::shard::shares::too_busy;
 use crate::shard::state::State;
-use crate::shard::todo::{Each, Gone, Left, Todo};
-use crate::shard::{Shard, dev, disconnect, recheck};
+use crate::shard::todo::{Each, Gone, Left, Membership, Todo};
+use crate::shard::{Shard, dev, disconnect, recheck, slot_moves};
 use crate::{journal::EndReason, session::Session};
 
 impl Shard {
@@ -19,9 +19,9 @@ impl Shard {
     #[inline(always)]
     pub(crate) fn work_off(&mut self) {
         let nothing = self.state.cx.todo.is_done()
-            && !self.state.directory.polls().has_changed()
-            && !self.state.sockets.has_going_on()
-            && !self.state.directory.news().is_due(self.state.cx.at.now);
+            && !self.state.directory.polls.has_changed()
+            && self.state.sockets.turns.answered.is_empty()
+            && !self.state.directory.news.is_due(self.state.cx.at.now);
         if !nothing {
             self.work_off_all();
         }
@@ -32,7 +32,7 @@ impl Shard {
             self.settle();
             if let Some((caller, answer)) = self.state.cx.todo.pop_answer() {
                 answers::take_answer(&mut self.state, caller, *answer);
-            } else if let Some(changed) = self.state.directory.polls_mut().next_changed() {
+            } else if let Some(changed) = self.state.directory.polls.next_changed() {
                 wake::look(&mut self.state, changed);
             } else if !self.receive_answered() {
                 self.tell_presence();
@@ -47,14 +47,16 @@ impl Shard {
         match what {
             Todo::Query(caller, query) => home::answer(&mut self.state, caller, *query),
             Todo::List(caller, question) => {
-                directory.ask_for_list(cx, caller, *question);
+                if let Some(refused) = directory.lists.ask(caller, *question) {
+                    cx.todo.answer(refused, too_busy());
+                }
                 cx.todo.push(Todo::BeginLists);
             }
             Todo::BeginLists => self.begin_list(),
             Todo::Answer(caller, answer) => self.answer(caller, answer, Letter::Answer),
             Todo::OfferAnswer(caller, answer) => self.answer(caller, answer, Letter::CallAnswer),
             Todo::PollOver(channel, session) => {
-                directory.polls_mut().end(channel, session);
+                directory.polls.end(channel, session);
             }
             Todo::OfferTaken(caller) => self.offer_taken(caller),
             Todo::Overdue(caller) => {
@@ -63,7 +65,7 @@ impl Shard {
             }
             Todo::HungUp(caller, identity) => directory.withdraw_local(cx, caller, &identity),
             Todo::FailCalls => {
-                let channels = directory.channels_with_calls();
+                let channels = directory.waits.channels();
                 cx.todo
                     .each(Each::FailCalls(Vec::from_iter(channels).into_iter()));
             }
@@ -82,8 +84,7 @@ impl Shard {
             Todo::Left(left) => self.left(*left),
             Todo::Gone(gone) => self.gone(*gone),
             Todo::Released(by) => self.released(by),
-            Todo::MakeProofRoom => self.make_proof_room(),
-            Todo::Ask(session) => sockets.ask(cx, session, cx.at.now),
+            Todo::MakeProofRoom => confirmation::make_proof_room(&mut self.state),
             Todo::OffersConfirmed(channel, master, offers) => {
                 repeats::remember(&mut self.state, (channel, master), offers)
             }
@@ -94,16 +95,16 @@ impl Shard {
                 let transit = &message.transit();
                 delivery::hand_on(&mut self.state, route, transit);
             }
-            Todo::Deliver(channel, role) => {
-                unsent::deliver_kept(sockets, directory, cx, (channel, &role))
-            }
+            Todo::Deliver(channel, role) => unsent::deliver_kept(&mut self.state, channel, role),
             Todo::Arm(key) => self.arm(key),
             Todo::Interposed(later) => dev::go_on(&mut self.state, *later),
             Todo::ChannelWent(mut went) => sockets.channel_went(went.0, &mut went.1),
             Todo::Committed(channel, result) => directory.committed(cx, channel, result),
             Todo::ServeWaiting(channel, waiting) => self.serve_waiting(channel, waiting),
-            Todo::Obey(order) => directory.obey(cx, *order),
-            Todo::Unpack(slot, parcel, from) => directory.unpack(cx, (slot, parcel, from)),
+            Todo::Obey(order) => slot_moves::obey(directory, cx, *order),
+            Todo::Unpack(slot, parcel, from) => {
+                slot_moves::unpack(directory, cx, (slot, parcel, from))
+            }
         }
     }
 
@@ -154,7 +155,7 @@ impl Shard {
         let (sockets, directory, cx, ..) = self.state.parts();
         match &mut *each {
             Each::Close(sessions, reason) => {
-                if !sockets.closes_more(cx.at) {
+                if !sockets.ends.closings.has_room(cx.at) {
                     return sockets.close_later(sessions, *reason);
                 }
                 if let Some(session) = sessions.next().filter(|it| sockets.closes(*it)) {
@@ -181,12 +182,12 @@ impl Shard {
             }
             Each::Still(channels) => {
                 if let Some(channel) = channels.next() {
-                    directory.still_channel(cx, channel);
+                    slot_moves::still_channel(directory, cx, channel);
                 }
             }
             Each::Drop(channels) => {
                 if let Some(channel) = channels.next() {
-                    directory.drop_channel(cx, channel);
+                    slot_moves::drop_channel(directory, cx, channel);
                 }
             }
         }
@@ -199,18 +200,17 @@ impl Shard {
     fn tags_changed(&mut self, channel: ChannelKey) {
         let (sockets, directory, cx, _) = self.state.parts();
         recheck::tags_changed(sockets, directory.members(channel), cx.at);
-        wake::rules_changed(sockets, directory.polls().of(channel).into_iter(), cx.at);
+        wake::rules_changed(sockets, directory.polls.of(channel).into_iter(), cx.at);
     }
 
     /// Closes an open WebSocket, or ends a device's wait, whose caller is no longer authorized, unless a new check
     /// permits it.
     fn ask_again(&mut self, session: SessionKey) {
-        let forbids = recheck::refuses(&mut self.state, session);
-        let (sockets, directory, cx, gate) = self.state.parts();
-        if forbids {
+        if recheck::refuses(&mut self.state, session) {
+            let State { sockets, cx, .. } = &mut self.state;
             sockets.close(cx, session, EndReason::Forbidden);
-        } else if wake::refuses(sockets, directory, cx, (gate, session)) {
-            wake::over(sockets, cx, session);
+        } else if wake::refuses(&mut self.state, session) {
+            wake::over(&mut self.state, session);
         }
     }
 
@@ -218,46 +218,26 @@ impl Shard {
     /// the slot.
     fn left(&mut self, left: Left) {
         let (sockets, directory, cx, ..) = self.state.parts();
-        if let Some(returning) = directory.left(cx, &left)
+        if let Some(returning) = unsent::left(directory, cx, &left)
             && sockets.takes_place_again(returning, cx.at)
         {
             sockets.ask_again(returning, cx.at.now); // it was not judged while it had no slot
-            cx.todo.push(Todo::Deliver(left.channel, left.role.clone()));
+            let member = &left.member;
+            cx.todo
+                .push(Todo::Deliver(member.channel, member.role.clone()));
         }
         if let Some(returned) = left.returned {
-            let Left {
-                session,
-                channel,
-                ref role,
-                ..
-            } = left;
-            let from = Recipient {
-                session,
-                channel,
-                role,
-            };
-            unsent::give_back(&mut self.state, &from, returned.unsent);
+            unsent::give_back(&mut self.state, &left.member, returned.unsent);
         }
-        self.state.directory.rest(left.channel);
+        self.state.directory.rest(left.member.channel);
     }
 
     /// Handles a WebSocket connection that is gone.
     fn gone(&mut self, mut gone: Gone) {
         let State { directory, cx, .. } = &mut self.state;
-        directory.gone(cx, &mut gone);
-        let Gone {
-            session,
-            channel,
-            ref role,
-            ..
-        } = gone;
-        let from = Recipient {
-            session,
-            channel,
-            role,
-        };
-        unsent::give_back(&mut self.state, &from, gone.unsent);
-        self.state.directory.connection_went(channel);
+        unsent::gone(directory, cx, &mut gone);
+        unsent::give_back(&mut self.state, &gone.member, gone.unsent);
+        self.state.directory.connection_went(gone.member.channel);
     }
 
     /// Handles a connection that lost its slot and has finished sending its partly sent message.
@@ -269,18 +249,18 @@ impl Shard {
         if session.outbox.unconfirmed_since().is_some() {
             sockets.ask(cx, by, cx.at.now);
         } else if let Some((channel, role)) = session.membership() {
-            let by = Recipient {
+            let by = Membership {
                 session: by,
                 channel,
-                role: &role,
+                role,
             };
-            directory.release_slot(cx, &by);
+            unsent::release_slot(directory, cx, &by);
         }
     }
 
     /// Starts the next change that was queued after the previous one.
     fn serve_waiting(&mut self, channel: ChannelKey, mut waiting: Box<WaitingQueries>) {
-        if let Some((caller, query)) = self.state.directory.next_waiting(&mut waiting) {
+        if let Some((caller, query)) = self.state.directory.changes.next_waiting(&mut waiting) {
             home::serve(&mut self.state, caller, *query);
             self.state
                 .directory

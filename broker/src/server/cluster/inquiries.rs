@@ -1,12 +1,12 @@
-//! Inquiries to other nodes and replies to theirs: pages of channels, the number of an account's channels, and pages
-//! for operators.
+//! Inquiries to other nodes, and replies to their inquiries: pages of channels, the number of an account's channels,
+//! and pages for operators.
 //!
 //! ```text
 //!  a shard: list ──► begin: the part of its catalog; an inquiry to each node that owns a slot
 //!                                                             │
 //!  a shard: Answered ◄── parts of all slots ◄── replies ◄─────┘     another node's inquiry ──► own catalog ──► reply
 //! ```
-//! A thread of its own processes events and blocks only to wait for them. Each question is a *round*, which ends when
+//! A separate thread processes events, and blocks only while it has none. Each question is a *round*, which ends when
 //! all nodes have replied or it times out. An inquiry without a reply is sent again, unless it has side effects.
 
 use crate::edge::turn::shards_now;
@@ -51,8 +51,8 @@ pub(crate) const PATHS_MAX: usize = 16;
 /// Maximum number of calls that wait until their page can be collected. Further ones get 503.
 const PAGES_WAITING_MAX: usize = 128;
 
-/// Maximum number of concurrent requests to other nodes' admin listeners, and of counts. Further ones are refused; a
-/// refused count covers only this node.
+/// Maximum number of concurrent requests to other nodes' admin listeners, and of counts. Further ones are refused;
+/// without a count, a call learns of no channels on other nodes.
 const GETS_MAX: usize = 8;
 const COUNTS_MAX: usize = 256;
 
@@ -71,7 +71,7 @@ pub(crate) struct Inquiries {
     admin: mpsc::Sender<AskedPath>,
     rounds: BTreeMap<u64, Round>,
     waiting: VecDeque<Page>,
-    /// Number of the next inquiry. The first is random, so that replies to an earlier process are rejected.
+    /// Number of the next inquiry. The first number is random, so that replies to an earlier process are rejected.
     next: u64,
 }
 
@@ -375,7 +375,7 @@ impl Inquiries {
         self.waiting.front().map(|page| page.until)
     }
 
-    /// Starts waiting pages as capacity permits, and refuses those whose time is up.
+    /// Collects the pages that wait, as capacity permits, and refuses those whose time is up.
     fn look_at_waiting(&mut self, now: Instant) {
         while let Some(page) = take_due(&mut self.waiting, |page| page.until <= now) {
             self.answer(page.caller, busy());
@@ -427,7 +427,7 @@ impl Inquiries {
             page.whole = Some(Answer::Page(found.records, found.complete_to.is_some()));
             return true;
         }
-        // The parts found so far count. During a drain some slot is always moving, but none for long.
+        // The restarted page keeps these parts: during a drain some slot is always moving, but none for long.
         page.parts = vec![found];
         page.lacking = lacking.and_then(|slot| self.map.owner_of(slot));
         round.again = Instant::now() + MOVED;
@@ -515,11 +515,11 @@ impl InquiryReply {
     }
 }
 
-/// Maximum size of a reply in bytes, which pages for operators need; the sender refuses longer ones. A page of channels
-/// takes a quarter of it.
+/// Maximum size of a reply in bytes, large enough for operators' pages; the sender refuses longer replies. A page of
+/// channels takes a quarter of this size.
 const REPLY_BYTES_MAX: usize = 4 << 20;
 
-/// Maximum size of an inquiry in bytes, which requests to admin listeners need.
+/// Maximum size of an inquiry in bytes, large enough for any request to an admin listener.
 const BYTES_MAX: usize = ADMIN_HEAD_BYTES_MAX + ADMIN_BODY_BYTES_MAX;
 
 #[cfg(test)]
@@ -554,7 +554,7 @@ mod words_tests {
         }))
     }
 
-    /// Cut off anywhere, with a byte more, and with any byte changed: refused, or something else, but read.
+    /// Checks that `read` refuses bytes that are cut off anywhere or one too many, and survives any changed byte.
     fn bear(bytes: &[u8], read: impl Fn(&[u8]) -> Option<String>) {
         for at in 0..bytes.len() {
             assert_eq!(read(&bytes[..at]), None, "{at} bytes");

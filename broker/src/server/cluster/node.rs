@@ -54,14 +54,14 @@ pub(crate) struct Node {
     tallies: Shared<Tallies>,
     in_force: Arc<OnceLock<InForce>>,
     names: (String, String),
-    /// Number of messages between nodes that were sent, received and lost, and of refused connections.
+    /// Counts of messages to and from other nodes (sent, received, lost), and of refused connections.
     counts: Arc<PeerCounts>,
     pages: NodePages,
 }
 
 impl Node {
     /// Starts the node's thread without waiting for etcd. No client is served until etcd responds. Fails with
-    /// [`Failure::Configuration`] if a file is invalid, [`Failure::Fatal`] if the machine prevents the start.
+    /// [`Failure::Configuration`] if a file is invalid, or [`Failure::Fatal`] if the machine prevents the start.
     pub(crate) fn start(
         settings: &Settings,
         (data_dir, readiness, epoch): (&DataDir, Readiness, u64),
@@ -115,7 +115,7 @@ impl Node {
         let counts = carrier.counts();
         let handle = Driver::start(config, shards, move |mailbox| carrier.start(mailbox));
         let handle = handle.map_err(|error| fatal(&error))?;
-        // Set once.
+        // No other code sets `parcels`, so this cannot fail.
         let _ = desk.parcels.set(handle.commands());
         let (paths, asked_paths) = mpsc::channel(inquiries::PATHS_MAX);
         let others = (handle.commands(), first_number()?);
@@ -169,7 +169,7 @@ impl Node {
         let _ = self.in_force.set(in_force);
     }
 
-    /// Starts to hand all slots over to other nodes; the node reports the end. Returns `false` if the node has ended.
+    /// Starts to hand all slots to other nodes; the node then reports its end. Returns `false` if the node has ended.
     pub(crate) fn drain(&self) -> bool {
         self.handle.drain()
     }
@@ -267,7 +267,7 @@ fn pages(
         }),
         post: Arc::new(move |node, path, posted| {
             let (to, replies) = oneshot::channel();
-            // If the queue is full, `to` is dropped as below. Every node of the map has a valid name.
+            // If the queue is full, `to` is dropped, as in `ask`. Every node of the map has a valid name.
             if let Some(node) = Name::new(node) {
                 let _ = posting.try_send(Event::Post(node, path, posted, to));
             }
@@ -275,7 +275,7 @@ fn pages(
         }),
         ask: Arc::new(move |path| {
             let (to, replies) = oneshot::channel();
-            // If the queue is full, `to` is dropped and the caller learns that no reply comes.
+            // If the queue is full, `to` is dropped and the caller learns that no reply will come.
             let _ = asking.try_send(Event::Get(path, to));
             replies
         }),

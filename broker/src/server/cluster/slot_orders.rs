@@ -31,7 +31,7 @@ use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
 )]
 type Mutex<T> = std::sync::Mutex<T>;
 
-/// Orders for all shards and their reports. One per process.
+/// Orders for all shards, and the shards' reports. One per process.
 pub(crate) struct Desk {
     map: Arc<SlotMap>,
     mailboxes: Mailboxes,
@@ -42,7 +42,7 @@ pub(crate) struct Desk {
     inquiries: Sender<Event>,
 }
 
-/// Orders for one shard, a few per slot of this node, and the answers to inquiries of its calls.
+/// Orders for one shard (a few per slot of this node), and answers to inquiries that its calls started.
 #[derive(Default)]
 struct ShardOrders {
     orders: VecDeque<ShardOrder>,
@@ -118,7 +118,7 @@ impl Desk {
         });
     }
 
-    /// Makes every shard check the map, since clients on links may have lost their owners.
+    /// Makes every shard check the map, since the owner of a slot with clients on links may have changed.
     fn wake_shards(&self) {
         for shard in 0..self.shards() {
             self.put(shard, |_| ());
@@ -302,7 +302,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum NodeNews {
     Drain,
-    /// The node has ended. The names are those of other nodes that caused it, if any.
+    /// The node has ended. The names belong to other nodes that caused the end, if any.
     Ended(Ending, Vec<String>),
 }
 
@@ -321,7 +321,7 @@ pub(crate) struct ShardsOfNode {
     pub(crate) tallies: Shared<Tallies>,
     pub(crate) in_force: Arc<OnceLock<InForce>>,
     pub(crate) readiness: Readiness,
-    /// Channel records of slots being loaded, by shard. The number of slots loaded at a time limits them.
+    /// Channel records of slots being loaded, by shard. The limit on slots loaded at a time bounds their number.
     pub(crate) loading: HashMap<Slot, (Held, Vec<Vec<Record>>)>,
     pub(crate) kept: HashMap<ParcelId, Arc<[u8]>>,
     pub(crate) kept_bytes: usize,
@@ -433,7 +433,7 @@ impl HostService for ShardsOfNode {
         }
     }
 
-    // If the queue is full, the inquiry is lost and sent again.
+    // If the queue is full, the inquiry is dropped. Its sender repeats it, unless it has side effects.
     fn inquired(&mut self, from: Name, number: u64, inquiry: Vec<u8>) {
         let event = Event::Inquired(from, number, inquiry);
         let _ = self.desk.inquiries.try_send(event);
@@ -444,7 +444,7 @@ impl HostService for ShardsOfNode {
         let _ = self.desk.inquiries.try_send(event);
     }
 
-    // The receiver is gone once the process ends.
+    // Sending fails only once the process ends and the receiver is gone.
     fn drain(&mut self) {
         let _ = self.report.send(NodeNews::Drain);
     }
@@ -500,7 +500,7 @@ impl ShardsOfNode {
     }
 }
 
-/// Converts a time of the node's clock, which runs while the machine is suspended, to the shards' clock, which stops.
+/// Converts a time of the node's clock to the shards' clock, which stops while the machine is suspended.
 ///
 /// A time in the past becomes 0 instead of the current time, since a turn in progress may have started earlier.
 ///

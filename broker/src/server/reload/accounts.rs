@@ -62,7 +62,7 @@ impl Reloadable for AccountsFile {
             .collect()
     }
 
-    /// Ends the sessions of accounts that have lost access. Without the table, no account has access.
+    /// Ends the sessions of accounts that have lost access. Without its table in the file, no account has access.
     fn reload(&mut self) -> Result<(), String> {
         let oidc =
             config::accounts_of(&self.config, self.listen).map_err(|error| error.to_string())?;

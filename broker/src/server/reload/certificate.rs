@@ -162,8 +162,8 @@ fn make_rsa(rsa: RsaWork, ca: PathBuf, loader: SharedLoader, mailboxes: Mailboxe
         .map_err(|error| Failure::fatal("a thread cannot be started", &error))
 }
 
-/// Niceness of the thread that generates the RSA certificate: a tenth of the CPU time during startup on one CPU, and
-/// completion within seconds on a busy machine.
+/// Niceness of the thread that generates the RSA certificate. On a single CPU, the thread gets a tenth of the time
+/// during startup. On a busy machine, it still ends within seconds.
 const NICE: i32 = 10;
 
 fn files(settings: &Settings, data_dir: &DataDir) -> Fallible<(TlsFiles, Option<DevCertificate>)> {

@@ -25,10 +25,10 @@ pub(crate) struct ConfigurationFile {
     files: Vec<PathBuf>,
     /// Current configuration from the file and the flags, without adjustments such as selected ports.
     in_force: Settings,
-    /// Settings with other message limits, which open connections may still use.
+    /// Settings since startup with different message limits, all of which open connections may still use.
     bounds: Vec<Arc<Settings>>,
     applied: String,
-    /// Memory sum at startup, in bytes.
+    /// Memory that the settings at startup could use in total, in bytes.
     memory: usize,
     status: StatusBoard,
     hooks: Option<Hooks>,
@@ -44,8 +44,8 @@ struct Checkup {
 }
 
 impl ConfigurationFile {
-    /// Watches the configuration file used at startup, unless it is a pipe. Call it before watching the files that it
-    /// names, since a SIGHUP reads those according to the applied settings.
+    /// Watches the configuration file used at startup, unless it is a pipe. Call it before watching the files that the
+    /// configuration names, since a SIGHUP reads them according to the applied settings.
     pub(crate) fn start(
         flags: &ServeFlags,
         checked: &CheckedConfiguration,

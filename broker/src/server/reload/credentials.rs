@@ -23,9 +23,9 @@ pub(crate) struct CredentialsFile {
     account_id: String,
     console: Option<Box<str>>,
     files: Vec<PathBuf>,
-    /// Devices that may sign in, for reminders.
+    /// Devices that may sign in, kept here for reminders.
     devices: Option<Arc<Devices>>,
-    /// Principals of the shards, and former ones, which are freed here so that no shard stalls.
+    /// Current and former principals of the shards. Former ones are freed here, so that no shard stalls.
     in_force: Vec<Arc<Credentials>>,
     of_side: watch::Sender<Arc<Credentials>>,
     mailboxes: Mailboxes,
@@ -76,7 +76,7 @@ impl CredentialsFile {
         }))
     }
 
-    /// Returns the receiver of the current principals, for threads other than the shards'.
+    /// Returns the receiver of the current principals, for threads that are not shards.
     pub(crate) fn in_force(&self) -> InForce {
         self.of_side.subscribe()
     }
@@ -165,7 +165,7 @@ impl Reloadable for CredentialsFile {
     }
 }
 
-/// Rejects files that seem emptied or truncated by mistake, unless the current ones are just as empty.
+/// Rejects files that seem emptied or truncated by mistake, unless the current files are just as empty.
 fn refuse_emptied(former: &Credentials, new: &Credentials) -> Result<(), String> {
     let is_nobody = |credentials: &Credentials| {
         let has_providers = credentials.providers().next().is_some();

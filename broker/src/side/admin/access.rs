@@ -183,7 +183,7 @@ const METRICS: &str = "/metrics";
 mod tests {
     use super::*;
 
-    /// The rules with this token and these origins.
+    /// Returns the access rules for this token and these origins.
     fn access(token: Option<&str>, origins: &[&str]) -> Access {
         let origins = origins.iter().map(|&origin| origin.to_owned());
         let settings = settings::Admin {

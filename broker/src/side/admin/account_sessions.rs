@@ -155,7 +155,7 @@ pub(crate) struct SignIn {
 #[derive(Default)]
 pub(crate) struct SignIns(VecDeque<BegunSignIn>);
 
-/// Sign-in with its start. The entry stays until its expiry, even after use.
+/// Sign-in with its start time. The entry stays until it expires, even after use.
 struct BegunSignIn {
     at: Instant,
     state: Hash,

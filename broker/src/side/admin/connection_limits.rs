@@ -64,8 +64,8 @@ impl Inside {
         }
     }
 
-    /// Reserves a slot for a connection that has sent nothing. At the limit, always evicts a connection: one of the
-    /// address with the most connections, else the oldest of the same address, else the oldest of all.
+    /// Reserves a slot for a connection that has sent nothing. At the limit, evicts a connection: one of the address
+    /// with the most connections, else the oldest of the new connection's address, else the oldest of all.
     pub(crate) fn enter(&self, origin: Origin) -> Place {
         let now = self.now();
         let mut all = self.all.lock();
@@ -121,8 +121,8 @@ impl All {
 }
 
 impl Place {
-    /// Sets the connection to shut down when the slot is evicted. Shuts it down immediately if the slot has been
-    /// evicted.
+    /// Stores the connection, which is shut down when its slot is evicted, or immediately if the slot has been evicted
+    /// before.
     pub(crate) fn has(&self, line: Line) {
         match self.inside.all.lock().lines.get_mut(&self.number) {
             Some(place) => *place = line,
@@ -144,8 +144,8 @@ impl Drop for Place {
 
 // Bytes of answers and events that connections of the admin listener hold until their peers read them.
 //
-// Their total is limited. When more bytes do not fit, the connection whose bytes have waited longest ends. A reading
-// peer holds its bytes only briefly, so that connection has a peer that does not read.
+// Their total is limited. When more bytes do not fit, the connection whose bytes have waited longest ends. A peer that
+// reads takes its bytes soon, so the peer of that connection evidently does not read.
 
 /// Unread response bytes of all connections. Clones share them.
 #[derive(Clone, Debug)]
@@ -175,7 +175,7 @@ pub(crate) struct Hold {
 }
 
 impl Unread {
-    /// Creates a limit on all unread bytes. A single connection may exceed it while no other has any.
+    /// Creates a limit on all unread bytes. A single connection may exceed the limit while no other has unread bytes.
     pub(crate) fn new(most: usize) -> Self {
         Self {
             holders: Shared::default(),

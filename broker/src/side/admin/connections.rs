@@ -50,8 +50,8 @@ fn places(open_files: usize) -> usize {
     }
 }
 
-/// Returns the number of descriptors for admin connections under this limit on descriptors, including event streams
-/// and, under `--lan`, connections from the local network.
+/// Returns the number of descriptors for admin connections, including event streams and, under `--lan`, connections
+/// from the local network. `open_files` is the limit on descriptors.
 #[must_use]
 pub fn admin_descriptors(open_files: usize, lan: bool) -> usize {
     let of_lan = if lan {
@@ -70,7 +70,7 @@ const LIFE: Duration = Duration::from_secs(30);
 /// thus grows with its size while the client reads.
 const BYTES_PER_SECOND_MIN: u64 = 64 * 1024;
 
-/// Pause of accepting after an error that does not concern a single connection.
+/// Pause before the next accept after an error that does not concern a single connection.
 const ACCEPT_REST: Duration = Duration::from_secs(1);
 
 enum Source {
@@ -232,7 +232,7 @@ async fn next_of(listeners: &[TcpListener], turn: u64) -> (TcpStream, SocketAddr
         match poll_fn(|context| poll_next(listeners, turn, context)).await {
             Ok(accepted) => return accepted,
             Err(error) if is_of_the_peer(&error) => {}
-            // Descriptors or memory are short; retried after a pause.
+            // Descriptors or memory have run out; the next attempt follows a pause.
             Err(_) => sleep(ACCEPT_REST).await,
         }
     }
@@ -311,7 +311,7 @@ impl Visitor {
         }
     }
 
-    /// Extends the deadline in proportion to the response bytes sent; for an event stream, to a full lifetime from now.
+    /// Extends the deadline in proportion to the response bytes sent; an event stream gets a full lifetime from now.
     fn prolong(&mut self, bytes: usize) {
         if self.streams && bytes > 0 {
             self.end.as_mut().reset(Instant::now() + self.life);
@@ -457,7 +457,7 @@ impl AsyncWrite for Visitor {
     }
 }
 
-// Serves connections by the routes, with limits on the head's size and the time.
+// Serves connections with the routes, and limits the size of the request head and its time.
 
 pub(crate) async fn serve(mut door: Door, routes: Router) {
     loop {
@@ -490,8 +490,8 @@ const HEAD_WITHIN: Duration = Duration::from_secs(10);
 // Connections that shards hand over: clients of a TLS listener that request pages, under `--lan`.
 //
 // A shard has read the request and hands over the whole connection. A slot is reserved while the connection is served.
-// When no slot is free, a connection of the address with the most is evicted for another address; the address with the
-// most gets 503 from the shard.
+// When no slot is free, a new connection evicts one of the address with the most connections. A new connection of that
+// address itself gets 503 from the shard.
 
 /// Connections that shards have handed over and that wait to be served.
 pub struct Visits(Receiver<Passed>);

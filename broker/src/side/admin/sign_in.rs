@@ -1,5 +1,5 @@
-//! `/account…`: the current account, sign-in by way of the provider, and sign-out, with the origins, cookies and
-//! notices of sign-ins.
+//! `/account…`: the current account, sign-in at the provider, and sign-out, with the origins, cookies and notices of
+//! sign-ins.
 
 use crate::edge::turn::calendar;
 use crate::providers::SignInEndpoints;
@@ -396,7 +396,7 @@ fn escaped(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
-            // Prevents a placeholder of the page.
+            // Escaped, so that no text can contain a placeholder of the page.
             '{' => out.push_str("&#123;"),
             // Replaces line ends and characters that change the text direction.
             letter if letter.is_control() || is_of_direction(letter) => out.push('\u{fffd}'),
@@ -481,8 +481,8 @@ impl BrowserPlace {
         format!("{}{CALLBACK}", self.origin)
     }
 
-    /// Returns the name of a cookie. Browsers accept a `__Host-` cookie only from this exact host and over TLS. The
-    /// prefix `__Secure-` serves a cookie of one path.
+    /// Returns the name of a cookie. Browsers accept a `__Host-` cookie only from this exact host and over TLS. A
+    /// cookie limited to one path has the prefix `__Secure-` instead.
     pub(crate) fn cookie(&self, of: CookieOf) -> String {
         let (prefix, name) = match of {
             CookieOf::Session => ("__Host-", "heliograph-session"),
@@ -499,7 +499,7 @@ impl BrowserPlace {
         let (name, secure) = (self.cookie(of), if self.secure { "; Secure" } else { "" });
         let (path, same_site) = match of {
             CookieOf::Session => ("/", "Strict"),
-            // Sent with the navigation from the provider's page, which belongs to another site.
+            // The navigation from the provider's page, which belongs to another site, must carry the cookie.
             CookieOf::State => (CALLBACK, "Lax"),
         };
         let text = format!(

@@ -78,7 +78,7 @@ mod tests {
     use zeroize::Zeroizing;
 
     impl Tokens {
-        /// These, for good.
+        /// Creates a token set that never changes.
         pub(crate) fn fixed(tokens: &[&str]) -> Self {
             Self::new(watch::Sender::new(all(tokens)).subscribe())
         }

@@ -34,7 +34,7 @@ pub(crate) async fn disconnect(
     Ok((code, Json(document)))
 }
 
-/// Answers on this node, or asks the node that serves the channel, only once, whatever its answer.
+/// Acts on this node, or posts the request once to the node that serves the channel.
 async fn answer(
     inspector: &Inspector,
     (name, query): (&str, &str),

@@ -59,7 +59,7 @@ async fn import(
     is_json(request.headers())?;
     let query = request.uri().query().unwrap_or_default();
     let dry_run = parameter(query, "dry_run")?.is_some_and(|text| text == "true");
-    // One body at a time: the documents, and their records as read, for the shards and for the store.
+    // One import at a time: memory holds its documents, and its records as read, for shards and for the store.
     let _turn = imports.turn.try_acquire().map_err(|_| BUSY)?;
     let _held = seat.holds(4 * IMPORT_BODY_BYTES_MAX);
     let body = to_bytes(request.into_body(), IMPORT_BODY_BYTES_MAX).await;
@@ -126,7 +126,7 @@ async fn keep(
 
 async fn withdraw(inspector: &Inspector, records: &Arc<[Record]>) {
     let question = Question::ImportWithdrawn(Arc::clone(records));
-    // A silent shard gets this after the reservation, in its mailbox.
+    // A hanging shard finds this query in its mailbox after the reservation.
     let _ = inspector.shards.ask_all(question).await;
 }
 

@@ -1,5 +1,5 @@
-//! `GET /channels`: a paginated list of the channels of all shards and nodes, by name. Also contains the code of all
-//! paginated lists. The JSON library escapes all text of clients.
+//! `GET /channels`: a paginated list of the channels of all shards and nodes, by name. Also contains the code that
+//! paginated lists share. The JSON library escapes all text of clients.
 
 use crate::side::admin::http::{Answer, Fault, SILENT, limit, parameter};
 use crate::side::channels::presence::entry;

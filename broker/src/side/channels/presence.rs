@@ -87,7 +87,7 @@ pub(crate) fn told(presence: &Presence, node: Option<&str>) -> Event {
     event("presence", &told.into())
 }
 
-/// Returns the members of a state that a change affects: all except its number and times.
+/// Returns the members of a state by which changes are detected: all except its number and times.
 pub(crate) fn gist(entry: &Value) -> Value {
     let waiting = entry["waiting"].as_array().into_iter().flatten();
     let waiting = waiting.map(|one| [&one["clientId"], &one["action"]]);
@@ -197,8 +197,8 @@ struct Ears {
 }
 
 impl Audience for Ears {
-    /// Forwards the state to the readers and the hooks, or returns it if a queue is full. A receiver that gets a state
-    /// twice keeps the newer.
+    /// Forwards the state to the readers and the hooks, or returns it if a queue is full. A receiver may get a state
+    /// twice, and then keeps the newer one.
     fn tell(&mut self, told: Told) -> Result<(), Told> {
         let place = match self.readers.tell.try_reserve() {
             Ok(place) if self.is_read() && concerns_readers(&told) => Some(place),

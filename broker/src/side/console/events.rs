@@ -67,8 +67,8 @@ pub(crate) async fn feed(sources: Sources) {
     }
 }
 
-/// Publishes the presence of channels that are watched by name. Other nodes may serve them, whose shards do not report
-/// to this node.
+/// Publishes the presence of channels that are watched by name and served by other nodes, whose shards do not report to
+/// this node.
 async fn look_at_named(sources: &Sources) {
     let Some(own) = sources.inspector.node() else {
         return;

@@ -56,7 +56,7 @@ async fn run(sources: Sources, mut watches: Vec<Watch>, seat: Seat, to: Pieces) 
     let mut beat = interval_at(Instant::now() + BEAT_EVERY, BEAT_EVERY);
     loop {
         bell.mark_unchanged();
-        // One event per topic in turn, so that no topic waits for another's flood.
+        // One event per topic in turn, so that a flood of one topic does not delay the others.
         let mut more = true;
         while more {
             more = false;

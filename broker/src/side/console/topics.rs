@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub(crate) struct Hub {
-    /// Rung by every feed to wake the streams.
+    /// Bell that every feed rings to wake the streams.
     pub(crate) bell: Bell,
     pub(crate) overview: Arc<Feed>,
     log: Arc<LogTail>,
@@ -34,7 +34,7 @@ pub(crate) struct Hub {
 /// Channel that is watched, or was within the last second.
 struct Watched {
     feed: Arc<Feed>,
-    /// Last sent state, without values that change merely with time.
+    /// Last sent state, without values that change with time alone.
     sent: Option<Value>,
     at: Instant,
 }

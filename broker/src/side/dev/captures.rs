@@ -3,8 +3,8 @@
 //! ```text
 //!  a shard's Capture ── Captured ──► one bounded queue ──► drained by each request, and by a task ──► NewestCopies
 //! ```
-//! Shards never wait: a full queue drops and counts copies. A message is copied before it is sent, so that a request
-//! after its arrival at the client returns the copy.
+//! Shards never wait: a full queue drops and counts copies. A message is copied before it is sent, so that its copy is
+//! available once it has reached the client.
 
 use broker_core::shard::{Capture, Captured};
 use crossbeam_channel::{Receiver, Sender, bounded};

@@ -388,7 +388,7 @@ const SESSION: &[&str] = &[
     "send",
 ];
 
-/// Acts with parameters: name, permitted keys (or what replaces the object), and an example as JSON.
+/// Acts with parameters: name, permitted keys (or the value in place of an object), and an example as JSON.
 const ACTS: &[(&str, &str, &str)] = &[
     (
         "refuse",

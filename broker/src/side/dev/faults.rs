@@ -1,7 +1,7 @@
 //! `/dev/faults`: creates, lists and removes faults for tests.
 //!
 //! All shards share one value with a rule and its counts. A shard that did not respond at the creation (503) may
-//! receive the rule after its end, and then ignores it.
+//! receive the rule after the fault has ended, and then ignores it.
 
 use crate::side::admin::http::{Answer, Fault, SILENT, fault_id};
 use crate::side::dev::clock::Elapsed;

@@ -63,8 +63,8 @@ async fn wait_for(captures: &Captures, wanted: &MessageQuery) -> String {
     }
 }
 
-/// Formats the response if there are at least `min` messages. Writes them one by one, since a parsed payload of a few
-/// KiB may take several MiB.
+/// Formats the response if there are at least `min` messages. Writes the messages one by one, since a parsed payload of
+/// a few KiB may take several MiB.
 fn page(kept: &NewestCopies, wanted: &MessageQuery, min: usize, missed: u64) -> Option<String> {
     let after = kept.after(wanted.after);
     let found = after.filter(|(_, copy)| wanted.covers(copy));

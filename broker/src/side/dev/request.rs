@@ -56,7 +56,7 @@ impl Body {
                 .map(Some)
                 .map_err(|rule| self.fault(key, &Value::String(text), &rule)),
             Some(other) => {
-                // Numbers and lists break the rule that an empty text breaks.
+                // The error for a number or a list states the same rule as the error for an empty text.
                 let rule = read("").err().unwrap_or_else(|| "must be a text".into());
                 Err(self.fault(key, &other, &rule))
             }
@@ -99,8 +99,8 @@ impl Body {
         }
     }
 
-    /// Removes a choice: a name, or an object whose only key is the name. Returns the value of this key as a body, with
-    /// a value other than an object under the key "". Fails if the choice is missing or there is more than one.
+    /// Removes a choice: a name, or an object whose only key is the name. Returns the name and its value as a body, in
+    /// which a value other than an object has the key "". Fails if the choice is missing or there is more than one.
     pub(crate) fn choice(&mut self, key: &str, allowed: &str) -> Result<(String, Self), String> {
         let one = match self.take(key) {
             None => return Err(format!("{}{key}: missing; expected {allowed}", self.path)),

@@ -1,8 +1,8 @@
 //! Marks of process events and ended causes, stored as JSON in slots.
 //!
 //! At the limit for marks, the oldest mark is evicted. At the limit for causes, the oldest cause of the account with
-//! the most causes is evicted, so that no account can evict the causes of others. Sequence numbers determine the age,
-//! not times.
+//! the most causes is evicted, so that no account can evict the causes of others. Sequence numbers, not times,
+//! determine the age.
 
 use crate::limits::{
     HISTORY_CAUSES_MAX, HISTORY_CAUSES_SHOWN_MAX, HISTORY_MARKS_MAX, HISTORY_MARKS_SHOWN_MAX,
@@ -19,7 +19,7 @@ use std::io;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MarkKind {
-    /// Complete start of the process.
+    /// Completed start of the process.
     Start,
     /// End of the process, regular or with an error.
     Stop,
@@ -134,7 +134,7 @@ pub(crate) fn marks(slots: &Slots, from: u64, to: u64) -> Vec<Mark> {
     newest(slots, &MARKS, HISTORY_MARKS_SHOWN_MAX, fits)
 }
 
-/// Returns the newest causes that overlap a time span, by the time of their first event.
+/// Returns the newest causes that overlap a time span, sorted by the time of their first event.
 pub(crate) fn causes(slots: &Slots, from: u64, to: u64) -> Vec<Cause> {
     let until = |it: &Cause| it.ended.unwrap_or(it.last);
     let fits = |it: &Cause| (it.first <= to && until(it) >= from).then_some(it.first);

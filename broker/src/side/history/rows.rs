@@ -8,7 +8,7 @@ use crate::side::history::slots::{REGIONS, Region, Slots};
 use broker_core::event::Histogram;
 use std::io;
 
-/// Combination of a column's values when rows are merged.
+/// Rule for combining a column's values when rows are merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Merge {
     /// Sum, for counts.
@@ -195,7 +195,7 @@ pub(crate) struct Open {
 }
 
 impl Open {
-    /// Continues after the last row of the file, or resumes it if it is incomplete.
+    /// Continues after the last row of the file, or resumes that row if it is incomplete.
     pub(crate) fn of(slots: &Slots, step: &'static Step) -> Self {
         let mut last = None;
         slots.each(&step.region, |slot| {
@@ -214,8 +214,8 @@ impl Open {
         self.before
     }
 
-    /// Adds the figures of a tick and writes the row. Starts a new row if the tick belongs to another step than the
-    /// previous one.
+    /// Adds the figures of a tick and writes the row. Starts a new row if the tick belongs to a different step than the
+    /// previous tick.
     pub(crate) fn add(&mut self, slots: &Slots, tick: &Tick) -> io::Result<()> {
         let step_of = |row: &Row| row.at_ms / self.step.ms;
         let open = self.own.as_ref().map(|own| &own.row);
@@ -323,7 +323,7 @@ mod tests {
             open.add(&slots, &tick(1_000_000 + at * 2_000, 1.0, 1.0, 1))
                 .unwrap();
         }
-        // Ten years ahead for a moment, then an hour back.
+        // The clock is ten years ahead for a moment, and then an hour behind.
         open.add(&slots, &tick(315_360_000_000, 1.0, 1.0, 1))
             .unwrap();
         let mut open = Open::of(&slots, &STEPS[0]);

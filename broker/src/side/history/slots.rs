@@ -93,7 +93,7 @@ impl Slots {
         })
     }
 
-    /// Writes a body into a slot. Fails if the disk is full or fails.
+    /// Writes a body into a slot. Fails if the disk is full or reports an error.
     pub(crate) fn write(
         &self,
         region: &Region,
@@ -304,7 +304,7 @@ mod tests {
         slots.write(&REGION, 0, 1, b"one").unwrap();
         drop(slots);
         assert_eq!(read(&Slots::open(&path, None).unwrap()).len(), 1);
-        // A slot of another region at the same place is none of this one.
+        // At the same place, a slot of another region does not count as a slot of this region.
         let slots = Slots::open(&path, None).unwrap();
         let other = Region { id: 4, ..REGION };
         slots.write(&other, 0, 2, b"two").unwrap();

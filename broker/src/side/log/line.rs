@@ -11,7 +11,7 @@ use tracing::{error, info, warn};
 
 /// Logs an entry with the installed tracing subscriber.
 ///
-/// Texts are recorded as `str`, which the text and the JSON formatter quote with escaped control characters.
+/// Texts are recorded as `str`, which the text and JSON formatters quote, with control characters escaped.
 pub(crate) fn write(entry: &Entry) {
     match entry {
         Entry::ConnectionEnd(end) => connection_end(end),
@@ -344,7 +344,7 @@ fn cut(text: &str, chars: usize) -> &str {
 
 pub(crate) const TARGET: &str = "broker::journal";
 const ID_CHARS: usize = 64;
-/// Maximum number of characters of a logged ARN, enough for names of up to 190 characters; also of a request's method
+/// Maximum number of characters of a logged ARN (enough for names of up to 190 characters), and of a request's method
 /// and path.
 const ARN_CHARS: usize = 256;
 /// Maximum number of characters of the logged policies that refused a connection.
@@ -374,7 +374,7 @@ mod tests {
         }
     }
 
-    /// The line of an entry in both formats.
+    /// Returns the line of an entry in both formats.
     fn lines(entry: &Entry) -> [String; 2] {
         let (to, from) = channel();
         let writer = move || Taken(to.clone());

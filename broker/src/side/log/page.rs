@@ -248,7 +248,7 @@ mod tests {
         })
     }
 
-    /// A line, and its target, message and fields.
+    /// Cases: a line, and its target, message and fields.
     #[test]
     fn lines_of_both_formats_have_fields() {
         for (text, target, message, fields) in [

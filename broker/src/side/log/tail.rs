@@ -67,7 +67,7 @@ impl LogTail {
         }
         let mut lines = self.lines.lock();
         lines.push(line);
-        // Under the lock, so that a watcher gets each line once: kept, or as an event.
+        // Sent under the lock, so that a watcher gets each line once: as a recent line or as an event.
         self.feed.send("log", || line_json(level(line), line));
     }
 

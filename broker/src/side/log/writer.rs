@@ -139,7 +139,7 @@ impl<'p, W: Write> Batch<'p, W> {
         self.places.lines.give_back(std::mem::take(&mut self.lines));
     }
 
-    /// Returns whether the sink accepts lines again. Tries with the line that reports the number of dropped lines.
+    /// Tries to write the line that reports the number of dropped lines. Returns whether the sink accepts lines again.
     fn resumes(&mut self) -> bool {
         let lost = self.lost;
         format_into(
@@ -177,7 +177,7 @@ impl<'p, W: Write> Batch<'p, W> {
         taken
     }
 
-    /// Refuses changes from here on. Only the log's memory gets the reason, since the sink fails.
+    /// Refuses changes from now on. Only the log's memory gets the reason, since the sink fails.
     fn fails(&mut self, taken: usize, error: &io::Error) -> usize {
         if !self.places.failing.swap(true, Ordering::Relaxed) {
             format_into(
@@ -189,7 +189,7 @@ impl<'p, W: Write> Batch<'p, W> {
         taken
     }
 
-    /// Completes the lines within the first `taken` bytes, which are written. Of the others, only audit lines of
+    /// Removes the lines within the first `taken` bytes, which are written. Of the other lines, only audit lines of
     /// changes are retained.
     fn settle(&mut self, taken: usize) {
         let (mut from, mut held) = (0, 0);
@@ -217,8 +217,8 @@ impl<'p, W: Write> Batch<'p, W> {
     }
 }
 
-/// Escapes everything in a line that a terminal would interpret, unless the formatter has. Indents continuation lines
-/// of a message, so that none looks like another entry. `None` if the line needs no change.
+/// Escapes everything in a line that a terminal would interpret and the formatter has not escaped. Indents continuation
+/// lines of a message, so that none looks like another entry. `None` if the line needs no change.
 fn one_entry(line: &str) -> Option<String> {
     let shown = terminal::shown(line);
     let inner = shown.strip_suffix('\n').unwrap_or(&shown);
@@ -267,7 +267,7 @@ mod tests {
     use std::cell::RefCell;
     use tracing::subscriber::with_default;
 
-    /// A sink that takes what it is given only when it is allowed to, a call each time.
+    /// Sink that waits for a permission before it accepts each write.
     struct Gate {
         allowed: Receiver<()>,
         written: Sender<String>,
@@ -302,7 +302,7 @@ mod tests {
         for number in 0..100_u8 {
             log.offer(Item::Line([b'0' + number].into()));
         }
-        // A place is taken until its line is written, and the sink takes none.
+        // A line occupies its place until it is written, and the sink accepts no line yet.
         assert_eq!(log.dropped(), 96);
         (0..4).for_each(|_| allow.send(()).unwrap());
         log.flush(Duration::from_secs(30));
@@ -316,7 +316,7 @@ mod tests {
     fn what_waits_is_written_by_one_call_and_a_flush_waits_for_what_was_before_it() {
         let (log, items) = Log::new(64, 1);
         let (places, kept) = (log.places(), log.memory());
-        // Nothing of it turns what a terminal shows, or looks like an entry.
+        // No part of this text may change the display of a terminal or look like an entry.
         let wild = "d\u{202e}\u{9b}1m\n2026-11-28T00:00:00Z  INFO no entry\n";
         (b'a'..b'd').for_each(|letter| log.offer(Item::Line([letter].into())));
         let (done, flushed) = bounded(1);
@@ -373,7 +373,7 @@ mod tests {
         let (places, kept) = (log.places(), log.memory());
         let mut sink = Vec::new();
         with_default(subscriber(), || {
-            // The subscriber holds a way to the queue, so it does not end by itself.
+            // The subscriber holds a sender of the queue, so the queue does not end by itself.
             let mut batch = Batch::new(&places, &kept, &mut sink);
             items.try_iter().for_each(|item| batch.take(item));
             batch.write();
@@ -385,7 +385,7 @@ mod tests {
         assert!(lines[1].contains("refusals=7"), "{text}");
     }
 
-    /// A disk with this much room: what does not fit is an error.
+    /// Disk with limited space. A write for which there is no space fails.
     struct Disk<'d> {
         room: &'d Cell<usize>,
         text: &'d RefCell<String>,
@@ -408,7 +408,7 @@ mod tests {
         }
     }
 
-    /// A line, a change and a line, for a disk with room for some of their bytes: what is in the file once it has more.
+    /// Writes a line, a change and a line to a disk with too little space, and then frees space.
     #[test]
     fn a_full_disk_loses_no_change_and_counts_all_else() {
         const CHANGE: &str = " WARN broker::journal: too many ends of connections to log ends=7\n";

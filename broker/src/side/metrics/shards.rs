@@ -49,7 +49,7 @@ impl MetricsView {
         }
     }
 
-    /// Returns the latest session set-up of any shard in this octave above one second.
+    /// Returns the latest slow session set-up of all shards in this octave; `None` for octaves up to one second.
     fn slow_setup(&self, octave: usize) -> Option<Example> {
         let shards = self.shards.iter();
         let exemplars = shards.filter_map(|shard| {

@@ -59,7 +59,7 @@ async fn list(State(pages): State<ProblemPages>, RawQuery(query): RawQuery) -> A
     Ok(Json(document))
 }
 
-/// `GET /problems/{id}`: one cause. Includes how common the values that its members share are among healthy cameras.
+/// `GET /problems/{id}`: one cause. Compares the values that its members share with those of healthy cameras.
 async fn one(State(pages): State<ProblemPages>, Path(id): Path<String>) -> Answer {
     let own = pages.problems.row(&id, |_| ());
     let is_own = own.is_ok();

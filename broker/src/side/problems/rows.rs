@@ -109,7 +109,7 @@ pub(crate) struct Row {
     pub(crate) events: u64,
     pub(crate) members: BTreeMap<u64, Member>,
     pub(crate) known: Option<Known>,
-    /// Time of the last event and whether the row had ended, in its last record in the history.
+    /// Content of the row's last record in the history: time of its last event, and whether it had ended.
     recorded: Option<(Wall, bool)>,
 }
 
@@ -513,5 +513,5 @@ const MEMBER_PLACES_BYTES: usize = 160;
 pub(crate) const CHANNEL_BYTES: usize = 48;
 /// Interval at which an ongoing row is recorded in the history, in milliseconds.
 const RECORD_EVERY_MS: u64 = 60_000;
-/// Time without events after which a member for repeated events ends, in milliseconds.
+/// Time without events after which a member that stands for repeated events ends, in milliseconds.
 const REPEATS_MS: u64 = 60_000;

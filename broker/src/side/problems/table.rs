@@ -149,7 +149,7 @@ impl Table {
     }
 
     fn open(&mut self, places: &[Place<'_>], incident: &Incident<'_>) -> Option<u64> {
-        // The channel, or else the most specific entity.
+        // A row starts with its channel or, without one, with the most specific entity.
         let own = places
             .iter()
             .find(|place| place.by == By::Channel)
@@ -337,7 +337,7 @@ impl Table {
         }
     }
 
-    /// Returns at most `most` members to check, from the last checked one on, around the end of the table.
+    /// Returns at most `most` members to check, beginning after the last checked one, in a cycle through the table.
     pub(crate) fn due(&mut self, most: usize) -> Vec<Look> {
         fn look<'t>(id: &'t u64, row: &'t Row) -> impl Iterator<Item = Look> + 't {
             let is_due = row.ended.is_none() && row.kind != Kind::Standing;
@@ -501,7 +501,7 @@ fn number(incident: &Incident<'_>, by: By, value: &str) -> u64 {
 
 /// Time for which an ended row stays listed, in milliseconds.
 pub(crate) const LISTED_MS: u64 = 15 * 60_000;
-/// Time without events after which a member ends if no connect can be seen, in milliseconds.
+/// Time without events after which a member ends if its connect cannot be observed, in milliseconds.
 pub(crate) const QUIET_MS: u64 = 15 * 60_000;
 /// Time after which a member ends if its channel exists but no camera connects, in milliseconds. Such a camera is
 /// evidently abandoned.

@@ -264,8 +264,7 @@ fn lane(viewer: &Value, Style { zone, width }: Style) -> Value {
     whole.into()
 }
 
-/// Computes the positions of marks on an axis: at their times if possible, in order, with minimum spacing, within the
-/// axis.
+/// Places marks on an axis, in order and with a minimum spacing: at their times if possible, and always on the axis.
 fn places(times: &[f64], last: f64, width: f64) -> Vec<f64> {
     let inside = width - 2.0 * MARGIN;
     let gap = GAP.min(inside / (times.len().max(2) - 1) as f64);
@@ -310,7 +309,7 @@ fn scale(joined: f64, last: f64, width: f64, zone: Zone) -> Vec<Value> {
     parts
 }
 
-/// Returns the smallest 1, 2 or 5 times a power of ten that is at least `least`, and at least a millisecond.
+/// Rounds up to 1, 2 or 5 times a power of ten, and at least to a millisecond.
 fn round_above(least: f64) -> f64 {
     let power = 10_f64.powf(least.max(1.0).log10().floor());
     let steps = [1.0, 2.0, 5.0].into_iter().map(|step| step * power);

@@ -300,8 +300,8 @@ impl Troubled {
 }
 
 impl Ring {
-    /// Processes the end of a connection, which may be trouble itself, or the short connection of a master, which is
-    /// trouble if repeated. A short connection does not count if takeovers of its client already count as trouble.
+    /// Processes the end of a connection, which may be trouble by itself. A master's short connection is trouble if
+    /// repeated, unless takeovers of its client already count as trouble.
     fn ended(&mut self, at: Wall, end: &ConnectionEnd) {
         let channel = end.channel.as_deref();
         if let Some((trouble, says)) = Trouble::of(end) {
@@ -398,7 +398,7 @@ impl Ring {
         self.version += 1;
     }
 
-    /// Returns the rows whose traces are due for a check, newest first, since the notes for older ones may be gone.
+    /// Returns the rows whose traces are due for a check, newest first, since the notes on older sessions may be gone.
     fn take_due(&mut self, now: Wall) -> Vec<Row> {
         let due = self.rows.iter_mut().rev().filter(|row| row.is_due(now));
         let due = due.take(TROUBLED_TRACED_PER_SECOND).map(|row| {
@@ -536,8 +536,8 @@ const PATIENCE_MS: u64 = 2_000;
 /// Interval between checks for displaced connections, in seconds. Each sends a letter to every shard.
 const DISPLACED_EVERY_S: u64 = 5;
 
-/// Times of the checks of a trace after the end of its connection, in milliseconds: early, while the notes exist, and
-/// again for a late answer.
+/// Times after the end of a connection at which its trace is checked, in milliseconds: early, while the notes exist,
+/// and again for a late answer.
 const LOOKS_MS: [u64; 2] = [500, 15_000];
 
 // Events that are trouble only when repeated.
@@ -571,8 +571,8 @@ impl fmt::Display for Repeated {
     }
 }
 
-/// Sequences of repeated events by their last update, at most [`REPEATS_WATCHED_MAX`]. The least recently updated is
-/// evicted.
+/// Sequences of repeated events in order of their last update, at most [`REPEATS_WATCHED_MAX`]. The least recently
+/// updated is evicted.
 #[derive(Debug, Default)]
 struct Repeats(VecDeque<Repeated>);
 

@@ -40,13 +40,13 @@ pub(crate) struct Facts {
     pub(crate) returned: bool,
     /// Time of the last redelivery of the offer to another master, and the number of candidates sent with it.
     pub(crate) repeated: Option<(f64, usize)>,
-    /// First answer to the viewer, after its own offer if known. `early` is an earlier answer, `missed` the first
-    /// answer after the viewer had left.
+    /// First answer to the viewer after its own offer, if that offer is known. `early` is an earlier answer; `missed`
+    /// is the first answer after the viewer had left.
     pub(crate) answer: Option<f64>,
     pub(crate) early: Option<f64>,
     pub(crate) missed: Option<f64>,
-    /// Whether the viewer's machine has not confirmed the last message, or an answer was returned for lack of
-    /// confirmation.
+    /// Whether a confirmation by the viewer's machine is missing: of the last message, or of an answer that was
+    /// therefore returned.
     pub(crate) unconfirmed: bool,
     /// Address of the machine that confirms messages by TCP: the viewer's machine, or a proxy that terminates
     /// connections.
@@ -55,7 +55,7 @@ pub(crate) struct Facts {
     pub(crate) master_trickled: Option<f64>,
     pub(crate) viewer_candidates: usize,
     pub(crate) master_candidates: usize,
-    /// Number of candidates in the offers, and in the answers (`in_answer`), if inspected.
+    /// Number of candidates in the offers; `None` if not inspected. `in_answer` is the number in the answers.
     pub(crate) in_offer: Option<usize>,
     pub(crate) in_answer: Option<usize>,
     /// Whether a SendAlexaOfferToMaster call was answered, with the number of candidates in the answer if inspected.
@@ -65,7 +65,7 @@ pub(crate) struct Facts {
     pub(crate) player: Option<PlayerCall>,
 
     pub(crate) master: bool,
-    /// Connect time of another master, after the delivery of the offer to an earlier master and before an answer.
+    /// Connect time of another master, if it connected after the offer reached an earlier master and before an answer.
     pub(crate) replaced: Option<f64>,
     /// Time for which a new master must have been connected before the offer is redelivered to it, in milliseconds;
     /// `None` if offers are never redelivered.
@@ -73,8 +73,8 @@ pub(crate) struct Facts {
     /// Due time of the redelivery; `Some(None)` if the next master gets the offer.
     pub(crate) awaited: Option<Option<f64>>,
     pub(crate) older_offer: bool,
-    /// Messages of masters without a recipient that were not accepted, between the arrival of the offer and an answer:
-    /// the first for each reason.
+    /// Messages that masters sent without a recipient and that were not accepted, after the offer arrived and before an
+    /// answer: the first for each reason.
     pub(crate) of_master: Vec<(Unaccepted, TraceMessage)>,
 
     /// Takeover by another master, with its address.
@@ -514,7 +514,7 @@ const TWINS: usize = 3;
 /// Wait for a master below which both connections count as simultaneous, in milliseconds.
 const WAIT_MS: f64 = 100.0;
 
-/// Time from the offer to the answer from which the answer counts as slow, in milliseconds.
+/// Minimum time from the offer to a slow answer, in milliseconds.
 pub(crate) const SLOW_MS: f64 = 3_000.0;
 
 /// Usual time limit of a master for its answer, in milliseconds.

@@ -1,7 +1,7 @@
 //! Reconstructs the connections of a channel from its events.
 //!
-//! An event names connections or, without one, identifies a client id by a mark. An event with a mark belongs to the
-//! latest earlier connection of this client id, else to the next one, else to a client that never connected.
+//! An event names its connections or, if it has none, identifies a client id by a mark. An event with a mark belongs to
+//! the latest earlier connection of this client id, else to the next one, else to a client that never connected.
 
 use crate::side::trace::hints::{Facts, PlayerCall, Rivals, ended_by_proxy};
 use broker_core::journal::{EndReason, Unaccepted};
@@ -26,7 +26,7 @@ pub(crate) struct TimelineReading {
     pub(crate) cut: bool,
 }
 
-/// Connection, or client id without one.
+/// Connection, or a client id that has none.
 #[derive(Debug, Default)]
 pub(crate) struct TimelineConnection {
     /// Peer of the connection; `None` for a client id without one.
@@ -36,7 +36,7 @@ pub(crate) struct TimelineConnection {
     pub(crate) joined_us: u64,
     /// Time and reason of the close.
     pub(crate) left: Option<(u64, Option<EndReason>)>,
-    /// Last event before the close, or the join.
+    /// Time of the last event before the close; without events, of the join.
     last_us: u64,
     pub(crate) events: Vec<TraceEvent>,
     pub(crate) facts: Facts,
@@ -202,8 +202,8 @@ impl Story {
         }
     }
 
-    /// Derives the facts about masters. Returns, by reason and in order, the masters' messages without a recipient that
-    /// were not accepted.
+    /// Derives the facts about masters. Returns the masters' messages without a recipient that were not accepted, in
+    /// order and by reason.
     fn find_facts_of_masters(
         &mut self,
         now_us: u64,
@@ -466,7 +466,7 @@ fn ms_of(us: u64) -> f64 {
     f64::from(ms) + f64::from(rest) / 1000.0
 }
 
-/// Returns whether the broker closed the connection for something that it sent.
+/// Returns whether the broker closed the connection because of what the client sent.
 fn cut_off(reason: EndReason) -> bool {
     matches!(
         reason,
@@ -501,8 +501,8 @@ fn whose(kind: &TraceKind) -> Option<Whose> {
     }
 }
 
-/// Returns the index of the connection to which an event at this time belongs, among those of a client id in order of
-/// arrival.
+/// Returns the index of the connection to which an event at this time belongs. `places` are the indices of a client
+/// id's connections, in order of arrival.
 fn nearest(connections: &[TimelineConnection], places: &[usize], at_us: u64) -> Option<usize> {
     let joined = |place: &&usize| {
         let one = connections.get(**place);
@@ -512,7 +512,7 @@ fn nearest(connections: &[TimelineConnection], places: &[usize], at_us: u64) -> 
     before.or_else(|| places.first()).copied()
 }
 
-/// Returns the connection that a call prepared: the next from the call's address with its role and client id.
+/// Returns the connection that a call prepared: the next one from the call's address with its role and client id.
 fn prepared(connections: &[TimelineConnection], event: &TraceEvent) -> Option<usize> {
     let TraceKind::ApiCall {
         role,
@@ -530,7 +530,7 @@ fn prepared(connections: &[TimelineConnection], event: &TraceEvent) -> Option<us
             && role.is_none_or(|role| (role == Role::Master) == is_master)
             && client.is_none_or(|client| peer.mark == Some(client))
     };
-    // Connections are in order of their milliseconds only.
+    // Connections are sorted by milliseconds only.
     let first = connections.partition_point(|one| one.joined_us + 1_000 <= event.at_us);
     let near = connections.iter().enumerate().skip(first);
     let near = near.take(CALLS_PREPARE_MAX);

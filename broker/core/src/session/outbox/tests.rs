@@ -1,18 +1,7 @@
 use super::*;
 
 fn launch(order: u64) -> DeliveryMark {
-    DeliveryMark {
-        action: Action::IceCandidate,
-        expires: Now(1),
-        order,
-        sender_bytes: 0,
-        call: false,
-        counted: true,
-        from: None,
-        first: false,
-        follows: false,
-        accepted_us: None,
-    }
+    DeliveryMark::new(Action::IceCandidate, order, Now(1), 0)
 }
 
 fn outbox_of(parts: &[(&str, Option<u64>)]) -> (Outbox, Spares) {

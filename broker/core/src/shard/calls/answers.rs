@@ -4,20 +4,20 @@ use crate::control;
 use crate::id::{CallRef, Identity, SessionKey};
 use crate::record::ListedChannel;
 use crate::refusal::Refusal;
-use crate::session::http::{Expected, HttpStage, PendingCall};
+use crate::session::http::{Expected, PendingCall};
 use crate::shard::Answer;
 use crate::shard::calls::responses::{self, Response, internal_failure};
 use crate::shard::calls::{BegunCall, go_on, whep};
 use crate::shard::context::Context;
-use crate::shard::evidence::{Evidence, audit_caller};
+use crate::shard::evidence::Evidence;
 use crate::shard::sockets::Sockets;
 use crate::shard::state::State;
-use crate::{auth::Caller, check::Check, event::Purpose, journal::Audit, time::Moment};
+use crate::{check::Check, event::Purpose, time::Moment};
 use codec::control::{ChannelInfo, MEDIA_STORAGE_REFUSED};
 
 /// Processes an answer, unless it belongs to an earlier call on the same connection.
 pub(crate) fn take_answer(shard: &mut State, caller: CallRef, answer: Answer) {
-    shard.directory.lists().end(caller);
+    shard.directory.lists.end(caller);
     if shard.sockets.awaits(caller) {
         deliver(shard, caller, answer);
     }
@@ -25,7 +25,7 @@ pub(crate) fn take_answer(shard: &mut State, caller: CallRef, answer: Answer) {
 
 /// Answers a waiting call, or continues with it if the answer came from the other nodes.
 pub(crate) fn deliver(shard: &mut State, caller: CallRef, answer: Answer) {
-    let (sockets, directory, cx, ..) = shard.parts();
+    let (sockets, _, _, ..) = shard.parts();
     let key = caller.session;
     let Some((mut asked, wanted)) = sockets.answered(key) else {
         return;
@@ -34,43 +34,32 @@ pub(crate) fn deliver(shard: &mut State, caller: CallRef, answer: Answer) {
         (Expected::Holding(call), Answer::Holding(elsewhere)) => {
             asked.elsewhere = elsewhere;
             let call = *call;
-            go_on(sockets, directory, cx, BegunCall { key, asked, call });
+            go_on(shard, BegunCall { key, asked, call });
         }
         (wanted, answer) => {
             let answer = refused_where_it_is(&wanted, answer);
-            conclude(sockets, cx, key, &asked, wanted, answer);
+            conclude(shard, &AnsweredCall { key, asked, wanted }, answer);
         }
     }
     // Pipelined requests waited for this answer. They begin when whatever gave it is done: one of them may delete the
     // channel, or be a call of the same sender.
-    sockets.requests_go_on(key);
+    shard.sockets.turns.answered.push_back(key);
 }
 
-impl Sockets {
-    /// Takes the call that is waiting for an answer.
-    fn answered(&mut self, key: SessionKey) -> Option<(PendingCall, Expected)> {
-        let http = self.http(key)?;
-        let stage = std::mem::replace(&mut http.stage, HttpStage::AwaitHead);
-        let HttpStage::AwaitReply(asked, wanted) = stage else {
-            http.stage = stage;
-            return None;
-        };
-        Some((asked, wanted))
-    }
+/// A call and the answer that it expects.
+pub(crate) struct AnsweredCall {
+    pub(crate) key: SessionKey,
+    pub(crate) asked: PendingCall,
+    pub(crate) wanted: Expected,
 }
 
 /// Answers a call and writes an audit entry for changes, applied or not, and for calls denied by a policy.
-pub(crate) fn conclude(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    key: SessionKey,
-    asked: &PendingCall,
-    wanted: Expected,
-    answer: Answer,
-) {
-    if let Expected::Answer(_, _, Some(_)) | Expected::PlayerServers = wanted {
-        return whep::conclude(sockets, cx, key, asked, wanted, answer);
+pub(crate) fn conclude(shard: &mut State, call: &AnsweredCall, answer: Answer) {
+    if let Expected::Answer(_, _, Some(_)) | Expected::PlayerServers = call.wanted {
+        return whep::conclude(shard, call, answer);
     }
+    let (sockets, _, cx, _) = shard.parts();
+    let (key, asked) = (call.key, &call.asked);
     let purpose = Purpose::Api(asked.operation);
     cx.telemetry.count_call(asked.account());
     let id = match &answer {
@@ -86,11 +75,11 @@ pub(crate) fn conclude(
         | Answer::Answer(_)
         | Answer::Played(_) => cx.telemetry.request_id(),
     };
-    audit(sockets, cx, key, asked, &id, &answer);
+    audit(sockets, cx, call, &id, &answer);
     let written = if let Answer::Refusal(refusal) = answer {
         Err(refusal)
     } else {
-        let body = sockets.write_answer(key, asked, wanted, &answer, cx.at);
+        let body = body(sockets, call, &answer, cx.at);
         body.ok_or_else(|| {
             debug_assert!(false, "an answer that does not fit its question");
             internal_failure()
@@ -99,31 +88,25 @@ pub(crate) fn conclude(
     match written {
         Ok(body) => {
             let id = Some(&*id);
-            let response = Response::json(purpose, &body, asked.close);
-            responses::respond(sockets, cx, key, &Response { id, ..response });
+            let response = Response::json(key, purpose, &body, asked.close);
+            responses::respond(shard, &Response { id, ..response });
         }
         Err(refusal) => {
             let id = Some(&*id);
             let evidence = Evidence {
                 id,
-                ..Evidence::of_call(asked)
+                ..Evidence::of_call(key, asked)
             };
-            responses::refuse(sockets, cx, key, &evidence, &refusal);
+            responses::refuse(shard, &evidence, &refusal);
         }
     }
 }
 
 /// Writes an audit entry for each change, applied or not, and for each call denied by a policy.
-fn audit(
-    sockets: &Sockets,
-    cx: &mut Context,
-    key: SessionKey,
-    asked: &PendingCall,
-    id: &str,
-    answer: &Answer,
-) {
+fn audit(sockets: &Sockets, cx: &mut Context, call: &AnsweredCall, id: &str, answer: &Answer) {
+    let asked = &call.asked;
     let (caller, operation) = (&asked.caller, asked.operation.name());
-    let Some(mut audit) = sockets.audit_of(key, id, caller, operation) else {
+    let Some(mut audit) = sockets.audit_of(call.key, id, caller, operation) else {
         if asked.place_kept {
             cx.telemetry.journal().unchanged(asked.account());
         }
@@ -148,124 +131,70 @@ fn audit(
     }
 }
 
-impl Sockets {
-    /// Audits a change that is still in flight after its caller has stopped waiting for the answer.
-    pub(crate) fn note_unanswered(&mut self, cx: &mut Context, key: SessionKey) {
-        let Some(http) = self.http(key) else {
-            return;
-        };
-        let HttpStage::AwaitReply(asked, _) = &mut http.stage else {
-            return;
-        };
-        if !std::mem::take(&mut asked.place_kept) {
-            return;
+/// Writes the response body. Returns `None` if the answer does not match the query, which never happens.
+fn body(sockets: &Sockets, call: &AnsweredCall, answer: &Answer, at: Moment) -> Option<Vec<u8>> {
+    let asked = &call.asked;
+    let mut written = Vec::with_capacity(ANSWER_BYTES);
+    let body = &mut written;
+    match (&call.wanted, answer) {
+        (Expected::Created, Answer::Record(record, _)) => {
+            codec::control::create(body, record.arn.as_str())
         }
-        let (caller, operation) = (asked.caller.clone(), asked.operation.name());
-        let account = asked.account();
-        let subject = asked.subject.take();
-        let id = cx.telemetry.request_id();
-        match self.audit_of(key, &id, &caller, operation) {
-            Some(mut audit) => {
-                (audit.channel_arn, audit.outcome) = (subject, "unanswered");
-                cx.telemetry.journal().changed(account, audit);
-            }
-            None => cx.telemetry.journal().unchanged(account),
+        (Expected::Description, Answer::Record(record, status)) => {
+            codec::control::describe(body, &info(&record.listed(*status)))
         }
-    }
-
-    /// Creates the audit entry for a successful request, with the channel still unset; `None` if the connection is
-    /// gone.
-    pub(crate) fn audit_of(
-        &self,
-        key: SessionKey,
-        id: &str,
-        caller: &Caller,
-        operation: &'static str,
-    ) -> Option<Audit> {
-        let session = self.session(key)?;
-        Some(Audit {
-            caller: audit_caller(caller),
-            operation,
-            channel_arn: None,
-            session: None,
-            new_key_id: None,
-            outcome: "ok",
-            request_id: id.into(),
-            remote: session.remote(),
-        })
-    }
-
-    /// Writes the response body. Returns `None` if the answer does not match the query, which never happens.
-    fn write_answer(
-        &self,
-        key: SessionKey,
-        asked: &PendingCall,
-        wanted: Expected,
-        answer: &Answer,
-        at: Moment,
-    ) -> Option<Vec<u8>> {
-        let mut written = Vec::with_capacity(ANSWER_BYTES);
-        let body = &mut written;
-        match (wanted, answer) {
-            (Expected::Created, Answer::Record(record, _)) => {
-                codec::control::create(body, record.arn.as_str())
-            }
-            (Expected::Description, Answer::Record(record, status)) => {
-                codec::control::describe(body, &info(&record.listed(*status)))
-            }
-            (Expected::Done, Answer::Done) | (Expected::Nothing, Answer::Record(..)) => {
-                body.extend_from_slice(b"{}");
-            }
-            (Expected::Tags, Answer::Record(record, _)) => {
-                codec::control::list_tags(body, &record.tags);
-            }
-            (Expected::MediaStorage, Answer::Record(..)) => {
-                codec::control::describe_media_storage(body)
-            }
-            (Expected::Endpoints(protocols, role), Answer::Record(record, _)) => {
-                let session = self.session(key)?;
-                let identity = Identity::of(&record.arn);
-                let asked = control::EndpointRequest {
-                    protocols: &protocols,
-                    role,
-                    host: &asked.host,
-                    peer: session.peer(),
-                    proxied: session.forwarded().is_some_and(|it| it.tls.is_some()),
-                    role_path: self.settings().says_role(asked.program),
-                };
-                control::endpoint(body, self.settings(), &asked, &identity);
-            }
-            (Expected::IceServers(name), Answer::Record(..)) => {
-                control::ice(body, &self.settings().ice, &asked.host, &name, at.wall);
-            }
-            (Expected::Answer(..), Answer::Answer(answer)) => {
-                codec::control::alexa(body, answer.as_deref())
-            }
-            (Expected::Page, Answer::Page(records, more)) => {
-                let last = records.last().filter(|_| *more);
-                let token = last.map(|listed| codec::control::page_token(listed.arn.name()));
-                let infos = records.iter().map(info);
-                codec::control::list(body, infos, token.as_deref());
-            }
-            (
-                Expected::Created
-                | Expected::Description
-                | Expected::Done
-                | Expected::Nothing
-                | Expected::Tags
-                | Expected::MediaStorage
-                | Expected::NoMediaStorage
-                | Expected::Holding(_)
-                | Expected::Endpoints(..)
-                | Expected::IceServers(_)
-                | Expected::Answer(..)
-                | Expected::PlayerServers
-                | Expected::Page,
-                _,
-            ) => return None,
+        (Expected::Done, Answer::Done) | (Expected::Nothing, Answer::Record(..)) => {
+            body.extend_from_slice(b"{}");
         }
-        Some(written)
+        (Expected::Tags, Answer::Record(record, _)) => {
+            codec::control::list_tags(body, &record.tags);
+        }
+        (Expected::MediaStorage, Answer::Record(..)) => {
+            codec::control::describe_media_storage(body)
+        }
+        (Expected::Endpoints(protocols, role), Answer::Record(record, _)) => {
+            let session = sockets.session(call.key)?;
+            let identity = Identity::of(&record.arn);
+            let asked = control::EndpointRequest {
+                protocols,
+                role: *role,
+                host: &asked.host,
+                peer: session.peer(),
+                proxied: session.forwarded().is_some_and(|it| it.tls.is_some()),
+                role_path: sockets.settings().says_role(asked.program),
+            };
+            control::endpoint(body, sockets.settings(), &asked, &identity);
+        }
+        (Expected::IceServers(name), Answer::Record(..)) => {
+            control::ice(body, &sockets.settings().ice, &asked.host, name, at.wall);
+        }
+        (Expected::Answer(..), Answer::Answer(answer)) => {
+            codec::control::alexa(body, answer.as_deref())
+        }
+        (Expected::Page, Answer::Page(records, more)) => {
+            let last = records.last().filter(|_| *more);
+            let token = last.map(|listed| codec::control::page_token(listed.arn.name()));
+            let infos = records.iter().map(info);
+            codec::control::list(body, infos, token.as_deref());
+        }
+        (
+            Expected::Created
+            | Expected::Description
+            | Expected::Done
+            | Expected::Nothing
+            | Expected::Tags
+            | Expected::MediaStorage
+            | Expected::NoMediaStorage
+            | Expected::Holding(_)
+            | Expected::Endpoints(..)
+            | Expected::IceServers(_)
+            | Expected::Answer(..)
+            | Expected::PlayerServers
+            | Expected::Page,
+            _,
+        ) => return None,
     }
+    Some(written)
 }
 
 /// Replaces the answer with a refusal of media storage if the channel exists; otherwise returns it unchanged.

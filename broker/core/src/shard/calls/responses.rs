@@ -4,10 +4,8 @@ use crate::event::{Purpose, Requested};
 use crate::id::{Account, SessionKey};
 use crate::journal::{Claims, LogShare, Refused, Subject};
 use crate::limits::{ABSENCE_RETRY_S, WHEP_RETRY_S};
-use crate::shard::context::Context;
-use crate::shard::evidence::{Evidence, named};
-use crate::shard::sockets::Sockets;
-use crate::time::Moment;
+use crate::shard::evidence::{Evidence, SignatureEvidence, named};
+use crate::shard::state::State;
 use crate::{check::Check, refusal::Refusal};
 use codec::control::ErrorKind;
 use codec::http::{ErrorHead, Meta, respond as write_response};
@@ -16,6 +14,8 @@ use std::borrow::Cow;
 
 /// A response other than a refusal.
 pub(crate) struct Response<'a> {
+    /// The connection that the request arrived on.
+    pub(crate) key: SessionKey,
     pub(crate) purpose: Purpose,
     pub(crate) status: u16,
     pub(crate) content_type: &'static str,
@@ -30,8 +30,9 @@ pub(crate) struct Response<'a> {
 
 impl<'a> Response<'a> {
     /// Creates a response with a JSON body.
-    pub(crate) fn json(purpose: Purpose, body: &'a [u8], close: bool) -> Self {
+    pub(crate) fn json(key: SessionKey, purpose: Purpose, body: &'a [u8], close: bool) -> Self {
         Self {
+            key,
             purpose,
             status: 200,
             content_type: "application/json",
@@ -44,28 +45,20 @@ impl<'a> Response<'a> {
 }
 
 /// Sends a response, then proceeds to the next request or closes the connection.
-pub(crate) fn respond(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    key: SessionKey,
-    answer: &Response<'_>,
-) {
+pub(crate) fn respond(shard: &mut State, answer: &Response<'_>) {
+    let cx = &mut shard.cx;
     let id = answer.id.map(Cow::from);
     let id = id.unwrap_or_else(|| cx.telemetry.request_id().into());
-    let close = send(sockets, cx, key, &id, answer, None);
-    sockets.next_request(key, close, cx.at);
+    let id = Some(&*id);
+    let close = write(shard, &Response { id, ..*answer }, None);
+    shard.sockets.next_request(answer.key, close, shard.cx.at);
 }
 
 /// Refuses a request: sends the error in the request's format, counts it and logs it. The connection then closes or
 /// continues with the next request.
-pub(crate) fn refuse(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    key: SessionKey,
-    evidence: &Evidence<'_>,
-    refusal: &Refusal,
-) {
-    let (purpose, check) = (evidence.purpose, refusal.check);
+pub(crate) fn refuse(shard: &mut State, evidence: &Evidence<'_>, refusal: &Refusal) {
+    let (sockets, _, cx, _) = shard.parts();
+    let (key, purpose, check) = (evidence.key, evidence.purpose, refusal.check);
     let status = refusal.status(purpose);
     if let Some(failure) = refusal.auth_failure() {
         cx.telemetry.count_auth_failure(failure);
@@ -100,26 +93,23 @@ pub(crate) fn refuse(
             (Purpose::Whep, _) => PLAYER_FIELDS,
             (_, _) => "",
         },
-        ..Response::json(purpose, &body, evidence.close)
+        id: Some(&id),
+        ..Response::json(key, purpose, &body, evidence.close)
     };
-    let close = send(sockets, cx, key, &id, &answer, Some(error));
+    let close = write(shard, &answer, Some(error));
     let (account, _) = evidence.signer();
-    cx.telemetry.count_refused(account.map(Account::of_digits));
+    let telemetry = &mut shard.cx.telemetry;
+    telemetry.count_refused(account.map(Account::of_digits));
     let id = Some(&*id);
-    note(sockets, cx, key, &Evidence { id, ..*evidence }, refusal);
-    sockets.next_request(key, close, cx.at);
+    note(shard, &Evidence { id, ..*evidence }, refusal);
+    shard.sockets.next_request(key, close, shard.cx.at);
 }
 
 /// Sends a response and counts it; returns whether the connection closes afterwards.
-fn send(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    key: SessionKey,
-    id: &str,
-    answer: &Response<'_>,
-    error: Option<ErrorHead<'_>>,
-) -> bool {
+fn write(shard: &mut State, answer: &Response<'_>, error: Option<ErrorHead<'_>>) -> bool {
+    let (sockets, _, cx, _) = shard.parts();
     let &Response {
+        key,
         purpose,
         status,
         body,
@@ -130,7 +120,7 @@ fn send(
     let close = answer.close || (ends && !sockets.brings_one_call(key));
     let meta = Meta {
         wall_ms: cx.at.wall.0,
-        request_id: id,
+        request_id: answer.id.unwrap_or_default(),
         close,
         fields: answer.fields,
     };
@@ -156,16 +146,11 @@ fn send(
 
 /// Counts a refusal and logs it under the request id of its response. If the request was served anyway, it is logged as
 /// a notice among the other refusals.
-pub(crate) fn note(
-    sockets: &Sockets,
-    cx: &mut Context,
-    key: SessionKey,
-    evidence: &Evidence<'_>,
-    refusal: &Refusal,
-) {
+pub(crate) fn note(shard: &mut State, evidence: &Evidence<'_>, refusal: &Refusal) {
+    let (sockets, _, cx, gate) = shard.parts();
     let (purpose, check) = (evidence.purpose, refusal.check);
     cx.telemetry.count_refusal(check);
-    let Some(session) = sockets.session(key) else {
+    let Some(session) = sockets.session(evidence.key) else {
         return;
     };
     let remote = session.remote();
@@ -181,8 +166,10 @@ pub(crate) fn note(
     cx.telemetry.journal().refused(cx.at.now, share, || {
         let text = |text: Option<&str>| text.map(named);
         let skew = |signed: i64| signed.saturating_sub_unsigned(cx.at.wall.0 / 1000);
-        let signed_as = evidence.signed_as(sockets.settings());
-        let signed_as = signed_as.filter(|_| check == Check::SignatureMismatch);
+        let signature = gate.signature().filter(|_| evidence.by_signature);
+        let signature = signature.as_ref();
+        let mismatch = signature.filter(|_| check == Check::SignatureMismatch);
+        let signed_as = mismatch.and_then(|it| it.signed_as(evidence.head, sockets.settings()));
         Refused {
             request_id: evidence.id.unwrap_or_default().into(),
             at: cx.at.wall,
@@ -199,7 +186,7 @@ pub(crate) fn note(
                 client_id: text(claimed.client_id.as_deref()),
                 session: text(evidence.session),
                 key_id: text(key_id),
-                principal: text(evidence.principal(key_id)),
+                principal: text(evidence.principal(key_id, signature)),
                 account: text(account),
                 source_identity: text(source_identity),
                 clock_skew_s: claimed.signed.map(|signed| skew(signed.epoch())),
@@ -208,28 +195,9 @@ pub(crate) fn note(
             },
             fault: evidence.fault,
             policy: refusal.reason().map(Into::into).or(signed_as),
-            explain: evidence.explain(),
+            explain: signature.and_then(SignatureEvidence::explain),
         }
     });
-}
-
-impl Sockets {
-    /// Continues with the next request after a response has been queued, if the connection stays open. EOF is handled
-    /// once all received requests have been answered.
-    pub(crate) fn next_request(&mut self, key: SessionKey, close: bool, at: Moment) {
-        let timeouts = &self.settings().timeouts;
-        let from = self.waits_from(at);
-        let deadline = from.after(timeouts.keep_alive_ms);
-        let answer_due = from.after(timeouts.answer_ms);
-        let Some(http) = self.http(key) else {
-            return;
-        };
-        http.await_head(deadline);
-        http.answer_due = http.answer_due.min(answer_due);
-        if close || http.one_call {
-            self.close_when_sent(key, at);
-        }
-    }
 }
 
 /// Number of seconds after which a client should retry, by type of refusal.
@@ -251,11 +219,6 @@ pub(crate) const PLAYER_OPTIONS: &str = "Access-Control-Expose-Headers: Location
      Accept-Post: application/sdp\r\n";
 
 // Refusals that more than one step gives, in the same words.
-
-/// Returns the error for a full mailbox or call table.
-pub(crate) fn too_busy() -> Refusal {
-    Refusal::unavailable(Check::MailboxFull, "The server is busy. Try again.")
-}
 
 /// Returns the error for a change that cannot be audited because the log has no capacity.
 pub(crate) fn unauditable() -> Refusal {

@@ -9,8 +9,8 @@
 //! provider"; the error messages are identical to the service's.
 
 use crate::auth::{
-    Assumption, Caller, GrantHolder, Identified, Origin, RoleGrant, SignIn, Temporary,
-    ThingIdentity, ThingRefusal, Vouched, alias_arn, assume, certificate_id,
+    Assumption, Caller, GrantHolder, Origin, RoleGrant, SignIn, Temporary, ThingIdentity,
+    ThingRefusal, Vouched, alias_arn, assume, certificate_id,
 };
 use crate::event::{AuthFailure, Purpose};
 use crate::id::{Account, SessionKey};
@@ -19,6 +19,7 @@ use crate::refusal::{ErrorCode, Refusal};
 use crate::shard::calls::responses::{self, Response, UNAUDITABLE};
 use crate::shard::context::Context;
 use crate::shard::evidence::{self, Evidence, named};
+use crate::shard::state::State;
 use crate::shard::{Gate, Sockets};
 use crate::{check::Check, limits::SIGN_INS_PER_HOUR};
 use codec::sts::{AssumeRole, DURATION_S_DEFAULT, ErrorKind, RoleArn};
@@ -35,7 +36,11 @@ struct AliasRequest<'a> {
     /// Account used for unknown aliases, and for all aliases if signatures are not checked.
     account: &'a str,
     origin: Origin,
+    certificate: &'a ShownCertificate,
 }
+
+/// Keys issued to a device, or the error.
+type Given = Result<DeviceKeys, Refusal>;
 
 /// Keys issued to a device.
 struct DeviceKeys {
@@ -60,12 +65,8 @@ pub(crate) struct DeviceRequest<'a> {
 }
 
 /// Answers a request on a connection to the credentials provider.
-pub(crate) fn answer(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    gate: &mut Gate,
-    device: &DeviceRequest<'_>,
-) {
+pub(crate) fn answer(shard: &mut State, device: &DeviceRequest<'_>) {
+    let (sockets, _, cx, gate) = shard.parts();
     let &DeviceRequest {
         key,
         shown,
@@ -78,27 +79,23 @@ pub(crate) fn answer(
     let Some(peer) = peer else { return };
     let mut caller = None;
     let given = request(head, shown).and_then(|alias| {
+        let certificate = shown.certificate.as_ref();
+        let none = "the client showed no certificate, or none that can be read";
         let asked = AliasRequest {
             alias,
             thing: head.header("x-amzn-iot-thingname"),
             region: &region,
             account: &account,
             origin: Origin::of(peer, cx.at.wall.0 / 1000),
+            certificate: certificate.ok_or_else(|| foreign(none))?,
         };
-        give(cx, gate, &asked, shown, &mut caller)
+        give(cx, gate, &asked, &mut caller)
     });
     match given {
-        Ok(given) => grant(sockets, cx, key, &given, close),
+        Ok(given) => grant(shard, key, &given, close),
         Err(refusal) => {
             let role = role_of(gate, head);
-            refuse(
-                sockets,
-                cx,
-                device,
-                role.as_ref(),
-                caller.as_ref(),
-                &refusal,
-            );
+            refuse(shard, device, role.as_ref(), caller.as_ref(), &refusal);
         }
     }
 }
@@ -128,13 +125,7 @@ pub(crate) fn is_open(sockets: &Sockets, gate: &Gate) -> bool {
 
 /// Refuses a request on a connection where no certificate was requested, with the error for a missing certificate,
 /// since a 404 would suggest a missing alias.
-pub(crate) fn refuse_stranger(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    key: SessionKey,
-    head: &Head<'_>,
-    close: bool,
-) {
+pub(crate) fn refuse_stranger(shard: &mut State, key: SessionKey, head: &Head<'_>, close: bool) {
     let why = "the connection was made without server name (SNI), or with one that is not of [things] hosts, so it was \
                not asked for a certificate";
     let shown = &Shown {
@@ -148,7 +139,7 @@ pub(crate) fn refuse_stranger(
         close,
     };
     let refusal = refused(CERTIFICATE, Check::ThingCertificate, why);
-    refuse(sockets, cx, &device, None, None, &refusal);
+    refuse(shard, &device, None, None, &refusal);
 }
 
 /// Extracts the role alias from the path of a request for keys.
@@ -182,26 +173,26 @@ fn give(
     cx: &mut Context,
     gate: &mut Gate,
     asked: &AliasRequest<'_>,
-    shown: &Shown,
     caller: &mut Option<Caller>,
-) -> Result<DeviceKeys, Refusal> {
-    let foreign = |why: &str| refused(CERTIFICATE, Check::ThingCertificate, why);
-    let certificate = shown.certificate.as_ref();
-    let certificate = certificate
-        .ok_or_else(|| foreign("the client showed no certificate, or none that can be read"))?;
+) -> Given {
     let Some(credentials) = gate.credentials() else {
-        return give_to_anybody(gate, asked, certificate);
+        return give_to_anybody(gate, asked);
     };
     let things = credentials
         .things()
         .ok_or_else(|| foreign("there is no [things] any more"))?;
-    let thing = things.identify(certificate, asked.thing, asked.origin.asked_s);
+    let thing = things.identify(asked.certificate, asked.thing, asked.origin.asked_s);
     let thing = thing.map_err(|refusal| of_identity(refusal))?;
     let alias = credentials.alias(asked.alias);
     let account = alias.map_or(asked.account, |alias| &alias.account);
     let identity = ThingIdentity {
         grounds: credentials.alias_grounds(asked.alias),
-        ..identity(&thing, certificate, asked)
+        thing_type: thing.thing_type.map(Into::into),
+        authority: thing.vouched.map(|vouched| Vouched {
+            authority: vouched.authority,
+            unnamed: thing.name.is_none().then(|| vouched.name.clone()),
+        }),
+        ..asked.identity()
     };
     let known = Caller::signing_in(SignIn::Thing(identity), account, Some(asked.region.into()));
     let caller = &*caller.insert(known.from_origin(asked.origin.clone()));
@@ -229,7 +220,7 @@ fn give(
         let why = format!("there is no [role_alias.{}]", asked.alias);
         return Err(refused(NO_ALIAS, Check::AliasAbsent, why));
     };
-    let request = role_request(account, &alias.role, certificate, Some(alias.duration_s));
+    let request = asked.role(account, &alias.role, Some(alias.duration_s));
     let request = request.ok_or_else(|| foreign("the role has no ARN"))?;
     let mut steps = 0;
     let assumption = assume(caller, credentials, &request, &mut steps);
@@ -237,18 +228,14 @@ fn give(
     let assumption = assumption.map_err(of_role)?;
     let now_s = asked.origin.asked_s;
     let sign_ins = &things.sign_ins;
-    let exceeds = sign_ins.exceeds(&certificate.fingerprint, asked.thing, now_s);
-    let given = issue(gate, caller.clone(), assumption, certificate, now_s)?;
+    let exceeds = sign_ins.exceeds(&asked.certificate.fingerprint, asked.thing, now_s);
+    let given = issue(gate, caller.clone(), assumption, asked)?;
     Ok(DeviceKeys { exceeds, ..given })
 }
 
 /// Issues keys without checking signatures: any role, to any device with a certificate from a trusted CA.
-fn give_to_anybody(
-    gate: &mut Gate,
-    asked: &AliasRequest<'_>,
-    certificate: &ShownCertificate,
-) -> Result<DeviceKeys, Refusal> {
-    let foreign = |why: &str| refused(CERTIFICATE, Check::ThingCertificate, why);
+fn give_to_anybody(gate: &mut Gate, asked: &AliasRequest<'_>) -> Given {
+    let certificate = asked.certificate;
     let vouched = certificate.vouched.as_ref().map_err(|why| foreign(why))?;
     if !(certificate.not_before_s..=certificate.not_after_s).contains(&asked.origin.asked_s) {
         return Err(foreign("the certificate is not valid now"));
@@ -256,21 +243,48 @@ fn give_to_anybody(
     if asked.thing.is_some_and(|name| *name != *vouched.name) {
         return Err(of_identity(ThingRefusal::Name(Some(&vouched.name))));
     }
-    let identity = bare_identity(certificate, asked);
-    let caller = Caller::signing_in(SignIn::Thing(identity), asked.account, None);
-    let request = role_request(asked.account, asked.alias, certificate, None);
+    let identity = SignIn::Thing(asked.identity());
+    let caller = Caller::signing_in(identity, asked.account, None);
+    let request = asked.role(asked.account, asked.alias, None);
     let request = request.ok_or_else(|| {
-        refused(
-            NO_ALIAS,
-            Check::AliasAbsent,
-            "the name cannot be that of a role",
-        )
+        let why = "the name cannot be that of a role";
+        refused(NO_ALIAS, Check::AliasAbsent, why)
     })?;
     let assumption = Assumption {
         role: RoleGrant::of(&request),
         duration_s: DURATION_S_DEFAULT,
     };
-    issue(gate, caller, assumption, certificate, asked.origin.asked_s)
+    issue(gate, caller, assumption, asked)
+}
+
+impl AliasRequest<'_> {
+    /// Creates the identity of the certificate under the requested thing name, with no other attributes.
+    fn identity(&self) -> ThingIdentity {
+        ThingIdentity {
+            certificate: self.certificate.fingerprint,
+            numbers: self.certificate.numbers.to_vec(),
+            name: self.thing.map(Into::into),
+            thing_type: None,
+            alias: self.alias.into(),
+            grounds: 0,
+            authority: None,
+        }
+    }
+
+    /// Creates the request for a role session, named after the certificate id.
+    fn role(&self, account: &str, role: &str, duration_s: Option<u32>) -> Option<AssumeRole> {
+        let role = RoleArn::parse(&format!("arn:aws:iam::{account}:role/{role}"))?;
+        let name = certificate_id(&self.certificate.fingerprint);
+        Some(AssumeRole {
+            duration_s,
+            ..AssumeRole::new(role, &name)
+        })
+    }
+}
+
+/// Returns the error for a certificate that is not accepted.
+fn foreign(why: &str) -> Refusal {
+    refused(CERTIFICATE, Check::ThingCertificate, why)
 }
 
 /// Returns the error for a rejected certificate or thing name.
@@ -280,49 +294,6 @@ fn of_identity(refusal: ThingRefusal<'_>) -> Refusal {
         return refused(THING_NAME, Check::ThingName, why);
     }
     refused(CERTIFICATE, Check::ThingCertificate, why)
-}
-
-fn identity(
-    thing: &Identified<'_>,
-    certificate: &ShownCertificate,
-    asked: &AliasRequest<'_>,
-) -> ThingIdentity {
-    ThingIdentity {
-        thing_type: thing.thing_type.map(Into::into),
-        authority: thing.vouched.map(|vouched| Vouched {
-            authority: vouched.authority,
-            unnamed: thing.name.is_none().then(|| vouched.name.clone()),
-        }),
-        ..bare_identity(certificate, asked)
-    }
-}
-
-/// Creates the identity of a certificate under the requested thing name, with no other attributes.
-fn bare_identity(certificate: &ShownCertificate, asked: &AliasRequest<'_>) -> ThingIdentity {
-    ThingIdentity {
-        certificate: certificate.fingerprint,
-        numbers: certificate.numbers.to_vec(),
-        name: asked.thing.map(Into::into),
-        thing_type: None,
-        alias: asked.alias.into(),
-        grounds: 0,
-        authority: None,
-    }
-}
-
-/// Creates a device's request for a role session, named after the certificate id.
-fn role_request(
-    account: &str,
-    role: &str,
-    certificate: &ShownCertificate,
-    duration_s: Option<u32>,
-) -> Option<AssumeRole> {
-    let role = RoleArn::parse(&format!("arn:aws:iam::{account}:role/{role}"))?;
-    let name = certificate_id(&certificate.fingerprint);
-    Some(AssumeRole {
-        duration_s,
-        ..AssumeRole::new(role, &name)
-    })
 }
 
 /// Converts a refusal by the role into the credentials provider's error.
@@ -336,15 +307,11 @@ fn of_role(refusal: Refusal) -> Refusal {
 }
 
 /// Issues keys that expire no later than the certificate.
-fn issue(
-    gate: &mut Gate,
-    caller: Caller,
-    Assumption { role, duration_s }: Assumption,
-    certificate: &ShownCertificate,
-    now_s: u64,
-) -> Result<DeviceKeys, Refusal> {
+fn issue(gate: &mut Gate, caller: Caller, granted: Assumption, asked: &AliasRequest<'_>) -> Given {
+    let Assumption { role, duration_s } = granted;
+    let now_s = asked.origin.asked_s;
     let session = format!("{}/{}", role.role, role.session_name);
-    let until_s = (now_s + u64::from(duration_s)).min(certificate.not_after_s);
+    let until_s = (now_s + u64::from(duration_s)).min(asked.certificate.not_after_s);
     let issued = gate.issue(&caller, GrantHolder::Role(role), now_s, until_s);
     let temporary = issued.map_err(|_| {
         let why = "the session cannot be sealed";
@@ -359,22 +326,17 @@ fn issue(
 }
 
 /// Responds with the keys and writes an audit entry.
-fn grant(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    key: SessionKey,
-    given: &DeviceKeys,
-    close: bool,
-) {
+fn grant(shard: &mut State, key: SessionKey, given: &DeviceKeys, close: bool) {
+    let (sockets, _, cx, _) = shard.parts();
     let account = Account::of_digits(given.caller.account());
     if !cx.telemetry.journal().keep_place(account) {
         let kind = (503, "ServiceUnavailableException", UNAUDITABLE);
         let refusal = refused(kind, Check::AuditFull, UNAUDITABLE);
         let evidence = Evidence {
             close,
-            ..Evidence::of(Purpose::RoleAlias)
+            ..Evidence::of(key, Purpose::RoleAlias)
         };
-        return responses::refuse(sockets, cx, key, &evidence, &refusal);
+        return responses::refuse(shard, &evidence, &refusal);
     }
     let id = cx.telemetry.request_id();
     let action = Purpose::RoleAlias.action().unwrap_or_default();
@@ -387,24 +349,19 @@ fn grant(
         }
     }
     if given.exceeds {
-        notice_clock(sockets, cx, key, &id, given);
+        notice_clock(shard, key, &id, given);
     }
     let body = body(given);
     let answer = Response {
         id: Some(&id),
-        ..Response::json(Purpose::RoleAlias, body.as_bytes(), close)
+        ..Response::json(key, Purpose::RoleAlias, body.as_bytes(), close)
     };
-    responses::respond(sockets, cx, key, &answer);
+    responses::respond(shard, &answer);
 }
 
 /// Logs a notice about a device that requests keys long before its previous ones expire.
-fn notice_clock(
-    sockets: &Sockets,
-    cx: &mut Context,
-    key: SessionKey,
-    id: &str,
-    given: &DeviceKeys,
-) {
+fn notice_clock(shard: &mut State, key: SessionKey, id: &str, given: &DeviceKeys) {
+    let cx = &mut shard.cx;
     let left_s = given
         .temporary
         .expires_s
@@ -418,10 +375,10 @@ fn notice_clock(
         id: Some(id),
         session: Some(&given.session),
         caller: Some(&given.caller),
-        ..Evidence::of(Purpose::RoleAlias)
+        ..Evidence::of(key, Purpose::RoleAlias)
     };
     let noticed = Refusal::noticed(Check::ThingClock, Some(why.into()));
-    responses::note(sockets, cx, key, &evidence, &noticed);
+    responses::note(shard, &evidence, &noticed);
 }
 
 /// Writes the response body. The values are base64 or digits and need no escaping.
@@ -466,8 +423,7 @@ fn refused(
 /// Refuses a request, logging what is known about the device as evidence. `role`: the alias's role, if the alias
 /// exists.
 fn refuse(
-    sockets: &mut Sockets,
-    cx: &mut Context,
+    shard: &mut State,
     device: &DeviceRequest<'_>,
     role: Option<&RoleArn>,
     caller: Option<&Caller>,
@@ -501,10 +457,10 @@ fn refuse(
             ..evidence::Shown::default()
         },
         caller,
-        ..Evidence::of(Purpose::RoleAlias)
+        ..Evidence::of(key, Purpose::RoleAlias)
     };
     let refusal = refusal.clone().by_policy(Some(why.into()));
-    responses::refuse(sockets, cx, key, &evidence, &refusal);
+    responses::refuse(shard, &evidence, &refusal);
 }
 
 /// The certificate is invalid.

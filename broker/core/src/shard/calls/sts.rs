@@ -12,6 +12,7 @@ use crate::shard::calls::responses::{self, RATE_EXCEEDED, Response, unauditable}
 use crate::shard::calls::web_identity::answer_sign_in;
 use crate::shard::context::Context;
 use crate::shard::evidence::Evidence;
+use crate::shard::state::State;
 use crate::shard::telemetry::Telemetry;
 use crate::shard::{Gate, Sockets};
 use crate::{check::Check, refusal::Refusal, settings::Rate};
@@ -59,33 +60,27 @@ pub(crate) struct StsForm<'a> {
 }
 
 /// Answers an STS call. `caller`: the caller that signed it, or `None` for an unsigned form.
-pub(crate) fn answer_sts(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    gate: &mut Gate,
-    form: &StsForm<'_>,
-    caller: Option<&Caller>,
-) {
+pub(crate) fn answer_sts(shard: &mut State, form: &StsForm<'_>, caller: Option<&Caller>) {
+    let sockets = &mut shard.sockets;
     let strict = sockets.settings().strict();
     let parsed = sts::parse(form.body, &sts::FormRules { strict });
     match caller {
         // A sign-in needs no signature, so the one that it has says nothing.
         Some(caller) if !matches!(parsed, Ok(Request::AssumeRoleWithWebIdentity(_))) => {
-            answer_parsed(sockets, cx, gate, form, caller, parsed);
+            answer_parsed(shard, form, caller, parsed);
         }
-        Some(_) | None => answer_sign_in(sockets, cx, gate, form, parsed),
+        Some(_) | None => answer_sign_in(shard, form, parsed),
     }
 }
 
 /// Answers a parsed STS call.
 pub(crate) fn answer_parsed(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    gate: &mut Gate,
+    shard: &mut State,
     form: &StsForm<'_>,
     caller: &Caller,
     parsed: Result<Request, Error>,
 ) {
+    let cx = &mut shard.cx;
     let mut granting = Granting {
         form,
         caller,
@@ -103,21 +98,21 @@ pub(crate) fn answer_parsed(
         Ok(request) => {
             granting.requested = requested(request);
             granting.session = session_of(request);
-            grant(sockets, cx, gate, &mut granting, request)
+            grant(shard, &mut granting, request)
         }
         Err(error) => Err(not_understood(error)),
     };
-    cx.telemetry
-        .count_call(Account::of_digits(caller.account()));
+    let telemetry = &mut shard.cx.telemetry;
+    telemetry.count_call(Account::of_digits(caller.account()));
     let purpose = Purpose::Sts(granting.requested);
     match result {
         Ok(body) => {
             let answer = Response {
                 content_type: sts::CONTENT_TYPE,
                 id: Some(&granting.id),
-                ..Response::json(purpose, &body, form.close)
+                ..Response::json(form.key, purpose, &body, form.close)
             };
-            responses::respond(sockets, cx, form.key, &answer);
+            responses::respond(shard, &answer);
         }
         Err(refusal) => {
             let evidence = Evidence {
@@ -126,9 +121,9 @@ pub(crate) fn answer_parsed(
                 session: granting.session.as_deref(),
                 role: parsed.as_ref().ok().and_then(role_of),
                 caller: Some(caller),
-                ..Evidence::of(purpose)
+                ..Evidence::of(form.key, purpose)
             };
-            responses::refuse(sockets, cx, form.key, &evidence, &refusal);
+            responses::refuse(shard, &evidence, &refusal);
         }
     }
 }
@@ -161,12 +156,11 @@ fn who(caller: &Caller, id: &str) -> Vec<u8> {
 /// # Errors
 /// Returns the refusal; `granting.audited` indicates whether an audit entry was written.
 fn grant(
-    sockets: &Sockets,
-    cx: &mut Context,
-    gate: &mut Gate,
+    shard: &mut State,
     granting: &mut Granting<'_>,
     request: &Request,
 ) -> Result<Vec<u8>, Refusal> {
+    let (sockets, _, cx, gate) = shard.parts();
     let (caller, rate) = (granting.caller, granting.form.rate);
     let hash = sockets.placement().caller(caller.identity());
     if let Some(Err(why)) = rate.map(|rate| gate.may_grant(caller, hash, rate, cx.at)) {

@@ -5,21 +5,18 @@ use crate::auth::provider::{TokenFault, Unverified};
 use crate::event::{Purpose, Requested};
 use crate::shard::calls::responses::refuse;
 use crate::shard::calls::sts::{self, Grantor, StsForm, answer_parsed};
-use crate::shard::context::Context;
 use crate::shard::evidence::{Evidence, Shown, named};
-use crate::shard::gate::Gate;
-use crate::shard::sockets::Sockets;
+use crate::shard::state::State;
 use crate::{auth::SignIn, check::Check, refusal::Refusal};
 use codec::sts::{AssumeRoleWithWebIdentity, Error, ErrorKind, Request, WebIdentity, web_identity};
 
 /// Answers an unsigned form, verifying the token before the role.
 pub(crate) fn answer_sign_in(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    gate: &mut Gate,
+    shard: &mut State,
     form: &StsForm<'_>,
     parsed: Result<Request, Error>,
 ) {
+    let (sockets, _, cx, gate) = shard.parts();
     let Some(peer) = sockets.session(form.key).map(|session| session.peer()) else {
         return;
     };
@@ -40,7 +37,7 @@ pub(crate) fn answer_sign_in(
             (refused(fault, claimed.as_ref()), claimed)
         }
         (Ok(_), Ok(caller)) => {
-            return answer_parsed(sockets, cx, gate, form, &caller, parsed);
+            return answer_parsed(shard, form, &caller, parsed);
         }
     };
     let session = parsed.as_ref().ok().and_then(sts::session_of);
@@ -53,9 +50,9 @@ pub(crate) fn answer_sign_in(
             subject: claimed.as_ref().and_then(|it| it.subject.as_deref()),
             ..Shown::default()
         },
-        ..Evidence::of(Purpose::Sts(Requested::WebIdentity))
+        ..Evidence::of(form.key, Purpose::Sts(Requested::WebIdentity))
     };
-    refuse(sockets, cx, form.key, &evidence, &refusal);
+    refuse(shard, &evidence, &refusal);
 }
 
 impl Grantor<'_> {

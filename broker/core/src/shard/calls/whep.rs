@@ -11,14 +11,13 @@ use crate::event::{PlayerOutcome, Purpose};
 use crate::id::SessionKey;
 use crate::record::Holding;
 use crate::session::http::{Expected, PendingCall, PlayerHead, PlayerOffer};
+use crate::shard::calls::answers::AnsweredCall;
 use crate::shard::calls::responses::{
     self, PLAYER_FIELDS, PLAYER_OPTIONS, Response, internal_failure,
 };
 use crate::shard::connect::ends_with;
 use crate::shard::connect::upgrades::viewer_id;
-use crate::shard::context::Context;
 use crate::shard::evidence::Evidence;
-use crate::shard::gate::Gate;
 use crate::shard::state::State;
 use crate::shard::{Answer, Query, QueryKind, Sockets};
 use crate::time::Moment;
@@ -40,13 +39,11 @@ pub(crate) fn asked<'a>(settings: &Settings, head: &Head<'a>) -> Option<Target<'
 
 /// Parses the head of an offer request: its content type, token and client id.
 pub(crate) fn read_head(
-    sockets: &Sockets,
-    gate: &mut Gate,
+    shard: &mut State,
     key: SessionKey,
     head: &Head<'_>,
-    at: Moment,
 ) -> Result<PlayerHead, Refusal> {
-    let target = asked(sockets.settings(), head).filter(|target| target.call.is_none());
+    let target = asked(shard.sockets.settings(), head).filter(|target| target.call.is_none());
     let Some(target) = target else {
         return Err(no_method());
     };
@@ -56,21 +53,20 @@ pub(crate) fn read_head(
         let message = "The offer must have Content-Type: application/sdp.";
         return Err(Refusal::of_head(Check::WhepType, 415, message));
     }
-    authenticated(sockets, gate, key, head, target, at)
+    authenticated(shard, key, head, target)
 }
 
 /// Verifies a request's token.
 fn authenticated(
-    sockets: &Sockets,
-    gate: &mut Gate,
+    shard: &mut State,
     key: SessionKey,
     head: &Head<'_>,
     target: Target<'_>,
-    at: Moment,
 ) -> Result<PlayerHead, Refusal> {
+    let (sockets, _, cx, gate) = shard.parts();
     let peer = sockets.session(key).map(|session| session.peer());
     let peer = peer.ok_or_else(internal_failure)?;
-    let caller = gate.authenticate_player(head, peer, at)?;
+    let caller = gate.authenticate_player(head, peer, cx.at)?;
     let client_id = match whep::client_id(whep::token(head)) {
         None => whep::CLIENT_ID.into(),
         Some(text) => viewer_id(text)
@@ -92,20 +88,14 @@ pub(crate) enum PlayerStep {
 }
 
 /// Answers a request that is neither an offer nor a preflight request.
-pub(crate) fn answer(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    gate: &mut Gate,
-    key: SessionKey,
-    head: &Head<'_>,
-) -> PlayerStep {
-    let Some(target) = asked(sockets.settings(), head) else {
+pub(crate) fn answer(shard: &mut State, key: SessionKey, head: &Head<'_>) -> PlayerStep {
+    let Some(target) = asked(shard.sockets.settings(), head) else {
         return PlayerStep::Answered(false);
     };
     let close = ends_with(head);
     let status = match (head.method(), target.call) {
         ("OPTIONS", None) if close != head.keep_alive() => {
-            match authenticated(sockets, gate, key, head, target, cx.at) {
+            match authenticated(shard, key, head, target) {
                 Ok(player) => {
                     let asked = pending(player, Operation::GetIceServerConfig, close);
                     let offer = None;
@@ -117,30 +107,23 @@ pub(crate) fn answer(
         ("OPTIONS" | "HEAD", _) | ("DELETE", Some(_)) => 200,
         ("GET", _) => 204,
         _ => {
-            let evidence = Evidence::of_head(Purpose::Whep, head);
-            responses::refuse(sockets, cx, key, &evidence, &no_method());
+            let evidence = Evidence::of_head(key, Purpose::Whep, head);
+            responses::refuse(shard, &evidence, &no_method());
             return PlayerStep::Answered(false);
         }
     };
-    respond(sockets, cx, key, status, close, PLAYER_OPTIONS);
+    respond(shard, key, status, close, PLAYER_OPTIONS);
     PlayerStep::Answered(!close)
 }
 
-fn respond(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    key: SessionKey,
-    status: u16,
-    close: bool,
-    fields: &str,
-) {
+fn respond(shard: &mut State, key: SessionKey, status: u16, close: bool, fields: &str) {
     let answer = Response {
         status,
         content_type: "",
         fields,
-        ..Response::json(Purpose::Whep, b"", close)
+        ..Response::json(key, Purpose::Whep, b"", close)
     };
-    responses::respond(sockets, cx, key, &answer);
+    responses::respond(shard, &answer);
 }
 
 fn no_method() -> Refusal {
@@ -177,13 +160,13 @@ pub(crate) struct BegunOffer {
 
 /// Parses an offer, refusing it if it is invalid.
 pub(crate) fn read_offer(
-    sockets: &mut Sockets,
-    cx: &mut Context,
+    shard: &mut State,
     key: SessionKey,
     close: bool,
     player: PlayerHead,
     sdp: &[u8],
 ) -> Option<BegunOffer> {
+    let (sockets, _, cx, _) = shard.parts();
     let payload = match whep::offer_payload(sdp, sockets.settings().limits.payload_bytes) {
         Ok(payload) => codec::base64::text(&payload).into(),
         Err(fault) => {
@@ -192,9 +175,9 @@ pub(crate) fn read_offer(
                 channel: Some(&player.channel),
                 client_id: Some(&player.client_id),
                 caller: Some(&player.caller),
-                ..Evidence::of(Purpose::Whep)
+                ..Evidence::of(key, Purpose::Whep)
             };
-            responses::refuse(sockets, cx, key, &evidence, &no_offer(fault));
+            responses::refuse(shard, &evidence, &no_offer(fault));
             return None;
         }
     };
@@ -268,21 +251,17 @@ pub(crate) fn begin(shard: &mut State, begun: BegunOffer, identity: Identity) {
 // Answers.
 
 /// Sends a player its response.
-pub(crate) fn conclude(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    key: SessionKey,
-    asked: &PendingCall,
-    wanted: Expected,
-    answer: Answer,
-) {
+pub(crate) fn conclude(shard: &mut State, call: &AnsweredCall, answer: Answer) {
+    let AnsweredCall { key, asked, wanted } = call;
+    let key = *key;
+    let (sockets, _, cx, _) = shard.parts();
     cx.telemetry.count_call(asked.account());
     let Expected::Answer(_, _, Some(offer)) = wanted else {
         let mut fields = PLAYER_OPTIONS.to_owned();
         if let Answer::Record(..) = answer {
             push_links(&mut fields, sockets, asked, cx.at);
         }
-        return respond(sockets, cx, key, 200, asked.close, &fields);
+        return respond(shard, key, 200, asked.close, &fields);
     };
     let refusal = match answer {
         Answer::Played(played) => {
@@ -303,9 +282,9 @@ pub(crate) fn conclude(
                 status: 201,
                 content_type: whep::CONTENT_TYPE,
                 fields: &fields,
-                ..Response::json(Purpose::Whep, played.sdp.as_bytes(), asked.close)
+                ..Response::json(key, Purpose::Whep, played.sdp.as_bytes(), asked.close)
             };
-            return responses::respond(sockets, cx, key, &answer);
+            return responses::respond(shard, &answer);
         }
         Answer::Refusal(refusal) => refusal,
         Answer::Record(..)
@@ -327,9 +306,9 @@ pub(crate) fn conclude(
         id: Some(&id),
         purpose: Purpose::Whep,
         client_id: asked.client_id.as_deref(),
-        ..Evidence::of_call(asked)
+        ..Evidence::of_call(key, asked)
     };
-    responses::refuse(sockets, cx, key, &evidence, &refusal);
+    responses::refuse(shard, &evidence, &refusal);
 }
 
 /// Adds `Link` headers for the ICE servers, with credentials for the client id.

@@ -4,29 +4,31 @@
 
 use crate::channel::members::Joined;
 use crate::event::{ConnectionRole, Purpose, UpgradeOutcome};
-use crate::id::{Account, CallerId, ChannelKey, Identity, SessionKey, ShardId};
+use crate::id::{Account, CallerId, ChannelKey, Identity, SessionKey};
 use crate::journal::{EndReason, Superseded};
-use crate::session::http::{Admission, Asks, HttpStage};
+use crate::session::http::{Admission, Asks};
 use crate::session::web_socket::{AdmissionTerms, Role, WebSocket};
-use crate::session::{NEVER, Session, SessionState};
 use crate::settings::Program;
-use crate::shard::admitted::{Holder, Member, Standing};
-use crate::shard::calls::responses::{RATE_EXCEEDED, absent, no_place, nobody, refuse, too_busy};
+use crate::shard::admitted::{Holder, Standing};
+use crate::shard::calls::responses::{
+    RATE_EXCEEDED, absent, no_place, nobody, refuse, shutting_down,
+};
 use crate::shard::connect::upgrades::{no_client_id, refuse_upgrade};
 use crate::shard::context::Context;
 use crate::shard::directory::members::{NoSlot, SlotRequest};
 use crate::shard::directory::{ChangeStep, Directory};
 use crate::shard::evidence::Evidence;
 use crate::shard::road::in_flight::slot_of;
+use crate::shard::road::repeats;
+use crate::shard::shares::too_busy;
 use crate::shard::state::State;
 use crate::shard::todo::Todo;
-use crate::shard::{Parcel, ParcelLoad, disconnect};
+use crate::shard::{Parcel, ParcelLoad};
 use crate::shard::{connect::public_pages, sockets::Sockets};
-use crate::time::{Moment, Now, Wall};
+use crate::time::{Now, Wall};
 use crate::{
     channel::Life,
     check::Check,
-    machine::Output,
     presence::PresenceCause,
     record::{Holding, Record},
     refusal::Refusal,
@@ -38,14 +40,17 @@ use std::rc::Rc;
 /// Returns the holder to charge for a connection on its channel's home; `None` if the connection was refused because
 /// the process is shutting down or at capacity.
 pub(crate) fn holder(shard: &mut State, key: SessionKey, admission: &Admission) -> Option<Holder> {
-    let State { sockets, cx, .. } = shard;
-    let evidence = Evidence::of_admission(admission);
-    if disconnect::refuses_in_drain(sockets, cx, key, &evidence) {
+    let sockets = &mut shard.sockets;
+    let evidence = Evidence::of_admission(key, admission);
+    if sockets.drains() {
+        refuse(shard, &evidence, &shutting_down());
         return None;
     }
-    let holder = sockets.holder_of(&admission.caller, admission.arn.account());
-    if !sockets.may_enter(holder) {
-        refuse(sockets, cx, key, &evidence, &no_place());
+    let holder = sockets
+        .admitted
+        .holder(&admission.caller, admission.arn.account());
+    if !sockets.admitted.may_enter(holder) {
+        refuse(shard, &evidence, &no_place());
         return None;
     }
     Some(holder)
@@ -59,7 +64,7 @@ pub(crate) fn admit(
     (admission, holder): (&Admission, Holder),
 ) -> bool {
     let (sockets, directory, cx, ..) = shard.parts();
-    let evidence = Evidence::of_admission(admission);
+    let evidence = Evidence::of_admission(key, admission);
     // What the channel's home alone knows may forbid it.
     let forbidden = if directory.lacks_client_id(sockets, admission) {
         Some(no_client_id())
@@ -67,7 +72,7 @@ pub(crate) fn admit(
         directory.forbids_tagged_upgrade(cx, admission)
     };
     if let Some(refusal) = forbidden {
-        refuse_upgrade(sockets, cx, key, &evidence, admission, &refusal);
+        refuse_upgrade(shard, &evidence, admission, &refusal);
         return false;
     }
     let role = admission
@@ -77,7 +82,7 @@ pub(crate) fn admit(
     let (channel, caller, joined) = match take_place(shard, key, (admission, holder), &role) {
         Ok(place) => place,
         Err(refusal) => {
-            refuse(&mut shard.sockets, &mut shard.cx, key, &evidence, &refusal);
+            refuse(shard, &evidence, &refusal);
             return false;
         }
     };
@@ -94,7 +99,7 @@ pub(crate) fn admit(
         admission,
         joined,
     };
-    directory.changed(channel, newcomer.cause(sockets), None);
+    directory.changed(channel, (newcomer.cause(sockets), None));
     welcome(shard, newcomer);
     true
 }
@@ -107,7 +112,7 @@ fn take_place(
     role: &Role,
 ) -> Result<(ChannelKey, Option<CallerId>, Joined), Refusal> {
     let (sockets, directory, cx, ..) = shard.parts();
-    let channel = directory.joinable(cx, &admission.arn)?;
+    let channel = joinable(directory, cx, &admission.arn)?;
     let caller = match role {
         Role::Master => None,
         Role::Viewer(_) => {
@@ -123,82 +128,86 @@ fn take_place(
         caller,
         payer,
     };
-    let joined = directory.join(cx, channel, request, key)?;
+    let joined = join(directory, cx, channel, request, key)?;
     if let Some(payer) = payer {
         sockets.close(cx, payer, EndReason::MadeRoom);
     }
-    if let Some(slots) = directory.slots_mut() {
+    if let Some(slots) = directory.slots.as_deref_mut() {
         slots.admitted(&admission.arn);
     }
     Ok((channel, caller, joined))
 }
 
-impl Directory {
-    /// Finds the channel with this ARN; with `--dev`, creates it with the given ARN if necessary.
-    fn joinable(&mut self, cx: &mut Context, arn: &ChannelArn) -> Result<ChannelKey, Refusal> {
-        let identity = Identity::of(arn);
-        if !self.serves(&identity, cx.at.now) {
-            return Err(nobody());
-        }
-        if let Some(key) = self.key_of(&identity) {
-            let found = self
-                .channel(key)
-                .is_some_and(|channel| channel.record.arn == *arn && channel.state == Life::Active);
-            return if found {
-                Ok(key)
-            } else {
-                Err(self.not_found(&identity, Some(arn)))
-            };
-        }
-        if !self.settings().dev {
-            return Err(self.not_found(&identity, Some(arn)));
-        }
-        let record = Record {
-            arn: arn.clone(),
-            ttl_seconds: TTL_SECONDS_DEFAULT,
-            created: arn.creation_time().parse().map_or(cx.at.wall, Wall),
-            version: cx.telemetry.version(),
-            tags: Vec::new().into(),
+/// Finds the channel with this ARN; with `--dev`, creates it with the given ARN if necessary.
+fn joinable(
+    directory: &mut Directory,
+    cx: &mut Context,
+    arn: &ChannelArn,
+) -> Result<ChannelKey, Refusal> {
+    let identity = Identity::of(arn);
+    if !directory.serves(&identity, cx.at.now) {
+        return Err(nobody());
+    }
+    if let Some(key) = directory.key_of(&identity) {
+        let found = directory
+            .channel(key)
+            .is_some_and(|channel| channel.record.arn == *arn && channel.state == Life::Active);
+        return if found {
+            Ok(key)
+        } else {
+            Err(directory.not_found(&identity, Some(arn)))
         };
-        let kind = ErrorKind::ServiceUnavailable;
-        self.reserve(
-            identity.tenant(),
-            record.holding(),
-            Holding::default(),
-            kind,
-        )?;
-        self.note_created(record.created.min(cx.at.wall));
-        // In use at once: it was not reported as durable.
-        let key = self.insert_channel(record, Life::Active);
-        let key = key.ok_or_else(|| {
-            let message = "The server has as many channels as it may have.";
-            Refusal::unavailable(Check::ChannelsFull, message)
-        })?;
-        self.submit(cx, (key, ChangeStep::Create), None);
-        Ok(key)
     }
+    if !directory.settings().dev {
+        return Err(directory.not_found(&identity, Some(arn)));
+    }
+    let record = Record {
+        arn: arn.clone(),
+        ttl_seconds: TTL_SECONDS_DEFAULT,
+        created: arn.creation_time().parse().map_or(cx.at.wall, Wall),
+        version: cx.telemetry.version(),
+        tags: Vec::new().into(),
+    };
+    let kind = ErrorKind::ServiceUnavailable;
+    directory.reserve(
+        identity.tenant(),
+        record.holding(),
+        Holding::default(),
+        kind,
+    )?;
+    directory
+        .changes
+        .note_created(record.created.min(cx.at.wall));
+    // In use at once: it was not reported as durable.
+    let key = directory.insert_channel(record, Life::Active);
+    let key = key.ok_or_else(|| {
+        let message = "The server has as many channels as it may have.";
+        Refusal::unavailable(Check::ChannelsFull, message)
+    })?;
+    directory.submit(cx, (key, ChangeStep::Create), None);
+    Ok(key)
+}
 
-    /// Takes a slot in the channel, if one is free and neither the channel's rate limit nor the caller's share of it is
-    /// exceeded.
-    fn join(
-        &mut self,
-        cx: &mut Context,
-        key: ChannelKey,
-        request: SlotRequest,
-        session: SessionKey,
-    ) -> Result<Joined, Refusal> {
-        let joined = self.take_slot(key, request, session, cx.at);
-        let joined = joined.map_err(|refused| match refused {
-            NoSlot::Gone => absent(Check::ChannelAbsent),
-            NoSlot::Rate => Refusal::limited(Check::RateConnect, RATE_EXCEEDED),
-            NoSlot::Full => {
-                let message = "The channel has reached its limit of viewers.";
-                Refusal::limited(Check::ViewersFull, message)
-            }
-        })?;
-        cx.todo.push(Todo::Arm(key));
-        Ok(joined)
-    }
+/// Takes a slot in the channel, if one is free and neither the channel's rate limit nor the caller's share of it is
+/// exceeded.
+fn join(
+    directory: &mut Directory,
+    cx: &mut Context,
+    key: ChannelKey,
+    request: SlotRequest,
+    session: SessionKey,
+) -> Result<Joined, Refusal> {
+    let joined = directory.take_slot(key, request, session, cx.at);
+    let joined = joined.map_err(|refused| match refused {
+        NoSlot::Gone => absent(Check::ChannelAbsent),
+        NoSlot::Rate => Refusal::limited(Check::RateConnect, RATE_EXCEEDED),
+        NoSlot::Full => {
+            let message = "The channel has reached its limit of viewers.";
+            Refusal::limited(Check::ViewersFull, message)
+        }
+    })?;
+    cx.todo.push(Todo::Arm(key));
+    Ok(joined)
 }
 
 /// A connection that has taken its slot in a channel.
@@ -222,7 +231,7 @@ impl Newcomer<'_> {
         let replaced = self
             .joined
             .superseded
-            .filter(|older| !sockets.is_gone(*older));
+            .filter(|older| !sockets.unconfirmed.is_gone(*older));
         match (&self.role, replaced) {
             (Role::Master, None) => PresenceCause::MasterJoined,
             (Role::Master, Some(_)) => PresenceCause::MasterReplaced,
@@ -258,7 +267,7 @@ fn welcome(shard: &mut State, newcomer: Newcomer<'_>) {
         return debug_assert!(false, "a device that asks joins nothing");
     };
     switch_protocols(sockets, cx, key, accept, program.offers_wss());
-    let terms = sockets.terms(program, cx.at.now);
+    let terms = terms(sockets, program, cx.at.now);
     let mut web_socket = WebSocket::new(channel, role.clone(), terms, cx.at.now);
     web_socket.caller = caller;
     sockets.begin_web_socket(key, web_socket);
@@ -267,14 +276,10 @@ fn welcome(shard: &mut State, newcomer: Newcomer<'_>) {
         Role::Viewer(_) => (ConnectionRole::Viewer, Standing::Viewer),
     };
     sockets.place(key, place);
-    cx.telemetry
-        .note()
-        .joined(cx.at, channel, key, (&role, admission.role_by));
+    cx.note().joined(channel, key, (&role, admission.role_by));
     if let Some(older) = joined.superseded {
         let unnamed = log_superseded(sockets, cx, (older, key), (admission, &role));
-        cx.telemetry
-            .note()
-            .superseded(cx.at, channel, (older, key), unnamed);
+        cx.note().superseded(channel, (older, key), unnamed);
         if let (Some(own), true) = (interposer, unnamed) {
             own.observe(|it| it.on_unnamed(admission.arn.name(), cx.at));
         }
@@ -288,15 +293,15 @@ fn welcome(shard: &mut State, newcomer: Newcomer<'_>) {
         sockets.ask(cx, former, cx.at.now);
     }
     sockets.make_room(cx, holder);
-    sockets.enters(key, holder, standing);
+    sockets.admitted.enter(key, holder, standing);
     sockets.arm_open(key, cx.at.now);
     if role == Role::Master {
-        let due = sockets.repeats_at(key, cx.at.now);
+        let due = repeats::repeats_at(sockets, key, cx.at.now);
         directory.offers_change(channel, |offers| offers.give_to(key, due));
         cx.todo.push(Todo::Arm(channel));
     }
     if let Role::Viewer(client_id) = &role {
-        directory.viewer_came(channel, client_id);
+        directory.waits.forget(channel, client_id);
     }
     cx.todo.push(Todo::Deliver(channel, role));
 }
@@ -330,7 +335,8 @@ fn log_superseded(
     (admission, role): (&Admission, &Role),
 ) -> bool {
     let arn = &admission.arn;
-    let unnamed = admission.is_unnamed() && sockets.settings().dev && !sockets.is_gone(older);
+    let unnamed =
+        admission.is_unnamed() && sockets.settings().dev && !sockets.unconfirmed.is_gone(older);
     cx.telemetry.count_superseded(role.on_wire());
     let (Some(older), Some(newer)) = (sockets.session(older), sockets.session(newer)) else {
         return unnamed;
@@ -353,58 +359,18 @@ fn log_superseded(
     unnamed
 }
 
-impl Sockets {
-    /// Evicts other connections until there is capacity: a WebSocket is sent a close frame, or is aborted if it is
-    /// already closing. Only a few evicted WebSockets may take time to close; beyond that, the oldest is aborted.
-    /// Returns `false` if nothing can be evicted.
-    pub(crate) fn make_room(&mut self, cx: &mut Context, holder: Holder) -> bool {
-        while let Some(victim) = self.take_place(holder) {
-            let victim = match victim {
-                Member::OnLink(place) => {
-                    self.output(Output::Displace(place));
-                    continue;
-                }
-                Member::Session(victim) => victim,
-            };
-            if self.web_socket(victim).is_none() {
-                self.abort(cx, victim);
-                continue;
-            }
-            self.close(cx, victim, EndReason::MadeRoom);
-            if let Some(first) = self.awaits_end_of(victim) {
-                self.abort(cx, first);
-            }
-        }
-        self.has_place()
-    }
-
-    /// Returns the terms under which a connection is admitted.
-    ///
-    /// Clients that support GO_AWAY disconnect when it suits them. All others are closed at their maximum age, and
-    /// those admitted together would reconnect together every hour, so their closes are spread over the last
-    /// `go_away_grace` of that age.
-    fn terms(&mut self, program: Program, now: Now) -> AdmissionTerms {
-        let notices = self.settings().reader(program).notices;
-        AdmissionTerms {
-            notices,
-            program,
-            bounds: self.message_bounds().in_force(),
-            ends: self.age_end(notices, now),
-        }
-    }
-
-    /// Returns when a connection opened at `opened` reaches its maximum age.
-    pub(crate) fn age_end(&mut self, notices: bool, opened: Now) -> Now {
-        let timeouts = &self.settings().timeouts;
-        let (mut age, grace_ms) = (timeouts.connection_age_ms, timeouts.go_away_grace_ms);
-        if age == 0 {
-            return NEVER;
-        }
-        if !notices {
-            let early = (u128::from(grace_ms) * u128::from(self.next_in_spread())) >> u32::BITS;
-            age = age.saturating_sub(u64::try_from(early).unwrap_or(u64::MAX));
-        }
-        opened.after(age)
+/// Returns the terms under which a connection is admitted.
+///
+/// Clients that support GO_AWAY disconnect when it suits them. All others are closed at their maximum age, and
+/// those admitted together would reconnect together every hour, so their closes are spread over the last
+/// `go_away_grace` of that age.
+fn terms(sockets: &mut Sockets, program: Program, now: Now) -> AdmissionTerms {
+    let notices = sockets.settings().reader(program).notices;
+    AdmissionTerms {
+        notices,
+        program,
+        bounds: sockets.message_bounds().in_force(),
+        ends: sockets.age_end(notices, now),
     }
 }
 
@@ -413,93 +379,19 @@ const TTL_SECONDS_DEFAULT: u32 = 60;
 
 // A connection on its way to its channel's home: announced, packed, and taken in there, or answered here after all.
 
-impl Sockets {
-    /// Announces that the connection will move to its channel's home; [`Self::release_parcel`] follows.
-    ///
-    /// The connection moves once earlier responses have been sent; a peer that does not read them in time is
-    /// disconnected.
-    pub(crate) fn hand_over(
-        &mut self,
-        key: SessionKey,
-        home: ShardId,
-        admission: Admission,
-        unread: &[u8],
-        at: Moment,
-    ) {
-        let deadline = at.now.after(self.settings().timeouts.head_ms);
-        let Some(http) = self.http(key) else {
-            return;
-        };
-        http.stage = HttpStage::AwaitHandover(Box::new(admission), unread.to_vec());
-        http.deadline = deadline;
-        self.charge(key);
-        self.output(Output::HandOver(key, home));
-        self.arm(key, deadline);
-    }
-
-    /// Creates a session for a connection that came back or arrived from another shard.
-    pub(crate) fn take_session(&mut self, parcel: &mut Parcel, at: Moment) -> SessionKey {
-        let deadline = at.now.after(self.settings().timeouts.head_ms);
-        let mut session = Session::accepted(parcel.peer, deadline);
-        session.forwards(parcel.forwarded.take());
-        let key = self
-            .add_session(session, true)
-            .expect("a process has fewer descriptors than a table has slots");
-        self.arm(key, deadline);
-        key
-    }
-
-    /// Removes a session that is moving to another shard, to another node or to the side thread.
-    pub(crate) fn release_parcel(&mut self, cx: &mut Context, key: SessionKey) -> Box<Parcel> {
-        let mut session = self
-            .remove_session(key)
-            .expect("the edge releases what was just announced");
-        cx.telemetry.unload(session.outbox.load());
-        let forwarded = session.take_forwarded();
-        let peer = session.own_peer();
-        let SessionState::Http(http) = session.state else {
-            unreachable!("only a request is handed over")
-        };
-        let load = match http.stage {
-            HttpStage::AwaitHandover(admission, unread) => ParcelLoad::Upgrade {
-                admission: *admission,
-                unread,
-            },
-            HttpStage::AwaitLink(mut onward) => {
-                onward.bytes.extend_from_slice(&http.buffer); // pipelined behind the request
-                ParcelLoad::Onward(*onward)
-            }
-            HttpStage::AwaitAdmin(mut bytes) => {
-                bytes.extend_from_slice(&http.buffer);
-                ParcelLoad::Admin(bytes)
-            }
-            HttpStage::AwaitTls
-            | HttpStage::AwaitHead
-            | HttpStage::AwaitBody(_)
-            | HttpStage::AwaitReply(..)
-            | HttpStage::AwaitWake(_)
-            | HttpStage::AwaitOwner(_) => unreachable!("its head was read"),
-        };
-        Box::new(Parcel {
-            peer,
-            forwarded,
-            load,
-        })
-    }
-
-    /// Takes back a connection that the other shard or the side thread has no capacity for.
-    pub(crate) fn bounce_parcel(&mut self, cx: &mut Context, mut parcel: Parcel) -> SessionKey {
-        let key = self.take_session(&mut parcel, cx.at);
-        match parcel.load {
-            ParcelLoad::Upgrade { admission, .. } => {
-                let evidence = Evidence::of_admission(&admission);
-                refuse(self, cx, key, &evidence, &too_busy());
-            }
-            ParcelLoad::Admin(_) => public_pages::refuse_admin_page(self, cx, key),
-            ParcelLoad::Onward(_) => {
-                unreachable!("what goes to another node passes no other shard")
-            }
+/// Takes back a connection that the other shard or the side thread has no capacity for.
+pub(crate) fn bounce_parcel(shard: &mut State, mut parcel: Parcel) -> SessionKey {
+    let (sockets, _, cx, _) = shard.parts();
+    let key = sockets.take_session(&mut parcel, cx.at);
+    match parcel.load {
+        ParcelLoad::Upgrade { admission, .. } => {
+            let evidence = Evidence::of_admission(key, &admission);
+            refuse(shard, &evidence, &too_busy());
         }
-        key
+        ParcelLoad::Admin(_) => public_pages::refuse_admin_page(shard, key),
+        ParcelLoad::Onward(_) => {
+            unreachable!("what goes to another node passes no other shard")
+        }
     }
+    key
 }

@@ -6,10 +6,13 @@
 use crate::event::{Purpose, Requested};
 use crate::machine::{Output, Peer};
 use crate::session::http::HttpStage;
+use crate::shard::calls::responses::shutting_down;
 use crate::shard::calls::responses::{self, Response, no_room};
+use crate::shard::connect::requests::refuse_step;
 use crate::shard::context::Context;
 use crate::shard::evidence::Evidence;
-use crate::shard::{connect::Step, disconnect, sockets::Sockets};
+use crate::shard::sockets::{Sockets, Step};
+use crate::shard::state::State;
 use crate::{control::host_name, id::SessionKey, settings::Settings};
 use codec::http::{Head, Meta, respond};
 use std::fmt::Write as _;
@@ -23,22 +26,17 @@ pub(crate) fn is_visit(settings: &Settings, head: &Head<'_>) -> bool {
         && head.header("accept").is_some_and(accepts)
 }
 
-pub(crate) fn answer_visit(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    key: SessionKey,
-    head: &Head<'_>,
-    close: bool,
-) {
+pub(crate) fn answer_visit(shard: &mut State, key: SessionKey, head: &Head<'_>, close: bool) {
+    let sockets = &mut shard.sockets;
     let Some(peer) = sockets.session(key).map(|session| session.peer()) else {
         return;
     };
     let page = page(sockets.settings(), head.host().unwrap_or_default(), peer);
     let answer = Response {
         content_type: "text/html; charset=utf-8",
-        ..Response::json(Purpose::Unknown, page.as_bytes(), close)
+        ..Response::json(key, Purpose::Unknown, page.as_bytes(), close)
     };
-    responses::respond(sockets, cx, key, &answer);
+    responses::respond(shard, &answer);
 }
 
 /// Renders the HTML page at `/`. `host`: the request's host, used in links and commands.
@@ -115,14 +113,11 @@ fn is_page(settings: &Settings, head: &Head<'_>) -> bool {
 }
 
 /// Announces that a connection will move to the side thread; it is released once earlier responses have been sent.
-pub(crate) fn pass_on_admin_page(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    key: SessionKey,
-    whole: Vec<u8>,
-) -> Step {
-    if disconnect::refuses_in_drain(sockets, cx, key, &Evidence::of(Purpose::Unknown)) {
-        return Step::Over;
+pub(crate) fn pass_on_admin_page(shard: &mut State, key: SessionKey, whole: Vec<u8>) -> Step {
+    let (sockets, _, cx, _) = shard.parts();
+    if sockets.drains() {
+        let evidence = Evidence::of(key, Purpose::Unknown);
+        return refuse_step(shard, &evidence, shutting_down());
     }
     let deadline = cx.at.now.after(sockets.settings().timeouts.head_ms);
     if let Some(http) = sockets.http(key) {
@@ -136,9 +131,9 @@ pub(crate) fn pass_on_admin_page(
 }
 
 /// Refuses an admin page because the side thread has no capacity for the connection or closed it without responding.
-pub(crate) fn refuse_admin_page(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) {
-    let evidence = Evidence::of(Purpose::Unknown);
-    responses::refuse(sockets, cx, key, &evidence, &no_room());
+pub(crate) fn refuse_admin_page(shard: &mut State, key: SessionKey) {
+    let evidence = Evidence::of(key, Purpose::Unknown);
+    responses::refuse(shard, &evidence, &no_room());
 }
 
 /// Paths of the admin pages and of the resources they load. Other operator endpoints (metrics, backups) are available

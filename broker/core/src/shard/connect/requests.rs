@@ -7,15 +7,16 @@ use crate::record::Holding;
 use crate::session::Session;
 use crate::session::http::{Admission, HttpStage, PendingBody, PendingCall, Target};
 use crate::shard::calls::BegunCall;
+use crate::shard::calls::responses::shutting_down;
 use crate::shard::calls::responses::{self, PLAYER_OPTIONS, RATE_EXCEEDED, refuse};
 use crate::shard::calls::role_alias::{self, DeviceRequest};
 use crate::shard::calls::whep::{self, BegunOffer, PlayerStep};
 use crate::shard::connect::upgrades::{self, refuse_upgrade};
-use crate::shard::connect::{Step, ends_with, public_pages};
-use crate::shard::context::Context;
+use crate::shard::connect::{ends_with, public_pages};
 use crate::shard::evidence::Evidence;
+use crate::shard::sockets::Step;
 use crate::shard::state::State;
-use crate::shard::{Sockets, disconnect, onward};
+use crate::shard::{Sockets, onward};
 use crate::{auth::Caller, check::Check, placement::Home, refusal::Refusal};
 use codec::control::{ErrorKind, Operation};
 use codec::http::{Body, CONTINUE, Head, Meta, Upgrade, UpgradeError, preflight, upgrade_by};
@@ -59,7 +60,7 @@ pub(crate) fn take_head<'a>(
     bytes: &'a [u8],
     after: &'a [u8],
 ) -> HeadStep<'a> {
-    let (sockets, _, cx, _) = shard.parts();
+    let sockets = &mut shard.sockets;
     sockets.note_method(key, bytes);
     // A head is large: it is moved once.
     let mut request = Request {
@@ -67,8 +68,8 @@ pub(crate) fn take_head<'a>(
         head: match Head::parse(bytes, &sockets.rules().head) {
             Ok(head) => head,
             Err(error) => {
-                let evidence = Evidence::of(Purpose::Unknown);
-                return HeadStep::Done(refuse_step(sockets, cx, key, &evidence, error));
+                let evidence = Evidence::of(key, Purpose::Unknown);
+                return HeadStep::Done(refuse_step(shard, &evidence, error));
             }
         },
         text: bytes,
@@ -77,7 +78,7 @@ pub(crate) fn take_head<'a>(
         asked: None,
     };
     sockets.note_forwarded(key, &request.head);
-    if let Some(shown) = sockets.shown(key) {
+    if let Some(shown) = sockets.requests.shown(key) {
         return HeadStep::Provider(request, shown);
     }
     if let Some((check, text)) = sockets.rules().origins.refusal(&request.head) {
@@ -86,8 +87,8 @@ pub(crate) fn take_head<'a>(
             Some(_) => upgrade_of(&request.head),
             None => Purpose::Unknown,
         };
-        let evidence = Evidence::of_head(purpose, &request.head);
-        return HeadStep::Done(refuse_step(sockets, cx, key, &evidence, refusal));
+        let evidence = Evidence::of_head(key, purpose, &request.head);
+        return HeadStep::Done(refuse_step(shard, &evidence, refusal));
     }
     let takes_key = match sockets.settings().strict() {
         true => codec::ws::valid_key,
@@ -109,7 +110,7 @@ pub(crate) fn take_head<'a>(
     }
     if public_pages::is_admin_page(sockets, key, &request.head) {
         let whole = [request.text, request.after].concat();
-        return HeadStep::Done(public_pages::pass_on_admin_page(sockets, cx, key, whole));
+        return HeadStep::Done(public_pages::pass_on_admin_page(shard, key, whole));
     }
     if request.head.method() == "POST" {
         return HeadStep::Call(request);
@@ -125,7 +126,6 @@ pub(crate) fn take_head<'a>(
 
 /// Refuses an invalid WebSocket handshake.
 fn refuse_handshake(shard: &mut State, request: &Request<'_>, error: UpgradeError) -> Step {
-    let State { sockets, cx, .. } = shard;
     let head = &request.head;
     let mut keys = head
         .headers()
@@ -137,8 +137,8 @@ fn refuse_handshake(shard: &mut State, request: &Request<'_>, error: UpgradeErro
     };
     let ground = (error == UpgradeError::BadKey).then(|| ground.into());
     let refusal = Refusal::from(error).by_policy(ground);
-    let evidence = Evidence::of_head(upgrade_of(head), head);
-    refuse_step(sockets, cx, request.key, &evidence, refusal)
+    let evidence = Evidence::of_head(request.key, upgrade_of(head), head);
+    refuse_step(shard, &evidence, refusal)
 }
 
 const KEY: &str = "Sec-WebSocket-Key";
@@ -160,12 +160,12 @@ fn answer_head(shard: &mut State, request: &Request<'_>) -> Step {
         "GET" if upgrades::names(&request.head, Parameter::ChannelArn) => {
             let message = "This request must ask for a WebSocket: Upgrade: websocket.";
             let refusal = Refusal::of_head(Check::NotWebsocket, 400, message);
-            let evidence = Evidence::of_head(upgrade_of(&request.head), &request.head);
-            refuse_step(sockets, cx, key, &evidence, refusal)
+            let evidence = Evidence::of_head(key, upgrade_of(&request.head), &request.head);
+            refuse_step(shard, &evidence, refusal)
         }
         "GET" | "HEAD" if public_pages::is_visit(sockets.settings(), &request.head) => {
             let close = ends_with(&request.head);
-            public_pages::answer_visit(sockets, cx, key, &request.head, close);
+            public_pages::answer_visit(shard, key, &request.head, close);
             next(request, close)
         }
         _ => unknown_operation(shard, request),
@@ -201,7 +201,7 @@ pub(crate) fn take_upgrade(shard: &mut State, request: &Request<'_>) -> Option<A
             let whole = [request.text, request.after].concat();
             let agent = request.head.header("user-agent");
             let onward = onward::of_upgrade(sockets, admission, whole, agent);
-            onward::pass_on(sockets, cx, key, home, onward);
+            onward::pass_on(shard, key, home, onward);
         }
     }
     None
@@ -213,23 +213,24 @@ fn read_upgrade(shard: &mut State, request: &Request<'_>) -> Option<Admission> {
     let (sockets, _, cx, gate) = shard.parts();
     let (key, head, asked) = (request.key, &request.head, request.asked.as_ref());
     let purpose = asked.map_or(Purpose::Wake, |_| upgrade_of(head));
-    let evidence = Evidence::of_head(purpose, head);
-    if disconnect::refuses_in_drain(sockets, cx, key, &evidence) {
+    let evidence = Evidence::of_head(key, purpose, head);
+    if sockets.drains() {
+        refuse(shard, &evidence, &shutting_down());
         return None;
     }
     let peer = sockets.session(key)?.peer();
     let found = match upgrades::single(head) {
         Ok(found) => found,
         Err(refusal) => {
-            refuse(sockets, cx, key, &evidence, &refusal);
+            refuse(shard, &evidence, &refusal);
             return None;
         }
     };
     let (caller, path) = match gate.authenticate_upgrade(head, peer, cx.at) {
         Ok(signed) => signed,
         Err(refusal) => {
-            let evidence = gate.evidence(purpose, Some(head));
-            refuse(sockets, cx, key, &evidence, &refusal);
+            let evidence = Evidence::of_signature(key, purpose, Some(head));
+            refuse(shard, &evidence, &refusal);
             return None;
         }
     };
@@ -238,7 +239,7 @@ fn read_upgrade(shard: &mut State, request: &Request<'_>) -> Option<Admission> {
         Ok(target) => target,
         Err(refusal) => {
             let caller = Some(&caller);
-            refuse(sockets, cx, key, &Evidence { caller, ..evidence }, &refusal);
+            refuse(shard, &Evidence { caller, ..evidence }, &refusal);
             return None;
         }
     };
@@ -252,7 +253,7 @@ fn read_upgrade(shard: &mut State, request: &Request<'_>) -> Option<Admission> {
     if let Err(refusal) = upgrades::permitted(cx, &mut admission) {
         let caller = Some(&admission.caller);
         let evidence = Evidence { caller, ..evidence };
-        refuse_upgrade(sockets, cx, key, &evidence, &admission, &refusal);
+        refuse_upgrade(shard, &evidence, &admission, &refusal);
         return None;
     }
     Some(admission)
@@ -260,17 +261,16 @@ fn read_upgrade(shard: &mut State, request: &Request<'_>) -> Option<Admission> {
 
 /// Answers a player's request other than an offer.
 pub(crate) fn answer_player(shard: &mut State, request: &Request<'_>) -> Step {
-    let (sockets, _, cx, gate) = shard.parts();
     let head = &request.head;
     if head.method() == "OPTIONS" && public_pages::is_preflight(head) {
         // `OPTIONS` itself is asked by pages, for ICE servers, and with a bearer that needs a preflight, too.
         let methods = "POST, DELETE, OPTIONS";
         return answer_preflight(shard, request, methods, PLAYER_OPTIONS);
     }
-    let goes_on = match whep::answer(sockets, cx, gate, request.key, head) {
+    let goes_on = match whep::answer(shard, request.key, head) {
         PlayerStep::Answered(goes_on) => goes_on,
         PlayerStep::Asks(begun) => {
-            let clustered = sockets.placement().cluster().is_some();
+            let clustered = shard.sockets.placement().cluster().is_some();
             let goes_on = !begun.asked.close;
             begin_offer(shard, *begun, clustered.then(|| request.text.into()));
             goes_on
@@ -281,11 +281,11 @@ pub(crate) fn answer_player(shard: &mut State, request: &Request<'_>) -> Step {
 
 /// Starts a player's call, unless another node serves its channel. `whole`: the request as received.
 pub(crate) fn begin_offer(shard: &mut State, begun: BegunOffer, whole: Option<Vec<u8>>) {
-    let (sockets, directory, cx, _) = shard.parts();
+    let directory = &mut shard.directory;
     let name = begun.asked.channel.as_deref().unwrap_or_default();
     let identity = directory.named(&begun.asked.caller, name);
     let (key, asked) = (begun.key, &begun.asked);
-    if whole.is_none_or(|whole| onward::player_is_here(sockets, cx, key, asked, &identity, whole)) {
+    if whole.is_none_or(|whole| onward::player_is_here(shard, key, asked, &identity, whole)) {
         whep::begin(shard, begun, identity);
     }
 }
@@ -330,41 +330,35 @@ fn unknown_operation(shard: &mut State, request: &Request<'_>) -> Step {
     let refusal = Refusal::new(Check::OperationUnknown, kind, message);
     let evidence = Evidence {
         close,
-        ..Evidence::of_head(Purpose::Unknown, &request.head)
+        ..Evidence::of_head(request.key, Purpose::Unknown, &request.head)
     };
-    refuse(
-        &mut shard.sockets,
-        &mut shard.cx,
-        request.key,
-        &evidence,
-        &refusal,
-    );
+    refuse(shard, &evidence, &refusal);
     next(request, close)
 }
 
 /// Responds to a request on a connection to the credentials provider.
 pub(crate) fn answer_provider(shard: &mut State, request: &Request<'_>, shown: &Shown) -> Step {
-    let (sockets, _, cx, gate) = shard.parts();
-    let close = ends_with(&request.head) || sockets.shown_long_ago(request.key, cx.at.now);
+    let (sockets, _, cx, _) = shard.parts();
+    let close = ends_with(&request.head) || sockets.requests.shown_long_ago(request.key, cx.at.now);
     let device = DeviceRequest {
         key: request.key,
         shown,
         head: &request.head,
         close,
     };
-    role_alias::answer(sockets, cx, gate, &device);
+    role_alias::answer(shard, &device);
     next(request, close)
 }
 
 /// Refuses a request for keys on a connection where no certificate was requested, although the server serves things,
 /// because the TLS server name is missing or names another host.
 pub(crate) fn refuse_stranger(shard: &mut State, request: &Request<'_>) -> Step {
-    let (sockets, _, cx, gate) = shard.parts();
+    let (sockets, _, _, gate) = shard.parts();
     if !role_alias::is_open(sockets, gate) {
         return answer_head(shard, request);
     }
     let close = ends_with(&request.head);
-    role_alias::refuse_stranger(sockets, cx, request.key, &request.head, close);
+    role_alias::refuse_stranger(shard, request.key, &request.head, close);
     next(request, close)
 }
 
@@ -378,7 +372,7 @@ fn next(request: &Request<'_>, close: bool) -> Step {
 
 /// Starts handling a POST: determines the operation from the path, then waits for the body.
 pub(crate) fn begin_call(shard: &mut State, request: &Request<'_>) -> Step {
-    let (sockets, _, cx, gate) = shard.parts();
+    let sockets = &mut shard.sockets;
     let (key, head) = (request.key, &request.head);
     let length = match head.body() {
         Ok(Body::Length(length)) => usize::try_from(length).unwrap_or(usize::MAX),
@@ -397,30 +391,30 @@ pub(crate) fn begin_call(shard: &mut State, request: &Request<'_>) -> Step {
         None if whep::asked(sockets.settings(), head).is_some() => Target::Whep,
         None => return unknown_operation(shard, request),
     };
-    let evidence = Evidence::of_head(target.purpose(), head);
+    let evidence = Evidence::of_head(key, target.purpose(), head);
     if target == Target::Api(Operation::GetSignalingChannelEndpoint) {
-        notice_proxy(sockets, cx, key, head);
+        notice_proxy(shard, key, head);
     }
-    if disconnect::refuses_in_drain(sockets, cx, key, &evidence) {
-        return Step::Over;
+    if shard.sockets.drains() {
+        return refuse_step(shard, &evidence, shutting_down());
     }
     let mut player = None;
     if target == Target::Whep {
-        match whep::read_head(sockets, gate, key, head, cx.at) {
+        match whep::read_head(shard, key, head) {
             Ok(read) => player = Some(Box::new(read)),
-            Err(refusal) => return refuse_step(sockets, cx, key, &evidence, refusal),
+            Err(refusal) => return refuse_step(shard, &evidence, refusal),
         }
     }
     let waits = request.after.len() < length;
     let unsigned = unsigned_form(shard, request, target, length);
     let (sockets, _, cx, gate) = shard.parts();
     match unsigned {
-        Some(Err(refusal)) => return refuse_step(sockets, cx, key, &evidence, refusal),
+        Some(Err(refusal)) => return refuse_step(shard, &evidence, refusal),
         None if waits && player.is_none() => {
             if let Err(refusal) = gate.precheck(head, target, cx.at) {
                 // Its body is not waited for, so nobody knows where the next request begins.
-                let evidence = gate.evidence(target.purpose(), Some(head));
-                return refuse_step(sockets, cx, key, &evidence, refusal);
+                let evidence = Evidence::of_signature(key, target.purpose(), Some(head));
+                return refuse_step(shard, &evidence, refusal);
             }
         }
         Some(Ok(())) | None => {}
@@ -452,15 +446,16 @@ pub(crate) fn begin_call(shard: &mut State, request: &Request<'_>) -> Step {
 
 /// Refuses a POST without reading its body.
 fn refuse_unread(shard: &mut State, request: &Request<'_>, refusal: impl Into<Refusal>) -> Step {
-    let (State { sockets, cx, .. }, head) = (shard, &request.head);
-    let asked = whep::asked(sockets.settings(), head);
+    let head = &request.head;
+    let asked = whep::asked(shard.sockets.settings(), head);
     let purpose = asked.map_or(Purpose::Unknown, |_| Purpose::Whep);
-    let evidence = Evidence::of_head(purpose, head);
-    refuse_step(sockets, cx, request.key, &evidence, refusal)
+    let evidence = Evidence::of_head(request.key, purpose, head);
+    refuse_step(shard, &evidence, refusal)
 }
 
 /// Logs, once, that an endpoint is being requested through a proxy that is not configured.
-fn notice_proxy(sockets: &mut Sockets, cx: &mut Context, key: SessionKey, head: &Head<'_>) {
+fn notice_proxy(shard: &mut State, key: SessionKey, head: &Head<'_>) {
+    let (sockets, _, cx, _) = shard.parts();
     if !sockets.shows_unknown_proxy(key, head) {
         return;
     }
@@ -471,20 +466,18 @@ fn notice_proxy(sockets: &mut Sockets, cx: &mut Context, key: SessionKey, head: 
         .refusal_id(noticed.check, purpose, 200, cx.at.wall);
     let evidence = Evidence {
         id: Some(&id),
-        ..Evidence::of_head(purpose, head)
+        ..Evidence::of_head(key, purpose, head)
     };
-    responses::note(sockets, cx, key, &evidence, &noticed);
+    responses::note(shard, &evidence, &noticed);
 }
 
 /// Refuses the request and closes the connection.
 pub(crate) fn refuse_step(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    key: SessionKey,
+    shard: &mut State,
     evidence: &Evidence<'_>,
     refusal: impl Into<Refusal>,
 ) -> Step {
-    refuse(sockets, cx, key, evidence, &refusal.into());
+    refuse(shard, evidence, &refusal.into());
     Step::Over
 }
 
@@ -523,9 +516,9 @@ fn whole(sockets: &Sockets, head: Option<&[u8]>, body: &[u8]) -> Option<Vec<u8>>
 
 /// Reads the body of a player's offer.
 fn offer(shard: &mut State, key: SessionKey, of: PendingBody, body: &[u8]) -> Option<SignedBody> {
-    let State { sockets, cx, .. } = shard;
+    let sockets = &mut shard.sockets;
     let whole = whole(sockets, of.head.as_deref(), body);
-    let begun = whep::read_offer(sockets, cx, key, of.close, *of.player?, body)?;
+    let begun = whep::read_offer(shard, key, of.close, *of.player?, body)?;
     Some(SignedBody::Offer(Box::new(begun), whole))
 }
 
@@ -564,9 +557,9 @@ pub(crate) fn take_body(shard: &mut State, key: SessionKey, body: &mut [u8]) -> 
             let head = head.and_then(|text| gate.reread(text));
             let evidence = Evidence {
                 close,
-                ..gate.evidence(target.purpose(), head.as_ref())
+                ..Evidence::of_signature(key, target.purpose(), head.as_ref())
             };
-            refuse(sockets, cx, key, &evidence, &refusal);
+            refuse(shard, &evidence, &refusal);
             return None;
         }
     };
@@ -596,9 +589,9 @@ pub(crate) fn take_body(shard: &mut State, key: SessionKey, body: &mut [u8]) -> 
             let evidence = Evidence {
                 close,
                 caller: Some(&caller),
-                ..Evidence::of(Purpose::Api(operation))
+                ..Evidence::of(key, Purpose::Api(operation))
             };
-            refuse(sockets, cx, key, &evidence, &error.into());
+            refuse(shard, &evidence, &error.into());
             None
         }
     }

@@ -8,12 +8,12 @@ use crate::auth::{PolicyQuestion, ResourceTags, Ruling};
 use crate::limits::{WAKE_WAIT_S, WAKE_WAIT_S_DEFAULT};
 use crate::session::http::{Admission, Asks, RoleBy};
 use crate::settings::value::role_of_path;
-use crate::shard::Sockets;
 use crate::shard::calls::responses::{absent, refuse};
 use crate::shard::connect::ends_with;
 use crate::shard::context::Context;
 use crate::shard::evidence::Evidence;
-use crate::{check::Check, id::SessionKey, refusal::Refusal, settings::Settings};
+use crate::shard::state::State;
+use crate::{check::Check, refusal::Refusal, settings::Settings};
 use codec::http::{Head, Upgrade, decode, pairs};
 use codec::identifiers::{ChannelArn, ClientId};
 use codec::signal::Role;
@@ -235,27 +235,26 @@ fn role_of_host(settings: &Settings, host: &str) -> Option<Role> {
 
 /// Refuses a well-formed upgrade; writes an audit entry if the caller's policies deny it.
 pub(crate) fn refuse_upgrade(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    key: SessionKey,
+    shard: &mut State,
     evidence: &Evidence<'_>,
     admission: &Admission,
     refusal: &Refusal,
 ) {
+    let (sockets, _, cx, _) = shard.parts();
     if !refusal.is_denial() {
-        return refuse(sockets, cx, key, evidence, refusal);
+        return refuse(shard, evidence, refusal);
     }
     let (purpose, check) = (evidence.purpose, refusal.check);
     let status = refusal.status(purpose);
     let id = cx.telemetry.refusal_id(check, purpose, status, cx.at.wall);
     let action = action_of(admission.client_id.as_deref()).name();
-    if let Some(mut audit) = sockets.audit_of(key, &id, &admission.caller, action) {
+    if let Some(mut audit) = sockets.audit_of(evidence.key, &id, &admission.caller, action) {
         audit.channel_arn = Some(admission.arn.as_str().into());
         audit.outcome = refusal.error_type(purpose);
         cx.telemetry.journal().denied(cx.at.now, audit);
     }
     let id = Some(&*id);
-    refuse(sockets, cx, key, &Evidence { id, ..*evidence }, refusal);
+    refuse(shard, &Evidence { id, ..*evidence }, refusal);
 }
 
 /// Decodes a viewer's percent-encoded client id.

@@ -42,7 +42,7 @@ fn unmute(sockets: &mut Sockets, key: SessionKey, at: Moment) {
         }
         http.deadline = http.deadline.max(deadline);
         if !http.buffer.is_empty() {
-            sockets.requests_go_on(key);
+            sockets.turns.answered.push_back(key);
         }
     }
     sockets.touch(key);
@@ -154,7 +154,7 @@ pub(crate) fn on_connect(shard: &mut State, key: SessionKey, admission: &Admissi
         client_id,
         ..FaultSubject::default()
     };
-    let evidence = Evidence::of_admission(admission);
+    let evidence = Evidence::of_admission(key, admission);
     disturb(shard, FaultAct::on_connect, &subject, key, evidence)
 }
 
@@ -171,7 +171,7 @@ pub(crate) fn on_call(shard: &mut State, begun: &BegunCall) -> bool {
         FaultAct::on_call,
         &subject,
         *key,
-        Evidence::of_call(asked),
+        Evidence::of_call(*key, asked),
     )
 }
 
@@ -229,7 +229,7 @@ fn disturb(
             let status = status.unwrap_or_else(|| error.status(operation));
             let error = ErrorCode::Injected(status, error.name, error.form(operation));
             let refusal = Refusal::new(Check::FaultInjected, error, message.to_string());
-            refuse(sockets, cx, key, &evidence, &refusal);
+            refuse(shard, &evidence, &refusal);
         }
         RequestAct::Delay(ms) => {
             mute(own, sockets, key, cx.at.now.after(ms));

@@ -15,10 +15,10 @@ use crate::shard::dev::observations::CopySource;
 use crate::shard::dev::state::{Fate, Interposer};
 use crate::shard::flight_recorder::{NOBODY, Passage};
 use crate::shard::road::in_flight::{InTransit, mark_of_kept, towards};
-use crate::shard::road::unsent::{Recipient, end_kept, push_kept};
-use crate::shard::road::{delivery, service_messages};
+use crate::shard::road::unsent::{end_kept, push_kept};
+use crate::shard::road::{delivery, service_messages, unsent};
 use crate::shard::state::State;
-use crate::shard::todo::{Deferred, Todo};
+use crate::shard::todo::{Deferred, Membership, Todo};
 use crate::shard::{Directory, Sockets};
 use crate::{journal::Unaccepted, limits::FAULT_REORDER_MS, time::Now};
 use codec::signal::{Delivery, status_response};
@@ -233,21 +233,15 @@ pub(crate) fn withdraw_held(own: &mut Interposer, cx: &mut Context, channel: Cha
 
 /// Moves a role's pending messages into the outbox of its current connection, except those that faults drop or hold
 /// back.
-pub(crate) fn deliver_pending(shard: &mut State, whose: (ChannelKey, &Role)) {
+pub(crate) fn deliver_pending(shard: &mut State, channel: ChannelKey, role: Role) {
+    let Some((recipient, groups)) = unsent::take_for_current(shard, channel, role) else {
+        return;
+    };
     let Some((own, sockets, directory, cx)) = shard.interposed() else {
         return;
     };
-    let open = |session| sockets.web_socket(session).is_some();
-    let Some((to, groups)) = directory.take_for_current(cx, whose, open) else {
-        return;
-    };
-    let (channel, role) = whose;
+    let (to, role) = (recipient.session, &recipient.role);
     let name = Box::<str>::from(name_of(directory, channel));
-    let recipient = Recipient {
-        session: to,
-        channel,
-        role,
-    };
     let now = cx.at.now;
     let (mut behind, mut acts, mut last) = (VecDeque::new(), Vec::new(), None);
     for (rank, messages) in groups {
@@ -296,9 +290,9 @@ pub(crate) fn deliver_pending(shard: &mut State, whose: (ChannelKey, &Role)) {
     if let Some(rank) = last {
         push_kept(sockets, directory, cx, &recipient, (rank, unheld));
     }
-    end_kept(sockets, directory, cx, &recipient);
+    end_kept(shard, &recipient);
     for act in acts {
-        leave(cx, Later::Act(to, act));
+        leave(&mut shard.cx, Later::Act(to, act));
     }
 }
 
@@ -320,12 +314,12 @@ fn drop_kept(own: &mut Interposer, cx: &mut Context, name: &str, role: &Role, me
 /// capacity.
 fn hold_kept(
     held: &mut Held,
-    recipient: &Recipient<'_>,
+    recipient: &Membership,
     message: &Message,
     (until, behind): (Now, Option<SessionKey>),
     counts: &FaultCounts,
 ) -> bool {
-    let role = recipient.role;
+    let role = &recipient.role;
     let viewer = viewer_of(role, &message.frame, message.sender_bytes);
     let message = Deferred {
         from: SessionKey::unpack(NOBODY),
@@ -363,9 +357,7 @@ fn deliver_corrupted(
         return delivery::deliver(sockets, cx, to, transit);
     };
     let passed = transit.passed(Passage::Relayed, bytes);
-    cx.telemetry
-        .note()
-        .relayed(cx.at, transit.channel, passed, transit.from, to);
+    cx.note().relayed(transit.channel, passed, transit.from, to);
     cx.telemetry.count_queued(queued);
 }
 

@@ -78,11 +78,11 @@ impl Parity {
         gone: &Gone,
         at: Moment,
     ) {
-        let name = name_of(directory, gone.channel);
+        let name = name_of(directory, gone.member.channel);
         if let Some(last_frame) = gone.last_frame {
             self.on_silence(ours, name, last_frame, at);
         }
-        self.messages.remove(&gone.session);
+        self.messages.remove(&gone.member.session);
         let Some(tally) = gone.tally.filter(|_| !name.is_empty()) else {
             return;
         };
@@ -247,7 +247,7 @@ pub(crate) fn on_signed(
     purpose: Purpose,
     body: Option<&[u8]>,
 ) {
-    let Some((own, sockets, _, cx)) = shard.interposed() else {
+    let Some((own, _, _, cx)) = shard.interposed() else {
         return;
     };
     let Some(signatures) = &mut own.signatures else {
@@ -256,7 +256,7 @@ pub(crate) fn on_signed(
     let Some(WouldRefuse { check, reason }) = signatures.look(head, body, cx.at) else {
         return;
     };
-    let evidence = Evidence::of_head(purpose, head);
+    let evidence = Evidence::of_head(key, purpose, head);
     let claimed = evidence.claimed();
     let key_id = claimed.key_id.as_deref().unwrap_or_default();
     let noted = signatures.noted.as_deref();
@@ -268,7 +268,7 @@ pub(crate) fn on_signed(
     let noticed = Refusal::noticed(check, Some(says.into()));
     let id = cx.telemetry.refusal_id(check, purpose, 200, cx.at.wall);
     let id = Some(&*id);
-    responses::note(sockets, cx, key, &Evidence { id, ..evidence }, &noticed);
+    responses::note(shard, &Evidence { id, ..evidence }, &noticed);
 }
 
 /// Checks the signature of a call once its body is complete.
@@ -384,7 +384,7 @@ impl OfferCopy {
             return;
         }
         let channel = directory.key_of(&self.identity);
-        let live = channel.and_then(|key| directory.channel(key)?.live());
+        let live = channel.and_then(|key| directory.live(key));
         let source = CopySource {
             towards: Some(Towards::Master),
             viewer: &self.sender,

@@ -13,10 +13,13 @@ use crate::limits::CHANGES_WAITING_PER_CHANNEL_MAX;
 use crate::record::{Holding, Record, Version};
 use crate::registry::{Change, StoreError, Submitted};
 use crate::shard::calls::letters::WaitingQueries;
-use crate::shard::calls::responses::{absent, internal_failure, too_busy};
+use crate::shard::calls::responses::{absent, internal_failure};
 use crate::shard::context::Context;
 use crate::shard::directory::waiting_callers::PollChange;
-use crate::shard::directory::{BegunChange, ChangeStep, ChangeUnderWay, Directory, NoWait};
+use crate::shard::directory::{
+    BegunChange, ChangeStep, ChangeUnderWay, Changes, Directory, NoWait,
+};
+use crate::shard::shares::too_busy;
 
 use crate::shard::todo::{Each, Todo};
 use crate::shard::{Alteration, Answer, Query, QueryKind};
@@ -41,7 +44,7 @@ impl Directory {
             let kind = ErrorKind::ResourceInUse;
             return Err(Refusal::new(Check::ChannelExists, kind, message));
         }
-        let created = self.creation_time(cx.at.wall);
+        let created = self.changes.creation_time(cx.at.wall);
         let arn = ChannelName::parse(identity.name()).ok().and_then(|name| {
             ChannelArn::build(
                 PARTITION,
@@ -61,7 +64,7 @@ impl Directory {
         };
         let kind = ErrorKind::AccountChannelLimitExceeded;
         self.reserve(identity.tenant(), record.holding(), elsewhere, kind)?;
-        self.note_created(created);
+        self.changes.note_created(created);
         let key = self.insert_channel(record, Life::Creating);
         let key = key.ok_or_else(|| {
             let message = "The server has as many channels as it may have.";
@@ -84,13 +87,13 @@ impl Directory {
         let Some(key) = self.find(&arn) else {
             return Err(self.not_found(&Identity::of(&arn), Some(&arn)));
         };
-        if self.is_changing(key) {
+        if self.changes.is_changing(key) {
             let kind = QueryKind::Change(arn, alteration);
             let query = Query {
                 elsewhere,
                 ..Query::of_server(operation, kind)
             };
-            return match self.wait_behind(key, caller, query) {
+            return match self.changes.wait_behind(key, caller, query) {
                 Ok(()) => Ok(None),
                 Err(NoWait::Channel) => {
                     let message = "Too many changes of this channel are under way. Try again.";
@@ -130,7 +133,7 @@ impl Directory {
         key: ChannelKey,
         mut waiting: Box<WaitingQueries>,
     ) {
-        if !self.wait_on(key, &mut waiting) {
+        if !self.changes.wait_on(key, &mut waiting) {
             cx.todo.push(Todo::ServeWaiting(key, waiting));
         }
     }
@@ -138,7 +141,7 @@ impl Directory {
     /// Deletes a channel on behalf of no caller. Returns `false` if deletion cannot start because a change is in
     /// progress or there are too many.
     pub(crate) fn delete(&mut self, cx: &mut Context, key: ChannelKey) -> bool {
-        if self.is_changing(key) {
+        if self.changes.is_changing(key) {
             return false;
         }
         if self.channel(key).is_none() {
@@ -173,31 +176,26 @@ const PARTITION: &str = "aws";
 // The changes of channels from their submission to the store until it has reported them, and those that wait behind
 // them.
 
-impl Directory {
+impl Changes {
     /// Whether a change to this channel is in progress.
     pub(crate) fn is_changing(&self, key: ChannelKey) -> bool {
-        self.changes.under_way.contains_key(&key)
+        self.under_way.contains_key(&key)
     }
 
     /// Whether a change to any channel is in progress.
-    pub(crate) fn has_changes(&self) -> bool {
-        !self.changes.under_way.is_empty()
-    }
-
-    /// Returns the number of channels whose deletion is not yet durable.
-    pub(crate) fn deleting(&self) -> u64 {
-        self.changes.deleting
+    pub(crate) fn has_any(&self) -> bool {
+        !self.under_way.is_empty()
     }
 
     /// Returns the creation time for a channel created at `at`. The time differs from that of any earlier channel with
     /// the same name, even if both are created in the same millisecond or the clock was set back.
     pub(crate) fn creation_time(&self, at: Wall) -> Wall {
-        at.max(Wall(self.changes.last_created.0.saturating_add(1)))
+        at.max(Wall(self.last_created.0.saturating_add(1)))
     }
 
     /// Records a creation time, so that channels created afterwards get later ones.
     pub(crate) fn note_created(&mut self, created: Wall) {
-        self.changes.last_created = self.changes.last_created.max(created);
+        self.last_created = self.last_created.max(created);
     }
 
     /// Queues a change after the one in progress.
@@ -210,11 +208,10 @@ impl Directory {
         caller: CallRef,
         query: Query,
     ) -> Result<(), NoWait> {
-        let changes = &mut self.changes;
-        let waiting = changes.under_way.get_mut(&key).map(|it| &mut it.waiting);
+        let waiting = self.under_way.get_mut(&key).map(|it| &mut it.waiting);
         let waiting = waiting.filter(|all| all.len() < CHANGES_WAITING_PER_CHANNEL_MAX);
         let waiting = waiting.ok_or(NoWait::Channel)?;
-        if !changes.places.take(caller.account) {
+        if !self.places.take(caller.account) {
             return Err(NoWait::Account);
         }
         waiting.push_back((caller, Box::new(query)));
@@ -223,7 +220,7 @@ impl Directory {
 
     /// Queues changes to a channel after the one in progress. Returns `false` if there is none.
     fn wait_on(&mut self, key: ChannelKey, waiting: &mut WaitingQueries) -> bool {
-        let Some(next) = self.changes.under_way.get_mut(&key) else {
+        let Some(next) = self.under_way.get_mut(&key) else {
             return false;
         };
         next.waiting.append(waiting);
@@ -236,10 +233,44 @@ impl Directory {
         waiting: &mut WaitingQueries,
     ) -> Option<(CallRef, Box<Query>)> {
         let (caller, query) = waiting.pop_front()?;
-        self.changes.places.give_back(caller.account);
+        self.places.give_back(caller.account);
         Some((caller, query))
     }
 
+    /// Marks the creation of a channel as in progress; the change is submitted to the store separately, together with
+    /// others.
+    pub(crate) fn creation_is_kept(&mut self, key: ChannelKey) {
+        let kept = ChangeUnderWay {
+            caller: None,
+            account: None,
+            step: ChangeStep::Create,
+            waiting: VecDeque::new(),
+        };
+        self.under_way.insert(key, kept);
+    }
+
+    /// Whether the channel's creation is in progress without a caller and was submitted together with others.
+    pub(crate) fn is_name_kept(&self, key: ChannelKey) -> bool {
+        let change = self.under_way.get(&key);
+        change.is_some_and(|it| {
+            matches!(it.step, ChangeStep::Create) && it.caller.is_none() && it.account.is_none()
+        })
+    }
+
+    /// Removes a change from those in progress, regardless of its result.
+    pub(crate) fn take_change(&mut self, key: ChannelKey) -> Option<ChangeUnderWay> {
+        let changing = self.under_way.remove(&key)?;
+        if let Some(account) = changing.account {
+            self.places.give_back(account);
+        }
+        if let ChangeStep::Delete = changing.step {
+            self.deleting -= 1;
+        }
+        Some(changing)
+    }
+}
+
+impl Directory {
     /// Marks a channel for deletion, so that clients can no longer connect. The change itself is submitted by
     /// [`Directory::submit_change`].
     fn begin_deletion(&mut self, key: ChannelKey) {
@@ -281,39 +312,6 @@ impl Directory {
         changes.under_way.insert(key, changing);
         Some(submitted)
     }
-
-    /// Marks the creation of a channel as in progress; the change is submitted to the store separately, together with
-    /// others.
-    pub(crate) fn creation_is_kept(&mut self, key: ChannelKey) {
-        let kept = ChangeUnderWay {
-            caller: None,
-            account: None,
-            step: ChangeStep::Create,
-            waiting: VecDeque::new(),
-        };
-        self.changes.under_way.insert(key, kept);
-    }
-
-    /// Whether the channel's creation is in progress without a caller and was submitted together with others.
-    pub(crate) fn is_name_kept(&self, key: ChannelKey) -> bool {
-        let change = self.changes.under_way.get(&key);
-        change.is_some_and(|it| {
-            matches!(it.step, ChangeStep::Create) && it.caller.is_none() && it.account.is_none()
-        })
-    }
-
-    /// Removes a change from those in progress, regardless of its result.
-    pub(crate) fn take_change(&mut self, key: ChannelKey) -> Option<ChangeUnderWay> {
-        let changes = &mut self.changes;
-        let changing = changes.under_way.remove(&key)?;
-        if let Some(account) = changing.account {
-            changes.places.give_back(account);
-        }
-        if let ChangeStep::Delete = changing.step {
-            changes.deleting -= 1;
-        }
-        Some(changing)
-    }
 }
 
 // The end of a change of the registry: what is durable happens, what is not did not, and its caller gets the answer.
@@ -326,7 +324,7 @@ impl Directory {
         key: ChannelKey,
         result: Result<(), StoreError>,
     ) {
-        let Some(changing) = self.take_change(key) else {
+        let Some(changing) = self.changes.take_change(key) else {
             return;
         };
         let ChangeUnderWay {
@@ -410,7 +408,7 @@ impl Directory {
         } else {
             PollChange::State
         };
-        self.polls_mut().note(key, change);
+        self.polls.note(key, change);
         let Some(channel) = self.remove_channel(cx, key) else {
             return;
         };

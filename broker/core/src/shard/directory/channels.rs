@@ -2,20 +2,22 @@
 //! removing records.
 
 use crate::catalog::SharedCatalog;
+use crate::channel::Live;
 use crate::channel::alexa_calls::CallKind;
 use crate::channel::endpoint_requests::EndpointRequests;
 use crate::channel::rates::Metered;
 use crate::channel::{Channel, Life, Route, Towards, unanswered::Unanswered};
+use crate::check::Check;
 use crate::id::{Account, CallerId, ChannelKey, Identity, SessionKey, ShardId, Slot, TimerId};
 use crate::limits::REWATCHED_PER_TURN;
 use crate::presence::{Presence, PresenceCause};
 use crate::record::{Holding, ListedChannel, NamedRecord, Record};
+use crate::refusal::Refusal;
 use crate::settings::Settings;
-use crate::shard::Directory;
-use crate::shard::PageQuestion;
+use crate::shard::calls::responses::{absence_unknown, absent};
 use crate::shard::context::Context;
 use crate::shard::directory::slots::DirectorySlots;
-use crate::shard::directory::waiting_callers::{Lists, PageTurn};
+use crate::shard::{Directory, PageQuestion, QueryKind};
 use crate::time::Now;
 use codec::signal::{Action, Role};
 use codec::{control::ChannelStatus, identifiers::ChannelArn};
@@ -43,19 +45,9 @@ impl Directory {
         self.placement.shard(identity) == self.shard && self.placement.slot(identity) == Some(slot)
     }
 
-    /// Returns this shard's slots, if slots move between nodes.
-    pub(crate) fn slots(&self) -> Option<&DirectorySlots> {
-        self.slots.as_deref()
-    }
-
-    /// Returns this shard's slots mutably.
-    pub(crate) fn slots_mut(&mut self) -> Option<&mut DirectorySlots> {
-        self.slots.as_deref_mut()
-    }
-
     /// Whether channels with this name may be used on this shard at `now`; always true if slots do not move.
     pub(crate) fn serves(&self, identity: &Identity, now: Now) -> bool {
-        let slots = self.slots();
+        let slots = self.slots.as_deref();
         slots.is_none_or(|slots| slots.serves(identity, now))
     }
 
@@ -63,6 +55,17 @@ impl Directory {
     #[inline]
     pub(crate) fn channel(&self, key: ChannelKey) -> Option<&Channel> {
         self.channels.get(key)
+    }
+
+    /// Returns the state of a channel in use.
+    #[inline]
+    pub(crate) fn live(&self, key: ChannelKey) -> Option<&Live> {
+        self.channels.get(key)?.live()
+    }
+
+    /// Returns the state of a channel in use, mutably.
+    pub(crate) fn live_mut(&mut self, key: ChannelKey) -> Option<&mut Live> {
+        self.channels.get_mut(key)?.live_mut()
     }
 
     /// Returns the key of the channel with this name.
@@ -73,6 +76,72 @@ impl Directory {
     /// Returns the channel with this name.
     pub(crate) fn named_channel(&self, identity: &Identity) -> Option<&Channel> {
         self.channel(self.key_of(identity)?)
+    }
+
+    /// Returns the channel identified by an ARN, including its creation time, unless it is still being created.
+    pub(crate) fn find(&self, arn: &ChannelArn) -> Option<ChannelKey> {
+        let key = self.key_of(&Identity::of(arn))?;
+        let found =
+            |channel: &&Channel| channel.record.arn == *arn && channel.state != Life::Creating;
+        self.channel(key).filter(found).map(|_| key)
+    }
+
+    /// Returns the active channel with this ARN, if any.
+    pub(crate) fn find_active(&self, arn: &ChannelArn) -> Option<ChannelKey> {
+        self.find(arn).filter(|key| self.is_active(*key))
+    }
+
+    /// Returns the active channel with this name, if any.
+    pub(crate) fn named_active(&self, identity: &Identity) -> Option<ChannelKey> {
+        self.key_of(identity).filter(|key| self.is_active(*key))
+    }
+
+    fn is_active(&self, key: ChannelKey) -> bool {
+        let channel = self.channel(key);
+        channel.is_some_and(|channel| channel.state == Life::Active)
+    }
+
+    /// Returns the channel that a query concerns, if it exists.
+    pub(crate) fn channel_of(&self, kind: &QueryKind) -> Option<ChannelKey> {
+        match kind {
+            QueryKind::Look(identity, None)
+            | QueryKind::Offer {
+                identity,
+                arn: None,
+                ..
+            } => self.key_of(identity),
+            QueryKind::Look(_, Some(arn))
+            | QueryKind::Change(arn, _)
+            | QueryKind::Offer { arn: Some(arn), .. } => self.find(arn),
+            QueryKind::Create(..) => None,
+        }
+    }
+
+    /// Returns the error for a missing or inactive channel, which is identical for all causes. `arn`: the ARN in the
+    /// request, if it contained one.
+    ///
+    /// SDKs create a channel if it is not found, so while the channel may exist on another node the error asks for a
+    /// retry instead.
+    pub(crate) fn not_found(&self, identity: &Identity, arn: Option<&ChannelArn>) -> Refusal {
+        if !self
+            .slots
+            .as_deref()
+            .is_none_or(DirectorySlots::knows_absence)
+        {
+            return absence_unknown();
+        }
+        let channel = self.named_channel(identity);
+        let check = match channel.map(|channel| (channel, channel.state)) {
+            None | Some((_, Life::Creating)) => Check::ChannelAbsent,
+            Some((channel, Life::Active | Life::Deleting))
+                if arn.is_some_and(|arn| channel.record.arn != *arn) =>
+            {
+                Check::ChannelStaleArn
+            }
+            Some((_, Life::Deleting)) => Check::ChannelDeleting,
+            Some((_, Life::Active)) => Check::ChannelAbsent,
+        };
+        absent(check)
     }
 
     /// Returns the ARNs and keys of channels in order of their names, starting at `first`.
@@ -425,31 +494,6 @@ pub(crate) fn status(channel: &Channel) -> Option<ChannelStatus> {
 // Pages of the channels' names: the lists that wait for them, and what a page has of this shard's channels.
 
 impl Directory {
-    /// Returns the current turn's budget for list pages, and the queued page work.
-    pub(crate) fn page_turn(&mut self) -> &mut PageTurn {
-        &mut self.pages
-    }
-
-    /// Returns the lists awaited by callers of this shard.
-    pub(crate) fn lists(&mut self) -> &mut Lists {
-        &mut self.lists
-    }
-
-    /// Whether lists are queued, in which case a tick is due immediately.
-    pub(crate) fn has_pages_due(&self) -> bool {
-        self.lists.due()
-    }
-
-    /// Returns the number of channel records read for list pages since startup.
-    pub(crate) fn records_read(&self) -> u64 {
-        self.pages.records
-    }
-
-    /// Counts channel records read for a list page.
-    pub(crate) fn count_read(&mut self, records: usize) {
-        self.pages.records += records as u64;
-    }
-
     /// Returns a page of the channels of all shards, and whether there are more.
     pub(crate) fn page(&mut self, question: &PageQuestion) -> (Vec<ListedChannel>, bool) {
         let PageQuestion {
@@ -458,7 +502,7 @@ impl Directory {
             limit,
         } = question;
         let (page, more) = self.catalog.page(prefix, after.as_deref(), *limit);
-        self.count_read(page.len() + usize::from(more));
+        self.pages.records += page.len() as u64 + u64::from(more);
         (page, more)
     }
 }

@@ -1,12 +1,12 @@
 //! The connections of channels: how they take, hold and leave slots. See invariant 3 of `ARCHITECTURE.md`.
 
-use crate::channel::members::{Joined, Leaver, Slot, TableFull};
+use crate::channel::members::{Joined, Leaver, Members, Slot, TableFull};
 use crate::channel::rates::Metered;
 use crate::channel::{Channel, Towards};
 use crate::id::{Account, CallerId, ChannelKey, SessionKey};
-use crate::presence::{Change, News, PresenceCause};
+use crate::presence::{Change, PresenceCause};
 use crate::shard::directory::Directory;
-use crate::shard::directory::waiting_callers::{PollChange, Polls};
+use crate::shard::directory::waiting_callers::PollChange;
 use crate::time::{Moment, Now};
 use crate::{
     journal::EndReason,
@@ -133,26 +133,6 @@ impl Directory {
         self.displaced.iter().filter_map(|key| channels.get(*key))
     }
 
-    /// Returns when a connection lost its slot, and whether a newer connection in the slot has sent a message since
-    /// then: either one that has left, or one for which `spoke` returns `true`. `None` if the connection still holds
-    /// its slot.
-    pub(crate) fn lost_slot(
-        &self,
-        key: ChannelKey,
-        session: SessionKey,
-        spoke: impl Fn(SessionKey) -> bool,
-    ) -> Option<(Now, bool)> {
-        let live = self.channel(key).and_then(Channel::live)?;
-        live.members.lost(session, spoke)
-    }
-
-    /// Prevents a connection from ever regaining its slot, because messages sent to it were taken back.
-    pub(crate) fn give_way_for_good(&mut self, key: ChannelKey, session: SessionKey) {
-        if let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) {
-            live.members.give_way_for_good(session);
-        }
-    }
-
     /// Holds the slot for a connection until it has completed the message that it started to send.
     pub(crate) fn hold_slot(
         &mut self,
@@ -166,40 +146,14 @@ impl Directory {
         }
     }
 
-    /// Releases a slot held for a connection. Returns `false` if none is held.
-    pub(crate) fn free_slot(&mut self, key: ChannelKey, session: SessionKey) -> bool {
-        let live = self.channels.get_mut(key).and_then(Channel::live_mut);
-        live.is_some_and(|live| live.members.release(session))
-    }
-
-    /// Takes the next connection that has held its slot for too long.
-    pub(crate) fn take_overdue(&mut self, key: ChannelKey, now: Now) -> Option<SessionKey> {
-        let live = self.channels.get_mut(key)?.live_mut()?;
-        live.members.take_overdue(now)
-    }
-
-    /// Takes the next connection that is holding its slot and whose acknowledged bytes are due to be queried.
-    pub(crate) fn take_holder_to_ask(&mut self, key: ChannelKey, now: Now) -> Option<SessionKey> {
-        let live = self.channels.get_mut(key)?.live_mut()?;
-        live.members.take_holder_to_ask(now)
-    }
-
-    /// Schedules a query, at `due`, of the bytes acknowledged on a connection that holds its slot.
-    pub(crate) fn ask_holder(&mut self, key: ChannelKey, by: SessionKey, due: Now, ended: bool) {
-        if let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) {
-            live.members.ask_holder(by, due, ended);
-        }
-    }
-
-    /// Takes the next connection to close because it lost its slot and the slot has remained vacant.
-    pub(crate) fn take_for_vacancy(&mut self, key: ChannelKey, now: Now) -> Option<SessionKey> {
-        let live = self.channels.get_mut(key)?.live_mut()?;
-        live.members.take_for_vacancy(now)
+    /// Returns the members of a channel in use.
+    pub(crate) fn members_mut(&mut self, key: ChannelKey) -> Option<&mut Members> {
+        Some(&mut self.channels.get_mut(key)?.live_mut()?.members)
     }
 
     /// Returns the connections of a channel, including superseded ones.
     pub(crate) fn members(&self, key: ChannelKey) -> Vec<SessionKey> {
-        let live = self.channel(key).and_then(Channel::live);
+        let live = self.live(key);
         live.map_or_else(Vec::new, |live| live.members.all())
     }
 
@@ -224,18 +178,7 @@ impl Directory {
     }
 
     /// Reports a change to a channel to its watchers, if any.
-    #[inline]
-    pub(crate) fn changed(
-        &mut self,
-        key: ChannelKey,
-        cause: PresenceCause,
-        reason: Option<EndReason>,
-    ) {
-        self.changed_for(key, (cause, reason.map(Into::into)));
-    }
-
-    /// Notes a presence change and its cause.
-    pub(crate) fn changed_for(&mut self, key: ChannelKey, change: Change) {
+    pub(crate) fn changed(&mut self, key: ChannelKey, change: Change) {
         self.polls.note(key, PollChange::State);
         let channel = self.channel(key);
         if channel.is_some_and(|channel| self.news.is_watched(channel.hooks)) {
@@ -252,26 +195,6 @@ impl Directory {
         } else {
             Now(0)
         }
-    }
-
-    /// Returns the waiting devices.
-    pub(crate) fn polls(&self) -> &Polls {
-        &self.polls
-    }
-
-    /// Returns the waiting devices mutably.
-    pub(crate) fn polls_mut(&mut self) -> &mut Polls {
-        &mut self.polls
-    }
-
-    /// Returns the presence changes not yet reported to watchers.
-    pub(crate) fn news(&self) -> &News {
-        &self.news
-    }
-
-    /// Returns the presence changes not yet reported to watchers, mutably.
-    pub(crate) fn news_mut(&mut self) -> &mut News {
-        &mut self.news
     }
 
     /// Releases memory that an idle channel does not need.

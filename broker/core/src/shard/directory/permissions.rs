@@ -9,9 +9,8 @@ use crate::shard::calls::letters::Right;
 use crate::shard::calls::responses::absent;
 use crate::shard::connect::upgrades::{action_of, denial_of};
 use crate::shard::context::Context;
-use crate::shard::{Alteration, Answer, Query, QueryKind};
-use crate::shard::{Directory, Sockets};
-use crate::{channel::Channel, channel::Life, check::Check, refusal::Refusal};
+use crate::shard::{Alteration, Answer, Directory, Query, QueryKind, Sockets};
+use crate::{channel::Life, check::Check, refusal::Refusal};
 use codec::control::{Call, ErrorKind, Operation, StreamSelector, Tag};
 use codec::identifiers::ChannelArn;
 use codec::policy::{Action, KeyName};
@@ -171,8 +170,7 @@ impl Directory {
         let Some(key) = self.find(arn) else {
             return;
         };
-        let has_master = (self.channel(key).and_then(Channel::live))
-            .is_some_and(|live| live.members.to_master().is_some());
+        let has_master = (self.live(key)).is_some_and(|live| live.members.to_master().is_some());
         if let Some(requests) = self.endpoint_requests(key) {
             requests.note(id, asked);
             if has_master && role == Role::Viewer {
@@ -191,7 +189,7 @@ impl Directory {
         let channel = (self.find(&admission.arn)).and_then(|key| self.channels.get_mut(key));
         channel.is_some_and(|channel| {
             let master = channel.live().and_then(|live| live.members.to_master());
-            let has_master = master.is_some_and(|master| !sockets.is_gone(master));
+            let has_master = master.is_some_and(|master| !sockets.unconfirmed.is_gone(master));
             let requests = channel.endpoint_requests.as_deref_mut();
             requests.is_some_and(|requests| requests.refuses(id, has_master))
         })

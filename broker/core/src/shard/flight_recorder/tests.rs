@@ -1,5 +1,5 @@
 use super::{PASSAGES, *};
-use crate::{channel::Towards, journal::Unaccepted};
+use crate::{channel::Towards, journal::Unaccepted, time::Now};
 use codec::signal::Action;
 use codec::ws::{Excess, FrameError};
 
@@ -12,7 +12,9 @@ fn goes(recorder: &mut Recorder, ms: u64) {
         now: Now(ms),
         ..Moment::default()
     };
-    recorder.told_to_go(at, ChannelKey::new(1, 0), SessionKey::new(2, 0));
+    recorder
+        .at(at)
+        .told_to_go(ChannelKey::new(1, 0), SessionKey::new(2, 0));
 }
 
 #[test]

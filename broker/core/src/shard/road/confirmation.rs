@@ -15,170 +15,81 @@
 //! The slot is held until it is known which messages its former connection received. In the meantime, new messages for
 //! the slot are pending, so that returned ones precede them.
 
-use crate::channel::Channel;
 use crate::id::{Account, ChannelKey, SessionKey};
-use crate::limits::{
-    ACKNOWLEDGE_MS, ASK_AFTER_MS, ASKS_PER_TICK, PROOF_ROOM_PARTS, TAKEOVER_MS_MAX,
-};
-use crate::machine::Output;
+use crate::limits::{ACKNOWLEDGE_MS, ASK_AFTER_MS, PROOF_ROOM_PARTS, TAKEOVER_MS_MAX};
 use crate::presence::PresenceCause;
 use crate::session::Session;
 use crate::session::web_socket::{Role, WebSocket};
-use crate::shard::context::Context;
 use crate::shard::road::in_flight::slot_of;
-use crate::shard::road::unsent::{self, Recipient};
+use crate::shard::road::unsent;
 use crate::shard::state::State;
-use crate::shard::todo::{Each, Todo};
-use crate::shard::{Directory, Shard, Sockets};
+use crate::shard::todo::{Each, Membership, Todo};
+use crate::shard::{Directory, Sockets, connect};
 use crate::time::Now;
 use std::collections::BTreeMap;
 
-impl Shard {
-    /// Queries the connections that are due to be queried.
-    pub(crate) fn ask_due(&mut self) {
-        for _ in 0..ASKS_PER_TICK {
-            let State { sockets, cx, .. } = &mut self.state;
-            let due = sockets.next_to_ask(cx.at.now);
-            let Some(key) = due.or_else(|| sockets.next_pinged(cx.at.now)) else {
-                return;
-            };
-            sockets.ask(cx, key, cx.at.now);
-            self.settle();
-        }
+/// Reduces unconfirmed bytes that exceed the limit: in the account with the most, the connections with the oldest
+/// messages are queried again, and their unconfirmed messages count as delivered without confirmation. Frees a
+/// fraction of all bytes at once, since each pass visits all connections.
+pub(crate) fn make_proof_room(shard: &mut State) {
+    let (sockets, directory, cx, ..) = shard.parts();
+    if !sockets.too_much_unconfirmed() {
+        return;
     }
-
-    /// Reduces unconfirmed bytes that exceed the limit: in the account with the most, the connections with the oldest
-    /// messages are queried again, and their unconfirmed messages count as delivered without confirmation. Frees a
-    /// fraction of all bytes at once, since each pass visits all connections.
-    pub(crate) fn make_proof_room(&mut self) {
-        let (sockets, directory, cx, ..) = self.state.parts();
-        if !sockets.too_much_unconfirmed() {
-            return;
-        }
-        let mut accounts: BTreeMap<Option<Account>, (usize, Vec<_>)> = BTreeMap::new();
-        for (since, key, bytes, channel) in sockets.unconfirmed() {
-            let channel = directory.channel(channel);
-            let account = channel.map(|channel| Account::of(&channel.record.arn));
-            let (sum, connections) = accounts.entry(account).or_default();
-            *sum += bytes;
-            connections.push((since, key, bytes));
-        }
-        let most = accounts.into_values().max_by_key(|(sum, _)| *sum);
-        let (_, mut connections) = most.unwrap_or_default();
-        connections.sort_unstable();
-        let mut wanted = sockets.rules().unconfirmed_bytes / PROOF_ROOM_PARTS;
-        let asked = connections.into_iter().take_while(|(_, _, bytes)| {
-            let more = wanted > 0;
-            wanted = wanted.saturating_sub(*bytes);
-            more
-        });
-        let asked: Vec<_> = asked.map(|(_, key, _)| key).collect();
-        asked.iter().for_each(|key| sockets.makes_room(*key));
-        cx.todo.each(Each::Ask(asked.into_iter()));
+    let mut accounts: BTreeMap<Option<Account>, (usize, Vec<_>)> = BTreeMap::new();
+    for (since, key, bytes, channel) in sockets.unconfirmed() {
+        let channel = directory.channel(channel);
+        let account = channel.map(|channel| Account::of(&channel.record.arn));
+        let (sum, connections) = accounts.entry(account).or_default();
+        *sum += bytes;
+        connections.push((since, key, bytes));
     }
-}
-
-impl Sockets {
-    /// Marks a connection so that its unconfirmed messages are abandoned at the next query.
-    fn makes_room(&mut self, key: SessionKey) {
-        if let Some(session) = self.session_mut(key) {
+    let most = accounts.into_values().max_by_key(|(sum, _)| *sum);
+    let (_, mut connections) = most.unwrap_or_default();
+    connections.sort_unstable();
+    let mut wanted = sockets.rules().unconfirmed_bytes / PROOF_ROOM_PARTS;
+    let asked = connections.into_iter().take_while(|(_, _, bytes)| {
+        let more = wanted > 0;
+        wanted = wanted.saturating_sub(*bytes);
+        more
+    });
+    let asked: Vec<_> = asked.map(|(_, key, _)| key).collect();
+    for session in &asked {
+        if let Some(session) = sockets.session_mut(*session) {
             session.outbox.make_room();
         }
     }
-
-    /// Queries the kernel, or evaluates the last pong, to find out what a connection's peer has received. [`told`]
-    /// handles the result.
-    pub(crate) fn ask(&mut self, cx: &mut Context, key: SessionKey, now: Now) {
-        if !self.ask_kernel(key) {
-            if self.unread_of(key) > 0 {
-                self.output(Output::Ask(key));
-            }
-            self.prove(cx, key, now);
+    cx.todo.each(Each::Ask(asked.into_iter()));
+}
+/// Handles the number of unacknowledged bytes of a connection, as reported by the kernel.
+pub(crate) fn unacknowledged(
+    shard: &mut State,
+    key: SessionKey,
+    (bytes, round_trip_ms): (u32, u32),
+) {
+    let (sockets, _, cx, _) = shard.parts();
+    // Where a pong is the proof, it measures as well.
+    if sockets.confirm_by_tcp(cx, key, bytes) {
+        if let Some(session) = sockets.session_mut(key) {
+            session.outbox.measured(round_trip_ms);
+        }
+        if !has_confirmed_all(sockets, key) {
             cx.todo.push(Todo::Told(key));
         }
     }
+    sockets.note_unread(key, bytes, cx.at.now);
+    connect::hold(shard);
+}
 
-    /// Handles EOF from a connection's peer: its program will not read anything that it has not confirmed by now. The
-    /// kernel is queried before our own close is sent; [`Self::take_leave`] follows once the session has left its
-    /// channel. `closed`: whether the peer sent a close frame. For a client on another node, a bare FIN on the stream
-    /// may mean that the node is shutting down; the client still reads, and the link reports what its machine has
-    /// received until the stream closes.
-    pub(crate) fn peer_is_over(&mut self, key: SessionKey, closed: bool) {
-        let Some(session) = self.session_mut(key) else {
-            return;
-        };
-        if closed || !session.is_inner() {
-            session.outbox.peer_is_over();
-        }
-        self.ask_kernel(key);
-    }
-
-    /// Evaluates the last pong, if messages are confirmed by pongs.
-    pub(crate) fn take_leave(&self, cx: &mut Context, key: SessionKey) {
-        let session = self.session(key).filter(|it| it.outbox.is_over());
-        if session.is_some() && !self.proves_by_tcp() {
-            cx.todo.push(Todo::Told(key));
-        }
-    }
-
-    /// Defers to the shard the processing of offers that a master has confirmed.
-    pub(crate) fn note_offers(&mut self, cx: &mut Context, key: SessionKey) {
-        let offers = self.take_offers();
-        if let Some(channel) = self.session(key).and_then(Session::channel)
-            && !offers.is_empty()
-        {
-            cx.todo.push(Todo::OffersConfirmed(channel, key, offers));
-        }
-    }
-
-    /// Handles the number of unacknowledged bytes of a connection, as reported by the kernel.
-    pub(crate) fn unacknowledged(
-        &mut self,
-        cx: &mut Context,
-        key: SessionKey,
-        (bytes, round_trip_ms): (u32, u32),
-    ) {
-        // Where a pong is the proof, it measures as well.
-        if self.confirm_by_tcp(cx, key, bytes) {
-            if let Some(session) = self.session_mut(key) {
-                session.outbox.measured(round_trip_ms);
-            }
-            if !self.has_confirmed_all(key) {
-                cx.todo.push(Todo::Told(key));
-            }
-        }
-        self.note_unread(key, bytes, cx.at.now);
-        self.hold(cx);
-    }
-
-    /// Whether a queried connection needs no further handling: it holds its slot, owes no pong, and has confirmed
-    /// everything.
-    fn has_confirmed_all(&self, key: SessionKey) -> bool {
-        self.session(key).is_some_and(|session| {
-            let is_there = |it: &WebSocket| !it.superseded && !it.awaits_pong();
-            session.open().is_some_and(is_there)
-                && session.outbox.unconfirmed_since().is_none()
-                && !self.is_gone(key)
-        })
-    }
-
-    /// Confirms all but the last `unacknowledged` bytes on the wire, if messages are confirmed by TCP. Returns `false`
-    /// otherwise.
-    pub(crate) fn confirm_by_tcp(
-        &mut self,
-        cx: &mut Context,
-        key: SessionKey,
-        unacknowledged: u32,
-    ) -> bool {
-        let by_tcp = self.session(key).is_some() && self.proves_by_tcp();
-        if by_tcp && !self.is_half_open(key) {
-            if self.confirm(cx, key, unacknowledged.into()) {
-                cx.todo.push(Todo::Confirmed(key));
-            }
-            self.note_offers(cx, key);
-        }
-        by_tcp
-    }
+/// Whether a queried connection needs no further handling: it holds its slot, owes no pong, and has confirmed
+/// everything.
+fn has_confirmed_all(sockets: &Sockets, key: SessionKey) -> bool {
+    sockets.session(key).is_some_and(|session| {
+        let is_there = |it: &WebSocket| !it.superseded && !it.awaits_pong();
+        session.open().is_some_and(is_there)
+            && session.outbox.unconfirmed_since().is_none()
+            && !sockets.unconfirmed.is_gone(key)
+    })
 }
 
 /// Handles what a connection's peer has acknowledged. Unacknowledged messages are returned, or queried again later.
@@ -191,22 +102,22 @@ pub(crate) fn told(shard: &mut State, key: SessionKey) {
     let Some((channel, role)) = session.membership() else {
         return;
     };
-    let of = Recipient {
-        session: key,
-        channel,
-        role: &role,
-    };
     let has_slot = session.open().is_some_and(|it| !it.superseded);
     if has_slot {
         if ends_doubt && role == Role::Master {
-            directory.changed(channel, PresenceCause::Served, None); // nobody waits any more
+            directory.changed(channel, (PresenceCause::Served, None)); // nobody waits any more
         }
+        let of = Membership {
+            session: key,
+            channel,
+            role,
+        };
         return judge(shard, &of);
     }
     let missing_ms = missing_after_ms(session);
     let by = if session.outbox.is_over() || session.outbox.doubtful_since().is_some() {
         Some(cx.at.now)
-    } else if session.open().is_some() || directory.has_member(channel, &role) {
+    } else if session.open().is_some() || has_member(directory, channel, &role) {
         Some(Now(cx.at.now.0.saturating_sub(missing_ms)))
     } else {
         None // it may still confirm them, and nobody waits for them
@@ -214,19 +125,26 @@ pub(crate) fn told(shard: &mut State, key: SessionKey) {
     let taken = by.map(|by| sockets.take_unconfirmed(key, by));
     let taken = taken.unwrap_or_default();
     if !taken.is_empty() {
-        directory.give_way_for_good(channel, key);
+        if let Some(members) = directory.members_mut(channel) {
+            members.give_way_for_good(key);
+        }
     }
+    let of = Membership {
+        session: key,
+        channel,
+        role,
+    };
     unsent::give_back(shard, &of, taken);
     release(shard, &of, by.map(|_| missing_ms));
 }
 
 /// Judges a slot's current connection by how long it has confirmed nothing: it is first marked as doubtful and later,
 /// if it is a master, reported as gone.
-fn judge(shard: &mut State, of: &Recipient<'_>) {
-    let &Recipient {
+fn judge(shard: &mut State, of: &Membership) {
+    let &Membership {
         session: key,
         channel,
-        role,
+        ref role,
     } = of;
     let (sockets, directory, cx, ..) = shard.parts();
     let Some(session) = sockets.session(key) else {
@@ -236,8 +154,8 @@ fn judge(shard: &mut State, of: &Recipient<'_>) {
     let is_silent = *role == Role::Master && sockets.is_silent(session, cx.at.now);
     let Some(since) = session.outbox.unconfirmed_since() else {
         if is_silent {
-            if sockets.goes(key, cx.at.now) {
-                directory.master_went(channel);
+            if sockets.unconfirmed.goes(key, cx.at.now) {
+                master_went(directory, channel);
             }
             sockets.ask_again(key, cx.at.now.after(ASK_AFTER_MS));
         } else if sockets.has_shown_nothing(key) {
@@ -257,14 +175,14 @@ fn judge(shard: &mut State, of: &Recipient<'_>) {
     if is_judged && doubt <= cx.at.now {
         let expires = directory.wake_expiry(channel, cx.at.now);
         if sockets.doubt(key, cx.at.now, expires) && *role == Role::Master {
-            directory.changed(channel, PresenceCause::Waiting, None);
+            directory.changed(channel, (PresenceCause::Waiting, None));
         }
         let doubtful = sockets.session(key);
         let doubtful = doubtful.and_then(|session| session.outbox.doubtful_since());
         let gone_ms = rules.gone_ms.max(8 * round_trip_ms);
         next = doubtful.unwrap_or(cx.at.now).after(gone_ms);
-        if *role == Role::Master && next <= cx.at.now && sockets.goes(key, cx.at.now) {
-            directory.master_went(channel);
+        if *role == Role::Master && next <= cx.at.now && sockets.unconfirmed.goes(key, cx.at.now) {
+            master_went(directory, channel);
         }
     }
     let step = cx.at.now.after(ASK_AFTER_MS);
@@ -290,7 +208,7 @@ pub(crate) fn confirmed(shard: &mut State, key: SessionKey) {
     if is_silent || !comes_back(shard, key, channel) {
         shard
             .directory
-            .changed(channel, PresenceCause::Served, None);
+            .changed(channel, (PresenceCause::Served, None));
     }
 }
 
@@ -306,30 +224,28 @@ fn comes_back(shard: &mut State, key: SessionKey, channel: ChannelKey) -> bool {
     } else {
         PresenceCause::Served // its departure was not announced
     };
-    directory.changed(channel, cause, None);
+    directory.changed(channel, (cause, None));
     true
 }
 
 /// Releases the slot held by a connection once the fate of all its messages is known. Otherwise, if another connection
 /// is waiting for the slot, schedules the next query for when the missing acknowledgements are overdue.
-fn release(shard: &mut State, of: &Recipient<'_>, missing_ms: Option<u64>) {
-    let &Recipient {
-        session: key,
-        channel,
-        ..
-    } = of;
+fn release(shard: &mut State, of: &Membership, missing_ms: Option<u64>) {
+    let (key, channel) = (of.session, of.channel);
     let (sockets, directory, cx, ..) = shard.parts();
     let outbox = sockets.session(key).map(|session| &session.outbox);
     let since = outbox.and_then(|outbox| outbox.unconfirmed_since());
     let ended = !outbox.is_some_and(|outbox| outbox.has_messages());
     match (since, missing_ms) {
         (Some(since), Some(missing_ms)) => {
-            directory.ask_holder(channel, key, since.after(missing_ms), ended);
+            if let Some(members) = directory.members_mut(channel) {
+                members.ask_holder(key, since.after(missing_ms), ended);
+            }
             cx.todo.push(Todo::Arm(channel));
         }
         (Some(_), None) => {}
         (None, _) if !ended => {}
-        (None, _) => directory.release_slot(cx, of),
+        (None, _) => unsent::release_slot(directory, cx, of),
     }
 }
 
@@ -339,15 +255,13 @@ fn missing_after_ms(session: &Session) -> u64 {
     (2 * u64::from(round_trip_ms) + ACKNOWLEDGE_MS).min(TAKEOVER_MS_MAX)
 }
 
-impl Directory {
-    /// Reports a connected master as gone because it confirms nothing.
-    fn master_went(&mut self, channel: ChannelKey) {
-        self.changed_for(channel, (PresenceCause::MasterLeft, Some("unconfirmed")));
-    }
+/// Reports a connected master as gone because it confirms nothing.
+fn master_went(directory: &mut Directory, channel: ChannelKey) {
+    directory.changed(channel, (PresenceCause::MasterLeft, Some("unconfirmed")));
+}
 
-    /// Whether a client with this role is connected to a channel.
-    fn has_member(&self, channel: ChannelKey, role: &Role) -> bool {
-        let live = self.channel(channel).and_then(Channel::live);
-        live.is_some_and(|live| live.members.of(&slot_of(role)).is_some())
-    }
+/// Whether a client with this role is connected to a channel.
+fn has_member(directory: &Directory, channel: ChannelKey, role: &Role) -> bool {
+    let live = directory.live(channel);
+    live.is_some_and(|live| live.members.of(&slot_of(role)).is_some())
 }

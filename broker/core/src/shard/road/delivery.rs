@@ -4,15 +4,15 @@
 use crate::channel::pending::{Full, KeyName};
 use crate::channel::{Route, Towards};
 use crate::event::{Kind, Outcome};
-use crate::id::{ChannelKey, SessionKey};
+use crate::id::{CallerId, ChannelKey, SessionKey};
 use crate::session::Session;
 use crate::session::outbox::DeliveryMark;
 use crate::session::web_socket::{Role, WebSocket};
 use crate::shard::context::Context;
-use crate::shard::directory::pending::ForPlayer;
+use crate::shard::directory::calls::ForPlayer;
 use crate::shard::flight_recorder::{NotedMessage, Passage, look_into};
 use crate::shard::road::Aside;
-use crate::shard::road::in_flight::{InTransit, Sender, Undelivered, away_from};
+use crate::shard::road::in_flight::{InTransit, Sender, away_from, kept_message};
 use crate::shard::road::service_messages::{StatusOf, decline, status};
 use crate::shard::sockets::outboxes::NoRoom;
 use crate::shard::state::State;
@@ -23,6 +23,7 @@ use crate::{journal::Unaccepted, limits::LATE_AFTER_MS, presence::PresenceCause}
 use codec::base64;
 use codec::signal::{Action, Delivery, Request, StatusFault};
 use std::num::NonZeroU32;
+use std::rc::Rc;
 
 /// Why a valid message is not forwarded.
 pub(crate) enum Unadmitted {
@@ -132,17 +133,18 @@ pub(crate) fn route<'a>(
         cx.telemetry.count_ended(kind, Outcome::Withdrawn);
         return Err(Aside::Handled);
     };
+    let sender_bytes = viewer.map_or(0, str::len);
     let launch = DeliveryMark {
-        action: request.action,
-        expires: accepted.expires,
-        order: accepted.order,
-        sender_bytes: u16::try_from(viewer.map_or(0, str::len)).unwrap_or(u16::MAX),
-        call: false,
-        counted: true,
         from: viewer.map(|_| sender.session),
         first: sender.first,
         follows: accepted.follows,
         accepted_us: NonZeroU32::new(cx.at.micros),
+        ..DeliveryMark::new(
+            request.action,
+            accepted.order,
+            accepted.expires,
+            sender_bytes,
+        )
     };
     let transit = InTransit {
         from: sender.session,
@@ -174,8 +176,8 @@ pub(crate) fn hand_on(shard: &mut State, route: Route, transit: &InTransit<'_>) 
     let refused = match route {
         Route::To(to) => return deliver(sockets, cx, to, transit),
         Route::Keep(_) => {
-            let undelivered = transit.undelivered(sockets);
-            let kept = directory.keep(cx, undelivered);
+            let sender = sockets.session(transit.from).and_then(Session::open);
+            let kept = keep(directory, cx, transit, sender.and_then(|it| it.caller));
             kept.map_err(|Full| {
                 transit.decline(cx, Unaccepted::NoRoom);
                 StatusFault::TooManyUndelivered
@@ -243,9 +245,7 @@ fn push(sockets: &mut Sockets, cx: &mut Context, to: SessionKey, transit: &InTra
     if transit.launch.action != Action::IceCandidate {
         passed.candidates = look_into_first(sockets, to, transit);
     }
-    cx.telemetry
-        .note()
-        .relayed(cx.at, transit.channel, passed, transit.from, to);
+    cx.note().relayed(transit.channel, passed, transit.from, to);
     cx.telemetry.count_queued(queued);
 }
 
@@ -280,42 +280,42 @@ fn deliver_after_cutting(
     cx.todo.push(Todo::Deliver(transit.channel, role));
 }
 
-impl Directory {
-    /// Stores a message as pending for an absent recipient.
-    ///
-    /// # Errors
-    /// Returns [`Full`] if there is no room; the caller must then count the message's end.
-    pub(crate) fn keep(&mut self, cx: &mut Context, undelivered: Undelivered) -> Result<(), Full> {
-        let Undelivered {
-            from,
-            caller,
-            channel,
-            towards,
-            viewer,
-            mut message,
-        } = undelivered;
-        let waits = self.begins_to_wait(channel, (towards, &viewer), &mut message, cx.at);
-        let kind = Kind::Known(message.action);
-        if self.channel(channel).is_none() {
-            cx.telemetry.count_ended(kind, Outcome::Withdrawn);
-            return Ok(());
-        }
-        let kept = NotedMessage::of(&message, towards, Passage::Kept);
-        let name = KeyName {
-            towards,
-            viewer: &viewer,
-            caller,
-        };
-        let named = Some(&*viewer).filter(|_| towards == Towards::Viewer);
-        self.store(cx, channel, name, message)?;
-        cx.telemetry.count_kept(1);
-        cx.telemetry.note().came(cx.at, channel, kept, from, named);
-        if waits {
-            self.changed(channel, PresenceCause::Waiting, None);
-        }
-        cx.todo.push(Todo::Arm(channel));
-        Ok(())
+/// Stores a message as pending for an absent recipient. `caller`: the caller as which the sender connected.
+///
+/// # Errors
+/// Returns [`Full`] if there is no room; the caller must then count the message's end.
+fn keep(
+    directory: &mut Directory,
+    cx: &mut Context,
+    transit: &InTransit<'_>,
+    caller: Option<CallerId>,
+) -> Result<(), Full> {
+    let (channel, towards) = (transit.channel, transit.towards());
+    let viewer: Rc<str> = transit.delivery.sender.unwrap_or(transit.recipient).into();
+    let mut frame = Vec::with_capacity(transit.delivery.frame_bytes());
+    transit.delivery.write(&mut frame);
+    let mut message = kept_message(transit.launch, frame.into_boxed_slice());
+    let waits = directory.begins_to_wait(channel, (towards, &viewer), &mut message, cx.at);
+    let kind = Kind::Known(message.action);
+    if directory.channel(channel).is_none() {
+        cx.telemetry.count_ended(kind, Outcome::Withdrawn);
+        return Ok(());
     }
+    let kept = NotedMessage::of(&message, towards, Passage::Kept);
+    let name = KeyName {
+        towards,
+        viewer: &viewer,
+        caller,
+    };
+    let named = Some(&*viewer).filter(|_| towards == Towards::Viewer);
+    directory.store(cx, channel, name, message)?;
+    cx.telemetry.count_kept(1);
+    cx.note().came(channel, kept, transit.from, named);
+    if waits {
+        directory.changed(channel, (PresenceCause::Waiting, None));
+    }
+    cx.todo.push(Todo::Arm(channel));
+    Ok(())
 }
 
 /// Drops a message for which neither the outbox nor the pending store has room.
@@ -413,16 +413,14 @@ pub(crate) fn end_late(cx: &mut Context, sender: &Sender, request: &Request<'_>,
     cx.telemetry
         .count_ended(Kind::Known(request.action), outcome);
     let (bytes, viewer) = undelivered(sender, request);
-    let passed = NotedMessage {
-        action: Some(request.action),
-        towards: away_from(&sender.role),
-        passage: Passage::Late,
+    let passed = NotedMessage::new(
+        Some(request.action),
+        away_from(&sender.role),
+        Passage::Late,
         bytes,
-        candidates: None,
-    };
-    cx.telemetry
-        .note()
-        .came(cx.at, sender.channel, passed, sender.session, viewer);
+    );
+    cx.note()
+        .came(sender.channel, passed, sender.session, viewer);
 }
 
 /// Returns the outcome of messages now arriving from the sender, if they are late.
@@ -436,7 +434,8 @@ pub(crate) fn late_outcome(
     let open = |key: SessionKey| sockets.session(key).and_then(Session::open);
     let web_socket = open(sender.session)?;
     let spoke = |key| open(key).is_some_and(WebSocket::spoke);
-    let lost = directory.lost_slot(sender.channel, sender.session, spoke);
+    let live = directory.live(sender.channel)?;
+    let lost = live.members.lost(sender.session, spoke);
     let long_ago = |since: &Now| at.now.since(*since) > LATE_AFTER_MS;
     let silenced = lost.map(|(since, _)| since).filter(long_ago);
     let standstill = sockets.standstill();

@@ -2,19 +2,17 @@
 
 use crate::channel::{members::Slot, pending::Message};
 use crate::event::{Kind, Outcome};
-use crate::id::{CallerId, ChannelKey, SessionKey};
+use crate::id::{ChannelKey, SessionKey};
 use crate::session::{outbox::DeliveryMark, web_socket::Role};
-use crate::shard::Sockets;
 use crate::shard::context::Context;
 use crate::shard::flight_recorder::{NotedMessage, Passage, look_into};
 use crate::shard::road::service_messages::{StatusOf, decline};
 use crate::shard::todo::{Declined, Deferred};
-use crate::{channel::Towards, journal::Unaccepted, session::Session};
+use crate::{channel::Towards, journal::Unaccepted};
 use codec::{
     identifiers::CorrelationId,
     signal::{Action, Delivery},
 };
-use std::rc::Rc;
 
 /// The sender of a message.
 pub(crate) struct Sender {
@@ -39,13 +37,7 @@ impl InTransit<'_> {
     /// Creates the flight recorder's note of the message.
     #[inline]
     pub(crate) fn passed(&self, passage: Passage, bytes: usize) -> NotedMessage {
-        NotedMessage {
-            action: Some(self.launch.action),
-            towards: self.towards(),
-            passage,
-            bytes,
-            candidates: None,
-        }
+        NotedMessage::new(Some(self.launch.action), self.towards(), passage, bytes)
     }
 
     /// Returns the message as the subject of a status response to its sender.
@@ -68,9 +60,8 @@ impl InTransit<'_> {
     pub(crate) fn note(&self, cx: &mut Context, passage: Passage) {
         let mut passed = self.passed(passage, self.delivery.frame_bytes());
         passed.candidates = look_into(self.launch.action, self.delivery.payload);
-        cx.telemetry
-            .note()
-            .came(cx.at, self.channel, passed, self.from, self.viewer());
+        cx.note()
+            .came(self.channel, passed, self.from, self.viewer());
     }
 
     /// Creates the record of a message that is not accepted.
@@ -116,21 +107,6 @@ impl InTransit<'_> {
         self.note(cx, passage);
     }
 
-    /// Converts the message to the form stored for an absent recipient.
-    pub(crate) fn undelivered(&self, sockets: &Sockets) -> Undelivered {
-        let sender = sockets.session(self.from).and_then(Session::open);
-        let mut frame = Vec::with_capacity(self.delivery.frame_bytes());
-        self.delivery.write(&mut frame);
-        Undelivered {
-            from: self.from,
-            caller: sender.and_then(|sender| sender.caller),
-            channel: self.channel,
-            towards: self.towards(),
-            viewer: self.delivery.sender.unwrap_or(self.recipient).into(),
-            message: kept_message(self.launch, frame.into_boxed_slice()),
-        }
-    }
-
     /// Creates an owned copy, to be delivered after this step.
     #[cold]
     pub(crate) fn deferred(&self) -> Deferred {
@@ -165,18 +141,6 @@ impl Deferred {
     }
 }
 
-/// A message for an absent recipient.
-pub(crate) struct Undelivered {
-    pub(crate) from: SessionKey,
-    /// The caller as which the message's sender connected.
-    pub(crate) caller: Option<CallerId>,
-    pub(crate) channel: ChannelKey,
-    pub(crate) towards: Towards,
-    /// The viewer that the message is from or to.
-    pub(crate) viewer: Rc<str>,
-    pub(crate) message: Message,
-}
-
 // The directions of messages: to and from a role, and the viewer at the other end.
 
 /// Returns the slot of a role.
@@ -205,41 +169,29 @@ pub(crate) fn away_from(role: &Role) -> Towards {
 
 /// Converts a message to the form stored until its recipient connects.
 pub(crate) fn kept_message(launch: DeliveryMark, frame: Box<[u8]>) -> Message {
-    let DeliveryMark {
-        action,
-        expires,
-        order,
-        sender_bytes,
-        from,
-        first,
-        follows: _,
-        call: _,
-        counted: _,
-        accepted_us: _,
-    } = launch;
     Message {
-        action,
-        expires,
-        order,
-        sender_bytes,
-        from,
-        first,
+        action: launch.action,
+        expires: launch.expires,
+        order: launch.order,
+        sender_bytes: launch.sender_bytes,
+        from: launch.from,
+        first: launch.first,
         frame,
     }
 }
 
 /// Creates the delivery mark for a pending message that is now sent to its recipient.
 pub(crate) fn mark_of_kept(message: &Message) -> DeliveryMark {
+    let &Message {
+        action,
+        order,
+        expires,
+        ..
+    } = message;
     DeliveryMark {
-        action: message.action,
-        expires: message.expires,
-        order: message.order,
-        sender_bytes: message.sender_bytes,
-        call: false,
-        counted: true,
         from: message.from,
         first: message.first,
-        follows: message.action == Action::IceCandidate,
-        accepted_us: None,
+        follows: action == Action::IceCandidate,
+        ..DeliveryMark::new(action, order, expires, message.sender_bytes.into())
     }
 }

@@ -104,16 +104,15 @@ pub(crate) fn status_with(
 pub(crate) fn decline(cx: &mut Context, declined: Declined, viewer: Option<&str>) {
     cx.telemetry
         .count_unaccepted(declined.kind, declined.reason);
-    let passed = NotedMessage {
-        action: declined.kind.action(),
-        towards: declined.towards,
-        passage: Passage::Unaccepted(declined.reason),
-        bytes: declined.bytes,
-        candidates: None,
-    };
+    let passed = NotedMessage::new(
+        declined.kind.action(),
+        declined.towards,
+        Passage::Unaccepted(declined.reason),
+        declined.bytes,
+    );
     let about = (viewer, declined.most);
-    let note = cx.telemetry.note();
-    note.came_against(cx.at, declined.channel, passed, declined.from, about);
+    cx.note()
+        .came_against(declined.channel, passed, declined.from, about);
     cx.todo.push(Todo::Unaccepted(Box::new(declined)));
 }
 

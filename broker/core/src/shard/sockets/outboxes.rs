@@ -81,7 +81,7 @@ impl Sockets {
         write: impl FnOnce(&mut Vec<u8>),
     ) -> Result<(usize, bool), NoRoom> {
         let shard_full = waiting + bytes as u64 > self.rules.outbox_bytes as u64;
-        let unread = self.unread_of(to);
+        let unread = self.unconfirmed.unread_of(to);
         let session = self.sessions.get_mut(to).ok_or(NoRoom::Gone)?;
         let most = self.settings.limits.outbox_bytes;
         let Some(web_socket) = session.open() else {
@@ -241,7 +241,7 @@ impl Sockets {
                 now.after(self.settings.timeouts.answer_ms)
             };
             if !waits && !http.buffer.is_empty() {
-                self.requests.turns.answered.push_back(key);
+                self.turns.answered.push_back(key);
             }
         }
         self.charge(key);
@@ -336,7 +336,8 @@ impl Sockets {
         } else {
             CONTROL_BYTES_MAX
         };
-        waiting < most && waiting + self.unread_of(key) < self.settings.limits.outbox_bytes
+        waiting < most
+            && waiting + self.unconfirmed.unread_of(key) < self.settings.limits.outbox_bytes
     }
 }
 
@@ -595,7 +596,7 @@ mod tests {
             };
             shard.handle(told, at);
             (
-                shard.state.sockets.request_bytes(),
+                shard.state.sockets.requests.held.bytes,
                 shard.is_unconfirmed(session),
             )
         };

@@ -1,90 +1,119 @@
-//! Requests on HTTP connections: when they are answered, which of them wait for an owner of their channel, the bytes
-//! they hold, and their queries to other shards.
+//! Requests on HTTP connections: when they are answered, which of them wait for an owner of their channel, and the
+//! bytes they hold.
 
 use crate::control::port_of;
-use crate::id::{CallRef, Identity, SessionKey, ShardId};
-use crate::session::http::{Expected, HttpStage, OnwardCount};
-use crate::session::{Forwarded, Session};
-use crate::shard::{shares::ShareQuestions, sockets::Sockets};
+use crate::id::{SessionKey, ShardId};
+use crate::limits::{
+    FRESH_REQUESTS_PER_TURN, PROVIDER_AGE_MS, PROVIDER_AGE_SPREAD_MS, REQUESTS_PER_VISIT,
+};
+use crate::machine::{Output, Shown};
+use crate::session::http::{Admission, AwaitedWake, HttpStage, OnwardCount};
+use crate::session::{Forwarded, NEVER, SendState, Session};
+use crate::shard::context::Context;
+use crate::shard::shares::Shares;
+use crate::shard::sockets::Sockets;
+use crate::shard::todo::Todo;
+use crate::time::Now;
+use crate::work_units;
 use crate::{address_shares::Origin, limits::OWNER_WAITERS_MAX, time::Moment};
+use codec::http::HeadError;
 use codec::{http::Head, proxy};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
-/// The order in which requests are answered; see [`crate::shard::sockets`].
+/// Unanswered requests on HTTP connections.
+#[derive(Default)]
+pub(crate) struct Requests {
+    /// Bytes of unanswered requests, held by connections.
+    pub(crate) held: RequestBytes,
+    /// Sessions that are waiting for their channel to have an owner, or that were answered while waiting and are now
+    /// closing: at most [`OWNER_WAITERS_MAX`](crate::limits::OWNER_WAITERS_MAX).
+    pub(crate) without_owner: BTreeSet<SessionKey>,
+    /// Number of sessions with a request that another node has yet to answer.
+    pub(crate) onward: OnwardCount,
+    /// Whether the first endpoint request through an unconfigured proxy has yet to be logged.
+    unadvertised: bool,
+    /// Server names and certificates of connections to the credentials provider, and when each connection began; no
+    /// other connections are included.
+    shown: BTreeMap<SessionKey, (Arc<Shown>, Now)>,
+}
+
+impl Requests {
+    /// Creates an empty set. `unadvertised`: whether no public address is configured.
+    pub(crate) fn new(unadvertised: bool) -> Self {
+        Self {
+            unadvertised,
+            ..Self::default()
+        }
+    }
+
+    /// Whether another request may wait for an owner; if so, counts it.
+    pub(crate) fn may_wait(&mut self, key: SessionKey) -> bool {
+        let has_room = self.without_owner.len() < OWNER_WAITERS_MAX;
+        if has_room {
+            self.without_owner.insert(key);
+        }
+        has_room
+    }
+
+    /// Returns the server name and certificate of a connection to the credentials provider; `None` for any other
+    /// connection.
+    pub(crate) fn shown(&self, key: SessionKey) -> Option<Arc<Shown>> {
+        let (shown, _) = self.shown.get(&key)?;
+        Some(Arc::clone(shown))
+    }
+
+    /// Whether a connection to the credentials provider has reached its maximum age, so that it closes after its next
+    /// response. The maximum age is spread by certificate, so that connections opened together do not all close
+    /// together.
+    pub(crate) fn shown_long_ago(&self, key: SessionKey, now: Now) -> bool {
+        self.shown.get(&key).is_some_and(|(shown, since)| {
+            let certificate = shown.certificate.as_ref();
+            let byte = certificate.and_then(|it| it.fingerprint.first());
+            let earlier_ms = PROVIDER_AGE_SPREAD_MS * byte.map_or(0, |it| u64::from(*it)) / 256;
+            now.0.saturating_sub(since.0) >= PROVIDER_AGE_MS - earlier_ms
+        })
+    }
+
+    /// Removes all data of a session that is leaving the table.
+    pub(crate) fn forget(&mut self, key: SessionKey) {
+        self.without_owner.remove(&key);
+        self.shown.remove(&key);
+    }
+}
+
 impl Sockets {
-    /// Returns how many of a connection's heads and bodies may be answered on arrival. `done`: the work done by the
-    /// shard so far.
-    pub(crate) fn begin_visit(&mut self, done: u64, at: Moment) -> u32 {
-        self.requests.turns.visit(done, at)
-    }
-
-    /// Ends a visit in which `answered` requests were answered.
-    pub(crate) fn end_visit(&mut self, answered: u32) {
-        self.requests.turns.fresh += answered;
-    }
-
-    /// Whether the next request must wait, given the work done by the shard so far.
-    pub(crate) fn turn_is_over(&self, done: u64) -> bool {
-        self.requests.turns.is_over(done)
-    }
-
-    /// Counts a head or body that was answered.
-    pub(crate) fn count_request(&mut self) {
-        self.requests.turns.take();
-    }
-
-    /// Returns the number of heads and bodies answered since startup.
-    pub(crate) fn requests_taken(&self) -> u64 {
-        self.requests.turns.taken()
-    }
-
     /// Defers this connection's requests to a later turn.
     pub(crate) fn wait_for_turn(&mut self, key: SessionKey) {
         if let Some(http) = self.http(key)
             && !std::mem::replace(&mut http.queued, true)
         {
-            self.requests.turns.waiting.push_back(key);
+            self.turns.waiting.push_back(key);
         }
-    }
-
-    /// Starts answering waiting requests. `done`: the work done by the shard so far.
-    pub(crate) fn begin_tick(&mut self, done: u64) {
-        self.requests.turns.begin_tick(done);
-    }
-
-    /// Returns the number of connections whose requests are waiting for a turn.
-    pub(crate) fn waiting_requests(&self) -> usize {
-        self.requests.turns.waiting()
     }
 
     /// Removes the connection that has been waiting longest; the connection may be gone already.
     pub(crate) fn next_waiting(&mut self) -> Option<SessionKey> {
-        let key = self.requests.turns.next_waiting()?;
+        let key = self.turns.waiting.pop_front()?;
         if let Some(http) = self.http(key) {
             http.queued = false;
         }
         Some(key)
     }
 
-    /// Schedules a connection's next request to be resumed at the end of this input.
-    pub(crate) fn requests_go_on(&mut self, key: SessionKey) {
-        self.requests.turns.answered.push_back(key);
+    /// Records the server name and certificate of a connection to the credentials provider.
+    pub(crate) fn showed(&mut self, key: SessionKey, shown: Shown, now: Now) {
+        if self.sessions.get_mut(key).is_some() {
+            let since = self
+                .requests
+                .shown
+                .get(&key)
+                .map_or(now, |(_, since)| *since);
+            self.requests.shown.insert(key, (Arc::new(shown), since));
+        }
     }
 
-    /// Takes the next connection to resume.
-    pub(crate) fn next_going_on(&mut self) -> Option<SessionKey> {
-        self.requests.turns.answered.pop_front()
-    }
-
-    /// Whether any connection is to be resumed.
-    #[inline]
-    pub(crate) fn has_going_on(&self) -> bool {
-        !self.requests.turns.answered.is_empty()
-    }
-}
-
-/// Requests waiting for an owner of their channel.
-impl Sockets {
     /// Whether this connection carries a single call and closes after the response.
     pub(crate) fn brings_one_call(&mut self, key: SessionKey) -> bool {
         self.http(key).is_some_and(|http| http.one_call)
@@ -102,34 +131,6 @@ impl Sockets {
         map.is_some_and(|map| !map.is_fixed())
     }
 
-    /// Whether another request may wait for an owner; if so, counts it.
-    pub(crate) fn may_wait(&mut self, key: SessionKey) -> bool {
-        let waiting = &mut self.requests.without_owner;
-        let has_room = waiting.len() < OWNER_WAITERS_MAX;
-        if has_room {
-            waiting.insert(key);
-        }
-        has_room
-    }
-
-    /// Creates an entry in the number of requests for other nodes.
-    pub(crate) fn count_onward(&self) -> OnwardCount {
-        self.requests.onward.clone()
-    }
-
-    /// Removes a request from those waiting for an owner.
-    pub(crate) fn ends_waiting(&mut self, key: SessionKey) {
-        self.requests.without_owner.remove(&key);
-    }
-
-    /// Returns the number of requests waiting for an owner.
-    pub(crate) fn without_owner(&self) -> usize {
-        self.requests.without_owner.len()
-    }
-}
-
-/// The client of a request that a proxy forwarded.
-impl Sockets {
     /// Records what a trusted proxy reports about the client in a request head. An address reported by another node has
     /// already arrived with the connection; in that case, `X-Forwarded-Proto` is accepted if it matches that node's
     /// report about TLS, so that the response contains the proxy's host and scheme.
@@ -179,39 +180,236 @@ impl Sockets {
     }
 }
 
-/// The bytes charged to HTTP connections; see [`crate::shard::sockets`].
+/// The result of one parsing step.
+#[derive(Clone, Copy)]
+pub(crate) enum Step {
+    /// More bytes or the answer to a call are needed.
+    Wait,
+    /// Number of bytes consumed; unprocessed input may remain.
+    Used(usize),
+    /// The connection became a WebSocket; its frames begin at this byte offset.
+    Frames(usize),
+    /// The connection is closing or has moved away: no more bytes are processed.
+    Over,
+}
+
+/// The next part of the input on an HTTP connection.
+pub(crate) enum Part {
+    /// Nothing to process.
+    None(Step),
+    /// A request head of this many bytes.
+    Head(usize),
+    /// Bytes that are not a valid request head.
+    NoHead(HeadError),
+    /// A request body of this many bytes.
+    Body(usize),
+}
+
+impl Sockets {
+    /// Starts waiting for the first request head after the TLS handshake.
+    pub(crate) fn secured(&mut self, key: SessionKey, at: Moment) {
+        let deadline = at.now.after(self.settings().timeouts.head_ms);
+        let Some(http) = self.http(key) else {
+            return;
+        };
+        http.stage = HttpStage::AwaitHead;
+        http.deadline = deadline;
+        self.arm(key, deadline);
+        self.place(key, crate::event::ConnectionRole::Http);
+    }
+
+    /// Arms an HTTP connection's timeout for its next input.
+    pub(crate) fn await_rest(&mut self, key: SessionKey, at: Moment) {
+        let head_ms = self.settings().timeouts.head_ms;
+        let Some(session) = self.session(key) else {
+            return;
+        };
+        let (waits, blocked) = (session.answers_wait(), session.outbox.in_flight());
+        let Some(http) = self.http(key) else {
+            return;
+        };
+        let awaits_head = matches!(http.stage, HttpStage::AwaitHead) && !http.queued && !waits;
+        if http.served && awaits_head && !http.begun && !http.buffer.is_empty() {
+            (http.begun, http.deadline) = (true, at.now.after(head_ms)); // the next request has begun
+        }
+        let over = http.ended && !http.awaits_reply() && !http.has_more(waits);
+        let answer_due = if blocked { http.answer_due } else { NEVER };
+        let deadline = http.deadline.min(answer_due);
+        if over {
+            return self.close_when_sent(key, at);
+        }
+        self.arm(key, deadline);
+    }
+
+    /// Scans the input for its next part. `waits`: whether the part must be left for a later turn.
+    pub(crate) fn next_part(&mut self, key: SessionKey, rest: &[u8], waits: bool) -> Part {
+        let limits = self.rules().head;
+        let session = self.session(key);
+        let answers_wait = session.is_some_and(Session::answers_wait);
+        let unheard = session.is_some_and(|it| it.sending == SendState::WithheldForGood);
+        let Some(http) = self.http(key) else {
+            return Part::None(Step::Over);
+        };
+        match &http.stage {
+            HttpStage::AwaitTls
+            | HttpStage::AwaitReply(..)
+            | HttpStage::AwaitWake(_)
+            | HttpStage::AwaitHandover(..)
+            | HttpStage::AwaitLink(_)
+            | HttpStage::AwaitAdmin(_)
+            | HttpStage::AwaitOwner(_) => Part::None(Step::Wait),
+            HttpStage::AwaitHead if rest.is_empty() || answers_wait => Part::None(Step::Wait),
+            // No answer would leave: nothing more is done for it.
+            HttpStage::AwaitHead if unheard => Part::None(Step::Used(rest.len())),
+            HttpStage::AwaitHead | HttpStage::AwaitBody(_) if waits => {
+                self.wait_for_turn(key);
+                Part::None(Step::Wait)
+            }
+            HttpStage::AwaitHead => match http.scanner.end(rest, &limits) {
+                Ok(None) => Part::None(Step::Wait),
+                Ok(Some(end)) => Part::Head(end.min(rest.len())),
+                Err(error) => Part::NoHead(error),
+            },
+            HttpStage::AwaitBody(awaited) if awaited.length > rest.len() => Part::None(Step::Wait),
+            HttpStage::AwaitBody(awaited) => Part::Body(awaited.length),
+        }
+    }
+
+    /// Records whether the response to this head may have a body, even if the head is malformed.
+    pub(crate) fn note_method(&mut self, key: SessionKey, head: &[u8]) {
+        //= https://www.rfc-editor.org/rfc/rfc9110#section-9.3.2
+        //# The HEAD method is identical to GET except that the server MUST NOT send content in the response.
+        let line = head.strip_prefix(b"\r\n").unwrap_or(head);
+        if let Some(http) = self.http(key) {
+            http.bodiless = line.starts_with(b"HEAD ");
+        }
+    }
+
+    /// Continues with the next request after a response has been queued, if the connection stays open. EOF is handled
+    /// once all received requests have been answered.
+    pub(crate) fn next_request(&mut self, key: SessionKey, close: bool, at: Moment) {
+        let timeouts = &self.settings().timeouts;
+        let from = self.waits_from(at);
+        let deadline = from.after(timeouts.keep_alive_ms);
+        let answer_due = from.after(timeouts.answer_ms);
+        let Some(http) = self.http(key) else {
+            return;
+        };
+        http.await_head(deadline);
+        http.answer_due = http.answer_due.min(answer_due);
+        if close || http.one_call {
+            self.close_when_sent(key, at);
+        }
+    }
+
+    /// Ends the wait of the device on this connection; `None` if no device is waiting on it.
+    pub(crate) fn take_awaited_wake(&mut self, key: SessionKey) -> Option<AwaitedWake> {
+        let http = self.http(key)?;
+        let stage = std::mem::replace(&mut http.stage, HttpStage::AwaitHead);
+        if let HttpStage::AwaitWake(awaited) = stage {
+            return Some(*awaited);
+        }
+        http.stage = stage;
+        None
+    }
+
+    /// Ends the wait of a device that hung up. Returns `false` if it was not waiting.
+    pub(crate) fn leave_wait(&mut self, cx: &mut Context, key: SessionKey) -> bool {
+        let awaited = self.take_awaited_wake(key);
+        if let Some(awaited) = &awaited {
+            cx.todo.push(Todo::PollOver(awaited.channel, key));
+        }
+        awaited.is_some()
+    }
+
+    /// Announces that the connection will move to its channel's home; [`Self::release_parcel`] follows.
+    ///
+    /// The connection moves once earlier responses have been sent; a peer that does not read them in time is
+    /// disconnected.
+    pub(crate) fn hand_over(
+        &mut self,
+        key: SessionKey,
+        home: ShardId,
+        admission: Admission,
+        unread: &[u8],
+        at: Moment,
+    ) {
+        let deadline = at.now.after(self.settings().timeouts.head_ms);
+        let Some(http) = self.http(key) else {
+            return;
+        };
+        http.stage = HttpStage::AwaitHandover(Box::new(admission), unread.to_vec());
+        http.deadline = deadline;
+        self.charge(key);
+        self.output(Output::HandOver(key, home));
+        self.arm(key, deadline);
+    }
+}
+
+// The bytes that HTTP connections hold of unfinished requests, requests that wait, and answers that are not taken, and
+// WebSockets of unfinished messages: charged to the address they come from, out of one budget.
+//
+// No address has a fixed share while there is room. When there is none, the address that holds most pays, and of its
+// connections the one that holds most: with a 503 where a request is awaited, with its end otherwise. So an address
+// that holds less than an equal part of the budget is served, whatever others hold.
+
+/// Bytes of requests held by connections, by address and connection.
+#[derive(Debug, Default)]
+pub(crate) struct RequestBytes {
+    /// Bytes by client address.
+    pub(crate) shares: Shares<Origin, SessionKey>,
+    /// Total number of bytes.
+    pub(crate) bytes: usize,
+    /// Bytes by connection, not including connections that hold none.
+    pub(crate) charges: BTreeMap<SessionKey, usize>,
+    /// Number of connections refused or closed to free memory for other connections' requests.
+    pub(crate) refused: u64,
+}
+
+impl RequestBytes {
+    /// Updates a connection's charge to `after` bytes.
+    fn change(&mut self, key: SessionKey, origin: Origin, after: usize) {
+        if after == 0 && self.charges.is_empty() {
+            return; // the usual case
+        }
+        let before = if after == 0 {
+            self.charges.remove(&key)
+        } else {
+            self.charges.insert(key, after)
+        };
+        let before = before.unwrap_or(0);
+        self.shares.change(origin, key, before, after);
+        self.bytes = (self.bytes + after).saturating_sub(before);
+    }
+
+    /// Checks that the total and the shares match the charges, and returns the number of charges.
+    ///
+    /// # Panics
+    /// Panics if the total or the shares do not match.
+    pub(crate) fn invariants(&self) -> usize {
+        let sum: usize = self.charges.values().sum();
+        assert_eq!(sum, self.bytes, "the sum of the charges");
+        assert_eq!(sum, self.shares.bytes(), "the shares of the charges");
+        self.charges.len()
+    }
+}
+
 impl Sockets {
     /// Updates a session's charge to the number of bytes that it currently holds.
     pub(crate) fn charge(&mut self, key: SessionKey) {
-        let Some(session) = self.sessions.get(key) else {
-            return;
-        };
-        let held = session.held() + self.unproved_of(key);
-        self.charge_with(key, Origin::of(session.origin().ip()), held);
+        if let Some(session) = self.sessions.get(key) {
+            let held = session.held() + self.unconfirmed.unproved_of(key);
+            let origin = Origin::of(session.origin().ip());
+            self.requests.held.change(key, origin, held);
+        }
     }
 
     /// Removes a session's charge, because the session is leaving the table or its memory is about to be freed.
     pub(crate) fn discharge(&mut self, key: SessionKey) {
-        let Some(session) = self.sessions.get(key) else {
-            return;
-        };
-        let remote = session.origin();
-        self.charge_with(key, Origin::of(remote.ip()), 0);
-    }
-
-    fn charge_with(&mut self, key: SessionKey, origin: Origin, after: usize) {
-        let held = &mut self.requests.held;
-        if after == 0 && held.charges.is_empty() {
-            return; // the usual case
+        if let Some(session) = self.sessions.get(key) {
+            let origin = Origin::of(session.origin().ip());
+            self.requests.held.change(key, origin, 0);
         }
-        let before = if after == 0 {
-            held.charges.remove(&key)
-        } else {
-            held.charges.insert(key, after)
-        };
-        let before = before.unwrap_or(0);
-        held.shares.change(origin, key, before, after);
-        held.bytes = (held.bytes + after).saturating_sub(before);
     }
 
     /// Returns the connection whose memory is freed if received bytes exceed the limit: the receiving one, unless
@@ -232,108 +430,60 @@ impl Sockets {
         let too_much = held.bytes > self.rules.request_bytes;
         too_much.then(|| held.shares.largest()).flatten()
     }
-
-    /// Counts a connection refused or closed to free memory for other connections' requests.
-    pub(crate) fn count_payer(&mut self) {
-        self.requests.held.refused += 1;
-    }
-
-    /// Returns the number of connections refused or closed to free memory for other connections' requests.
-    pub(crate) fn payers(&self) -> u64 {
-        self.requests.held.refused
-    }
-
-    /// Returns the number of bytes charged to connections.
-    pub(crate) fn request_bytes(&self) -> usize {
-        self.requests.held.bytes
-    }
 }
 
-// Questions of connections here to other shards, and their Alexa calls that wait there.
+// Which requests are answered now and which wait: a bounded number per connection at once, and of all connections at
+// one moment. Those that wait are answered in the order of their connections' arrival, by ticks that are due at once.
 
-impl Sockets {
-    /// Reserves capacity for another query to a shard. Returns `false` if the caller's account has used up its share.
-    pub(crate) fn begin_question(&mut self, home: ShardId, caller: CallRef) -> bool {
-        let asking = self.shards.asking.get_mut(home.index());
-        asking.is_some_and(|asking| asking.begin(caller))
-    }
+/// The remaining work budget of a turn, and the connections waiting for the next turn. Each shard has its own.
+#[derive(Debug, Default)]
+pub(crate) struct WorkTurns {
+    /// The time of the turn, shared by all its inputs.
+    at: Moment,
+    /// Number of heads and bodies that were answered on arrival in this turn.
+    fresh: u32,
+    /// Amount of work after which newly arriving requests must wait.
+    fresh_until: u64,
+    /// Amount of work after which the requests currently being processed must wait.
+    until: u64,
+    /// Number of heads and bodies answered since startup.
+    pub(crate) taken: u64,
+    /// Connections with buffered bytes that may contain complete requests, without duplicates; some of the connections
+    /// may be gone.
+    pub(crate) waiting: VecDeque<SessionKey>,
+    /// Connections whose call has been answered or whose peer has read its responses, so that their next request is
+    /// due. Empty between inputs.
+    pub(crate) answered: VecDeque<SessionKey>,
+}
 
-    /// Removes this call's query to `shard` from the queries in flight.
-    pub(crate) fn heard_from(&mut self, shard: ShardId, caller: CallRef) {
-        if let Some(asking) = self.shards.asking.get_mut(shard.index()) {
-            asking.end(caller);
+impl WorkTurns {
+    /// Returns how many of a connection's heads and bodies may be answered on arrival. `done`: the work done by the
+    /// shard so far.
+    pub(crate) fn visit(&mut self, done: u64, at: Moment) -> u32 {
+        if self.at != at {
+            (self.at, self.fresh, self.fresh_until) = (at, 0, done + work_units::RECEIVES);
         }
+        self.until = self.fresh_until;
+        REQUESTS_PER_VISIT.min(FRESH_REQUESTS_PER_TURN.saturating_sub(self.fresh))
     }
 
-    /// Whether no query is in flight and no Alexa call is pending on another shard.
-    pub(crate) fn asks_nothing(&self) -> bool {
-        self.shards.offers_out == 0 && self.shards.asking.iter().all(ShareQuestions::is_empty)
+    /// Starts answering waiting requests. `done`: the work done by the shard so far.
+    pub(crate) fn begin_tick(&mut self, done: u64) {
+        self.until = done + work_units::TICK;
     }
 
-    /// Returns the call whose answer a session is awaiting.
-    pub(crate) fn awaiting(&mut self, key: SessionKey) -> Option<CallRef> {
-        let shard = self.shards.id;
-        let http = self.http(key)?;
-        let HttpStage::AwaitReply(asked, _) = &http.stage else {
-            return None;
-        };
-        Some(CallRef {
-            shard,
-            session: key,
-            serial: http.serial,
-            account: asked.account(),
-            change: false,
-        })
+    /// Whether the next request must wait, given the work done by the shard so far.
+    pub(crate) fn is_over(&self, done: u64) -> bool {
+        done >= self.until
     }
 
-    /// Records that another shard has queued an Alexa call. Returns `false` if its caller is no longer waiting.
-    pub(crate) fn begin_offer(&mut self, caller: CallRef) -> bool {
-        let Some(taken) = self.awaited_offer(caller) else {
-            return false;
-        };
-        if !std::mem::replace(taken, true) {
-            self.shards.offers_out += 1;
-        }
-        true
+    /// Ends a visit in which `answered` requests were answered.
+    pub(crate) fn end_visit(&mut self, answered: u32) {
+        self.fresh += answered;
     }
 
-    /// Records the end of an Alexa call that was pending on another shard. Returns `false` if its caller is no longer
-    /// waiting.
-    pub(crate) fn end_offer(&mut self, caller: CallRef) -> bool {
-        let taken = self.awaited_offer(caller).is_some_and(std::mem::take);
-        if taken {
-            self.shards.offers_out -= 1;
-        }
-        taken
-    }
-
-    /// Abandons the Alexa call of a caller that hung up, whose answer will be dropped. Returns the call, its channel,
-    /// and whether it is pending on another shard; `None` if the session is not waiting for one.
-    pub(crate) fn give_up_offer(&mut self, key: SessionKey) -> Option<(CallRef, Identity, bool)> {
-        let caller = self.awaiting(key)?;
-        let http = self.http(key)?;
-        let HttpStage::AwaitReply(_, Expected::Answer(identity, taken, _)) = &mut http.stage else {
-            return None;
-        };
-        let (identity, taken) = (identity.clone(), std::mem::take(taken));
-        http.serial = http.serial.wrapping_add(1);
-        if taken {
-            self.shards.offers_out -= 1;
-        }
-        Some((caller, identity, taken))
-    }
-
-    /// Returns whether the Alexa call that this caller is waiting for was queued; `None` if the caller is waiting for a
-    /// different call or none.
-    fn awaited_offer(&mut self, caller: CallRef) -> Option<&mut bool> {
-        let http = self.http(caller.session)?;
-        if http.serial != caller.serial {
-            return None;
-        }
-        if let HttpStage::AwaitReply(_, Expected::Answer(_, taken, _)) = &mut http.stage {
-            Some(taken)
-        } else {
-            None
-        }
+    /// Counts a head or body that was answered.
+    pub(crate) fn take(&mut self) {
+        self.taken += 1;
     }
 }

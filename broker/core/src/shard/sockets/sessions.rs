@@ -3,20 +3,18 @@
 
 use crate::cluster::leads::{CloseCause, Lead};
 use crate::event::{CONNECTION_ROLES, ConnectionRole};
-use crate::id::{Account, ChannelKey, SessionKey, TimerId};
-use crate::limits::{
-    ALONE_CLOSE_MS, LEADS_PER_TICK, PROVIDER_AGE_MS, PROVIDER_AGE_SPREAD_MS, RECALL_STEP_MS,
-};
-use crate::machine::{Output, Peer, Shown};
+use crate::id::{ChannelKey, SessionKey, TimerId};
+use crate::limits::{LEADS_PER_TICK, PIPELINED_BYTES_MAX};
+use crate::machine::{Intake, Output, Peer};
 use crate::session::http::{Expected, Http, HttpStage};
 use crate::session::web_socket::{Role, WebSocket};
 use crate::session::{Ending, NEVER, Session, SessionState, Wait};
 use crate::shard::admitted::{Holder, Member, Standing};
-use crate::shard::shares::Shares;
-use crate::shard::sockets::{Drain, DrainStep, Owner, Sockets, Timer};
+use crate::shard::context::Context;
+use crate::shard::sockets::{Owner, Sockets, Timer};
+use crate::shard::{Parcel, ParcelLoad};
 use crate::time::{Moment, Now};
 use crate::{
-    auth::Caller,
     channel::Channel,
     journal::EndReason,
     settings::{Program, Settings},
@@ -24,7 +22,6 @@ use crate::{
 use codec::link::Kind;
 use std::iter;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 impl Sockets {
     #[inline]
@@ -82,6 +79,37 @@ impl Sockets {
         self.sessions.at(place)
     }
 
+    /// Returns whether the edge should pause reading from a session's socket, read once, or read repeatedly.
+    pub(crate) fn intake_of(&self, key: SessionKey) -> Intake {
+        let Some(session) = self.session(key).filter(|it| !it.asking.is_half_open()) else {
+            return Intake::Paused;
+        };
+        match &session.state {
+            SessionState::Http(http) => {
+                let full = match http.stage {
+                    HttpStage::AwaitReply(..) | HttpStage::AwaitWake(_) => {
+                        http.buffer.len() >= PIPELINED_BYTES_MAX
+                    }
+                    HttpStage::AwaitHead => session.answers_wait(),
+                    HttpStage::AwaitTls | HttpStage::AwaitBody(_) => false,
+                    // Bytes that come are for its next shard or node: the edge keeps them.
+                    HttpStage::AwaitHandover(..)
+                    | HttpStage::AwaitLink(_)
+                    | HttpStage::AwaitAdmin(_)
+                    | HttpStage::AwaitOwner(_) => true,
+                };
+                if full || http.queued {
+                    Intake::Paused
+                } else {
+                    Intake::Once
+                }
+            }
+            SessionState::Open(_)
+            | SessionState::AwaitCloseEcho(..)
+            | SessionState::AwaitGone(_) => Intake::Many,
+        }
+    }
+
     /// Returns the number of connections by [`ConnectionRole`].
     pub(crate) fn connections(&self) -> [u64; CONNECTION_ROLES] {
         self.census.places
@@ -128,8 +156,7 @@ impl Sockets {
     /// Removes a session, along with its timer, its admission and its charges.
     pub(crate) fn remove_session(&mut self, key: SessionKey) -> Option<Session> {
         self.discharge(key);
-        self.requests.without_owner.remove(&key);
-        self.requests.shown.remove(&key);
+        self.requests.forget(key);
         let mut session = self.sessions.remove(key)?;
         self.wheel.forget(&mut session.timer);
         self.count_place(session.place, false);
@@ -142,37 +169,6 @@ impl Sockets {
             self.admitted.leave(key);
         }
         Some(session)
-    }
-
-    /// Records the server name and certificate of a connection to the credentials provider.
-    pub(crate) fn showed(&mut self, key: SessionKey, shown: Shown, now: Now) {
-        if self.sessions.get_mut(key).is_some() {
-            let since = self
-                .requests
-                .shown
-                .get(&key)
-                .map_or(now, |(_, since)| *since);
-            self.requests.shown.insert(key, (Arc::new(shown), since));
-        }
-    }
-
-    /// Returns the server name and certificate of a connection to the credentials provider; `None` for any other
-    /// connection.
-    pub(crate) fn shown(&self, key: SessionKey) -> Option<Arc<Shown>> {
-        let (shown, _) = self.requests.shown.get(&key)?;
-        Some(Arc::clone(shown))
-    }
-
-    /// Whether a connection to the credentials provider has reached its maximum age, so that it closes after its next
-    /// response. The maximum age is spread by certificate, so that connections opened together do not all close
-    /// together.
-    pub(crate) fn shown_long_ago(&self, key: SessionKey, now: Now) -> bool {
-        self.requests.shown.get(&key).is_some_and(|(shown, since)| {
-            let certificate = shown.certificate.as_ref();
-            let byte = certificate.and_then(|it| it.fingerprint.first());
-            let earlier_ms = PROVIDER_AGE_SPREAD_MS * byte.map_or(0, |it| u64::from(*it)) / 256;
-            now.0.saturating_sub(since.0) >= PROVIDER_AGE_MS - earlier_ms
-        })
     }
 
     /// Handles the removal of a channel from the tables: drops its timer and its backlog entries.
@@ -202,6 +198,58 @@ impl Sockets {
     }
 }
 
+impl Sockets {
+    /// Creates a session for a connection that came back or arrived from another shard.
+    pub(crate) fn take_session(&mut self, parcel: &mut Parcel, at: Moment) -> SessionKey {
+        let deadline = at.now.after(self.settings().timeouts.head_ms);
+        let mut session = Session::accepted(parcel.peer, deadline);
+        session.forwards(parcel.forwarded.take());
+        let key = self
+            .add_session(session, true)
+            .expect("a process has fewer descriptors than a table has slots");
+        self.arm(key, deadline);
+        key
+    }
+
+    /// Removes a session that is moving to another shard, to another node or to the side thread.
+    pub(crate) fn release_parcel(&mut self, cx: &mut Context, key: SessionKey) -> Box<Parcel> {
+        let mut session = self
+            .remove_session(key)
+            .expect("the edge releases what was just announced");
+        cx.telemetry.unload(session.outbox.load());
+        let forwarded = session.take_forwarded();
+        let peer = session.own_peer();
+        let SessionState::Http(http) = session.state else {
+            unreachable!("only a request is handed over")
+        };
+        let load = match http.stage {
+            HttpStage::AwaitHandover(admission, unread) => ParcelLoad::Upgrade {
+                admission: *admission,
+                unread,
+            },
+            HttpStage::AwaitLink(mut onward) => {
+                onward.bytes.extend_from_slice(&http.buffer); // pipelined behind the request
+                ParcelLoad::Onward(*onward)
+            }
+            HttpStage::AwaitAdmin(mut bytes) => {
+                bytes.extend_from_slice(&http.buffer);
+                ParcelLoad::Admin(bytes)
+            }
+            HttpStage::AwaitTls
+            | HttpStage::AwaitHead
+            | HttpStage::AwaitBody(_)
+            | HttpStage::AwaitReply(..)
+            | HttpStage::AwaitWake(_)
+            | HttpStage::AwaitOwner(_) => unreachable!("its head was read"),
+        };
+        Box::new(Parcel {
+            peer,
+            forwarded,
+            load,
+        })
+    }
+}
+
 /// State transitions of a session.
 impl Sockets {
     /// Turns an admitted connection into a WebSocket.
@@ -218,18 +266,8 @@ impl Sockets {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
-        let state = std::mem::replace(
-            &mut session.state,
-            SessionState::AwaitGone(Box::new(Ending {
-                deadline,
-                was: None,
-                tally: None,
-                reason: None,
-                refused_by: None,
-                peer_is_done: false,
-                program: Program::default(),
-            })),
-        );
+        let ending = SessionState::AwaitGone(Box::default());
+        let state = std::mem::replace(&mut session.state, ending);
         if let SessionState::Open(web_socket) = state {
             session.state = SessionState::AwaitCloseEcho(Box::new(web_socket), deadline);
         }
@@ -245,34 +283,20 @@ impl Sockets {
             ending.deadline = deadline;
             return false;
         }
-        let (tally, reason) = (session.tally().copied(), session.reason());
-        let refused_by = session.take_refused();
-        let peer_is_done = session.peer_is_done();
-        let ending = |was, program| {
-            SessionState::AwaitGone(Box::new(Ending {
-                deadline,
-                was,
-                tally,
-                reason,
-                refused_by: None,
-                peer_is_done,
-                program,
-            }))
+        let program = match &session.state {
+            SessionState::Open(web_socket) => web_socket.program(),
+            SessionState::AwaitCloseEcho(web_socket, _) => web_socket.program(),
+            SessionState::Http(_) | SessionState::AwaitGone(_) => Program::default(),
         };
-        let of = |it: WebSocket| {
-            let program = it.program();
-            ending(Some((it.channel, it.role)), program)
-        };
-        let none = || ending(None, Program::default());
-        session.state = match std::mem::replace(&mut session.state, none()) {
-            SessionState::Open(web_socket) => of(web_socket),
-            SessionState::AwaitCloseEcho(web_socket, _) => of(*web_socket),
-            SessionState::Http(_) => none(),
-            SessionState::AwaitGone(before) => SessionState::AwaitGone(before),
-        };
-        if let SessionState::AwaitGone(ending) = &mut session.state {
-            ending.refused_by = refused_by;
-        }
+        session.state = SessionState::AwaitGone(Box::new(Ending {
+            deadline,
+            was: session.membership(),
+            tally: session.tally().copied(),
+            reason: session.reason(),
+            refused_by: session.take_refused(),
+            peer_is_done: session.peer_is_done(),
+            program,
+        }));
         self.charge(key);
         true
     }
@@ -306,43 +330,6 @@ impl Sockets {
 
 /// Admission of WebSockets and clients on links; see [`Admitted`](crate::shard::admitted::Admitted).
 impl Sockets {
-    /// Returns the number of admitted connections per account, broken down by caller.
-    pub(crate) fn admitted(&self) -> &Shares<Account, Holder> {
-        self.admitted.by_account()
-    }
-
-    /// Returns the holder to charge for a caller's connections to an account's channels.
-    pub(crate) fn holder_of(&self, caller: &Caller, account: &str) -> Holder {
-        self.admitted.holder(caller, account)
-    }
-
-    /// Whether the holder may open another connection, evicting one if necessary.
-    pub(crate) fn may_enter(&self, holder: Holder) -> bool {
-        self.admitted.may_enter(holder)
-    }
-
-    /// Whether there is free capacity.
-    pub(crate) fn has_place(&self) -> bool {
-        self.admitted.has_place()
-    }
-
-    /// Evicts a connection to make room for a new one from this holder. Returns `None` if there is free capacity or
-    /// nothing can be evicted.
-    pub(crate) fn take_place(&mut self, holder: Holder) -> Option<Member> {
-        self.admitted.make_room(holder)
-    }
-
-    /// Records that an evicted connection is closing. If too many are closing, returns the oldest, which the caller
-    /// must abort.
-    pub(crate) fn awaits_end_of(&mut self, session: SessionKey) -> Option<SessionKey> {
-        self.admitted.closes(session)
-    }
-
-    /// Adds a connection of this holder.
-    pub(crate) fn enters(&mut self, member: impl Into<Member>, holder: Holder, standing: Standing) {
-        self.admitted.enter(member, holder, standing);
-    }
-
     /// Returns the viewer to evict from a full channel to admit another one from a holder.
     pub(crate) fn viewer_that_pays(
         &self,
@@ -352,11 +339,6 @@ impl Sockets {
         let admitted = |key: SessionKey| Some((key, self.session(key)?.open()?.opened()));
         let viewers = viewers.into_iter().filter_map(admitted);
         self.admitted.viewer_that_pays(holder, viewers)
-    }
-
-    /// Changes the standing of a connection.
-    pub(crate) fn becomes(&mut self, session: SessionKey, standing: Standing) {
-        self.admitted.becomes(session, standing);
     }
 
     /// Marks a newly opened session as a stream of a link. A call's stream closes after the response.
@@ -379,11 +361,6 @@ impl Sockets {
         self.leads.leave(place);
     }
 
-    /// Handles the failure of these clients' link.
-    pub(crate) fn link_died(&mut self, places: &[u32], now: Now) {
-        self.leads.lose(places, now);
-    }
-
     /// Closes clients on links whose channel has moved to another node, or that must disconnect because this node is
     /// shutting down.
     pub(crate) fn end_leads(&mut self, now: Now) {
@@ -399,11 +376,6 @@ impl Sockets {
                 CloseCause::Drain => Output::Leave(place),
             });
         }
-    }
-
-    /// Returns when the next client on a link must be closed.
-    pub(crate) fn next_end_of_lead(&self) -> Option<Now> {
-        self.leads.next_due()
     }
 }
 
@@ -479,120 +451,6 @@ impl Sockets {
     }
 }
 
-// Connections that the shard ends by itself: all of them in a drain, those whose ends are spread over time, and those
-// that are too many for one turn.
-
-impl Sockets {
-    /// Starts a drain of this duration. If no other node serves clients meanwhile, they stay connected until its last
-    /// [`ALONE_CLOSE_MS`]. Returns `false` if a drain is already in progress.
-    pub(crate) fn begin_drain(&mut self, within_ms: u64, now: Now) -> bool {
-        let begins = self.ends.drain.is_none();
-        if begins {
-            let is_alone = self.placement().cluster().is_none();
-            let stay_ms =
-                within_ms.saturating_sub(if is_alone { ALONE_CLOSE_MS } else { within_ms });
-            self.ends.drain = Some(Drain::begin(now.after(stay_ms), now.after(within_ms)));
-            self.leads.leave_all(within_ms / 4, now);
-        }
-        begins
-    }
-
-    /// Whether the process is shutting down.
-    pub(crate) fn drains(&self) -> bool {
-        self.ends.drain.is_some()
-    }
-
-    /// Returns when the next drain step is due.
-    pub(crate) fn next_drain_step(&self) -> Option<Now> {
-        self.ends.drain.as_ref().and_then(Drain::next)
-    }
-
-    /// Returns the next drain step, if due.
-    pub(crate) fn drain_step(&mut self, now: Now) -> Option<DrainStep> {
-        let places = self.places();
-        self.ends.drain.as_mut()?.step(places, now)
-    }
-
-    /// Reports, once, that the drain is complete: its time is up, or there are no more connections, calls, clients on
-    /// links or changes. `quiet`: whether the other parts of the shard are done.
-    pub(crate) fn look_at_drain(&mut self, quiet: bool, now: Now) {
-        let passes_nothing = self.leads.is_empty() && !self.requests.onward.any();
-        let empty = quiet && self.census.web_sockets == 0 && self.asks_nothing() && passes_nothing;
-        let drain = self.ends.drain.as_mut();
-        if drain.is_some_and(|drain| drain.end(empty, now)) {
-            self.output(Output::Drained);
-        }
-    }
-
-    /// Whether another connection may be closed within the budget of the turn at `at`.
-    pub(crate) fn closes_more(&mut self, at: Moment) -> bool {
-        self.ends.closings.has_room(at)
-    }
-
-    /// Whether to close a connection, in which case it is counted for the turn; `false` if it is no longer an open
-    /// WebSocket.
-    pub(crate) fn closes(&mut self, session: SessionKey) -> bool {
-        let is_open = self.web_socket(session).is_some();
-        if is_open {
-            self.ends.closings.count();
-        }
-        is_open
-    }
-
-    /// Queues open WebSockets to be closed for this reason in subsequent turns.
-    pub(crate) fn close_later(&mut self, keys: impl Iterator<Item = SessionKey>, why: EndReason) {
-        for session in keys {
-            if let Some(web_socket) = self.web_socket(session) {
-                let is_viewer = web_socket.role.client_id().is_some();
-                self.ends.closings.wait(is_viewer, session, why);
-            }
-        }
-    }
-
-    /// Whether connections are queued for closing in the next turn.
-    pub(crate) fn has_more_to_close(&self) -> bool {
-        self.ends.closings.has_more()
-    }
-
-    /// Starts a turn, in which a limited number of the queued connections is closed.
-    pub(crate) fn begin_closing(&mut self, at: Moment) {
-        self.ends.closings.begin_turn(at);
-    }
-
-    /// Returns the next connection to close, if the turn's budget permits.
-    pub(crate) fn next_to_close(&mut self, at: Moment) -> Option<(SessionKey, EndReason)> {
-        self.ends.closings.next(at)
-    }
-
-    /// Removes a WebSocket that is ending from the queue of connections to be closed.
-    pub(crate) fn forget_closing(&mut self, is_viewer: bool, session: SessionKey) {
-        self.ends.closings.forget(is_viewer, session);
-    }
-
-    /// Returns when to close the next connection recalled by an operator: [`RECALL_STEP_MS`] after the previous one.
-    pub(crate) fn next_recall(&mut self, now: Now) -> Now {
-        self.ends.recalled = self.ends.recalled.after(RECALL_STEP_MS).max(now);
-        self.ends.recalled
-    }
-
-    /// Returns the position of the next connection closed without notice within the spread of closes, as a fraction of
-    /// 2³². Positions are multiples of the golden ratio, which keeps them as far apart from earlier ones as possible.
-    pub(crate) fn next_in_spread(&mut self) -> u32 {
-        self.ends.spread = self.ends.spread.wrapping_add(GOLDEN);
-        self.ends.spread
-    }
-
-    /// Returns a time between now and `by`, spread evenly among the times assigned to other connections.
-    pub(crate) fn spread_until(&mut self, by: Now, now: Now) -> Now {
-        let left = u128::from(by.since(now));
-        let part = (left * u128::from(self.next_in_spread())) >> u32::BITS;
-        now.after(u64::try_from(part).unwrap_or_default())
-    }
-}
-
-/// 2³² divided by the golden ratio, rounded to an odd number.
-const GOLDEN: u32 = 0x9e37_79b9;
-
 // The promises of [`Sockets`] between two inputs: its tables agree with each other and with the sessions.
 
 /// Sums over all sessions.
@@ -642,10 +500,10 @@ impl Sockets {
         );
         let charges = self.requests.held.invariants();
         assert_eq!(sums.charged, charges, "a charge of a session that is gone");
-        let waiting = self.requests.turns.waiting.iter();
+        let waiting = self.turns.waiting.iter();
         let waiting = waiting.filter(|key| self.session(**key).is_some_and(is_queued));
         assert_eq!(sums.queued, waiting.count(), "a place in two turns");
-        let goes_on = self.requests.turns.answered.is_empty();
+        let goes_on = self.turns.answered.is_empty();
         assert!(goes_on, "a request is left behind an answer");
         let waiters = self.requests.without_owner.len();
         assert_eq!(sums.without_owner, waiters, "a waiter that is gone");
@@ -731,11 +589,11 @@ impl Sockets {
         sums.charged += usize::from(charge.is_some());
         if !matches!(session.state, SessionState::AwaitGone(_)) {
             let charge = charge.copied().unwrap_or(0);
-            let held = session.held() + self.unproved_of(key);
+            let held = session.held() + self.unconfirmed.unproved_of(key);
             assert_eq!(charge, held, "the charge of {key:?}");
         }
         if is_queued(session) {
-            let waits = self.requests.turns.waiting.contains(&key);
+            let waits = self.turns.waiting.contains(&key);
             assert!(waits, "{key:?} waits for a turn that does not come");
             sums.queued += 1;
         }
@@ -814,21 +672,10 @@ mod invariants_tests {
         };
         let web_socket = WebSocket::new(channel(), Role::Master, terms, Now(0));
         sockets.begin_web_socket(master, web_socket);
-        let holder = sockets.holder_of(&Caller::anyone(ACCOUNT), ACCOUNT);
-        sockets.enters(master, holder, Standing::Master);
+        let holder = sockets.admitted.holder(&Caller::anyone(ACCOUNT), ACCOUNT);
+        sockets.admitted.enter(master, holder, Standing::Master);
         sockets.place(master, ConnectionRole::Master);
-        let launch = DeliveryMark {
-            action: Action::SdpOffer,
-            expires: NEVER,
-            order: 0,
-            sender_bytes: 0,
-            call: false,
-            counted: true,
-            from: None,
-            first: false,
-            follows: false,
-            accepted_us: None,
-        };
+        let launch = DeliveryMark::new(Action::SdpOffer, 0, NEVER, 0);
         sockets.push_kept(master, launch, b"frame");
         sockets.launched(master, 5);
         sockets.begin_behind(master, Some(Account(7)));
@@ -903,13 +750,13 @@ mod invariants_tests {
                 (it.requests.held.shares).change(Origin::V4(1), gone(), 0, 5);
             }),
             ("a turn that does not come", |it, _, _| {
-                it.requests.turns.waiting.clear();
+                it.turns.waiting.clear();
             }),
             ("a place in two turns", |it, http, _| {
-                it.requests.turns.waiting.push_back(http);
+                it.turns.waiting.push_back(http);
             }),
             ("left behind an answer", |it, http, _| {
-                it.requests_go_on(http);
+                it.turns.answered.push_back(http);
             }),
             ("a waiter that is gone", |it, _, _| {
                 it.requests.without_owner.insert(gone());
@@ -932,7 +779,7 @@ mod invariants_tests {
             call: None,
             record_bytes: usize::MAX,
             failed: None,
-            counted: sockets.count_onward(),
+            counted: sockets.requests.onward.clone(),
         };
         sockets.http(http).unwrap().stage = HttpStage::AwaitOwner(Box::new(onward));
     }

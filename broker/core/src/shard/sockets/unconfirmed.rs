@@ -17,6 +17,7 @@ use crate::settings::Proof;
 use crate::shard::Sockets;
 use crate::shard::context::Context;
 use crate::shard::flight_recorder::{NotedMessage, Passage};
+use crate::shard::todo::Todo;
 use crate::time::{Now, take_due};
 use codec::signal::Action;
 use codec::ws::{self, Opcode};
@@ -89,16 +90,15 @@ impl ConfirmationNotes<'_> {
             Role::Master => Towards::Master,
             Role::Viewer(_) => Towards::Viewer,
         };
-        let passed = NotedMessage {
-            action: Some(launch.action),
+        let passed = NotedMessage::new(
+            Some(launch.action),
             towards,
-            passage: Passage::Confirmed,
-            bytes: frame.len(),
-            candidates: None,
-        };
+            Passage::Confirmed,
+            frame.len(),
+        );
         let viewer = viewer_of(role, frame, launch.sender_bytes);
-        let note = self.cx.telemetry.note();
-        note.went(self.cx.at, *channel, passed, viewer, Some(self.key));
+        let note = self.cx.note();
+        note.went(*channel, passed, viewer, Some(self.key));
     }
 }
 
@@ -121,21 +121,75 @@ fn first_ask(since: Now) -> Now {
     Now(due.0.next_multiple_of(ASK_STEP_MS))
 }
 
+impl Unconfirmed {
+    /// Returns when the next connection is due to be queried.
+    #[inline]
+    pub(crate) fn next_due(&self) -> Option<Now> {
+        let fresh = self.fresh.front().map(|(since, _)| first_ask(*since));
+        let again = self.again.first().map(|(due, _)| *due);
+        let pinged = self.pinged.front().map(|(due, _)| *due);
+        fresh.into_iter().chain(again).chain(pinged).min()
+    }
+
+    /// Returns the number of bytes that the kernel holds for a connection, as last reported; 0 if there are too few to
+    /// charge.
+    #[inline]
+    pub(crate) fn unread_of(&self, key: SessionKey) -> usize {
+        let unread = &self.unread;
+        if unread.is_empty() {
+            return 0; // the usual case
+        }
+        unread.get(&key).map_or(0, |unread| unread.bytes)
+    }
+
+    /// Returns the number of bytes that the kernel holds for a connection and that are not covered by stored messages.
+    pub(crate) fn unproved_of(&self, key: SessionKey) -> usize {
+        let unread = self.unread.get(&key);
+        unread.map_or(0, |unread| unread.unproved)
+    }
+
+    /// Takes the offers confirmed since the previous call, and the candidates that belong to them.
+    pub(crate) fn take_offers(&mut self) -> Offers {
+        std::mem::take(&mut self.offers)
+    }
+
+    /// Takes the next master whose pong is due by `now`.
+    pub(crate) fn next_pinged(&mut self, now: Now) -> Option<SessionKey> {
+        let pinged = &mut self.pinged;
+        take_due(pinged, |(due, _)| *due <= now).map(|(_, key)| key)
+    }
+
+    /// Whether a master is reported gone.
+    pub(crate) fn is_gone(&self, key: SessionKey) -> bool {
+        let gone = self.gone.get(&key);
+        gone.is_some_and(|gone| gone.since.is_some())
+    }
+
+    /// Reports a master as gone. Returns `false` if it already is.
+    pub(crate) fn goes(&mut self, key: SessionKey, now: Now) -> bool {
+        let gone = self.gone.entry(key).or_insert(Gone {
+            since: None,
+            times: 0,
+            first: now,
+            confirms: None,
+        });
+        gone.confirms = None;
+        if gone.since.is_some() {
+            return false;
+        }
+        if now.since(gone.first) > GONE_WINDOW_MS {
+            (gone.times, gone.first) = (0, now);
+        }
+        (gone.since, gone.times) = (Some(now), gone.times + 1);
+        true
+    }
+}
+
 impl Sockets {
     /// Whether the kernel reports what a connection's peer has received, be it this node's kernel or that of the
     /// client's front.
     pub(crate) fn proves_by_tcp(&self) -> bool {
         self.settings.signaling.proof == Proof::Tcp
-    }
-
-    /// Returns when the next connection is due to be queried.
-    #[inline]
-    pub(crate) fn next_ask(&self) -> Option<Now> {
-        let list = &self.unconfirmed;
-        let fresh = list.fresh.front().map(|(since, _)| first_ask(*since));
-        let again = list.again.first().map(|(due, _)| *due);
-        let pinged = list.pinged.front().map(|(due, _)| *due);
-        fresh.into_iter().chain(again).chain(pinged).min()
     }
 
     /// Removes and returns the next connection due to be queried by `now`.
@@ -198,23 +252,6 @@ impl Sockets {
             return; // the usual case
         }
         self.charge(key);
-    }
-
-    /// Returns the number of bytes that the kernel holds for a connection, as last reported; 0 if there are too few to
-    /// charge.
-    #[inline]
-    pub(crate) fn unread_of(&self, key: SessionKey) -> usize {
-        let unread = &self.unconfirmed.unread;
-        if unread.is_empty() {
-            return 0; // the usual case
-        }
-        unread.get(&key).map_or(0, |unread| unread.bytes)
-    }
-
-    /// Returns the number of bytes that the kernel holds for a connection and that are not covered by stored messages.
-    pub(crate) fn unproved_of(&self, key: SessionKey) -> usize {
-        let unread = self.unconfirmed.unread.get(&key);
-        unread.map_or(0, |unread| unread.unproved)
     }
 
     /// Applies `act` to a connection's outbox and updates the unconfirmed bytes and doubt accordingly. Returns `true`
@@ -282,11 +319,6 @@ impl Sockets {
         }
     }
 
-    /// Takes the offers confirmed since the previous call, and the candidates that belong to them.
-    pub(crate) fn take_offers(&mut self) -> Offers {
-        std::mem::take(&mut self.unconfirmed.offers)
-    }
-
     /// Appends a ping to an open connection's outbox, unless one is in flight, if messages are confirmed by pongs.
     pub(crate) fn prove(&mut self, cx: &mut Context, key: SessionKey, now: Now) {
         let Some(session) = self.session(key) else {
@@ -324,16 +356,6 @@ impl Sockets {
         session.outbox.doubt(now, expires);
         self.unconfirmed.doubtful += usize::from(begins);
         begins
-    }
-
-    /// Returns the number of doubtful connections.
-    pub(crate) fn doubtful(&self) -> usize {
-        self.unconfirmed.doubtful
-    }
-
-    /// Returns the number of unconfirmed message bytes.
-    pub(crate) fn unconfirmed_bytes(&self) -> usize {
-        self.unconfirmed.bytes
     }
 
     /// Whether the limit on unconfirmed bytes is exceeded.
@@ -386,23 +408,11 @@ impl Sockets {
         }
     }
 
-    /// Takes the next master whose pong is due by `now`.
-    pub(crate) fn next_pinged(&mut self, now: Now) -> Option<SessionKey> {
-        let pinged = &mut self.unconfirmed.pinged;
-        take_due(pinged, |(due, _)| *due <= now).map(|(_, key)| key)
-    }
-
     /// Whether a connection has left a ping unanswered for the time after which a doubtful master is reported gone.
     pub(crate) fn is_silent(&self, session: &Session, now: Now) -> bool {
         let gone_ms = self.settings.presence.gone_ms;
         let pinged = session.open().and_then(WebSocket::pinged_at);
         pinged.is_some_and(|pinged| pinged.after(gone_ms) <= now)
-    }
-
-    /// Whether a master is reported gone.
-    pub(crate) fn is_gone(&self, key: SessionKey) -> bool {
-        let gone = self.unconfirmed.gone.get(&key);
-        gone.is_some_and(|gone| gone.since.is_some())
     }
 
     /// Whether a master is reported gone and has neither confirmed anything nor sent a frame since.
@@ -412,25 +422,6 @@ impl Sockets {
         let web_socket = self.session(key).and_then(Session::open);
         gone.and_then(|gone| gone.since)
             .is_some_and(|since| web_socket.is_some_and(|it| it.last_frame() < since))
-    }
-
-    /// Reports a master as gone. Returns `false` if it already is.
-    pub(crate) fn goes(&mut self, key: SessionKey, now: Now) -> bool {
-        let gone = self.unconfirmed.gone.entry(key).or_insert(Gone {
-            since: None,
-            times: 0,
-            first: now,
-            confirms: None,
-        });
-        gone.confirms = None;
-        if gone.since.is_some() {
-            return false;
-        }
-        if now.since(gone.first) > GONE_WINDOW_MS {
-            (gone.times, gone.first) = (0, now);
-        }
-        (gone.since, gone.times) = (Some(now), gone.times + 1);
-        true
     }
 
     /// Handles a confirmation from a master that is reported gone. If the master counts as back, returns when it was
@@ -453,5 +444,69 @@ impl Sockets {
         self.unconfirmed.doubtful -= usize::from(session.outbox.doubtful_since().is_some());
         self.unconfirmed.gone.remove(&key);
         self.unconfirmed.unread.remove(&key);
+    }
+}
+impl Sockets {
+    /// Queries the kernel, or evaluates the last pong, to find out what a connection's peer has received. The result is
+    /// handled in `road/confirmation.rs`.
+    pub(crate) fn ask(&mut self, cx: &mut Context, key: SessionKey, now: Now) {
+        if !self.ask_kernel(key) {
+            if self.unconfirmed.unread_of(key) > 0 {
+                self.output(Output::Ask(key));
+            }
+            self.prove(cx, key, now);
+            cx.todo.push(Todo::Told(key));
+        }
+    }
+
+    /// Handles EOF from a connection's peer: its program will not read anything that it has not confirmed by now. The
+    /// kernel is queried before our own close is sent; [`Self::take_leave`] follows once the session has left its
+    /// channel. `closed`: whether the peer sent a close frame. For a client on another node, a bare FIN on the stream
+    /// may mean that the node is shutting down; the client still reads, and the link reports what its machine has
+    /// received until the stream closes.
+    pub(crate) fn peer_is_over(&mut self, key: SessionKey, closed: bool) {
+        let Some(session) = self.session_mut(key) else {
+            return;
+        };
+        if closed || !session.is_inner() {
+            session.outbox.peer_is_over();
+        }
+        self.ask_kernel(key);
+    }
+
+    /// Evaluates the last pong, if messages are confirmed by pongs.
+    pub(crate) fn take_leave(&self, cx: &mut Context, key: SessionKey) {
+        let session = self.session(key).filter(|it| it.outbox.is_over());
+        if session.is_some() && !self.proves_by_tcp() {
+            cx.todo.push(Todo::Told(key));
+        }
+    }
+
+    /// Defers to the shard the processing of offers that a master has confirmed.
+    pub(crate) fn note_offers(&mut self, cx: &mut Context, key: SessionKey) {
+        let offers = self.unconfirmed.take_offers();
+        if let Some(channel) = self.session(key).and_then(Session::channel)
+            && !offers.is_empty()
+        {
+            cx.todo.push(Todo::OffersConfirmed(channel, key, offers));
+        }
+    }
+
+    /// Confirms all but the last `unacknowledged` bytes on the wire, if messages are confirmed by TCP. Returns `false`
+    /// otherwise.
+    pub(crate) fn confirm_by_tcp(
+        &mut self,
+        cx: &mut Context,
+        key: SessionKey,
+        unacknowledged: u32,
+    ) -> bool {
+        let by_tcp = self.session(key).is_some() && self.proves_by_tcp();
+        if by_tcp && !self.is_half_open(key) {
+            if self.confirm(cx, key, unacknowledged.into()) {
+                cx.todo.push(Todo::Confirmed(key));
+            }
+            self.note_offers(cx, key);
+        }
+        by_tcp
     }
 }

@@ -181,7 +181,7 @@ impl World {
             return "none";
         };
         let directory = &self.shard.state.directory;
-        let changes = directory.is_changing(key);
+        let changes = directory.changes.is_changing(key);
         match directory.channel(key).map(|channel| channel.state) {
             None => "none",
             Some(Life::Creating) => "creating",

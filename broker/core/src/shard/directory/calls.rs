@@ -1,0 +1,528 @@
+//! Calls of Alexa and of players on their channel's shard: offered to the master, answered, expired, withdrawn. See
+//! codec/PROTOCOL.md, ALEXA and WHEP.
+//!
+//! Each call is in its channel, and counted for its account in [`WaitingCalls`]; both change together, here. In the
+//! counters a call is one SDP_OFFER: received when its letter is taken in; in the pending gauge until a master's outbox
+//! has it; delivered when that master got it. Giving it again to the next master counts nothing.
+//!
+//! [`WaitingCalls`]: crate::shard::directory::waiting_calls::WaitingCalls
+
+use crate::channel::Live;
+use crate::channel::alexa_calls::{CallKind, Calls, Waiting};
+use crate::channel::players::Player;
+use crate::check::Check;
+use crate::event::{Kind, Outcome, PlayerOutcome, Purpose};
+use crate::id::{Account, CallRef, ChannelKey, Identity, SessionKey};
+use crate::journal::Unaccepted;
+use crate::limits::{ENDED_PLAYER_MS, WAITING_CALLS_PER_CHANNEL_MAX};
+use crate::presence::PresenceCause;
+use crate::refusal::{ErrorCode, Refusal};
+use crate::session::outbox::{DeliveryMark, Unsent};
+use crate::shard::context::Context;
+use crate::shard::directory::waiting_calls::{Call, CallRoom, EndedCall};
+use crate::shard::shares::too_busy;
+use crate::shard::todo::Todo;
+use crate::shard::{Answer, Directory};
+use crate::time::{Moment, Now};
+use codec::signal::{Action, Delivery};
+use codec::whep::Fault;
+
+impl Directory {
+    /// Queues a call on its channel. Returns `false` if the channel is gone. A call from another shard occupies
+    /// capacity until that shard acknowledges its end.
+    fn add_call(&mut self, key: ChannelKey, new: NewCall, at: Moment) -> bool {
+        let Some(channel) = self.channels.get_mut(key) else {
+            return false;
+        };
+        let most_ms = self.settings.timeouts.alexa_wait_max_ms;
+        let wait_ms = wait_ms(channel.record.ttl_seconds, most_ms);
+        let order = channel.wake().next_order();
+        let mut frame = Vec::new();
+        Delivery {
+            action: Action::SdpOffer,
+            payload: new.payload.as_bytes(),
+            sender: Some(&new.sender),
+        }
+        .write(&mut frame);
+        let caller = new.caller;
+        let call = Waiting {
+            caller,
+            sender: new.sender,
+            expires: match &new.player {
+                None => at.now.after(wait_ms),
+                Some(player) => player.ends(&self.settings.whep),
+            },
+            order,
+            frame: frame.into_boxed_slice(),
+            given: None,
+            had: Vec::new(),
+            delivered: false,
+            player: new.player,
+        };
+        let account = channel.record.arn.account();
+        self.waits.begin(call.kind(), account, (key, order));
+        channel.wake().calls.add(call);
+        if caller.shard != self.shard {
+            self.waits.hold(caller, (key, order));
+        }
+        self.changed(key, (PresenceCause::Waiting, None));
+        true
+    }
+
+    /// Removes one of a channel's calls.
+    fn take_call(
+        &mut self,
+        key: ChannelKey,
+        take: impl FnOnce(&mut Calls) -> Option<Waiting>,
+    ) -> Option<Waiting> {
+        let channel = self.channels.get_mut(key)?;
+        let call = take(&mut channel.live_mut()?.calls)?;
+        let arn = &channel.record.arn;
+        self.waits
+            .end(call.kind(), arn.account(), (key, call.order));
+        let ttl_ms = u64::from(channel.record.ttl_seconds) * 1000;
+        self.waits.remember(EndedCall {
+            channel: key,
+            account: Account::of(arn),
+            sender: call.sender.clone(),
+            kind: call.kind(),
+            until: match &call.player {
+                None => call.expires.after(ttl_ms),
+                Some(player) => player.longest(&self.settings.whep).after(ENDED_PLAYER_MS),
+            },
+        });
+        if call.awaits_master() && self.news.is_watched(channel.hooks) {
+            self.news.changed(key, (PresenceCause::Served, None));
+        }
+        Some(call)
+    }
+
+    /// Adds an answer or a candidate to a player's call. Returns whether it was accepted and whether the call ends,
+    /// with the fault if the answer was invalid; `None` if no player with this id is waiting.
+    fn gather(&mut self, message: &ForPlayer<'_>, now: Now) -> Option<(bool, Result<bool, Fault>)> {
+        let channel = self.channels.get_mut(message.channel)?;
+        let call = channel.live_mut()?.calls.of_mut(message.sender)?;
+        let player = call.player.as_deref_mut()?;
+        let kept = match player.take(message.from, message.action, message.payload, now) {
+            Ok(kept) => kept,
+            Err(fault) => return Some((false, Err(fault))),
+        };
+        call.expires = player.ends(&self.settings.whep);
+        if player.has_answer() {
+            call.frame = Box::default(); // no further master gets it
+        }
+        Some((kept, Ok(call.expires <= now)))
+    }
+
+    /// Returns the channel's current master, and the calls accepted before `before` whose offers the master has not
+    /// received, oldest first. Each call is assigned to the master as the iterator yields it.
+    pub(crate) fn give_calls(
+        &mut self,
+        key: ChannelKey,
+        before: u64,
+    ) -> Option<(SessionKey, impl Iterator<Item = &Waiting>)> {
+        let channel = self.channels.get_mut(key)?;
+        let is_watched = self.news.is_watched(channel.hooks);
+        let live = channel.live_mut()?;
+        let master = live.members.to_master()?;
+        if is_watched && live.calls.iter().any(Waiting::awaits_master) {
+            self.news.changed(key, (PresenceCause::Served, None));
+        }
+        let calls = live.calls.all();
+        let left = calls.filter(move |call| call.awaits_master() && call.order < before);
+        let given = left.filter_map(move |call| {
+            call.given = Some(master);
+            (!call.had.contains(&master)).then_some(&*call)
+        });
+        Some((master, given))
+    }
+
+    /// Reassigns a replaced or departed master's unanswered offers to the next master. `unsent`: offers returned from
+    /// its outbox.
+    pub(crate) fn offers_lost_their_master(
+        &mut self,
+        key: ChannelKey,
+        master: SessionKey,
+        unsent: &[Unsent],
+    ) {
+        let Some(live) = self.live_mut(key) else {
+            return;
+        };
+        let Live { calls, members, .. } = live;
+        let stays = members.gave_way(master);
+        for call in calls.all().filter(|call| call.delivered) {
+            let order = call.order;
+            let comes_back = |one: &Unsent| one.launch.call && one.launch.order == order;
+            let had = call.given.take_if(|given| *given == master).is_some();
+            if had && stays && !unsent.iter().any(comes_back) {
+                call.was_had(master);
+            }
+        }
+        self.changed(key, (PresenceCause::Waiting, None));
+    }
+
+    /// Forgets which offers a connection has received, because it has left the master's slot.
+    pub(crate) fn forget_master(&mut self, key: ChannelKey, master: SessionKey) {
+        if let Some(live) = self.live_mut(key) {
+            let calls = live.calls.all();
+            calls.for_each(|call| call.had.retain(|had| *had != master));
+        }
+    }
+
+    /// Records that the last byte of an offer was sent to `master`. Returns `true` if the offer must still go to the
+    /// next master because this one has been replaced.
+    fn offer_was_sent(&mut self, key: ChannelKey, master: SessionKey, order: u64) -> bool {
+        let Some(live) = self.live_mut(key) else {
+            return false;
+        };
+        let current = live.members.master() == Some(master);
+        let stays = live.members.gave_way(master);
+        let Some(call) = live.calls.by_order(order) else {
+            return false;
+        };
+        call.delivered = true;
+        // Another master may have it by now.
+        let returns = !current && call.given == Some(master);
+        if returns {
+            call.given = None;
+            if stays {
+                call.was_had(master);
+            }
+        }
+        if returns {
+            self.changed(key, (PresenceCause::Waiting, None));
+        }
+        returns
+    }
+}
+
+const OFFER: Kind = Kind::Known(Action::SdpOffer);
+
+impl Directory {
+    /// Adds a call to its channel. Once the call is certain to be admitted, it replaces an older one from the same
+    /// sender, or evicts one of an account or channel that exceeds its share.
+    pub(crate) fn take_offer(&mut self, cx: &mut Context, key: ChannelKey, new: NewCall) {
+        let caller = new.caller;
+        match self.room_for_offer(key, &new) {
+            Err(refused) => return cx.todo.answer(caller, refused),
+            Ok(Some(other)) => self.end_for_another(cx, other),
+            Ok(None) => drop(self.end_call(cx, key, &new.sender, None)),
+        }
+        if new.player.is_some() {
+            let bytes = new.payload.len();
+            cx.note().called(key, bytes, &new.sender);
+        }
+        if !self.add_call(key, new, cx.at) {
+            return;
+        }
+        cx.telemetry.count_received(OFFER);
+        cx.telemetry.count_call_waiting();
+        cx.telemetry.count_kept(1);
+        if caller.shard != self.shard() {
+            cx.todo.push(Todo::OfferTaken(caller));
+        }
+        cx.todo.push(Todo::GiveOffers(key));
+        cx.todo.push(Todo::Arm(key));
+    }
+
+    /// Determines whether a call can be admitted, and which other sender's call it evicts. A call that replaces an
+    /// older one of its sender is always admitted.
+    fn room_for_offer(&self, key: ChannelKey, new: &NewCall) -> Result<Option<Call>, Answer> {
+        let (sender, kind) = (&*new.sender, CallKind::of(&new.player));
+        if new.caller.shard != self.shard() && !self.waits.has_place() {
+            return Err(too_busy().into());
+        }
+        let Some(channel) = self.channel(key) else {
+            return Ok(None);
+        };
+        let calls = channel.live().map(|live| &live.calls);
+        if calls.is_some_and(|calls| calls.of(sender).is_some()) {
+            return Ok(None);
+        }
+        if calls.is_some_and(|calls| calls.len() >= WAITING_CALLS_PER_CHANNEL_MAX) {
+            return Err(over_limit(kind, CHANNEL_FULL));
+        }
+        match self.waits.room(kind, channel.record.arn.account(), key) {
+            CallRoom::Free => Ok(None),
+            CallRoom::InPlaceOf(other) => Ok(Some(other)),
+            CallRoom::None => Err(over_limit(kind, SHARD_FULL)),
+        }
+    }
+
+    /// Handles the delivery of this channel's offers to `master`, once their last bytes were sent.
+    pub(crate) fn offers_delivered(
+        &mut self,
+        cx: &mut Context,
+        key: ChannelKey,
+        master: SessionKey,
+        orders: &[u64],
+    ) {
+        let sent = |order: &&u64| self.offer_was_sent(key, master, **order);
+        if orders.iter().filter(sent).count() > 0 {
+            cx.todo.push(Todo::GiveOffers(key));
+        }
+    }
+
+    /// Takes back an undelivered offer from the outbox of `master`. If its call is still pending, the offer goes to the
+    /// next master.
+    pub(crate) fn offer_came_back(
+        &mut self,
+        cx: &mut Context,
+        key: ChannelKey,
+        master: SessionKey,
+        launch: &DeliveryMark,
+    ) {
+        let live = self.live_mut(key);
+        let call = live.and_then(|live| live.calls.by_order(launch.order));
+        let waits = call.is_some();
+        if let Some(call) = call {
+            call.given.take_if(|given| *given == master);
+        }
+        self.changed(key, (PresenceCause::Waiting, None));
+        if launch.counted && waits {
+            cx.telemetry.count_kept(1);
+        } else if launch.counted {
+            cx.telemetry.count_ended(OFFER, Outcome::Withdrawn);
+        }
+    }
+}
+
+fn over_limit(kind: CallKind, message: &'static str) -> Answer {
+    match kind {
+        CallKind::Alexa => Refusal::limited(Check::AlexaCallsFull, message).into(),
+        CallKind::Player => Refusal::unavailable(Check::WhepFull, PLAYERS_FULL).into(),
+    }
+}
+
+const PLAYERS_FULL: &str = "As many players wait for their answer as may. Try again later.";
+
+const CHANNEL_FULL: &str =
+    "Too many SendAlexaOfferToMaster calls wait for this channel. Try again later.";
+const SHARD_FULL: &str =
+    "Too many SendAlexaOfferToMaster calls wait for channels of this account. Try again later.";
+
+// The end of a call: answered, in favour of another, expired, withdrawn, failed. A player's call that has its answer
+// ends with that, whatever ends it.
+
+impl Directory {
+    /// Ends the pending call of `sender`: with the answer, or without one if a newer call from the same sender replaces
+    /// it. Returns `false` if none is pending.
+    pub(crate) fn end_call(
+        &mut self,
+        cx: &mut Context,
+        key: ChannelKey,
+        sender: &str,
+        answer: Option<&str>,
+    ) -> bool {
+        let Some(call) = self.take_call(key, |calls| calls.take(sender)) else {
+            return false;
+        };
+        let outcome = if answer.is_some() {
+            Outcome::Withdrawn
+        } else {
+            Outcome::Overwritten
+        };
+        close_call(cx, &call, outcome);
+        answer_offer(cx, key, call, Answer::Answer(answer.map(Into::into)));
+        true
+    }
+
+    /// Adds an answer or a candidate to a player's call, which may complete it. Returns whether it was accepted, or
+    /// `None` if no player with this id is waiting.
+    pub(crate) fn gather_for(&mut self, cx: &mut Context, message: &ForPlayer<'_>) -> Option<bool> {
+        let (kept, ends) = self.gather(message, cx.at.now)?;
+        let answer = match ends {
+            Err(fault) => Some(unusable(fault).into()),
+            Ok(ends) => ends.then_some(Answer::Answer(None)),
+        };
+        let (key, sender) = (message.channel, message.sender);
+        let ended = answer.and_then(|answer| {
+            let call = self.take_call(key, |calls| calls.take(sender))?;
+            Some((call, answer))
+        });
+        match ended {
+            Some((call, answer)) => {
+                close_call(cx, &call, Outcome::Withdrawn);
+                answer_offer(cx, key, call, answer);
+            }
+            None => cx.todo.push(Todo::Arm(key)),
+        }
+        Some(kept)
+    }
+
+    /// Sends an empty answer to calls that have expired.
+    pub(crate) fn expire_calls(&mut self, cx: &mut Context, key: ChannelKey) {
+        while let Some(call) = self.take_call(key, |calls| calls.take_expired(cx.at.now)) {
+            close_call(cx, &call, Outcome::Expired);
+            answer_offer(cx, key, call, Answer::Answer(None));
+        }
+    }
+
+    /// Withdraws the call of a caller on this shard that has hung up.
+    pub(crate) fn withdraw_local(
+        &mut self,
+        cx: &mut Context,
+        caller: CallRef,
+        identity: &Identity,
+    ) {
+        if let Some(key) = self.key_of(identity) {
+            self.take_back_offer(cx, caller, key);
+        }
+    }
+
+    /// Withdraws the call of a caller on another shard that has hung up, unless its answer is in flight.
+    pub(crate) fn withdraw_offer(&mut self, cx: &mut Context, caller: CallRef) {
+        let call = self.waits.of(caller);
+        if let Some((key, _)) = call
+            && let Some(call) = self.take_back_offer(cx, caller, key)
+        {
+            answer_offer(cx, key, call, Answer::Answer(None));
+        }
+    }
+
+    fn take_back_offer(
+        &mut self,
+        cx: &mut Context,
+        caller: CallRef,
+        key: ChannelKey,
+    ) -> Option<Waiting> {
+        let call = self.take_call(key, |calls| calls.take_of_caller(caller));
+        self.rest(key);
+        let call = call?;
+        close_call(cx, &call, Outcome::Withdrawn);
+        if call.player.is_some() {
+            cx.telemetry.count_player(PlayerOutcome::HungUp, None);
+        }
+        Some(call)
+    }
+
+    /// Refuses all calls of a channel, because it is being deleted or the process is shutting down.
+    pub(crate) fn fail_calls(&mut self, cx: &mut Context, key: ChannelKey, refusal: &Refusal) {
+        while let Some(call) = self.take_call(key, Calls::take_any) {
+            close_call(cx, &call, Outcome::Withdrawn);
+            answer_offer(cx, key, call, Answer::Refusal(refusal.clone()));
+        }
+    }
+
+    /// Evicts a call to admit one from an account with fewer calls, or one from the same account on a channel with
+    /// fewer calls.
+    fn end_for_another(&mut self, cx: &mut Context, (key, order): Call) {
+        if let Some(call) = self.take_call(key, |calls| calls.take_of_order(order)) {
+            cx.telemetry.count_call_over();
+            if call.never_left() {
+                cx.telemetry.count_unkept();
+                cx.telemetry.count_unaccepted(OFFER, Unaccepted::NoRoom);
+            }
+            let answer = over_limit(call.kind(), MADE_ROOM);
+            answer_offer(cx, key, call, answer);
+        }
+        self.rest(key);
+    }
+
+    /// Ends a player's call whose offer is too long for the master.
+    pub(crate) fn end_too_long(&mut self, cx: &mut Context, call: Call) {
+        let (key, order) = call;
+        if let Some(mut call) = self.take_call(key, |calls| calls.take_of_order(order)) {
+            call.given = None; // it never left
+            close_call(cx, &call, Outcome::Withdrawn);
+            let refusal = Refusal::of_head(Check::BodyTooLarge, 413, OFFER_TOO_LONG);
+            answer_offer(cx, key, call, refusal.into());
+        }
+    }
+}
+
+/// Counts the end of a call with `outcome` if its offer was never in an outbox; otherwise it is counted when the
+/// offer's delivery ends.
+fn close_call(cx: &mut Context, call: &Waiting, outcome: Outcome) {
+    cx.telemetry.count_call_over();
+    if call.never_left() {
+        cx.telemetry.count_kept_ended(OFFER, outcome);
+    }
+}
+
+/// Answers the caller of a pending call. A player receives its session or an error.
+fn answer_offer(cx: &mut Context, key: ChannelKey, call: Waiting, answer: Answer) {
+    let was_given = call.given.is_some() || call.delivered;
+    let answer = match (call.player.map(|player| player.end()), answer) {
+        (None, answer) => answer,
+        (Some(Some(played)), _) => {
+            cx.note().call_ended(key, 201, &call.sender);
+            Answer::Played(Box::new(played))
+        }
+        (Some(None), answer) => {
+            let refusal = if let Answer::Refusal(refusal) = answer {
+                refusal
+            } else {
+                not_answered(was_given)
+            };
+            let status = refusal.status(Purpose::Whep);
+            cx.note().call_ended(key, status, &call.sender);
+            refusal.into()
+        }
+    };
+    cx.todo
+        .push(Todo::OfferAnswer(call.caller, Box::new(answer)));
+}
+
+/// Returns the error for a player that no camera answered in time.
+fn not_answered(was_given: bool) -> Refusal {
+    let (check, status, message) = if was_given {
+        (Check::WhepSilent, 504, "The camera did not answer in time.")
+    } else {
+        (Check::WhepNoMaster, 409, "The camera is not connected.")
+    };
+    Refusal::new(check, ErrorCode::Fixed(status, NO_ANSWER), message)
+}
+
+/// Returns the error for a player whose camera sent an unusable answer.
+fn unusable(fault: Fault) -> Refusal {
+    let message = match fault {
+        Fault::NoMedia => "The camera answered without media: it takes no codec of the offer.",
+        Fault::Malformed | Fault::TooLong => "The camera's answer is not an SDP answer.",
+    };
+    Refusal::new(
+        Check::WhepNoCodec,
+        ErrorCode::Fixed(502, NO_ANSWER),
+        message,
+    )
+}
+
+/// Error type for a player whose call is not answered.
+const NO_ANSWER: &str = "NoAnswerException";
+
+const OFFER_TOO_LONG: &str = "The offer is longer than the camera can take.";
+
+const MADE_ROOM: &str = "This account has more than its share of waiting SendAlexaOfferToMaster calls. Try again \
+                         later.";
+
+/// A master's message for a player's call.
+pub(crate) struct ForPlayer<'a> {
+    pub(crate) channel: ChannelKey,
+    /// The id that the message is addressed to.
+    pub(crate) sender: &'a str,
+    /// The master's connection.
+    pub(crate) from: SessionKey,
+    pub(crate) action: Action,
+    pub(crate) payload: &'a [u8],
+}
+
+/// A new call to be queued on its channel.
+pub(crate) struct NewCall {
+    pub(crate) caller: CallRef,
+    /// The id that the master addresses its answer to.
+    pub(crate) sender: Box<str>,
+    /// The offer, base64-encoded.
+    pub(crate) payload: Box<str>,
+    pub(crate) player: Option<Box<Player>>,
+}
+
+/// Returns a call's time limit in milliseconds: the channel's message lifetime or the configured maximum, whichever is
+/// shorter.
+pub(crate) fn wait_ms(ttl_seconds: u32, most_ms: u64) -> u64 {
+    let ttl_ms = u64::from(ttl_seconds) * 1000;
+    if most_ms == 0 {
+        ttl_ms
+    } else {
+        ttl_ms.min(most_ms)
+    }
+}

@@ -1,0 +1,423 @@
+//! Closes connections: at once, politely, when their queue has been sent, or to make room for others.
+
+use crate::event::ConnectionRole;
+use crate::id::SessionKey;
+use crate::journal::EndReason;
+use crate::limits::ALONE_CLOSE_MS;
+use crate::machine::Output;
+use crate::session::web_socket::{Role, WebSocket};
+use crate::session::{NEVER, SendState, SessionState};
+use crate::shard::Sockets;
+use crate::shard::admitted::{Holder, Member, Standing};
+use crate::shard::context::Context;
+use crate::shard::sockets::drain::{Drain, DrainStep};
+use crate::shard::todo::{Gone, Left, MemberEnd, Membership, Returned, Todo};
+use crate::time::{Moment, Now};
+use codec::signal::RECONNECT_ICE_SERVER;
+
+impl Sockets {
+    /// Notifies a connection, or closes it so that it reconnects. Returns `false` if the connection is superseded or
+    /// does not read.
+    ///
+    /// Each reconnect costs up to four calls and an upgrade, so connections are closed one at a time,
+    /// [`RECALL_STEP_MS`](crate::limits::RECALL_STEP_MS) apart.
+    pub(crate) fn reconnect(&mut self, cx: &mut Context, key: SessionKey) -> bool {
+        let has_room = self.has_control_room(cx, key);
+        let Some(web_socket) = self.web_socket(key).filter(|it| !it.superseded) else {
+            return false;
+        };
+        if web_socket.takes_notices() {
+            if has_room {
+                self.push_control(cx, key, |out| out.extend_from_slice(RECONNECT_ICE_SERVER));
+            }
+            return has_room;
+        }
+        let moment = self.ends.next_recall(cx.at.now);
+        if let Some(web_socket) = self.web_socket(key) {
+            web_socket.recall(moment);
+        }
+        self.arm_open(key, cx.at.now);
+        true
+    }
+
+    /// Starts a drain of this duration. If no other node serves clients meanwhile, they stay connected until its last
+    /// [`ALONE_CLOSE_MS`]. Returns `false` if a drain is already in progress.
+    pub(crate) fn begin_drain(&mut self, within_ms: u64, now: Now) -> bool {
+        let begins = self.ends.drain.is_none();
+        if begins {
+            let is_alone = self.placement().cluster().is_none();
+            let stay_ms =
+                within_ms.saturating_sub(if is_alone { ALONE_CLOSE_MS } else { within_ms });
+            self.ends.drain = Some(Drain::begin(now.after(stay_ms), now.after(within_ms)));
+            self.leads.leave_all(within_ms / 4, now);
+        }
+        begins
+    }
+
+    /// Whether the process is shutting down.
+    pub(crate) fn drains(&self) -> bool {
+        self.ends.drain.is_some()
+    }
+
+    /// Returns the next drain step, if due.
+    pub(crate) fn drain_step(&mut self, now: Now) -> Option<DrainStep> {
+        let places = self.places();
+        self.ends.drain.as_mut()?.step(places, now)
+    }
+
+    /// Reports, once, that the drain is complete: its time is up, or there are no more connections, calls, clients on
+    /// links or changes. `quiet`: whether the other parts of the shard are done.
+    pub(crate) fn look_at_drain(&mut self, quiet: bool, now: Now) {
+        let passes_nothing = self.leads.is_empty() && !self.requests.onward.any();
+        let empty =
+            quiet && self.census.web_sockets == 0 && self.shards.is_idle() && passes_nothing;
+        let drain = self.ends.drain.as_mut();
+        if drain.is_some_and(|drain| drain.end(empty, now)) {
+            self.output(Output::Drained);
+        }
+    }
+
+    /// Whether to close a connection, in which case it is counted for the turn; `false` if it is no longer an open
+    /// WebSocket.
+    pub(crate) fn closes(&mut self, session: SessionKey) -> bool {
+        let is_open = self.web_socket(session).is_some();
+        if is_open {
+            self.ends.closings.count();
+        }
+        is_open
+    }
+
+    /// Queues open WebSockets to be closed for this reason in subsequent turns.
+    pub(crate) fn close_later(&mut self, keys: impl Iterator<Item = SessionKey>, why: EndReason) {
+        for session in keys {
+            if let Some(web_socket) = self.web_socket(session) {
+                let is_viewer = web_socket.role.client_id().is_some();
+                self.ends.closings.wait(is_viewer, session, why);
+            }
+        }
+    }
+}
+
+impl Sockets {
+    /// Starts the closing handshake of an open WebSocket: sends a close frame, then waits for the peer's echo.
+    pub(crate) fn close(&mut self, cx: &mut Context, key: SessionKey, reason: EndReason) {
+        let (code, text) = reason.close();
+        self.close_with(cx, key, (reason, code, text));
+    }
+
+    /// Closes a connection with this code and reason phrase.
+    pub(crate) fn close_with(
+        &mut self,
+        cx: &mut Context,
+        key: SessionKey,
+        (reason, code, text): (EndReason, u16, &str),
+    ) {
+        if self.web_socket(key).is_none() {
+            return;
+        }
+        self.because(key, reason);
+        self.leave(cx, key);
+        self.push_control(cx, key, |out| codec::ws::close_frame(out, code, text));
+        let wait_ms = self.settings().timeouts.close_ms;
+        let deadline = self.waits_from(cx.at).after(wait_ms);
+        self.await_close_echo(key, deadline);
+    }
+
+    /// Disconnects a recipient that does not read, with code 1008, although the recipient may never see it. Undelivered
+    /// messages are returned.
+    pub(crate) fn cut_slow(&mut self, cx: &mut Context, key: SessionKey) {
+        if self.web_socket(key).is_some() {
+            self.close(cx, key, EndReason::SlowConsumer);
+            self.cut_off(cx, key);
+        }
+    }
+
+    /// Closes the connection once the edge has sent the queued bytes. A WebSocket that is still in its channel is
+    /// removed from it now.
+    pub(crate) fn finish(&mut self, cx: &mut Context, key: SessionKey) {
+        self.depart(cx, key);
+        self.close_when_sent(key, cx.at);
+    }
+
+    /// Once queued bytes are sent, closes a connection that is not in a channel and is not waiting for the answer to a
+    /// call.
+    pub(crate) fn close_when_sent(&mut self, key: SessionKey, at: Moment) {
+        let deadline = self.waits_from(at).after(self.settings().timeouts.close_ms);
+        let session = self.session(key);
+        let waits = session.is_some_and(|session| session.sending == SendState::Withheld);
+        if self.await_gone(key, deadline) {
+            if !waits {
+                self.output(Output::Close(key));
+            }
+            self.arm(key, deadline);
+        }
+    }
+
+    /// Aborts the connection immediately; no effect if it is already aborted.
+    pub(crate) fn abort(&mut self, cx: &mut Context, key: SessionKey) {
+        let state = self.session(key).map(|session| &session.state);
+        if matches!(state, Some(SessionState::AwaitGone(ending)) if ending.deadline == NEVER) {
+            return;
+        }
+        self.depart(cx, key);
+        self.await_gone(key, NEVER);
+        self.output(Output::Abort(key));
+    }
+
+    /// Handles EOF from the peer.
+    pub(crate) fn peer_ended(&mut self, cx: &mut Context, key: SessionKey) {
+        self.peer_is_over(key, false);
+        let Some(session) = self.session(key) else {
+            return;
+        };
+        let answers_wait = session.answers_wait();
+        match &session.state {
+            SessionState::Http(_) => self.sends_no_more(cx, key, answers_wait),
+            // The node that passed it on may end: its client gets all that was begun, and a close frame.
+            SessionState::Open(_) if session.peer().inner => {
+                self.close(cx, key, EndReason::PeerGone);
+                self.finish(cx, key);
+            }
+            SessionState::Open(_) => {
+                self.because(key, EndReason::PeerGone);
+                self.abort(cx, key);
+            }
+            SessionState::AwaitCloseEcho(..) => self.finish(cx, key),
+            SessionState::AwaitGone(_) => {}
+        }
+        self.take_leave(cx, key);
+    }
+
+    /// Handles EOF on an HTTP connection: closes it after the last response, or immediately if it is waiting for the
+    /// answer to an Alexa call or is a polling device.
+    fn sends_no_more(&mut self, cx: &mut Context, key: SessionKey, answers_wait: bool) {
+        let Some(http) = self.http(key) else {
+            return;
+        };
+        http.ended = true;
+        if http.awaits_reply() {
+            if self.hang_up(cx, key) || self.leave_wait(cx, key) {
+                self.abort(cx, key);
+            }
+        } else if !http.has_more(answers_wait) {
+            self.close_when_sent(key, cx.at);
+        }
+    }
+
+    /// Handles a connection that the edge has closed. `unacknowledged`: number of bytes that the peer had not
+    /// acknowledged by then.
+    pub(crate) fn gone(&mut self, cx: &mut Context, (key, unacknowledged): (SessionKey, u32)) {
+        if self.session(key).is_some_and(|it| !it.outbox.is_empty()) {
+            self.confirm_by_tcp(cx, key, unacknowledged);
+        }
+        self.depart(cx, key);
+        let Some(mut session) = self.remove_session(key) else {
+            return;
+        };
+        cx.telemetry.unload(session.outbox.load());
+        let (peer, tally) = (session.peer(), session.tally().copied());
+        let reason = session.reason().unwrap_or_else(|| self.cut_off_reason());
+        let refused_by = session.take_refused();
+        let last_frame = session.open().map(WebSocket::last_frame);
+        let Some((channel, role)) = session.membership() else {
+            return;
+        };
+        let (before, _) = session.outbox.returned();
+        let unsent = session.outbox.drain();
+        let now = unsent.iter().filter(|message| message.written).count();
+        cx.todo.push(Todo::Gone(Box::new(Gone {
+            member: Membership {
+                session: key,
+                channel,
+                role,
+            },
+            peer,
+            tally,
+            last_frame,
+            reason,
+            refused_by,
+            unsent,
+            returned: u32::try_from(before + now).unwrap_or(u32::MAX),
+        })));
+    }
+
+    /// Stops sending to the older connection of a slot; its unsent messages go to the newer one.
+    pub(crate) fn supersede(&mut self, cx: &mut Context, older: SessionKey) {
+        self.place(older, ConnectionRole::Superseded);
+        self.admitted.becomes(older, Standing::Superseded);
+        let Some(web_socket) = self.web_socket(older) else {
+            return;
+        };
+        web_socket.superseded = true;
+        let (channel, role) = (web_socket.channel, web_socket.role.clone());
+        let returned = self.take_back(cx, older);
+        cx.todo.push(Todo::Left(Box::new(Left {
+            member: Membership {
+                session: older,
+                channel,
+                role,
+            },
+            end: None,
+            from: self.waits_from(cx.at),
+            returned: Some(returned),
+        })));
+        self.ask(cx, older, cx.at.now);
+    }
+
+    /// Restores the slot that a connection had lost. Returns `false` if the connection is closing.
+    pub(crate) fn takes_place_again(&mut self, session: SessionKey, at: Moment) -> bool {
+        let Some(web_socket) = self.web_socket(session) else {
+            return false;
+        };
+        web_socket.superseded = false;
+        let (place, standing) = match web_socket.role {
+            Role::Master => (ConnectionRole::Master, Standing::Master),
+            Role::Viewer(_) => (ConnectionRole::Viewer, Standing::Viewer),
+        };
+        self.place(session, place);
+        self.admitted.becomes(session, standing);
+        if standing == Standing::Master {
+            self.judge_silence(session, at.now);
+        }
+        self.arm_open(session, at.now);
+        true
+    }
+
+    /// Removes a connection from its channel and its calls, if any.
+    fn depart(&mut self, cx: &mut Context, key: SessionKey) {
+        self.leave(cx, key);
+        self.hang_up(cx, key);
+        self.leave_wait(cx, key);
+        self.note_unanswered(cx, key);
+    }
+
+    /// Removes an open WebSocket from its channel; from then on, it is offline.
+    fn leave(&mut self, cx: &mut Context, key: SessionKey) {
+        self.stops_being_behind(key);
+        let Some(session) = self.session(key) else {
+            return;
+        };
+        let Some(web_socket) = session.open() else {
+            return;
+        };
+        let (channel, role) = (web_socket.channel, web_socket.role.clone());
+        let superseded = web_socket.superseded;
+        let is_viewer = role.client_id().is_some();
+        let end = MemberEnd {
+            remote: session.remote(),
+            opened: web_socket.opened(),
+            spoke: web_socket.spoke(),
+            heard: web_socket.was_heard(),
+            reason: session.reason().unwrap_or_else(|| self.cut_off_reason()),
+        };
+        self.admitted.becomes(key, Standing::Ending);
+        let returned = (!superseded).then(|| self.take_back(cx, key));
+        cx.todo.push(Todo::Left(Box::new(Left {
+            member: Membership {
+                session: key,
+                channel,
+                role,
+            },
+            end: Some(end),
+            from: self.waits_from(cx.at),
+            returned,
+        })));
+        self.ends.closings.forget(is_viewer, key);
+    }
+
+    /// Takes back the messages of a connection that no longer holds its slot, except any that are partly sent.
+    fn take_back(&mut self, cx: &mut Context, key: SessionKey) -> Returned {
+        let until = self
+            .waits_from(cx.at)
+            .after(self.settings().timeouts.close_ms);
+        let Some(taken) = self.take_unsent(key) else {
+            return Returned::default();
+        };
+        cx.telemetry.unload(taken.freed);
+        Returned {
+            unsent: taken.unsent,
+            begun: taken.begun.then_some(until),
+            unconfirmed: taken.unconfirmed,
+        }
+    }
+
+    /// Returns the close reason for a connection that the edge disconnects on its own: the process is shutting down, or
+    /// the socket failed.
+    fn cut_off_reason(&self) -> EndReason {
+        if self.drains() {
+            EndReason::Drain
+        } else {
+            EndReason::PeerGone
+        }
+    }
+
+    /// Closes the slowest connection if the connections that have fallen behind hold too many bytes in total. Returns
+    /// whether one was closed.
+    pub(crate) fn shed(&mut self, cx: &mut Context) -> bool {
+        let slowest = self.slowest().filter(|_| self.too_far_behind());
+        if let Some(slowest) = slowest {
+            self.cut_slow(cx, slowest);
+        }
+        slowest.is_some()
+    }
+
+    /// Marks a connection as cut off for not reading: its close frame and any partly sent message wait until the peer
+    /// reads. Aborts the connection if all such connections together hold too many bytes.
+    fn cut_off(&mut self, cx: &mut Context, key: SessionKey) {
+        if self.note_cut(key) {
+            self.abort(cx, key);
+        }
+    }
+
+    /// Sends GO_AWAY to a client that supports it, at most once.
+    pub(crate) fn go_away(&mut self, cx: &mut Context, key: SessionKey) {
+        let Some(web_socket) = self.web_socket(key) else {
+            return;
+        };
+        if !web_socket.superseded && web_socket.tell_to_go() {
+            cx.note().told_to_go(web_socket.channel, key);
+            self.push_control(cx, key, |out| out.extend_from_slice(codec::signal::GO_AWAY));
+        }
+    }
+}
+
+impl Sockets {
+    /// Evicts other connections until there is capacity: a WebSocket is sent a close frame, or is aborted if it is
+    /// already closing. Only a few evicted WebSockets may take time to close; beyond that, the oldest is aborted.
+    /// Returns `false` if nothing can be evicted.
+    pub(crate) fn make_room(&mut self, cx: &mut Context, holder: Holder) -> bool {
+        while let Some(victim) = self.admitted.make_room(holder) {
+            let victim = match victim {
+                Member::OnLink(place) => {
+                    self.output(Output::Displace(place));
+                    continue;
+                }
+                Member::Session(victim) => victim,
+            };
+            if self.web_socket(victim).is_none() {
+                self.abort(cx, victim);
+                continue;
+            }
+            self.close(cx, victim, EndReason::MadeRoom);
+            if let Some(first) = self.admitted.closes(victim) {
+                self.abort(cx, first);
+            }
+        }
+        self.admitted.has_place()
+    }
+
+    /// Returns when a connection opened at `opened` reaches its maximum age.
+    pub(crate) fn age_end(&mut self, notices: bool, opened: Now) -> Now {
+        let timeouts = &self.settings().timeouts;
+        let (mut age, grace_ms) = (timeouts.connection_age_ms, timeouts.go_away_grace_ms);
+        if age == 0 {
+            return NEVER;
+        }
+        if !notices {
+            let early =
+                (u128::from(grace_ms) * u128::from(self.ends.next_in_spread())) >> u32::BITS;
+            age = age.saturating_sub(u64::try_from(early).unwrap_or(u64::MAX));
+        }
+        opened.after(age)
+    }
+}
