@@ -118,7 +118,7 @@ pub struct ShardHandle {
     failure: Arc<OnceLock<String>>,
 }
 
-/// A shard's thread, which depends on the ring's engine.
+/// A shard's thread, whose type depends on the ring's engine.
 enum Thread {
     /// io_uring: a glommio executor.
     Executor(glommio::ExecutorJoinHandle<std::io::Result<()>>),
@@ -183,9 +183,9 @@ struct Edge<M: Machine> {
     pub(crate) io: Io,
     pub(crate) sessions: Sessions<M>,
     pub(crate) listeners: Listeners,
-    /// Under `--lan`: callback that takes connections for pages of the admin listener.
+    /// Under `--lan`: takes over connections that request admin pages.
     admin: Option<TakeAdmin>,
-    /// Where to report that all work that was due after a clock shift is done.
+    /// Where to report that the work due after a clock shift is done.
     shifted: Option<Sender<(ShardId, Moment)>>,
 }
 

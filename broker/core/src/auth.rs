@@ -23,7 +23,7 @@ pub(crate) mod fixtures;
 mod grant;
 pub(crate) mod grant_rates;
 #[cfg(test)]
-mod model;
+mod model_tests;
 mod policy_question;
 mod principal;
 pub mod provider;

@@ -197,9 +197,8 @@ pub const fn waiting_calls_per_shard(shards: usize) -> usize {
     share(WAITING_CALLS_MAX, shards, 16, WAITING_CALLS_MAX)
 }
 
-/// Number of entries, per waiting call, for calls from other shards whose end has not been confirmed: one for the
-/// waiting call, and one for an evicted call that the caller's shard has not confirmed. If no entry is free, an Alexa
-/// call is answered with 503.
+/// Table entries per waiting call: one for the call, and one for an evicted call that the caller's shard has not yet
+/// confirmed. If no entry is free, an Alexa call is answered with 503.
 pub const CALL_PLACES_PER_WAITING_CALL: usize = 2;
 
 /// Maximum number of ended calls that a shard remembers by channel and sender, so that the master's late messages for

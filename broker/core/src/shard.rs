@@ -7,21 +7,21 @@
 //! input to its first step; the shard's loops are in `event_loop`:
 //! ```text
 //!  handle(Received)
-//!    ├─ event_loop                HTTP: one head or body a step; WebSocket: one frame a step
-//!    │    ├─ connect              what comes next of the bytes; sockets: how many of them at once
+//!    ├─ event_loop                HTTP: one head or body per step; WebSocket: one frame per step
+//!    │    ├─ connect              the next part of the bytes; sockets: how much is processed at once
 //!    │    │    ├─ requests        a head or body → a call or an upgrade
 //!    │    │    └─ admission       an upgrade → here, or handed over to the channel's home → 101
-//!    │    ├─ calls                a call → a question to the channel's home
-//!    │    │    ├─ home            the questions, answered where the channel lives
-//!    │    │    └─ answers         its answer as an HTTP response
-//!    │    ├─ directory::changes   changes of channels: durable before they are made
+//!    │    ├─ calls                a call → a query to the channel's home
+//!    │    │    ├─ home            the query, answered by the channel's home
+//!    │    │    └─ answers         the answer as an HTTP response
+//!    │    ├─ directory::changes   changes to channels: durable before they are applied
 //!    │    ├─ onward               requests for channels of other nodes
-//!    │    └─ road                 frame → message → route → the recipient's outbox, or kept, or refused
-//!    │         └─ delivery        its steps on the recipient's side
-//!    └─ todo_dispatch             what the step left; what that leaves comes first
+//!    │    └─ road                 frame → message → route → the recipient's outbox, or pending, or refused
+//!    │         └─ delivery        the steps on the recipient's side
+//!    └─ todo_dispatch             work deferred by the step; work that results from it comes first
 //!  handle(Sent)    road: delivered
-//!  handle(Gone)    disconnect: a connection's slot; road::unsent: what it had not sent
-//!  handle(Tick)    event_loop: deadlines, slots that come and go, the end of the process
+//!  handle(Gone)    disconnect: the connection's slot; road::unsent: its unsent messages
+//!  handle(Tick)    event_loop: deadlines, slot moves, the end of the process
 //! ```
 //! No code here accesses sockets, TLS, the clock, unseeded randomness or other shards' state. Equal inputs yield equal
 //! outputs.
@@ -193,8 +193,7 @@ impl Shard {
         session.map_or(&[], |session| session.outbox.unsent())
     }
 
-    /// Returns the number of sessions and channels whose deadline is due but that have no timer to process it; always
-    /// 0.
+    /// Returns the number of sessions and channels that have a due deadline but no timer; always 0.
     #[cfg(feature = "testing")]
     #[must_use]
     pub fn forgotten(&mut self, now: Now) -> usize {
@@ -384,7 +383,7 @@ impl Machine for Shard {
 
     fn deadline(&self) -> Option<Now> {
         let drain = self.state.sockets.ends.drain.as_ref().and_then(Drain::next);
-        let waiting = self.state.sockets.turns.waiting.len() > 0
+        let waiting = !self.state.sockets.turns.waiting.is_empty()
             || self.state.sockets.ends.closings.has_more()
             || self.state.directory.lists.due();
         let waiting = waiting.then_some(Now(0));
@@ -393,7 +392,7 @@ impl Machine for Shard {
         let slots = self.state.directory.slots.as_deref();
         let slots = slots.and_then(|slots| slots.next_due(self.state.sockets.places()));
         let leads = self.state.sockets.leads.next_due();
-        // Compared as moments, not as options: this is asked in every turn.
+        // Compares times instead of options, since every turn runs this code.
         let mut due = self.state.sockets.next_deadline().unwrap_or(NEVER);
         let mut also = |other: Option<Now>| due = due.min(other.unwrap_or(NEVER));
         also(drain);
@@ -487,7 +486,7 @@ impl Machine for Shard {
     fn inspect(&mut self, question: Question, at: Moment) -> Reply {
         self.state.cx.at = at;
         let reply = self.answer_operator(question);
-        // The end of a channel answers its waiting calls: what is behind them begins.
+        // If a channel ended, its pending calls were answered, so the requests behind them start.
         self.work_off();
         self.check();
         reply
@@ -530,7 +529,7 @@ impl std::fmt::Debug for Shard {
 
 const _: () = assert!(NEVER.0 == u64::MAX);
 
-// The invariants of the parts, checked in debug builds.
+// Invariants of all parts, checked in debug builds.
 
 impl Shard {
     /// Checks every part's invariants after each input, once all deferred work is done. The checks run less often on

@@ -42,7 +42,7 @@ impl<M: Machine> Edge<M> {
         let (tls, is_proxied) = (listener.tls, !listener.proxies.is_empty());
         let crowded = self.io.count_descriptor();
         let Some(remote) = remote(&socket) else {
-            // Reset before it was served.
+            // The peer reset the connection before it was served.
             self.io.descriptors.closed();
             self.io.counts.accept_errors.other += 1;
             return;
@@ -58,7 +58,7 @@ impl<M: Machine> Edge<M> {
             }
             return self.refuse(socket, remote, tls, TurnedAway::NoRoom);
         }
-        // A proxied connection gets the engine of its client, which is not known yet.
+        // A proxied connection gets its engine later, when its client is known.
         let Ok(engine) = self.engine(tls && !is_proxied, origin) else {
             return self.refuse(socket, remote, tls, TurnedAway::NoHandshakeRoom);
         };
@@ -116,7 +116,7 @@ impl<M: Machine> Edge<M> {
             self.io.counts.accept_errors.limit += 1;
             let mut answer = Vec::new();
             let machine = self.sessions.machine_mut();
-            // `None` for a connection that was reset meanwhile.
+            // `None` if the connection has been reset.
             let id = from.map(|it| machine.turned_away(it, TurnedAway::NoRoom, at));
             unavailable(&mut answer, at.wall, &id.unwrap_or_default());
             if let Some(tls) = &mut tls {
@@ -126,7 +126,7 @@ impl<M: Machine> Edge<M> {
                     is_last: true,
                 };
                 let mut cipher = Vec::new();
-                tls.seal(piece, &mut cipher); // if that fails: the end of the stream follows
+                tls.seal(piece, &mut cipher); // on failure, only the end of the stream follows
                 answer = cipher;
             }
             say_and_close(&socket, &answer);
@@ -156,7 +156,7 @@ impl<M: Machine> Edge<M> {
             .any(|network| network.contains(&remote.ip()))
     }
 
-    /// Closes a connection to a proxy listener whose address is not listed as a proxy.
+    /// Closes a connection to a proxy listener from an address that is not a listed proxy.
     fn refuse_stranger(&mut self, socket: OwnedFd, remote: SocketAddr) {
         self.io.counts.proxy_headers.foreign += 1;
         let (machine, at) = (self.sessions.machine_mut(), self.io.turn.at());

@@ -274,7 +274,7 @@ impl Connection {
     }
 }
 
-// Bytes and the end of a connection: the same steps for those of sessions, of clients on links, and of links.
+// Bytes and the end of a connection: the same steps for sessions, for clients on links, and for links.
 
 impl Connection {
     /// Queues received handshake bytes for a later turn if this turn has no steps left; otherwise returns them.
@@ -340,15 +340,14 @@ impl Connection {
             return is_sound.then(Written::default);
         }
         io.counts.sends += 1;
-        // The end of the stream follows at once, and shares a packet with what is held back here. Not where the peer's
-        // has come: then the descriptor may be closed without another word, and what is held back is dropped if that
-        // resets.
+        // The FIN follows immediately and shares a packet with the bytes held back here. Nothing is held back after the
+        // peer's FIN: the descriptor may then be closed without another send, and a reset would drop those bytes.
         let is_held_back = self.stage == Stage::Closing && !self.ended;
         let flags = if is_held_back { libc::MSG_MORE } else { 0 };
         let on_wire = send_at_once(&self.socket, wire, flags)?;
         io.counts.sent_bytes += on_wire as u64;
         if !is_sound {
-            return None; // the alert that explains the failure was sent
+            return None; // the alert that explains the failure has been sent
         }
         let rest = wire.get(on_wire..).unwrap_or_default();
         if rest.is_empty() {
@@ -466,13 +465,13 @@ pub(crate) fn session(key: Key) -> SessionKey {
 mod tests {
     use super::*;
 
-    /// The end of a stage in which the peer does nothing. The edge has no clock for connections: while it has one, the
-    /// machine has its session, and that a deadline.
+    /// The party that ends a stage if the peer does nothing. The edge needs no timers for connections: as long as it
+    /// has one, the machine has its session, which has a deadline.
     #[derive(Debug, PartialEq, Eq)]
     enum EndedBy {
-        /// A deadline of the session: it then says [`broker_core::machine::Output::Close`] or `Abort`.
+        /// The session's deadline, at which the machine emits [`broker_core::machine::Output::Close`] or `Abort`.
         Session,
-        /// The kernel, which completes what is armed on a socket that was shut down or is being cancelled.
+        /// The kernel, which completes operations that are being cancelled or whose socket was shut down.
         Kernel,
     }
 
@@ -483,7 +482,7 @@ mod tests {
         for _ in 0..2 {
             for _ in 0..CALM_RECEIVES {
                 assert!(!connection.is_calm());
-                // Those that fill their buffer do not count, and are no flood: they are single ones.
+                // Receives that fill their buffer do not count. As single receives, they are no flood.
                 assert!((0..1_000).all(|_| !connection.filled(true)));
                 assert!(!connection.filled(false));
             }
@@ -498,7 +497,7 @@ mod tests {
 
     #[test]
     fn no_stage_lasts_as_long_as_its_peer_likes() {
-        // A stage that is added does not compile without an answer.
+        // A new stage does not compile until this match covers it.
         let ended_by = |stage| match stage {
             Stage::Open | Stage::Leaving(_) | Stage::Closing | Stage::Lingering => EndedBy::Session,
             Stage::Shut => EndedBy::Kernel,

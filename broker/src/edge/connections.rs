@@ -37,12 +37,10 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
-    /// Whether there are no connections.
     pub(crate) fn is_empty(&self) -> bool {
         self.table.sockets() == 0
     }
 
-    /// Returns the keys of all connections.
     pub(crate) fn keys(&self) -> Vec<SessionKey> {
         self.table.keys()
     }
@@ -53,7 +51,6 @@ impl Connections {
         self.table.get(session)
     }
 
-    /// Mutable version of [`Self::get`].
     #[inline]
     pub(crate) fn get_mut(&mut self, session: SessionKey) -> Option<&mut Connection> {
         self.table.get_mut(session)
@@ -180,7 +177,7 @@ impl Connections {
     }
 }
 
-// Reading: what is armed on a connection's socket, and each peer's share of a turn.
+// Reading: the operations armed on a connection's socket, and each peer's share of a turn.
 
 impl Connections {
     /// Ensures that a connection is read as required: its receive is armed, listed or paused, or the connection waits
@@ -275,15 +272,15 @@ impl Connections {
 
 // The edge's own deadlines.
 //
-// The machine has the deadlines of sessions, and requests aborts. The edge has those that no machine sees: an
-// incomplete TLS record, and a connection that was handed over and cannot leave. So every stage ends:
+// The machine tracks the deadlines of sessions, and requests aborts. The edge tracks those that the machine cannot see:
+// of an incomplete TLS record, and of a connection that was handed over but cannot leave. Thus every stage ends:
 //
 // | stage | ends by |
 // |---|---|
 // | open | the machine's deadline of the session's state; an unfinished record by `EdgeSettings::record_ms` |
 // | leaving | `EdgeSettings::leaving_ms`; the machine has released the session |
 // | closing, lingering | the machine's deadline of the session's end |
-// | shut | by itself: what is armed or in flight on a socket that is shut down completes at once |
+// | shut | by itself: operations on a socket that is shut down complete at once |
 
 /// Appends connections touched in the meantime to a processed list, whose allocation is reused.
 pub(crate) fn keep<T>(list: &mut Vec<T>, mut done: Vec<T>) {
@@ -343,7 +340,7 @@ impl Connections {
 // Abrupt end of a connection.
 
 impl Connections {
-    /// Aborts a connection whose deadline has passed in the machine.
+    /// Aborts a connection at the machine's request, because the session's deadline has passed.
     pub(crate) fn abort(&mut self, session: SessionKey, counts: &mut EdgeCounts) {
         self.give_up_handshake(session, GivenUp::Late, counts);
         self.cut(session, counts);
@@ -361,7 +358,7 @@ impl Connections {
             if let Some(tls) = &mut connection.tls {
                 tls.let_go();
             }
-            self.recharge(session, counts); // what is on its way out is not counted against those who stay
+            self.recharge(session, counts); // leaving bytes do not count against others
             self.settle_guest(session);
         }
         self.touch(session);

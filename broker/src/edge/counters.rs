@@ -85,7 +85,7 @@ pub struct EdgeCounts {
     pub inner_accepted: u64,
     /// Connections to inner listeners that did not become a link.
     pub inner_refused: InnerRefusals,
-    /// Open links that ended, by reason.
+    /// Links that ended after they had been open, by reason.
     pub link_deaths: LinkDeaths,
 }
 

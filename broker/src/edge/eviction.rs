@@ -25,8 +25,8 @@ impl Connections {
         }
     }
 
-    /// Lists as a guest a connection that was refused after it came from another shard, or was returned: its end may
-    /// take as long as its peer likes, up to a deadline.
+    /// Lists a connection as a guest if it was refused after it came from another shard, or was returned, since its
+    /// peer may delay its end until a deadline.
     pub(crate) fn note_refused(&mut self, key: SessionKey, remote: Option<SocketAddr>, now: Now) {
         if let Some(connection) = self.get(key)
             && connection.stage == Stage::Closing

@@ -112,7 +112,7 @@ impl SpareBuffers {
     }
 }
 
-// Handshakes that wait for a step, and the steps of a turn, shared by clients and other nodes.
+// Handshakes waiting for a step. Clients and other nodes share the steps of a turn.
 
 /// A connection with queued handshake bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,7 +156,6 @@ impl WaitingHandshakes {
         self.waiting.push_back(handshake);
     }
 
-    /// Counts a step.
     fn stepped(&mut self) {
         self.steps += 1;
     }
@@ -167,7 +166,7 @@ impl WaitingHandshakes {
     }
 }
 
-// Answers to connections without a session: no room, or no TLS on a TLS port.
+// Responses to connections without a session: no capacity, or no TLS on a TLS port.
 
 /// Writes a complete 503 response for a connection that cannot be served.
 pub(crate) fn unavailable(out: &mut Vec<u8>, wall: Wall, request_id: &str) {
@@ -213,7 +212,7 @@ pub(crate) fn say_and_close(socket: &OwnedFd, answer: &[u8]) {
             break;
         }
     }
-    // A client that does not get it had left, or gets a reset, which is equivalent.
+    // A client that does not get the response has left or gets a reset, which is equivalent.
     let _ = socket.send_with_flags(answer, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
     let _ = socket.shutdown(Shutdown::Write);
 }

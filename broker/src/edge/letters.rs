@@ -71,7 +71,7 @@ pub struct Scraped<S> {
     pub links: LinkTable,
 }
 
-// Letters of this shard to others, and its reports to the thread that started it.
+// This shard's letters to others, and its reports to the thread that started it.
 
 /// A shard's id, the mailboxes of all shards, and the letters that a mailbox has refused.
 pub(crate) struct Mail<M: Machine> {
@@ -98,7 +98,6 @@ impl<M: Machine> Mail<M> {
         }
     }
 
-    /// Returns the shard's id.
     pub(crate) fn id(&self) -> ShardId {
         self.id
     }

@@ -78,7 +78,7 @@ impl Listeners {
 
     fn hang_door(&mut self) {
         let devices = self.devices.clone().zip(self.tls.as_deref());
-        // The versions of the protocol are those of the ordinary configuration, which was made.
+        // Never fails, since the ordinary configuration was created with the same protocol versions.
         let door = devices.and_then(|(devices, tls)| DeviceTls::new(devices, tls).ok());
         self.door = door.map(Arc::new);
     }
@@ -92,7 +92,6 @@ impl Listeners {
         }
     }
 
-    /// Returns the listener at this index.
     pub(crate) fn at(&self, place: usize) -> &Listener {
         &self.all[place].listener
     }
@@ -121,7 +120,7 @@ impl Listeners {
             if self.all[place].due().is_none_or(|due| due > io.turn.now()) {
                 continue;
             }
-            // Also at the limit: another one may make room, and who finds none is answered.
+            // Armed even at the limit: a new connection may evict another one, or gets a response.
             self.arm(place, &mut io.ring);
         }
     }

@@ -30,7 +30,6 @@ impl<T> Default for Places<T> {
 }
 
 impl<T: AsMut<Connection>> Places<T> {
-    /// Number of connections.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
@@ -73,7 +72,6 @@ impl<T: AsMut<Connection>> Places<T> {
         self.places.get(place as usize)?.as_deref()
     }
 
-    /// Mutable version of [`Self::get`].
     pub(crate) fn get_mut(&mut self, place: u32) -> Option<&mut T> {
         self.places.get_mut(place as usize)?.as_deref_mut()
     }

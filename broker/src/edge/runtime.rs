@@ -75,15 +75,15 @@ fn executor<M: Machine + 'static>(
     beginning: Beginning<M>,
 ) -> io::Result<ExecutorJoinHandle<io::Result<()>>> {
     can_start_threads()?;
-    // The executor does no file input or output: without `io_memory(0)` it would pin 30 MiB.
+    // The executor performs no file I/O. Without `io_memory(0)`, it would pin 30 MiB.
     LocalExecutorBuilder::new(cpu.map_or(Placement::Unbound, Placement::Fixed))
         .name(name)
         .io_memory(0)
         .ring_depth(RING_DEPTH)
         .preempt_timer(PREEMPT)
         .spawn(move || async move {
-            // Even so it registers 64 KiB in each of its three rings, for input and output that does not happen here:
-            // they would count as locked memory. Files could not be read directly (`O_DIRECT`) through this runtime.
+            // Even so, the executor registers 64 KiB in each of its three rings for file I/O, which would count as
+            // locked memory. Without these buffers, this runtime cannot read files directly (`O_DIRECT`).
             ring::unregister_buffers();
             match beginning.await_work()? {
                 Some(begun) => begun.run_in_glommio().await,
@@ -170,7 +170,7 @@ impl<M: Machine> Begun<M> {
 fn can_start_threads() -> io::Result<()> {
     let mut begun = Vec::with_capacity(THREADS);
     for _ in 0..THREADS {
-        // Both exist at the same time: each waits for the end of this function.
+        // Both threads exist at the same time, since each waits until this function ends.
         let (stay, end) = crossbeam_channel::bounded::<()>(0);
         let thread = thread::Builder::new().spawn(move || {
             let _ = end.recv();
@@ -196,7 +196,7 @@ pub(crate) fn start<M: Machine>(
         make_machine,
         started,
     };
-    // A thread that has ended is noticed next: its channel is closed.
+    // If the thread has ended, the next line detects this by its closed channel.
     let _ = thread.work.send(work);
     wait_for(&running, thread.handle)
 }
@@ -252,7 +252,7 @@ impl<M: Machine> Edge<M> {
         let completed = self.sessions.mail().own().completed();
         self.io.ring.register_eventfd(completed)?;
         let completed = completed.try_clone_to_owned()?.into_raw_fd();
-        // SAFETY: the descriptor was made for this and belongs to nobody else; the file closes it.
+        // SAFETY: the descriptor was duplicated for this file, which alone owns and closes it.
         let completed = unsafe { BufferedFile::from_raw_fd(completed) };
         let mut rest = self.begin(started)?;
         loop {

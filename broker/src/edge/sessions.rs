@@ -53,7 +53,6 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Returns the machine.
     #[inline]
     pub(crate) fn machine(&self) -> &M {
         &self.machine
@@ -65,13 +64,11 @@ impl<M: Machine> Sessions<M> {
         &mut self.machine
     }
 
-    /// Returns the connections of clients.
     #[inline]
     pub(crate) fn connections(&self) -> &Connections {
         &self.connections
     }
 
-    /// Mutable version of [`Self::connections`].
     #[inline]
     pub(crate) fn connections_mut(&mut self) -> &mut Connections {
         &mut self.connections
@@ -88,7 +85,6 @@ impl<M: Machine> Sessions<M> {
         &self.streams
     }
 
-    /// Returns the shard's mail.
     #[inline]
     pub(crate) fn mail(&self) -> &Mail<M> {
         &self.mail
@@ -169,8 +165,8 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Determines the unacknowledged bytes of a session's peer, before any other operation on the session's socket. A
-    /// connection that lingers only for them is closed once nearly none is left.
+    /// Determines how many bytes a session's peer has not acknowledged, before any other operation on the session's
+    /// socket. A connection that lingers only for acknowledgements is closed once almost no bytes are left.
     fn look(&mut self, session: SessionKey, io: &mut Io) {
         let Some(connection) = self.connections.get(session) else {
             return self.look_at_stream(session);
@@ -229,7 +225,7 @@ impl<M: Machine> Sessions<M> {
                 stream.is_closing = true;
                 self.connections.touch(session);
             }
-            Some(_) => self.abort_stream(session), // a link ends at the shard of its channels
+            Some(_) => self.abort_stream(session), // a link already ends at its channels' shard
         }
     }
 }

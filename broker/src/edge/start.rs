@@ -29,7 +29,7 @@ pub struct ShardConfig<M: Machine> {
     /// Links to the other nodes of a cluster; required if any listener is inner or the machine emits
     /// [`Output::PassOn`](broker_core::machine::Output::PassOn).
     pub links: Option<Arc<Links>>,
-    /// Callback that takes connections for pages of the admin listener; required if the machine emits
+    /// Callback that takes over connections that request admin pages; required if the machine emits
     /// [`Output::Admin`](broker_core::machine::Output::Admin).
     pub admin: Option<TakeAdmin>,
     /// Sizes and limits.
@@ -115,7 +115,7 @@ impl Default for EdgeSettings {
             handshakes_per_address: 0,
             handshake_bytes: 8 << 20,
             partial_record_bytes: 16 << 20,
-            record_ms: 10_000, // as long as a message may take
+            record_ms: 10_000, // the time limit of a message
             leaving_ms: 10_000,
             tcp_user_ms: 30_000,
             link_request_bytes: 8 << 20,

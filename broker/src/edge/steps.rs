@@ -23,7 +23,7 @@ impl<M: Machine> Edge<M> {
                 received,
                 more,
             } => {
-                // Only what belongs to no session can be of a link.
+                // Only a completion that belongs to no session can belong to a link.
                 if let Err(received) = sessions.received(session(key), received, more, io) {
                     match link_end(key) {
                         Some(LinkEnd::Link(it)) => sessions.link_received(it, received, more, io),
@@ -144,7 +144,7 @@ impl<M: Machine> Edge<M> {
             && let Some(answer) = self.shifted.take()
         {
             let id = self.sessions.mail().id();
-            let _ = answer.try_send((id, self.io.turn.at())); // the asker may have stopped waiting
+            let _ = answer.try_send((id, self.io.turn.at())); // the caller may have stopped waiting
         }
     }
 
@@ -172,7 +172,7 @@ impl<M: Machine> Edge<M> {
     }
 }
 
-// The end of a turn: touched connections are flushed, and those that leave go where they are to go.
+// The end of a turn: touched connections are flushed, and leaving connections move to their destinations.
 
 impl<M: Machine> Edge<M> {
     /// Flushes all sessions touched in this turn, and performs the actions required by their stages. Sessions touched

@@ -136,7 +136,7 @@ impl<M: Machine> Streams<M> {
         self.wires.get(place)?.locals.get(&id).copied()
     }
 
-    // The way to another node.
+    // Links to other nodes.
 
     /// Returns the link for a channel in this slot, opening one if there is none.
     pub(crate) fn route(&mut self, node: NodeId, slot: Slot, io: &mut Io) -> Route {
@@ -172,7 +172,7 @@ impl<M: Machine> Streams<M> {
         }
         let socket = connecting(address, &io.settings).map_err(|error| {
             match error.raw_os_error() {
-                // A kind of address that the machine does not have.
+                // An address family that this machine does not support.
                 Some(libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT) => {
                     self.turns.failed(node);
                     PassFailure::Connect
@@ -242,7 +242,7 @@ impl<M: Machine> Streams<M> {
 
     fn put(&mut self, arrived: Travelling, io: &Io) -> Option<u32> {
         let place = self.wires.claim()?;
-        let _ = keep_alive(&SockRef::from(&arrived.socket)); // a front that is gone is silent on an idle link
+        let _ = keep_alive(&SockRef::from(&arrived.socket)); // a failed front sends nothing on an idle link
         let stage = Stage::Hello(arrived.unread);
         let wire = Wire::new(arrived.socket, arrived.tls, stage, io.turn.at().now);
         self.wires.put(place, wire);
@@ -462,7 +462,7 @@ impl<M: Machine> Streams<M> {
         let name = links.name(node)?;
         let to = NodeName {
             name: &name,
-            directory: 0, // whichever process has the name
+            directory: 0, // any process with this name
             start: 0,
         };
         let mut bytes = Vec::new();

@@ -56,8 +56,8 @@ impl LinkStream {
         }
     }
 
-    /// Returns `how`, or else that the stream did not begin if nothing was sent, so that its front may retry with the
-    /// next owner.
+    /// Returns `how`. If nothing was sent, returns instead that the stream did not begin, so that its front may retry
+    /// with the next owner.
     pub(crate) fn end(&self, how: How) -> How {
         if self.may_be_repeated {
             How::NotBegun
@@ -90,7 +90,6 @@ type Chunk = Box<[Option<Transport>]>;
 const CHUNK: usize = 256;
 
 impl Table {
-    /// Number of sockets.
     pub(crate) fn sockets(&self) -> usize {
         self.sockets
     }
@@ -117,7 +116,6 @@ impl Table {
         }
     }
 
-    /// Mutable version of [`Self::get`].
     pub(crate) fn get_mut(&mut self, session: SessionKey) -> Option<&mut Connection> {
         match self.transport(session)? {
             Transport::Socket(connection) => Some(connection),

@@ -81,7 +81,7 @@ pub(crate) enum Read {
     More,
     /// The peer sent close_notify, which ends its data.
     End,
-    /// The peer violated the protocol, or supports no version, cipher or protocol that this side does. An alert is
+    /// The peer violated the protocol, or has no version, cipher or protocol in common with this side. An alert is
     /// pending; nothing more will be read.
     Failed,
 }
@@ -247,7 +247,7 @@ impl Tls {
         if self.held.is_empty() {
             self.begun = None;
         } else if used > 0 || self.begun.is_none() {
-            self.begun = Some(now); // what was begun before is whole
+            self.begun = Some(now); // the earlier record is complete
         }
         read
     }
@@ -299,7 +299,7 @@ impl Tls {
             Choice::Open => return false,
             Choice::Ordinary => None,
             Choice::Certificate(config, door, name) => {
-                // That it cannot be made was found out when the first one was.
+                // Never fails, since creating the first engine would have failed as well.
                 if let Ok(engine) = UnbufferedServerConnection::new(config) {
                     self.engine = Engine::Server(engine);
                 }
@@ -381,12 +381,12 @@ impl Tls {
         self.engine.encrypt(&mut self.held, plain, cipher)
     }
 
-    /// Writes a piece in its records, and behind the last piece the close_notify. Returns `false` if the connection can
-    /// no longer send.
+    /// Writes a piece as TLS records, and a close_notify after the last piece. Returns `false` if the connection can no
+    /// longer send.
     pub(crate) fn seal(&mut self, piece: Piece<'_>, cipher: &mut Vec<u8>) -> bool {
         let bytes = piece.bytes;
         let (first, rest) = bytes.split_at(bytes.len().min(piece.record_bytes));
-        // Also of no byte: the engine may have something to say.
+        // Writes even an empty piece, since output of the engine may be pending.
         let mut writes = |record: &[u8]| self.write(record, cipher).is_ok();
         let is_sound = writes(first) && rest.chunks(piece.record_bytes).all(&mut writes);
         if is_sound && piece.is_last {
@@ -487,10 +487,10 @@ fn is_plain_http(bytes: &[u8]) -> bool {
     (3..=7).contains(&length) && bytes.get(length) == Some(&b' ')
 }
 
-// The first bytes of a connection, where its server name decides how it is served.
+// The first bytes of a connection whose server name decides how it is served.
 //
-// A copy of them is shown to the library's acceptor, for the name alone; then the engine is shown the bytes
-// themselves, all of them. So a ClientHello may come in pieces of any size.
+// The library's acceptor gets a copy of these bytes, only to extract the name; then the engine gets all of the bytes
+// themselves. A ClientHello may therefore arrive in pieces of any size.
 
 /// A connection whose server name is not known yet, or from which a certificate is requested.
 pub(crate) enum Asked {

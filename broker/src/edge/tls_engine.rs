@@ -24,7 +24,7 @@ pub(crate) enum Step {
     More,
     /// The peer sent close_notify.
     End,
-    /// The peer violated the protocol, or supports no version, cipher or protocol that this side does.
+    /// The peer violated the protocol, or has no version, cipher or protocol in common with this side.
     Failed(Fault),
 }
 
@@ -181,8 +181,8 @@ fn advance<E: Records>(
             Err(error) => step = step.failed(&error),
         }
         used = (used + discard).min(bytes.len());
-        // A failed engine may have an alert to write, and is used for nothing else: shown the bytes that it failed on
-        // once more, it would assert.
+        // A failed engine may still have to write an alert, but must do nothing else: processing the bytes on which it
+        // failed again would violate an assertion.
         let failed = matches!(step, Step::Failed(_));
         if !go_on || (failed && !engine.wants_write()) {
             return (used, step);

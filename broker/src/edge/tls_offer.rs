@@ -12,7 +12,7 @@ pub(crate) fn offer(bytes: &[u8]) -> Option<String> {
     let &[22, _, _, _, _, 1, _, _, _, 3, minor, ..] = bytes else {
         return None;
     };
-    // A client without later versions names 1.2 in the place of all that follow.
+    // This field contains 1.2 if the client supports 1.2 or any later version.
     if minor < 3 {
         let version = minor.saturating_sub(1);
         return Some(format!(
@@ -116,7 +116,7 @@ mod tests {
     const P256: u16 = 23;
     const P521: u16 = 25;
 
-    /// A ClientHello of TLS 1.2, or of the version before it; without signatures where none is named.
+    /// Creates a ClientHello of TLS 1.2 or an earlier version, without signature schemes if `schemes` is empty.
     fn hello(version: u8, suites: &[u16], schemes: &[u16], group: u16) -> Vec<u8> {
         let list = |all: &[u16]| {
             all.iter()
@@ -150,7 +150,7 @@ mod tests {
         [&[22, 3, 1][..], &sized(message)].concat()
     }
 
-    /// The remedy is never one that the offer already has.
+    /// The suggested remedy is never already part of the offer.
     #[test]
     fn what_was_offered_and_what_would_have_matched_is_noted() {
         let key = rcgen::KeyPair::generate().unwrap();

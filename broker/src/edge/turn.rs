@@ -69,7 +69,7 @@ impl Turn {
         before
     }
 
-    /// Returns when a long period began during which the shard did not run, if there was one; the previous turn began
+    /// Returns the start of a long period during which the shard did not run, if there was one; the previous turn began
     /// at `before`.
     pub(crate) fn stood_still(&self, before: Instant) -> Option<Now> {
         let span = self.now.saturating_duration_since(before).as_millis();
@@ -188,7 +188,7 @@ impl Clock {
             skew_ms,
         } = self.shift;
         let wall = self.wall.0.saturating_add(ms(ahead));
-        // The low 32 bits: spans across the wrap are measured by wrapping subtraction.
+        // Keeps the low 32 bits: spans across a wrap are measured by wrapping subtraction.
         let micros = u32::try_from(since.as_micros() & u128::from(u32::MAX)).unwrap_or(0);
         (
             instant,
@@ -198,7 +198,7 @@ impl Clock {
                     wall.saturating_add(advanced_ms)
                         .saturating_add_signed(skew_ms),
                 ),
-                micros, // durations are measured, not moved
+                micros, // shifts do not affect measured durations
             },
         )
     }
@@ -263,7 +263,7 @@ mod clock_tests {
         let (second, later) = clock.read();
         assert!(second >= first && later.now >= at.now);
         let span = later.micros.wrapping_sub(at.micros);
-        // Each is cut to whole microseconds.
+        // Each time is truncated to whole microseconds.
         assert!(u128::from(span) <= first.elapsed().as_micros() + 1);
         assert!(later.wall.0.abs_diff(calendar().0) < 2_000);
     }

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-/// Callback that takes a connection for pages of the admin listener, or returns it if the limit has been reached.
+/// Callback that takes over a connection that requests an admin page, or returns it if the limit has been reached.
 pub type TakeAdmin = Arc<dyn Fn(Visiting) -> Result<(), Visiting> + Send + Sync>;
 
 /// A client's connection that has been passed to the side thread.

@@ -16,7 +16,7 @@ const CIRCLES: &[(&str, usize)] = &[];
 /// Larger folders: at most this many files until it is divided.
 const FOLDERS: &[(&str, usize)] = &[
     // Scripts and documents name these tests by their modules.
-    ("broker/tests/live/attacks", 33),
+    ("broker/tests/live/attacks", 32),
 ];
 /// The largest program of tests, whose folders are held to the same bound.
 const LIVE_TESTS: &str = "broker/tests/live";

@@ -139,11 +139,12 @@ fn is_test(span: &str) -> bool {
 }
 
 /// Whether a cited test exists: its path below a folder `tests` of any crate, or from the root when it begins with
-/// `deploy/`.
+/// `deploy/` or is named beside what it tests.
 fn test_exists(pages: &[Page], test: &str) -> bool {
     let (path, name) = test.split_once("::").unwrap_or((test, ""));
     let below_tests = format!("/tests/{path}");
-    let from_root = path.starts_with("deploy/");
+    let beside = path.contains("/src/") && !name.is_empty();
+    let from_root = path.starts_with("deploy/") || beside;
     pages.iter().any(|page| {
         let is_file = (from_root && page.path == path) || page.path.ends_with(&below_tests);
         is_file && (name.is_empty() || page.text.contains(&format!("fn {name}(")))

@@ -1,6 +1,6 @@
-//! Parsers of text under the committed, recorded or written inputs and seeded mutations of them: nothing panics, pieces
-//! mean the same as the whole, the scanner and simd-json agree, nobody is let in without a key, bounds hold, and what is
-//! written can be read.
+//! Parsers of text under committed, recorded and written inputs and seeded mutations of them: nothing panics, pieces
+//! mean the same as the whole, the scanner and simd-json agree, nobody is let in without a key, bounds hold, and
+//! written texts can be read.
 
 use super::seeded::{corpus, holds};
 

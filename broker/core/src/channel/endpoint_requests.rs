@@ -1,4 +1,4 @@
-//! Latest endpoint requests of callers, which reveal a master that sends a client id and a viewer that sends none
+//! Each caller's latest endpoint request, which tells a master that sends a client id from a viewer that sends none
 //! (codec/PROTOCOL.md, CON-2).
 
 use crate::id::CallerId;

@@ -14,8 +14,8 @@
 //! write has completed.
 //!
 //! * **Credit is acknowledgement.** A stream has at most a window of bytes that its receiver has not acknowledged; a
-//!   client's bytes are acknowledged by its machine. So the owner knows what a dead link, front or client leaves
-//!   unacknowledged: that is returned.
+//!   client's bytes are acknowledged by its machine. The owner therefore knows which bytes a dead link, front or client
+//!   leaves unacknowledged, and returns those.
 //! * **A front never stops reading.** It buffers what its clients do not take, up to a bound for the link.
 //! * **End of a stream.** Each side calls [`LinkStreams::end`] once, and learns of the other's end by
 //!   [`Event::Ended`], after all bytes before it. [`Event::Gone`] is the last event of a stream at each end, when both
@@ -250,7 +250,7 @@ impl Link {
         id.map_or(&[], |id| self.streams.inbox(id))
     }
 
-    // Frames of the other side.
+    // Frames from the other side.
 
     fn take_frame(&mut self, id: u32, frame: Frame<'_>) -> Result<(), Fault> {
         match (frame, self.streams.role) {

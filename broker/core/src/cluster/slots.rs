@@ -41,12 +41,12 @@ pub struct OwnSlot {
 pub enum Stage {
     /// The slot waits for other loads or for a retry of its own load.
     Waiting {
-        /// When loading the slot first became possible after etcd became available.
+        /// First moment after etcd became available at which the slot could be loaded.
         since: Option<Now>,
     },
     /// The slot's records are being read.
     Loading {
-        /// When loading the slot first became possible after etcd became available.
+        /// First moment after etcd became available at which the slot could be loaded.
         since: Now,
     },
     /// The slot is served, provided that the node may serve.

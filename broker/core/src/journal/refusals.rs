@@ -45,7 +45,7 @@ pub struct Refused {
 }
 
 impl Refused {
-    /// Creates a refusal of a request that could not be parsed; only its address is known.
+    /// Creates a refusal of a request that could not be parsed; only the client's address is known.
     #[must_use]
     pub fn unread(
         request_id: &str,

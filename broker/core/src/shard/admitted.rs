@@ -56,7 +56,6 @@ pub(crate) enum Standing {
     Master,
 }
 
-/// Number of [`Standing`]s.
 const STANDINGS: usize = 4;
 
 /// The admitted connections of a shard.
@@ -72,7 +71,7 @@ pub(crate) struct Admitted {
     callers: Vec<CallerShares>,
     free: Vec<u32>,
     numbers: BTreeMap<Holder, u32>,
-    /// Callers that hold the current master of a channel; `first_masters` holds the first master of each account.
+    /// Callers that have a channel's current master; `first_masters` contains the first master of each account.
     masters: BTreeSet<Holder>,
     first_masters: BTreeMap<Account, Member>,
     shares: Shares<Account, Holder>,
@@ -84,7 +83,6 @@ pub(crate) struct Admitted {
 #[derive(Debug)]
 struct CallerShares {
     holder: Holder,
-    /// Number of connections.
     count: usize,
     /// Connections by [`Standing`].
     lists: [List; STANDINGS],
@@ -316,11 +314,11 @@ impl Admitted {
     }
 }
 
-// Connections in lists, each in the order in which they came to it: 20 bytes for each slot of the sessions, and for
-// each number of a client on a link.
+// Linked lists of connections, in the order in which these were added: 20 bytes for each session slot, and for each
+// number of a client on a link.
 //
-// The lists go through the slots: what is before and after a connection is in its own place, so that nothing is
-// allocated for a connection, and nothing is moved or searched when one leaves.
+// Each connection's slot stores its predecessor and successor, so that adding a connection allocates nothing, and
+// removing one moves and searches nothing.
 
 /// List nodes of all sessions (by index) and of all clients on links (by number). Allocated in chunks and never freed.
 #[derive(Debug, Default)]
@@ -350,7 +348,6 @@ pub(crate) struct List {
 }
 
 impl List {
-    /// An empty list.
     const EMPTY: Self = Self {
         oldest: NOBODY,
         newest: NOBODY,

@@ -85,7 +85,7 @@ fn go_on(shard: &mut State, begun: BegunCall) {
     let (sockets, directory, cx, _) = shard.parts();
     let BegunCall { key, asked, call } = begun;
     if let Call::List(list) = &call {
-        // It begins, or waits for its turn.
+        // The list starts now or waits for its turn.
         let question = page_question(directory, &asked.caller, list);
         let deadline = cx.at.now.after(REPLY_MS_MAX);
         if let Some(caller) = sockets.await_reply(key, asked, Expected::Page, deadline) {
@@ -99,7 +99,7 @@ fn go_on(shard: &mut State, begun: BegunCall) {
         let answer = Response::json(key, Purpose::Api(asked.operation), &body, asked.close);
         return responses::respond(shard, &answer);
     };
-    // A caller that hung up meanwhile does so once: the offer would wait for its whole time.
+    // The caller has hung up already, so no EOF would end the offer before its time limit.
     let ended = sockets.http(key).is_some_and(|http| http.ended);
     if ended && matches!(kind, QueryKind::Offer { .. }) {
         return sockets.close_when_sent(key, cx.at); // earlier answers go out
@@ -120,7 +120,7 @@ fn go_on(shard: &mut State, begun: BegunCall) {
         kind,
     };
     let change = query.kind.waits_for_the_store();
-    // etcd may never say what became of a change.
+    // etcd may never report the outcome of a change.
     let within_ms = if change && sockets.owners_change() {
         CHANGE_REPLY_MS_MAX
     } else {

@@ -1,5 +1,5 @@
-//! Connections before they become WebSockets: parses bytes into heads and bodies, these into calls and upgrades, admits
-//! upgrades to their channels, and moves them to the channels' shards.
+//! Connections before they become WebSockets: parses bytes into heads and bodies, and these into calls and upgrades;
+//! admits upgrades to their channels, and moves them to the channels' shards.
 
 pub(crate) mod admission;
 mod public_pages;
@@ -19,7 +19,7 @@ use codec::control::ErrorKind;
 use codec::http::{Body, Head};
 use std::net::SocketAddr;
 
-// HTTP on a connection: heads and bodies, with keep-alive and pipelining, to calls and upgrades.
+// HTTP on a connection, with keep-alive and pipelining: from heads and bodies to calls and upgrades.
 
 /// Whether the connection closes after the response to this head. If so, the body, if any, is not read.
 pub(crate) fn ends_with(head: &Head<'_>) -> bool {
@@ -27,7 +27,7 @@ pub(crate) fn ends_with(head: &Head<'_>) -> bool {
     !head.keep_alive() || !no_body
 }
 
-// Bytes of requests are charged to connections, and the one with most pays: see [`crate::shard::sockets`].
+// Request bytes are charged to connections, and the largest holder's are freed first: see [`crate::shard::sockets`].
 
 /// Charges a session for the bytes just received. If the total exceeds the limit, frees memory of the sessions that
 /// hold the most.
@@ -68,8 +68,7 @@ fn make_pay(shard: &mut State, key: SessionKey) {
     };
     let answers = session.outbox.in_flight();
     let Some(http) = sockets.http(key) else {
-        // Of a WebSocket that is what its peer does not read, or an unfinished message: no part of either could be
-        // given back.
+        // A WebSocket holds bytes that its peer does not read, or an unfinished message. Neither can be freed in part.
         let reason = match sockets.unconfirmed.unproved_of(key) {
             0 => EndReason::SlowMessage,
             _ => EndReason::SlowConsumer,
@@ -78,7 +77,7 @@ fn make_pay(shard: &mut State, key: SessionKey) {
         return abort_at_once(sockets, cx, key);
     };
     let purpose = match &mut http.stage {
-        // Its answer goes out, and is the last: what waits behind it is asked again.
+        // The pending answer is still sent, but as the last one: the client repeats later requests.
         HttpStage::AwaitReply(asked, _) if !answers || !http.buffer.is_empty() => {
             asked.close = true;
             http.buffer = Vec::new();
@@ -110,13 +109,13 @@ fn make_pay(shard: &mut State, key: SessionKey) {
 
 fn abort_at_once(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) {
     sockets.abort(cx, key);
-    // Its memory is free with the end of its socket, in the next turn.
+    // The connection's memory is freed when its socket closes, in the next turn.
     sockets.discharge(key);
 }
 
 const FULL: &str = "The server has reached its limit of unfinished requests. Try again.";
 
-// Connections that ended before there was a request: counted and noted like every other refusal.
+// Connections that ended before a request arrived, counted and logged like other refusals.
 
 /// Counts and logs a rejected connection, including its TLS offer if that was the reason; returns the request id of the
 /// response, if any.

@@ -39,7 +39,7 @@ use state::Parity;
 pub use state::{AccountUse, Capture, Captured, Fate, StartDev, StrictFinding};
 use std::ops::Bound;
 
-// What the interposer does before steps of the shard.
+// Actions of the interposer before the shard's steps.
 
 /// Admits a connection to its channel. Returns `false` if it was refused or gets no response.
 pub(crate) fn admit(shard: &mut State, key: SessionKey, admission: &Admission, by: Holder) -> bool {
@@ -153,7 +153,7 @@ pub(crate) fn unmute_due(shard: &mut State) {
     }
 }
 
-// What operators ask of the interposer.
+// Operators' requests to the interposer.
 
 /// Returns the findings: requests that the strict profile would have refused.
 pub(crate) fn findings(shard: &State) -> Vec<StrictFinding> {
@@ -174,8 +174,7 @@ pub(crate) fn add_fault(shard: &mut State, rule: SharedRule) -> bool {
     is_of_sessions
 }
 
-// The end of channels that a test has used, under `--dev`: connections are closed, what was kept is withdrawn, names
-// are free.
+// Resets of channels used by a test, under `--dev`: closes connections, withdraws pending messages and frees names.
 
 /// Selects the channels that a shard resets.
 #[derive(Clone, Debug)]
@@ -241,7 +240,7 @@ impl ResetStep {
         let members = directory.members(key);
         self.connections += members.len() as u64;
         for session in &members {
-            own.forget(sockets, *session); // else one that a fault keeps silent would not get its close frame
+            own.forget(sockets, *session); // a muted connection would not get its close frame
             sockets.touch(*session);
         }
         cx.todo

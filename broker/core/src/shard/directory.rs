@@ -147,7 +147,7 @@ impl Directory {
     /// fit are skipped.
     pub(crate) fn load(&mut self, records: Records) {
         let put = |record| self.put_channel(record, Life::Active);
-        // At once: a map that grows name by name is half empty where the names come in order.
+        // Collected at once, since inserting names in ascending order leaves a map's nodes half empty.
         self.names = records.into_iter().filter_map(put).collect();
         self.catalog.ask(|catalog| {
             for NamedRecord(record) in self.names.keys() {
@@ -208,12 +208,12 @@ impl OfferBudget {
     }
 }
 
-// The changes of channels that are under way.
+// Changes to channels that are in progress.
 
 /// A change submitted to the store, and the caller waiting for its result.
 #[derive(Debug)]
 pub(crate) struct ChangeUnderWay {
-    /// The caller waiting for the result; `None` for a channel created by a connect.
+    /// The caller waiting for the result; `None` for a channel created by an upgrade.
     pub(crate) caller: Option<CallRef>,
     /// The account charged for the change, if any: either the caller's or the channel's.
     pub(crate) account: Option<Account>,
@@ -267,10 +267,10 @@ pub(crate) enum NoWait {
     Account,
 }
 
-// The invariant of the directory, which debug builds check after every input.
+// Invariants of the directory, checked after every input in debug builds.
 
-/// Maximum number of channels up to which every channel is checked after each input. In larger directories, which occur
-/// only in tests of large tables, only the totals are checked.
+/// Number of channels up to which every channel is checked after each input. In larger directories, which occur only in
+/// tests of large tables, only the totals are checked.
 const LOOKED_AT_MAX: usize = 64;
 
 impl Directory {

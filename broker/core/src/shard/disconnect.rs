@@ -52,7 +52,7 @@ fn request_overdue(shard: &mut State, key: SessionKey) {
         return;
     };
     if http.answer_due <= cx.at.now && !http.awaits_reply() {
-        return sockets.abort(cx, key); // it does not take what it was answered
+        return sockets.abort(cx, key); // the peer does not read its responses
     }
     match &http.stage {
         HttpStage::AwaitTls => sockets.abort(cx, key),
@@ -119,7 +119,7 @@ fn open_due(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) {
                 sockets.push_control(cx, key, |out| ws::frame(out, Opcode::Ping, &[]));
             }
         }
-        // An answer that we did not read ourselves cannot have come: the ping has its whole time again.
+        // A pong that this process did not read cannot count as missing: the ping's time starts again.
         Due::Unanswered if paused || web_socket.stood_still(&settings.timeouts, cx.at.now) => {
             web_socket.pinged(cx.at.now);
             if web_socket.role == Role::Master {
@@ -146,11 +146,11 @@ pub(crate) fn channel_due(directory: &mut Directory, cx: &mut Context, key: Chan
     }
     directory.expire_kept(cx, key);
     directory.offers_change(key, |offers| {
-        offers.expire(cx.at.now); // what waited for them follows what is given once more
+        offers.expire(cx.at.now); // messages held back for them follow the repeated offer
     });
     cx.todo.push(Todo::RepeatOffers(key));
     directory.expire_calls(cx, key);
-    // A connection that lost its slot and does not take the rest of a message keeps its successor waiting.
+    // A connection that lost its slot but does not accept the rest of a message delays its successor.
     let now = cx.at.now;
     let mut members = directory.members_mut(key);
     let mut take = |take: fn(&mut Members, Now) -> Option<SessionKey>| {
@@ -170,16 +170,16 @@ pub(crate) fn channel_due(directory: &mut Directory, cx: &mut Context, key: Chan
     cx.todo.push(Todo::Arm(key));
 }
 
-// The end of the process: clients that may get GO_AWAY do, then all are closed, each spread over time; then the
-// waiting calls are answered.
+// The end of the process: clients that support GO_AWAY receive it, then all are closed, each phase spread over time;
+// then the pending calls are answered.
 //
-// Devices that wait have their answer in the first half.
+// Waiting devices are answered in the first half.
 // ```text
 //  0 ─────────── ½ ────── ¾ ────── end
 //  | GO_AWAY     | close  | echoes | waiting calls get 503, Drained
 // ```
-// A walk goes over the table's slots in proportion to the time that has passed; one step takes a bounded number, and
-// the rest at once in the next turn. Empty (no WebSocket, no waiting call, no change under way) is the end at once.
+// A walk covers the table's slots in proportion to the elapsed time, a bounded number per step and the rest in the next
+// turn. Once no WebSocket, pending call or change in progress is left, the drain ends.
 
 /// Starts the shutdown: from then on, no connection or call is accepted.
 pub(crate) fn begin_drain(shard: &mut State, within_ms: u64) {

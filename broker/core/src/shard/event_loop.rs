@@ -27,7 +27,7 @@ use crate::{event::Purpose, id::SessionKey, journal::EndReason, machine::Output}
 use codec::ws::Item;
 use std::sync::Arc;
 
-// Received bytes: frames of a WebSocket, requests of an HTTP connection, and requests that waited for their turn.
+// Received bytes: WebSocket frames, HTTP requests, and requests that have waited for their turn.
 
 impl Shard {
     pub(crate) fn received(&mut self, key: SessionKey, bytes: &mut [u8]) {
@@ -102,7 +102,7 @@ impl Shard {
             rest = rest.get_mut(used..).unwrap_or_default();
             match passed {
                 Err(Aside::Ended) => break,
-                // Nothing follows, as nearly always.
+                // Nearly always, no bytes follow.
                 Ok(()) | Err(Aside::Handled) if rest.is_empty() && receiver.is_idle() => break,
                 Ok(()) | Err(Aside::Handled) => {}
             }
@@ -129,7 +129,7 @@ impl Shard {
             return visit;
         };
         if http.queued {
-            http.buffer.extend_from_slice(bytes); // behind what waits already
+            http.buffer.extend_from_slice(bytes); // after bytes that already wait
         } else if http.buffer.is_empty() {
             let used = self.requests(key, bytes, &mut visit);
             let rest = bytes.get(used..).unwrap_or_default();
@@ -202,7 +202,7 @@ impl Shard {
                     HeadStep::Upgrade(_)
                         if shard.sockets.http(key).is_some_and(|http| http.ended) =>
                     {
-                        // It waited for its turn, and its peer has gone meanwhile: it would wait in vain.
+                        // The peer left while the request waited for its turn, so the request would wait in vain.
                         shard.sockets.finish(&mut shard.cx, key);
                         Step::Over
                     }
@@ -236,7 +236,6 @@ impl Shard {
         }
     }
 
-    /// Handles a complete request body.
     fn request_body(&mut self, key: SessionKey, body: &mut [u8]) {
         if self.state.interposer.is_some() {
             observations::on_body(&mut self.state, key, body);
@@ -284,19 +283,19 @@ impl Shard {
                 return;
             };
             if self.state.sockets.http(key).is_none() {
-                continue; // gone meanwhile
+                continue; // the connection is gone
             }
             let allowed = REQUESTS_PER_VISIT.min(left);
             let rest = self.take_requests(key, &mut [], allowed);
             left -= (allowed - rest).max(1);
             self.settle();
-            // Also without an answer: the edge asks whether to read on.
+            // Sent even without an answer, since the edge then checks whether to read on.
             self.state.sockets.output(Output::Send(key));
         }
     }
 }
 
-// A letter of another shard, or of the side thread: what it changes, and what it leaves.
+// Letters from another shard or from the side thread.
 
 impl Shard {
     pub(crate) fn take_in(&mut self, letter: Letter) {
@@ -339,7 +338,7 @@ impl Shard {
     }
 }
 
-// The steps before which the interposer of `--dev` stands, where a shard has one.
+// Steps that the interposer of `--dev` may intercept, if the shard has one.
 
 impl Shard {
     /// Admits a connection to its channel on the channel's home. Returns `false` if it was refused or gets no response.
@@ -395,7 +394,7 @@ impl Shard {
     }
 }
 
-// The same behind the interposer.
+// Deferred work on a shard with an interposer.
 
 impl Shard {
     #[cold]
@@ -419,14 +418,13 @@ impl Shard {
     }
 }
 
-// Due work: deadlines, what faults held back, pages, slots that come and go, clients on links, the drain, and requests
-// that wait.
+// Due work: deadlines, items held back by faults, pages, slot moves, clients on links, the drain, and waiting requests.
 
 /// Maximum number of due entries handled per tick; the rest are handled in the next turn, which follows immediately.
 const DUE_PER_TICK: usize = 512;
 
 impl Shard {
-    /// Queries the connections that are due to be queried.
+    /// Queries what the peers of connections have acknowledged, where a query is due.
     pub(crate) fn ask_due(&mut self) {
         for _ in 0..ASKS_PER_TICK {
             let State { sockets, cx, .. } = &mut self.state;

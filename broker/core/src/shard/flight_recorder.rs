@@ -267,7 +267,7 @@ impl Recorder {
         for serial in serials.start.max(self.oldest())..serials.end.min(self.written) {
             let place = self.place(serial);
             if let Some(note) = self.notes.get_mut(place) {
-                *note = [0; 4]; // of no tag
+                *note = [0; 4]; // no tag has the number 0
             }
         }
     }
@@ -340,12 +340,12 @@ pub(crate) fn micros(at: Moment) -> u64 {
     let ms = at.now.0.wrapping_mul(1000);
     #[expect(clippy::cast_possible_truncation, reason = "as the other clock wraps")]
     let within = at.micros.wrapping_sub(ms as u32);
-    // Both clocks are read at once; of a pair that does not fit, the milliseconds count.
+    // Both clocks are read together; if their values do not match, only the milliseconds count.
     let within = if within < 1000 { within } else { 0 };
     (ms + u64::from(within)) & LOW
 }
 
-// One note: what its four words hold.
+// One note: the contents of its four words.
 //
 // ```text
 //  word 0   time in µs: 48 | length of the name in the notes before: 9 | candidates in a description, plus 1: 7
@@ -353,9 +353,9 @@ pub(crate) fn micros(at: Moment) -> u64 {
 //  word 2   who: 48        | length of the message, low 16 bits
 //  word 3   whom: 48       | high 16 bits
 // ```
-// If nobody is named, `whom` of a message that is too long has the limit, and of a connection that left for one the
-// lengths of [`Excess`]. Notes of a name or an address have data in words 0, 2 and 3. They precede the note that they
-// belong to: a reader that goes backwards meets that one first.
+// If no second party is named, `whom` contains the limit for a message that is too long, and the lengths of [`Excess`]
+// for a connection that left because of one. Notes of a name or an address have data in words 0, 2 and 3. They precede
+// the note to which they belong, so that reading backwards finds that note first.
 
 /// The words that make up a note.
 pub(crate) type Words = [u64; 4];

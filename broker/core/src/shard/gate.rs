@@ -354,15 +354,15 @@ fn service(target: Target) -> Service {
     }
 }
 
-// The progress of asking all open connections again, after other credentials came.
+// Progress of rechecking all open connections after the credentials have changed.
 //
 // ```text
 //  credentials ─► Counting ─► Summing ──────────────► Marking ─► over
-//                 each is     until all shards have   those that are refused get
-//                 asked       counted, and 10 s when  an end within the 5 s
-//                             it is more than half
+//                 each is     until all shards have   refused connections are
+//                 checked     counted, and 10 s if    closed within the 5 s
+//                             more than half refused
 // ```
-// A connection that has such an end is asked once more when that comes, by the credentials of then.
+// A connection scheduled to end is checked once more at that time, against the credentials then in force.
 
 /// A recheck of all open connections.
 #[derive(Debug)]
@@ -381,7 +381,6 @@ pub(crate) enum WalkStage {
     Summing(Now, bool),
     /// Scheduling refused sessions from this index on to be closed before this time.
     Marking(usize, Now),
-    /// Finished.
     Over,
 }
 
@@ -424,7 +423,6 @@ impl Walk {
         self.stage = WalkStage::Marking(0, by);
     }
 
-    /// Ends the recheck.
     pub(crate) fn end(&mut self) {
         self.stage = WalkStage::Over;
     }

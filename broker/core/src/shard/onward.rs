@@ -58,7 +58,7 @@ pub(crate) fn call_is_here(shard: &mut State, begun: &BegunCall, whole: Vec<u8>)
     let named = || Some(directory.named(caller, call.channel_name()?));
     let identity = call.arn().map(Identity::of).or_else(named);
     let Some(identity) = identity else {
-        // All nodes list channels together, where they ask each other.
+        // Any node can list all channels, if the nodes query each other.
         let is_here = !matches!(call, Call::List(_)) || sockets.owners_change();
         if !is_here {
             let refusal = Refusal::unavailable(Check::ListIncomplete, LIST);
@@ -273,15 +273,15 @@ pub(crate) fn passed_on(parcel: &mut Parcel) -> Option<PassedOn> {
     };
     match &mut parcel.load {
         ParcelLoad::Onward(onward) => {
-            // An offer waits for its master for as long as its caller likes.
+            // An offer may wait for its master for as long as its caller stays connected.
             let waits = matches!(
                 onward.purpose,
                 Purpose::Api(Operation::SendAlexaOfferToMaster) | Purpose::Whep
             );
             sent.kind = match (is_upgrade(onward), waits) {
-                (true, _) => Kind::Upgrade, // it ends with its connection
+                (true, _) => Kind::Upgrade, // the request ends with its connection
                 (false, true) => Kind::AlexaCall,
-                (false, false) => Kind::Call, // it may have been carried out
+                (false, false) => Kind::Call, // the call may have been executed
             };
             sent.call = onward.call;
             (sent.record_bytes, sent.home) = (onward.record_bytes, onward.home);
@@ -301,7 +301,7 @@ pub(crate) fn enters(
     (parcel, (place, node)): (&Parcel, (u32, NodeId)),
 ) -> bool {
     let ParcelLoad::Onward(onward) = &parcel.load else {
-        return true; // a page of the admin listener, which has places of its own
+        return true; // admin pages have their own limit
     };
     if sockets.drains() && is_upgrade(onward) {
         return false;
@@ -369,7 +369,7 @@ pub(crate) fn bounce(shard: &mut State, mut parcel: Parcel, failed: FailedPass) 
         refuse(shard, key, &onward, &no_room());
         return key;
     }
-    // One that lost the channel closed the connection so that the next owner is asked.
+    // A node that lost the channel closed the connection so that the next owner is contacted.
     if sockets.placement().home(&onward.identity, cx.at.now) == Home::There(node) {
         let map = sockets.placement().cluster();
         let name = map.map_or("", |map| map.name(node));

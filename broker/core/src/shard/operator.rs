@@ -137,9 +137,9 @@ pub(crate) fn forget(cx: &mut Context, meant: &Forget, before: Option<NonZeroU64
     Reply::Forgotten(erased, next)
 }
 
-// Requests of operators to a shard: its channels, one channel in detail, and making clients fetch ICE servers again.
+// Operators' requests to a shard: lists of channels, one channel's details, and making clients refetch ICE servers.
 //
-// Answers are copies, made between two turns; a page and a step are bounded, so that no turn takes long.
+// Replies are copies made between two turns. Pages and steps are bounded, so that no turn takes long.
 
 /// Notifies these connections; returns their number.
 pub(crate) fn reconnect_all(
@@ -473,8 +473,8 @@ fn peer_view(session: &Session, at: Moment) -> Option<PeerView> {
     })
 }
 
-// The channel and client of a connection's number, for operators: of open connections by their sessions, of those that
-// left by the recorder's notes, a bounded number in each step.
+// Looks up the channel and client of a connection, for operators: an open connection by its session, one that has left
+// by the recorder's notes, a bounded number of which are read per step.
 
 /// A step in the search for a connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -513,8 +513,8 @@ fn found(directory: &Directory, channel: ChannelKey, client_id: Option<Box<str>>
     }
 }
 
-// Channels that an operator brings while the process runs: each shard keeps the names of its own, the store commits
-// all of them at once, and its report makes them ([`Directory::committed`]).
+// Channels that an operator imports at runtime: each shard reserves the names homed on it, the store commits all
+// channels at once, and its report creates them ([`Directory::committed`]).
 
 /// A shard's part of an import: the channels homed on it.
 #[derive(Clone, Debug, Default)]

@@ -83,7 +83,7 @@ impl Shard {
     }
 }
 
-// What operators ask of the interposer.
+// Operators' requests to the interposer.
 
 impl Shard {
     /// Adds a fault. A session fault is also applied to sessions already open.
@@ -112,7 +112,7 @@ impl Shard {
             let ended = done.end(&mut self.state, identity);
             self.settle();
             if let (Some(key), Some((own, _, _, cx))) = (ended, self.state.interposed()) {
-                message_faults::withdraw_held(own, cx, key); // behind what its last connections gave back
+                message_faults::withdraw_held(own, cx, key); // after messages returned by the last connections
             }
         }
         done.deleting = reset.deleting(&self.state.directory);
@@ -120,7 +120,7 @@ impl Shard {
     }
 }
 
-// The use of accounts, for `GET /usage` and the metrics.
+// Usage of accounts, for `GET /usage` and the metrics.
 
 /// Answers one step of a query for the usage of all accounts: message counts of the connections starting at this table
 /// position; the first step also returns all other figures. A connection that closes between two steps is not counted
@@ -171,7 +171,7 @@ pub(crate) fn usage_gauges(shard: &State, accounts: impl Iterator<Item = Account
     table
 }
 
-// The presence of watched channels, told when an input was worked off.
+// Presence of watched channels, reported after each input.
 
 impl Shard {
     /// Reports presence changes to watchers.
@@ -332,7 +332,7 @@ fn waiting<'a>(
         let what = (kept.message.action, kept.caller);
         waits(&**kept.viewer, what, kept.message.expires, kept_ms)
     });
-    // What a doubtful master has not confirmed waits for the next one, by viewer: an offer, else the oldest message.
+    // Messages that a doubtful master has not confirmed wait for the next: per viewer, an offer or the oldest.
     let mut unconfirmed: Vec<Waits<'_>> = Vec::new();
     for (launch, frame) in doubtful.into_iter().flat_map(|it| it.outbox.unconfirmed()) {
         let viewer = viewer_of(&Role::Master, frame, launch.sender_bytes);
@@ -343,7 +343,7 @@ fn waiting<'a>(
             None => unconfirmed.push(waiter),
         }
     }
-    // A master that had an offer before has it still, unless it is doubtful that it is there.
+    // A master that received an offer earlier still has the offer, unless the master is doubtful.
     let master = live.members.master();
     let has = |had: &[SessionKey]| master.is_some_and(|master| had.contains(&master));
     let calls = live.calls.iter().filter(|call| {

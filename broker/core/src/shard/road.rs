@@ -3,18 +3,18 @@
 //!
 //! ```text
 //!  each frame ──► pass:  text                     frame → text; control frames end here
-//!                        Parser::parse            text → message; refused ones end here
-//!                        delivery::admit          its sender, within its rate
-//!                        delivery::route          message → where it goes
-//!                        delivery::hand_on        → the recipient's outbox; or kept, or the answer of a call
-//!              with_care::pass:                   the same of a message that may come too late, or under `--dev`
-//!  sent    ── written: measured, and kept until it is confirmed (`road/confirmation.rs`); the next request
-//!  left to the shard: the end of a connection, a message that waits for one, a channel's deadline, the answer of a
+//!                        Parser::parse            text → message; refused messages end here
+//!                        delivery::admit          the sender, if within its rate
+//!                        delivery::route          message → route
+//!                        delivery::hand_on        → the recipient's outbox; or pending, or the answer to a call
+//!              with_care::pass:                   the same for messages that may be late, or with `--dev`
+//!  sent    ── written: measured, and stored until confirmed (`road/confirmation.rs`); the next request
+//!  left to the shard: the end of a connection, a message that waits for it, a channel's deadline, the answer to a
 //!                     call, offers of calls, a slot that is released
 //! ```
 //! A step closes a connection only by marking it as closing. The consequences for its channel are deferred to the
-//! shard, which handles them before the next frame. A message whose recipient was closed to free memory is kept as a
-//! copy ([`Deferred`](crate::shard::todo::Deferred)) until that is done.
+//! shard, which handles them before the next frame. A message whose recipient was closed to free memory is copied
+//! ([`Deferred`](crate::shard::todo::Deferred)) until the shard has done so.
 //!
 //! The steps are inlined because each has a single caller and returns more than fits into registers. Function calls
 //! would add about a fifth to the cost of a small message.
@@ -42,7 +42,7 @@ use in_flight::Sender;
 /// Processes one frame. Work deferred to the shard is done before the next frame.
 ///
 /// # Errors
-/// [`Aside`]: the frame is no message to pass on, or its sender has no open WebSocket any more.
+/// Returns an [`Aside`] if the frame is not a message to forward, or its sender no longer has an open WebSocket.
 #[inline(always)]
 pub(crate) fn pass(shard: &mut State, frame: Item<'_>, reader: &mut Frames) -> Result<(), Aside> {
     let from = reader.from;
@@ -91,7 +91,7 @@ pub(crate) fn sent(
     key: SessionKey,
     (bytes, on_wire): (usize, usize),
 ) {
-    // Whole messages among the bytes are written.
+    // Messages whose last byte is among the bytes count as written.
     let handed = sockets.handed_over(key, (bytes, on_wire), cx.at.now, |launch, frame_bytes| {
         if launch.call {
             cx.todo.offer_delivered(key, launch.order);
@@ -102,7 +102,7 @@ pub(crate) fn sent(
     if let Some(ms) = handed.setup_ms {
         cx.telemetry.count_setup(key, ms, cx.at);
     }
-    // The bytes wait no longer, and the work that waited for their end goes on.
+    // The bytes are no longer queued, and work that waited for them continues.
     cx.telemetry.unload(handed.freed);
     if handed.released {
         cx.todo.push(Todo::Released(key));
@@ -112,8 +112,7 @@ pub(crate) fn sent(
     }
 }
 
-// The steps of the road on the side of the sender: frame → text → message, control frames, and the end of a stream of
-// frames.
+// The sender's side of a message's path: frame → text → message, control frames, and the end of a connection's frames.
 
 /// Why a frame is not processed further.
 pub(crate) enum Aside {
@@ -140,7 +139,7 @@ pub(crate) fn text<'a>(
             kind: Kind::Text,
             payload,
         } if !payload.is_empty() => Ok(payload),
-        // Empty: some clients send that as a keepalive.
+        // An empty text, which some clients send as a keepalive.
         Item::Message {
             kind: Kind::Text,
             payload: _,
@@ -173,11 +172,11 @@ pub(crate) fn text<'a>(
             if !proved {
                 return Err(idle_frame(sockets, cx, key));
             }
-            // It answers any ping: its peer is judged by that before the rest is read.
+            // A pong answers any ping, so the peer's deadline is updated before the rest is read.
             if sockets.web_socket(key).is_some_and(WebSocket::answers) {
                 sockets.arm_open(key, at.now);
             }
-            // What followed the ping has none yet.
+            // Messages that followed the ping have no pong yet.
             sockets.ask(cx, key, at.now);
             Err(Aside::Handled)
         }
@@ -229,7 +228,7 @@ pub(crate) fn receive_close_echo(shard: &mut State, key: SessionKey, bytes: &mut
             Err(_) => break Some(false),
             Ok((used, Some(Item::Message { .. } | Item::Ping(_) | Item::Pong(_)))) => {
                 cx.telemetry.count_frame();
-                // Some frames were under way when it was closed; a peer that goes on flooding is not waited for.
+                // Some frames may have been in flight at the close, but a peer that keeps flooding is not awaited.
                 if !web_socket.count_idle_frame(cx.at.now) {
                     break Some(false);
                 }

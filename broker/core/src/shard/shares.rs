@@ -12,8 +12,7 @@ use crate::limits::{calls_per_pair, changes_per_pair};
 use crate::{placement::Placement, readiness::Readiness, refusal::Refusal};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The bytes of one budget by account and channel, or by other keys used instead (`A`, `C`). Holders with no bytes are
-/// removed.
+/// The bytes of one budget, by account and channel or by other keys (`A`, `C`). Holders with no bytes are removed.
 #[derive(Debug)]
 pub struct Shares<A = Account, C = ChannelKey> {
     accounts: BTreeMap<A, AccountHolders<C>>,
@@ -119,7 +118,7 @@ impl<A: Copy + Ord, C: Clone + Ord> Shares<A, C> {
     }
 }
 
-// Questions of one shard to another that have no answer yet.
+// Queries from one shard to another that have not been answered.
 
 /// Queries in flight to another shard.
 pub(crate) struct ShareQuestions {
@@ -157,20 +156,19 @@ impl ShareQuestions {
         }
     }
 
-    /// Whether no query is in flight.
     pub(crate) fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
 }
 
-// Places of a budget that their holders give back when they are done, and that cannot be taken from them before.
+// Units of capacity that holders return when they are done, and that cannot be reclaimed earlier.
 //
-// Nobody can make room here, so room is kept: an account may take a place while it holds fewer than are free. One
-// account alone gets half of them, and the next one half of the rest at once. As places come back, who holds more
-// than are free takes none of them: where `n` accounts take what they can, each comes to an equal part of `n + 1`, and
-// the last part stays free for the next account.
+// Since nothing can be evicted here, some capacity is kept free: an account may take a unit while it holds fewer than
+// are free. A single account gets half of them, and the next one half of the rest, immediately. An account that holds
+// more units than are free takes none of those returned. If `n` accounts take all they can, each ends up with an equal
+// part of `n + 1`, and the last part stays free for the next account.
 
-/// Units of capacity in use, by account or another key used instead. Holders with no units have no entry.
+/// Units of capacity in use, by account or by another key. Holders with no units have no entry.
 #[derive(Debug)]
 pub(crate) struct Places<A> {
     most: usize,
@@ -212,7 +210,6 @@ impl<A: Copy + Ord> Places<A> {
         }
     }
 
-    /// Returns the number of units taken.
     pub(crate) fn taken(&self) -> usize {
         self.taken
     }
@@ -283,7 +280,7 @@ mod tests {
     #[test]
     fn who_holds_most_makes_room_account_first() {
         let mut shares = Shares::<Account, ChannelKey>::default();
-        // One account with many channels, one with a single large one.
+        // One account has many channels, another a single large one.
         for slot in 0..10 {
             shares.change(Account(1), key(slot), 0, 100);
         }
@@ -413,12 +410,12 @@ mod places_tests {
                 let before = *own;
                 let may = places.take(who);
                 *own += usize::from(may);
-                // The others took theirs while as much was free.
+                // The others took their units while as many were free.
                 let all: usize = held.iter().sum();
                 assert!(all <= most && may == (before < most - (all - usize::from(may))));
                 assert_eq!(places.taken, all);
             }
-            // Places come and go, and everybody takes what they can.
+            // Units are returned and taken again, and each account takes all it can.
             for _ in 0..40 * most {
                 let who = random.u8(..accounts);
                 if held[usize::from(who)] > 0 {

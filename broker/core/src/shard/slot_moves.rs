@@ -37,7 +37,7 @@ use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 
-// Slots that come, stay and go: what becomes of their channels, connections and kept messages.
+// Slots that arrive, stay or leave, with their channels, connections and pending messages.
 
 /// Carries out a slot order.
 pub(crate) fn obey(directory: &mut Directory, cx: &mut Context, order: ShardOrder) {
@@ -48,7 +48,7 @@ pub(crate) fn obey(directory: &mut Directory, cx: &mut Context, order: ShardOrde
     } = order;
     match order {
         SlotOrder::Serve(held, _, presence) => {
-            // The remainder of an earlier time on this node goes first, if its release is not over.
+            // If the slot's previous release from this node is unfinished, the remaining channels are dropped first.
             if drop_slot(directory, cx, held.slot) {
                 let order = ShardOrder {
                     order,
@@ -89,7 +89,7 @@ fn serve(directory: &mut Directory, cx: &mut Context, held: Held, records: Vec<R
     let whole = records.len();
     let mut came = 0;
     for record in records {
-        // A new channel is younger than all that were here before; a clock far ahead is not followed.
+        // New channels must be younger than all earlier ones, but a clock far ahead is not followed.
         let created = record.created.min(cx.at.wall);
         directory.changes.note_created(created);
         let (identity, holding) = (Identity::of(&record.arn), record.holding());
@@ -152,8 +152,8 @@ fn pack_when_still(
         .each(Each::Still(slots.channels(held.slot).into_iter()));
 }
 
-/// Ends the calls and connections of a channel whose slot may move. The master's connection is closed first, so
-/// that reconnecting viewers find it.
+/// Ends the calls and connections of a channel whose slot may move. The master's connection is closed first, so that
+/// reconnecting viewers find the master.
 pub(crate) fn still_channel(directory: &mut Directory, cx: &mut Context, key: ChannelKey) {
     directory.fail_calls(cx, key, &nobody());
     let live = directory.live(key);
@@ -183,7 +183,7 @@ pub(crate) fn look_at_packing(
         return;
     }
     if is_late {
-        // What they have not confirmed comes back in the next turn.
+        // Messages that the connections have not confirmed are returned in the next turn.
         packing.aborted = true;
         packing.until = cx.at.now.after(SLOT_STILL_MS / 4);
         cx.todo.each(Each::abort(busy, None));
@@ -283,12 +283,12 @@ fn unpack_later(cx: &mut Context, held: Held, messages: Option<Arc<[u8]>>) {
 const MOVED: &str =
     "Another server has this channel now. Whether the change was made is not known.";
 
-// The kept messages of a slot as bytes, on their way to the node that gets it.
+// A slot's pending messages, encoded for the node to which the slot moves.
 //
-// They follow each other in the order of their channel's acceptance, each a [`PackedMessage`] by [`wire`]. Each shard
-// of the giver packs its own, and the parts follow each other; each shard of the receiver takes its own out. What the
-// giver counts as withdrawn, the receiver counts as received. The message between nodes that brings a parcel says
-// which form this is.
+// Messages are in their channel's order of acceptance, each encoded as a [`PackedMessage`] by [`wire`]. Each shard of
+// the giving node packs its own, and the parts are concatenated; each shard of the receiving node extracts its own. The
+// giver counts them as withdrawn, the receiver as received. The message that carries a parcel between nodes states this
+// format.
 
 /// Packs the messages of this shard's channels in a slot. They are also kept here until the slot's new owner is known.
 pub(crate) fn pack(directory: &Directory, slot: Slot, at: Moment) -> Vec<u8> {
@@ -375,7 +375,7 @@ fn keep_packed(
     let name = KeyName {
         towards,
         viewer: &viewer,
-        caller: None, // the other node had another hash for it
+        caller: None, // the other node's hashes differ
     };
     directory.put_back(cx, key, name, vec![message]);
     let role = match towards {
@@ -407,7 +407,7 @@ impl PackedMessage<'_> {
             order,
             sender_bytes: self.sender_bytes,
             from: None,
-            first: true, // what it took the place of was dropped by the giver
+            first: true, // the giver has dropped what this message replaced
             frame: self.frame.into(),
         }
     }
@@ -438,7 +438,7 @@ mod parcel_tests {
     }
 
     proptest! {
-        /// And one that is cut off is none: what was packed before it came first.
+        /// A truncated message is ignored, but messages packed before it are unpacked.
         #[test]
         fn messages_follow_each_other_as_they_were_packed(
             parts in proptest::collection::vec((any::<bool>(), 0..3_usize, any::<(u32, u16, String, Vec<u8>)>()), 1..4),

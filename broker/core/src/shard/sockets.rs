@@ -6,7 +6,7 @@
 //! owner or another shard is listed or counted once; a client on a link is listed by its owner or is due to be closed.
 //!
 //! Only this file and `sockets/` modify the tables. Steps call the methods of [`Sockets`], which keep the tables
-//! consistent, and read sessions. Directly, they use the parts that have methods of their own (`requests`, `turns`,
+//! consistent, and read sessions. They directly use the parts that have their own methods (`requests`, `turns`,
 //! `shards`, `ends`, `unconfirmed`), and modify the protocol state of an HTTP connection or an open WebSocket
 //! ([`Sockets::http`], [`Sockets::web_socket`]); they then call [`Sockets::charge`] if bytes were stored or freed.
 
@@ -144,7 +144,6 @@ impl Sockets {
         &self.rules
     }
 
-    /// Returns the limits on messages.
     #[inline]
     pub(crate) fn message_bounds(&self) -> &AllMessageBounds {
         &self.messages
@@ -157,7 +156,6 @@ impl Sockets {
         self.settings = settings;
     }
 
-    /// Returns this shard's id.
     pub(crate) fn shard(&self) -> ShardId {
         self.shards.id
     }
@@ -198,7 +196,7 @@ impl Sockets {
     }
 }
 
-// The entries of the wheel.
+// Entries of the timer wheel.
 
 /// A wheel entry: the key of a session or channel, packed into one word.
 #[derive(Clone, Copy, Debug)]

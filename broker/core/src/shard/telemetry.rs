@@ -82,7 +82,6 @@ impl Telemetry {
 }
 
 impl Telemetry {
-    /// Returns this shard's journal.
     pub(crate) fn journal(&mut self) -> &mut LimitedJournal {
         &mut self.journal
     }
@@ -111,7 +110,6 @@ impl Telemetry {
             .record_all(at, &mut self.counters.delivery);
     }
 
-    /// Returns all counters.
     pub(crate) fn counters(&self) -> Counters {
         Counters {
             log_suppressed: self.journal.suppressed(),
@@ -152,8 +150,8 @@ impl Telemetry {
     }
 }
 
-// The ledger of messages. Each that was received is in exactly one place until it ends: kept for an absent recipient,
-// in an outbox, or in the hands of the step that moves it.
+// The message ledger. From receipt to end, each message is in exactly one place: pending for an absent recipient, in an
+// outbox, or in hand, that is, held by the step that moves it.
 //
 // ```text
 //  count_received ──► in hand ── count_queued ──► in an outbox ── count_written ──► written ── count_confirmed ─┐
@@ -163,11 +161,10 @@ impl Telemetry {
 //                     ├── count_kept ───────────────┘
 //                     └── count_ended, count_unaccepted ────────────────────► ended
 // ```
-// When an input is over none is in hand: `Telemetry::invariants`. Bytes are gauges beside it: of what is kept, and of
-// what waits in outboxes, by messages and everything else.
+// Between inputs, no message is in hand (`Telemetry::invariants`). Separate gauges count the bytes of pending messages,
+// and the bytes in outboxes, divided into messages and everything else.
 
 impl Telemetry {
-    /// Counts a received message.
     #[inline]
     pub(crate) fn count_received(&mut self, kind: Kind) {
         self.counters.receive(kind);
@@ -179,7 +176,6 @@ impl Telemetry {
         self.counters.end(kind, outcome);
     }
 
-    /// Counts a message that was not accepted.
     pub(crate) fn count_unaccepted(&mut self, kind: Kind, reason: Unaccepted) {
         self.counters.unaccepted(kind, reason);
     }
@@ -333,8 +329,8 @@ impl Telemetry {
     }
 }
 
-// The counters of clients beside their messages: requests, upgrades, refusals, ends of connections, and the work
-// that they cause.
+// Counters of clients other than messages: requests, upgrades, refusals, ends of connections, and the work that these
+// cause.
 
 impl Telemetry {
     /// Counts an HTTP request answered with `status`.
@@ -342,7 +338,6 @@ impl Telemetry {
         self.counters.request(requested, status);
     }
 
-    /// Counts the outcome of an upgrade.
     pub(crate) fn count_upgrade(&mut self, role: UpgradeRole, outcome: UpgradeOutcome) {
         self.counters.upgrade(role, outcome);
     }
@@ -405,7 +400,6 @@ impl Telemetry {
         self.counters.sessions.superseded(role);
     }
 
-    /// Counts a received frame.
     #[inline]
     pub(crate) fn count_frame(&mut self) {
         self.frames += 1;
@@ -417,11 +411,11 @@ impl Telemetry {
     }
 }
 
-// Messages delivered in one turn, until its sends are over and the clock is read: then their durations are counted.
+// Messages delivered in one turn, buffered until its sends are complete, the clock is read, and latencies are recorded.
 //
-// All messages of one read were accepted at the same moment, so a few pairs of moment and number stand for a whole
-// turn. The first of a turn's sends is reported as late as the last. A message that was kept is not measured: the
-// absence of its recipient says nothing about the broker.
+// All messages of one read were accepted at the same time, so a few pairs of time and count represent a whole turn. All
+// of a turn's sends are recorded with the time of the last. Messages that were pending are not measured, since the
+// absence of a recipient says nothing about the broker.
 
 /// Deliveries of one turn, grouped by acceptance time: (time, count) pairs.
 #[derive(Debug, Default)]
@@ -454,7 +448,7 @@ impl DeliveryTimes {
 /// Maximum number of distinct acceptance times among a turn's deliveries; each takes up 16 bytes of a permanent buffer.
 const MOMENTS_MAX: usize = 64;
 
-// A copy of one shard's counters and gauges between two turns, and how shards add up.
+// Copies of a shard's counters and gauges, made between two turns, and their sum over shards.
 
 /// The metrics of one shard; a scrape returns the sum over all shards.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

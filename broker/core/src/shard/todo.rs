@@ -30,7 +30,7 @@ use std::vec::IntoIter;
 pub(crate) enum Todo {
     /// A call's query about a channel of this shard, handled like a query from another shard.
     Query(CallRef, Box<Query>),
-    /// A list requested by a caller of this shard.
+    /// Queues a list requested by a caller of this shard.
     List(CallRef, Box<PageQuestion>),
     /// Starts queued lists, within the turn's budget.
     BeginLists,
@@ -42,16 +42,16 @@ pub(crate) enum Todo {
     OfferAnswer(CallRef, Box<Answer>),
     /// Answers all pending Alexa calls, because the process is shutting down.
     FailCalls,
-    /// An Alexa call from another shard is now pending on this one.
+    /// Notifies the caller's shard that its Alexa call is pending on this one.
     OfferTaken(CallRef),
-    /// A call on this shard timed out.
+    /// Handles the timeout of a call on this shard.
     Overdue(CallRef),
-    /// The caller hung up on an Alexa call that is pending on this shard's channel.
+    /// Withdraws an Alexa call pending on this shard's channel, because the caller hung up.
     HungUp(CallRef, Box<Identity>),
     /// Closes an open WebSocket for this reason.
     Close(SessionKey, EndReason),
-    /// Closes an open WebSocket whose caller is no longer authorized, or ends such a device's wait, unless a new check
-    /// permits it.
+    /// Rechecks a caller that was found unauthorized: unless permitted now, closes the open WebSocket or ends the
+    /// device's wait.
     AskAgain(SessionKey),
     /// A channel's tags changed: rechecks its waiting device, and its connections whose policies test tags.
     TagsChanged(ChannelKey),
@@ -78,7 +78,7 @@ pub(crate) enum Todo {
     RepeatOffers(ChannelKey),
     /// The peer of this connection has shown signs of life.
     Confirmed(SessionKey),
-    /// The bytes acknowledged by this connection's peer are known.
+    /// Handles a report of what this connection's peer has acknowledged.
     Told(SessionKey),
     /// Continues delivering a message on this route, after connections were closed for it.
     HandOn(Box<Deferred>, Route),
@@ -151,7 +151,6 @@ pub(crate) struct Returned {
 #[derive(Debug)]
 pub(crate) struct Gone {
     pub(crate) member: Membership,
-    /// The peer.
     pub(crate) peer: Peer,
     /// Statistics of the connection for the log entry.
     pub(crate) tally: Option<Tally>,
@@ -186,11 +185,9 @@ pub(crate) struct Declined {
 pub(crate) struct Deferred {
     /// The connection that sent the message.
     pub(crate) from: SessionKey,
-    /// The channel of the message.
     pub(crate) channel: ChannelKey,
     /// The viewer that sent the message; `None` for a master.
     pub(crate) sender: Option<Box<str>>,
-    /// See [`DeliveryMark`].
     pub(crate) launch: DeliveryMark,
     /// The payload, base64-encoded.
     pub(crate) payload: Box<[u8]>,
@@ -247,7 +244,6 @@ impl TodoList {
         self.answers.pop_front()
     }
 
-    /// Takes the next item of work.
     pub(crate) fn pop(&mut self) -> Option<Todo> {
         self.invariants();
         self.steps.pop_front()
@@ -265,7 +261,6 @@ impl TodoList {
         self.steps.is_empty() && self.answers.is_empty()
     }
 
-    /// Returns the number of queued items.
     pub(crate) fn len(&self) -> usize {
         self.steps.len()
     }
@@ -298,7 +293,7 @@ impl TodoList {
 
 const _: () = assert!(size_of::<Todo>() <= 48);
 
-// Many connections, calls or channels to which the same is done.
+// Operations on many connections, calls or channels.
 
 /// An operation on many items, performed one at a time. Work deferred for one item is done before the next item.
 #[derive(Debug)]
@@ -328,7 +323,6 @@ impl Each {
         Self::Abort(sessions.into_iter(), reason)
     }
 
-    /// Whether there are no more items.
     pub(crate) fn is_empty(&self) -> bool {
         match self {
             Self::Close(sessions, _) | Self::Abort(sessions, _) | Self::Ask(sessions) => {

@@ -203,8 +203,8 @@ impl Shard {
         wake::rules_changed(sockets, directory.polls.of(channel).into_iter(), cx.at);
     }
 
-    /// Closes an open WebSocket, or ends a device's wait, whose caller is no longer authorized, unless a new check
-    /// permits it.
+    /// Rechecks a caller that was found unauthorized: unless permitted now, closes the open WebSocket or ends the
+    /// device's wait.
     fn ask_again(&mut self, session: SessionKey) {
         if recheck::refuses(&mut self.state, session) {
             let State { sockets, cx, .. } = &mut self.state;
@@ -221,7 +221,7 @@ impl Shard {
         if let Some(returning) = unsent::left(directory, cx, &left)
             && sockets.takes_place_again(returning, cx.at)
         {
-            sockets.ask_again(returning, cx.at.now); // it was not judged while it had no slot
+            sockets.ask_again(returning, cx.at.now); // a connection is not judged while it has no slot
             let member = &left.member;
             cx.todo
                 .push(Todo::Deliver(member.channel, member.role.clone()));

@@ -295,8 +295,8 @@ pub(crate) fn since(recorder: &Recorder) -> Option<u64> {
     Some(timed.next().map_or(0, |[first, ..]| first & LOW))
 }
 
-/// Looks for the channel and client id of a connection that has left, among one step's notes before a position. If they
-/// are not found, returns where the step ended.
+/// Looks for the channel and client id of a connection that has left, in the notes that one step reads backwards from a
+/// position. If the notes lack them, returns where the step ended.
 pub(crate) fn left(
     recorder: &Recorder,
     session: SessionKey,
@@ -450,7 +450,7 @@ fn event(recorder: &Recorder, serial: u64, note: Words) -> Option<TraceKind> {
     })
 }
 
-/// Whether a message with this passage came from a connection but was not forwarded to another one.
+/// Whether this event concerns a message that came from a connection but was not forwarded to another.
 fn came(passage: Passage) -> bool {
     matches!(
         passage,

@@ -8,6 +8,7 @@ use broker_core::cluster::message::{
     SlotOrder,
 };
 use broker_core::cluster::types::{NodeId, ParcelId, Slot};
+use std::collections::BTreeMap;
 
 impl World {
     /// Notes which question or call an answer proves contact by: only one that shows the slots does.
@@ -233,8 +234,9 @@ impl World {
 
     /// Takes the messages that this host packed of a slot. Their parcels are void if the messages are `Kept`.
     fn unpack_own(&mut self, number: usize, slot: Slot, packed: Packed) -> Vec<u32> {
-        let of_slot = |_: &ParcelId, packed: &mut (Slot, Vec<u32>)| packed.0 == slot;
-        let parcels = self.hosts[number].packed.extract_if(.., of_slot);
+        let all = std::mem::take(&mut self.hosts[number].packed).into_iter();
+        let (parcels, others): (BTreeMap<_, _>, _) = all.partition(|(_, packed)| packed.0 == slot);
+        self.hosts[number].packed = others;
         let mut all = Vec::new();
         for (id, (_, messages)) in parcels {
             if packed == Packed::Kept {

@@ -219,7 +219,7 @@ impl Node {
         self.shard.handle(sent, self.at);
     }
 
-    /// Goes on, until this moment at most, until the shard puts out something that `pick` takes; the rest is carried out.
+    /// Goes on, until this moment at most, until the shard puts out what `pick` takes; all else is carried out.
     pub(crate) fn next<T>(
         &mut self,
         until: Now,

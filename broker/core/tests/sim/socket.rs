@@ -3,7 +3,7 @@
 use crate::sim::frames::WebSocket;
 use crate::sim::reader::Reader;
 use crate::sim::requests::Requests;
-use crate::sim::tcp::{Arrival, Tcp};
+use crate::sim::tcp::{Arrival, Tcp, pop_front_if};
 use crate::sim::wire::{Item, Placed};
 use crate::sim::words::Piece;
 use crate::sim::world::{Cause, World};
@@ -252,7 +252,7 @@ impl Socket {
         self.fed = end;
         let mut done = Vec::new();
         while let Some((piece_end, piece)) =
-            self.pieces.pop_front_if(|(piece_end, _)| *piece_end <= end)
+            pop_front_if(&mut self.pieces, |(piece_end, _)| *piece_end <= end)
         {
             self.next_begin = piece_end;
             done.push(piece);

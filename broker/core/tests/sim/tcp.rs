@@ -106,7 +106,8 @@ impl World {
         if through > socket.confirmed {
             (socket.confirmed, socket.late) = (through, None);
         }
-        let known = std::iter::from_fn(|| socket.written.pop_front_if(|one| one.end <= through));
+        let known =
+            std::iter::from_fn(|| pop_front_if(&mut socket.written, |one| one.end <= through));
         let acknowledged = known.filter_map(|one| one.payload).collect();
         let first = socket.written.iter().find(|one| one.payload.is_some());
         // Nothing is judged before what came while the process stood still is read.
@@ -204,7 +205,8 @@ impl World {
         }
         let arrived = tcp.arrived;
         let mut pings = Vec::new();
-        while let Some((_, arrival)) = tcp.under_way.pop_front_if(|(end, _)| *end <= arrived) {
+        while let Some((_, arrival)) = pop_front_if(&mut tcp.under_way, |(end, _)| *end <= arrived)
+        {
             if let Arrival::Ping(number) = arrival {
                 pings.push(number);
             }
@@ -275,4 +277,10 @@ impl World {
             }
         }
     }
+}
+
+/// Takes the first element if it is as wanted.
+pub(crate) fn pop_front_if<T>(queue: &mut VecDeque<T>, is: impl FnOnce(&T) -> bool) -> Option<T> {
+    let is_first = queue.front().is_some_and(is);
+    is_first.then(|| queue.pop_front()).flatten()
 }

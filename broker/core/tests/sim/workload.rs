@@ -6,9 +6,12 @@ use crate::sim::world::World;
 use broker_core::machine::Machine;
 use codec::signal;
 
-/// Everything that may happen next: how often in the average world, whether a world may lack it, and what it does.
+/// How often in the average world, whether a world may lack it, and what it does.
+type Action = (u32, bool, fn(&mut World));
+
+/// Everything that may happen next.
 #[rustfmt::skip] // a table, an action per entry
-pub(crate) const ACTIONS: [(u32, bool, fn(&mut World)); 39] = [
+pub(crate) const ACTIONS: [Action; 39] = [
     (5, true, |world| world.new_peer(false)),
     (8, true, |world| world.new_peer(true)),
     (4, true, |world| _ = world.new_connection(Role::Caller)),

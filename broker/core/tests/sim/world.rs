@@ -120,8 +120,8 @@ impl World {
         let count = u16::try_from(plan.shards).expect("few");
         let placement = Placement::new([seed, 2, 3, 4], count);
         let (mut journals, mut stores, mut watchers) = (Vec::new(), Vec::new(), Vec::new());
-        let (keys, catalog) = (SessionKeys::new(&[7; 32], None), TestCatalog::default());
-        let (keys, catalog) = (Arc::new(keys), Arc::new(catalog));
+        let keys = Arc::new(SessionKeys::new(&[7; 32], None));
+        let catalog = Arc::<TestCatalog>::default();
         let shard = |id: u16| {
             let ((notes, journal), (given, taken)) = (channel(), channel());
             journals.push(journal);
@@ -143,8 +143,8 @@ impl World {
             Shard::new(start)
         };
         let shards: Vec<Shard> = (0..count).map(shard).collect();
-        let wall = 1_750_000_000_000 + random.u64(0..1_000_000_000);
         Self {
+            wall: 1_750_000_000_000 + random.u64(0..1_000_000_000),
             random,
             mail: shards.iter().map(|_| VecDeque::new()).collect(),
             keys: shards.iter().map(|_| BTreeMap::new()).collect(),
@@ -168,7 +168,6 @@ impl World {
             plan,
             settings,
             now: 640,
-            wall,
             standstill: (0, 0),
             networks: [1, 3, 61][usize::try_from(seed % 3).expect("small")],
             sockets: Vec::new(),

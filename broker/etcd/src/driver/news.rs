@@ -1,4 +1,4 @@
-//! News of the cluster for the surrounding process: slot owners, and until when slots may be served.
+//! Cluster updates for the surrounding process: slot owners, and how long this node may serve its slots.
 
 use crate::driver::messages::{PeerPost, is_none};
 use crate::names::{Names, shown};

@@ -1,5 +1,5 @@
-//! The end of a connection on a shard: handed over to another shard, passed on to another node or to the side thread,
-//! from which it may return, closed, or aborted.
+//! The end of a connection on a shard, which is handed over to another shard, passed on to another node or to the side
+//! thread (and may return from there), closed, or aborted.
 //!
 //! A graceful close sends all bytes and TLS close_notify, shuts down the sending side, and waits for the peer's FIN:
 //! bytes that arrived after close(2) would cause a reset, which may discard data that the peer has not read. If the
@@ -28,7 +28,7 @@ impl<M: Machine> Sessions<M> {
         self.watch(session, io);
         match self.flush(session, io) {
             Flushed::Waiting => return,
-            // A broken one is handed over as well: the other shard reads its end.
+            // A broken connection is handed over as well: the other shard detects its end.
             Flushed::All | Flushed::Broken => {}
         }
         let connection = self.connections.get(session);
@@ -96,7 +96,7 @@ impl<M: Machine> Sessions<M> {
         };
         match flushed {
             Flushed::Waiting => return None,
-            // A broken one ends at once, like any other.
+            // A broken connection ends immediately, like any other.
             Flushed::Broken => {
                 self.connections.cut(session, &mut io.counts);
                 return None;
@@ -160,8 +160,8 @@ impl<M: Machine> Sessions<M> {
         self.take_back(session, connection, io);
     }
 
-    /// Returns a client to whose request the node has not responded: either for another owner, with the unsent request,
-    /// or for a response from the machine.
+    /// Returns a client to the machine because the node did not respond to its request. The machine contacts another
+    /// owner if the request is unsent, or responds itself.
     pub(crate) fn return_client(
         &mut self,
         client: Connection,
@@ -181,7 +181,7 @@ impl<M: Machine> Sessions<M> {
         connection.ended = client.ended;
         self.connections.insert(session, connection, io);
         if let Some(remote) = self.remote(session) {
-            // It may wait: what it waits for is not admitted yet.
+            // The client may have to wait without having been admitted, so it is a guest.
             let (origin, now) = (Origin::of(remote.ip()), io.turn.at().now);
             self.connections.welcome(session, origin, false, now);
             self.connections.note_first_bytes(session);
@@ -205,7 +205,7 @@ impl<M: Machine> Sessions<M> {
         if (connection.ended && reads) || connection.stage != Stage::Closing {
             return self.connections.cut(session, &mut io.counts);
         }
-        // Over TLS the peer's alert is in flight, whatever it announced before.
+        // With TLS, the peer's alert is still in flight, whatever the peer announced before.
         let done = connection.tls.is_none() && connection.at_rest();
         if done && reads && self.machine.peer_is_done(session) {
             connection.stage = Stage::Shut;

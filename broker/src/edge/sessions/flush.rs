@@ -103,7 +103,7 @@ impl<M: Machine> Sessions<M> {
         connection.broken = true;
         let _ = SockRef::from(&connection.socket).shutdown(Shutdown::Both);
         match (connection.stage, connection.receive) {
-            // A paused connection has nothing armed that would end.
+            // A paused connection has no armed receive that would complete.
             (Stage::Open, Receive::Idle) => self.ended(session, io),
             (
                 Stage::Open,

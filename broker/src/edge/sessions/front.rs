@@ -19,7 +19,7 @@ use socket2::SockRef;
 use std::net::Shutdown;
 use std::os::fd::AsFd;
 
-/// Clients of a link that has failed, which are closed one after another; `None` if it has not.
+/// Clients of a failed link, which are closed one after another; `None` if the link has not failed.
 pub(crate) type Doomed<'a> = Option<&'a mut Vec<u32>>;
 
 impl<M: Machine> Sessions<M> {
@@ -75,7 +75,7 @@ impl<M: Machine> Sessions<M> {
         if !matches!(client.on, On::Waiting(_)) {
             return;
         }
-        // It would take the place of a connection that is there. Who sends a call may end behind it.
+        // A client that has left would supersede one that is present. Callers may send EOF after a call.
         if !client.is_call() && has_left(&client.connection.socket) {
             return self.finish_client(place, CloseMode::Cut { reset: false }, io);
         }
@@ -155,7 +155,7 @@ impl<M: Machine> Sessions<M> {
         };
         client.connection.ended = true;
         if let Some((link, id)) = link {
-            // Before another byte is sent to it: a kernel that was answered by a reset owes nothing any more.
+            // The report must precede further sends: after a client's reset, the kernel reports nothing unacknowledged.
             client.answer_kernel(link, id);
             client.give_unread(link, id);
         }
@@ -229,7 +229,7 @@ impl<M: Machine> Sessions<M> {
     }
 
     /// Handles the end of a client's stream, after all its bytes have been delivered. If the link has failed, a client
-    /// whose owner has responded joins the `lost`.
+    /// whose owner has responded is added to `lost`.
     pub(crate) fn end_client(&mut self, place: u32, ending: Ending, lost: Doomed<'_>, io: &mut Io) {
         let Some(client) = self.streams.clients.get(place) else {
             return;
@@ -393,7 +393,7 @@ impl<M: Machine> Sessions<M> {
             return;
         };
         if client.is_call() {
-            return; // its answer is awaited
+            return; // the answer is still awaited
         }
         if !client.is_answered() {
             return self.lose_client(place, PassFailure::Drain, io);
@@ -404,7 +404,7 @@ impl<M: Machine> Sessions<M> {
         {
             (client.is_leaving, client.since) = (true, io.turn.at().now);
             client.answer_kernel(link, id);
-            link.leave(); // the owner knows by it that the client still reads
+            link.leave(); // tells the owner that the client still reads
             link.streams.end(id, How::Fin);
         }
         self.streams.clients.touch(place);

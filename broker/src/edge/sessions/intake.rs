@@ -76,7 +76,7 @@ impl<M: Machine> Sessions<M> {
             return;
         };
         if connection.tls.is_some() {
-            // Also without more bytes: whole records of a handshake may be buffered.
+            // Called even without more bytes, since whole handshake records may be buffered.
             self.decrypt(session, &mut unread, io);
         } else if !unread.is_empty() {
             self.begin(session, unread, io);
@@ -99,7 +99,7 @@ impl<M: Machine> Sessions<M> {
     }
 
     /// Informs the machine if the client disconnected right after bytes that may be a WebSocket request. `ended`:
-    /// whether this is already known.
+    /// whether the disconnect is known.
     #[inline]
     fn look_behind(&mut self, session: SessionKey, bytes: &[u8], ended: bool) {
         if M::may_begin_web_socket(bytes) {
@@ -202,7 +202,7 @@ impl<M: Machine> Sessions<M> {
         }
         let shook = tls.handshaking();
         let kind = if shook { tls.just_secured() } else { None };
-        // A request of an open connection is checked as a handshake at this moment would be.
+        // A request on an open connection is checked like a handshake at this time.
         let shown = if kind.is_some() || !io.plain.is_empty() {
             tls.shown(self.devices.as_ref(), io.turn.at().wall.0 / 1000)
         } else {

@@ -74,11 +74,11 @@ impl<M: Machine> Sessions<M> {
     /// Continues a handshake that was queued.
     pub(crate) fn link_step(&mut self, place: u32, io: &mut Io) {
         let Some(wire) = self.streams.wires.get_mut(place) else {
-            return; // it ended, and its place is free
+            return; // the link has ended, and its number is free
         };
         let connection = &mut wire.connection;
         if connection.receive != Receive::Queued {
-            return; // another one has its place
+            return; // another link has the number
         }
         connection.receive = Receive::Idle;
         if let Some(tls) = &mut connection.tls {
@@ -254,7 +254,7 @@ impl<M: Machine> Sessions<M> {
             }
             Event::Ended(_, ending) => self.end_client(place, ending, lost, io),
             Event::Gone(..) => {
-                // With it go the bytes that are still buffered for the client.
+                // Bytes still buffered for the client are lost with the stream.
                 if let Some(client) = self.streams.clients.get_mut(place) {
                     client.on = On::None;
                     if client.close.is_none() {
@@ -271,7 +271,7 @@ impl<M: Machine> Sessions<M> {
         if self.streams.link(place).is_none() {
             return self.fail_link(place, why, io);
         }
-        // What came before the end is its clients', an answer to a call above all.
+        // Bytes received before the end still go to the clients, most importantly the answer to a call.
         self.serve_clients(io);
         self.poll_link(place, io);
         if let Some(link) = self.streams.link(place) {
@@ -339,7 +339,7 @@ impl<M: Machine> Sessions<M> {
                 due.is_some_and(|due| due <= now) && has_unread(&wire.connection.socket);
             if let Some(link) = wire.link() {
                 if is_unread {
-                    link.stood_still(0, now); // what waits to be read is a sign
+                    link.stood_still(0, now); // unread bytes are a sign of life
                 }
                 link.streams.bound_waiting(share);
                 let was_doubtful = link.is_doubtful();
@@ -359,7 +359,7 @@ impl<M: Machine> Sessions<M> {
         let wire = self.streams.wires.get_mut(place);
         let wire = wire.filter(|wire| !wire.connection.sending);
         if wire.is_some_and(|wire| wire.link().is_some_and(|link| link.has_output())) {
-            self.streams.wires.touch(place); // a turn writes one piece of each stream
+            self.streams.wires.touch(place); // each turn writes one piece per stream
         }
     }
 

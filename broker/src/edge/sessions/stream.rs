@@ -67,7 +67,7 @@ impl<M: Machine> Sessions<M> {
                     return;
                 }
                 let (link, round_trip_ms) = (stream.link, stream.round_trip_ms);
-                // The client still reads what was passed to a node that is shutting down: that must not be sent again
+                // The client still reads bytes passed to a node that is shutting down, so these must not be sent again
                 // on the client's next connection.
                 if self
                     .streams
@@ -153,8 +153,8 @@ impl<M: Machine> Sessions<M> {
         self.streams.wires.touch(place);
     }
 
-    /// Reports the bytes of a session's stream that are unacknowledged as far as this node knows, and asks the front
-    /// for what its kernel knows.
+    /// Reports the unacknowledged bytes of a session's stream, as far as this node knows, and asks the front to query
+    /// its kernel.
     pub(crate) fn look_at_stream(&mut self, session: SessionKey) {
         let Some(&mut stream) = self.connections.table.stream(session) else {
             return;

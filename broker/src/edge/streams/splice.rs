@@ -147,7 +147,7 @@ impl<M: Machine> Splice<M> {
             (Some(CloseMode::Linger), _) => CLIENT_LINGER_MS,
             (Some(CloseMode::Close(_)), _) => CLIENT_STALL_MS,
             (Some(CloseMode::Finish), _) if !self.is_call() => CLIENT_STALL_MS,
-            // The kernel ends these, and their turn others.
+            // No deadline: the kernel's completions end these modes, or their turn comes.
             (
                 Some(
                     CloseMode::Lost(_)
@@ -180,10 +180,10 @@ impl<M: Machine> Splice<M> {
             None => match self.kind {
                 Kind::Upgrade => matches!(self.on, On::Link(..)) && self.unread.is_empty(),
                 Kind::Call => false,
-                // The end of its client is awaited.
+                // Reading continues, to detect EOF from the caller.
                 Kind::AlexaCall => self.unread.len() < LEAVING_BYTES,
             },
-            Some(CloseMode::Lost(_) | CloseMode::Linger) => true, // its end is awaited, and nothing else
+            Some(CloseMode::Lost(_) | CloseMode::Linger) => true, // only the client's FIN is awaited
             Some(
                 CloseMode::Close(_)
                 | CloseMode::Finish
@@ -219,7 +219,7 @@ impl<M: Machine> Splice<M> {
             if on_wire > 0 {
                 link.streams.sent(id, plain, on_wire, io.turn.at().now);
             }
-            self.parcel = None; // nobody answers in the owner's place
+            self.parcel = None; // this node can no longer respond for the owner
         }
         Some(on_wire > 0 || self.connection.sending)
     }
@@ -233,12 +233,12 @@ impl<M: Machine> Splice<M> {
             io.counts.link_bytes_to_client += length as u64;
             link.streams.took(id, length);
             link.streams.sent(id, length, length, io.turn.at().now);
-            link.streams.unacknowledged(id, 0, 0); // the rest is for this node to do
+            link.streams.unacknowledged(id, 0, 0); // this node delivers the rest
         }
         self.answer.len() <= CALL_ANSWER_BYTES_MAX
     }
 
-    /// Continues to end a client, once all its bytes were sent: the close frame, then the end of TLS. Returns whether
+    /// Continues the end of a client once all bytes have been sent: a close frame, then the end of TLS. Returns whether
     /// the kernel has accepted both.
     pub(crate) fn say_end(&mut self, place: u32, io: &mut Io) -> bool {
         let mut frame = Vec::new();
@@ -253,11 +253,11 @@ impl<M: Machine> Splice<M> {
         !self.connection.sending
     }
 
-    /// Forwards as many of the received bytes to the client's stream as it accepts, and stores the rest.
+    /// Forwards as many received bytes as the client's stream accepts, and stores the rest.
     pub(crate) fn push_up(&mut self, link: Option<(&mut Link, u32)>, bytes: &[u8]) {
         match (&mut self.close, link) {
             (Some(CloseMode::Back(_, unsent)), _) if !unsent.is_empty() => {
-                unsent.extend_from_slice(bytes); // behind a request that is asked again
+                unsent.extend_from_slice(bytes); // after a request that is retried
             }
             (None, Some((link, id))) if !self.is_leaving => {
                 self.unread.extend_from_slice(bytes);
@@ -267,7 +267,7 @@ impl<M: Machine> Splice<M> {
         }
     }
 
-    /// Forwards as many of the client's unread bytes to its stream as it accepts, and EOF once all have been forwarded.
+    /// Forwards as many of the client's unread bytes as its stream accepts, and EOF once all have been forwarded.
     pub(crate) fn give_unread(&mut self, link: &mut Link, id: u32) {
         if !self.is_call() && !self.unread.is_empty() {
             if link.streams.is_unconfirmed(id) {

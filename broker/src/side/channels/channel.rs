@@ -1,4 +1,4 @@
-//! `GET /channels/{name}`: details of one channel. The JSON library escapes all text of clients.
+//! `GET /channels/{name}`: details of one channel. The JSON library escapes all client-supplied text.
 
 use crate::side::admin::http::{Answer, Fault, SILENT, rfc3339};
 use crate::side::channels::presence::entry;

@@ -28,6 +28,7 @@ pub(crate) mod web_identity;
 use crate::signed::service::{Service, credentials, on_signed_shards, principal, relay, temporary};
 use crate::signed::signer::{Call, Signer};
 use serde_json::{Value, json};
+use testkit::until;
 
 on_signed_shards!(
     calls_signed_in_headers_and_in_the_query_are_answered,
@@ -37,6 +38,7 @@ on_signed_shards!(
     accounts_do_not_see_each_other,
     permission_is_asked_before_existence,
     a_path_with_two_slashes_is_signed_as_it_is_sent,
+    what_a_session_costs_is_counted,
 );
 
 fn calls_signed_in_headers_and_in_the_query_are_answered(service: &Service) {
@@ -88,6 +90,32 @@ fn a_presigned_url_may_be_used_again_while_it_lives(service: &Service) {
     older.expect_silence();
     let superseded = "heliograph_connections{role=\"superseded\"}";
     assert!((service.broker.scrape().sum(superseded) - 1.0).abs() < 0.5);
+}
+
+/// Counts the calls and bytes of sockets, and a viewer's session when it ends.
+fn what_a_session_costs_is_counted(service: &Service) {
+    let signer = Signer::new("admin");
+    let arn = service.create(&signer, "counted");
+    let mut master = service.master(&signer, &arn);
+    let mut viewer = service.viewer(&signer, &arn, "v1");
+    relay(&mut master, &mut viewer);
+    drop(viewer);
+    let scrape = until("the end of the viewer's session", || {
+        let scrape = service.broker.scrape();
+        let outcome = "outcome=\"answered\"";
+        let ended = scrape.sum_with("heliograph_viewer_sessions_total", outcome);
+        (ended > 0.5).then_some(scrape)
+    });
+    // A call, two upgrades and two messages, at least.
+    for (name, least) in [
+        ("heliograph_receives_total", 5.0),
+        ("heliograph_sends_total", 5.0),
+        ("heliograph_received_bytes_total", 1000.0),
+        ("heliograph_sent_bytes_total", 500.0),
+        ("heliograph_signature_bytes_total", 500.0),
+    ] {
+        assert!(scrape.sum(name) >= least, "{name}: {}", scrape.sum(name));
+    }
 }
 
 fn accounts_do_not_see_each_other(service: &Service) {

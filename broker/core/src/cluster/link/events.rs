@@ -1,4 +1,4 @@
-//! The sides of a link, its events, and the reasons for which a hello is refused or a link ends.
+//! The sides of a link, the events of a link, and the reasons why a hello is refused or a link ends.
 
 use codec::link::{Client, FrameError, Hello, How};
 use strum::{EnumCount, IntoStaticStr};
@@ -27,11 +27,11 @@ pub enum Event {
     /// On the front: the client's kernel must be queried, and the result reported with
     /// [`LinkStreams::unacknowledged`](super::LinkStreams::unacknowledged).
     Ask(u32),
-    /// On the owner: all pushed bytes but this many have been acknowledged by the client, whose round-trip time in
-    /// milliseconds follows.
+    /// On the owner: the client has acknowledged all pushed bytes except this many. The last value is the client's
+    /// round-trip time in milliseconds.
     Confirmed(u32, u64, u32),
-    /// The stream was ended by the other side, or by this side for exceeding a limit. Sent after all buffered bytes. An
-    /// orderly end may be followed by an abrupt one.
+    /// The other side ended the stream, or this side did because a limit was exceeded. Reported after all buffered
+    /// bytes. An orderly end may be followed by an abrupt one.
     Ended(u32, Ending),
     /// The stream was removed with this many pushed bytes unacknowledged.
     Gone(u32, u64),
@@ -62,7 +62,7 @@ pub enum Ending {
     Slow,
 }
 
-/// Reason for which a link has ended.
+/// Why a link has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Death {
@@ -100,7 +100,7 @@ pub enum Fault {
     BehindEnd,
 }
 
-/// Reason for which no stream can be opened; another link or node is tried, or the client receives 503.
+/// Why no stream can be opened. The client tries another link or node, or receives 503.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Refused {
@@ -114,7 +114,7 @@ pub enum Refused {
     Full,
 }
 
-/// Reason for which a hello is refused.
+/// Why a hello is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Mismatch {

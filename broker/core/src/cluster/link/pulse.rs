@@ -1,4 +1,4 @@
-//! Liveness of the other node: pings on a link, and when the link is suspect or dead.
+//! Liveness of the other node: sends pings on a link, and determines when the link is suspect or dead.
 //!
 //! ```text
 //!   sent          ping          doubtful                            dead

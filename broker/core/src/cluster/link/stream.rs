@@ -60,8 +60,8 @@ pub(crate) struct Outgoing {
     window: u64,
     /// Offset after the last push that completed a WebSocket frame.
     whole: u64,
-    /// Length of the request until its response begins. Until then, nothing that follows the request is framed, and
-    /// everything is kept for a retry at another owner.
+    /// Length of the request; `None` once its response has begun. Until then, bytes after the request are not framed,
+    /// and everything is kept for a retry at another owner.
     request: Option<u64>,
     /// Whether pushed bytes are dropped because the other side accepts no more bytes.
     is_over: bool,
@@ -247,7 +247,7 @@ impl Stream {
             How::NotBegun => (self.outgoing.take_request()).map_or(Ending::Reset, Ending::Repeat),
         });
         if end.how != How::Fin {
-            self.outgoing.end(); // a session takes no more, nor does a client that is gone
+            self.outgoing.end(); // neither a session nor a gone client accepts more bytes
         }
         if role == Role::Front && is_hard(end.how) {
             self.incoming.bytes = Vec::new();
@@ -260,7 +260,7 @@ impl Stream {
         self.incoming.is_between && self.kind == Kind::Upgrade
     }
 
-    /// Returns how the other side's end affects the local side; returned once, after all bytes have been taken.
+    /// Returns how the other side's end affects the local side, only once and after all bytes have been taken.
     pub(crate) fn take_ending(&mut self) -> Option<Ending> {
         let is_due = self.incoming.bytes.is_empty();
         let ending = if is_due { self.ending.take() } else { None };
@@ -445,7 +445,7 @@ impl Incoming {
             since: now,
         };
         if self.sends.len() >= LINK_SENDS_MAX {
-            // Acknowledged together with the next: later, but not wrongly.
+            // Confirmed together with the next send: later than possible, but never too early.
             self.sends.pop_back();
         }
         self.sends.push_back(send);

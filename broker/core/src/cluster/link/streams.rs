@@ -1,4 +1,4 @@
-//! The streams of a link, at one end: their bytes in total, the order in which they are served, and their events.
+//! The streams of a link, at one end: total bytes, order of service, and events.
 
 use crate::cluster::limits::{
     LINK_HELD_BYTES_MAX, LINK_QUIET_MS, LINK_STREAMS_MAX, LINK_SWEEP_MS, LINK_WAITING_BYTES_MAX,
@@ -76,7 +76,6 @@ impl LinkStreams {
         self.all.len() >= LINK_STREAMS_MAX || self.waiting >= self.waiting_max
     }
 
-    /// Returns the metrics of the streams.
     pub(crate) fn figures(&self) -> LinkFigures {
         LinkFigures {
             streams: self.all.len() as u64,
@@ -267,8 +266,8 @@ impl LinkStreams {
         self.quiet_since = None;
     }
 
-    /// Appends control frames, then at most one DATA frame per stream, until the frames from offset `begin` are as long
-    /// as a turn's may be.
+    /// Appends control frames, then at most one DATA frame per stream, until the bytes after offset `begin` reach the
+    /// limit for one turn.
     pub(crate) fn write(&mut self, out: &mut Vec<u8>, begin: usize, now: Now) {
         let is_full = |out: &Vec<u8>| out.len() - begin >= LINK_WRITE_BYTES;
         while !is_full(out)
@@ -285,12 +284,12 @@ impl LinkStreams {
         }
         if self.waiting <= self.waiting_max / 2 {
             while let Some(id) = self.starved.pop_front() {
-                self.change(id, |_| ()); // tells it that there is room
+                self.change(id, |_| ()); // reports the room to the local side
             }
         }
     }
 
-    // Frames of the other side.
+    // Frames from the other side.
 
     /// Applies a frame to its stream. Returns `false` if the stream has ended.
     fn begun(

@@ -25,7 +25,7 @@ pub(crate) fn take_answer(shard: &mut State, caller: CallRef, answer: Answer) {
 
 /// Answers a waiting call, or continues with it if the answer came from the other nodes.
 pub(crate) fn deliver(shard: &mut State, caller: CallRef, answer: Answer) {
-    let (sockets, _, _, ..) = shard.parts();
+    let (sockets, ..) = shard.parts();
     let key = caller.session;
     let Some((mut asked, wanted)) = sockets.answered(key) else {
         return;
@@ -41,8 +41,8 @@ pub(crate) fn deliver(shard: &mut State, caller: CallRef, answer: Answer) {
             conclude(shard, &AnsweredCall { key, asked, wanted }, answer);
         }
     }
-    // Pipelined requests waited for this answer. They begin when whatever gave it is done: one of them may delete the
-    // channel, or be a call of the same sender.
+    // Pipelined requests waited for this answer. They start only after the current step, since one of them may delete
+    // the channel or be a call by the same sender.
     shard.sockets.turns.answered.push_back(key);
 }
 

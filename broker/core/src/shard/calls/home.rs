@@ -265,7 +265,7 @@ pub(crate) fn give_offers(
     let mut too_long = Vec::new();
     for call in calls {
         if call.player.is_some() && sockets.excess_for(master, call.frame.len()) > 0 {
-            too_long.push(call.order); // it would lose its connection by it
+            too_long.push(call.order); // the master's connection would be closed for it
             continue;
         }
         let launch = DeliveryMark {

@@ -251,11 +251,11 @@ pub enum ParcelLoad {
     Admin(Vec<u8>),
 }
 
-// Pages over all nodes, where slots go from one node to another: each node sends a part, and says which slots it is
-// of. A page is whole when the parts are of every slot.
+// Pages of channels on all nodes, if slots move between nodes: each node sends a part and states which slots the part
+// covers. A page is complete once its parts cover every slot.
 //
-// The channels of a slot are listed by a node that serves it. While a slot goes from one node to another, neither may
-// say so, or both: then its channels are in two parts, and listed once.
+// Each node lists the channels of the slots that it serves. While a slot moves, neither node or both nodes may claim to
+// serve it. If both do, the slot's channels are in two parts, but are listed once.
 
 /// Selects the channels of one account for a page, sorted by name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -316,7 +316,7 @@ impl PagePart {
         let mut complete_to = ends.min();
         let mut records: Vec<ListedChannel> =
             parts.into_iter().flat_map(|part| part.records).collect();
-        // Of two channels of one name the younger: the other one ended meanwhile.
+        // Keeps the younger of two channels with the same name: the other one has ended.
         records.sort_by(|one, other| {
             let key = |listed: &ListedChannel| Reverse(listed.created);
             let names = one.arn.name().cmp(other.arn.name());

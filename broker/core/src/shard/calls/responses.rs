@@ -75,13 +75,13 @@ pub(crate) fn refuse(shard: &mut State, evidence: &Evidence<'_>, refusal: &Refus
             .refusal_id(check, purpose, status, cx.at.wall)
             .into()
     });
-    // One click from a browser's network panel; in development only.
+    // In development only: a link that can be clicked in a browser's network panel.
     let why = sockets.rules().why_url.as_deref();
     let why = why.map(|url| format!("{url}{id}"));
     let error = ErrorHead {
         error_type: refusal.error_type(purpose),
         why: why.as_deref(),
-        // Without it the client decides when to try again.
+        // Without this value, the client decides when to retry.
         retry_after_s: RETRIES.iter().find(|row| row.0 == check).map(|row| row.1),
     };
     let (body, content_type) = refusal.body(purpose, &id);
@@ -115,7 +115,7 @@ fn write(shard: &mut State, answer: &Response<'_>, error: Option<ErrorHead<'_>>)
         body,
         ..
     } = answer;
-    // The client's next request may be for another node: the one that it is connected to finds out.
+    // The client's next request may be for another node, which only the client's own node can determine.
     let ends = sockets.drains() || sockets.is_inner(key);
     let close = answer.close || (ends && !sockets.brings_one_call(key));
     let meta = Meta {
@@ -218,7 +218,7 @@ const PLAYER_METHODS: &str = "Access-Control-Expose-Headers: Location,Link,Retry
 pub(crate) const PLAYER_OPTIONS: &str = "Access-Control-Expose-Headers: Location,Link,Retry-After\r\n\
      Accept-Post: application/sdp\r\n";
 
-// Refusals that more than one step gives, in the same words.
+// Refusals that several steps return with the same message.
 
 /// Returns the error for a change that cannot be audited because the log has no capacity.
 pub(crate) fn unauditable() -> Refusal {

@@ -1,9 +1,9 @@
 //! Serves devices that request keys with their certificate: `GET /role-aliases/ALIAS/credentials`. The rules THING-1
 //! and later of codec/PROTOCOL.md apply.
 //!
-//! The broker serves these requests only on connections to the credentials provider's host names, and nothing else
-//! there. The order of checks is part of the contract: certificate, thing, IoT policy, alias, role, duration. The
-//! response tells clients which check failed; the log also tells operators why.
+//! The broker serves these requests only on connections to the credentials provider's host names, on which it serves
+//! nothing else. The order of checks is part of the contract: certificate, thing, IoT policy, alias, role, duration.
+//! The response tells clients which check failed; the log also tells operators why.
 //!
 //! Source: AWS IoT Core Developer Guide, "Authorizing direct calls to AWS services using AWS IoT Core credential
 //! provider"; the error messages are identical to the service's.
@@ -28,7 +28,6 @@ use std::fmt::Write;
 
 /// A device's request for keys, parsed from the request head.
 struct AliasRequest<'a> {
-    /// The role alias.
     alias: &'a str,
     /// Thing name in the request.
     thing: Option<&'a str>,
@@ -398,14 +397,14 @@ fn body(given: &DeviceKeys) -> String {
          \"expiration\":\"{seconds}Z\"}}}}",
         secret_access_key.reveal(),
         session_token.reveal()
-    ); // a String takes all
+    ); // writing to a String never fails
     body
 }
 
 /// Typical length of a response in bytes.
 const BODY_BYTES: usize = 1536;
 
-// Refusals of the credentials provider: texts for clients, reasons for operators.
+// Refusals by the credentials provider: messages for clients, and reasons for operators.
 
 /// Status, error type and message.
 type DeviceError = (u16, &'static str, &'static str);

@@ -40,7 +40,6 @@ pub(crate) struct Grantor<'a> {
     telemetry: &'a mut Telemetry,
     gate: &'a mut Gate,
     pub(crate) caller: &'a Caller,
-    /// The request id.
     id: &'a str,
     now_s: u64,
     /// Access key id of the credentials, once issued.
@@ -65,7 +64,7 @@ pub(crate) fn answer_sts(shard: &mut State, form: &StsForm<'_>, caller: Option<&
     let strict = sockets.settings().strict();
     let parsed = sts::parse(form.body, &sts::FormRules { strict });
     match caller {
-        // A sign-in needs no signature, so the one that it has says nothing.
+        // A sign-in needs no signature, so any signature on it is ignored.
         Some(caller) if !matches!(parsed, Ok(Request::AssumeRoleWithWebIdentity(_))) => {
             answer_parsed(shard, form, caller, parsed);
         }
@@ -380,7 +379,7 @@ impl Grantor<'_> {
     }
 }
 
-// GetFederationToken: a part of the caller's rights under a name.
+// GetFederationToken: some of the caller's rights, for a named user.
 
 impl Grantor<'_> {
     /// Issues credentials with the rights granted by both the caller's policies and the session policy.
@@ -427,7 +426,7 @@ fn packed_percent(policy: &str) -> u8 {
     u8::try_from(percent.min(100)).unwrap_or(100)
 }
 
-// GetSessionToken: the caller's own rights for a while.
+// GetSessionToken: the caller's own rights for a limited time.
 
 impl Grantor<'_> {
     /// Issues credentials with the caller's rights, without evaluating policies. Source: STS API Reference,

@@ -92,7 +92,7 @@ pub(crate) fn look(shard: &mut State, (channel, change): (ChannelKey, PollChange
     let (Some(arn), PollChange::State) = (arn, change) else {
         let refusal = match change {
             PollChange::Deleted => Some(absent(Check::ChannelDeleting)),
-            PollChange::State => None, // another node has it
+            PollChange::State => None, // the channel is on another node
         };
         if let Some(waited) = end_wait(directory, channel) {
             end(shard, &waited, refusal);
@@ -195,7 +195,7 @@ struct Waited {
     channel: Option<Box<str>>,
 }
 
-/// Ends a device's wait, either with a refusal or because its time is up or the channel moved to another node.
+/// Ends a device's wait: with a refusal, or because the time is up or the channel moved to another node.
 fn end(shard: &mut State, waited: &Waited, refusal: Option<Refusal>) {
     let sockets = &mut shard.sockets;
     let session = waited.session;
@@ -221,7 +221,7 @@ fn answer(shard: &mut State, key: SessionKey, (arn, found, close): (&ChannelArn,
         return answer_nothing(shard, key, close);
     };
     let until = Wall(cx.at.wall.0 + until.since(cx.at.now));
-    // Neither has a character that JSON escapes.
+    // Neither value contains a character that JSON escapes.
     let (name, until) = (arn.name(), rfc3339(until.0));
     let body = format!(r#"{{"channel":"{name}","until":"{until}"}}"#);
     let answer = Response::json(key, Purpose::Wake, body.as_bytes(), close);

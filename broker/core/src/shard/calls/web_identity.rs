@@ -62,7 +62,7 @@ impl Grantor<'_> {
         request: &AssumeRoleWithWebIdentity,
     ) -> Result<Vec<u8>, Refusal> {
         let caller = self.caller;
-        // Nobody has checked it if no signature is asked for: the answer names what it says.
+        // Without signature checks the token is unverified, and the response repeats its claims.
         let token = Unverified::read(request.token.reveal()).map_err(|it| refused(it, None))?;
         let (subject, audience) = match caller.sign_in() {
             Some(SignIn::Web(identity)) => (&*identity.subject, &*identity.audience),

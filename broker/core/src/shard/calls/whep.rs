@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  POST /whep/NAME ── read_head: type, token, client id ── read_offer ── begin ──► the channel's home
-//!  201, application/sdp ◄── conclude ◄────────────────────────── its answer, with what it gathered (`calls/home.rs`)
+//!  201, application/sdp ◄── conclude ◄────────────────────────── the answer with its candidates (`calls/home.rs`)
 //! ```
 
 use crate::control::ice_links;
@@ -101,7 +101,7 @@ pub(crate) fn answer(shard: &mut State, key: SessionKey, head: &Head<'_>) -> Pla
                     let offer = None;
                     return PlayerStep::Asks(Box::new(BegunOffer { key, asked, offer }));
                 }
-                Err(_) => 200, // it has no ICE servers
+                Err(_) => 200, // there are no ICE servers
             }
         }
         ("OPTIONS" | "HEAD", _) | ("DELETE", Some(_)) => 200,
@@ -131,7 +131,7 @@ fn no_method() -> Refusal {
     Refusal::of_head(Check::WhepMethod, 405, message)
 }
 
-// Offers, and questions for ICE servers.
+// Offers, and requests for ICE servers.
 
 /// Creates the state of a request that is waiting for its answer.
 fn pending(player: PlayerHead, operation: Operation, close: bool) -> PendingCall {
@@ -181,7 +181,7 @@ pub(crate) fn read_offer(
             return None;
         }
     };
-    // Cameras ignore a second offer of an id whose session lives.
+    // Cameras ignore a second offer from a client id that still has a session.
     let (call, id) = (cx.telemetry.call_id(), &player.client_id);
     let shown = id.get(..CLIENT_ID_BYTES_SHOWN).unwrap_or(id);
     let sender = format!("{shown}-{call}");
@@ -213,7 +213,7 @@ fn no_offer(fault: Fault) -> Refusal {
 pub(crate) fn begin(shard: &mut State, begun: BegunOffer, identity: Identity) {
     let BegunOffer { key, asked, offer } = begun;
     let (sockets, _, cx, ..) = shard.parts();
-    // A caller that hung up meanwhile does so once: the offer would wait for its whole time.
+    // The caller has hung up already, so no EOF would end the offer before its time limit.
     if sockets.http(key).is_some_and(|http| http.ended) {
         return sockets.close_when_sent(key, cx.at);
     }

@@ -65,7 +65,7 @@ pub(crate) fn admit(
 ) -> bool {
     let (sockets, directory, cx, ..) = shard.parts();
     let evidence = Evidence::of_admission(key, admission);
-    // What the channel's home alone knows may forbid it.
+    // Facts that only the channel's home knows may forbid the upgrade.
     let forbidden = if directory.lacks_client_id(sockets, admission) {
         Some(no_client_id())
     } else {
@@ -178,7 +178,7 @@ fn joinable(
     directory
         .changes
         .note_created(record.created.min(cx.at.wall));
-    // In use at once: it was not reported as durable.
+    // Active immediately, without a report that the channel is durable.
     let key = directory.insert_channel(record, Life::Active);
     let key = key.ok_or_else(|| {
         let message = "The server has as many channels as it may have.";
@@ -227,7 +227,7 @@ struct Newcomer<'a> {
 impl Newcomer<'_> {
     /// Returns the presence change to report to watchers of the channel.
     fn cause(&self, sockets: &Sockets) -> PresenceCause {
-        // A master that was reported gone is not replaced for those who watch: it has left.
+        // For watchers, a master that was reported gone has left, so nothing is replaced.
         let replaced = self
             .joined
             .superseded
@@ -377,7 +377,7 @@ fn terms(sockets: &mut Sockets, program: Program, now: Now) -> AdmissionTerms {
 /// Default MessageTtlSeconds of a channel. Source: KVS API reference, "SingleMasterConfiguration".
 const TTL_SECONDS_DEFAULT: u32 = 60;
 
-// A connection on its way to its channel's home: announced, packed, and taken in there, or answered here after all.
+// Connections on their way to their channel's home: announced, packed and taken over there, or answered here.
 
 /// Takes back a connection that the other shard or the side thread has no capacity for.
 pub(crate) fn bounce_parcel(shard: &mut State, mut parcel: Parcel) -> SessionKey {

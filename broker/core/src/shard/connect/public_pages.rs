@@ -88,11 +88,11 @@ a.main{display:inline-block;padding:.35rem .9rem;border-radius:8px;background:#1
 <p>A signaling service for WebRTC, in development mode. Clients of Amazon Kinesis Video Streams WebRTC signaling use \
 this address as their endpoint.</p>";
 
-// Pages of the admin listener that are asked for on a TLS listener: under `--lan` a phone finds them at the address
-// and port where it connects as a client.
+// Admin pages on a TLS client listener: under `--lan`, a phone finds them at the address and port to which it connects
+// as a client.
 //
-// The shard looks at the first line of a request and passes the connection on with it; who may see what is decided by
-// the side thread, which answers. None of these paths is one of the client API.
+// The shard examines only a request's first line, then passes the connection on. The side thread decides who may see a
+// page, and responds. None of these paths belongs to the client API.
 
 /// Whether a request is for a page that the side thread serves on this listener; `false` for upgrades.
 pub(crate) fn is_admin_page(sockets: &Sockets, key: SessionKey, head: &Head<'_>) -> bool {
@@ -149,11 +149,11 @@ const FOLDERS: [&str; 7] = [
     "/dev/",
 ];
 
-// `GET /ping` of a client listener: whether this node is ready for clients, for load balancers, which do not reach the
-// admin listener.
+// `GET /ping` on a client listener: tells load balancers, which cannot reach the admin listener, whether this node is
+// ready for clients.
 //
-// It needs no signature and shows nothing but its status. It is counted and not logged: each balancer asks every
-// second or so.
+// The request needs no signature, and the response has only a status. Requests are counted but not logged, since each
+// load balancer sends one about every second.
 
 /// Whether an `OPTIONS` request is a browser's preflight request, which always names the method to follow.
 pub(crate) fn is_preflight(head: &Head<'_>) -> bool {

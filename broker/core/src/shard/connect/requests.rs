@@ -62,7 +62,7 @@ pub(crate) fn take_head<'a>(
 ) -> HeadStep<'a> {
     let sockets = &mut shard.sockets;
     sockets.note_method(key, bytes);
-    // A head is large: it is moved once.
+    // A head is large, so it is moved only once.
     let mut request = Request {
         key,
         head: match Head::parse(bytes, &sockets.rules().head) {
@@ -177,14 +177,14 @@ fn answer_head(shard: &mut State, request: &Request<'_>) -> Step {
 pub(crate) fn take_upgrade(shard: &mut State, request: &Request<'_>) -> Option<Admission> {
     let State { sockets, cx, .. } = shard;
     let key = request.key;
-    // The node that passed it on asks the next owner.
+    // The forwarding node then contacts the next owner.
     if sockets.drains() && sockets.is_inner(key) && sockets.owners_change() {
         sockets.close_when_sent(key, cx.at);
         return None;
     }
     let admission = read_upgrade(shard, request)?;
     let State { sockets, cx, .. } = shard;
-    // Its peer has left: it would wait in vain, and a WebSocket would take the place of one whose peer is there.
+    // The peer has left: a poll would wait in vain, and a WebSocket would supersede one whose peer is present.
     if sockets.http(key).is_some_and(|http| http.ends_behind) {
         sockets.close_when_sent(key, cx.at);
         return None;
@@ -263,7 +263,7 @@ fn read_upgrade(shard: &mut State, request: &Request<'_>) -> Option<Admission> {
 pub(crate) fn answer_player(shard: &mut State, request: &Request<'_>) -> Step {
     let head = &request.head;
     if head.method() == "OPTIONS" && public_pages::is_preflight(head) {
-        // `OPTIONS` itself is asked by pages, for ICE servers, and with a bearer that needs a preflight, too.
+        // Pages send `OPTIONS` itself to request ICE servers, and their bearer token requires a preflight for it.
         let methods = "POST, DELETE, OPTIONS";
         return answer_preflight(shard, request, methods, PLAYER_OPTIONS);
     }
@@ -313,7 +313,7 @@ fn answer_preflight(shard: &mut State, request: &Request<'_>, methods: &str, fie
     });
     cx.telemetry.count_request(Requested::Unknown, 200);
     sockets.next_request(key, close, cx.at);
-    // A preflight has no body; the end of one that announces a body cannot be found.
+    // A preflight has no body. If one announces a body, the end of the request cannot be found.
     match head.body() {
         Ok(Body::None | Body::Length(0)) => Step::Used(request.bytes),
         Ok(Body::Length(_)) | Err(_) => {
@@ -350,7 +350,7 @@ pub(crate) fn answer_provider(shard: &mut State, request: &Request<'_>, shown: &
     next(request, close)
 }
 
-/// Refuses a request for keys on a connection where no certificate was requested, although the server serves things,
+/// Refuses a request for keys on a connection where the server, although it serves things, requested no certificate
 /// because the TLS server name is missing or names another host.
 pub(crate) fn refuse_stranger(shard: &mut State, request: &Request<'_>) -> Step {
     let (sockets, _, _, gate) = shard.parts();
@@ -412,14 +412,14 @@ pub(crate) fn begin_call(shard: &mut State, request: &Request<'_>) -> Step {
         Some(Err(refusal)) => return refuse_step(shard, &evidence, refusal),
         None if waits && player.is_none() => {
             if let Err(refusal) = gate.precheck(head, target, cx.at) {
-                // Its body is not waited for, so nobody knows where the next request begins.
+                // The body is not awaited, so the start of the next request is unknown.
                 let evidence = Evidence::of_signature(key, target.purpose(), Some(head));
                 return refuse_step(shard, &evidence, refusal);
             }
         }
         Some(Ok(())) | None => {}
     }
-    // The node that passed it on has answered that.
+    // The forwarding node has already answered the expectation of a forwarded request.
     if head.expects_continue() && waits && !sockets.is_inner(key) {
         sockets.push_control(cx, key, |out| out.extend_from_slice(CONTINUE));
     }
@@ -495,7 +495,7 @@ pub(crate) fn upgrade_of(head: &Head<'_>) -> Purpose {
     })
 }
 
-// Bodies.
+// Request bodies.
 
 /// A request body with a valid signature.
 pub(crate) enum SignedBody {
@@ -567,7 +567,7 @@ pub(crate) fn take_body(shard: &mut State, key: SessionKey, body: &mut [u8]) -> 
         Target::Api(operation) => operation,
         Target::Sts | Target::Whep => return Some(SignedBody::Form(Some(caller), close)),
     };
-    // Parsing changes the body, and another node wants it as it came.
+    // Parsing modifies the body, but another node needs it as received.
     let whole = whole(sockets, head.as_deref(), body);
     match codec::control::parse(operation, body, &sockets.rules().calls) {
         Ok(call) => {
@@ -597,7 +597,7 @@ pub(crate) fn take_body(shard: &mut State, key: SessionKey, body: &mut [u8]) -> 
     }
 }
 
-// Forms of STS without a signature: sign-ins with a provider's token.
+// Unsigned STS forms: sign-ins with a provider's token.
 
 /// Whether an unsigned form may be a sign-in, judging by its body; refused if its address has exceeded its rate limit.
 /// `None` for any other request.

@@ -59,8 +59,8 @@ pub(crate) fn permitted(cx: &mut Context, admission: &mut Admission) -> Result<(
     let ruling = may(client_id);
     let sees = caller.sees(&admission.arn);
     if ruling.denied.is_some() {
-        // Whether it is a master, and whether it is a viewer that lacks its client id, the channel's home knows. That
-        // asks again.
+        // Only the channel's home knows whether the client is a master, or a viewer that lacks its client id. The home
+        // evaluates the policies again.
         let may_be_master = admission.role_by == RoleBy::LastRequest && may(None).denied.is_none();
         let may_be_viewer = admission.may_lack_client_id() && sees;
         if !may_be_master
@@ -90,7 +90,7 @@ pub(crate) fn denial_of(admission: &Admission, ruling: &Ruling) -> Option<Refusa
 pub(crate) fn single<'h>(head: &Head<'h>) -> Result<UpgradeParameters<'h>, Refusal> {
     let mut found = [const { None::<(Cow<'_, str>, &str)> }; Parameter::COUNT];
     for (name, value) in pairs(head.query().unwrap_or_default()) {
-        // As the signature reads them: `X-Amz%2DClientId` is that parameter too.
+        // Decoded as for the signature: `X-Amz%2DClientId` names the same parameter.
         let name = decode(name).map_err(|_| {
             let message = "A query parameter's name is not percent-encoded UTF-8.";
             Refusal::invalid(Check::QueryMalformed, message)
@@ -120,7 +120,7 @@ fn asks(
     if let Some(asked) = asked {
         return Ok(Asks::WebSocket {
             accept: codec::ws::accept_key(asked.key),
-            // The program of one that does not name it is known of its caller, or by a row for all.
+            // If the request names no program, the caller determines it, or a settings row for all.
             program: (head.header("user-agent").filter(|agent| !agent.is_empty()))
                 .map(|agent| settings.program(Some(agent)))
                 .unwrap_or_default()

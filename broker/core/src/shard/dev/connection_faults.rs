@@ -126,7 +126,7 @@ pub(crate) fn act_on_session(shard: &mut State, key: SessionKey, act: &SessionAc
         SessionAct::HalfOpen(ms) => {
             held.half_open(key, ms.map_or(NEVER, |ms| cx.at.now.after(ms)));
             sockets.half_open(key, true);
-            sockets.output(Output::Send(key)); // the edge asks whether to read on
+            sockets.output(Output::Send(key)); // the edge then checks whether to read on
         }
         SessionAct::ReconnectIce => {
             sockets.reconnect(cx, key);
@@ -142,7 +142,7 @@ pub(crate) fn act_on_session(shard: &mut State, key: SessionKey, act: &SessionAc
     }
 }
 
-// Faults of requests: calls of the API, and upgrades.
+// Faults of requests: API calls and upgrades.
 
 /// Applies a fault to a WebSocket request. Returns `true` if the fault handles the request.
 pub(crate) fn on_connect(shard: &mut State, key: SessionKey, admission: &Admission) -> bool {

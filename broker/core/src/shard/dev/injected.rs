@@ -115,7 +115,6 @@ impl Held {
         self.later.insert((at, self.serial), what);
     }
 
-    /// Takes the next item that is due.
     pub(crate) fn take_due(&mut self, now: Now) -> Option<Later> {
         let (&(at, serial), _) = self.later.first_key_value()?;
         if at > now {

@@ -159,7 +159,7 @@ fn on_route(shard: &mut State, transit: &InTransit<'_>, route: Route) -> bool {
             DeliveryAct::Session(act) => then = Some(Later::Act(to, act)),
         }
     }
-    // A held message that was to follow the next one for this recipient follows this one.
+    // A message that was held back to follow the recipient's next message now follows this one.
     let behind = own.faults.held.take_behind(to).map(Later::Message);
     if behind.is_none() && then.is_none() {
         return false;
@@ -171,7 +171,6 @@ fn on_route(shard: &mut State, transit: &InTransit<'_>, route: Route) -> bool {
     true
 }
 
-/// Returns a channel's name.
 pub(crate) fn name_of(directory: &Directory, channel: ChannelKey) -> &str {
     let channel = directory.channel(channel);
     channel.map_or("", |channel| channel.record.arn.name())
@@ -204,8 +203,8 @@ pub(crate) fn release(shard: &mut State, held: &Deferred) {
     let asked = (held.launch.action, &*held.recipient);
     let accepted = directory.accept(held.channel, (by, held.sender.as_deref()), asked, cx.at.now);
     let launch = DeliveryMark {
-        accepted_us: None, // how long it took says nothing about the broker
-        // It comes behind what was accepted meanwhile, wherever it is kept.
+        accepted_us: None, // an injected delay says nothing about the broker
+        // The message follows those accepted in the meantime, wherever it is stored.
         order: accepted.map_or(held.launch.order, |accepted| accepted.order),
         follows: accepted.is_some_and(|accepted| accepted.follows),
         ..held.launch
@@ -229,7 +228,7 @@ pub(crate) fn withdraw_held(own: &mut Interposer, cx: &mut Context, channel: Cha
     }
 }
 
-// Kept messages, when their recipient has come: the same faults as of other deliveries.
+// Pending messages whose recipient has connected; the same faults apply as to other deliveries.
 
 /// Moves a role's pending messages into the outbox of its current connection, except those that faults drop or hold
 /// back.
@@ -282,7 +281,7 @@ pub(crate) fn deliver_pending(shard: &mut State, channel: ChannelKey, role: Role
         }
         push_kept(sockets, directory, cx, &recipient, (rank, going));
     }
-    // A message that none followed waits for one that is yet to come.
+    // A message to be reordered waits for the next one if no other message followed.
     let until = (now.after(FAULT_REORDER_MS), Some(to));
     let held = &mut own.faults.held;
     behind.retain(|(message, rule)| !hold_kept(held, &recipient, message, until, &rule.counts));
@@ -333,10 +332,10 @@ fn hold_kept(
     held.hold(HeldMessage { message, behind }, until, counts)
 }
 
-// Messages that are sent with a part of them spoiled.
+// Messages sent with one part corrupted.
 //
-// A spoiled frame is as long as it was, and its payload and its sender's id are where they were: a message that comes
-// back from an outbox is kept, and sent again, like any other.
+// Corruption changes neither the length of a frame nor the offsets of its payload and sender id, so that a message
+// returned from an outbox becomes pending and is sent again like any other.
 
 /// Enqueues a corrupted copy of a message in its recipient's outbox. If the outbox is full, the original is delivered
 /// normally.

@@ -51,7 +51,7 @@ impl Parity {
         self.channels_counted = channels;
     }
 
-    /// Checks a call whose signature was verified against the strict profile's rate limit for its account and region.
+    /// Checks whether an authenticated call exceeds the strict profile's rate limit for its account and region.
     pub(crate) fn on_call(&mut self, account: &Identity, operation: Operation, at: Moment) {
         let quotas = &self.strict.quotas;
         let used = (self.account_use.as_ref()).filter(|used| used.is_about(account));
@@ -70,7 +70,7 @@ impl Parity {
         self.note("rate_account", "", at, says);
     }
 
-    /// Checks a closed connection for how long it was open and how long it was silent.
+    /// Checks how long a closed connection was open, and how long it was silent.
     pub(crate) fn on_gone(
         &mut self,
         ours: &Settings,
@@ -101,7 +101,7 @@ impl Parity {
         }
     }
 
-    /// Checks for how long a connection was silent before it sent something or closed.
+    /// Checks how long a connection was silent before it sent something or closed.
     fn on_silence(&mut self, ours: &Settings, name: &str, last_frame: Now, at: Moment) {
         let most = self.strict.timeouts.idle_ms;
         let silent = at.now.since(last_frame);
@@ -146,7 +146,7 @@ impl Parity {
             let says = "an SDP_OFFER of a master; the cloud service takes offers of viewers only";
             self.note("master_offer", name, at, || says.into());
         }
-        // Without quotas the session's own buckets are free.
+        // Without quotas, the session's own buckets are otherwise unused.
         let lends = sockets.settings().quotas.off;
         let buckets = match sockets.web_socket(transit.from).filter(|_| lends) {
             Some(web_socket) => &mut web_socket.rates,
@@ -208,14 +208,14 @@ impl Parity {
         }
     }
 
-    /// Checks a connect or call against the strict profile's rate limit for the channel.
+    /// Checks whether an upgrade or call exceeds the strict profile's rate limit for the channel.
     fn on_metered(&mut self, directory: &Directory, key: ChannelKey, what: Metered, at: Moment) {
         let (Some(rate), Some(channel)) = (what.rate(&self.strict.quotas), directory.channel(key))
         else {
             return;
         };
         if self.channels.len() >= PARITY_BUCKETS_MAX {
-            self.channels.clear(); // full ones would have been forgotten anyway; others find too little, never too much
+            self.channels.clear(); // clearing loses findings, but never adds any
         }
         let buckets = self.channels.entry(key).or_default();
         if buckets.take(what, None, &self.strict.quotas, at.now) {
@@ -286,7 +286,7 @@ pub(crate) fn on_body(shard: &mut State, key: SessionKey, body: &[u8]) {
     }
 }
 
-// The copies that are made of messages, for tests of clients: under `--dev` only.
+// Copies of messages for tests of clients; under `--dev` only.
 
 /// A message to be copied, not including its channel's name.
 pub(crate) struct CopySource<'a> {

@@ -84,7 +84,7 @@ impl Signatures {
             let claim = match self.verifier.read(head, &rules) {
                 Ok(claim) if body.is_none() => claim.of_upgrade(),
                 Ok(claim) => claim,
-                // A client that does not sign at all knows that.
+                // A client that does not sign at all does so knowingly.
                 Err(Refusal::Missing) => return None,
                 Err(refusal) => return Some(refusal.into()),
             };
@@ -101,7 +101,7 @@ impl Signatures {
             };
             match claim.verify(Some(&key), body.unwrap_or_default(), &mut self.keys) {
                 Ok(_) => return None,
-                // Its clock is wrong, whatever its secret is.
+                // The client's clock is wrong, whatever its secret is.
                 Err(refusal @ (Refusal::Expired { .. } | Refusal::Early { .. })) => {
                     return Some(refusal.into());
                 }
@@ -128,7 +128,7 @@ mod tests {
     use codec::http::HeadLimits;
     use codec::sigv4::signer::{Keys, Signer, Upgrade};
 
-    /// The refusal of a presigned URL whose path is replaced by another one, this long after it was signed.
+    /// Returns the refusal of a presigned URL whose path was replaced, `late_s` seconds after it was signed.
     fn refused(secret: &str, region: &str, path: &str, late_s: u64) -> Option<(Check, String)> {
         let keys = Keys {
             access_key_id: "AKID",
@@ -168,7 +168,7 @@ mod tests {
             assert_eq!(check, Check::SignatureMismatch);
             assert!(reason.contains("the path / was signed"), "{reason}");
         }
-        // With another secret nobody knows what was signed.
+        // With another secret, the signed text cannot be determined.
         assert_eq!(mismatch("another"), None);
         let check = |region: &str, late_s| refused("another", region, "/", late_s).unwrap().0;
         assert_eq!(check(&own, 301), Check::UrlExpired);

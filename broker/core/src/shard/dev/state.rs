@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct StartDev {
     /// Where copies of messages are sent.
     pub copies: Option<Box<dyn Capture>>,
-    /// How all shards together use the server's account.
+    /// Usage of the server's account by all shards together.
     pub account_use: Option<Arc<AccountUse>>,
 }
 
@@ -77,10 +77,10 @@ impl Interposer {
     }
 }
 
-// Findings of what the strict profile would have refused, for tests while it is not enforced: under `--dev` only.
+// Findings: requests that the strict profile would have refused, for tests that run without it; under `--dev` only.
 //
-// The numbers are those of the table of settings, under the strict profile, and the buckets are those that enforce
-// them elsewhere. A client that passes its tests without a finding keeps the limits that AWS documents.
+// The limits are the strict profile's in the settings table, and the buckets are of the type that enforces them
+// elsewhere. A client that passes its tests without a finding observes the limits that AWS documents.
 
 /// A violation of the strict profile.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -192,8 +192,8 @@ pub(crate) fn rate_rule(action: Action) -> &'static str {
     }
 }
 
-// The use of a server's account by all its shards together, counted for findings: under `--dev` only, beside the
-// quotas that the strict profile enforces by letters ([`crate::shard::directory::accounts`]).
+// Usage of a server's account by all its shards together, counted for findings; under `--dev` only. Separate from the
+// quotas that the strict profile enforces ([`crate::shard::directory::accounts`]).
 
 /// Use of one account in one region, shared by all shards. Other accounts are not tracked.
 #[derive(Debug)]
@@ -273,7 +273,7 @@ impl AccountUse {
     }
 }
 
-// Copies of messages for tests of clients: under `--dev` only. A production shard has nowhere to put them.
+// Copies of messages for tests of clients; under `--dev` only. Production shards have no destination for copies.
 
 /// Receives copies of messages. Never blocks; counts copies for which it has no capacity.
 pub trait Capture: Send {

@@ -83,8 +83,8 @@ impl Directory {
         Err(self.refused_by(Shortage::Channels, ACCOUNT_FULL, 0))
     }
 
-    /// Reserves record bytes for an account, if the limits permit. A channel created by a call (with the corresponding
-    /// kind of refusal) also counts against the account's channel quota; operators and connects have no such quota.
+    /// Reserves record bytes for an account, if the limits permit. If a call creates a channel (`kind` is
+    /// [`ACCOUNT_FULL`]), the account's channel quota also applies, unlike for operators and upgrades.
     ///
     /// # Errors
     /// Returns the refusal; its kind is the given `kind` if the account's own limit is exceeded.
@@ -189,7 +189,7 @@ mod tests {
         assert_eq!(asked(&limits, 12_500, 0), [true, false]);
         assert_eq!(asked(&limits, 0, (32 << 20) - 1), [false, false]);
         assert_eq!(asked(&limits, 0, 32 << 20), [true, true]);
-        // Too few to judge by.
+        // Too few channels for an estimate.
         limits.channels_per_account = 500;
         assert_eq!(asked(&limits, 0, 0), [true, false]);
         limits.channels_per_account = 0;

@@ -1,9 +1,9 @@
 //! Calls of Alexa and of players on their channel's shard: offered to the master, answered, expired, withdrawn. See
 //! codec/PROTOCOL.md, ALEXA and WHEP.
 //!
-//! Each call is in its channel, and counted for its account in [`WaitingCalls`]; both change together, here. In the
-//! counters a call is one SDP_OFFER: received when its letter is taken in; in the pending gauge until a master's outbox
-//! has it; delivered when that master got it. Giving it again to the next master counts nothing.
+//! Each call is stored in its channel and counted for its account in [`WaitingCalls`]; both change together, here. The
+//! counters treat a call as one SDP_OFFER: received when its letter is processed, pending until a master's outbox
+//! contains it, and delivered once sent to that master. Repeating the offer to the next master counts nothing.
 //!
 //! [`WaitingCalls`]: crate::shard::directory::waiting_calls::WaitingCalls
 
@@ -97,8 +97,8 @@ impl Directory {
         Some(call)
     }
 
-    /// Adds an answer or a candidate to a player's call. Returns whether it was accepted and whether the call ends,
-    /// with the fault if the answer was invalid; `None` if no player with this id is waiting.
+    /// Adds an answer or a candidate to a player's call. Returns whether the message was accepted, and whether the call
+    /// ends or which fault an invalid answer has; `None` if no player with this id is waiting.
     fn gather(&mut self, message: &ForPlayer<'_>, now: Now) -> Option<(bool, Result<bool, Fault>)> {
         let channel = self.channels.get_mut(message.channel)?;
         let call = channel.live_mut()?.calls.of_mut(message.sender)?;
@@ -109,7 +109,7 @@ impl Directory {
         };
         call.expires = player.ends(&self.settings.whep);
         if player.has_answer() {
-            call.frame = Box::default(); // no further master gets it
+            call.frame = Box::default(); // no further master receives the offer
         }
         Some((kept, Ok(call.expires <= now)))
     }
@@ -181,7 +181,7 @@ impl Directory {
             return false;
         };
         call.delivered = true;
-        // Another master may have it by now.
+        // The offer may have been given to another master by now.
         let returns = !current && call.given == Some(master);
         if returns {
             call.given = None;
@@ -301,8 +301,8 @@ const CHANNEL_FULL: &str =
 const SHARD_FULL: &str =
     "Too many SendAlexaOfferToMaster calls wait for channels of this account. Try again later.";
 
-// The end of a call: answered, in favour of another, expired, withdrawn, failed. A player's call that has its answer
-// ends with that, whatever ends it.
+// The end of a call: answered, evicted for another, expired, withdrawn or failed. A player's call that already has an
+// answer returns that answer, whatever ends the call.
 
 impl Directory {
     /// Ends the pending call of `sender`: with the answer, or without one if a newer call from the same sender replaces
@@ -358,7 +358,7 @@ impl Directory {
         }
     }
 
-    /// Withdraws the call of a caller on this shard that has hung up.
+    /// Withdraws a call from this shard whose caller has hung up.
     pub(crate) fn withdraw_local(
         &mut self,
         cx: &mut Context,
@@ -370,7 +370,7 @@ impl Directory {
         }
     }
 
-    /// Withdraws the call of a caller on another shard that has hung up, unless its answer is in flight.
+    /// Withdraws a call from another shard whose caller has hung up, unless the answer is in flight.
     pub(crate) fn withdraw_offer(&mut self, cx: &mut Context, caller: CallRef) {
         let call = self.waits.of(caller);
         if let Some((key, _)) = call
@@ -423,7 +423,7 @@ impl Directory {
     pub(crate) fn end_too_long(&mut self, cx: &mut Context, call: Call) {
         let (key, order) = call;
         if let Some(mut call) = self.take_call(key, |calls| calls.take_of_order(order)) {
-            call.given = None; // it never left
+            call.given = None; // the offer was never sent
             close_call(cx, &call, Outcome::Withdrawn);
             let refusal = Refusal::of_head(Check::BodyTooLarge, 413, OFFER_TOO_LONG);
             answer_offer(cx, key, call, refusal.into());

@@ -3,7 +3,7 @@
 //! ```text
 //!  answer ──► alter / create ──► Store::submit ──► (the store's thread) ──► Letter::Committed ──► conclude ──► Answer
 //!               │                                                              │
-//!               └ a change of this channel is under way: waits behind it       └ the next one that waits
+//!               └ a change to this channel is in progress: queued after it     └ the next queued change
 //! ```
 //! A change (creation or update) is invisible until it is durable. Only one change per channel is in progress at a
 //! time, so that concurrent read-modify-write cycles cannot interleave.
@@ -138,8 +138,8 @@ impl Directory {
         }
     }
 
-    /// Deletes a channel on behalf of no caller. Returns `false` if deletion cannot start because a change is in
-    /// progress or there are too many.
+    /// Deletes a channel without a caller to answer. Returns `false` if deletion cannot start because a change to the
+    /// channel is in progress or there are too many changes.
     pub(crate) fn delete(&mut self, cx: &mut Context, key: ChannelKey) -> bool {
         if self.changes.is_changing(key) {
             return false;
@@ -173,8 +173,8 @@ impl Directory {
 /// The partition in the ARNs of channels created here.
 const PARTITION: &str = "aws";
 
-// The changes of channels from their submission to the store until it has reported them, and those that wait behind
-// them.
+// Changes to channels, from their submission to the store until the store has reported the result, and the changes
+// queued after them.
 
 impl Changes {
     /// Whether a change to this channel is in progress.
@@ -314,7 +314,7 @@ impl Directory {
     }
 }
 
-// The end of a change of the registry: what is durable happens, what is not did not, and its caller gets the answer.
+// The end of a change: a durable change is applied, any other is reverted, and the caller receives the answer.
 
 impl Directory {
     /// Handles the result of a change, as reported by the store.

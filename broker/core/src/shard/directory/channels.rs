@@ -25,7 +25,6 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 impl Directory {
-    /// Returns the configuration.
     pub(crate) fn settings(&self) -> &Settings {
         &self.settings
     }
@@ -35,7 +34,6 @@ impl Directory {
         &*self.catalog
     }
 
-    /// Returns this shard's id.
     pub(crate) fn shard(&self) -> ShardId {
         self.shard
     }
@@ -51,7 +49,6 @@ impl Directory {
         slots.is_none_or(|slots| slots.serves(identity, now))
     }
 
-    /// Returns the channel with this key.
     #[inline]
     pub(crate) fn channel(&self, key: ChannelKey) -> Option<&Channel> {
         self.channels.get(key)
@@ -73,7 +70,6 @@ impl Directory {
         self.names.get(identity.key()).copied()
     }
 
-    /// Returns the channel with this name.
     pub(crate) fn named_channel(&self, identity: &Identity) -> Option<&Channel> {
         self.channel(self.key_of(identity)?)
     }
@@ -168,7 +164,6 @@ impl Directory {
         self.holdings.tenants()
     }
 
-    /// Returns the total bytes of all records.
     pub(crate) fn record_bytes(&self) -> u64 {
         self.holdings.bytes()
     }
@@ -278,7 +273,7 @@ impl Directory {
         };
         let (before, after) = (channel.record.bytes(), next.bytes());
         channel.record = Arc::new(next);
-        // The key is the record itself.
+        // The map's key is the record itself.
         let name = NamedRecord(Arc::clone(&channel.record));
         self.names.remove(&name);
         self.names.insert(name, key);
@@ -381,7 +376,7 @@ impl Directory {
     /// reports its presence instead.
     fn parted(&mut self, key: ChannelKey, channel: &Channel) {
         let had_anybody = channel.live().is_some() || channel.connections > 0;
-        // Nobody is there, but that found no room yet: those who watch know somebody still.
+        // The report that nobody is connected may still be unsent, so watchers may assume that somebody is.
         let is_untold = self.news.is_untold(key);
         if (had_anybody || is_untold) && self.news.is_watched(channel.hooks) {
             let last = Presence::nobody(&channel.record, channel.hooks, PresenceCause::Deleted);
@@ -416,7 +411,7 @@ pub(crate) struct Accepted {
     /// When the message expires.
     pub(crate) expires: Now,
     pub(crate) route: Route,
-    /// Whether messages were held back by an offer that this message answers or replaces.
+    /// Whether messages were held back because of an offer that this message answers or replaces.
     pub(crate) releases: bool,
     /// See [`crate::session::outbox::DeliveryMark`].
     pub(crate) follows: bool,
@@ -441,13 +436,13 @@ impl Directory {
             None => (Role::Master, recipient),
             Some(id) => (Role::Viewer, id),
         };
-        // First: a newer offer follows what waits for the older one, even if that is over.
+        // Route first, since a newer offer follows messages held back for the older one, even an ended one.
         let mut route = live.route(role, action, viewer);
         if route == Route::Keep(Towards::Viewer)
             && action != Action::SdpOffer
             && live.members.viewer(viewer).is_none()
         {
-            // An answer to Alexa's id may be for a viewer of that name; to a player's it is for nobody.
+            // An answer to an Alexa call's id may be for a viewer with that id; one to a player's id is for nobody.
             let ended = self.waits.ended_kind(key, viewer, now);
             if ended == Some(CallKind::Player) || ended.is_some() && action == Action::IceCandidate
             {
@@ -491,7 +486,7 @@ pub(crate) fn status(channel: &Channel) -> Option<ChannelStatus> {
     }
 }
 
-// Pages of the channels' names: the lists that wait for them, and what a page has of this shard's channels.
+// Pages of channel names: the lists waiting for them, and this shard's channels in a page.
 
 impl Directory {
     /// Returns a page of the channels of all shards, and whether there are more.

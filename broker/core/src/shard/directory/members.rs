@@ -133,7 +133,7 @@ impl Directory {
         self.displaced.iter().filter_map(|key| channels.get(*key))
     }
 
-    /// Holds the slot for a connection until it has completed the message that it started to send.
+    /// Holds the slot for a connection until its partly sent message is complete.
     pub(crate) fn hold_slot(
         &mut self,
         key: ChannelKey,

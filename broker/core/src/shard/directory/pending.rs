@@ -1,4 +1,4 @@
-//! Pending messages of a shard's channels, their limit, and the choice of the channel to evict from when it is reached.
+//! Pending messages of a shard's channels, their limit, and the choice of the channel to evict from at that limit.
 
 use crate::channel::members::Slot;
 use crate::channel::pending::{Full, KeyName, Message, Room};
@@ -74,8 +74,8 @@ impl Directory {
         kept.map(|_| ())
     }
 
-    /// Stores messages returned from an outbox ahead of all newer ones. A key with messages still stored keeps its
-    /// caller.
+    /// Stores messages returned from an outbox ahead of all newer ones. If a key has messages that are still stored,
+    /// its caller does not change.
     pub(crate) fn put_back(
         &mut self,
         cx: &mut Context,
@@ -204,8 +204,8 @@ impl Directory {
         self.kept_changed(cx, key, before);
     }
 
-    /// Takes the pending messages for a member of a channel, oldest first. A master's are grouped, each group with a
-    /// rank that orders it among pending calls. Expired messages are dropped.
+    /// Takes the pending messages for a member of a channel, oldest first. A master's messages are grouped; each group
+    /// has a rank, its position among pending calls. Expired messages are dropped.
     pub(crate) fn take_kept(
         &mut self,
         cx: &mut Context,

@@ -18,7 +18,7 @@ use codec::signal::Role;
 
 impl Directory {
     /// Refuses a call that the caller is not authorized to make, or whose channel cannot exist for the caller; `None`
-    /// permits it. A call that identifies its channel by name is authorized on the channel's home, by
+    /// if the call is permitted. A call that identifies its channel by name is authorized on the channel's home, by
     /// [`Directory::forbids_named`]; one that uses an ARN is checked there again, by [`Directory::forbids_tagged`], if
     /// policies depend on the channel's tags.
     pub(crate) fn forbids(&self, cx: &mut Context, caller: &Caller, call: &Call) -> Option<Answer> {
@@ -174,7 +174,7 @@ impl Directory {
         if let Some(requests) = self.endpoint_requests(key) {
             requests.note(id, asked);
             if has_master && role == Role::Viewer {
-                requests.note_master(id); // it may be that one's, with an endpoint of before
+                requests.note_master(id); // the caller may be that master, on an earlier endpoint
             }
         }
     }

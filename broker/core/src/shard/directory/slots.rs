@@ -127,7 +127,7 @@ impl DirectorySlots {
             orders,
             places: places.collect(),
             packing: Vec::new(),
-            // Orders may have come before the shard was made.
+            // Orders may have arrived before the shard was created.
             due: true,
             closing: None,
         }
@@ -209,7 +209,6 @@ impl DirectorySlots {
         self.map.nodes()
     }
 
-    /// Returns the channels of a slot.
     pub(crate) fn channels(&self, slot: Slot) -> Vec<ChannelKey> {
         let place = self.places.get(slot.index());
         place.map_or_else(Vec::new, |place| place.channels.clone())

@@ -7,10 +7,10 @@ use crate::shard::shares::Shares;
 use crate::time::Moment;
 use std::collections::{BTreeMap, VecDeque};
 
-// Lists that callers of a shard wait for. Each account has one under way at a time and the accounts take turns, so a
-// list waits for one of each other account, however many those ask for. Where several nodes have channels an account
-// has a few, since most of the time of a list is spent in waiting for other nodes. A list whose caller hung up is
-// dropped when its turn comes, before any work; one that other nodes were asked for is under way until they answer.
+// Lists for which a shard's callers wait. Each account has one in progress at a time and accounts take turns, so that a
+// list waits for one list of each other account, however many those request. If several nodes have channels, an account
+// has a few in progress, since a list spends most of its time waiting for other nodes. A list whose caller has hung up
+// is dropped in its turn, before any work; once other nodes are queried, a list is in progress until they answer.
 
 /// The list requests of a shard's callers.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ impl Lists {
         self.under_way.len() < self.under_way_max && !self.turns.is_empty()
     }
 
-    /// Returns the next list to answer, if another one may be in progress.
+    /// Returns the next list to answer, if the limit on lists in progress permits.
     pub(crate) fn next(&mut self) -> Option<(CallRef, PageQuestion)> {
         if self.under_way.len() >= self.under_way_max {
             return None;
@@ -118,7 +118,7 @@ impl Lists {
     }
 }
 
-// The part of a turn that pages may take.
+// The share of a turn that pages may use.
 
 /// The page budget of a turn: [`RECORDS_PER_TURN`], plus whatever the last page needs beyond it.
 #[derive(Debug, Default)]
@@ -141,10 +141,10 @@ impl PageTurn {
     }
 }
 
-// The devices that wait on one shard, each at its channel, until somebody waits for them.
+// Devices waiting on one shard, each at its channel, until a client waits for the device.
 //
-// Accounts share the places. When all are taken, a device of the account with most makes room for one of an account
-// with fewer.
+// Accounts share the capacity. At the limit, a device of the account with the most devices is evicted to admit one of
+// an account with fewer.
 
 /// The waiting devices of one shard's channels: at most one per channel.
 #[derive(Debug)]
@@ -188,12 +188,10 @@ impl Polls {
         }
     }
 
-    /// Whether no device is waiting.
     pub(crate) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
-    /// Returns the number of waiting devices.
     pub(crate) fn len(&self) -> usize {
         self.waiting.len()
     }

@@ -3,10 +3,10 @@
 //! ```text
 //!  the caller's shard          the channel's home
 //!    QueryKind ───────────────────►  taken in
-//!    ◄─────────── CallTaken    the place per pair of shards is free again; one of this table is held
+//!    ◄─────────── CallTaken    the capacity per pair of shards is free again; that of this table is held
 //!    CallWithdrawn ─────────►  only when the caller hangs up: the call ends, if it still waits
 //!    ◄────────── CallAnswer    the master's answer, or why there is none: exactly one, wanted or not
-//!    CallOver ──────────────►  the place of this table is free
+//!    CallOver ──────────────►  the capacity of this table is free
 //! ```
 //! Capacity is held until the `CallOver` is read, so the mailboxes never hold more answers than the total capacity of
 //! all shards, nor more `CallWithdrawn` and `CallOver` messages than the capacity of the reading shard.
@@ -136,7 +136,6 @@ impl WaitingCalls {
         self.places.len()
     }
 
-    /// Returns the number of pending calls.
     pub(crate) fn len(&self) -> usize {
         self.alexa.waiting + self.players.waiting
     }
@@ -291,11 +290,11 @@ mod tests {
         assert_eq!(waits.room(KIND, "greedy", channel(1)), CallRoom::Free);
         waits.begin(KIND, "greedy", (channel(2), 9));
         waits.begin(KIND, "other", (channel(3), 1));
-        // The account with five of six: the newest on its fullest channel.
+        // The account with five of the six calls loses the newest call on its fullest channel.
         let newest = CallRoom::InPlaceOf((channel(1), 3));
         assert_eq!(waits.room(KIND, "third", channel(4)), newest);
         assert_eq!(waits.room(KIND, "other", channel(3)), newest);
-        // Within its own account the same rule holds between channels.
+        // The same rule applies between the channels of one account.
         assert_eq!(waits.room(KIND, "greedy", channel(5)), newest);
         assert_eq!(waits.room(KIND, "greedy", channel(2)), newest);
         assert_eq!(waits.room(KIND, "greedy", channel(1)), CallRoom::None);
@@ -371,7 +370,7 @@ mod tests {
             assert!(is_remembered(&mut waits, 0, 0, 0), "the oldest of all");
             assert_eq!(waits.ended.len(), ENDED_CALLS_MAX);
         }
-        // One that ends again, and one whose id is a viewer's.
+        // A call that ends a second time, and a call whose id belongs to a viewer.
         remember(&mut waits, 2, 0, 3);
         assert_eq!(waits.ended.len(), ENDED_CALLS_MAX);
         waits.forget(channel(0), "3");

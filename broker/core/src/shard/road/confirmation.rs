@@ -2,15 +2,15 @@
 //! connection.
 //!
 //! ```text
-//!  sent ──► written ──► asked: after a second, then each second; after much was written, best when something comes
-//!                       from the peer; when it sends no more; when another connection takes its slot; when the
+//!  sent ──► written ──► queried: after a second, then every second; after much was written, preferably when the peer
+//!                       sends something; when it sends no more; when another connection takes its slot; when the
 //!                       connection is gone
 //!                         │
 //!                         ├─ confirmed ──► delivered
-//!                         ├─ the slot's own connection ──► asked again
+//!                         ├─ the slot's own connection ──► queried again
 //!                         ├─ one that lost its slot, or is closing while another has it ──► after two round trips and
-//!                         │                                                            what a receiver may wait: back
-//!                         └─ the peer sends no more, or the connection is gone ──► back
+//!                         │                                                         the receiver's delay: taken back
+//!                         └─ the peer sends no more, or the connection is gone ──► taken back
 //! ```
 //! The slot is held until it is known which messages its former connection received. In the meantime, new messages for
 //! the slot are pending, so that returned ones precede them.
@@ -68,7 +68,7 @@ pub(crate) fn unacknowledged(
     (bytes, round_trip_ms): (u32, u32),
 ) {
     let (sockets, _, cx, _) = shard.parts();
-    // Where a pong is the proof, it measures as well.
+    // If pongs confirm messages, they also measure the round-trip time.
     if sockets.confirm_by_tcp(cx, key, bytes) {
         if let Some(session) = sockets.session_mut(key) {
             session.outbox.measured(round_trip_ms);
@@ -105,7 +105,7 @@ pub(crate) fn told(shard: &mut State, key: SessionKey) {
     let has_slot = session.open().is_some_and(|it| !it.superseded);
     if has_slot {
         if ends_doubt && role == Role::Master {
-            directory.changed(channel, (PresenceCause::Served, None)); // nobody waits any more
+            directory.changed(channel, (PresenceCause::Served, None)); // no viewer is waiting
         }
         let of = Membership {
             session: key,
@@ -124,10 +124,10 @@ pub(crate) fn told(shard: &mut State, key: SessionKey) {
     };
     let taken = by.map(|by| sockets.take_unconfirmed(key, by));
     let taken = taken.unwrap_or_default();
-    if !taken.is_empty() {
-        if let Some(members) = directory.members_mut(channel) {
-            members.give_way_for_good(key);
-        }
+    if !taken.is_empty()
+        && let Some(members) = directory.members_mut(channel)
+    {
+        members.give_way_for_good(key);
     }
     let of = Membership {
         session: key,
@@ -159,16 +159,16 @@ fn judge(shard: &mut State, of: &Membership) {
             }
             sockets.ask_again(key, cx.at.now.after(ASK_AFTER_MS));
         } else if sockets.has_shown_nothing(key) {
-            // Its ping has its whole time again, or its messages made room: it stays gone.
+            // Its ping's time was restarted, or its messages were dropped to free memory: the master stays gone.
             sockets.ask_again(key, cx.at.now.after(ASK_AFTER_MS));
         } else {
-            comes_back(shard, key, channel); // if it is gone, and was there for long enough
+            comes_back(shard, key, channel); // if reported gone, and then back for long enough
         }
         return;
     };
     let round_trip_ms = u64::from(session.outbox.round_trip_ms());
     let doubt = since.after(rules.doubt_ms.max(4 * round_trip_ms));
-    // What came while this process stood still is read first.
+    // Bytes that arrived while this process stood still are read first.
     let standstill = sockets.standstill();
     let is_judged = standstill.read_by <= cx.at.now || standstill.until < since;
     let mut next = doubt;
@@ -204,7 +204,7 @@ pub(crate) fn confirmed(shard: &mut State, key: SessionKey) {
     let Some((channel, Role::Master)) = session.membership().filter(|_| has_slot) else {
         return;
     };
-    let is_silent = shard.sockets.is_silent(session, shard.cx.at.now); // it stays gone: else it went again at once
+    let is_silent = shard.sockets.is_silent(session, shard.cx.at.now); // silent: stays gone
     if is_silent || !comes_back(shard, key, channel) {
         shard
             .directory

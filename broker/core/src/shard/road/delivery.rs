@@ -36,7 +36,7 @@ pub(crate) enum Unadmitted {
 /// Counts a valid message and looks up its sender.
 ///
 /// # Errors
-/// [`Unadmitted`]: it is not passed on.
+/// Returns [`Unadmitted`] if the message is not forwarded.
 #[inline(always)]
 pub(crate) fn admit(
     sockets: &mut Sockets,
@@ -280,7 +280,7 @@ fn deliver_after_cutting(
     cx.todo.push(Todo::Deliver(transit.channel, role));
 }
 
-/// Stores a message as pending for an absent recipient. `caller`: the caller as which the sender connected.
+/// Stores a message as pending for an absent recipient. `caller`: the sender's caller, if counted individually.
 ///
 /// # Errors
 /// Returns [`Full`] if there is no room; the caller must then count the message's end.
@@ -393,8 +393,8 @@ fn answer_call(
 /// SendAlexaOfferToMaster, "Answer".
 const ALEXA_ANSWER_BYTES_STRICT: usize = 10_000;
 
-// Messages that were held back on their way: by a node that stood still and had them from their sender, or by this
-// process, which stood still itself. They must not arrive behind newer ones of the same sender's next connection.
+// Messages delayed on their way, because a node that had received them or this process itself stood still. They must
+// not arrive after newer messages from the same sender's next connection.
 //
 // ```text
 //  a connection that lost its slot:  | sends as before |  late from here on
@@ -403,9 +403,9 @@ const ALEXA_ANSWER_BYTES_STRICT: usize = 10_000;
 //                                    | nothing is read |  late what is read |  as before
 //                                    since           until               + HELD_READ_MS
 // ```
-// A late message is read and ends here: *withdrawn* if a newer connection of its sender has sent since, *expired* if
-// its time to live is over, counted from the moment after which it was held. Else it goes on. Only this shard's clock
-// is asked.
+// A late message is read, then dropped: as *withdrawn* if a newer connection of its sender has sent a message since, or
+// as *expired* if its time to live, counted from the time after which it was held, is over. Otherwise the message is
+// forwarded. Only this shard's clock is used.
 
 /// Counts and notes a message that arrived too late.
 #[cold]

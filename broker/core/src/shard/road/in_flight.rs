@@ -82,7 +82,7 @@ impl InTransit<'_> {
         decline(cx, self.declined(reason), self.viewer());
     }
 
-    /// Declines a message that is longer, by this many bytes, than its recipient's maximum.
+    /// Declines a message that exceeds its recipient's maximum length by this many bytes.
     pub(crate) fn decline_too_long(&self, cx: &mut Context, excess: usize) {
         let mut declined = self.declined(Unaccepted::TooLongForRecipient);
         declined.bytes = self.delivery.text_bytes();
@@ -101,7 +101,7 @@ impl InTransit<'_> {
             .count_ended(Kind::Known(self.launch.action), outcome);
     }
 
-    /// Drops a message that the Alexa call it belongs to does not accept.
+    /// Drops a message that its Alexa call does not accept.
     pub(crate) fn drop(&self, cx: &mut Context, passage: Passage) {
         self.end(cx, Outcome::Withdrawn);
         self.note(cx, passage);
@@ -141,9 +141,8 @@ impl Deferred {
     }
 }
 
-// The directions of messages: to and from a role, and the viewer at the other end.
+// Directions of messages: to and from a role, with the viewer at the other end.
 
-/// Returns the slot of a role.
 pub(crate) fn slot_of(role: &Role) -> Slot {
     match role {
         Role::Master => Slot::Master,

@@ -1,4 +1,4 @@
-//! Repeats offers that a master received but did not answer to the master's next connection; see
+//! Repeats offers to a master's next connection if the master received but did not answer them; see
 //! [`crate::channel::unanswered`].
 
 use crate::channel::Towards;
@@ -21,7 +21,7 @@ pub(crate) fn remember(
     offers: Offers,
 ) {
     let (sockets, directory, cx, ..) = shard.parts();
-    // One that lost its slot meanwhile may have gone without an answer.
+    // A master that has lost its slot may have left without answering.
     let now_master = (directory
         .live(channel)
         .and_then(|live| live.members.master()))
@@ -57,7 +57,7 @@ pub(crate) fn repeat(shard: &mut State, channel: ChannelKey) {
     let (sockets, directory, cx, ..) = shard.parts();
     let live = directory.live(channel);
     let Some(master) = live.and_then(|live| live.members.to_master()) else {
-        return; // while a former connection holds the slot, they stay due
+        return; // offers stay due while a former connection holds the slot
     };
     let mut due = Vec::new();
     directory.offers_change(channel, |offers| {

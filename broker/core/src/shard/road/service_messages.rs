@@ -95,8 +95,7 @@ pub(crate) fn status_with(
     sockets.push_control(cx, to, |out| write(out, correlation_id));
 }
 
-// A message that is not accepted: counted by its reason, noted for operators, and logged within the limit of its
-// account.
+// Messages that are not accepted: counted by reason, noted for operators, and logged within their account's limit.
 
 /// Counts and notes a message that is not accepted, deferring its log entry to the shard. `viewer`: the viewer that a
 /// master addressed.

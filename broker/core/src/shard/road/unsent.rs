@@ -34,7 +34,7 @@ pub(crate) fn left(directory: &mut Directory, cx: &mut Context, left: &Left) -> 
         cx.note().left(&left.member, end);
         let leaving = SlotLeaver {
             session,
-            // The slot of one that made room is free: nobody has it again.
+            // After an eviction, the slot is free: no earlier connection regains the slot.
             brief: !end.heard
                 && cx.at.now.since(end.opened) <= BRIEF_MS
                 && end.reason != EndReason::MadeRoom,
@@ -126,14 +126,14 @@ fn returned(shard: &mut State, of: &Membership, unsent: Vec<Unsent>) -> Vec<(Rc<
             true | false => {}
         }
         if launch.call && written {
-            continue; // its call gives it to the next master
+            continue; // the call gives its offer to the next master
         }
         if launch.call {
             directory.offer_came_back(cx, key, from, &launch);
             continue;
         }
         if !launch.counted {
-            continue; // the copy of a message that has its own outcome
+            continue; // a copy, whose original has its own outcome
         }
         let viewer: Rc<str> = match role {
             Role::Viewer(id) => id.clone(),

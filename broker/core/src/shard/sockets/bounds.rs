@@ -52,7 +52,7 @@ impl Bounds {
     }
 }
 
-// The bounds of messages, which a reload may change: a connection keeps those with which it was admitted.
+// Message limits, which a reload may change: connections keep the limits with which they were admitted.
 
 /// The message limits of one settings version.
 #[derive(Debug)]
@@ -128,13 +128,12 @@ impl AllMessageBounds {
     }
 }
 
-// Which pages of browsers may use a server without signatures.
+// Which browser pages may use a server without signatures.
 //
-// A browser lets any page send requests and open WebSockets to loopback, and says in `Origin` which page it is (RFC
-// 6454 section 7). Where requests are signed, no page can do anything without keys, and any may try, as with AWS.
-// Without signatures (`--dev`, auth none) only pages of loopback may, and those that the operator names. `Host` is
-// checked as well: a page whose own name was made to resolve to loopback (DNS rebinding) is of our origin, but names
-// itself there.
+// A browser lets any page send requests and open WebSockets to loopback, and names the page in `Origin` (RFC 6454
+// section 7). If requests are signed, no page can do anything without keys, so any page may try, as with AWS. Without
+// signatures (`--dev`, auth none), only loopback pages and pages named by the operator may. `Host` is checked as well:
+// a page whose host name was made to resolve to loopback (DNS rebinding) has our origin, but its own name in `Host`.
 
 /// Requirements on the `Origin` and `Host` headers.
 #[derive(Debug, Default)]
@@ -156,7 +155,7 @@ impl Origins {
     pub(crate) fn of(settings: &Settings) -> Self {
         let advertise = &settings.advertise;
         let endpoints = [&advertise.wss, &advertise.https].into_iter().flatten();
-        // Pages of other schemes come from no host: what they name is none of ours.
+        // Pages with other schemes have no host, so they name none of ours.
         let pages = settings.dev_origins.iter();
         let urls = pages
             .filter(|page| web_host(page).is_some())
@@ -184,7 +183,7 @@ impl Origins {
         }
         let is_foreign = match head.header("origin") {
             Some(origin) => !self.takes(origin),
-            // A visit to a page is no harm; a browser that hides the origin of anything else says this much.
+            // Visiting a page is harmless. For anything else, browsers that hide the origin still send this header.
             None => {
                 let acts = head.method() == "POST" || head.header("upgrade").is_some();
                 acts && head.header("sec-fetch-site") == Some("cross-site")
@@ -193,14 +192,14 @@ impl Origins {
         if is_foreign {
             return Some((Check::OriginForeign, FOREIGN_ORIGIN));
         }
-        // A request without Host is another fault (RFC 9112 section 3.2).
+        // A missing `Host` is a different error (RFC 9112 section 3.2).
         let host = head.host().map(host_of);
         host.is_some_and(|host| !self.is_ours(host))
             .then_some((Check::HostForeign, FOREIGN_HOST))
     }
 
     fn takes(&self, origin: &str) -> bool {
-        // Some clients name their WebSocket's URL there, which no page can have as its origin.
+        // Some clients send their WebSocket's URL as the origin, which no page can have.
         if let Some(origin) = of_web_socket(origin) {
             return self.takes(&origin);
         }
@@ -217,7 +216,7 @@ impl Origins {
     }
 
     fn is_ours(&self, host: &str) -> bool {
-        // An address cannot be given to another machine by its name.
+        // Unlike a name, an address cannot be made to resolve to another machine.
         if is_loopback(host) || address(host).is_some() {
             return true;
         }

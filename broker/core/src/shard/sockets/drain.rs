@@ -12,7 +12,7 @@ use std::ops::Range;
 #[derive(Default)]
 pub(crate) struct DueEnds {
     pub(crate) drain: Option<Drain>,
-    /// Position of the last connection closed without notice within the spread of closes, as a fraction of 2³².
+    /// Position within the spread of closes of the last connection closed without notice, as a fraction of 2³².
     spread: u32,
     /// Connections that could not be closed yet because of the limit per turn.
     pub(crate) closings: Closings,
@@ -27,7 +27,7 @@ impl DueEnds {
         self.recalled
     }
 
-    /// Returns the position of the next connection closed without notice within the spread of closes, as a fraction of
+    /// Returns the position within the spread of closes of the next connection closed without notice, as a fraction of
     /// 2³². Positions are multiples of the golden ratio, which keeps them as far apart from earlier ones as possible.
     pub(crate) fn next_in_spread(&mut self) -> u32 {
         self.spread = self.spread.wrapping_add(GOLDEN);
@@ -45,7 +45,7 @@ impl DueEnds {
 /// 2³² divided by the golden ratio, rounded to an odd number.
 const GOLDEN: u32 = 0x9e37_79b9;
 
-// The progress of a drain, and of the end of connections that are too many for one turn.
+// Progress of a drain, and of closing connections that are too many for one turn.
 
 /// A drain in progress.
 #[derive(Clone, Copy, Debug)]

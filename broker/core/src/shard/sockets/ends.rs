@@ -1,4 +1,4 @@
-//! Closes connections: at once, politely, when their queue has been sent, or to make room for others.
+//! Closes connections: immediately, with a closing handshake, once queued bytes are sent, or to admit others.
 
 use crate::event::ConnectionRole;
 use crate::id::SessionKey;
@@ -40,8 +40,8 @@ impl Sockets {
         true
     }
 
-    /// Starts a drain of this duration. If no other node serves clients meanwhile, they stay connected until its last
-    /// [`ALONE_CLOSE_MS`]. Returns `false` if a drain is already in progress.
+    /// Starts a drain of this duration. If no other node serves clients meanwhile, they stay connected until the
+    /// drain's last [`ALONE_CLOSE_MS`]. Returns `false` if a drain is already in progress.
     pub(crate) fn begin_drain(&mut self, within_ms: u64, now: Now) -> bool {
         let begins = self.ends.drain.is_none();
         if begins {
@@ -173,7 +173,7 @@ impl Sockets {
         let answers_wait = session.answers_wait();
         match &session.state {
             SessionState::Http(_) => self.sends_no_more(cx, key, answers_wait),
-            // The node that passed it on may end: its client gets all that was begun, and a close frame.
+            // The forwarding node may be ending: its client still gets everything begun, and a close frame.
             SessionState::Open(_) if session.peer().inner => {
                 self.close(cx, key, EndReason::PeerGone);
                 self.finish(cx, key);

@@ -71,7 +71,7 @@ impl Sockets {
     /// confirms the message.
     ///
     /// # Errors
-    /// [`NoRoom`]: nothing was appended.
+    /// Returns [`NoRoom`] if nothing was appended.
     #[inline(always)]
     pub(crate) fn push_message(
         &mut self,
@@ -106,7 +106,7 @@ impl Sockets {
                 || reader.is_some_and(|reader| pushed > bytes && bytes > reader.frame_bytes),
             "a message is as long as it says"
         );
-        // A candidate has a ping of its own where it is known that there is another node on its way.
+        // A candidate gets its own ping only if another node is known to be on its path.
         let has_ping = launch.action != Action::IceCandidate || session.is_inner();
         let by_pong = has_ping && self.settings.signaling.proof == Proof::Pong;
         let behind = session.behind;
@@ -193,7 +193,7 @@ impl Sockets {
             }
             much = session.outbox.is_to_be_asked(ASK_BYTES_UNHEARD);
         }
-        // Messages are asked for where TCP proves them.
+        // The kernel is queried for messages only if TCP confirms them.
         let by_pong = self.settings.signaling.proof == Proof::Pong;
         let unread = (messages == 0 || by_pong) && session.asking.took(on_wire);
         if session.outbox.unsent().is_empty() {
@@ -252,7 +252,7 @@ impl Sockets {
         let session = self.sessions.get_mut(key)?;
         let before = session.outbox.load().messages;
         let unsent = session.outbox.take_unsent(&mut self.scratch.spares);
-        // An edge that finds nothing to send reports nothing: what is queued later is to be announced again.
+        // An edge that finds nothing to send reports nothing, so bytes queued later must be announced again.
         if session.outbox.unsent().is_empty() {
             session.was_taken();
         }
@@ -400,7 +400,7 @@ impl Sockets {
                     self.arm_open(key, now);
                 }
             }
-            // A receiver that met an error stays behind; any other goes on looking for the peer's close frame.
+            // A receiver with an error is not used again; any other keeps looking for the peer's close frame.
             SessionState::AwaitCloseEcho(web_socket, _) => web_socket.receiver = receiver,
             SessionState::Http(_) | SessionState::AwaitGone(_) => {}
         }
@@ -470,7 +470,7 @@ pub(crate) struct TakenBack {
     pub(crate) unconfirmed: bool,
 }
 
-// Connections that are behind, as the backlog counts them: see [`crate::shard::sockets`].
+// Connections that have fallen behind, as counted by the backlog: see [`crate::shard::sockets`].
 
 impl Sockets {
     /// Handles a full send buffer by marking the WebSocket's connection as having fallen behind. `account`: the account
@@ -563,7 +563,7 @@ mod tests {
     use crate::shard::{Shard, Start};
     use std::sync::Arc;
 
-    /// A shard, and its one connection from a client, at the first moment.
+    /// Creates a shard with one client connection, before any other input.
     fn shard_with_a_connection() -> (Shard, SessionKey) {
         let seeds = [1, 2, 3, 4];
         let settings = Arc::new(Settings::default());
@@ -579,7 +579,7 @@ mod tests {
         (shard, session)
     }
 
-    /// Answers that the peer does not read are charged to it once they are many, until it has them.
+    /// Many unread responses are charged to their peer until it has received them.
     #[test]
     fn answers_in_the_kernel_are_charged_until_they_are_acknowledged() {
         let (mut shard, session) = shard_with_a_connection();
@@ -652,7 +652,7 @@ mod tests {
         sockets.note_cut(key);
         let closed = sockets.backlog.cut;
         assert_ne!(closed, 0);
-        // The status of a message that its sender sent before waits for others to be closed, and comes after.
+        // A status for a message sent earlier may be queued only after its sender was closed.
         sockets.push_control(cx, key, |out| out.extend_from_slice(b"status"));
         assert_eq!(sockets.backlog.cut, closed + 6);
         sockets.invariants();

@@ -1,4 +1,4 @@
-//! Queries of connections here to other shards, their Alexa calls that are pending there, and the audit of their calls.
+//! Queries from this shard's connections to other shards, Alexa calls pending there, and the audit of calls.
 
 use crate::auth::Caller;
 use crate::id::{CallRef, Identity, SessionKey, ShardId};
@@ -49,8 +49,8 @@ impl Sockets {
         taken
     }
 
-    /// Abandons the Alexa call of a caller that hung up, whose answer will be dropped. Returns the call, its channel,
-    /// and whether it is pending on another shard; `None` if the session is not waiting for one.
+    /// Abandons the Alexa call of a caller that hung up; the call's answer will be dropped. Returns the call, its
+    /// channel, and whether it is pending on another shard; `None` if the session is not waiting for one.
     pub(crate) fn give_up_offer(&mut self, key: SessionKey) -> Option<(CallRef, Identity, bool)> {
         let caller = self.awaiting(key)?;
         let http = self.http(key)?;
@@ -142,7 +142,7 @@ impl Sockets {
         } else if taken {
             self.post(home, Letter::CallWithdrawn(caller));
         }
-        // Else the home has not said yet that it took the call: when it does, it finds nobody.
+        // Otherwise the home has not yet reported that it queued the call; when it does, no caller is found.
         true
     }
 

@@ -259,7 +259,7 @@ impl Sockets {
             | HttpStage::AwaitAdmin(_)
             | HttpStage::AwaitOwner(_) => Part::None(Step::Wait),
             HttpStage::AwaitHead if rest.is_empty() || answers_wait => Part::None(Step::Wait),
-            // No answer would leave: nothing more is done for it.
+            // No response could be sent, so no further request is processed.
             HttpStage::AwaitHead if unheard => Part::None(Step::Used(rest.len())),
             HttpStage::AwaitHead | HttpStage::AwaitBody(_) if waits => {
                 self.wait_for_turn(key);
@@ -346,19 +346,18 @@ impl Sockets {
     }
 }
 
-// The bytes that HTTP connections hold of unfinished requests, requests that wait, and answers that are not taken, and
-// WebSockets of unfinished messages: charged to the address they come from, out of one budget.
+// Bytes held by HTTP connections (unfinished requests, waiting requests, unread responses) and by WebSockets
+// (unfinished messages), charged to the client's address within a single budget.
 //
-// No address has a fixed share while there is room. When there is none, the address that holds most pays, and of its
-// connections the one that holds most: with a 503 where a request is awaited, with its end otherwise. So an address
-// that holds less than an equal part of the budget is served, whatever others hold.
+// No address has a fixed share while there is room. At the limit, the largest connection of the address that holds the
+// most receives 503 if it awaits a request, and is closed otherwise. An address that holds less than an equal part of
+// the budget is therefore served, whatever others hold.
 
 /// Bytes of requests held by connections, by address and connection.
 #[derive(Debug, Default)]
 pub(crate) struct RequestBytes {
     /// Bytes by client address.
     pub(crate) shares: Shares<Origin, SessionKey>,
-    /// Total number of bytes.
     pub(crate) bytes: usize,
     /// Bytes by connection, not including connections that hold none.
     pub(crate) charges: BTreeMap<SessionKey, usize>,
@@ -432,8 +431,8 @@ impl Sockets {
     }
 }
 
-// Which requests are answered now and which wait: a bounded number per connection at once, and of all connections at
-// one moment. Those that wait are answered in the order of their connections' arrival, by ticks that are due at once.
+// Which requests are answered now and which wait: the number answered at once is bounded, per connection and in total.
+// Waiting requests are answered in the order in which their connections were queued, by ticks that are due immediately.
 
 /// The remaining work budget of a turn, and the connections waiting for the next turn. Each shard has its own.
 #[derive(Debug, Default)]

@@ -29,7 +29,6 @@ impl Sockets {
         self.sessions.get(key)
     }
 
-    /// Returns a session mutably.
     pub(crate) fn session_mut(&mut self, key: SessionKey) -> Option<&mut Session> {
         self.sessions.get_mut(key)
     }
@@ -92,7 +91,7 @@ impl Sockets {
                     }
                     HttpStage::AwaitHead => session.answers_wait(),
                     HttpStage::AwaitTls | HttpStage::AwaitBody(_) => false,
-                    // Bytes that come are for its next shard or node: the edge keeps them.
+                    // Received bytes are for the next shard or node, so the edge keeps them.
                     HttpStage::AwaitHandover(..)
                     | HttpStage::AwaitLink(_)
                     | HttpStage::AwaitAdmin(_)
@@ -433,7 +432,7 @@ impl Sockets {
             return false;
         };
         match session.waits(&self.settings.timeouts, now) {
-            // Announced bytes are sent within the turn, or armed then.
+            // Announced bytes are sent, or get a deadline, within the turn.
             Wait::Until(next) => {
                 session.sending != crate::session::SendState::Announced
                     && !session.stands_still()
@@ -451,7 +450,7 @@ impl Sockets {
     }
 }
 
-// The promises of [`Sockets`] between two inputs: its tables agree with each other and with the sessions.
+// Invariants of [`Sockets`] between two inputs: the tables agree with each other and with the sessions.
 
 /// Sums over all sessions.
 #[derive(Default)]
@@ -641,7 +640,7 @@ mod invariants_tests {
         SessionKey::new(0, 9)
     }
 
-    /// A request that waits for its turn, and a master that is behind.
+    /// Creates a request that waits for its turn, and a master that has fallen behind.
     fn busy() -> (Sockets, SessionKey, SessionKey) {
         let seeds = [1, 2, 3, 4];
         let [a, b, c, d] = seeds;
@@ -682,7 +681,7 @@ mod invariants_tests {
         (sockets, http, master)
     }
 
-    /// A way to break a promise, of an HTTP connection and a master.
+    /// Function that breaks an invariant, given an HTTP connection and a master.
     type Break = fn(&mut Sockets, SessionKey, SessionKey);
 
     fn fault_of(breaks: Break) -> Option<String> {
@@ -694,7 +693,7 @@ mod invariants_tests {
         text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
     }
 
-    /// Each of them breaks a promise, which is noticed in these words.
+    /// Checks that each break is detected, with the given message.
     fn are_noticed(breaks: &[(&str, Break)]) {
         for (expected, breaks) in breaks {
             let fault = fault_of(*breaks).unwrap_or_default();

@@ -35,7 +35,6 @@ impl<K: Key, T> Table<K, T> {
         }
     }
 
-    /// Returns the number of values.
     #[must_use]
     pub(crate) fn len(&self) -> usize {
         self.live
@@ -90,7 +89,6 @@ impl<K: Key, T> Table<K, T> {
         Some(value)
     }
 
-    /// Returns the value for a key.
     #[must_use]
     pub(crate) fn get(&self, key: K) -> Option<&T> {
         let slot = self
@@ -102,7 +100,6 @@ impl<K: Key, T> Table<K, T> {
             .filter(|_| slot.generation == key.generation())
     }
 
-    /// Returns the value for a key mutably.
     pub(crate) fn get_mut(&mut self, key: K) -> Option<&mut T> {
         let slot = self.slot_mut(key.slot())?;
         if slot.generation == key.generation() {

@@ -34,9 +34,8 @@ pub(crate) struct Unconfirmed {
     pinged: VecDeque<(Now, SessionKey)>,
     /// Bytes of unconfirmed messages.
     pub(crate) bytes: usize,
-    /// Number of doubtful connections.
     pub(crate) doubtful: usize,
-    /// Connections for which the kernel holds more unread bytes than are free of charge, as last reported.
+    /// Connections whose unread bytes in the kernel exceed [`UNREAD_BYTES_FREE`], as last reported.
     unread: BTreeMap<SessionKey, UnreadBytes>,
     /// Masters that have been reported gone.
     gone: BTreeMap<SessionKey, Gone>,
@@ -114,8 +113,8 @@ pub(crate) struct Gone {
     confirms: Option<Now>,
 }
 
-/// Returns when to first query a connection whose first message was written at `since`, rounded so that several
-/// connections are queried together.
+/// Returns when to query a connection for the first time, given that its first message was written at `since`; rounded
+/// so that several connections are queried together.
 fn first_ask(since: Now) -> Now {
     let due = since.after(ASK_AFTER_MS);
     Now(due.0.next_multiple_of(ASK_STEP_MS))
@@ -186,8 +185,7 @@ impl Unconfirmed {
 }
 
 impl Sockets {
-    /// Whether the kernel reports what a connection's peer has received, be it this node's kernel or that of the
-    /// client's front.
+    /// Whether a kernel reports what a connection's peer has received: this node's kernel, or the front's.
     pub(crate) fn proves_by_tcp(&self) -> bool {
         self.settings.signaling.proof == Proof::Tcp
     }
@@ -301,7 +299,7 @@ impl Sockets {
         });
         (self.unconfirmed.offers).extend(notes.offers.unwrap_or_default());
         if proved {
-            self.note_unread(key, 0, now); // but what is behind its ping
+            self.note_unread(key, 0, now); // except bytes sent after the ping
         }
         (proved, ends)
     }
@@ -364,8 +362,8 @@ impl Sockets {
         self.unconfirmed.bytes > self.rules.unconfirmed_bytes
     }
 
-    /// Returns the connections with unconfirmed messages, each with the time since when it has had any, their number of
-    /// bytes, and its channel.
+    /// Returns the connections with unconfirmed messages, each with the time of its first one, the total bytes, and its
+    /// channel.
     pub(crate) fn unconfirmed(&self) -> impl Iterator<Item = (Now, SessionKey, usize, ChannelKey)> {
         let keys = (0..self.places()).filter_map(|place| self.session_at(place));
         keys.filter_map(|key| {
@@ -390,7 +388,7 @@ impl Sockets {
     }
 }
 
-// Masters that are connected and reported gone, since they are doubtful for long.
+// Connected masters that are reported gone because they have been doubtful for too long.
 
 impl Sockets {
     /// Schedules a check of a master that was sent a ping, for when it must be reported gone if no pong has arrived.
@@ -415,7 +413,7 @@ impl Sockets {
         pinged.is_some_and(|pinged| pinged.after(gone_ms) <= now)
     }
 
-    /// Whether a master is reported gone and has neither confirmed anything nor sent a frame since.
+    /// Whether a master has neither confirmed anything nor sent a frame since it was reported gone.
     pub(crate) fn has_shown_nothing(&self, key: SessionKey) -> bool {
         let gone = self.unconfirmed.gone.get(&key);
         let gone = gone.filter(|gone| gone.confirms.is_none());
@@ -431,7 +429,7 @@ impl Sockets {
         let since = gone.since?;
         let confirms = *gone.confirms.get_or_insert(now);
         if gone.times >= GONE_TIMES_MAX && now.since(confirms) < GONE_STEADY_MS {
-            self.ask_again(key, now.after(ASK_AFTER_MS)); // soon: it is asked about new messages too
+            self.ask_again(key, now.after(ASK_AFTER_MS)); // new messages cause a query just as soon
             return None;
         }
         (gone.since, gone.confirms) = (None, None);

@@ -197,7 +197,7 @@ impl World {
             }
             "drain begins" => self.input(Input::Letter(Letter::Drain(10_000))),
             "drain half over" => {
-                // Clients stay until its last two seconds.
+                // Clients stay connected until the drain's last two seconds.
                 self.input(Input::Letter(Letter::Drain(8_000)));
                 self.at(7600);
                 self.input(Input::Tick);
