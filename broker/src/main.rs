@@ -143,5 +143,5 @@ fn check_config(file: &Path, flags: &ServeFlags) -> Result<(), Failure> {
     print(&summary)
 }
 
-/// Maximum time that shutdown waits for a blocked stderr.
+/// Time that shutdown waits for a blocked stderr, at most three times.
 const FLUSH_MAX: std::time::Duration = std::time::Duration::from_millis(500);

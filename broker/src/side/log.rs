@@ -292,12 +292,22 @@ impl Log {
         Arc::clone(&self.kept.tail)
     }
 
-    /// Waits, for at most `limit`, until all lines logged before the call have been written.
+    /// Waits until all lines logged before the call have been written, or until the queue has not become shorter for
+    /// two times `limit`; for at most [`FLUSH_ROUNDS`] times `limit`.
     pub fn flush(&self, limit: Duration) {
         let (done, wait) = bounded(1);
-        if self.to.send(Item::Flush(done)).is_ok() {
-            // A blocked stderr must not keep the process alive.
-            let _ = wait.recv_timeout(limit);
+        if self.to.send(Item::Flush(done)).is_err() {
+            return;
+        }
+        // A blocked stderr must not keep the process alive, but a slow one must not lose audit lines.
+        let (mut before, mut stalls) = (usize::MAX, 0);
+        for _ in 0..FLUSH_ROUNDS {
+            if stalls == 2 || wait.recv_timeout(limit).is_ok() {
+                return;
+            }
+            let left = self.to.len();
+            stalls = if left < before { 0 } else { stalls + 1 };
+            before = left;
         }
     }
 
@@ -391,6 +401,9 @@ const LOG_THREAD: &str = "log";
 
 /// Maximum time that a panicking thread waits for queued lines. A blocked stderr must not keep a broken process alive.
 const PANIC_FLUSH_MAX: Duration = Duration::from_millis(500);
+
+/// See [`Log::flush`].
+const FLUSH_ROUNDS: u32 = 10;
 
 /// Maximum wait of a reader for the log thread. While the queue is full, the reader retries every [`SETTLED_PAUSE`].
 const SETTLED_MAX: Duration = Duration::from_secs(1);
