@@ -221,7 +221,7 @@ pub(crate) const PRESENCES_WAITING_MAX: usize = 4096;
 pub(crate) const HOOK_WAITING_MAX: usize = 16_384;
 
 /// Maximum total size of the queued events in one half of a hook's capacity, in bytes. Above it, events of the account
-/// with the most bytes are evicted, and the receiver is told to read all states again.
+/// with the most bytes are evicted, and a notice asks the receiver to read all states again.
 pub(crate) const HOOK_BYTES_MAX: usize = 8 << 20;
 
 /// Maximum number of concurrent requests to one hook, half of which may be wake calls. Other due requests wait.

@@ -421,7 +421,7 @@ const _: () = assert!(AGAIN_MS < WISH_MS && WISH_MS < EVERY_MS);
 // Stored keys: the last valid keys of each provider in a file of the data directory, so that nobody is refused after a
 // restart while a provider is down.
 //
-// The keys are public, but whoever writes the file decides who may sign in, so the file is as private as the directory.
+// The keys are public, but write access to the file decides who may sign in: the file is as private as the directory.
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -1,4 +1,4 @@
-//! One adaptor per library, including Heliograph's codec, with common traits: the same input, the same result.
+//! Adaptors of the libraries, including Heliograph's codec, with common traits: the same input, the same result.
 
 mod heliograph;
 mod httparse;

@@ -73,7 +73,7 @@ pub struct Catalog {
     chunks: BTreeMap<Box<str>, Arc<Vec<CatalogEntry>>>,
     /// Channels and bytes per account and region.
     pub(crate) holdings: Holdings,
-    /// One bucket per account and operation.
+    /// Rate buckets, by account and operation.
     rates: BTreeMap<(Identity, Operation), Bucket>,
 }
 

@@ -114,7 +114,7 @@ pub const PENDING_KEYS_MAX: usize = 64;
 /// codec/PROTOCOL.md, KEEP-7.
 pub const PENDING_KEYS_OF_CALLER_MAX: usize = PENDING_KEYS_MAX / 4;
 
-/// One caller's share of a channel's queue is the queue's size in bytes divided by this; a single message may be
+/// Divisor of a channel's queue size in bytes that gives the share of one caller; a single message may be
 /// larger. Source: codec/PROTOCOL.md, KEEP-8.
 pub const PENDING_BYTES_PARTS: usize = 4;
 
@@ -223,8 +223,8 @@ pub const WAITING_CALLS_PER_PLAYER: usize = 4;
 /// Delay in seconds before a player that found no camera retries; long enough for a battery-powered camera to wake up.
 pub const WHEP_RETRY_S: u32 = 5;
 
-/// One in this many connections of a shard is reserved for unknown callers. WebSockets and clients on links never use
-/// reserved ones, so a newcomer's request is read even when all other capacity is taken.
+/// Divisor of a shard's connections that gives the number reserved for unknown callers. WebSockets and clients on links
+/// never use reserved ones, so a newcomer's request is read even when all other capacity is taken.
 pub const CONNECTIONS_PER_GUEST: usize = 16;
 
 /// Maximum number of WebSockets and clients on links of a shard with this many connections: all but those reserved by

@@ -38,7 +38,7 @@ pub(crate) struct Session {
     pub asking: ProofQueries,
 }
 
-/// One byte that stores whether a connection is listed for acknowledgement queries, whether a test simulates a
+/// Flags in one byte: whether a connection is listed for acknowledgement queries, whether a test simulates a
 /// disconnected peer, and how many bytes the kernel has accepted since the last query.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ProofQueries(u8);

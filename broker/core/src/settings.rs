@@ -638,7 +638,7 @@ pub enum IceCredential {
         /// The password.
         password: String,
     },
-    /// One or more secrets of time-limited credentials. The first (coturn's `static-auth-secret`) generates
+    /// Secrets of time-limited credentials, at least one. The first (coturn's `static-auth-secret`) generates
     /// credentials; the TURN server may accept the others during a rotation.
     Secrets(Vec<String>),
 }

@@ -26,7 +26,7 @@ struct Peer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     Opened,
-    /// One or more messages, or part of one, were processed.
+    /// Messages, or parts of messages, were processed.
     Passed,
     /// The peer closed the connection and was answered, or sent something other than a message of the driver.
     Closed,

@@ -33,7 +33,7 @@ pub(crate) struct Mark {
     pub written: (Now, u64),
 }
 
-/// One cache line, since a busy connection has several marks.
+/// Sized as one cache line, since a busy connection has several marks.
 const _: () = assert!(size_of::<Mark>() == 64);
 
 /// Converts a length, or an offset in a buffer, to 32 bits, which suffice: `outbox_bytes` is at most a gigabyte,

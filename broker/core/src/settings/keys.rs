@@ -78,7 +78,7 @@ pub enum Kind {
         /// Stores the path.
         set: fn(&mut Settings, PathBuf),
     },
-    /// One or more file paths.
+    /// File paths, at least one.
     Paths {
         /// Returns the paths.
         get: fn(&Settings) -> &[PathBuf],

@@ -189,13 +189,13 @@ pub struct Timeouts {
 }
 
 impl Settings {
-    /// One shard's share of [`Limits::connections`](crate::settings::limits::Limits::connections), rounded up.
+    /// Share of a shard in [`Limits::connections`](crate::settings::limits::Limits::connections), rounded up.
     #[must_use]
     pub fn connections_per_shard(&self) -> usize {
         self.limits.connections.div_ceil(self.shards.max(1))
     }
 
-    /// One shard's share of [`Limits::request_bytes`](crate::settings::limits::Limits::request_bytes), at least the
+    /// Share of a shard in [`Limits::request_bytes`](crate::settings::limits::Limits::request_bytes), at least the
     /// largest request.
     #[must_use]
     pub fn request_bytes_per_shard(&self) -> usize {

@@ -16,7 +16,7 @@ pub(crate) fn peer() -> Peer {
     }
 }
 
-/// The socket has taken so many bytes of a session, without TLS.
+/// The socket accepted `bytes` of a session, without TLS.
 pub(crate) fn sent(session: SessionKey, bytes: usize) -> Input<'static, Letter> {
     let on_wire = bytes;
     Input::Sent {
@@ -26,7 +26,7 @@ pub(crate) fn sent(session: SessionKey, bytes: usize) -> Input<'static, Letter> 
     }
 }
 
-/// A connection is gone, and so many bytes that it was sent are not acknowledged.
+/// A connection is gone; its peer did not acknowledge the last `unacknowledged` bytes.
 pub(crate) fn gone(session: SessionKey, unacknowledged: u32) -> Input<'static, Letter> {
     Input::Gone {
         session,
@@ -54,7 +54,7 @@ pub(crate) struct Client {
     pub(crate) stalled: bool,
     pub(crate) ending: bool,
     pub(crate) over: bool,
-    /// Its machine is cut off, and has not acknowledged so many bytes that were sent since.
+    /// Bytes sent and not acknowledged since the client's machine was cut off.
     pub(crate) cut: Option<u32>,
 }
 

@@ -59,8 +59,8 @@ fn broker_of(hooks: &[(&str, &str, &str)], shards: u16) -> Broker {
 /// Wakes and states of channels that begin with `cam-`.
 pub(crate) const BOTH: &str = "events = [\"wake\", \"presence\"]\nchannels = \"cam-*\"";
 
-/// A receiver in the clear is for whoever permits it; the file of a secret is its owner's. Faults of entries are in
-/// `data/broken_values.txt`.
+/// Receivers without TLS need permission in the configuration; a file with a secret must be private to its owner.
+/// Invalid entries are in `data/broken_values.txt`.
 #[test]
 fn receivers_in_the_clear_and_open_secrets_are_refused() {
     let directory = fresh_directory();
