@@ -11,7 +11,8 @@ const [hint, sentence] = ['hint', 'sentence'].map((id) => document.getElementByI
 const invitation = hint.textContent;
 const drawing = timeline();
 let own = { client: '', at: 0, marks: [] };
-let newest, runs;
+let newest, channel, runs;
+let running = () => undefined;
 
 // Something that the broker does not see.
 export const tell = (text) => {
@@ -29,23 +30,28 @@ export function mark(word) {
     draw();
 }
 
-// Draws while `isRunning`, and once more when that ends.
-export function follow(isRunning) {
+// Draws the channel that `find` says a side runs on, and once more when none does. The form may have a name that is half typed.
+export function follow(find) {
+    running = find;
     setInterval(() => {
-        if (!document.hidden && (isRunning() || runs)) {
+        const found = running();
+        if (!document.hidden && (found ?? runs)) {
             draw();
         }
-        runs = isRunning();
+        runs = found;
     }, EVERY_MS);
 }
 
 async function draw() {
+    channel = running() ?? channel;
+    if (channel === undefined) {
+        return undefined;
+    }
     const query = new URLSearchParams({ width: Math.max(200, drawing.width()), zone: offset() });
     if (own.marks.length > 0) {
         query.set('seen', [own.client, ...own.marks].join());
     }
-    const name = encodeURIComponent(document.getElementById('channel').value);
-    const { status, data } = await get(`/channels/${name}/trace?${query}`);
+    const { status, data } = await get(`/channels/${encodeURIComponent(channel)}/trace?${query}`);
     if (status !== 200) {
         return drawing.absent(data.error ?? '');
     }

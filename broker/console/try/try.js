@@ -288,5 +288,5 @@ document.addEventListener('visibilitychange', () => {
 });
 document.querySelectorAll('[name=source]').forEach((choice) => choice.addEventListener('change', () => camera && changePicture()));
 addEventListener('hashchange', () => location.reload());
-seen.follow(() => [camera, viewer].some((side) => side?.line.signaling.socket?.readyState === WebSocket.OPEN));
+seen.follow(() => [viewer, camera].map((side) => side?.line.signaling).find((it) => it?.socket?.readyState === WebSocket.OPEN)?.channel);
 begin();
