@@ -152,8 +152,11 @@ impl Shard {
         let placement = sockets.placement().clone();
         let slots = placement.map().zip(slot_orders);
         let slots = slots.map(|(map, orders)| Box::new(DirectorySlots::new(map, orders)));
-        let place = (id, placement);
-        let start = DirectoryStart {
+        let directory = Directory::new(DirectoryStart {
+            settings,
+            shard: id,
+            placement,
+            hasher: hasher.clone(),
             store,
             catalog,
             newest,
@@ -162,8 +165,7 @@ impl Shard {
             slots,
             audience,
             epoch,
-        };
-        let directory = Directory::new(settings, place, hasher.clone(), start);
+        });
         let mut shard = Self {
             state: State {
                 sockets,
@@ -180,8 +182,7 @@ impl Shard {
         };
         let state = &mut shard.state;
         state.directory.load(records);
-        let settings = state.sockets.settings();
-        state.interposer = Interposer::begin(settings, &state.directory, dev, &hasher);
+        state.interposer = Interposer::begin(&state.directory, dev, &hasher);
         shard
     }
 
@@ -287,14 +288,14 @@ impl Machine for Shard {
 
     fn answered(
         &mut self,
-        parcel: Self::Parcel,
+        mut parcel: Self::Parcel,
         answer: &[u8],
         rest: Vec<u8>,
         at: Moment,
     ) -> SessionKey {
         self.state.cx.at = at;
-        let State { sockets, cx, .. } = &mut self.state;
-        let key = onward::answered(sockets, cx, *parcel, (answer, rest));
+        let key = self.state.sockets.take_session(&mut parcel, at);
+        onward::answered(&mut self.state, key, answer, rest);
         self.check();
         key
     }
@@ -305,8 +306,7 @@ impl Machine for Shard {
 
     fn joins_link(&mut self, parcel: &Self::Parcel, to: (u32, NodeId), at: Moment) -> bool {
         self.state.cx.at = at;
-        let State { sockets, cx, .. } = &mut self.state;
-        let enters = onward::enters(sockets, cx, (parcel, to));
+        let enters = onward::enters(&mut self.state, parcel, to);
         self.work_off();
         self.check();
         enters
@@ -357,17 +357,17 @@ impl Machine for Shard {
                 session,
                 bytes,
                 on_wire,
-            } => road::sent(sockets, cx, session, (bytes, on_wire)),
+            } => road::sent(&mut self.state, session, bytes, on_wire),
             Input::Unacknowledged {
                 session,
                 bytes,
                 round_trip_ms,
-            } => confirmation::unacknowledged(&mut self.state, session, (bytes, round_trip_ms)),
+            } => confirmation::unacknowledged(&mut self.state, session, bytes, round_trip_ms),
             Input::Ended { session } => sockets.peer_ended(cx, session),
             Input::Gone {
                 session,
                 unacknowledged,
-            } => sockets.gone(cx, (session, unacknowledged)),
+            } => sockets.gone(cx, session, unacknowledged),
             Input::Letter(letter) => self.take_in(letter),
             Input::Refused(letter) => sockets.refused(cx, letter),
             Input::Tick => self.tick(),

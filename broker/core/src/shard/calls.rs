@@ -20,7 +20,7 @@ use crate::shard::directory::permissions::named_client_id;
 use crate::shard::shares::too_busy;
 use crate::shard::state::State;
 use crate::shard::todo::Todo;
-use crate::shard::{Alteration, Answer, Directory, PageQuestion, Query, QueryKind};
+use crate::shard::{Alteration, Directory, PageQuestion, Query, QueryKind};
 use crate::{auth::Caller, event::Purpose};
 use codec::control::{Call, ListSignalingChannels, Selector};
 use codec::{identifiers::ChannelArn, policy::KeyName};
@@ -41,14 +41,14 @@ pub(crate) fn begin(shard: &mut State, mut begun: BegunCall) {
         asked.subject = asked.subject.take().or_else(subject);
     } else if asked.subject.is_some() {
         asked.place_kept = cx.telemetry.journal().keep_place(asked.account());
-        refused = (!asked.place_kept).then(|| unauditable().into());
+        refused = (!asked.place_kept).then(unauditable);
     }
     let over_rate = || directory.over_account_rate(asked.operation, &account, cx.at);
-    let refused = refused.or_else(|| over_rate().map(Answer::Refusal));
-    if let Some(refused) = refused {
+    if let Some(refused) = refused.or_else(over_rate) {
         let BegunCall { key, asked, .. } = begun;
         let wanted = Expected::Nothing;
-        answers::conclude(shard, &AnsweredCall { key, asked, wanted }, refused);
+        let call = AnsweredCall { key, asked, wanted };
+        answers::conclude(shard, &call, refused.into());
     } else if directory.counts(asked.operation, account.tenant()) {
         ask_nodes(shard, begun);
     } else {
@@ -86,7 +86,7 @@ fn go_on(shard: &mut State, begun: BegunCall) {
     let BegunCall { key, asked, call } = begun;
     if let Call::List(list) = &call {
         // The list starts now or waits for its turn.
-        let question = page_question(directory, &asked.caller, list);
+        let question = page_of(directory, &asked.caller, list);
         let deadline = cx.at.now.after(REPLY_MS_MAX);
         if let Some(caller) = sockets.await_reply(key, asked, Expected::Page, deadline) {
             cx.todo.push(Todo::List(caller, Box::new(question)));
@@ -184,11 +184,7 @@ fn question(directory: &Directory, caller: &Caller, call: Call) -> Option<(Expec
     })
 }
 
-fn page_question(
-    directory: &Directory,
-    caller: &Caller,
-    list: &ListSignalingChannels,
-) -> PageQuestion {
+fn page_of(directory: &Directory, caller: &Caller, list: &ListSignalingChannels) -> PageQuestion {
     let text = |name: &str| directory.named(caller, name).text().into();
     PageQuestion {
         prefix: text(list.prefix.as_ref().map_or("", |prefix| prefix.as_str())),

@@ -77,7 +77,7 @@ fn make_pay(shard: &mut State, key: SessionKey) {
         return abort_at_once(sockets, cx, key);
     };
     let purpose = match &mut http.stage {
-        // The pending answer is still sent, but as the last one: the client repeats later requests.
+        // The pending answer is still sent, but then the connection closes, and the client repeats its later requests.
         HttpStage::AwaitReply(asked, _) if !answers || !http.buffer.is_empty() => {
             asked.close = true;
             http.buffer = Vec::new();
@@ -137,10 +137,9 @@ pub(crate) fn turned_away(
         TurnedAway::ProxyForeign => (Check::ProxyForeign, ErrorKind::InvalidArgument),
         TurnedAway::ProxyMalformed => (Check::ProxyMalformed, ErrorKind::InvalidArgument),
     };
-    let status = Purpose::Unknown.status(kind);
-    let id = cx
-        .telemetry
-        .refusal_id(check, Purpose::Unknown, status, cx.at.wall);
+    let refusal = Refusal::new(check, kind, "");
+    let status = refusal.status(Purpose::Unknown);
+    let id = (cx.telemetry).refusal_id(&refusal, Purpose::Unknown, cx.at.wall);
     cx.telemetry.count_refusal(check);
     let share = LogShare {
         remote: remote.ip(),

@@ -1,5 +1,6 @@
-//! The context of a step: its time, its telemetry, and the work that it defers.
+//! The context of a step: its time, the telemetry, and the work that the step defers.
 
+use crate::id::ChannelKey;
 use crate::shard::flight_recorder::Recorder;
 use crate::shard::telemetry::Telemetry;
 use crate::shard::todo::TodoList;
@@ -16,9 +17,9 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// Returns the flight recorder, for writing notes of the current input.
+    /// Returns the flight recorder, for writing a note about a channel.
     #[inline]
-    pub(crate) fn note(&mut self) -> &mut Recorder {
-        self.telemetry.note().at(self.at)
+    pub(crate) fn note(&mut self, channel: ChannelKey) -> &mut Recorder {
+        self.telemetry.note().at(self.at, channel)
     }
 }

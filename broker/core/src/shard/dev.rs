@@ -18,14 +18,13 @@ pub(crate) mod state;
 
 use crate::id::{ChannelKey, Identity, SessionKey};
 use crate::limits::RESET_CHANNELS_PER_STEP;
-use crate::session::http::Admission;
 pub use crate::settings::Glob;
 use crate::shard::calls::{BegunCall, home, letters::Query};
+use crate::shard::connect::admission::{self, Entrant};
 use crate::shard::context::Context;
 use crate::shard::state::State;
 use crate::shard::todo::{Each, Todo};
 use crate::shard::{Directory, Sockets};
-use crate::shard::{admitted::Holder, connect::admission};
 use crate::{channel::Life, id::CallRef, journal::EndReason};
 pub use fault_errors::FaultError;
 pub use faults::{
@@ -42,13 +41,13 @@ use std::ops::Bound;
 // Actions of the interposer before the shard's steps.
 
 /// Admits a connection to its channel. Returns `false` if it was refused or gets no response.
-pub(crate) fn admit(shard: &mut State, key: SessionKey, admission: &Admission, by: Holder) -> bool {
-    if connection_faults::on_connect(shard, key, admission) {
+pub(crate) fn admit(shard: &mut State, entrant: Entrant<'_>) -> bool {
+    if connection_faults::on_connect(shard, entrant.key, entrant.admission) {
         return false;
     }
-    let is_admitted = admission::admit(shard, key, (admission, by));
+    let is_admitted = admission::admit(shard, entrant);
     if is_admitted {
-        message_faults::leave(&mut shard.cx, Later::Joined(key));
+        message_faults::leave(&mut shard.cx, Later::Joined(entrant.key));
     }
     count_channels(shard);
     is_admitted
@@ -64,7 +63,7 @@ pub(crate) fn answers_call(shard: &mut State, begun: &BegunCall) -> bool {
     is_dealt_with
 }
 
-/// Intercepts work deferred by the shard; returns what the shard must still do itself.
+/// Intercepts deferred work. Returns the work if the shard must still do it.
 pub(crate) fn act(shard: &mut State, left: Todo) -> Option<Todo> {
     if let Todo::Deliver(channel, role) = left {
         message_faults::deliver_pending(shard, channel, role);
@@ -77,8 +76,7 @@ pub(crate) fn act(shard: &mut State, left: Todo) -> Option<Todo> {
     if let Todo::Gone(gone) = &left
         && let Some((own, sockets, directory, cx)) = shard.interposed()
     {
-        let settings = sockets.settings();
-        own.observe(|it| it.on_gone(settings, directory, gone, cx.at));
+        own.observe(|it| it.on_gone(directory, gone, cx.at));
         own.forget(sockets, gone.member.session);
     }
     Some(left)
@@ -93,7 +91,7 @@ pub(crate) fn count_channels(shard: &mut State) {
 
 /// Answers and counts a query about a channel, and copies the offer in it if the offer is accepted.
 fn answer(shard: &mut State, caller: CallRef, query: Query) {
-    if !home::allows(&mut shard.directory, &mut shard.cx, caller, &query) {
+    if !home::allows(shard, caller, &query) {
         return;
     }
     let Some((own, _, directory, cx)) = shard.interposed() else {
@@ -134,8 +132,7 @@ fn joined(shard: &mut State, key: SessionKey) {
         return;
     };
     if let Some(web_socket) = sockets.web_socket(key) {
-        let (channel, role) = (web_socket.channel, &web_socket.role);
-        own.observe(|it| it.on_join(directory, channel, role, cx.at));
+        own.observe(|it| it.on_join(directory, web_socket, cx.at));
         connection_faults::on_session(shard, key);
     }
 }

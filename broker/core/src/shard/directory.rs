@@ -49,7 +49,7 @@ pub(crate) struct Directory {
     catalog: Arc<dyn SharedCatalog>,
     /// Number of channels and record bytes per account and region on this shard.
     holdings: Holdings,
-    /// Accounts and names of channels that ended before their connections, for those connections' log lines, and the
+    /// Channels that ended before their connections: account and name, for the log lines of those connections, and the
     /// number of connections left.
     former: BTreeMap<ChannelKey, (Account, Box<str>, u32)>,
     pub(crate) changes: Changes,
@@ -62,8 +62,8 @@ pub(crate) struct Directory {
     pub(crate) polls: Polls,
     pub(crate) pages: PageTurn,
     pub(crate) lists: Lists,
-    /// Channels on which a connection has lost its slot. Entries whose connections have closed are dropped when they
-    /// are read.
+    /// Channels on which a connection has lost its slot. Once the connection has closed, the entry is dropped by the
+    /// next read.
     displaced: BTreeSet<ChannelKey>,
     /// Presence changes not yet reported to watchers of channels.
     pub(crate) news: News,
@@ -79,6 +79,10 @@ pub(crate) struct Directory {
 
 /// The parts of a shard's initial state that concern its channels.
 pub(crate) struct DirectoryStart {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) shard: ShardId,
+    pub(crate) placement: Placement,
+    pub(crate) hasher: RandomState,
     pub(crate) store: Box<dyn Store>,
     pub(crate) catalog: Arc<dyn SharedCatalog>,
     /// Creation time of a previous process's newest channel.
@@ -97,13 +101,12 @@ pub(crate) struct DirectoryStart {
 
 impl Directory {
     /// Creates a directory with no channels.
-    pub(crate) fn new(
-        settings: Arc<Settings>,
-        (shard, placement): (ShardId, Placement),
-        hasher: RandomState,
-        start: DirectoryStart,
-    ) -> Self {
+    pub(crate) fn new(start: DirectoryStart) -> Self {
         let DirectoryStart {
+            settings,
+            shard,
+            placement,
+            hasher,
             store,
             catalog,
             newest,
@@ -146,7 +149,7 @@ impl Directory {
     /// Loads the records of a previous process, whose names must be unique, into the empty tables. Records that do not
     /// fit are skipped.
     pub(crate) fn load(&mut self, records: Records) {
-        let put = |record| self.put_channel(record, Life::Active);
+        let put = |record| self.put(record, Life::Active);
         // Collected at once, since inserting names in ascending order leaves a map's nodes half empty.
         self.names = records.into_iter().filter_map(put).collect();
         self.catalog.ask(|catalog| {
@@ -257,15 +260,6 @@ impl Changes {
 
 /// A change to be submitted to the store, and its channel.
 pub(crate) type BegunChange = (ChannelKey, ChangeStep);
-
-/// Why a change cannot be queued after the one in progress.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NoWait {
-    /// The channel's queue of changes is full.
-    Channel,
-    /// The account's capacity for changes is exhausted.
-    Account,
-}
 
 // Invariants of the directory, checked after every input in debug builds.
 

@@ -71,7 +71,7 @@ fn request_overdue(shard: &mut State, key: SessionKey) {
         HttpStage::AwaitReply(..) => reply_overdue(sockets, cx, key),
         HttpStage::AwaitWake(awaited) => {
             let left_ms = awaited.left_ms;
-            wake::due(shard, (key, left_ms))
+            wake::due(shard, key, left_ms)
         }
         HttpStage::AwaitHandover(..) | HttpStage::AwaitLink(_) | HttpStage::AwaitAdmin(_) => {
             sockets.abort(cx, key)

@@ -1,4 +1,4 @@
-//! The shard's loops, which process received frames, requests and due work; also handles messages from other shards.
+//! The shard's loops, which process received frames, requests, due work and messages from other shards.
 //!
 //! Each item is a separate step whose deferred work ([`Todo`](crate::shard::todo::Todo)) is done before the next item
 //! begins, so that each item sees the changes made by earlier ones. Only these methods, those in `shard.rs`,
@@ -13,18 +13,18 @@ use crate::session::http::Admission;
 use crate::shard::calls::letters::Letter;
 use crate::shard::calls::sts::{StsForm, answer_sts};
 use crate::shard::calls::{self, BegunCall, channel_pages, wake};
+use crate::shard::connect::admission::{self, Entrant};
 use crate::shard::connect::requests::{self, HeadStep, SignedBody};
-use crate::shard::connect::{self, admission};
 use crate::shard::dev::observations;
 use crate::shard::directory::slots::DirectorySlots;
 use crate::shard::road::{Aside, pass, with_care};
 use crate::shard::sockets::{Owner, Part, Step};
 use crate::shard::state::State;
-use crate::shard::{Shard, dev, disconnect, onward, recheck, road, slot_moves};
+use crate::shard::{Shard, connect, dev, disconnect, onward, recheck, road, slot_moves};
 use crate::shard::{evidence::Evidence, todo::Todo};
 use crate::work_units;
 use crate::{event::Purpose, id::SessionKey, journal::EndReason, machine::Output};
-use codec::ws::Item;
+use codec::{sts, ws::Item};
 use std::sync::Arc;
 
 // Received bytes: WebSocket frames, HTTP requests, and requests that have waited for their turn.
@@ -58,8 +58,8 @@ impl Shard {
     /// During the call, the receiver is taken out of its session, and the parser out of the shard's scratch memory, so
     /// that their borrows of `bytes` are independent of everything that a message may change.
     pub(crate) fn receive_frames(&mut self, from: SessionKey, bytes: &mut [u8]) -> bool {
-        let lent = self.state.sockets.lend(from, self.state.cx.at);
-        let Some((mut receiver, mut reader)) = lent else {
+        let now = self.state.cx.at.now;
+        let Some((mut receiver, mut reader)) = self.state.sockets.lend(from, now) else {
             return false;
         };
         let within = !receiver.is_idle();
@@ -108,7 +108,7 @@ impl Shard {
             }
         }
         let begun = !receiver.is_idle();
-        if self.state.sockets.take_lent(receiver, reader) && (within || begun) {
+        if self.state.sockets.take_lent(receiver, reader, now) && (within || begun) {
             connect::charge_received(&mut self.state, from);
         }
         true
@@ -226,7 +226,7 @@ impl Shard {
             Part::NoHead(error) => {
                 shard.sockets.note_method(key, rest);
                 let evidence = Evidence::of(key, Purpose::Unknown);
-                requests::refuse_step(&mut self.state, &evidence, error)
+                requests::refuse_step(&mut self.state, &evidence, error.into())
             }
             Part::Body(bytes) => {
                 let body = rest.get_mut(..bytes).unwrap_or_default();
@@ -246,10 +246,11 @@ impl Shard {
                 requests::begin_offer(&mut self.state, *begun, whole)
             }
             Some(SignedBody::Form(caller, close)) => {
-                let directory = &mut self.state.directory;
+                let directory = &self.state.directory;
+                let strict = directory.settings().strict();
                 let form = StsForm {
                     key,
-                    body,
+                    parsed: sts::parse(body, &sts::FormRules { strict }),
                     close,
                     rate: directory.federation_rate(),
                 };
@@ -295,7 +296,7 @@ impl Shard {
     }
 }
 
-// Letters from another shard or from the side thread.
+// Messages ([`Letter`]) from another shard or from the side thread.
 
 impl Shard {
     pub(crate) fn take_in(&mut self, letter: Letter) {
@@ -311,9 +312,17 @@ impl Shard {
                 sockets.offer_taken(from, caller);
             }
             Letter::CallAnswer(from, caller, answer) => {
-                sockets.offer_answered(cx, from, caller, answer);
+                sockets.post(from, Letter::CallOver(caller));
+                // If the call was withdrawn, the answer is dropped.
+                if sockets.end_offer(caller) {
+                    cx.todo.push(Todo::Answer(caller, answer));
+                }
             }
-            Letter::CallWithdrawn(caller) => directory.withdraw_offer(cx, caller),
+            Letter::CallWithdrawn(caller) => {
+                if let Some((key, _)) = directory.waits.of(caller) {
+                    directory.withdraw_call(cx, key, caller);
+                }
+            }
             Letter::CallOver(caller) => directory.waits.free(caller),
             Letter::Committed(key, result) => directory.committed(cx, key, result),
             Letter::Slots => {
@@ -325,7 +334,9 @@ impl Shard {
                 let asks_again = sockets.settings().auth_recheck;
                 if gate.replace_credentials(credentials, asks_again, cx.at.now) {
                     directory.forget_account_rates();
-                    wake::rules_changed(sockets, directory.polls.sessions(), cx.at);
+                    for waiting in directory.polls.sessions() {
+                        wake::rules_changed(sockets, waiting, cx.at.now);
+                    }
                 }
             }
             Letter::Keyring(keyring) => gate.replace_keyring(keyring),
@@ -341,15 +352,20 @@ impl Shard {
 // Steps that the interposer of `--dev` may intercept, if the shard has one.
 
 impl Shard {
-    /// Admits a connection to its channel on the channel's home. Returns `false` if it was refused or gets no response.
+    /// Admits a connection to its channel. Returns `false` if it was refused or gets no response.
     pub(crate) fn admit(&mut self, key: SessionKey, mut admission: Admission) -> bool {
         self.state.directory.complete(&mut admission);
         let Some(holder) = admission::holder(&mut self.state, key, &admission) else {
             return false;
         };
+        let entrant = Entrant {
+            key,
+            admission: &admission,
+            holder,
+        };
         let is_admitted = match self.state.interposer {
-            None => admission::admit(&mut self.state, key, (&admission, holder)),
-            Some(_) => dev::admit(&mut self.state, key, &admission, holder),
+            None => admission::admit(&mut self.state, entrant),
+            Some(_) => dev::admit(&mut self.state, entrant),
         };
         if !is_admitted {
             return false;
@@ -420,7 +436,7 @@ impl Shard {
 
 // Due work: deadlines, items held back by faults, pages, slot moves, clients on links, the drain, and waiting requests.
 
-/// Maximum number of due entries handled per tick; the rest are handled in the next turn, which follows immediately.
+/// Maximum number of due entries handled per tick. The next turn follows immediately and handles the rest.
 const DUE_PER_TICK: usize = 512;
 
 impl Shard {
@@ -457,8 +473,7 @@ impl Shard {
             match sockets.next_due(cx.at.now) {
                 Some(Owner::Session(key)) => disconnect::session_due(&mut self.state, key),
                 Some(Owner::Channel(key)) => {
-                    let caller_of = |session| sockets.session(session)?.open()?.caller;
-                    directory.drop_closed(cx, key, caller_of);
+                    directory.drop_closed(cx, key, sockets);
                     disconnect::channel_due(directory, cx, key);
                 }
                 None => break,
@@ -532,7 +547,7 @@ impl Shard {
             .map(DirectorySlots::take_packing);
         for packing in packing.unwrap_or_default() {
             let State { directory, cx, .. } = &mut self.state;
-            slot_moves::look_at_packing(directory, cx, packing);
+            slot_moves::step_packing(directory, cx, packing);
             self.settle();
         }
     }

@@ -114,8 +114,8 @@ pub(crate) struct SignatureEvidence<'a> {
 }
 
 impl SignatureEvidence<'_> {
-    /// Determines which part of a request with an invalid signature was signed differently. The search does not depend
-    /// on whether the key is known.
+    /// Determines which part of a request with an invalid signature differs from what the client signed. Takes the same
+    /// steps whether or not the key is known.
     pub(crate) fn signed_as(
         &self,
         head: Option<&Head<'_>>,

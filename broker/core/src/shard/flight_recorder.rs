@@ -2,9 +2,10 @@
 //! overwritten.
 //!
 //! A note consists of four words taken from values that the step already has in registers: no clock is read, nothing is
-//! allocated, and message contents play no part. Connections are identified when notes are read
-//! ([`crate::shard::trace`]): an open connection by its session, one that has left by the notes with its name and
-//! address. The ring therefore needs no other memory, and data about a connection is kept only as long as its notes.
+//! allocated, and message contents are not recorded. Connections are identified only when notes are read
+//! ([`crate::shard::trace`]): an open connection by its session, a connection that has left by the notes with its name
+//! and address. The ring therefore needs no other memory, and data about a connection is kept only as long as its
+//! notes.
 
 use crate::channel::Towards;
 use crate::channel::pending::Message;
@@ -28,6 +29,8 @@ pub(crate) struct Recorder {
     notes: Box<[Words]>,
     /// Time of the notes being written.
     at: Moment,
+    /// Channel of the notes being written.
+    channel: ChannelKey,
     /// Number of notes written since startup, which is the serial number of the next one.
     written: u64,
     /// Serial number of the oldest note not yet erased because of its age.
@@ -43,63 +46,40 @@ impl Recorder {
             notes: vec![[0; 4]; notes].into_boxed_slice(),
             written: 0,
             at: Moment::default(),
+            channel: ChannelKey::default(),
             kept_from: 0,
             hasher,
         }
     }
 
-    /// Sets the time of the notes that follow.
+    /// Sets the time and the channel of the notes that follow.
     #[inline]
-    pub(crate) fn at(&mut self, at: Moment) -> &mut Self {
-        self.at = at;
+    pub(crate) fn at(&mut self, at: Moment, channel: ChannelKey) -> &mut Self {
+        (self.at, self.channel) = (at, channel);
         self
     }
 
     /// Notes a message forwarded from one connection to another.
     #[inline]
-    pub(crate) fn relayed(
-        &mut self,
-        channel: ChannelKey,
-        passed: NotedMessage,
-        from: SessionKey,
-        to: SessionKey,
-    ) {
-        let detail = passed.detail();
+    pub(crate) fn relayed(&mut self, passed: NotedMessage, from: SessionKey, to: SessionKey) {
         let [low, high] = halves(passed.bytes);
         self.put([
             micros(self.at) | passed.looked(),
-            channel.pack() | tag(Tag::Message, detail),
+            self.channel.pack() | tag(Tag::Message, passed.detail()),
             from.pack() | low,
             to.pack() | high,
         ]);
     }
 
     /// Notes a message that was received but not forwarded to a connection. `viewer`: the viewer that a master
-    /// addressed.
-    pub(crate) fn came(
-        &mut self,
-        channel: ChannelKey,
-        passed: NotedMessage,
-        from: SessionKey,
-        viewer: Option<&str>,
-    ) {
-        self.came_against(channel, passed, from, (viewer, 0));
-    }
-
-    /// Notes a message longer than `most` bytes, whose viewer is unknown.
-    pub(crate) fn came_against(
-        &mut self,
-        channel: ChannelKey,
-        passed: NotedMessage,
-        from: SessionKey,
-        (viewer, most): (Option<&str>, usize),
-    ) {
-        let name = viewer.map_or(0, |id| self.put_name(channel, id));
-        let mark = viewer.map_or(most as u64 & LOW, |id| self.mark(id));
+    /// addressed; if there is none, the note contains the limit that the message exceeded.
+    pub(crate) fn came(&mut self, passed: NotedMessage, from: SessionKey, viewer: Option<&str>) {
+        let name = viewer.map_or(0, |id| self.put_name(id));
+        let mark = viewer.map_or(passed.most as u64 & LOW, |id| self.mark(id));
         let [low, high] = halves(passed.bytes);
         self.put([
             micros(self.at) | name << SHIFT | passed.looked(),
-            channel.pack() | tag(Tag::Message, passed.detail()),
+            self.channel.pack() | tag(Tag::Message, passed.detail()),
             from.pack() | low,
             mark | high,
         ]);
@@ -107,56 +87,45 @@ impl Recorder {
 
     /// Notes a later event in the life of a message from or to `viewer`; `session` is the connection that received it
     /// or whose outbox held it.
-    pub(crate) fn went(
-        &mut self,
-        channel: ChannelKey,
-        passed: NotedMessage,
-        viewer: &str,
-        session: Option<SessionKey>,
-    ) {
+    pub(crate) fn went(&mut self, passed: NotedMessage, viewer: &str, session: Option<SessionKey>) {
         let mark = self.mark(viewer);
         let [low, high] = halves(passed.bytes);
         self.put([
             micros(self.at),
-            channel.pack() | tag(Tag::Message, passed.detail()),
+            self.channel.pack() | tag(Tag::Message, passed.detail()),
             mark | low,
             session.map_or(NOBODY, SessionKey::pack) | high,
         ]);
     }
 
     /// Notes a player's call, with the id that the master addresses its reply to.
-    pub(crate) fn called(&mut self, channel: ChannelKey, bytes: usize, id: &str) {
+    pub(crate) fn called(&mut self, bytes: usize, id: &str) {
         let passed = NotedMessage::new(
             Some(Action::SdpOffer),
             Towards::Master,
             Passage::Called,
             bytes,
         );
-        self.came(channel, passed, SessionKey::unpack(NOBODY), Some(id));
+        self.came(passed, SessionKey::unpack(NOBODY), Some(id));
     }
 
     /// Notes the end of a player's call, with the status of the response.
-    pub(crate) fn call_ended(&mut self, channel: ChannelKey, status: u16, id: &str) {
+    pub(crate) fn call_ended(&mut self, status: u16, id: &str) {
         let passed = NotedMessage::new(
             Some(Action::SdpAnswer),
             Towards::Viewer,
             Passage::CallEnded,
             status.into(),
         );
-        self.went(channel, passed, id, None);
+        self.went(passed, id, None);
     }
 
     /// Notes an admitted connection.
-    pub(crate) fn joined(
-        &mut self,
-        channel: ChannelKey,
-        session: SessionKey,
-        (role, by): (&Role, RoleBy),
-    ) {
+    pub(crate) fn joined(&mut self, session: SessionKey, role: &Role, by: RoleBy) {
         let detail = u8::from(*role != Role::Master) | (by as u8) << 1;
         self.put([
             micros(self.at),
-            channel.pack() | tag(Tag::Joined, detail),
+            self.channel.pack() | tag(Tag::Joined, detail),
             session.pack(),
             0,
         ]);
@@ -164,9 +133,8 @@ impl Recorder {
 
     /// Notes a connection that left its channel.
     pub(crate) fn left(&mut self, who: &Membership, end: &MemberEnd) {
-        let channel = who.channel;
         let name = who.role.client_id();
-        let length = name.map_or(0, |id| self.put_name(channel, id));
+        let length = name.map_or(0, |id| self.put_name(id));
         let (kind, [low, high]) = match end.remote.ip() {
             IpAddr::V4(ip) => (4, [u64::from(ip.to_bits()), 0]),
             IpAddr::V6(ip) => {
@@ -177,7 +145,7 @@ impl Recorder {
         };
         self.put([
             u64::from(end.remote.port()),
-            channel.pack() | tag(Tag::Address, kind),
+            self.channel.pack() | tag(Tag::Address, kind),
             low,
             high,
         ]);
@@ -185,7 +153,7 @@ impl Recorder {
         let [low, high] = halves(ms);
         self.put([
             micros(self.at) | length << SHIFT,
-            channel.pack() | tag(Tag::Left, end.reason.code().get()),
+            self.channel.pack() | tag(Tag::Left, end.reason.code().get()),
             who.session.pack() | low,
             lengths(end.reason) | high,
         ]);
@@ -193,32 +161,27 @@ impl Recorder {
 
     /// Notes that a connection lost its slot to another, which may be a master only by default because its request
     /// named no role.
-    pub(crate) fn superseded(
-        &mut self,
-        channel: ChannelKey,
-        (older, newer): (SessionKey, SessionKey),
-        unnamed: bool,
-    ) {
+    pub(crate) fn superseded(&mut self, older: SessionKey, newer: SessionKey, unnamed: bool) {
         self.put([
             micros(self.at),
-            channel.pack() | tag(Tag::Superseded, u8::from(unnamed)),
+            self.channel.pack() | tag(Tag::Superseded, u8::from(unnamed)),
             older.pack(),
             newer.pack(),
         ]);
     }
 
     /// Notes that GO_AWAY was sent to a connection.
-    pub(crate) fn told_to_go(&mut self, channel: ChannelKey, session: SessionKey) {
+    pub(crate) fn told_to_go(&mut self, session: SessionKey) {
         self.put([
             micros(self.at),
-            channel.pack() | tag(Tag::ToldToGo, 0),
+            self.channel.pack() | tag(Tag::ToldToGo, 0),
             session.pack(),
             0,
         ]);
     }
 
     /// Notes that an API call preceding a connection found its channel. Other calls are not noted.
-    pub(crate) fn api_call(&mut self, channel: ChannelKey, call: &NotedCall<'_>) {
+    pub(crate) fn api_call(&mut self, call: &NotedCall<'_>) {
         let operation = NOTED_CALLS.iter().position(|it| *it == call.operation);
         let Some(operation) = operation.and_then(|place| u8::try_from(place).ok()) else {
             return;
@@ -230,7 +193,7 @@ impl Recorder {
         };
         self.put([
             micros(self.at),
-            channel.pack() | tag(Tag::ApiCall, operation | role << 2),
+            self.channel.pack() | tag(Tag::ApiCall, operation | role << 2),
             self.address_mark(call.remote),
             call.client_id.map_or(NOBODY, |id| self.mark(id)),
         ]);
@@ -286,7 +249,7 @@ impl Recorder {
     }
 
     /// Writes a client id, using as many notes as needed; returns its length in bytes.
-    fn put_name(&mut self, channel: ChannelKey, id: &str) -> u64 {
+    fn put_name(&mut self, id: &str) -> u64 {
         for piece in id.as_bytes().chunks(NAME_BYTES) {
             let mut words = [0; 3];
             for (word, bytes) in words.iter_mut().zip(piece.chunks(8)) {
@@ -298,7 +261,7 @@ impl Recorder {
             }
             let [first, second, third] = words;
             let length = u8::try_from(piece.len()).unwrap_or_default();
-            let head = channel.pack() | tag(Tag::Name, length);
+            let head = self.channel.pack() | tag(Tag::Name, length);
             self.put([first, head, second, third]);
         }
         id.len() as u64
@@ -475,36 +438,31 @@ pub(crate) struct NotedMessage {
     pub(crate) bytes: usize,
     /// Number of candidates in a parsed offer or answer; `None` for all other messages.
     pub(crate) candidates: Option<usize>,
+    /// Maximum length, if the message is too long; otherwise 0.
+    pub(crate) most: usize,
 }
 
 impl NotedMessage {
     /// Creates the note of an event, without candidates.
     #[inline]
-    pub(crate) fn new(
-        action: Option<Action>,
-        towards: Towards,
-        passage: Passage,
-        bytes: usize,
-    ) -> Self {
+    pub(crate) fn new(action: Option<Action>, to: Towards, passage: Passage, bytes: usize) -> Self {
         Self {
             action,
-            towards,
+            towards: to,
             passage,
             bytes,
             candidates: None,
+            most: 0,
         }
     }
 
     /// Creates the note of an event concerning a pending message.
     pub(crate) fn of(message: &Message, towards: Towards, passage: Passage) -> Self {
         Self {
-            action: Some(message.action),
-            towards,
-            passage,
-            bytes: message.frame.len(),
             candidates: (passage == Passage::Kept)
                 .then(|| look_into(message.action, &message.frame))
                 .flatten(),
+            ..Self::new(Some(message.action), towards, passage, message.frame.len())
         }
     }
 
@@ -532,18 +490,15 @@ impl NotedMessage {
 
     pub(crate) fn of_detail(detail: u8, bytes: usize) -> Self {
         let actions = [Action::SdpOffer, Action::SdpAnswer, Action::IceCandidate];
+        let action = actions.get(usize::from(detail & 3)).copied();
+        let to = if detail & 4 == 0 {
+            Towards::Master
+        } else {
+            Towards::Viewer
+        };
         let passage = Passage::of_number(detail >> 3);
-        Self {
-            action: actions.get(usize::from(detail & 3)).copied(),
-            towards: if detail & 4 == 0 {
-                Towards::Master
-            } else {
-                Towards::Viewer
-            },
-            passage: passage.unwrap_or(Passage::Unaccepted(Unaccepted::Malformed)),
-            bytes,
-            candidates: None,
-        }
+        let passage = passage.unwrap_or(Passage::Unaccepted(Unaccepted::Malformed));
+        Self::new(action, to, passage, bytes)
     }
 }
 

@@ -16,11 +16,10 @@ use crate::session::http::{Admission, HttpStage, Onward, PendingCall};
 use crate::shard::Sockets;
 use crate::shard::admitted::{Holder, Member, Standing};
 use crate::shard::calls::responses::{self, no_place, no_room, nobody, shutting_down};
-use crate::shard::context::Context;
 use crate::shard::evidence::Evidence;
 use crate::shard::state::State;
 use crate::shard::{Parcel, ParcelLoad, calls::BegunCall, calls::wake};
-use crate::{auth::Caller, check::Check, placement::Home, refusal::Refusal};
+use crate::{check::Check, placement::Home, refusal::Refusal};
 use codec::control::{Call, Operation};
 use codec::http::{HeadScanner, ends_connection};
 use codec::link::Kind;
@@ -74,13 +73,7 @@ pub(crate) fn call_is_here(shard: &mut State, begun: &BegunCall, whole: Vec<u8>)
     if matches!(home, Home::Here(_)) {
         return true;
     }
-    let onward = of_call(
-        sockets,
-        Purpose::Api(call.operation()),
-        caller,
-        identity,
-        whole,
-    );
+    let onward = of_call(sockets, asked, identity, whole);
     pass_on(shard, key, home, onward);
     false
 }
@@ -98,7 +91,8 @@ pub(crate) fn player_is_here(
     let is_here = matches!(home, Home::Here(_));
     if !is_here {
         let identity = identity.clone();
-        let mut onward = of_call(sockets, Purpose::Whep, &asked.caller, identity, whole);
+        let mut onward = of_call(sockets, asked, identity, whole);
+        onward.purpose = Purpose::Whep;
         onward.client_id.clone_from(&asked.client_id);
         pass_on(shard, key, home, onward);
     }
@@ -106,21 +100,15 @@ pub(crate) fn player_is_here(
 }
 
 /// Prepares a call for forwarding to another node; `whole`: the request as received.
-fn of_call(
-    sockets: &Sockets,
-    purpose: Purpose,
-    caller: &Caller,
-    identity: Identity,
-    whole: Vec<u8>,
-) -> Onward {
+fn of_call(sockets: &Sockets, asked: &PendingCall, identity: Identity, whole: Vec<u8>) -> Onward {
     Onward {
-        purpose,
+        purpose: Purpose::Api(asked.operation),
         home: stream_home(sockets, &identity),
         until: None,
         channel: identity.name().into(),
         identity,
         client_id: None,
-        caller: caller.clone(),
+        caller: asked.caller.clone(),
         call: Some(whole.len()),
         bytes: whole,
         record_bytes: usize::MAX,
@@ -130,8 +118,8 @@ fn of_call(
 }
 
 /// Forwards a request to the node that owns its channel. If owners can change, a request without an owner waits for
-/// one, as does a forwarded request if the two nodes disagree about the owner, since one of them is stale. Otherwise,
-/// the request is refused.
+/// one. So does a forwarded request if the two nodes disagree about the owner, since the map of one of them is stale.
+/// Otherwise, the request is refused.
 pub(crate) fn pass_on(shard: &mut State, key: SessionKey, home: Home, onward: Onward) {
     let (sockets, _, cx, _) = shard.parts();
     match home {
@@ -295,14 +283,11 @@ pub(crate) fn passed_on(parcel: &mut Parcel) -> Option<PassedOn> {
 
 /// Takes capacity for a client on a link, if there is any or another client can be evicted. No WebSockets are opened
 /// during shutdown.
-pub(crate) fn enters(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    (parcel, (place, node)): (&Parcel, (u32, NodeId)),
-) -> bool {
+pub(crate) fn enters(shard: &mut State, parcel: &Parcel, (place, node): (u32, NodeId)) -> bool {
     let ParcelLoad::Onward(onward) = &parcel.load else {
         return true; // admin pages have their own limit
     };
+    let (sockets, _, cx, _) = shard.parts();
     if sockets.drains() && is_upgrade(onward) {
         return false;
     }
@@ -331,13 +316,8 @@ pub(crate) fn enters(
 }
 
 /// Sends the other node's response to the client, and continues with the requests pipelined after the call.
-pub(crate) fn answered(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    mut parcel: Parcel,
-    (answer, rest): (&[u8], Vec<u8>),
-) -> SessionKey {
-    let key = sockets.take_session(&mut parcel, cx.at);
+pub(crate) fn answered(shard: &mut State, key: SessionKey, answer: &[u8], rest: Vec<u8>) {
+    let (sockets, _, cx, _) = shard.parts();
     let close = ends_connection(answer) || sockets.drains();
     sockets.push_control(cx, key, |out| out.extend_from_slice(answer));
     sockets.next_request(key, close, cx.at);
@@ -345,7 +325,6 @@ pub(crate) fn answered(
         ask_again(sockets, key, rest);
     }
     sockets.await_rest(key, cx.at);
-    key
 }
 
 /// Handles and logs a failure of the other node. If no part of the request was sent, or only repeatable parts, `unsent`

@@ -131,23 +131,16 @@ pub enum Reply {
     Forgotten(u64, Option<NonZeroU64>),
 }
 
-/// Erases the flight recorder's notes selected by `meant`, a bounded number per step.
-pub(crate) fn forget(cx: &mut Context, meant: &Forget, before: Option<NonZeroU64>) -> Reply {
-    let (erased, next) = trace::forget(cx.telemetry.note(), meant, before, cx.at);
-    Reply::Forgotten(erased, next)
-}
-
 // Operators' requests to a shard: lists of channels, one channel's details, and making clients refetch ICE servers.
 //
 // Replies are copies made between two turns. Pages and steps are bounded, so that no turn takes long.
 
-/// Notifies these connections; returns their number.
-pub(crate) fn reconnect_all(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    members: Vec<SessionKey>,
-) -> Reply {
-    let notified = members.into_iter();
+/// Notifies the connections of a channel; returns their number.
+pub(crate) fn reconnect_all(shard: &mut State, of: &Identity) -> Reply {
+    let (sockets, directory, cx, _) = shard.parts();
+    let key = directory.key_of(of);
+    let members = key.map(|key| directory.members(key));
+    let notified = members.unwrap_or_default().into_iter();
     let notified = notified.filter(|key| sockets.reconnect(cx, *key));
     Reply::Reconnected(notified.count() as u64, None)
 }
@@ -542,9 +535,9 @@ pub(crate) fn begin_import(shard: &mut State, records: &[Record]) -> Reply {
                 part.there.push(channel.record.clone());
             }
             Some(_) => part.faults.push((place, CHANGING)),
-            None => match keep_name(directory, record, cx.at) {
-                Ok(key) => part.kept.push((place, key)),
-                Err(fault) => part.faults.push((place, fault)),
+            None => match keep_name(directory, record, cx.at.wall) {
+                Some(key) => part.kept.push((place, key)),
+                None => part.faults.push((place, NO_ROOM)),
             },
         }
     }
@@ -563,26 +556,17 @@ pub(crate) fn withdraw_import(shard: &mut State, records: &[Record]) -> Reply {
     Reply::Done
 }
 
-/// Adds a channel imported by an operator to the tables; it counts as created once the store reports it.
-fn keep_name(
-    directory: &mut Directory,
-    record: &Record,
-    at: Moment,
-) -> Result<ChannelKey, &'static str> {
-    let kind = ErrorKind::ServiceUnavailable;
-    directory
-        .reserve(
-            Identity::of(&record.arn).tenant(),
-            record.holding(),
-            Holding::default(),
-            kind,
-        )
-        .map_err(|_| NO_ROOM)?;
-    let key = directory.insert_channel(record.clone(), Life::Creating);
-    let key = key.ok_or(NO_ROOM)?;
-    directory.changes.note_created(record.created.min(at.wall));
+/// Adds a channel imported by an operator to the tables; it counts as created once the store reports it. Returns `None`
+/// if there is no room.
+fn keep_name(directory: &mut Directory, record: &Record, at: Wall) -> Option<ChannelKey> {
+    let (identity, more) = (Identity::of(&record.arn), record.holding());
+    let (elsewhere, kind) = (Holding::default(), ErrorKind::ServiceUnavailable);
+    let reserved = directory.reserve(identity.tenant(), more, elsewhere, kind);
+    reserved.ok()?;
+    let key = directory.insert_channel(record.clone(), Life::Creating)?;
+    directory.changes.note_created(record.created.min(at));
     directory.changes.creation_is_kept(key);
-    Ok(key)
+    Some(key)
 }
 
 const CHANGING: &str = "a channel of this name is being created or deleted: try again";

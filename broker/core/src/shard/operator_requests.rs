@@ -58,11 +58,7 @@ impl Shard {
                 Reply::Session(Box::new(operator::look_up(&self.state, session, before)))
             }
             Question::ReconnectIce { channel, from } => match channel {
-                Some(identity) => {
-                    let key = directory.key_of(&identity);
-                    let members = key.map(|key| directory.members(key)).unwrap_or_default();
-                    operator::reconnect_all(sockets, cx, members)
-                }
+                Some(identity) => operator::reconnect_all(&mut self.state, &identity),
                 None => operator::reconnect_some(sockets, cx, from),
             },
             Question::Usage(from) => usage(sockets, directory, cx, from),
@@ -70,7 +66,10 @@ impl Shard {
             Question::Reset(meant) => Reply::Reset(self.reset(meant)),
             Question::Parity => Reply::Findings(dev::findings(&self.state)),
             Question::AddFault(rule) => self.add_fault(rule),
-            Question::Forget(meant, before) => operator::forget(cx, &meant, before),
+            Question::Forget(meant, before) => {
+                let (erased, next) = trace::forget(cx, &meant, before);
+                Reply::Forgotten(erased, next)
+            }
             Question::Import(records) => operator::begin_import(&mut self.state, &records),
             Question::ImportWithdrawn(records) => {
                 operator::withdraw_import(&mut self.state, &records)
@@ -343,7 +342,7 @@ fn waiting<'a>(
             None => unconfirmed.push(waiter),
         }
     }
-    // A master that received an offer earlier still has the offer, unless the master is doubtful.
+    // A master that has received an offer still has it, except that a doubtful master may not.
     let master = live.members.master();
     let has = |had: &[SessionKey]| master.is_some_and(|master| had.contains(&master));
     let calls = live.calls.iter().filter(|call| {

@@ -139,7 +139,7 @@ pub(crate) fn step(shard: &mut State) {
     match stage.map(|walk| walk.stage) {
         Some(WalkStage::Counting(from, sum)) => count(shard, from, sum),
         Some(WalkStage::Summing(_, is_known)) => add_up(sockets, gate, is_known, cx.at),
-        Some(WalkStage::Marking(from, by)) => mark(sockets, gate, (from, by), cx.at),
+        Some(WalkStage::Marking(from, by)) => mark(shard, from, by),
         Some(WalkStage::Over) | None => {}
     }
 }
@@ -212,7 +212,8 @@ fn add_up(sockets: &Sockets, gate: &mut Gate, is_known: bool, at: Moment) {
 }
 
 /// Schedules refused connections to be closed, spread over the remaining time.
-fn mark(sockets: &mut Sockets, gate: &mut Gate, (from, by): (usize, Now), at: Moment) {
+fn mark(shard: &mut State, from: usize, by: Now) {
+    let (sockets, _, cx, gate) = shard.parts();
     let last = sockets.places();
     let to = last.min(from + INSPECTED_SLOTS_PER_STEP);
     for place in from..to {
@@ -222,7 +223,7 @@ fn mark(sockets: &mut Sockets, gate: &mut Gate, (from, by): (usize, Now), at: Mo
             open.is_some_and(WebSocket::is_forbidden)
         };
         if let Some(key) = key.filter(is_forbidden) {
-            ends_by(sockets, key, by, at);
+            ends_by(sockets, key, by, cx.at);
         }
     }
     if let Some(walk) = gate.walk() {

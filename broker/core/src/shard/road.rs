@@ -34,10 +34,9 @@ use crate::shard::state::State;
 use crate::shard::todo::Todo;
 use crate::shard::{Sockets, connect};
 use crate::{id::SessionKey, journal::EndReason, limits::PONGS_PER_RECEIVE_MAX};
-use codec::signal::{Fault, Request};
+use codec::signal::Fault;
 use codec::ws::{self, Item, Kind, Opcode};
 use delivery::Unadmitted;
-use in_flight::Sender;
 
 /// Processes one frame. Work deferred to the shard is done before the next frame.
 ///
@@ -57,7 +56,9 @@ pub(crate) fn pass(shard: &mut State, frame: Item<'_>, reader: &mut Frames) -> R
     let sender = match delivery::admit(&mut shard.sockets, &mut shard.cx, from, &request) {
         Ok(sender) => sender,
         Err(Unadmitted::Ended) => return Err(Aside::Ended),
-        Err(Unadmitted::TooFast(sender)) => return Err(throttle(shard, &sender, &request)),
+        Err(Unadmitted::TooFast(sender)) => {
+            return Err(delivery::throttle(shard, &sender, &request));
+        }
     };
     let (route, transit, waited) =
         delivery::route(&mut shard.directory, &mut shard.cx, &sender, &request)?;
@@ -70,28 +71,14 @@ pub(crate) fn pass(shard: &mut State, frame: Item<'_>, reader: &mut Frames) -> R
 /// Refuses an invalid message.
 #[cold]
 pub(crate) fn refuse(shard: &mut State, from: SessionKey, fault: &Fault<'_>) -> Aside {
-    let (sockets, _, cx, _) = shard.parts();
-    service_messages::refuse_message(sockets, cx, from, fault);
-    idle_frame(sockets, cx, from)
-}
-
-/// Refuses a message whose sender exceeds its rate limit.
-#[cold]
-pub(crate) fn throttle(shard: &mut State, sender: &Sender, request: &Request<'_>) -> Aside {
-    let (sockets, _, cx, _) = shard.parts();
-    delivery::throttle(sockets, cx, sender, request);
-    idle_frame(sockets, cx, sender.session)
+    service_messages::refuse(shard, from, fault);
+    idle_frame(&mut shard.sockets, &mut shard.cx, from)
 }
 
 /// Handles the transfer of a session's oldest `bytes` to the kernel, as `on_wire` bytes on the wire. Messages whose
 /// last byte is among them count as written.
-pub(crate) fn sent(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    key: SessionKey,
-    (bytes, on_wire): (usize, usize),
-) {
-    // Messages whose last byte is among the bytes count as written.
+pub(crate) fn sent(shard: &mut State, key: SessionKey, bytes: usize, on_wire: usize) {
+    let (sockets, _, cx, _) = shard.parts();
     let handed = sockets.handed_over(key, (bytes, on_wire), cx.at.now, |launch, frame_bytes| {
         if launch.call {
             cx.todo.offer_delivered(key, launch.order);
@@ -133,7 +120,7 @@ pub(crate) fn text<'a>(
     frame: Item<'a>,
     reader: &mut Frames,
 ) -> Result<&'a mut [u8], Aside> {
-    let (key, at) = (reader.from, reader.at);
+    let key = reader.from;
     match frame {
         Item::Message {
             kind: Kind::Text,
@@ -164,7 +151,7 @@ pub(crate) fn text<'a>(
             Err(idle_frame(sockets, cx, key))
         }
         Item::Pong(payload) => {
-            let (proved, ends_doubt) = sockets.proved(cx, key, payload, at.now);
+            let (proved, ends_doubt) = sockets.pong(cx, key, payload);
             if ends_doubt {
                 cx.todo.push(Todo::Confirmed(key));
             }
@@ -174,10 +161,10 @@ pub(crate) fn text<'a>(
             }
             // A pong answers any ping, so the peer's deadline is updated before the rest is read.
             if sockets.web_socket(key).is_some_and(WebSocket::answers) {
-                sockets.arm_open(key, at.now);
+                sockets.arm_open(key, cx.at.now);
             }
             // Messages that followed the ping have no pong yet.
-            sockets.ask(cx, key, at.now);
+            sockets.ask(cx, key, cx.at.now);
             Err(Aside::Handled)
         }
         Item::Close(frame) => {
@@ -196,9 +183,9 @@ pub(crate) fn text<'a>(
     }
 }
 
-/// Counts a frame without a message. Such frames cost as much as messages, so few are allowed.
+/// Counts a frame without a message. Few are allowed, since they cost as much as messages.
 #[cold]
-fn idle_frame(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) -> Aside {
+pub(crate) fn idle_frame(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) -> Aside {
     let Some(web_socket) = sockets.web_socket(key) else {
         return Aside::Ended;
     };

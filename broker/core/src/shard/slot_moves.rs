@@ -17,7 +17,6 @@ use crate::channel::members::Members;
 use crate::channel::pending::{KeyName, Message};
 use crate::channel::{Life, Towards};
 use crate::cluster::message::{Held, Packed, ReleaseCause, SlotOrder};
-use crate::cluster::types::ParcelId;
 use crate::event::{Kind, Outcome};
 use crate::id::{CallRef, ChannelKey, Identity, SessionKey, Slot};
 use crate::limits::{PARCEL_BYTES_MAX, SLOT_LOOK_MS, SLOT_STILL_MS};
@@ -26,7 +25,7 @@ use crate::shard::calls::responses::nobody;
 use crate::shard::context::Context;
 use crate::shard::directory::slots::{ShardOrder, SlotPacking, Stage};
 use crate::shard::directory::{ChangeStep, ChangeUnderWay, Directory};
-
+use crate::shard::state::State;
 use crate::shard::todo::{Each, Todo};
 use crate::time::{Moment, Now};
 use crate::wire;
@@ -41,6 +40,12 @@ use std::sync::Arc;
 
 /// Carries out a slot order.
 pub(crate) fn obey(directory: &mut Directory, cx: &mut Context, order: ShardOrder) {
+    // If the slot's previous release from this node is unfinished, the remaining channels are dropped first.
+    if let SlotOrder::Serve(held, ..) = &order.order
+        && drop_slot(directory, cx, held.slot)
+    {
+        return cx.todo.push(Todo::Obey(Box::new(order)));
+    }
     let ShardOrder {
         order,
         records,
@@ -48,15 +53,6 @@ pub(crate) fn obey(directory: &mut Directory, cx: &mut Context, order: ShardOrde
     } = order;
     match order {
         SlotOrder::Serve(held, _, presence) => {
-            // If the slot's previous release from this node is unfinished, the remaining channels are dropped first.
-            if drop_slot(directory, cx, held.slot) {
-                let order = ShardOrder {
-                    order,
-                    records,
-                    messages,
-                };
-                return cx.todo.push(Todo::Obey(Box::new(order)));
-            }
             if let Some(slots) = directory.slots.as_deref_mut() {
                 slots.come(held.slot, presence);
             }
@@ -65,13 +61,13 @@ pub(crate) fn obey(directory: &mut Directory, cx: &mut Context, order: ShardOrde
         }
         SlotOrder::Merge(held, _) => unpack_later(cx, held, messages),
         SlotOrder::Pause(held, parcel) => {
-            enter(directory, held.slot, Stage::Still);
-            pack_when_still(directory, cx, (held, parcel), false);
+            pack_when_still(directory, cx, SlotPacking::new(held, parcel, cx.at.now));
         }
         SlotOrder::Resume(held, packed) => resume(directory, cx, held, packed),
         SlotOrder::Release(held, ReleaseCause::Superseded(Some(parcel))) => {
-            enter(directory, held.slot, Stage::Still);
-            pack_when_still(directory, cx, (held, parcel), true);
+            let mut packing = SlotPacking::new(held, parcel, cx.at.now);
+            packing.releases = true;
+            pack_when_still(directory, cx, packing);
         }
         SlotOrder::Release(held, ReleaseCause::Transferred | ReleaseCause::Superseded(None))
         | SlotOrder::Release(held, ReleaseCause::NotLoaded | ReleaseCause::Ends) => {
@@ -89,7 +85,7 @@ fn serve(directory: &mut Directory, cx: &mut Context, held: Held, records: Vec<R
     let whole = records.len();
     let mut came = 0;
     for record in records {
-        // New channels must be younger than all earlier ones, but a clock far ahead is not followed.
+        // New channels must be younger than all earlier ones, except those of a node whose clock is far ahead.
         let created = record.created.min(cx.at.wall);
         directory.changes.note_created(created);
         let (identity, holding) = (Identity::of(&record.arn), record.holding());
@@ -131,25 +127,14 @@ fn resume(directory: &mut Directory, cx: &mut Context, held: Held, packed: Packe
 
 /// Closes a slot's connections; the slot's messages are packed once none of the connections has an incomplete
 /// message.
-fn pack_when_still(
-    directory: &mut Directory,
-    cx: &mut Context,
-    (held, parcel): (Held, ParcelId),
-    releases: bool,
-) {
+fn pack_when_still(directory: &mut Directory, cx: &mut Context, packing: SlotPacking) {
     let Some(slots) = directory.slots.as_deref_mut() else {
         return;
     };
-    slots.pack(SlotPacking {
-        held,
-        parcel,
-        look: cx.at.now,
-        until: cx.at.now.after(SLOT_STILL_MS),
-        aborted: false,
-        releases,
-    });
-    cx.todo
-        .each(Each::Still(slots.channels(held.slot).into_iter()));
+    let slot = packing.held.slot;
+    slots.enter(slot, Stage::Still);
+    slots.pack(packing);
+    cx.todo.each(Each::Still(slots.channels(slot).into_iter()));
 }
 
 /// Ends the calls and connections of a channel whose slot may move. The master's connection is closed first, so that
@@ -165,11 +150,7 @@ pub(crate) fn still_channel(directory: &mut Directory, cx: &mut Context, key: Ch
 }
 
 /// Packs the messages of a slot once its connections have completed their messages.
-pub(crate) fn look_at_packing(
-    directory: &mut Directory,
-    cx: &mut Context,
-    mut packing: SlotPacking,
-) {
+pub(crate) fn step_packing(directory: &mut Directory, cx: &mut Context, mut packing: SlotPacking) {
     let busy = busy(directory, packing.held.slot);
     let is_late = cx.at.now >= packing.until;
     if busy.is_empty() || (is_late && packing.aborted) {
@@ -232,31 +213,26 @@ fn drop_slot(directory: &mut Directory, cx: &mut Context, slot: Slot) -> bool {
 
 /// Drops a channel because its slot is moving.
 pub(crate) fn drop_channel(directory: &mut Directory, cx: &mut Context, key: ChannelKey) {
-    if let Some(changing) = directory.changes.take_change(key) {
-        answer_change(directory, cx, key, changing);
-    }
-    let end = (nobody(), EndReason::Drain);
-    directory.end_channel(cx, key, &end);
+    answer_change(directory, cx, key);
+    directory.end_channel(cx, key, EndReason::Drain);
 }
 
-/// Answers the callers of a change whose outcome can no longer be determined by this shard.
-fn answer_change(
-    directory: &mut Directory,
-    cx: &mut Context,
-    key: ChannelKey,
-    changing: ChangeUnderWay,
-) {
-    let ChangeUnderWay {
+/// Answers the callers of a channel's changes, whose outcome can no longer be determined by this shard.
+fn answer_change(directory: &mut Directory, cx: &mut Context, key: ChannelKey) {
+    let Some(ChangeUnderWay {
         caller,
         step,
         mut waiting,
         ..
-    } = changing;
+    }) = directory.changes.take_change(key)
+    else {
+        return;
+    };
     match &step {
         ChangeStep::Create | ChangeStep::Delete => {}
         ChangeStep::Replace(record) => directory.not_replaced(key, record),
     }
-    let next = || directory.changes.next_waiting(&mut waiting);
+    let next = || directory.changes.pop_from(&mut waiting);
     let waiting: Vec<CallRef> = std::iter::from_fn(next).map(|(caller, _)| caller).collect();
     let refusal = Refusal {
         message: MOVED.into(),
@@ -264,12 +240,6 @@ fn answer_change(
     };
     for caller in caller.into_iter().chain(waiting) {
         cx.todo.answer(caller, refusal.clone());
-    }
-}
-
-fn enter(directory: &mut Directory, slot: Slot, stage: Stage) {
-    if let Some(slots) = directory.slots.as_deref_mut() {
-        slots.enter(slot, stage);
     }
 }
 
@@ -329,11 +299,8 @@ pub(crate) fn pack(directory: &Directory, slot: Slot, at: Moment) -> Vec<u8> {
 /// Unpacks the message at this byte offset of a parcel, if its channel is on this shard: the message becomes
 /// pending, and is delivered if its recipient is connected. Unpacking of the subsequent messages is deferred until
 /// then.
-pub(crate) fn unpack(
-    directory: &mut Directory,
-    cx: &mut Context,
-    (slot, parcel, from): (Slot, Arc<[u8]>, usize),
-) {
+pub(crate) fn unpack(shard: &mut State, slot: Slot, parcel: Arc<[u8]>, from: usize) {
+    let State { directory, cx, .. } = shard;
     let bytes = parcel.get(from..).unwrap_or_default();
     if bytes.is_empty() {
         return;
@@ -343,22 +310,19 @@ pub(crate) fn unpack(
         return cx.telemetry.journal().trouble(cx.at.now, text.into());
     };
     let next = parcel.len() - rest.len();
-    let identity = Identity::of(&packed.arn);
-    if directory.is_home(&identity, slot) {
-        keep_packed(directory, cx, &identity, packed);
-    }
+    keep_packed(directory, cx, slot, packed);
     cx.todo.push(Todo::Unpack(slot, parcel, next));
 }
 
-fn keep_packed(
-    directory: &mut Directory,
-    cx: &mut Context,
-    identity: &Identity,
-    packed: PackedMessage<'_>,
-) {
+/// Stores a message of a parcel as pending, if its channel is on this shard.
+fn keep_packed(directory: &mut Directory, cx: &mut Context, slot: Slot, packed: PackedMessage<'_>) {
+    let identity = Identity::of(&packed.arn);
+    if !directory.is_home(&identity, slot) {
+        return;
+    }
     let kind = Kind::Known(packed.action);
     cx.telemetry.count_received(kind);
-    let key = directory.key_of(identity);
+    let key = directory.key_of(&identity);
     let found = key.and_then(|key| Some((key, directory.channel(key)?)));
     let found = found.filter(|(_, channel)| channel.record.arn == *packed.arn);
     let found = found.map(|(key, channel)| (key, channel.expiry(cx.at.now)));

@@ -13,7 +13,7 @@ use crate::shard::flight_recorder::Recorder;
 use crate::shard::usage::UsageTable;
 use crate::time::{Moment, Now, Wall};
 use crate::work_units;
-use crate::{check::Check, record::Version};
+use crate::{check::Check, record::Version, refusal::Refusal};
 use codec::{signal::Role, whep::CALL_ID_BYTES};
 
 /// The telemetry of a shard. Apart from the byte gauges and the reserved audit entries, nothing here affects the
@@ -65,14 +65,9 @@ impl Telemetry {
     }
 
     /// Generates the request id of a refusal, which encodes the reason: see [`crate::refusal_id`].
-    pub(crate) fn refusal_id(
-        &mut self,
-        check: Check,
-        purpose: Purpose,
-        status: u16,
-        at: Wall,
-    ) -> String {
-        printed(self.refusal_ids.next(check, purpose, status, at))
+    pub(crate) fn refusal_id(&mut self, refusal: &Refusal, of: Purpose, at: Wall) -> String {
+        let (check, status) = (refusal.check, refusal.status(of));
+        printed(self.refusal_ids.next(check, of, status, at))
     }
 
     /// Generates a new version for a channel's record.

@@ -9,7 +9,7 @@
 //! connections or channels is a single entry ([`Each`]), processed one item at a time. Connections beyond the limit per
 //! turn are queued in the [`Sockets`](crate::shard::sockets::Sockets) until the next turn.
 
-use crate::channel::{Channel, Route, Towards};
+use crate::channel::{Channel, Route, Towards, members};
 use crate::id::{CallRef, ChannelKey, Identity, SessionKey, Slot};
 use crate::journal::{EndReason, Unaccepted};
 use crate::limits::{ANSWERS_PER_INPUT_MAX, STEPS_LEFT_MAX};
@@ -106,6 +106,14 @@ pub(crate) struct Membership {
     pub(crate) session: SessionKey,
     pub(crate) channel: ChannelKey,
     pub(crate) role: Role,
+}
+
+/// Returns the slot for connections with this role.
+pub(crate) fn slot_of(role: &Role) -> members::Slot {
+    match role {
+        Role::Master => members::Slot::Master,
+        Role::Viewer(id) => members::Slot::Viewer(id.clone()),
+    }
 }
 
 /// A WebSocket that has left its channel or lost its slot.

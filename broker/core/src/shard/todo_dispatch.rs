@@ -15,7 +15,7 @@ impl Shard {
     /// Performs deferred work, including any that results from it, then delivers answers to their callers and starts
     /// the requests that were waiting for them.
     ///
-    /// Forwarding a message defers nothing, so that only a few checks remain, which are inlined into its path.
+    /// Forwarding a message defers nothing. Only the checks that find nothing to do are inlined into its path.
     #[inline(always)]
     pub(crate) fn work_off(&mut self) {
         let nothing = self.state.cx.todo.is_done()
@@ -63,19 +63,20 @@ impl Shard {
                 let answer = disconnect::overdue().into();
                 answers::deliver(&mut self.state, caller, answer);
             }
-            Todo::HungUp(caller, identity) => directory.withdraw_local(cx, caller, &identity),
+            Todo::HungUp(caller, identity) => {
+                if let Some(key) = directory.key_of(&identity) {
+                    directory.withdraw_call(cx, key, caller);
+                }
+            }
             Todo::FailCalls => {
                 let channels = directory.waits.channels();
                 cx.todo
                     .each(Each::FailCalls(Vec::from_iter(channels).into_iter()));
             }
             Todo::OffersDelivered(master, orders) => self.offers_delivered(master, &orders),
-            Todo::GiveOffers(channel) => {
-                home::give_offers(sockets, directory, cx, channel, u64::MAX)
-            }
+            Todo::GiveOffers(channel) => home::give_offers(&mut self.state, channel, u64::MAX),
             Todo::Unaccepted(declined) => {
-                let channel = directory.channel(declined.channel);
-                service_messages::log_declined(sockets, channel, cx, &declined);
+                service_messages::log_declined(&mut self.state, &declined);
             }
             Todo::Close(session, reason) => sockets.close(cx, session, reason),
             Todo::AskAgain(session) => self.ask_again(session),
@@ -86,7 +87,7 @@ impl Shard {
             Todo::Released(by) => self.released(by),
             Todo::MakeProofRoom => confirmation::make_proof_room(&mut self.state),
             Todo::OffersConfirmed(channel, master, offers) => {
-                repeats::remember(&mut self.state, (channel, master), offers)
+                repeats::remember(&mut self.state, channel, master, offers)
             }
             Todo::RepeatOffers(channel) => repeats::repeat(&mut self.state, channel),
             Todo::Confirmed(session) => confirmation::confirmed(&mut self.state, session),
@@ -103,7 +104,7 @@ impl Shard {
             Todo::ServeWaiting(channel, waiting) => self.serve_waiting(channel, waiting),
             Todo::Obey(order) => slot_moves::obey(directory, cx, *order),
             Todo::Unpack(slot, parcel, from) => {
-                slot_moves::unpack(directory, cx, (slot, parcel, from))
+                slot_moves::unpack(&mut self.state, slot, parcel, from)
             }
         }
     }
@@ -142,11 +143,13 @@ impl Shard {
 
     /// Handles offers whose last bytes were sent to a master.
     fn offers_delivered(&mut self, master: SessionKey, orders: &[u64]) {
-        let session = self.state.sockets.session(master);
-        if let Some(channel) = session.and_then(Session::channel) {
-            self.state
-                .directory
-                .offers_delivered(&mut self.state.cx, channel, master, orders);
+        let (sockets, directory, cx, _) = self.state.parts();
+        let Some(channel) = sockets.session(master).and_then(Session::channel) else {
+            return;
+        };
+        let sent = |order: &&u64| directory.offer_sent(channel, master, **order);
+        if orders.iter().filter(sent).count() > 0 {
+            cx.todo.push(Todo::GiveOffers(channel));
         }
     }
 
@@ -200,7 +203,9 @@ impl Shard {
     fn tags_changed(&mut self, channel: ChannelKey) {
         let (sockets, directory, cx, _) = self.state.parts();
         recheck::tags_changed(sockets, directory.members(channel), cx.at);
-        wake::rules_changed(sockets, directory.polls.of(channel).into_iter(), cx.at);
+        if let Some(waiting) = directory.polls.of(channel) {
+            wake::rules_changed(sockets, waiting, cx.at.now);
+        }
     }
 
     /// Rechecks a caller that was found unauthorized: unless permitted now, closes the open WebSocket or ends the
@@ -260,11 +265,12 @@ impl Shard {
 
     /// Starts the next change that was queued after the previous one.
     fn serve_waiting(&mut self, channel: ChannelKey, mut waiting: Box<WaitingQueries>) {
-        if let Some((caller, query)) = self.state.directory.changes.next_waiting(&mut waiting) {
+        if let Some((caller, query)) = self.state.directory.changes.pop_from(&mut waiting) {
             home::serve(&mut self.state, caller, *query);
-            self.state
-                .directory
-                .let_wait(&mut self.state.cx, channel, waiting);
+            if !self.state.directory.changes.wait_on(channel, &mut waiting) {
+                let waiting = Todo::ServeWaiting(channel, waiting);
+                self.state.cx.todo.push(waiting);
+            }
         }
     }
 }

@@ -9,12 +9,13 @@ use crate::id::{ChannelKey, Identity, SessionKey};
 use crate::journal::{EndReason, Unaccepted};
 use crate::limits::{ASK_AFTER_MS, INSPECTED_NOTES_PER_STEP};
 use crate::session::{Session, http::RoleBy};
+use crate::shard::context::Context;
 use crate::shard::flight_recorder::{
     LOW, NAME_BYTES, NOBODY, NOTED_CALLS, NotedMessage, Passage, Recorder, SHIFT, Tag, Words,
     micros, name_and_candidates, reason,
 };
 use crate::shard::state::State;
-use crate::time::{Moment, Wall};
+use crate::time::Wall;
 use codec::control::Operation;
 use codec::signal::{Action, Role};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -23,7 +24,8 @@ use std::num::NonZeroU64;
 /// Where a step continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TracePlace {
-    /// The channel, as resolved by the first step: a channel recreated later with the same name is a different one.
+    /// The channel, as resolved by the first step. A channel that is recreated later with the same name has another
+    /// key.
     channel: ChannelKey,
     /// The serial number after the first note to read. Kept separately so that the enum of queries does not grow, since
     /// it determines the size of every message between shards.
@@ -150,15 +152,13 @@ pub enum Forget {
     Before(Wall),
 }
 
-/// Erases the selected notes, one step at a time; when selecting by name, continues backwards from a position. Returns
-/// the number of events erased, and where the next step continues, if there are notes left to check.
-pub(crate) fn forget(
-    recorder: &mut Recorder,
-    forget: &Forget,
-    before: Option<NonZeroU64>,
-    at: Moment,
-) -> (u64, Option<NonZeroU64>) {
-    let text = match forget {
+/// Number of events erased, and where the next step continues, if there are notes left to check.
+pub(crate) type Forgotten = (u64, Option<NonZeroU64>);
+
+/// Erases the selected notes, one step at a time; when selecting by name, continues backwards from a position.
+pub(crate) fn forget(cx: &mut Context, meant: &Forget, before: Option<NonZeroU64>) -> Forgotten {
+    let (at, recorder) = (cx.at, cx.telemetry.note());
+    let text = match meant {
         Forget::Named(text) => text,
         Forget::Before(wall) => {
             let age_us = at.wall.0.saturating_sub(wall.0).saturating_mul(1000);
@@ -190,7 +190,7 @@ pub(crate) fn forget(
 }
 
 /// Erases notes older than this time. A note without a time belongs to the next note that has one.
-fn forget_old(recorder: &mut Recorder, least_us: u64) -> (u64, Option<NonZeroU64>) {
+fn forget_old(recorder: &mut Recorder, least_us: u64) -> Forgotten {
     let (mut erased, first) = (0, recorder.oldest());
     let mut kept_from = first;
     for serial in first

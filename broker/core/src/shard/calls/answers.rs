@@ -63,11 +63,7 @@ pub(crate) fn conclude(shard: &mut State, call: &AnsweredCall, answer: Answer) {
     let purpose = Purpose::Api(asked.operation);
     cx.telemetry.count_call(asked.account());
     let id = match &answer {
-        Answer::Refusal(refusal) => {
-            let status = refusal.status(purpose);
-            let telemetry = &mut cx.telemetry;
-            telemetry.refusal_id(refusal.check, purpose, status, cx.at.wall)
-        }
+        Answer::Refusal(refusal) => cx.telemetry.refusal_id(refusal, purpose, cx.at.wall),
         Answer::Record(..)
         | Answer::Page(..)
         | Answer::Done

@@ -1,41 +1,35 @@
-//! API calls and Alexa calls, handled by their channel's home.
+//! API calls and Alexa calls on the shard that owns their channel.
 
 use crate::auth::Caller;
 use crate::channel::Life;
 use crate::channel::players::Player;
-use crate::channel::rates::Metered;
 use crate::check::Check;
 use crate::id::{CallRef, ChannelKey, Identity};
 use crate::refusal::Refusal;
 use crate::session::outbox::DeliveryMark;
-use crate::shard::calls::responses::{RATE_EXCEEDED, nobody, shutting_down};
+use crate::shard::calls::letters::Right;
+use crate::shard::calls::responses::{nobody, shutting_down};
 use crate::shard::context::Context;
 use crate::shard::directory::calls::NewCall;
 use crate::shard::directory::channels::status;
-use crate::shard::directory::permissions::CallerRole;
 use crate::shard::flight_recorder::NotedCall;
 use crate::shard::state::State;
-use crate::shard::todo::Todo;
 use crate::shard::{Answer, Directory, Query, QueryKind, Sockets};
 use crate::{session::NEVER, time::Moment, time::Now};
 use codec::control::{ErrorKind, Operation};
-use codec::{identifiers::ChannelArn, signal::Action};
+use codec::{identifiers::ChannelArn, policy, signal::Action};
 use std::sync::Arc;
 
 /// Answers a query about a channel: immediately, once its change is durable, or once the master has answered.
 pub(crate) fn answer(shard: &mut State, caller: CallRef, query: Query) {
-    if allows(&mut shard.directory, &mut shard.cx, caller, &query) {
+    if allows(shard, caller, &query) {
         answer_allowed(shard, caller, query);
     }
 }
 
-/// Whether a query concerns a channel of this shard and its caller is authorized; if not, the query is refused.
-pub(crate) fn allows(
-    directory: &mut Directory,
-    cx: &mut Context,
-    caller: CallRef,
-    query: &Query,
-) -> bool {
+/// Whether a query concerns a channel of this shard and its caller is authorized. If not, refuses the query.
+pub(crate) fn allows(shard: &mut State, caller: CallRef, query: &Query) -> bool {
+    let State { directory, cx, .. } = shard;
     let kind = &query.kind;
     if !serves(directory, kind, cx.at) {
         cx.todo.answer(caller, nobody());
@@ -55,12 +49,11 @@ pub(crate) fn allows(
             let mut rights = query.rights();
             rights.find_map(|right| directory.forbids_named(cx, judged, right, client_id, identity))
         }
-        (Some(judged), _) => directory.forbids_tagged(cx, judged, query),
-        (None, _) => None,
+        (_, _) => directory.forbids_tagged(cx, query),
     };
     match forbidden {
-        Some(answer) => {
-            cx.todo.answer(caller, answer);
+        Some(refusal) => {
+            cx.todo.answer(caller, refusal);
             false
         }
         None => true,
@@ -69,8 +62,8 @@ pub(crate) fn allows(
 
 /// Answers an authorized query if it is within its rate limit.
 pub(crate) fn answer_allowed(shard: &mut State, caller: CallRef, query: Query) {
-    match over_rate(&mut shard.directory, &mut shard.cx, &query) {
-        Some(answer) => shard.cx.todo.answer(caller, answer),
+    match shard.directory.over_rate(&mut shard.cx, &query) {
+        Some(refusal) => shard.cx.todo.answer(caller, refusal),
         None => {
             note_call(shard, &query);
             serve(shard, caller, query);
@@ -88,7 +81,7 @@ fn note_call(shard: &mut State, query: &Query) {
             remote,
             client_id: query.client_id.as_deref(),
         };
-        cx.note().api_call(key, &call);
+        cx.note(key).api_call(&call);
     }
 }
 
@@ -107,37 +100,26 @@ fn serves(directory: &Directory, kind: &QueryKind, at: Moment) -> bool {
 /// Answers a query that has been authorized and is within its rate limit.
 pub(crate) fn serve(shard: &mut State, caller: CallRef, query: Query) {
     let (sockets, directory, cx, ..) = shard.parts();
+    let query = match directory.queue(caller, query) {
+        Ok(Some(query)) => query,
+        Ok(None) => return,
+        Err(refusal) => return cx.todo.answer(caller, refusal),
+    };
     let (operation, elsewhere) = (query.operation, query.elsewhere);
     let from = query.caller.as_ref();
     let asker = (from, query.client_id.as_deref(), query.posted);
-    let answer = match query.kind {
+    let begun = match query.kind {
         QueryKind::Look(identity, arn) => {
             let answer = look(directory, operation, &identity, arn.as_ref());
-            directory.note_endpoint(cx, query.caller.as_ref(), &answer, query.endpoint);
-            answer
+            directory.note_endpoint(cx, from, &answer, query.endpoint);
+            return cx.todo.answer(caller, answer);
         }
         QueryKind::Create(identity, create) => {
             let may_create = directory.may_create(identity.tenant(), elsewhere);
             let has_room = may_create.and_then(|()| room_in_store(sockets));
-            match has_room.and_then(|()| directory.create(cx, &identity, create, elsewhere)) {
-                Ok(begun) => {
-                    directory.submit(cx, begun, Some(caller));
-                    return;
-                }
-                Err(refusal) => refusal.into(),
-            }
+            has_room.and_then(|()| directory.create(cx, &identity, create, elsewhere))
         }
-        QueryKind::Change(arn, alteration) => {
-            let asked = (operation, elsewhere);
-            match directory.alter(cx, caller, arn, alteration, asked) {
-                Ok(Some(begun)) => {
-                    directory.submit(cx, begun, Some(caller));
-                    return;
-                }
-                Ok(None) => return,
-                Err(refusal) => refusal.into(),
-            }
-        }
+        QueryKind::Change(arn, alteration) => directory.alter(cx, &arn, alteration, elsewhere),
         QueryKind::Offer {
             identity,
             arn,
@@ -158,12 +140,15 @@ pub(crate) fn serve(shard: &mut State, caller: CallRef, query: Query) {
                     };
                     return directory.take_offer(cx, key, new);
                 }
-                Some(_) => shutting_down().into(),
-                None => directory.not_found(&identity, arn.as_ref()).into(),
+                Some(_) => Err(shutting_down()),
+                None => Err(directory.not_found(&identity, arn.as_ref())),
             }
         }
     };
-    cx.todo.answer(caller, answer);
+    match begun {
+        Ok(begun) => drop(directory.submit(cx, begun, Some(caller))),
+        Err(refusal) => cx.todo.answer(caller, refusal),
+    }
 }
 
 /// Returns an error for new channels if etcd is nearly full.
@@ -182,40 +167,16 @@ fn player(
     identity: &Identity,
 ) -> Option<Box<Player>> {
     let (caller, client_id, posted) = (caller?, client_id?, posted?);
-    let has_ice = directory.may_have_ice(cx, caller, Some(client_id), identity);
+    let right = Right {
+        action: policy::Action::GetIceServerConfig,
+        denied: ErrorKind::AccessDenied,
+    };
+    let has_ice = !directory.settings().ice.is_empty()
+        && (directory.forbids_named(cx, caller, right, Some(client_id), identity)).is_none();
     let channel = directory.named_channel(identity)?;
-    let role = directory.caller_role(cx, caller, &channel.record.arn);
+    let role = directory.role(cx, caller, &channel.record.arn);
     let player = Player::new(client_id.into(), role.caller(), has_ice, posted);
     Some(Box::new(player))
-}
-
-/// Counts a call against its channel's rate limit and the caller's share of it; returns the refusal if either is
-/// exceeded. Calls to a missing channel are not limited.
-fn over_rate(directory: &mut Directory, cx: &mut Context, query: &Query) -> Option<Answer> {
-    let what = query.metered();
-    what.rate(&directory.settings().quotas)?;
-    let key = directory.channel_of(&query.kind)?;
-    let arn = &directory.channel(key)?.record.arn;
-    let caller = query.caller.as_ref();
-    let role = caller
-        .filter(|_| !directory.settings().strict())
-        .map_or(CallerRole::Anyone, |caller| {
-            directory.caller_role(cx, caller, arn)
-        });
-    let what = match (role, what) {
-        (CallerRole::Master, Metered::Call(operation)) => Metered::CallAsMaster(operation),
-        (_, what) => what,
-    };
-    if directory.count_call(key, (what, role.caller()), cx.at.now) {
-        cx.todo.push(Todo::Arm(key));
-        return None;
-    }
-    let check = if what == Metered::ConnectAsViewer {
-        Check::RateConnect
-    } else {
-        Check::RateChannel
-    };
-    Some(Refusal::limited(check, RATE_EXCEEDED).into())
 }
 
 fn look(
@@ -249,13 +210,8 @@ const STORE_FULL: &str =
 
 /// Sends the current master the pending offers that were accepted before `before` and that it has not yet received,
 /// oldest first.
-pub(crate) fn give_offers(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    cx: &mut Context,
-    key: ChannelKey,
-    before: u64,
-) {
+pub(crate) fn give_offers(shard: &mut State, key: ChannelKey, before: u64) {
+    let (sockets, directory, cx, _) = shard.parts();
     let Some((master, calls)) = directory.give_calls(key, before) else {
         return;
     };

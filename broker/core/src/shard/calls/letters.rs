@@ -25,15 +25,15 @@ use std::sync::Arc;
 /// A message to a shard.
 #[derive(Debug)]
 pub enum Letter {
-    /// A query sent by a call to its channel's home.
+    /// A query that a call sends to its channel's home, the shard that owns the channel.
     Query(CallRef, Box<Query>),
     /// The answer to a query, and the shard that sent it. Each query gets exactly one answer, even if its caller is
     /// gone.
     Answer(ShardId, CallRef, Box<Answer>),
-    /// Sent in place of a [`Letter::Answer`] if the query was an Alexa call, which is now pending: its answer follows
+    /// Sent in place of a [`Letter::Answer`] if the query was an Alexa call, which is now pending. Its answer follows
     /// in a separate message, which must be acknowledged with [`Letter::CallOver`].
     CallTaken(ShardId, CallRef),
-    /// The caller of a pending Alexa call hung up; ends the call if it is still waiting. Sent at most once for each
+    /// The caller of a pending Alexa call hung up. Ends the call, if it is still waiting. Sent at most once for each
     /// [`Letter::CallTaken`].
     CallWithdrawn(CallRef),
     /// The final answer to a pending Alexa call, and the shard that sent it. Sent exactly once for each
@@ -93,20 +93,6 @@ pub struct Query {
 }
 
 impl Query {
-    /// Creates a query without a caller.
-    pub(crate) fn of_server(operation: Operation, kind: QueryKind) -> Self {
-        Self {
-            operation,
-            elsewhere: Holding::default(),
-            caller: None,
-            client_id: None,
-            posted: None,
-            endpoint: None,
-            remote: None,
-            kind,
-        }
-    }
-
     /// Returns the rights that the caller needs.
     pub(crate) fn rights(&self) -> impl Iterator<Item = Right> + use<> {
         let calls = !matches!(self.kind, QueryKind::Offer { arn: None, .. });
@@ -182,7 +168,7 @@ pub enum Alteration {
     Delete(Option<Box<str>>),
 }
 
-/// A channel home's answer to a query.
+/// An answer to a query, from the shard that owns the channel.
 #[derive(Debug)]
 pub enum Answer {
     /// The record and the channel's status.
@@ -222,7 +208,7 @@ pub struct Parcel {
 }
 
 impl Parcel {
-    /// Returns the client: the one reported by the proxy, otherwise the peer.
+    /// Returns the client: the one that the proxy reported, or else the peer.
     pub(crate) fn client(&self) -> Peer {
         let says = self.forwarded.as_deref();
         let client = says.map(|it| (it.client, it.tls.unwrap_or(self.peer.tls)));
@@ -251,7 +237,7 @@ pub enum ParcelLoad {
     Admin(Vec<u8>),
 }
 
-// Pages of channels on all nodes, if slots move between nodes: each node sends a part and states which slots the part
+// Pages of channels on all nodes, if slots move between nodes. Each node sends a part and states which slots the part
 // covers. A page is complete once its parts cover every slot.
 //
 // Each node lists the channels of the slots that it serves. While a slot moves, neither node or both nodes may claim to
@@ -316,7 +302,7 @@ impl PagePart {
         let mut complete_to = ends.min();
         let mut records: Vec<ListedChannel> =
             parts.into_iter().flat_map(|part| part.records).collect();
-        // Keeps the younger of two channels with the same name: the other one has ended.
+        // If two channels have the same name, the older one has ended.
         records.sort_by(|one, other| {
             let key = |listed: &ListedChannel| Reverse(listed.created);
             let names = one.arn.name().cmp(other.arn.name());

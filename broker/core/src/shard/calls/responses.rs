@@ -70,10 +70,8 @@ pub(crate) fn refuse(shard: &mut State, evidence: &Evidence<'_>, refusal: &Refus
         cx.telemetry.count_player(refusal.player_outcome(), None);
     }
     let id = evidence.id.map(Cow::from).unwrap_or_else(|| {
-        let telemetry = &mut cx.telemetry;
-        telemetry
-            .refusal_id(check, purpose, status, cx.at.wall)
-            .into()
+        let id = cx.telemetry.refusal_id(refusal, purpose, cx.at.wall);
+        id.into()
     });
     // In development only: a link that can be clicked in a browser's network panel.
     let why = sockets.rules().why_url.as_deref();

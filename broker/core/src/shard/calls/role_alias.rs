@@ -17,7 +17,6 @@ use crate::id::{Account, SessionKey};
 use crate::machine::{Shown, ShownCertificate};
 use crate::refusal::{ErrorCode, Refusal};
 use crate::shard::calls::responses::{self, Response, UNAUDITABLE};
-use crate::shard::context::Context;
 use crate::shard::evidence::{self, Evidence, named};
 use crate::shard::state::State;
 use crate::shard::{Gate, Sockets};
@@ -65,7 +64,7 @@ pub(crate) struct DeviceRequest<'a> {
 
 /// Answers a request on a connection to the credentials provider.
 pub(crate) fn answer(shard: &mut State, device: &DeviceRequest<'_>) {
-    let (sockets, _, cx, gate) = shard.parts();
+    let sockets = &shard.sockets;
     let &DeviceRequest {
         key,
         shown,
@@ -85,15 +84,15 @@ pub(crate) fn answer(shard: &mut State, device: &DeviceRequest<'_>) {
             thing: head.header("x-amzn-iot-thingname"),
             region: &region,
             account: &account,
-            origin: Origin::of(peer, cx.at.wall.0 / 1000),
+            origin: Origin::of(peer, shard.cx.at.wall.0 / 1000),
             certificate: certificate.ok_or_else(|| foreign(none))?,
         };
-        give(cx, gate, &asked, &mut caller)
+        give(shard, &asked, &mut caller)
     });
     match given {
         Ok(given) => grant(shard, key, &given, close),
         Err(refusal) => {
-            let role = role_of(gate, head);
+            let role = role_of(&shard.gate, head);
             refuse(shard, device, role.as_ref(), caller.as_ref(), &refusal);
         }
     }
@@ -168,12 +167,8 @@ fn request<'a>(head: &'a Head<'_>, shown: &Shown) -> Result<&'a str, Refusal> {
 }
 
 /// Issues keys to a device. `caller` is set once the device is identified, even if the request is refused later.
-fn give(
-    cx: &mut Context,
-    gate: &mut Gate,
-    asked: &AliasRequest<'_>,
-    caller: &mut Option<Caller>,
-) -> Given {
+fn give(shard: &mut State, asked: &AliasRequest<'_>, caller: &mut Option<Caller>) -> Given {
+    let (_, _, cx, gate) = shard.parts();
     let Some(credentials) = gate.credentials() else {
         return give_to_anybody(gate, asked);
     };

@@ -1,6 +1,6 @@
 //! Temporary credentials: the supported part of STS. See codec/PROTOCOL.md, STS.
 //!
-//! Nothing is stored: the grant is sealed in the session token, which anyone with the key can verify.
+//! Nothing is stored: the grant is sealed in the session token, and every shard that has the key can verify it.
 
 use crate::auth::{
     Assumption, Caller, GrantHolder, PolicyQuestion, RoleGrant, SESSION_TOO_LONG, SealError,
@@ -24,7 +24,7 @@ use codec::sts::{
 
 /// State of a call for temporary credentials.
 struct Granting<'a> {
-    form: &'a StsForm<'a>,
+    form: &'a StsForm,
     caller: &'a Caller,
     requested: Requested,
     /// Requested session, as logged.
@@ -34,6 +34,9 @@ struct Granting<'a> {
     id: String,
     audited: bool,
 }
+
+/// The response that contains the issued credentials, or the refusal.
+pub(crate) type GrantResponse = Result<Vec<u8>, Refusal>;
 
 /// Issues the credentials of one call.
 pub(crate) struct Grantor<'a> {
@@ -47,11 +50,10 @@ pub(crate) struct Grantor<'a> {
 }
 
 /// Form of an STS call.
-pub(crate) struct StsForm<'a> {
+pub(crate) struct StsForm {
     /// Connection that the request arrived on.
     pub(crate) key: SessionKey,
-    /// The form data.
-    pub(crate) body: &'a [u8],
+    pub(crate) parsed: Result<Request, Error>,
     /// Whether the connection closes after the response.
     pub(crate) close: bool,
     /// Rate limit per account for temporary credentials, if any.
@@ -59,26 +61,18 @@ pub(crate) struct StsForm<'a> {
 }
 
 /// Answers an STS call. `caller`: the caller that signed it, or `None` for an unsigned form.
-pub(crate) fn answer_sts(shard: &mut State, form: &StsForm<'_>, caller: Option<&Caller>) {
-    let sockets = &mut shard.sockets;
-    let strict = sockets.settings().strict();
-    let parsed = sts::parse(form.body, &sts::FormRules { strict });
+pub(crate) fn answer_sts(shard: &mut State, form: &StsForm, caller: Option<&Caller>) {
     match caller {
         // A sign-in needs no signature, so any signature on it is ignored.
-        Some(caller) if !matches!(parsed, Ok(Request::AssumeRoleWithWebIdentity(_))) => {
-            answer_parsed(shard, form, caller, parsed);
+        Some(caller) if !matches!(form.parsed, Ok(Request::AssumeRoleWithWebIdentity(_))) => {
+            answer_from(shard, form, caller);
         }
-        Some(_) | None => answer_sign_in(shard, form, parsed),
+        Some(_) | None => answer_sign_in(shard, form),
     }
 }
 
-/// Answers a parsed STS call.
-pub(crate) fn answer_parsed(
-    shard: &mut State,
-    form: &StsForm<'_>,
-    caller: &Caller,
-    parsed: Result<Request, Error>,
-) {
+/// Answers an STS call from this caller.
+pub(crate) fn answer_from(shard: &mut State, form: &StsForm, caller: &Caller) {
     let cx = &mut shard.cx;
     let mut granting = Granting {
         form,
@@ -89,7 +83,7 @@ pub(crate) fn answer_parsed(
         id: cx.telemetry.request_id(),
         audited: false,
     };
-    let result = match &parsed {
+    let result = match &form.parsed {
         Ok(Request::GetCallerIdentity) => {
             granting.requested = Requested::CallerIdentity;
             Ok(who(caller, &granting.id))
@@ -118,7 +112,7 @@ pub(crate) fn answer_parsed(
                 close: form.close,
                 id: granting.audited.then_some(&granting.id),
                 session: granting.session.as_deref(),
-                role: parsed.as_ref().ok().and_then(role_of),
+                role: form.parsed.as_ref().ok().and_then(role_of),
                 caller: Some(caller),
                 ..Evidence::of(form.key, purpose)
             };
@@ -154,11 +148,7 @@ fn who(caller: &Caller, id: &str) -> Vec<u8> {
 ///
 /// # Errors
 /// Returns the refusal; `granting.audited` indicates whether an audit entry was written.
-fn grant(
-    shard: &mut State,
-    granting: &mut Granting<'_>,
-    request: &Request,
-) -> Result<Vec<u8>, Refusal> {
+fn grant(shard: &mut State, granting: &mut Granting<'_>, request: &Request) -> GrantResponse {
     let (sockets, _, cx, gate) = shard.parts();
     let (caller, rate) = (granting.caller, granting.form.rate);
     let hash = sockets.placement().caller(caller.identity());
@@ -201,8 +191,7 @@ fn grant(
     let purpose = Purpose::Sts(granting.requested);
     let refusal = granted.as_ref().err();
     if let Some(refusal) = refusal {
-        let (check, status) = (refusal.check, refusal.status(purpose));
-        granting.id = cx.telemetry.refusal_id(check, purpose, status, cx.at.wall);
+        granting.id = cx.telemetry.refusal_id(refusal, purpose, cx.at.wall);
     }
     let error_type = refusal.map(|refusal| refusal.error_type(purpose));
     audit_grant(sockets, cx, granting, request, error_type);
@@ -307,7 +296,7 @@ impl Grantor<'_> {
         &mut self,
         request: &AssumeRole,
         write: impl FnOnce(&mut Vec<u8>, &Granted<'_>, &str),
-    ) -> Result<Vec<u8>, Refusal> {
+    ) -> GrantResponse {
         let Assumption {
             mut role,
             duration_s,
@@ -383,12 +372,7 @@ impl Grantor<'_> {
 
 impl Grantor<'_> {
     /// Issues credentials with the rights granted by both the caller's policies and the session policy.
-    fn federate(
-        &mut self,
-        name: &str,
-        policy: Option<&str>,
-        duration_s: u32,
-    ) -> Result<Vec<u8>, Refusal> {
+    fn federate(&mut self, name: &str, policy: Option<&str>, duration_s: u32) -> GrantResponse {
         let caller = self.caller;
         let arn = federated_user_arn(caller.account(), name);
         let ruling = caller.decide(&PolicyQuestion::new(Action::GetFederationToken, &arn));
@@ -431,7 +415,7 @@ fn packed_percent(policy: &str) -> u8 {
 impl Grantor<'_> {
     /// Issues credentials with the caller's rights, without evaluating policies. Source: STS API Reference,
     /// "GetSessionToken": *No permissions are required for users to perform this operation*.
-    pub(crate) fn session(&mut self, duration_s: u32) -> Result<Vec<u8>, Refusal> {
+    pub(crate) fn session(&mut self, duration_s: u32) -> GrantResponse {
         if !self.caller.is_long_term() {
             let message = "Cannot call GetSessionToken with session credentials";
             let refusal = Refusal::new(Check::PolicyNoAllow, ErrorKind::AccessDenied, message);

@@ -1,7 +1,7 @@
 //! Serves devices that poll for waiting clients: `GET /wake`. See codec/PROTOCOL.md, WAKE.
 //!
-//! As with an upgrade, the connection moves to its channel's home and waits there, so no other shard is involved. The
-//! channel is checked when the device arrives, and after each input that changes the channel.
+//! As with an upgrade, the connection moves to the shard that owns its channel and waits there, so no other shard is
+//! involved. The channel is checked when the device arrives, and after each input that changes the channel.
 
 use crate::id::{Account, ChannelKey, Identity, SessionKey};
 use crate::refusal::{ErrorCode, Refusal};
@@ -16,7 +16,7 @@ use crate::shard::recheck::{self, AllowedCaller};
 use crate::shard::state::State;
 use crate::shard::todo::Todo;
 use crate::shard::{Directory, Sockets};
-use crate::time::{Moment, Now, Wall};
+use crate::time::{Now, Wall};
 use crate::{check::Check, event::Purpose, limits::RECHECK_CLOSE_MS};
 use codec::{calendar::rfc3339, control::ErrorKind, identifiers::ChannelArn};
 
@@ -31,7 +31,7 @@ enum Found {
     Master,
 }
 
-/// Handles a device's poll on its channel's home: responds immediately or lets the device wait.
+/// Handles a device's poll on the shard that owns its channel: responds immediately, or lets the device wait.
 pub(crate) fn begin(shard: &mut State, key: SessionKey, admission: &Admission) {
     let Asks::Wake { wait_ms, close } = admission.asks else {
         return debug_assert!(false, "only a device asks here");
@@ -41,11 +41,11 @@ pub(crate) fn begin(shard: &mut State, key: SessionKey, admission: &Admission) {
     if sockets.drains() {
         return refuse(shard, &evidence, &shutting_down());
     }
-    if let Some(refusal) = directory.forbids_tagged_upgrade(cx, admission) {
+    if let Some(refusal) = directory.forbids_upgrade(cx, admission) {
         return refuse_upgrade(shard, &evidence, admission, &refusal);
     }
     let evidence = Evidence { close, ..evidence };
-    let channel = match channel_to_wake(directory, &admission.arn, cx.at) {
+    let channel = match polled(directory, &admission.arn, cx.at.now) {
         Ok(channel) => channel,
         Err(refusal) => return refuse(shard, &evidence, &refusal),
     };
@@ -55,7 +55,7 @@ pub(crate) fn begin(shard: &mut State, key: SessionKey, admission: &Admission) {
     let (sockets, directory, cx, ..) = shard.parts();
     let found = found(directory, sockets, channel, cx.at.now);
     if found != Found::Nothing {
-        return answer(shard, key, (&admission.arn, found, close));
+        return answer(shard, key, &admission.arn, found, close);
     }
     let account = Account::of(&admission.arn);
     let Some(payer) = room_to_wait(directory, account) else {
@@ -105,7 +105,7 @@ pub(crate) fn look(shard: &mut State, (channel, change): (ChannelKey, PollChange
     }
     directory.polls.end(channel, session);
     if let Some(awaited) = sockets.take_awaited_wake(session) {
-        answer(shard, session, (&arn, found, awaited.close));
+        answer(shard, session, &arn, found, awaited.close);
         shard.sockets.turns.answered.push_back(session);
     }
 }
@@ -120,31 +120,25 @@ pub(crate) fn over(shard: &mut State, key: SessionKey) {
     }
 }
 
-/// Schedules an authorization check of waiting devices after credentials or a channel's tags have changed, spread over
-/// `RECHECK_CLOSE_MS`.
-pub(crate) fn rules_changed(
-    sockets: &mut Sockets,
-    waiting: impl Iterator<Item = SessionKey>,
-    at: Moment,
-) {
-    for key in waiting {
-        let asked = sockets
-            .ends
-            .spread_until(at.now.after(RECHECK_CLOSE_MS), at.now);
-        let Some(http) = sockets.http(key).filter(|http| http.deadline > asked) else {
-            continue;
-        };
-        if let HttpStage::AwaitWake(awaited) = &mut http.stage {
-            let left_ms = http.deadline.since(asked) + u64::from(awaited.left_ms);
-            awaited.left_ms = u32::try_from(left_ms).unwrap_or(u32::MAX);
-            http.deadline = asked;
-            sockets.arm(key, asked);
-        }
+/// Schedules an authorization check of a waiting device after credentials or its channel's tags have changed. The
+/// checks of all devices are spread over `RECHECK_CLOSE_MS`.
+pub(crate) fn rules_changed(sockets: &mut Sockets, waiting: SessionKey, now: Now) {
+    let asked = now.after(RECHECK_CLOSE_MS);
+    let asked = sockets.ends.spread_until(asked, now);
+    let http = sockets.http(waiting);
+    let Some(http) = http.filter(|http| http.deadline > asked) else {
+        return;
+    };
+    if let HttpStage::AwaitWake(awaited) = &mut http.stage {
+        let left_ms = http.deadline.since(asked) + u64::from(awaited.left_ms);
+        awaited.left_ms = u32::try_from(left_ms).unwrap_or(u32::MAX);
+        http.deadline = asked;
+        sockets.arm(waiting, asked);
     }
 }
 
 /// Handles the deadline of a waiting device: ends its wait, or reauthorizes the device if it has time left.
-pub(crate) fn due(shard: &mut State, (key, left_ms): (SessionKey, u32)) {
+pub(crate) fn due(shard: &mut State, key: SessionKey, left_ms: u32) {
     let cx = &mut shard.cx;
     if left_ms > 0 {
         cx.todo.push(Todo::AskAgain(key));
@@ -215,7 +209,7 @@ fn end(shard: &mut State, waited: &Waited, refusal: Option<Refusal>) {
 }
 
 /// Responds to a device with its channel's state.
-fn answer(shard: &mut State, key: SessionKey, (arn, found, close): (&ChannelArn, Found, bool)) {
+fn answer(shard: &mut State, key: SessionKey, arn: &ChannelArn, found: Found, close: bool) {
     let cx = &mut shard.cx;
     let Found::Kept(until) = found else {
         return answer_nothing(shard, key, close);
@@ -273,13 +267,9 @@ fn room_to_wait(directory: &mut Directory, account: Account) -> Option<Option<Wa
 }
 
 /// Finds the channel that a device polls; never creates one.
-fn channel_to_wake(
-    directory: &Directory,
-    arn: &ChannelArn,
-    at: Moment,
-) -> Result<ChannelKey, Refusal> {
+fn polled(directory: &Directory, arn: &ChannelArn, now: Now) -> Result<ChannelKey, Refusal> {
     let identity = Identity::of(arn);
-    if !directory.serves(&identity, at.now) {
+    if !directory.serves(&identity, now) {
         return Err(nobody());
     }
     let channel = directory.find_active(arn);

@@ -4,23 +4,20 @@
 use crate::auth::provider::{TokenFault, Unverified};
 use crate::event::{Purpose, Requested};
 use crate::shard::calls::responses::refuse;
-use crate::shard::calls::sts::{self, Grantor, StsForm, answer_parsed};
+use crate::shard::calls::sts::{self, GrantResponse, Grantor, StsForm, answer_from};
 use crate::shard::evidence::{Evidence, Shown, named};
 use crate::shard::state::State;
 use crate::{auth::SignIn, check::Check, refusal::Refusal};
-use codec::sts::{AssumeRoleWithWebIdentity, Error, ErrorKind, Request, WebIdentity, web_identity};
+use codec::sts::{AssumeRoleWithWebIdentity, ErrorKind, Request, WebIdentity, web_identity};
 
 /// Answers an unsigned form, verifying the token before the role.
-pub(crate) fn answer_sign_in(
-    shard: &mut State,
-    form: &StsForm<'_>,
-    parsed: Result<Request, Error>,
-) {
+pub(crate) fn answer_sign_in(shard: &mut State, form: &StsForm) {
     let (sockets, _, cx, gate) = shard.parts();
+    let parsed = &form.parsed;
     let Some(peer) = sockets.session(form.key).map(|session| session.peer()) else {
         return;
     };
-    let token = match &parsed {
+    let token = match parsed {
         Ok(Request::AssumeRoleWithWebIdentity(request)) => request.token.reveal(),
         Ok(_) | Err(_) => "",
     };
@@ -30,14 +27,14 @@ pub(crate) fn answer_sign_in(
         Err(fault) => Err(*fault),
     };
     let claimed = || read.as_ref().ok().map(ClaimedToken::of);
-    let (refusal, claimed) = match (&parsed, identified) {
+    let (refusal, claimed) = match (parsed, identified) {
         (Err(error), _) => (sts::not_understood(error), None),
         (Ok(_), Err(fault)) => {
             let claimed = claimed();
             (refused(fault, claimed.as_ref()), claimed)
         }
         (Ok(_), Ok(caller)) => {
-            return answer_parsed(shard, form, &caller, parsed);
+            return answer_from(shard, form, &caller);
         }
     };
     let session = parsed.as_ref().ok().and_then(sts::session_of);
@@ -57,10 +54,7 @@ pub(crate) fn answer_sign_in(
 
 impl Grantor<'_> {
     /// Issues a role's credentials to the identity in the token.
-    pub(crate) fn sign_in(
-        &mut self,
-        request: &AssumeRoleWithWebIdentity,
-    ) -> Result<Vec<u8>, Refusal> {
+    pub(crate) fn sign_in(&mut self, request: &AssumeRoleWithWebIdentity) -> GrantResponse {
         let caller = self.caller;
         // Without signature checks the token is unverified, and the response repeats its claims.
         let token = Unverified::read(request.token.reveal()).map_err(|it| refused(it, None))?;

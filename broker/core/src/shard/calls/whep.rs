@@ -293,9 +293,7 @@ pub(crate) fn conclude(shard: &mut State, call: &AnsweredCall, answer: Answer) {
         | Answer::Holding(_)
         | Answer::Answer(_) => internal_failure(),
     };
-    let status = refusal.status(Purpose::Whep);
-    let telemetry = &mut cx.telemetry;
-    let id = telemetry.refusal_id(refusal.check, Purpose::Whep, status, cx.at.wall);
+    let id = (cx.telemetry).refusal_id(&refusal, Purpose::Whep, cx.at.wall);
     if refusal.is_denial()
         && let Some(mut audit) = sockets.audit_of(key, &id, &asked.caller, CONNECT)
     {

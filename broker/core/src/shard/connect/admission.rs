@@ -1,5 +1,5 @@
-//! Admits upgrades to their channel on the channel's home: the decisions that depend on the channel, the join, and the
-//! transfer to the home. See codec/PROTOCOL.md, CON. Checks that depend only on the request are in
+//! Admits upgrades on their channel's home, the shard that owns the channel: makes the decisions that depend on the
+//! channel, and takes a slot in it. See codec/PROTOCOL.md, CON. Checks that depend only on the request are in
 //! `connect/upgrades.rs`.
 
 use crate::channel::members::Joined;
@@ -14,15 +14,13 @@ use crate::shard::calls::responses::{
     RATE_EXCEEDED, absent, no_place, nobody, refuse, shutting_down,
 };
 use crate::shard::connect::upgrades::{no_client_id, refuse_upgrade};
-use crate::shard::context::Context;
+use crate::shard::directory::ChangeStep;
 use crate::shard::directory::members::{NoSlot, SlotRequest};
-use crate::shard::directory::{ChangeStep, Directory};
 use crate::shard::evidence::Evidence;
-use crate::shard::road::in_flight::slot_of;
 use crate::shard::road::repeats;
 use crate::shard::shares::too_busy;
 use crate::shard::state::State;
-use crate::shard::todo::Todo;
+use crate::shard::todo::{Todo, slot_of};
 use crate::shard::{Parcel, ParcelLoad};
 use crate::shard::{connect::public_pages, sockets::Sockets};
 use crate::time::{Now, Wall};
@@ -37,8 +35,8 @@ use codec::http::{Meta, switching_protocols};
 use codec::{control::ErrorKind, identifiers::ChannelArn};
 use std::rc::Rc;
 
-/// Returns the holder to charge for a connection on its channel's home; `None` if the connection was refused because
-/// the process is shutting down or at capacity.
+/// Returns the holder to charge for a connection. Refuses the connection and returns `None` if the process is shutting
+/// down or at capacity.
 pub(crate) fn holder(shard: &mut State, key: SessionKey, admission: &Admission) -> Option<Holder> {
     let sockets = &mut shard.sockets;
     let evidence = Evidence::of_admission(key, admission);
@@ -56,31 +54,33 @@ pub(crate) fn holder(shard: &mut State, key: SessionKey, admission: &Admission) 
     Some(holder)
 }
 
-/// Admits a connection to its channel on the channel's home: sends the 101 response, then the pending messages. Returns
-/// `false` if the connection was refused.
-pub(crate) fn admit(
-    shard: &mut State,
-    key: SessionKey,
-    (admission, holder): (&Admission, Holder),
-) -> bool {
+/// A connection to be admitted to its channel.
+#[derive(Clone, Copy)]
+pub(crate) struct Entrant<'a> {
+    pub(crate) key: SessionKey,
+    pub(crate) admission: &'a Admission,
+    /// The holder charged for the connection.
+    pub(crate) holder: Holder,
+}
+
+/// Admits a connection to its channel: sends the 101 response, then the pending messages. Returns `false` if the
+/// connection was refused.
+pub(crate) fn admit(shard: &mut State, entrant: Entrant<'_>) -> bool {
+    let Entrant { key, admission, .. } = entrant;
     let (sockets, directory, cx, ..) = shard.parts();
     let evidence = Evidence::of_admission(key, admission);
     // Facts that only the channel's home knows may forbid the upgrade.
     let forbidden = if directory.lacks_client_id(sockets, admission) {
         Some(no_client_id())
     } else {
-        directory.forbids_tagged_upgrade(cx, admission)
+        directory.forbids_upgrade(cx, admission)
     };
     if let Some(refusal) = forbidden {
         refuse_upgrade(shard, &evidence, admission, &refusal);
         return false;
     }
-    let role = admission
-        .client_id
-        .as_deref()
-        .map_or(Role::Master, |id| Role::Viewer(Rc::from(id)));
-    let (channel, caller, joined) = match take_place(shard, key, (admission, holder), &role) {
-        Ok(place) => place,
+    let newcomer = match take_place(shard, entrant) {
+        Ok(newcomer) => newcomer,
         Err(refusal) => {
             refuse(shard, &evidence, &refusal);
             return false;
@@ -90,60 +90,62 @@ pub(crate) fn admit(
     if let Purpose::Upgrade(role) = evidence.purpose {
         cx.telemetry.count_upgrade(role, UpgradeOutcome::Accepted);
     }
-    let newcomer = Newcomer {
-        key,
-        channel,
-        role,
-        caller,
-        holder,
-        admission,
-        joined,
-    };
-    directory.changed(channel, (newcomer.cause(sockets), None));
+    directory.changed(newcomer.channel, (newcomer.cause(sockets), None));
     welcome(shard, newcomer);
     true
 }
 
-/// Takes a slot for an admission. If the channel is full, a viewer may be evicted.
-fn take_place(
-    shard: &mut State,
-    key: SessionKey,
-    (admission, holder): (&Admission, Holder),
-    role: &Role,
-) -> Result<(ChannelKey, Option<CallerId>, Joined), Refusal> {
+/// Takes a slot in the channel, if one is free and neither the channel's rate limit nor the caller's share of it is
+/// exceeded. If the channel is full, a viewer may be evicted.
+fn take_place<'a>(shard: &mut State, entrant: Entrant<'a>) -> Result<Newcomer<'a>, Refusal> {
+    let admission = entrant.admission;
+    let channel = joinable(shard, &admission.arn)?;
     let (sockets, directory, cx, ..) = shard.parts();
-    let channel = joinable(directory, cx, &admission.arn)?;
-    let caller = match role {
-        Role::Master => None,
-        Role::Viewer(_) => {
-            let role = directory.caller_role(cx, &admission.caller, &admission.arn);
-            role.caller()
+    let (role, caller) = match admission.client_id.as_deref() {
+        None => (Role::Master, None),
+        Some(id) => {
+            let counted_as = directory.role(cx, &admission.caller, &admission.arn);
+            (Role::Viewer(Rc::from(id)), counted_as.caller())
         }
     };
-    let slot = slot_of(role);
+    let slot = slot_of(&role);
     let viewers = directory.viewers_if_full(channel, &slot);
-    let payer = viewers.and_then(|all| sockets.viewer_that_pays(holder, all));
+    let payer = viewers.and_then(|all| sockets.viewer_that_pays(entrant.holder, all));
     let request = SlotRequest {
+        channel,
+        session: entrant.key,
         slot,
         caller,
         payer,
     };
-    let joined = join(directory, cx, channel, request, key)?;
+    let joined = directory.take_slot(request, cx.at.now);
+    let joined = joined.map_err(|refused| match refused {
+        NoSlot::Gone => absent(Check::ChannelAbsent),
+        NoSlot::Rate => Refusal::limited(Check::RateConnect, RATE_EXCEEDED),
+        NoSlot::Full => {
+            let message = "The channel has reached its limit of viewers.";
+            Refusal::limited(Check::ViewersFull, message)
+        }
+    })?;
+    cx.todo.push(Todo::Arm(channel));
     if let Some(payer) = payer {
         sockets.close(cx, payer, EndReason::MadeRoom);
     }
     if let Some(slots) = directory.slots.as_deref_mut() {
         slots.admitted(&admission.arn);
     }
-    Ok((channel, caller, joined))
+    Ok(Newcomer {
+        entrant,
+        channel,
+        role,
+        caller,
+        joined,
+    })
 }
 
 /// Finds the channel with this ARN; with `--dev`, creates it with the given ARN if necessary.
-fn joinable(
-    directory: &mut Directory,
-    cx: &mut Context,
-    arn: &ChannelArn,
-) -> Result<ChannelKey, Refusal> {
+fn joinable(shard: &mut State, arn: &ChannelArn) -> Result<ChannelKey, Refusal> {
+    let State { directory, cx, .. } = shard;
     let identity = Identity::of(arn);
     if !directory.serves(&identity, cx.at.now) {
         return Err(nobody());
@@ -188,38 +190,13 @@ fn joinable(
     Ok(key)
 }
 
-/// Takes a slot in the channel, if one is free and neither the channel's rate limit nor the caller's share of it is
-/// exceeded.
-fn join(
-    directory: &mut Directory,
-    cx: &mut Context,
-    key: ChannelKey,
-    request: SlotRequest,
-    session: SessionKey,
-) -> Result<Joined, Refusal> {
-    let joined = directory.take_slot(key, request, session, cx.at);
-    let joined = joined.map_err(|refused| match refused {
-        NoSlot::Gone => absent(Check::ChannelAbsent),
-        NoSlot::Rate => Refusal::limited(Check::RateConnect, RATE_EXCEEDED),
-        NoSlot::Full => {
-            let message = "The channel has reached its limit of viewers.";
-            Refusal::limited(Check::ViewersFull, message)
-        }
-    })?;
-    cx.todo.push(Todo::Arm(key));
-    Ok(joined)
-}
-
 /// A connection that has taken its slot in a channel.
 struct Newcomer<'a> {
-    key: SessionKey,
+    entrant: Entrant<'a>,
     channel: ChannelKey,
     role: Role,
     /// The caller whose share of the channel's rate is charged.
     caller: Option<CallerId>,
-    /// The holder charged for this connection.
-    holder: Holder,
-    admission: &'a Admission,
     /// The connections that the newcomer displaced from the slot.
     joined: Joined,
 }
@@ -243,22 +220,12 @@ impl Newcomer<'_> {
 /// Sends the 101 response and opens the WebSocket. Pending messages follow, after any that were not yet sent to the
 /// connection it replaces.
 fn welcome(shard: &mut State, newcomer: Newcomer<'_>) {
-    let State {
-        sockets,
-        directory,
-        cx,
-        interposer,
-        ..
-    } = shard;
-    let Newcomer {
+    let Entrant {
         key,
-        channel,
-        role,
-        caller,
-        holder,
         admission,
-        joined,
-    } = newcomer;
+        holder,
+    } = newcomer.entrant;
+    let (channel, role) = (newcomer.channel, &newcomer.role);
     let Asks::WebSocket {
         ref accept,
         program,
@@ -266,54 +233,51 @@ fn welcome(shard: &mut State, newcomer: Newcomer<'_>) {
     else {
         return debug_assert!(false, "a device that asks joins nothing");
     };
-    switch_protocols(sockets, cx, key, accept, program.offers_wss());
+    switch_protocols(shard, key, accept, program.offers_wss());
+    let (sockets, _, cx, _) = shard.parts();
     let terms = terms(sockets, program, cx.at.now);
     let mut web_socket = WebSocket::new(channel, role.clone(), terms, cx.at.now);
-    web_socket.caller = caller;
+    web_socket.caller = newcomer.caller;
     sockets.begin_web_socket(key, web_socket);
     let (place, standing) = match role {
         Role::Master => (ConnectionRole::Master, Standing::Master),
         Role::Viewer(_) => (ConnectionRole::Viewer, Standing::Viewer),
     };
     sockets.place(key, place);
-    cx.note().joined(channel, key, (&role, admission.role_by));
-    if let Some(older) = joined.superseded {
-        let unnamed = log_superseded(sockets, cx, (older, key), (admission, &role));
-        cx.note().superseded(channel, (older, key), unnamed);
-        if let (Some(own), true) = (interposer, unnamed) {
+    cx.note(channel).joined(key, role, admission.role_by);
+    if let Some(older) = newcomer.joined.superseded {
+        let unnamed = log_superseded(shard, older, &newcomer);
+        shard.cx.note(channel).superseded(older, key, unnamed);
+        if unnamed && let Some((own, _, _, cx)) = shard.interposed() {
             own.observe(|it| it.on_unnamed(admission.arn.name(), cx.at));
         }
-        sockets.supersede(cx, older);
+        shard.sockets.supersede(&mut shard.cx, older);
     }
-    if let Some(evicted) = joined.evicted {
+    let (sockets, directory, cx, _) = shard.parts();
+    if let Some(evicted) = newcomer.joined.evicted {
         let reason = EndReason::SupersededEvicted;
         sockets.close(cx, evicted, reason);
     }
-    for former in joined.holders {
+    for former in newcomer.joined.holders {
         sockets.ask(cx, former, cx.at.now);
     }
     sockets.make_room(cx, holder);
     sockets.admitted.enter(key, holder, standing);
     sockets.arm_open(key, cx.at.now);
-    if role == Role::Master {
+    if *role == Role::Master {
         let due = repeats::repeats_at(sockets, key, cx.at.now);
         directory.offers_change(channel, |offers| offers.give_to(key, due));
         cx.todo.push(Todo::Arm(channel));
     }
-    if let Role::Viewer(client_id) = &role {
+    if let Role::Viewer(client_id) = role {
         directory.waits.forget(channel, client_id);
     }
-    cx.todo.push(Todo::Deliver(channel, role));
+    cx.todo.push(Todo::Deliver(channel, newcomer.role));
 }
 
 /// Sends the 101 response.
-fn switch_protocols(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    key: SessionKey,
-    accept: &[u8; 28],
-    offers_wss: bool,
-) {
+fn switch_protocols(shard: &mut State, key: SessionKey, accept: &[u8; 28], offers_wss: bool) {
+    let (sockets, _, cx, _) = shard.parts();
     let id = cx.telemetry.request_id();
     let meta = Meta {
         wall_ms: cx.at.wall.0,
@@ -326,19 +290,17 @@ fn switch_protocols(
     });
 }
 
-/// Counts and logs a connection replaced by a newer one. Returns `true` if the newer one is the master only by default,
-/// because its request named no role (`--dev`).
-fn log_superseded(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    (older, newer): (SessionKey, SessionKey),
-    (admission, role): (&Admission, &Role),
-) -> bool {
+/// Counts and logs a connection that was replaced by a newer one. Returns `true` if the newer one is the master only by
+/// default (`--dev`), because its request named no role.
+fn log_superseded(shard: &mut State, older: SessionKey, by: &Newcomer<'_>) -> bool {
+    let (sockets, _, cx, _) = shard.parts();
+    let (admission, role) = (by.entrant.admission, &by.role);
     let arn = &admission.arn;
     let unnamed =
         admission.is_unnamed() && sockets.settings().dev && !sockets.unconfirmed.is_gone(older);
     cx.telemetry.count_superseded(role.on_wire());
-    let (Some(older), Some(newer)) = (sockets.session(older), sockets.session(newer)) else {
+    let newer = sockets.session(by.entrant.key);
+    let (Some(older), Some(newer)) = (sockets.session(older), newer) else {
         return unnamed;
     };
     let opened = older.open().map_or(cx.at.now, WebSocket::opened);
@@ -377,7 +339,7 @@ fn terms(sockets: &mut Sockets, program: Program, now: Now) -> AdmissionTerms {
 /// Default MessageTtlSeconds of a channel. Source: KVS API reference, "SingleMasterConfiguration".
 const TTL_SECONDS_DEFAULT: u32 = 60;
 
-// Connections on their way to their channel's home: announced, packed and taken over there, or answered here.
+// Connections that another shard, or the side thread, did not accept.
 
 /// Takes back a connection that the other shard or the side thread has no capacity for.
 pub(crate) fn bounce_parcel(shard: &mut State, mut parcel: Parcel) -> SessionKey {

@@ -69,7 +69,7 @@ pub(crate) fn take_head<'a>(
             Ok(head) => head,
             Err(error) => {
                 let evidence = Evidence::of(key, Purpose::Unknown);
-                return HeadStep::Done(refuse_step(shard, &evidence, error));
+                return HeadStep::Done(refuse_step(shard, &evidence, error.into()));
             }
         },
         text: bytes,
@@ -377,7 +377,7 @@ pub(crate) fn begin_call(shard: &mut State, request: &Request<'_>) -> Step {
     let length = match head.body() {
         Ok(Body::Length(length)) => usize::try_from(length).unwrap_or(usize::MAX),
         Ok(Body::None) => 0, // a POST without any length is an error
-        Err(error) => return refuse_unread(shard, request, error),
+        Err(error) => return refuse_unread(shard, request, error.into()),
     };
     if length > sockets.settings().limits.body_bytes {
         let message = "The request body is too large.";
@@ -445,7 +445,7 @@ pub(crate) fn begin_call(shard: &mut State, request: &Request<'_>) -> Step {
 }
 
 /// Refuses a POST without reading its body.
-fn refuse_unread(shard: &mut State, request: &Request<'_>, refusal: impl Into<Refusal>) -> Step {
+fn refuse_unread(shard: &mut State, request: &Request<'_>, refusal: Refusal) -> Step {
     let head = &request.head;
     let asked = whep::asked(shard.sockets.settings(), head);
     let purpose = asked.map_or(Purpose::Unknown, |_| Purpose::Whep);
@@ -461,9 +461,7 @@ fn notice_proxy(shard: &mut State, key: SessionKey, head: &Head<'_>) {
     }
     let purpose = Purpose::Api(Operation::GetSignalingChannelEndpoint);
     let noticed = Refusal::noticed(Check::EndpointUnadvertised, None);
-    let id = cx
-        .telemetry
-        .refusal_id(noticed.check, purpose, 200, cx.at.wall);
+    let id = cx.telemetry.refusal_id(&noticed, purpose, cx.at.wall);
     let evidence = Evidence {
         id: Some(&id),
         ..Evidence::of_head(key, purpose, head)
@@ -472,12 +470,8 @@ fn notice_proxy(shard: &mut State, key: SessionKey, head: &Head<'_>) {
 }
 
 /// Refuses the request and closes the connection.
-pub(crate) fn refuse_step(
-    shard: &mut State,
-    evidence: &Evidence<'_>,
-    refusal: impl Into<Refusal>,
-) -> Step {
-    refuse(shard, evidence, &refusal.into());
+pub(crate) fn refuse_step(shard: &mut State, evidence: &Evidence<'_>, refusal: Refusal) -> Step {
+    refuse(shard, evidence, &refusal);
     Step::Over
 }
 

@@ -1,8 +1,8 @@
 //! Parses upgrade requests: the parameters, the caller, and the checks that depend only on the request, made on the
 //! shard that accepted the connection. See codec/PROTOCOL.md, CON.
 //!
-//! Refusals follow the order of the protocol's table; checks that depend on the channel are made on its home, see
-//! `connect/admission.rs`.
+//! Refusals follow the order of the protocol's table. Checks that depend on the channel are made by the shard that owns
+//! the channel, see `connect/admission.rs`.
 
 use crate::auth::{PolicyQuestion, ResourceTags, Ruling};
 use crate::limits::{WAKE_WAIT_S, WAKE_WAIT_S_DEFAULT};
@@ -59,8 +59,8 @@ pub(crate) fn permitted(cx: &mut Context, admission: &mut Admission) -> Result<(
     let ruling = may(client_id);
     let sees = caller.sees(&admission.arn);
     if ruling.denied.is_some() {
-        // Only the channel's home knows whether the client is a master, or a viewer that lacks its client id. The home
-        // evaluates the policies again.
+        // Only the channel's shard knows whether the client is a master, or a viewer that lacks its client id. That
+        // shard evaluates the policies again.
         let may_be_master = admission.role_by == RoleBy::LastRequest && may(None).denied.is_none();
         let may_be_viewer = admission.may_lack_client_id() && sees;
         if !may_be_master
@@ -244,9 +244,8 @@ pub(crate) fn refuse_upgrade(
     if !refusal.is_denial() {
         return refuse(shard, evidence, refusal);
     }
-    let (purpose, check) = (evidence.purpose, refusal.check);
-    let status = refusal.status(purpose);
-    let id = cx.telemetry.refusal_id(check, purpose, status, cx.at.wall);
+    let purpose = evidence.purpose;
+    let id = cx.telemetry.refusal_id(refusal, purpose, cx.at.wall);
     let action = action_of(admission.client_id.as_deref()).name();
     if let Some(mut audit) = sockets.audit_of(evidence.key, &id, &admission.caller, action) {
         audit.channel_arn = Some(admission.arn.as_str().into());

@@ -53,7 +53,8 @@ fn unmute(sockets: &mut Sockets, key: SessionKey, at: Moment) {
     }
 }
 
-/// Ends expired faults, a bounded number per step: sending to muted connections and reading from half-open ones resume.
+/// Ends expired faults, a bounded number per step: resumes sending to muted connections and reading from half-open
+/// ones.
 pub(crate) fn unmute_due(own: &mut Interposer, sockets: &mut Sockets, at: Moment) {
     let held = &mut own.faults.held;
     for _ in 0..FAULTS_DUE_PER_TICK {
@@ -155,7 +156,7 @@ pub(crate) fn on_connect(shard: &mut State, key: SessionKey, admission: &Admissi
         ..FaultSubject::default()
     };
     let evidence = Evidence::of_admission(key, admission);
-    disturb(shard, FaultAct::on_connect, &subject, key, evidence)
+    disturb(shard, FaultAct::on_connect, &subject, evidence)
 }
 
 /// Applies a fault to an API call. Returns `true` if the fault handles the call.
@@ -166,13 +167,8 @@ pub(crate) fn on_call(shard: &mut State, begun: &BegunCall) -> bool {
         operation: Some(asked.operation),
         ..FaultSubject::default()
     };
-    disturb(
-        shard,
-        FaultAct::on_call,
-        &subject,
-        *key,
-        Evidence::of_call(*key, asked),
-    )
+    let evidence = Evidence::of_call(*key, asked);
+    disturb(shard, FaultAct::on_call, &subject, evidence)
 }
 
 /// Returns the name of the channel that a call concerns.
@@ -208,9 +204,9 @@ fn disturb(
     shard: &mut State,
     kind: fn(&FaultAct) -> Option<&RequestAct>,
     subject: &FaultSubject<'_>,
-    key: SessionKey,
     evidence: Evidence<'_>,
 ) -> bool {
+    let key = evidence.key;
     let Some((own, sockets, _, cx)) = shard.interposed() else {
         return false;
     };

@@ -6,11 +6,10 @@ use crate::event::{Kind, Outcome};
 use crate::id::{ChannelKey, SessionKey};
 use crate::session::outbox::DeliveryMark;
 use crate::session::web_socket::{Role, viewer_of};
+use crate::shard::Directory;
 use crate::shard::context::Context;
-use crate::shard::dev::faults::{
-    Corruption, DeliveryAct, FaultAct, FaultCounts, FaultSubject, MessageAct,
-};
-use crate::shard::dev::injected::{Held, HeldMessage, Later};
+use crate::shard::dev::faults::{Corruption, DeliveryAct, FaultAct, FaultSubject, MessageAct};
+use crate::shard::dev::injected::{HeldMessage, Later};
 use crate::shard::dev::observations::CopySource;
 use crate::shard::dev::state::{Fate, Interposer};
 use crate::shard::flight_recorder::{NOBODY, Passage};
@@ -19,8 +18,7 @@ use crate::shard::road::unsent::{end_kept, push_kept};
 use crate::shard::road::{delivery, service_messages, unsent};
 use crate::shard::state::State;
 use crate::shard::todo::{Deferred, Membership, Todo};
-use crate::shard::{Directory, Sockets};
-use crate::{journal::Unaccepted, limits::FAULT_REORDER_MS, time::Now};
+use crate::{journal::Unaccepted, limits::FAULT_REORDER_MS};
 use codec::signal::{Delivery, status_response};
 use std::collections::VecDeque;
 
@@ -56,13 +54,18 @@ pub(crate) fn on_message(shard: &mut State, transit: &InTransit<'_>, route: Rout
             let kind = Kind::Known(action);
             cx.telemetry
                 .count_unaccepted(kind, Unaccepted::FaultInjected);
-            service_messages::status_with(sockets, cx, transit.status_of(), |out, id| {
-                status_response(out, id, &error_type, status_code, &description);
-            });
+            if let Some(id) = service_messages::answerable(shard, transit.status_of()) {
+                (shard.sockets).push_control(&mut shard.cx, transit.from, |out| {
+                    status_response(out, id, &error_type, status_code, &description);
+                });
+            }
         }
         MessageAct::Delay(ms) => {
             copy(Fate::of(route));
-            return hold(own, cx, transit, (cx.at.now.after(ms), None), &rule.counts);
+            let (held, until) = (HeldMessage::of(transit, None), cx.at.now.after(ms));
+            let held = own.faults.held.hold(held, until, &rule.counts);
+            cx.telemetry.count_kept(usize::from(held));
+            return held;
         }
         MessageAct::Misdirect(viewer) => return misdirect(shard, transit, &viewer),
         MessageAct::Session(act) => {
@@ -116,7 +119,7 @@ fn misdirect(shard: &mut State, transit: &InTransit<'_>, viewer: &str) -> bool {
 
 /// Applies faults to the delivery of a message. Returns `true` if a fault handled it.
 fn on_route(shard: &mut State, transit: &InTransit<'_>, route: Route) -> bool {
-    let Some((own, sockets, directory, cx)) = shard.interposed() else {
+    let Some((own, _, directory, cx)) = shard.interposed() else {
         return false;
     };
     let name = name_of(directory, transit.channel);
@@ -138,22 +141,27 @@ fn on_route(shard: &mut State, transit: &InTransit<'_>, route: Route) -> bool {
     let now = cx.at.now;
     let mut then = None;
     if let Some((act, rule)) = picked {
-        let mut hold = |until| hold(own, cx, transit, until, &rule.counts);
+        let mut hold = |until, behind| {
+            let message = HeldMessage::of(transit, behind);
+            let held = own.faults.held.hold(message, until, &rule.counts);
+            cx.telemetry.count_kept(usize::from(held));
+            held
+        };
         match act {
             DeliveryAct::Drop => {
                 transit.end(cx, Outcome::Withdrawn);
                 return true;
             }
-            DeliveryAct::Delay(ms) if hold((now.after(ms), None)) => return true,
-            DeliveryAct::Reorder if hold((now.after(FAULT_REORDER_MS), Some(to))) => return true,
+            DeliveryAct::Delay(ms) if hold(now.after(ms), None) => return true,
+            DeliveryAct::Reorder if hold(now.after(FAULT_REORDER_MS), Some(to)) => return true,
             DeliveryAct::Delay(_) | DeliveryAct::Reorder => {} // there was no room
             DeliveryAct::Duplicate => {
-                delivery::deliver(sockets, cx, to, transit);
-                leave(cx, Later::SendAgain(transit.deferred(), to));
+                delivery::deliver(shard, to, transit);
+                leave(&mut shard.cx, Later::SendAgain(transit.deferred(), to));
                 return true;
             }
             DeliveryAct::Corrupt(part) => {
-                deliver_corrupted(sockets, cx, transit, (to, part));
+                deliver_corrupted(shard, transit, to, part);
                 return true;
             }
             DeliveryAct::Session(act) => then = Some(Later::Act(to, act)),
@@ -164,9 +172,9 @@ fn on_route(shard: &mut State, transit: &InTransit<'_>, route: Route) -> bool {
     if behind.is_none() && then.is_none() {
         return false;
     }
-    delivery::deliver(sockets, cx, to, transit);
+    delivery::deliver(shard, to, transit);
     for later in then.into_iter().chain(behind) {
-        leave(cx, later);
+        leave(&mut shard.cx, later);
     }
     true
 }
@@ -174,25 +182,6 @@ fn on_route(shard: &mut State, transit: &InTransit<'_>, route: Route) -> bool {
 pub(crate) fn name_of(directory: &Directory, channel: ChannelKey) -> &str {
     let channel = directory.channel(channel);
     channel.map_or("", |channel| channel.record.arn.name())
-}
-
-/// Holds a message back until a given time, or until the next one for this connection, and counts it in the gauge of
-/// pending messages. Returns `false` if there is no capacity, in which case the message is sent immediately.
-fn hold(
-    own: &mut Interposer,
-    cx: &mut Context,
-    transit: &InTransit<'_>,
-    (until, behind): (Now, Option<SessionKey>),
-    counts: &FaultCounts,
-) -> bool {
-    let message = Deferred {
-        correlation_id: None,
-        ..transit.deferred()
-    };
-    let held = HeldMessage { message, behind };
-    let held = own.faults.held.hold(held, until, counts);
-    cx.telemetry.count_kept(usize::from(held));
-    held
 }
 
 /// Forwards a held message to its recipient's current connection, or to the pending queue.
@@ -228,20 +217,21 @@ pub(crate) fn withdraw_held(own: &mut Interposer, cx: &mut Context, channel: Cha
     }
 }
 
-// Pending messages whose recipient has connected; the same faults apply as to other deliveries.
+// Pending messages whose recipient has connected. The faults of deliveries apply to them too.
 
 /// Moves a role's pending messages into the outbox of its current connection, except those that faults drop or hold
 /// back.
 pub(crate) fn deliver_pending(shard: &mut State, channel: ChannelKey, role: Role) {
-    let Some((recipient, groups)) = unsent::take_for_current(shard, channel, role) else {
+    let Some(recipient) = unsent::current(shard, channel, role) else {
         return;
     };
-    let Some((own, sockets, directory, cx)) = shard.interposed() else {
+    let Some(mut own) = shard.interposer.take() else {
         return;
     };
+    let groups = shard.directory.take_kept(&mut shard.cx, &recipient);
     let (to, role) = (recipient.session, &recipient.role);
-    let name = Box::<str>::from(name_of(directory, channel));
-    let now = cx.at.now;
+    let name = Box::<str>::from(name_of(&shard.directory, channel));
+    let now = shard.cx.at.now;
     let (mut behind, mut acts, mut last) = (VecDeque::new(), Vec::new(), None);
     for (rank, messages) in groups {
         last = Some(rank);
@@ -251,16 +241,16 @@ pub(crate) fn deliver_pending(shard: &mut State, channel: ChannelKey, role: Role
             match (own.faults).pick(FaultAct::on_delivery, &subject, now) {
                 None => {}
                 Some((DeliveryAct::Drop, _)) => {
-                    drop_kept(own, cx, &name, role, &message);
+                    drop_kept(&mut own, &mut shard.cx, &name, role, &message);
                     continue;
                 }
                 Some((DeliveryAct::Duplicate, _)) => {
                     let (launch, frame) = (mark_of_kept(&message), message.frame.clone());
                     going.push_back(message);
                     let run = (rank, std::mem::take(&mut going));
-                    push_kept(sockets, directory, cx, &recipient, run);
+                    push_kept(shard, &recipient, run);
                     let write = |out: &mut Vec<u8>| out.extend_from_slice(&frame);
-                    sockets.push_copy(cx, to, launch, frame.len(), write);
+                    (shard.sockets).push_copy(&mut shard.cx, to, launch, frame.len(), write);
                     continue;
                 }
                 Some((DeliveryAct::Reorder, rule)) => {
@@ -268,8 +258,8 @@ pub(crate) fn deliver_pending(shard: &mut State, channel: ChannelKey, role: Role
                     continue;
                 }
                 Some((DeliveryAct::Delay(ms), rule)) => {
-                    let (until, held) = ((now.after(ms), None), &mut own.faults.held);
-                    if hold_kept(held, &recipient, &message, until, &rule.counts) {
+                    let held = HeldMessage::of_kept(&message, &recipient, None);
+                    if (own.faults.held).hold(held, now.after(ms), &rule.counts) {
                         continue;
                     }
                 }
@@ -279,15 +269,18 @@ pub(crate) fn deliver_pending(shard: &mut State, channel: ChannelKey, role: Role
             going.push_back(message);
             going.extend(behind.pop_front().map(|(message, _)| message));
         }
-        push_kept(sockets, directory, cx, &recipient, (rank, going));
+        push_kept(shard, &recipient, (rank, going));
     }
-    // A message to be reordered waits for the next one if no other message followed.
-    let until = (now.after(FAULT_REORDER_MS), Some(to));
-    let held = &mut own.faults.held;
-    behind.retain(|(message, rule)| !hold_kept(held, &recipient, message, until, &rule.counts));
+    // A message that is to be reordered, but that no other message followed, waits for the next one.
+    let until = now.after(FAULT_REORDER_MS);
+    behind.retain(|(message, rule)| {
+        let held = HeldMessage::of_kept(message, &recipient, Some(to));
+        !own.faults.held.hold(held, until, &rule.counts)
+    });
+    shard.interposer = Some(own);
     let unheld = behind.into_iter().map(|(message, _)| message).collect();
     if let Some(rank) = last {
-        push_kept(sockets, directory, cx, &recipient, (rank, unheld));
+        push_kept(shard, &recipient, (rank, unheld));
     }
     end_kept(shard, &recipient);
     for act in acts {
@@ -309,27 +302,30 @@ fn drop_kept(own: &mut Interposer, cx: &mut Context, name: &str, role: &Role, me
     own.take_copy(&copy, name, cx.at);
 }
 
-/// Holds back a pending message, which remains counted in the gauge of pending messages. Returns `false` if there is no
-/// capacity.
-fn hold_kept(
-    held: &mut Held,
-    recipient: &Membership,
-    message: &Message,
-    (until, behind): (Now, Option<SessionKey>),
-    counts: &FaultCounts,
-) -> bool {
-    let role = &recipient.role;
-    let viewer = viewer_of(role, &message.frame, message.sender_bytes);
-    let message = Deferred {
-        from: SessionKey::unpack(NOBODY),
-        channel: recipient.channel,
-        sender: (*role == Role::Master).then(|| viewer.into()),
-        launch: mark_of_kept(message),
-        payload: Delivery::payload_of(&message.frame).into(),
-        recipient: role.client_id().unwrap_or_default().into(),
-        correlation_id: None,
-    };
-    held.hold(HeldMessage { message, behind }, until, counts)
+impl HeldMessage {
+    /// Copies a routed message. While it is held, the caller counts it as pending.
+    fn of(transit: &InTransit<'_>, behind: Option<SessionKey>) -> Self {
+        let message = Deferred {
+            correlation_id: None,
+            ..transit.deferred()
+        };
+        Self { message, behind }
+    }
+
+    /// Copies a pending message whose recipient has connected. While it is held, it still counts as pending.
+    fn of_kept(message: &Message, to: &Membership, behind: Option<SessionKey>) -> Self {
+        let viewer = viewer_of(&to.role, &message.frame, message.sender_bytes);
+        let message = Deferred {
+            from: SessionKey::unpack(NOBODY),
+            channel: to.channel,
+            sender: (to.role == Role::Master).then(|| viewer.into()),
+            launch: mark_of_kept(message),
+            payload: Delivery::payload_of(&message.frame).into(),
+            recipient: to.role.client_id().unwrap_or_default().into(),
+            correlation_id: None,
+        };
+        Self { message, behind }
+    }
 }
 
 // Messages sent with one part corrupted.
@@ -339,12 +335,8 @@ fn hold_kept(
 
 /// Enqueues a corrupted copy of a message in its recipient's outbox. If the outbox is full, the original is delivered
 /// normally.
-fn deliver_corrupted(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    transit: &InTransit<'_>,
-    (to, part): (SessionKey, Corruption),
-) {
+fn deliver_corrupted(shard: &mut State, transit: &InTransit<'_>, to: SessionKey, part: Corruption) {
+    let (sockets, _, cx, _) = shard.parts();
     let bytes = transit.delivery.frame_bytes();
     let room = (bytes, cx.telemetry.outbox_bytes());
     let write = |out: &mut Vec<u8>| {
@@ -353,10 +345,10 @@ fn deliver_corrupted(
         spoil(out.get_mut(begin..).unwrap_or_default(), part);
     };
     let Ok((queued, _)) = sockets.push_message(to, transit.launch, room, write) else {
-        return delivery::deliver(sockets, cx, to, transit);
+        return delivery::deliver(shard, to, transit);
     };
     let passed = transit.passed(Passage::Relayed, bytes);
-    cx.note().relayed(transit.channel, passed, transit.from, to);
+    cx.note(transit.channel).relayed(passed, transit.from, to);
     cx.telemetry.count_queued(queued);
 }
 

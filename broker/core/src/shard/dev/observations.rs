@@ -71,14 +71,11 @@ impl Parity {
     }
 
     /// Checks how long a closed connection was open, and how long it was silent.
-    pub(crate) fn on_gone(
-        &mut self,
-        ours: &Settings,
-        directory: &Directory,
-        gone: &Gone,
-        at: Moment,
-    ) {
-        let name = name_of(directory, gone.member.channel);
+    pub(crate) fn on_gone(&mut self, directory: &Directory, gone: &Gone, at: Moment) {
+        let (ours, name) = (
+            directory.settings(),
+            name_of(directory, gone.member.channel),
+        );
         if let Some(last_frame) = gone.last_frame {
             self.on_silence(ours, name, last_frame, at);
         }
@@ -170,16 +167,10 @@ impl Parity {
     }
 
     /// Checks an admitted connection against the strict profile.
-    pub(crate) fn on_join(
-        &mut self,
-        directory: &Directory,
-        key: ChannelKey,
-        role: &Role,
-        at: Moment,
-    ) {
-        let what = match role {
-            Role::Master => Metered::ConnectAsMaster,
-            Role::Viewer(_) => Metered::ConnectAsViewer,
+    pub(crate) fn on_join(&mut self, directory: &Directory, joined: &WebSocket, at: Moment) {
+        let (key, what) = match joined.role {
+            Role::Master => (joined.channel, Metered::ConnectAsMaster),
+            Role::Viewer(_) => (joined.channel, Metered::ConnectAsViewer),
         };
         self.on_metered(directory, key, what, at);
         let Some(channel) = directory.channel(key) else {
@@ -266,7 +257,7 @@ pub(crate) fn on_signed(
     let says = reason.map_or_else(|| check.says().to_owned(), |signed| signed.to_string());
     let says = format!("refused without --dev: {says}");
     let noticed = Refusal::noticed(check, Some(says.into()));
-    let id = cx.telemetry.refusal_id(check, purpose, 200, cx.at.wall);
+    let id = cx.telemetry.refusal_id(&noticed, purpose, cx.at.wall);
     let id = Some(&*id);
     responses::note(shard, &Evidence { id, ..evidence }, &noticed);
 }

@@ -41,24 +41,20 @@ pub(crate) struct Interposer {
 }
 
 impl Interposer {
-    /// Creates the interposer of a shard with these channels; `None` without `--dev`.
-    pub(crate) fn begin(
-        settings: &Settings,
-        directory: &Directory,
-        start: StartDev,
-        hasher: &RandomState,
-    ) -> Option<Box<Self>> {
+    /// Creates the interposer of a shard with the channels of this directory. Returns `None` without `--dev`.
+    pub(crate) fn begin(of: &Directory, dev: StartDev, hasher: &RandomState) -> Option<Box<Self>> {
+        let settings = of.settings();
         if !settings.dev {
             return None;
         }
         let mut interposer = Self {
             faults: InjectedFaults::default(),
-            signatures: Signatures::of(settings, start.account_use.as_ref()),
+            signatures: Signatures::of(settings, dev.account_use.as_ref()),
             parity: (!settings.strict())
-                .then(|| Parity::new(&settings.region, hasher, start.account_use)),
-            copies: start.copies.map(Copies::new),
+                .then(|| Parity::new(&settings.region, hasher, dev.account_use)),
+            copies: dev.copies.map(Copies::new),
         };
-        interposer.observe(|it| it.count_channels(directory, Moment::default()));
+        interposer.observe(|it| it.count_channels(of, Moment::default()));
         Some(Box::new(interposer))
     }
 

@@ -1,9 +1,9 @@
-//! Calls of Alexa and of players on their channel's shard: offered to the master, answered, expired, withdrawn. See
-//! codec/PROTOCOL.md, ALEXA and WHEP.
+//! Alexa calls and players' calls on the shard that owns their channel: how they are offered to the master, answered,
+//! expired and withdrawn. See codec/PROTOCOL.md, ALEXA and WHEP.
 //!
-//! Each call is stored in its channel and counted for its account in [`WaitingCalls`]; both change together, here. The
-//! counters treat a call as one SDP_OFFER: received when its letter is processed, pending until a master's outbox
-//! contains it, and delivered once sent to that master. Repeating the offer to the next master counts nothing.
+//! Each call is stored in its channel and counted for its account in [`WaitingCalls`]. Only the methods here change the
+//! two. The counters treat a call as one SDP_OFFER: received when its query is processed, pending until a master's
+//! outbox contains it, and delivered once sent to that master. Repeating the offer to the next master counts nothing.
 //!
 //! [`WaitingCalls`]: crate::shard::directory::waiting_calls::WaitingCalls
 
@@ -12,7 +12,7 @@ use crate::channel::alexa_calls::{CallKind, Calls, Waiting};
 use crate::channel::players::Player;
 use crate::check::Check;
 use crate::event::{Kind, Outcome, PlayerOutcome, Purpose};
-use crate::id::{Account, CallRef, ChannelKey, Identity, SessionKey};
+use crate::id::{Account, CallRef, ChannelKey, SessionKey};
 use crate::journal::Unaccepted;
 use crate::limits::{ENDED_PLAYER_MS, WAITING_CALLS_PER_CHANNEL_MAX};
 use crate::presence::PresenceCause;
@@ -21,9 +21,10 @@ use crate::session::outbox::{DeliveryMark, Unsent};
 use crate::shard::context::Context;
 use crate::shard::directory::waiting_calls::{Call, CallRoom, EndedCall};
 use crate::shard::shares::too_busy;
-use crate::shard::todo::Todo;
+use crate::shard::todo::{Membership, Todo};
 use crate::shard::{Answer, Directory};
 use crate::time::{Moment, Now};
+use codec::base64;
 use codec::signal::{Action, Delivery};
 use codec::whep::Fault;
 
@@ -99,7 +100,7 @@ impl Directory {
 
     /// Adds an answer or a candidate to a player's call. Returns whether the message was accepted, and whether the call
     /// ends or which fault an invalid answer has; `None` if no player with this id is waiting.
-    fn gather(&mut self, message: &ForPlayer<'_>, now: Now) -> Option<(bool, Result<bool, Fault>)> {
+    fn gather(&mut self, message: &ForCall<'_>, now: Now) -> Option<(bool, Result<bool, Fault>)> {
         let channel = self.channels.get_mut(message.channel)?;
         let call = channel.live_mut()?.calls.of_mut(message.sender)?;
         let player = call.player.as_deref_mut()?;
@@ -139,12 +140,8 @@ impl Directory {
 
     /// Reassigns a replaced or departed master's unanswered offers to the next master. `unsent`: offers returned from
     /// its outbox.
-    pub(crate) fn offers_lost_their_master(
-        &mut self,
-        key: ChannelKey,
-        master: SessionKey,
-        unsent: &[Unsent],
-    ) {
+    pub(crate) fn offers_lost_their_master(&mut self, former: &Membership, unsent: &[Unsent]) {
+        let (key, master) = (former.channel, former.session);
         let Some(live) = self.live_mut(key) else {
             return;
         };
@@ -171,7 +168,7 @@ impl Directory {
 
     /// Records that the last byte of an offer was sent to `master`. Returns `true` if the offer must still go to the
     /// next master because this one has been replaced.
-    fn offer_was_sent(&mut self, key: ChannelKey, master: SessionKey, order: u64) -> bool {
+    pub(crate) fn offer_sent(&mut self, key: ChannelKey, master: SessionKey, order: u64) -> bool {
         let Some(live) = self.live_mut(key) else {
             return false;
         };
@@ -199,18 +196,23 @@ impl Directory {
 const OFFER: Kind = Kind::Known(Action::SdpOffer);
 
 impl Directory {
-    /// Adds a call to its channel. Once the call is certain to be admitted, it replaces an older one from the same
-    /// sender, or evicts one of an account or channel that exceeds its share.
+    /// Adds a call to its channel. A call that is admitted replaces an older one from the same sender, or evicts a call
+    /// of an account or channel that exceeds its share.
     pub(crate) fn take_offer(&mut self, cx: &mut Context, key: ChannelKey, new: NewCall) {
         let caller = new.caller;
         match self.room_for_offer(key, &new) {
             Err(refused) => return cx.todo.answer(caller, refused),
             Ok(Some(other)) => self.end_for_another(cx, other),
-            Ok(None) => drop(self.end_call(cx, key, &new.sender, None)),
+            Ok(None) => {
+                if let Some(call) = self.take_call(key, |calls| calls.take(&new.sender)) {
+                    close_call(cx, &call, Outcome::Overwritten);
+                    answer_offer(cx, key, call, Answer::Answer(None));
+                }
+            }
         }
         if new.player.is_some() {
             let bytes = new.payload.len();
-            cx.note().called(key, bytes, &new.sender);
+            cx.note(key).called(bytes, &new.sender);
         }
         if !self.add_call(key, new, cx.at) {
             return;
@@ -225,8 +227,8 @@ impl Directory {
         cx.todo.push(Todo::Arm(key));
     }
 
-    /// Determines whether a call can be admitted, and which other sender's call it evicts. A call that replaces an
-    /// older one of its sender is always admitted.
+    /// Returns the other sender's call that must be evicted to admit a call, if any, or the refusal if the call cannot
+    /// be admitted. A call that replaces an older one of its sender is always admitted.
     fn room_for_offer(&self, key: ChannelKey, new: &NewCall) -> Result<Option<Call>, Answer> {
         let (sender, kind) = (&*new.sender, CallKind::of(&new.player));
         if new.caller.shard != self.shard() && !self.waits.has_place() {
@@ -249,39 +251,19 @@ impl Directory {
         }
     }
 
-    /// Handles the delivery of this channel's offers to `master`, once their last bytes were sent.
-    pub(crate) fn offers_delivered(
-        &mut self,
-        cx: &mut Context,
-        key: ChannelKey,
-        master: SessionKey,
-        orders: &[u64],
-    ) {
-        let sent = |order: &&u64| self.offer_was_sent(key, master, **order);
-        if orders.iter().filter(sent).count() > 0 {
-            cx.todo.push(Todo::GiveOffers(key));
-        }
-    }
-
-    /// Takes back an undelivered offer from the outbox of `master`. If its call is still pending, the offer goes to the
+    /// Takes back an undelivered offer from the outbox of a master. If its call is still pending, the offer goes to the
     /// next master.
-    pub(crate) fn offer_came_back(
-        &mut self,
-        cx: &mut Context,
-        key: ChannelKey,
-        master: SessionKey,
-        launch: &DeliveryMark,
-    ) {
-        let live = self.live_mut(key);
-        let call = live.and_then(|live| live.calls.by_order(launch.order));
+    pub(crate) fn offer_returns(&mut self, cx: &mut Context, of: &Membership, mark: &DeliveryMark) {
+        let live = self.live_mut(of.channel);
+        let call = live.and_then(|live| live.calls.by_order(mark.order));
         let waits = call.is_some();
         if let Some(call) = call {
-            call.given.take_if(|given| *given == master);
+            call.given.take_if(|given| *given == of.session);
         }
-        self.changed(key, (PresenceCause::Waiting, None));
-        if launch.counted && waits {
+        self.changed(of.channel, (PresenceCause::Waiting, None));
+        if mark.counted && waits {
             cx.telemetry.count_kept(1);
-        } else if launch.counted {
+        } else if mark.counted {
             cx.telemetry.count_ended(OFFER, Outcome::Withdrawn);
         }
     }
@@ -305,31 +287,21 @@ const SHARD_FULL: &str =
 // answer returns that answer, whatever ends the call.
 
 impl Directory {
-    /// Ends the pending call of `sender`: with the answer, or without one if a newer call from the same sender replaces
-    /// it. Returns `false` if none is pending.
-    pub(crate) fn end_call(
-        &mut self,
-        cx: &mut Context,
-        key: ChannelKey,
-        sender: &str,
-        answer: Option<&str>,
-    ) -> bool {
-        let Some(call) = self.take_call(key, |calls| calls.take(sender)) else {
+    /// Ends the pending call that a master's message answers. Returns `false` if there is none.
+    pub(crate) fn answer_call(&mut self, cx: &mut Context, message: &ForCall<'_>) -> bool {
+        let key = message.channel;
+        let Some(call) = self.take_call(key, |calls| calls.take(message.sender)) else {
             return false;
         };
-        let outcome = if answer.is_some() {
-            Outcome::Withdrawn
-        } else {
-            Outcome::Overwritten
-        };
-        close_call(cx, &call, outcome);
-        answer_offer(cx, key, call, Answer::Answer(answer.map(Into::into)));
+        close_call(cx, &call, Outcome::Withdrawn);
+        let answer = base64::text(message.payload).into();
+        answer_offer(cx, key, call, Answer::Answer(Some(answer)));
         true
     }
 
     /// Adds an answer or a candidate to a player's call, which may complete it. Returns whether it was accepted, or
     /// `None` if no player with this id is waiting.
-    pub(crate) fn gather_for(&mut self, cx: &mut Context, message: &ForPlayer<'_>) -> Option<bool> {
+    pub(crate) fn gather_for(&mut self, cx: &mut Context, message: &ForCall<'_>) -> Option<bool> {
         let (kept, ends) = self.gather(message, cx.at.now)?;
         let answer = match ends {
             Err(fault) => Some(unusable(fault).into()),
@@ -358,42 +330,18 @@ impl Directory {
         }
     }
 
-    /// Withdraws a call from this shard whose caller has hung up.
-    pub(crate) fn withdraw_local(
-        &mut self,
-        cx: &mut Context,
-        caller: CallRef,
-        identity: &Identity,
-    ) {
-        if let Some(key) = self.key_of(identity) {
-            self.take_back_offer(cx, caller, key);
-        }
-    }
-
-    /// Withdraws a call from another shard whose caller has hung up, unless the answer is in flight.
-    pub(crate) fn withdraw_offer(&mut self, cx: &mut Context, caller: CallRef) {
-        let call = self.waits.of(caller);
-        if let Some((key, _)) = call
-            && let Some(call) = self.take_back_offer(cx, caller, key)
-        {
-            answer_offer(cx, key, call, Answer::Answer(None));
-        }
-    }
-
-    fn take_back_offer(
-        &mut self,
-        cx: &mut Context,
-        caller: CallRef,
-        key: ChannelKey,
-    ) -> Option<Waiting> {
+    /// Withdraws a call whose caller has hung up. A caller on another shard receives an empty answer.
+    pub(crate) fn withdraw_call(&mut self, cx: &mut Context, key: ChannelKey, caller: CallRef) {
         let call = self.take_call(key, |calls| calls.take_of_caller(caller));
         self.rest(key);
-        let call = call?;
+        let Some(call) = call else { return };
         close_call(cx, &call, Outcome::Withdrawn);
         if call.player.is_some() {
             cx.telemetry.count_player(PlayerOutcome::HungUp, None);
         }
-        Some(call)
+        if caller.shard != self.shard {
+            answer_offer(cx, key, call, Answer::Answer(None));
+        }
     }
 
     /// Refuses all calls of a channel, because it is being deleted or the process is shutting down.
@@ -446,7 +394,7 @@ fn answer_offer(cx: &mut Context, key: ChannelKey, call: Waiting, answer: Answer
     let answer = match (call.player.map(|player| player.end()), answer) {
         (None, answer) => answer,
         (Some(Some(played)), _) => {
-            cx.note().call_ended(key, 201, &call.sender);
+            cx.note(key).call_ended(201, &call.sender);
             Answer::Played(Box::new(played))
         }
         (Some(None), answer) => {
@@ -456,7 +404,7 @@ fn answer_offer(cx: &mut Context, key: ChannelKey, call: Waiting, answer: Answer
                 not_answered(was_given)
             };
             let status = refusal.status(Purpose::Whep);
-            cx.note().call_ended(key, status, &call.sender);
+            cx.note(key).call_ended(status, &call.sender);
             refusal.into()
         }
     };
@@ -495,8 +443,8 @@ const OFFER_TOO_LONG: &str = "The offer is longer than the camera can take.";
 const MADE_ROOM: &str = "This account has more than its share of waiting SendAlexaOfferToMaster calls. Try again \
                          later.";
 
-/// A master's message for a player's call.
-pub(crate) struct ForPlayer<'a> {
+/// A master's message for a pending call.
+pub(crate) struct ForCall<'a> {
     pub(crate) channel: ChannelKey,
     /// The id that the message is addressed to.
     pub(crate) sender: &'a str,

@@ -10,22 +10,19 @@
 
 use crate::id::{Account, CallRef, ChannelKey, Identity};
 use crate::limits::CHANGES_WAITING_PER_CHANNEL_MAX;
-use crate::record::{Holding, Record, Version};
+use crate::record::{Holding, Record};
 use crate::registry::{Change, StoreError, Submitted};
 use crate::shard::calls::letters::WaitingQueries;
-use crate::shard::calls::responses::{absent, internal_failure};
+use crate::shard::calls::responses::{absent, internal_failure, nobody};
 use crate::shard::context::Context;
 use crate::shard::directory::waiting_callers::PollChange;
-use crate::shard::directory::{
-    BegunChange, ChangeStep, ChangeUnderWay, Changes, Directory, NoWait,
-};
+use crate::shard::directory::{BegunChange, ChangeStep, ChangeUnderWay, Changes, Directory};
 use crate::shard::shares::too_busy;
-
 use crate::shard::todo::{Each, Todo};
 use crate::shard::{Alteration, Answer, Query, QueryKind};
 use crate::time::Wall;
 use crate::{channel::Life, check::Check, journal::EndReason, refusal::Refusal};
-use codec::control::{ChannelStatus, CreateSignalingChannel, ErrorKind, Operation, TAGS_MAX, Tag};
+use codec::control::{ChannelStatus, CreateSignalingChannel, ErrorKind, TAGS_MAX, Tag};
 use codec::identifiers::{ChannelArn, ChannelName};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -74,38 +71,49 @@ impl Directory {
         Ok((key, ChangeStep::Create))
     }
 
-    /// Starts a change to a channel; `None` if it is queued after an earlier one. A change that needs more bytes
-    /// reserves them immediately.
+    /// Queues a change behind the one that is in progress on its channel. Returns the query if there is none, or if it
+    /// is not a change.
+    ///
+    /// # Errors
+    /// Returns the refusal if the channel's queue is full or the account's capacity for changes is exhausted.
+    pub(crate) fn queue(&mut self, from: CallRef, query: Query) -> Result<Option<Query>, Refusal> {
+        let key = match &query.kind {
+            QueryKind::Change(arn, _) => self.find(arn),
+            QueryKind::Look(..) | QueryKind::Create(..) | QueryKind::Offer { .. } => None,
+        };
+        let Changes {
+            under_way, places, ..
+        } = &mut self.changes;
+        let Some(change) = key.and_then(|key| under_way.get_mut(&key)) else {
+            return Ok(Some(query));
+        };
+        if change.waiting.len() >= CHANGES_WAITING_PER_CHANNEL_MAX {
+            let message = "Too many changes of this channel are under way. Try again.";
+            return Err(Refusal::limited(Check::ChangesFull, message));
+        }
+        if !places.take(from.account) {
+            return Err(too_busy());
+        }
+        change.waiting.push_back((from, Box::new(query)));
+        Ok(None)
+    }
+
+    /// Starts a change to a channel that has none in progress. A change that needs more bytes reserves them
+    /// immediately. `elsewhere`: see [`Query::elsewhere`].
     pub(crate) fn alter(
         &mut self,
         cx: &mut Context,
-        caller: CallRef,
-        arn: ChannelArn,
+        arn: &ChannelArn,
         alteration: Alteration,
-        (operation, elsewhere): (Operation, Holding),
-    ) -> Result<Option<BegunChange>, Refusal> {
-        let Some(key) = self.find(&arn) else {
-            return Err(self.not_found(&Identity::of(&arn), Some(&arn)));
+        elsewhere: Holding,
+    ) -> Result<BegunChange, Refusal> {
+        let Some(key) = self.find(arn) else {
+            return Err(self.not_found(&Identity::of(arn), Some(arn)));
         };
-        if self.changes.is_changing(key) {
-            let kind = QueryKind::Change(arn, alteration);
-            let query = Query {
-                elsewhere,
-                ..Query::of_server(operation, kind)
-            };
-            return match self.changes.wait_behind(key, caller, query) {
-                Ok(()) => Ok(None),
-                Err(NoWait::Channel) => {
-                    let message = "Too many changes of this channel are under way. Try again.";
-                    Err(Refusal::limited(Check::ChangesFull, message))
-                }
-                Err(NoWait::Account) => Err(too_busy()),
-            };
-        }
         let channel = self.channel(key);
         let channel = channel.ok_or_else(|| absent(Check::ChannelAbsent))?;
         let before = channel.record.bytes();
-        let step = match altered(&channel.record, alteration, || cx.telemetry.version())? {
+        let step = match altered(&channel.record, alteration, cx)? {
             Some(record) => {
                 let after = record.bytes();
                 if after > before {
@@ -123,19 +131,7 @@ impl Directory {
                 ChangeStep::Delete
             }
         };
-        Ok(Some((key, step)))
-    }
-
-    /// Queues changes to a channel after the one in progress, or until the end of the current step.
-    pub(crate) fn let_wait(
-        &mut self,
-        cx: &mut Context,
-        key: ChannelKey,
-        mut waiting: Box<WaitingQueries>,
-    ) {
-        if !self.changes.wait_on(key, &mut waiting) {
-            cx.todo.push(Todo::ServeWaiting(key, waiting));
-        }
+        Ok((key, step))
     }
 
     /// Deletes a channel without a caller to answer. Returns `false` if deletion cannot start because a change to the
@@ -151,18 +147,42 @@ impl Directory {
         self.submit(cx, (key, ChangeStep::Delete), None)
     }
 
-    /// Submits a change to the store; `caller` receives the result. Returns `false` if the store refuses the change.
+    /// Submits a change to the store. The change is in progress from then on, and `caller` receives the result. Returns
+    /// `false` if the store refuses the change or the channel is gone.
     pub(crate) fn submit(
         &mut self,
         cx: &mut Context,
         (key, step): BegunChange,
         caller: Option<CallRef>,
     ) -> bool {
-        let result = match self.submit_change((key, step), caller) {
-            None => return false,
-            Some(Ok(Submitted::Later)) => return true,
-            Some(Ok(Submitted::Kept)) => Ok(()),
-            Some(Err(error)) => Err(error),
+        let Some(channel) = self.channels.get(key) else {
+            return false;
+        };
+        let change = match &step {
+            ChangeStep::Create => Change::Put(&channel.record),
+            ChangeStep::Replace(record) => Change::Put(record),
+            ChangeStep::Delete => Change::Remove(&channel.record.arn),
+        };
+        let of_channel = || Account::of(&channel.record.arn);
+        let account = caller.map_or_else(of_channel, |caller| caller.account);
+        let changes = &mut self.changes;
+        let has_place = changes.places.take(account);
+        let submitted = if has_place {
+            changes.store.submit(key, change)
+        } else {
+            Err(StoreError::Busy)
+        };
+        let changing = ChangeUnderWay {
+            caller,
+            account: has_place.then_some(account),
+            step,
+            waiting: VecDeque::new(),
+        };
+        changes.under_way.insert(key, changing);
+        let result = match submitted {
+            Ok(Submitted::Later) => return true,
+            Ok(Submitted::Kept) => Ok(()),
+            Err(error) => Err(error),
         };
         let is_taken = result.is_ok();
         cx.todo.push(Todo::Committed(key, result));
@@ -193,33 +213,13 @@ impl Changes {
         at.max(Wall(self.last_created.0.saturating_add(1)))
     }
 
-    /// Records a creation time, so that channels created afterwards get later ones.
+    /// Records a creation time. Channels created afterwards get later ones.
     pub(crate) fn note_created(&mut self, created: Wall) {
         self.last_created = self.last_created.max(created);
     }
 
-    /// Queues a change after the one in progress.
-    ///
-    /// # Errors
-    /// Fails as described in [`NoWait`].
-    fn wait_behind(
-        &mut self,
-        key: ChannelKey,
-        caller: CallRef,
-        query: Query,
-    ) -> Result<(), NoWait> {
-        let waiting = self.under_way.get_mut(&key).map(|it| &mut it.waiting);
-        let waiting = waiting.filter(|all| all.len() < CHANGES_WAITING_PER_CHANNEL_MAX);
-        let waiting = waiting.ok_or(NoWait::Channel)?;
-        if !self.places.take(caller.account) {
-            return Err(NoWait::Account);
-        }
-        waiting.push_back((caller, Box::new(query)));
-        Ok(())
-    }
-
     /// Queues changes to a channel after the one in progress. Returns `false` if there is none.
-    fn wait_on(&mut self, key: ChannelKey, waiting: &mut WaitingQueries) -> bool {
+    pub(crate) fn wait_on(&mut self, key: ChannelKey, waiting: &mut WaitingQueries) -> bool {
         let Some(next) = self.under_way.get_mut(&key) else {
             return false;
         };
@@ -227,12 +227,9 @@ impl Changes {
         true
     }
 
-    /// Takes the next queued change.
-    pub(crate) fn next_waiting(
-        &mut self,
-        waiting: &mut WaitingQueries,
-    ) -> Option<(CallRef, Box<Query>)> {
-        let (caller, query) = waiting.pop_front()?;
+    /// Takes the next change from a channel's queue.
+    pub(crate) fn pop_from(&mut self, queue: &mut WaitingQueries) -> Option<(CallRef, Box<Query>)> {
+        let (caller, query) = queue.pop_front()?;
         self.places.give_back(caller.account);
         Some((caller, query))
     }
@@ -272,45 +269,13 @@ impl Changes {
 
 impl Directory {
     /// Marks a channel for deletion, so that clients can no longer connect. The change itself is submitted by
-    /// [`Directory::submit_change`].
+    /// [`Directory::submit`].
     fn begin_deletion(&mut self, key: ChannelKey) {
         if let Some(channel) = self.channels.get_mut(key) {
             channel.state = Life::Deleting;
             self.changes.deleting += 1;
         }
         self.publish(key);
-    }
-
-    /// Submits a change to the store, which is in progress from now on; `caller` receives the result. Returns `None` if
-    /// the channel is gone.
-    fn submit_change(
-        &mut self,
-        (key, step): BegunChange,
-        caller: Option<CallRef>,
-    ) -> Option<Result<Submitted, StoreError>> {
-        let channel = self.channels.get(key)?;
-        let change = match &step {
-            ChangeStep::Create => Change::Put(&channel.record),
-            ChangeStep::Replace(record) => Change::Put(record),
-            ChangeStep::Delete => Change::Remove(&channel.record.arn),
-        };
-        let of_channel = || Account::of(&channel.record.arn);
-        let account = caller.map_or_else(of_channel, |caller| caller.account);
-        let changes = &mut self.changes;
-        let has_place = changes.places.take(account);
-        let submitted = if has_place {
-            changes.store.submit(key, change)
-        } else {
-            Err(StoreError::Busy)
-        };
-        let changing = ChangeUnderWay {
-            caller,
-            account: has_place.then_some(account),
-            step,
-            waiting: VecDeque::new(),
-        };
-        changes.under_way.insert(key, changing);
-        Some(submitted)
     }
 }
 
@@ -371,8 +336,7 @@ impl Directory {
                 Answer::Done
             }
             ChangeStep::Delete => {
-                let end = (absent(Check::ChannelDeleting), EndReason::ChannelDeleted);
-                self.end_channel(cx, key, &end);
+                self.end_channel(cx, key, EndReason::ChannelDeleted);
                 Answer::Done
             }
         }
@@ -393,21 +357,16 @@ impl Directory {
         }
     }
 
-    /// Ends a channel, or its presence on this node: answers its calls with the given refusal, closes its connections
-    /// for the given reason, a bounded number per turn, withdraws its pending messages, and releases its name. See
-    /// codec/PROTOCOL.md, CHAN-5.
-    pub(crate) fn end_channel(
-        &mut self,
-        cx: &mut Context,
-        key: ChannelKey,
-        (refusal, reason): &(Refusal, EndReason),
-    ) {
-        self.fail_calls(cx, key, refusal);
-        let change = if *reason == EndReason::ChannelDeleted {
-            PollChange::Deleted
+    /// Removes a channel that is deleted or whose slot is moving to another node: refuses its calls, withdraws its
+    /// pending messages, releases its name, and closes its connections for the given reason, a bounded number per turn.
+    /// See codec/PROTOCOL.md, CHAN-5.
+    pub(crate) fn end_channel(&mut self, cx: &mut Context, key: ChannelKey, reason: EndReason) {
+        let (refusal, change) = if reason == EndReason::ChannelDeleted {
+            (absent(Check::ChannelDeleting), PollChange::Deleted)
         } else {
-            PollChange::State
+            (nobody(), PollChange::State)
         };
+        self.fail_calls(cx, key, &refusal);
         self.polls.note(key, change);
         let Some(channel) = self.remove_channel(cx, key) else {
             return;
@@ -416,7 +375,7 @@ impl Directory {
             .live()
             .map_or_else(Vec::new, |live| live.members.all());
         cx.todo.push(Todo::ChannelWent(Box::new((key, channel))));
-        cx.todo.each(Each::close(members, *reason));
+        cx.todo.each(Each::close(members, reason));
     }
 }
 
@@ -438,17 +397,13 @@ fn not_durable(error: &StoreError) -> Refusal {
 // The record of a channel after an alteration.
 
 /// Returns the record after an alteration, or `None` if the channel is to be deleted.
-fn altered(
-    record: &Record,
-    alteration: Alteration,
-    version: impl FnOnce() -> Version,
-) -> Result<Option<Record>, Refusal> {
+fn altered(record: &Record, by: Alteration, cx: &mut Context) -> Result<Option<Record>, Refusal> {
     let mut next = record.clone();
-    match alteration {
+    match by {
         Alteration::Update(current, ttl_seconds) => {
             check_version(record, Some(&current))?;
             next.ttl_seconds = ttl_seconds;
-            next.version = version();
+            next.version = cx.telemetry.version();
         }
         Alteration::Tag(tags) => {
             let mut all = next.tags.into_vec();

@@ -8,16 +8,18 @@ use crate::channel::endpoint_requests::EndpointRequests;
 use crate::channel::rates::Metered;
 use crate::channel::{Channel, Life, Route, Towards, unanswered::Unanswered};
 use crate::check::Check;
-use crate::id::{Account, CallerId, ChannelKey, Identity, SessionKey, ShardId, Slot, TimerId};
+use crate::id::{Account, ChannelKey, Identity, SessionKey, ShardId, Slot, TimerId};
 use crate::limits::REWATCHED_PER_TURN;
 use crate::presence::{Presence, PresenceCause};
 use crate::record::{Holding, ListedChannel, NamedRecord, Record};
 use crate::refusal::Refusal;
 use crate::settings::Settings;
-use crate::shard::calls::responses::{absence_unknown, absent};
+use crate::shard::calls::responses::{RATE_EXCEEDED, absence_unknown, absent};
 use crate::shard::context::Context;
+use crate::shard::directory::permissions::CallerRole;
 use crate::shard::directory::slots::DirectorySlots;
-use crate::shard::{Directory, PageQuestion, QueryKind};
+use crate::shard::todo::Todo;
+use crate::shard::{Directory, PageQuestion, Query, QueryKind};
 use crate::time::Now;
 use codec::signal::{Action, Role};
 use codec::{control::ChannelStatus, identifiers::ChannelArn};
@@ -175,16 +177,32 @@ impl Directory {
         Some((exceeded?, most))
     }
 
-    /// Counts a call against the channel's rate and its caller's share. If a rate is exceeded, counts nothing and
-    /// returns `false`.
-    pub(crate) fn count_call(
-        &mut self,
-        key: ChannelKey,
-        (what, caller): (Metered, Option<CallerId>),
-        now: Now,
-    ) -> bool {
-        let channel = self.channels.get_mut(key);
-        channel.is_some_and(|channel| channel.count(what, caller, &self.settings.quotas, now))
+    /// Counts a call against its channel's rate limit and the caller's share of it; returns the refusal if either is
+    /// exceeded. Calls to a missing channel are not limited.
+    pub(crate) fn over_rate(&mut self, cx: &mut Context, query: &Query) -> Option<Refusal> {
+        let what = query.metered();
+        what.rate(&self.settings.quotas)?;
+        let key = self.channel_of(&query.kind)?;
+        let arn = &self.channel(key)?.record.arn;
+        let caller = query.caller.as_ref();
+        let role = caller
+            .filter(|_| !self.settings.strict())
+            .map_or(CallerRole::Anyone, |caller| self.role(cx, caller, arn));
+        let what = match (role, what) {
+            (CallerRole::Master, Metered::Call(operation)) => Metered::CallAsMaster(operation),
+            (_, what) => what,
+        };
+        let channel = self.channels.get_mut(key)?;
+        if channel.count(what, role.caller(), &self.settings.quotas, cx.at.now) {
+            cx.todo.push(Todo::Arm(key));
+            return None;
+        }
+        let check = if what == Metered::ConnectAsViewer {
+            Check::RateConnect
+        } else {
+            Check::RateChannel
+        };
+        Some(Refusal::limited(check, RATE_EXCEEDED))
     }
 
     /// Returns the recent endpoint requests for a channel, by caller.
@@ -221,7 +239,7 @@ impl Directory {
     /// record. Returns `None` if there is no room, in which case the catalog no longer counts the record.
     pub(crate) fn insert_channel(&mut self, record: Record, state: Life) -> Option<ChannelKey> {
         let (whose, bytes) = (Identity::of(&record.arn), record.bytes());
-        let Some((name, key)) = self.put_channel(record, state) else {
+        let Some((name, key)) = self.put(record, state) else {
             (self.catalog).ask(|catalog| catalog.holdings.went(whose.tenant(), bytes));
             return None;
         };
@@ -240,11 +258,7 @@ impl Directory {
     }
 
     /// Inserts a record into all tables except the name table.
-    pub(crate) fn put_channel(
-        &mut self,
-        record: Record,
-        state: Life,
-    ) -> Option<(NamedRecord, ChannelKey)> {
+    pub(crate) fn put(&mut self, record: Record, state: Life) -> Option<(NamedRecord, ChannelKey)> {
         let (identity, holding) = (Identity::of(&record.arn), record.holding());
         let mut channel = Channel::new(record, state);
         let record = &channel.record;
@@ -282,12 +296,12 @@ impl Directory {
         self.recount(key, before.max(after), after);
     }
 
-    /// Returns when the hooks of the next channels are due to be looked up again.
+    /// Returns when [`Self::rewatch_step`] is due, which is at once while channels are left.
     pub(crate) fn rewatch_due(&self) -> Option<Now> {
         self.rewatch.map(|_| Now(0))
     }
 
-    /// Looks up the hooks of the next few channels after the hooks have changed.
+    /// After the configured hooks have changed, looks up again which of them watch the next few channels.
     pub(crate) fn rewatch_step(&mut self) {
         let Some(from) = self.rewatch else { return };
         let to = self.channels.slots().min(from + REWATCHED_PER_TURN);
@@ -299,8 +313,8 @@ impl Directory {
         self.rewatch = (to < self.channels.slots()).then_some(to);
     }
 
-    /// Looks up a channel's hooks after its record or the hooks have changed. Hooks that no longer watch the channel
-    /// are sent a final state.
+    /// Looks up which hooks watch a channel, after its record or the configured hooks have changed. Hooks that no
+    /// longer watch the channel are sent a final state.
     fn watch_again(&mut self, key: ChannelKey) {
         let Some(channel) = self.channels.get_mut(key) else {
             return;
@@ -442,7 +456,8 @@ impl Directory {
             && action != Action::SdpOffer
             && live.members.viewer(viewer).is_none()
         {
-            // An answer to an Alexa call's id may be for a viewer with that id; one to a player's id is for nobody.
+            // A viewer may have the id of an Alexa call, and an answer may be for that viewer. No viewer has a player's
+            // id.
             let ended = self.waits.ended_kind(key, viewer, now);
             if ended == Some(CallKind::Player) || ended.is_some() && action == Action::IceCandidate
             {

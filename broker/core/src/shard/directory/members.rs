@@ -4,14 +4,13 @@ use crate::channel::members::{Joined, Leaver, Members, Slot, TableFull};
 use crate::channel::rates::Metered;
 use crate::channel::{Channel, Towards};
 use crate::id::{Account, CallerId, ChannelKey, SessionKey};
+use crate::journal::EndReason;
+use crate::limits::{BRIEF_MS, CLOSED_VIEWER_MS, DISPLACED_CHANNELS_MAX};
 use crate::presence::{Change, PresenceCause};
 use crate::shard::directory::Directory;
 use crate::shard::directory::waiting_callers::PollChange;
-use crate::time::{Moment, Now};
-use crate::{
-    journal::EndReason,
-    limits::{CLOSED_VIEWER_MS, DISPLACED_CHANNELS_MAX},
-};
+use crate::shard::todo::{Left, Membership, slot_of};
+use crate::time::Now;
 
 /// Why a connection is refused a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,8 +23,10 @@ pub(crate) enum NoSlot {
     Full,
 }
 
-/// A connection's request for a slot.
+/// A connection's request for a slot of a channel.
 pub(crate) struct SlotRequest {
+    pub channel: ChannelKey,
+    pub session: SessionKey,
     /// The slot being requested.
     pub slot: Slot,
     /// The caller whose share of the channel's rate is charged.
@@ -48,15 +49,11 @@ impl Directory {
     ///
     /// # Errors
     /// Fails as described in [`NoSlot`].
-    pub(crate) fn take_slot(
-        &mut self,
-        key: ChannelKey,
-        request: SlotRequest,
-        session: SessionKey,
-        at: Moment,
-    ) -> Result<Joined, NoSlot> {
+    pub(crate) fn take_slot(&mut self, request: SlotRequest, now: Now) -> Result<Joined, NoSlot> {
         let settings = &self.settings;
         let SlotRequest {
+            channel: key,
+            session,
             slot,
             caller,
             payer,
@@ -69,15 +66,15 @@ impl Directory {
             Slot::Viewer(_) => Metered::ConnectAsViewer,
         };
         let caller = caller.filter(|_| !settings.strict());
-        if !channel.may(what, caller, &settings.quotas, at.now) {
+        if !channel.may(what, caller, &settings.quotas, now) {
             return Err(NoSlot::Rate);
         }
         let viewers_max = settings.limits.viewers_per_channel + usize::from(payer.is_some());
         let members = &mut channel.wake().members;
         let joined = members
-            .join(slot, session, (viewers_max, &self.hasher), at.now)
+            .join(slot, session, (viewers_max, &self.hasher), now)
             .map_err(|TableFull| NoSlot::Full)?;
-        channel.count(what, caller, &settings.quotas, at.now);
+        channel.count(what, caller, &settings.quotas, now);
         channel.connections += 1;
         if joined.superseded.is_some() && self.displaced.len() < DISPLACED_CHANNELS_MAX {
             self.displaced.insert(key);
@@ -85,29 +82,33 @@ impl Directory {
         Ok(joined)
     }
 
-    /// Removes a connection from its slot. Returns the connection that regains the slot, if any.
-    pub(crate) fn leave_slot(
-        &mut self,
-        key: ChannelKey,
-        slot: &Slot,
-        (leaver, reason): (Leaver, Option<EndReason>),
-        from: Now,
-    ) -> Option<SessionKey> {
+    /// Frees the slot of a connection that has left its channel. Returns the connection that regains the slot, if any.
+    pub(crate) fn leave_slot(&mut self, left: &Left, now: Now) -> Option<SessionKey> {
+        let end = left.end.as_ref()?;
+        let (key, slot) = (left.member.channel, &slot_of(&left.member.role));
+        let leaver = Leaver {
+            session: left.member.session,
+            // After an eviction, the slot is free: no earlier connection regains the slot.
+            brief: !end.heard
+                && now.since(end.opened) <= BRIEF_MS
+                && end.reason != EndReason::MadeRoom,
+            spoke: end.spoke,
+        };
         let channel = self.channels.get_mut(key)?;
         let is_watched = self.news.is_watched(channel.hooks);
         let live = channel.live_mut()?;
         let had = live.members.of(slot);
-        let returning = live.members.leave(slot, leaver, from);
+        let returning = live.members.leave(slot, leaver, left.from);
         if let Slot::Viewer(id) = slot
             && had == Some(leaver.session)
         {
-            let closed = reason == Some(EndReason::PeerClosed) && !self.settings.strict();
-            let until = closed.then(|| from.after(CLOSED_VIEWER_MS));
+            let closed = end.reason == EndReason::PeerClosed && !self.settings.strict();
+            let until = closed.then(|| left.from.after(CLOSED_VIEWER_MS));
             (live.pending).set_closed(Towards::Master, id, until);
         }
         self.change_offers(key, |offers| match slot {
             Slot::Master => offers.take_from(leaver.session),
-            Slot::Viewer(_) if reason == Some(EndReason::PeerClosed) => {
+            Slot::Viewer(_) if end.reason == EndReason::PeerClosed => {
                 offers.end_of(leaver.session);
             }
             Slot::Viewer(_) => {}
@@ -119,12 +120,12 @@ impl Directory {
                 (Slot::Viewer(_), None) => PresenceCause::ViewerLeft,
                 (Slot::Viewer(_), Some(_)) => PresenceCause::ViewerJoined,
             };
-            self.news.changed(key, (cause, reason.map(Into::into)));
+            self.news.changed(key, (cause, Some(end.reason.into())));
         }
         returning
     }
 
-    /// Returns the channels with open connections that have lost their slot, removing all other entries.
+    /// Returns the channels that have open connections without a slot. Forgets channels that no longer do.
     pub(crate) fn displaced(&mut self) -> impl Iterator<Item = &Channel> {
         let channels = &self.channels;
         let live = |key: &ChannelKey| channels.get(*key).and_then(Channel::live);
@@ -134,15 +135,10 @@ impl Directory {
     }
 
     /// Holds the slot for a connection until its partly sent message is complete.
-    pub(crate) fn hold_slot(
-        &mut self,
-        key: ChannelKey,
-        slot: Slot,
-        session: SessionKey,
-        until: Now,
-    ) {
-        if let Some(channel) = self.channels.get_mut(key) {
-            channel.wake().members.hold(slot, session, until);
+    pub(crate) fn hold_slot(&mut self, by: &Membership, until: Now) {
+        if let Some(channel) = self.channels.get_mut(by.channel) {
+            let members = &mut channel.wake().members;
+            members.hold(slot_of(&by.role), by.session, until);
         }
     }
 
@@ -186,7 +182,7 @@ impl Directory {
         }
     }
 
-    /// Returns the earliest expiry of a message for a master that is woken at `now`.
+    /// Returns the earliest time at which messages pending for a master that is woken at `now` may expire.
     pub(crate) fn wake_expiry(&self, key: ChannelKey, now: Now) -> Now {
         let channel = self.channel(key);
         let wakes = channel.is_some_and(|channel| channel.hooks & self.waking != 0);

@@ -1,15 +1,16 @@
 //! Pending messages of a shard's channels, their limit, and the choice of the channel to evict from at that limit.
 
-use crate::channel::members::Slot;
 use crate::channel::pending::{Full, KeyName, Message, Room};
 use crate::channel::unanswered::Unanswered;
 use crate::channel::{Channel, Live, Towards};
 use crate::event::{Kind, Outcome};
-use crate::id::{Account, CallerId, ChannelKey, SessionKey};
+use crate::id::{Account, ChannelKey};
+use crate::session::web_socket::Role;
 use crate::shard::context::Context;
 use crate::shard::directory::waiting_callers::PollChange;
 use crate::shard::flight_recorder::{NotedMessage, Passage};
-use crate::shard::{Directory, Shares};
+use crate::shard::todo::Membership;
+use crate::shard::{Directory, Shares, Sockets};
 use crate::{journal::Unaccepted, presence::PresenceCause, time::Moment};
 use codec::signal::Action;
 use std::collections::VecDeque;
@@ -74,8 +75,8 @@ impl Directory {
         kept.map(|_| ())
     }
 
-    /// Stores messages returned from an outbox ahead of all newer ones. If a key has messages that are still stored,
-    /// its caller does not change.
+    /// Stores messages returned from an outbox ahead of all newer ones. If messages are already stored under `name`,
+    /// their caller does not change.
     pub(crate) fn put_back(
         &mut self,
         cx: &mut Context,
@@ -103,7 +104,7 @@ impl Directory {
                 cx.telemetry
                     .count_unaccepted(Kind::Known(action), Unaccepted::NoRoom);
                 let passed = NotedMessage::new(Some(action), towards, Passage::Evicted, bytes);
-                cx.note().went(key, passed, viewer, None);
+                cx.note(key).went(passed, viewer, None);
             }
         }
         if let Some(live) = self.live_mut(key) {
@@ -144,15 +145,9 @@ impl Directory {
 
     /// Drops a viewer's messages older than the offer at this position, which the master has received. Otherwise, if
     /// the offer is sent again, older messages returned because they were confirmed late would follow it.
-    pub(crate) fn drop_older(
-        &mut self,
-        cx: &mut Context,
-        key: ChannelKey,
-        viewer: &str,
-        order: u64,
-    ) {
-        let is_older = |towards: Towards, of: &str, message: &Message| {
-            towards == Towards::Master && *of == *viewer && message.order < order
+    pub(crate) fn drop_older(&mut self, cx: &mut Context, key: ChannelKey, id: &str, order: u64) {
+        let is_older = |towards: Towards, viewer: &str, message: &Message| {
+            towards == Towards::Master && *viewer == *id && message.order < order
         };
         self.drop_over(cx, key, is_older, Lost::Overwritten);
     }
@@ -176,13 +171,8 @@ impl Directory {
     }
 
     /// Drops messages of viewers that have closed their connections, if another viewer of the same caller has connected
-    /// since: otherwise a page reloaded ten times would leave ten stale offers for the camera.
-    pub(crate) fn drop_closed(
-        &mut self,
-        cx: &mut Context,
-        key: ChannelKey,
-        caller_of: impl Fn(SessionKey) -> Option<CallerId>,
-    ) {
+    /// since. Otherwise, a page that is reloaded ten times would leave ten stale offers for the camera.
+    pub(crate) fn drop_closed(&mut self, cx: &mut Context, key: ChannelKey, sockets: &Sockets) {
         let Some(live) = self.live_mut(key) else {
             return;
         };
@@ -191,6 +181,7 @@ impl Directory {
         } = live;
         let before = pending.bytes();
         let gone = |viewer: &str| members.viewer(viewer).is_none();
+        let caller_of = |viewer| sockets.session(viewer)?.open()?.caller;
         let others = |caller| {
             let mut viewers = members.viewers_now().into_iter();
             viewers.any(|viewer| caller_of(viewer) == caller)
@@ -206,12 +197,8 @@ impl Directory {
 
     /// Takes the pending messages for a member of a channel, oldest first. A master's messages are grouped; each group
     /// has a rank, its position among pending calls. Expired messages are dropped.
-    pub(crate) fn take_kept(
-        &mut self,
-        cx: &mut Context,
-        key: ChannelKey,
-        slot: &Slot,
-    ) -> Vec<(u64, VecDeque<Message>)> {
+    pub(crate) fn take_kept(&mut self, cx: &mut Context, to: &Membership) -> Vec<KeptGroup> {
+        let key = to.channel;
         self.expire_kept(cx, key);
         let Some(live) = self.live_mut(key) else {
             return Vec::new();
@@ -223,12 +210,12 @@ impl Directory {
             ..
         } = live;
         let before = pending.bytes();
-        let groups = match slot {
-            Slot::Master => pending.take_for_master(
+        let groups = match &to.role {
+            Role::Master => pending.take_for_master(
                 |viewer| unanswered.holds(viewer),
                 |viewer| members.viewer(viewer).is_none(),
             ),
-            Slot::Viewer(id) => vec![(0, pending.take(Towards::Viewer, id))],
+            Role::Viewer(id) => vec![(0, pending.take(Towards::Viewer, id))],
         };
         self.kept_changed(cx, key, before);
         groups
@@ -312,8 +299,8 @@ impl Directory {
     }
 
     /// Makes room for `more` bytes on a channel. Returns `false` if the shard's limit is reached and no other channel
-    /// or account holds more than this one would. Each step evicts one message, so the number of steps is at most the
-    /// ratio of the largest message size to the smallest.
+    /// or account holds more than this one would. Each step evicts one message, so the number of steps is bounded by
+    /// the ratio of the largest message size to the smallest.
     fn make_room(&mut self, cx: &mut Context, key: ChannelKey, more: usize) -> bool {
         let most = self.kept.most as u64;
         while cx.telemetry.pending_bytes() + more as u64 > most {
@@ -351,6 +338,9 @@ impl Directory {
     }
 }
 
+/// A group of a role's pending messages, and its position in the order of acceptance.
+pub(crate) type KeptGroup = (u64, VecDeque<Message>);
+
 /// Why a pending message is dropped.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Lost {
@@ -358,7 +348,7 @@ pub(crate) enum Lost {
     Overwritten,
     /// Expired before its recipient connected.
     Expired,
-    /// Evicted in favour of another channel's offer or another viewer's.
+    /// Evicted to make room for an offer of another channel or viewer.
     Evicted,
     /// Withdrawn because its viewer closed its connection and another viewer of the same caller has connected.
     Withdrawn,
@@ -380,5 +370,5 @@ fn drop_kept(
     let kind = Kind::Known(message.action);
     cx.telemetry.count_kept_ended(kind, outcome);
     let passed = NotedMessage::of(message, towards, passage);
-    cx.note().went(channel, passed, viewer, None);
+    cx.note(channel).went(passed, viewer, None);
 }

@@ -17,11 +17,11 @@ use codec::policy::{Action, KeyName};
 use codec::signal::Role;
 
 impl Directory {
-    /// Refuses a call that the caller is not authorized to make, or whose channel cannot exist for the caller; `None`
-    /// if the call is permitted. A call that identifies its channel by name is authorized on the channel's home, by
-    /// [`Directory::forbids_named`]; one that uses an ARN is checked there again, by [`Directory::forbids_tagged`], if
-    /// policies depend on the channel's tags.
-    pub(crate) fn forbids(&self, cx: &mut Context, caller: &Caller, call: &Call) -> Option<Answer> {
+    /// Refuses a call that the caller is not authorized to make, or whose channel cannot exist for the caller. Returns
+    /// `None` if the call is permitted. A call that identifies its channel by name is authorized by
+    /// [`Directory::forbids_named`] on the shard that owns the channel. If policies depend on the channel's tags, a
+    /// call that uses an ARN is checked there again by [`Directory::forbids_tagged`].
+    pub(crate) fn forbids(&self, cx: &mut Context, by: &Caller, call: &Call) -> Option<Refusal> {
         let operation = call.operation();
         if let Some(arn) = call.arn() {
             let question = PolicyQuestion {
@@ -30,18 +30,16 @@ impl Directory {
                 resource_tags: ResourceTags::Elsewhere,
                 ..PolicyQuestion::new(operation.policy_action(), arn.as_str())
             };
-            let denied = denial(cx, caller, operation.denied(), &question);
-            let hidden = || absent(Check::AccountHidden).into();
-            return denied.or_else(|| (!caller.sees(arn)).then(hidden));
+            let denied = denial(cx, by, operation.denied(), &question);
+            let hidden = || absent(Check::AccountHidden);
+            return denied.or_else(|| (!by.sees(arn)).then(hidden));
         }
         let resource = if let Call::Create(create) = call {
-            unborn(&self.named(caller, create.name.as_str()), "channel")
+            unborn(&self.named(by, create.name.as_str()), "channel")
         } else if let Call::MappedResource(mapped) = call {
             match &mapped.stream {
                 StreamSelector::ByArn(arn) => arn.as_ref().to_owned(),
-                StreamSelector::ByName(name) => {
-                    unborn(&self.named(caller, name.as_str()), "stream")
-                }
+                StreamSelector::ByName(name) => unborn(&self.named(by, name.as_str()), "stream"),
             }
         } else if operation == Operation::ListSignalingChannels {
             "*".to_owned()
@@ -52,7 +50,7 @@ impl Directory {
             request_tags: tags_of_call(call),
             ..PolicyQuestion::new(operation.policy_action(), &resource)
         };
-        denial(cx, caller, operation.denied(), &question)
+        denial(cx, by, operation.denied(), &question)
     }
 
     /// Refuses a call that identifies its channel by name. The resource is the channel's ARN, or an ARN without a
@@ -64,7 +62,7 @@ impl Directory {
         Right { action, denied }: Right,
         client_id: Option<&str>,
         identity: &Identity,
-    ) -> Option<Answer> {
+    ) -> Option<Refusal> {
         let channel = self.named_channel(identity);
         let channel = channel.filter(|channel| channel.state != Life::Creating);
         let unborn = channel.is_none().then(|| unborn(identity, "channel"));
@@ -79,33 +77,11 @@ impl Directory {
         denial(cx, caller, denied, &question)
     }
 
-    /// Whether a player is authorized to receive ICE servers with its answer, if any are configured.
-    pub(crate) fn may_have_ice(
-        &self,
-        cx: &mut Context,
-        caller: &Caller,
-        client_id: Option<&str>,
-        identity: &Identity,
-    ) -> bool {
-        let right = Right {
-            action: Action::GetIceServerConfig,
-            denied: ErrorKind::AccessDenied,
-        };
-        !self.settings.ice.is_empty()
-            && (self.forbids_named(cx, caller, right, client_id, identity)).is_none()
-    }
-
     /// Refuses a call that identifies its channel by ARN, if the caller's policies test channel tags and deny the call
     /// given this channel's tags. A missing channel has no tags.
-    pub(crate) fn forbids_tagged(
-        &self,
-        cx: &mut Context,
-        caller: &Caller,
-        query: &Query,
-    ) -> Option<Answer> {
-        if !caller.reads(KeyName::ResourceTag) {
-            return None;
-        }
+    pub(crate) fn forbids_tagged(&self, cx: &mut Context, query: &Query) -> Option<Refusal> {
+        let caller = query.caller.as_ref();
+        let caller = caller.filter(|caller| caller.reads(KeyName::ResourceTag))?;
         let (arn, request_tags) = match &query.kind {
             QueryKind::Look(_, Some(arn)) | QueryKind::Offer { arn: Some(arn), .. } => {
                 (arn, RequestTags::None)
@@ -126,23 +102,19 @@ impl Directory {
 
     /// Refuses an upgrade denied by its caller's policies, if they test channel tags or the role of the upgrade was
     /// determined here.
-    pub(crate) fn forbids_tagged_upgrade(
-        &self,
-        cx: &mut Context,
-        admission: &Admission,
-    ) -> Option<Refusal> {
-        let (caller, client_id) = (&admission.caller, admission.client_id.as_deref());
-        if !caller.reads(KeyName::ResourceTag) && admission.role_by != RoleBy::LastRequest {
+    pub(crate) fn forbids_upgrade(&self, cx: &mut Context, upgrade: &Admission) -> Option<Refusal> {
+        let (caller, client_id) = (&upgrade.caller, upgrade.client_id.as_deref());
+        if !caller.reads(KeyName::ResourceTag) && upgrade.role_by != RoleBy::LastRequest {
             return None;
         }
         let question = PolicyQuestion {
             client_id,
-            resource_tags: ResourceTags::Known(self.tags(&admission.arn)),
-            ..PolicyQuestion::new(action_of(client_id), admission.arn.as_str())
+            resource_tags: ResourceTags::Known(self.tags(&upgrade.arn)),
+            ..PolicyQuestion::new(action_of(client_id), upgrade.arn.as_str())
         };
         let ruling = caller.decide(&question);
         cx.telemetry.count_policy_steps(ruling.steps);
-        denial_of(admission, &ruling)
+        denial_of(upgrade, &ruling)
     }
 
     /// Records that a caller requested the endpoint of a channel, if the channel was found.
@@ -161,7 +133,7 @@ impl Directory {
         let arn = &record.arn;
         let asked = match role {
             Role::Viewer => RequestedEndpoint::Viewer,
-            Role::Master => match self.caller_role(cx, caller, arn) {
+            Role::Master => match self.role(cx, caller, arn) {
                 CallerRole::Viewer(_) => RequestedEndpoint::MasterInVain,
                 CallerRole::Anyone | CallerRole::Master => RequestedEndpoint::Master(program),
             },
@@ -195,8 +167,8 @@ impl Directory {
         })
     }
 
-    /// Completes an upgrade with facts known only to the channel's home: its role, if determined by the last endpoint
-    /// request, and its program, if the upgrade does not name it.
+    /// Completes an upgrade with facts that only the channel's shard knows: the role, if the last endpoint request
+    /// determines it, and the client's program, if the upgrade does not name it.
     pub(crate) fn complete(&self, admission: &mut Admission) {
         let channel = self.find(&admission.arn).and_then(|key| self.channel(key));
         let requests = channel.and_then(|channel| channel.endpoint_requests.as_deref());
@@ -254,12 +226,7 @@ impl CallerRole {
 impl Directory {
     /// Returns a caller's role on this channel. The role is derived from the rights of the caller's key, not from
     /// request parameters, since masters built with the C SDK send a ClientId just as viewers do.
-    pub(crate) fn caller_role(
-        &self,
-        cx: &mut Context,
-        caller: &Caller,
-        arn: &ChannelArn,
-    ) -> CallerRole {
+    pub(crate) fn role(&self, cx: &mut Context, caller: &Caller, arn: &ChannelArn) -> CallerRole {
         if caller.identity().is_none() {
             return CallerRole::Anyone;
         }
@@ -309,13 +276,13 @@ fn denial(
     caller: &Caller,
     denied: ErrorKind,
     question: &PolicyQuestion<'_>,
-) -> Option<Answer> {
+) -> Option<Refusal> {
     let ruling = caller.decide(question);
     cx.telemetry.count_policy_steps(ruling.steps);
     let check = ruling.denied?;
     let message = caller.denial(question.action, question.resource);
     let refusal = Refusal::new(check, denied, message);
-    Some(refusal.by_policy(caller.ground_of(&ruling)).into())
+    Some(refusal.by_policy(caller.ground_of(&ruling)))
 }
 
 /// Returns the resource for a channel that does not exist yet, matched in policies as `channel/NAME/*`.

@@ -4,7 +4,7 @@ use crate::cluster::message::{Held, SlotOrder};
 use crate::cluster::slot_maps::SlotMap;
 use crate::cluster::types::{Epoch, ParcelId};
 use crate::id::{CallRef, ChannelKey, Identity, Slot};
-use crate::limits::{ALONE_CLOSE_MS, CLOSES_PER_TURN};
+use crate::limits::{ALONE_CLOSE_MS, CLOSES_PER_TURN, SLOT_STILL_MS};
 use crate::shard::{Answer, PageQuestion};
 use crate::{record::Record, time::Now};
 use codec::identifiers::ChannelArn;
@@ -108,6 +108,20 @@ pub(crate) struct SlotPacking {
     pub(crate) aborted: bool,
     /// Whether the slot's channels are released after packing.
     pub(crate) releases: bool,
+}
+
+impl SlotPacking {
+    /// Begins packing at `now`, without releasing the slot afterwards.
+    pub(crate) fn new(held: Held, parcel: ParcelId, now: Now) -> Self {
+        Self {
+            held,
+            parcel,
+            look: now,
+            until: now.after(SLOT_STILL_MS),
+            aborted: false,
+            releases: false,
+        }
+    }
 }
 
 /// Progress of closing all connections.

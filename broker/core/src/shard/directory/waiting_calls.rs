@@ -64,7 +64,7 @@ pub(crate) struct EndedCall {
 pub(crate) enum CallRoom {
     /// There is free capacity.
     Free,
-    /// There is capacity if this call is evicted, which belongs to an account or channel that exceeds its share.
+    /// There is capacity if this call of an account or channel that exceeds its share is evicted.
     InPlaceOf(Call),
     /// Capacity is exhausted, and no other account or channel holds more than the caller's would.
     None,
@@ -113,16 +113,10 @@ impl WaitingCalls {
 
     /// Returns the kind of the ended call with this client id.
     #[cold]
-    pub(crate) fn ended_kind(
-        &mut self,
-        channel: ChannelKey,
-        sender: &str,
-        now: Now,
-    ) -> Option<CallKind> {
+    pub(crate) fn ended_kind(&mut self, key: ChannelKey, id: &str, now: Now) -> Option<CallKind> {
         while take_due(&mut self.ended, |call| call.until <= now).is_some() {}
-        let is_it = |call: &&EndedCall| {
-            call.channel == channel && *call.sender == *sender && now < call.until
-        };
+        let is_it =
+            |call: &&EndedCall| call.channel == key && *call.sender == *id && now < call.until;
         self.ended.iter().find(is_it).map(|call| call.kind)
     }
 
@@ -206,8 +200,9 @@ impl CallShares {
         }
     }
 
-    /// Checks the capacity for another call on a channel of `account`. At the limit, the largest holder gives way to a
-    /// smaller one, first among accounts, then among the channels of an account.
+    /// Checks the capacity for another call on a channel of `account`. At the limit, an account with fewer calls takes
+    /// the place of a call of the account with the most, and within an account, a channel with fewer calls that of one
+    /// with more.
     ///
     /// Visits each account and the calls of one account, at most twice the limit in total.
     fn room(&self, account: &str, channel: ChannelKey) -> CallRoom {

@@ -12,9 +12,8 @@ fn goes(recorder: &mut Recorder, ms: u64) {
         now: Now(ms),
         ..Moment::default()
     };
-    recorder
-        .at(at)
-        .told_to_go(ChannelKey::new(1, 0), SessionKey::new(2, 0));
+    let recorder = recorder.at(at, ChannelKey::new(1, 0));
+    recorder.told_to_go(SessionKey::new(2, 0));
 }
 
 #[test]
@@ -79,13 +78,7 @@ fn messages_come_out_of_their_notes_as_they_went_in() {
     for passage in PASSAGES.into_iter().chain(unaccepted) {
         for action in actions {
             for towards in [Towards::Master, Towards::Viewer] {
-                let passed = NotedMessage {
-                    action,
-                    towards,
-                    passage,
-                    bytes: 7,
-                    candidates: None,
-                };
+                let passed = NotedMessage::new(action, towards, passage, 7);
                 assert_eq!(NotedMessage::of_detail(passed.detail(), 7), passed);
             }
         }

@@ -20,10 +20,9 @@ use crate::limits::{ACKNOWLEDGE_MS, ASK_AFTER_MS, PROOF_ROOM_PARTS, TAKEOVER_MS_
 use crate::presence::PresenceCause;
 use crate::session::Session;
 use crate::session::web_socket::{Role, WebSocket};
-use crate::shard::road::in_flight::slot_of;
 use crate::shard::road::unsent;
 use crate::shard::state::State;
-use crate::shard::todo::{Each, Membership, Todo};
+use crate::shard::todo::{Each, Membership, Todo, slot_of};
 use crate::shard::{Directory, Sockets, connect};
 use crate::time::Now;
 use std::collections::BTreeMap;
@@ -61,12 +60,9 @@ pub(crate) fn make_proof_room(shard: &mut State) {
     }
     cx.todo.each(Each::Ask(asked.into_iter()));
 }
+
 /// Handles the number of unacknowledged bytes of a connection, as reported by the kernel.
-pub(crate) fn unacknowledged(
-    shard: &mut State,
-    key: SessionKey,
-    (bytes, round_trip_ms): (u32, u32),
-) {
+pub(crate) fn unacknowledged(shard: &mut State, key: SessionKey, bytes: u32, round_trip_ms: u32) {
     let (sockets, _, cx, _) = shard.parts();
     // If pongs confirm messages, they also measure the round-trip time.
     if sockets.confirm_by_tcp(cx, key, bytes) {
@@ -92,7 +88,8 @@ fn has_confirmed_all(sockets: &Sockets, key: SessionKey) -> bool {
     })
 }
 
-/// Handles what a connection's peer has acknowledged. Unacknowledged messages are returned, or queried again later.
+/// Handles a report of what a connection's peer has acknowledged. Takes back unacknowledged messages, or queries them
+/// again later.
 pub(crate) fn told(shard: &mut State, key: SessionKey) {
     let (sockets, directory, cx, ..) = shard.parts();
     let ends_doubt = sockets.take_room(cx, key);

@@ -4,23 +4,22 @@
 use crate::channel::pending::{Full, KeyName};
 use crate::channel::{Route, Towards};
 use crate::event::{Kind, Outcome};
-use crate::id::{CallerId, ChannelKey, SessionKey};
+use crate::id::{ChannelKey, SessionKey};
 use crate::session::Session;
 use crate::session::outbox::DeliveryMark;
 use crate::session::web_socket::{Role, WebSocket};
 use crate::shard::context::Context;
-use crate::shard::directory::calls::ForPlayer;
+use crate::shard::directory::calls::ForCall;
 use crate::shard::flight_recorder::{NotedMessage, Passage, look_into};
-use crate::shard::road::Aside;
 use crate::shard::road::in_flight::{InTransit, Sender, away_from, kept_message};
 use crate::shard::road::service_messages::{StatusOf, decline, status};
+use crate::shard::road::{Aside, idle_frame};
 use crate::shard::sockets::outboxes::NoRoom;
 use crate::shard::state::State;
 use crate::shard::todo::{Declined, Todo};
 use crate::shard::{Directory, Sockets};
-use crate::time::{Moment, Now};
+use crate::time::Now;
 use crate::{journal::Unaccepted, limits::LATE_AFTER_MS, presence::PresenceCause};
-use codec::base64;
 use codec::signal::{Action, Delivery, Request, StatusFault};
 use std::num::NonZeroU32;
 use std::rc::Rc;
@@ -72,12 +71,8 @@ pub(crate) fn admit(
 }
 
 /// Counts a message whose sender exceeds its rate limit, and sends a status response if possible.
-pub(crate) fn throttle(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    sender: &Sender,
-    request: &Request<'_>,
-) {
+#[cold]
+pub(crate) fn throttle(shard: &mut State, sender: &Sender, request: &Request<'_>) -> Aside {
     let (bytes, viewer) = undelivered(sender, request);
     let declined = Declined {
         from: sender.session,
@@ -88,12 +83,13 @@ pub(crate) fn throttle(
         bytes,
         most: 0,
     };
-    decline(cx, declined, viewer);
+    decline(&mut shard.cx, declined, viewer);
     let of = StatusOf {
         sender: sender.session,
         correlation_id: request.correlation_id,
     };
-    status(sockets, cx, of, StatusFault::RateExceeded);
+    status(shard, of, StatusFault::RateExceeded);
+    idle_frame(&mut shard.sockets, &mut shard.cx, sender.session)
 }
 
 /// Returns the frame length of a message that is refused before it is routed, and the viewer that a master addressed.
@@ -172,58 +168,42 @@ pub(crate) fn follow(cx: &mut Context, channel: ChannelKey, waited: bool) {
 /// Forwards a routed message to the recipient's outbox, to the pending store or to a call.
 #[inline(always)]
 pub(crate) fn hand_on(shard: &mut State, route: Route, transit: &InTransit<'_>) {
-    let (sockets, directory, cx, ..) = shard.parts();
-    let refused = match route {
-        Route::To(to) => return deliver(sockets, cx, to, transit),
+    match route {
+        Route::To(to) => deliver(shard, to, transit),
         Route::Keep(_) => {
-            let sender = sockets.session(transit.from).and_then(Session::open);
-            let kept = keep(directory, cx, transit, sender.and_then(|it| it.caller));
-            kept.map_err(|Full| {
-                transit.decline(cx, Unaccepted::NoRoom);
-                StatusFault::TooManyUndelivered
-            })
+            if let Err(Full) = keep(shard, transit) {
+                overflow(shard, transit);
+            }
         }
-        Route::AnswersCall => answer_call(directory, cx, transit),
-        Route::ForCall => return transit.drop(cx, Passage::ForCall),
-    };
-    if let Err(fault) = refused {
-        status(sockets, cx, transit.status_of(), fault);
+        Route::AnswersCall => answer_call(shard, transit),
+        Route::ForCall => transit.drop(&mut shard.cx, Passage::ForCall),
     }
 }
 
 /// Appends a routed message to the recipient's outbox, unless it is full.
 #[inline]
-pub(crate) fn deliver(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    to: SessionKey,
-    transit: &InTransit<'_>,
-) {
-    if sockets.too_far_behind() {
-        return deliver_after_shedding(sockets, cx, to, transit);
+pub(crate) fn deliver(shard: &mut State, to: SessionKey, transit: &InTransit<'_>) {
+    if shard.sockets.too_far_behind() {
+        return deliver_after_shedding(shard, to, transit);
     }
-    push(sockets, cx, to, transit);
+    push(shard, to, transit);
 }
 
 /// Closes the slowest connection because connections that have fallen behind hold too many bytes, then retries the
 /// message; continues with the next slowest as long as they still hold too many.
 #[cold]
-fn deliver_after_shedding(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    to: SessionKey,
-    transit: &InTransit<'_>,
-) {
-    if sockets.shed(cx) {
-        cx.todo
-            .push(Todo::HandOn(Box::new(transit.deferred()), Route::To(to)));
+fn deliver_after_shedding(shard: &mut State, to: SessionKey, transit: &InTransit<'_>) {
+    if shard.sockets.shed(&mut shard.cx) {
+        let deferred = Box::new(transit.deferred());
+        shard.cx.todo.push(Todo::HandOn(deferred, Route::To(to)));
     } else {
-        push(sockets, cx, to, transit);
+        push(shard, to, transit);
     }
 }
 
 #[inline(always)]
-fn push(sockets: &mut Sockets, cx: &mut Context, to: SessionKey, transit: &InTransit<'_>) {
+fn push(shard: &mut State, to: SessionKey, transit: &InTransit<'_>) {
+    let (sockets, _, cx, _) = shard.parts();
     let bytes = transit.delivery.frame_bytes();
     let room = (bytes, cx.telemetry.outbox_bytes());
     let write = |out: &mut Vec<u8>| transit.delivery.write(out);
@@ -235,17 +215,15 @@ fn push(sockets: &mut Sockets, cx: &mut Context, to: SessionKey, transit: &InTra
             queued
         }
         Err(NoRoom::Gone) => return transit.end(cx, Outcome::Withdrawn),
-        Err(NoRoom::Connection) => {
-            return deliver_after_cutting(sockets, cx, to, transit);
-        }
-        Err(NoRoom::Shard) => return overflow(sockets, cx, transit),
-        Err(NoRoom::TooLong) => return too_long(sockets, cx, to, transit),
+        Err(NoRoom::Connection) => return deliver_after_cutting(shard, to, transit),
+        Err(NoRoom::Shard) => return overflow(shard, transit),
+        Err(NoRoom::TooLong) => return too_long(shard, to, transit),
     };
     let mut passed = transit.passed(Passage::Relayed, bytes);
     if transit.launch.action != Action::IceCandidate {
         passed.candidates = look_into_first(sockets, to, transit);
     }
-    cx.note().relayed(transit.channel, passed, transit.from, to);
+    cx.note(transit.channel).relayed(passed, transit.from, to);
     cx.telemetry.count_queued(queued);
 }
 
@@ -263,12 +241,8 @@ fn look_into_first(sockets: &Sockets, to: SessionKey, transit: &InTransit<'_>) -
 /// Closes the recipient because its outbox is full. The message becomes pending after the recipient's unsent messages;
 /// by the time it is delivered, another connection may hold the slot.
 #[cold]
-fn deliver_after_cutting(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    to: SessionKey,
-    transit: &InTransit<'_>,
-) {
+fn deliver_after_cutting(shard: &mut State, to: SessionKey, transit: &InTransit<'_>) {
+    let (sockets, _, cx, _) = shard.parts();
     sockets.cut_slow(cx, to);
     let route = Route::Keep(transit.towards());
     cx.todo
@@ -280,16 +254,13 @@ fn deliver_after_cutting(
     cx.todo.push(Todo::Deliver(transit.channel, role));
 }
 
-/// Stores a message as pending for an absent recipient. `caller`: the sender's caller, if counted individually.
+/// Stores a message as pending for an absent recipient.
 ///
 /// # Errors
 /// Returns [`Full`] if there is no room; the caller must then count the message's end.
-fn keep(
-    directory: &mut Directory,
-    cx: &mut Context,
-    transit: &InTransit<'_>,
-    caller: Option<CallerId>,
-) -> Result<(), Full> {
+fn keep(shard: &mut State, transit: &InTransit<'_>) -> Result<(), Full> {
+    let (sockets, directory, cx, _) = shard.parts();
+    let sender = sockets.session(transit.from).and_then(Session::open);
     let (channel, towards) = (transit.channel, transit.towards());
     let viewer: Rc<str> = transit.delivery.sender.unwrap_or(transit.recipient).into();
     let mut frame = Vec::with_capacity(transit.delivery.frame_bytes());
@@ -305,12 +276,12 @@ fn keep(
     let name = KeyName {
         towards,
         viewer: &viewer,
-        caller,
+        caller: sender.and_then(|it| it.caller),
     };
     let named = Some(&*viewer).filter(|_| towards == Towards::Viewer);
     directory.store(cx, channel, name, message)?;
     cx.telemetry.count_kept(1);
-    cx.note().came(channel, kept, transit.from, named);
+    cx.note(channel).came(kept, transit.from, named);
     if waits {
         directory.changed(channel, (PresenceCause::Waiting, None));
     }
@@ -320,33 +291,28 @@ fn keep(
 
 /// Drops a message for which neither the outbox nor the pending store has room.
 #[cold]
-fn overflow(sockets: &mut Sockets, cx: &mut Context, transit: &InTransit<'_>) {
-    transit.decline(cx, Unaccepted::NoRoom);
+fn overflow(shard: &mut State, transit: &InTransit<'_>) {
+    transit.decline(&mut shard.cx, Unaccepted::NoRoom);
     let fault = StatusFault::TooManyUndelivered;
-    status(sockets, cx, transit.status_of(), fault);
+    status(shard, transit.status_of(), fault);
 }
 
-/// Drops a message that is too long for its recipient, which would otherwise close its connection on receiving it.
+/// Drops a message that is too long for its recipient. On receiving it, the recipient would close its connection.
 #[cold]
-fn too_long(sockets: &mut Sockets, cx: &mut Context, to: SessionKey, transit: &InTransit<'_>) {
-    let excess = sockets.excess_for(to, transit.delivery.frame_bytes());
-    transit.decline_too_long(cx, excess);
+fn too_long(shard: &mut State, to: SessionKey, transit: &InTransit<'_>) {
+    let frame_bytes = transit.delivery.frame_bytes();
+    let excess = shard.sockets.excess_for(to, frame_bytes);
+    transit.decline_too_long(&mut shard.cx, excess);
     let fault = StatusFault::Payload {
         payload_bytes: transit.delivery.payload.len().saturating_sub(excess),
     };
-    status(sockets, cx, transit.status_of(), fault);
+    status(shard, transit.status_of(), fault);
 }
 
 /// Forwards a routed message to the caller of a pending Alexa call, or adds it to the player's call that is collecting
-/// it.
-///
-/// # Errors
-/// Returns the refusal if the answer is too long.
-fn answer_call(
-    directory: &mut Directory,
-    cx: &mut Context,
-    transit: &InTransit<'_>,
-) -> Result<(), StatusFault> {
+/// it. Refuses an answer that is too long.
+fn answer_call(shard: &mut State, transit: &InTransit<'_>) {
+    let (_, directory, cx, _) = shard.parts();
     let payload = transit.delivery.payload;
     if directory.settings().strict() && payload.len() > ALEXA_ANSWER_BYTES_STRICT {
         let declined = Declined {
@@ -355,14 +321,14 @@ fn answer_call(
             ..transit.declined(Unaccepted::TooLong)
         };
         decline(cx, declined, None);
-        return Err(StatusFault::Payload {
+        let fault = StatusFault::Payload {
             payload_bytes: ALEXA_ANSWER_BYTES_STRICT,
-        });
+        };
+        return status(shard, transit.status_of(), fault);
     }
-    let (channel, sender) = (transit.channel, transit.recipient);
-    let message = ForPlayer {
-        channel,
-        sender,
+    let message = ForCall {
+        channel: transit.channel,
+        sender: transit.recipient,
         from: transit.from,
         action: transit.launch.action,
         payload,
@@ -378,15 +344,12 @@ fn answer_call(
         } else {
             transit.drop(cx, Passage::ForCall);
         }
-        return Ok(());
-    }
-    if directory.end_call(cx, channel, sender, Some(base64::text(payload))) {
+    } else if directory.answer_call(cx, &message) {
         transit.end(cx, Outcome::Delivered);
         transit.note(cx, Passage::AnsweredCall);
     } else {
         transit.drop(cx, Passage::TooLateForCall);
     }
-    Ok(())
 }
 
 /// Maximum length of an answer to an Alexa call under the strict profile, in characters. Source:
@@ -413,38 +376,30 @@ pub(crate) fn end_late(cx: &mut Context, sender: &Sender, request: &Request<'_>,
     cx.telemetry
         .count_ended(Kind::Known(request.action), outcome);
     let (bytes, viewer) = undelivered(sender, request);
-    let passed = NotedMessage::new(
-        Some(request.action),
-        away_from(&sender.role),
-        Passage::Late,
-        bytes,
-    );
-    cx.note()
-        .came(sender.channel, passed, sender.session, viewer);
+    let (action, towards) = (Some(request.action), away_from(&sender.role));
+    let passed = NotedMessage::new(action, towards, Passage::Late, bytes);
+    let note = cx.note(sender.channel);
+    note.came(passed, sender.session, viewer);
 }
 
 /// Returns the outcome of messages now arriving from the sender, if they are late.
 #[cold]
-pub(crate) fn late_outcome(
-    sockets: &Sockets,
-    directory: &Directory,
-    sender: &Sender,
-    at: Moment,
-) -> Option<Outcome> {
+pub(crate) fn late_outcome(shard: &State, sender: &Sender) -> Option<Outcome> {
+    let (sockets, directory, now) = (&shard.sockets, &shard.directory, shard.cx.at.now);
     let open = |key: SessionKey| sockets.session(key).and_then(Session::open);
     let web_socket = open(sender.session)?;
     let spoke = |key| open(key).is_some_and(WebSocket::spoke);
     let live = directory.live(sender.channel)?;
     let lost = live.members.lost(sender.session, spoke);
-    let long_ago = |since: &Now| at.now.since(*since) > LATE_AFTER_MS;
+    let long_ago = |since: &Now| now.since(*since) > LATE_AFTER_MS;
     let silenced = lost.map(|(since, _)| since).filter(long_ago);
     let standstill = sockets.standstill();
-    let was_held = web_socket.opened() < standstill.until && at.now < standstill.read_by;
+    let was_held = web_socket.opened() < standstill.until && now < standstill.read_by;
     let held = was_held.then_some(standstill.since);
     let since = held.into_iter().chain(silenced).min()?;
     if lost.is_some_and(|(_, overtaken)| overtaken) {
         return Some(Outcome::Withdrawn);
     }
     let expiry = directory.channel(sender.channel)?.expiry(since);
-    (expiry <= at.now).then_some(Outcome::Expired)
+    (expiry <= now).then_some(Outcome::Expired)
 }

@@ -1,6 +1,6 @@
-//! A message in transit: its direction, its notes, and the parts of a shard that its steps need.
+//! A message in transit: its sender, its direction, its notes, and its owned copy.
 
-use crate::channel::{members::Slot, pending::Message};
+use crate::channel::pending::Message;
 use crate::event::{Kind, Outcome};
 use crate::id::{ChannelKey, SessionKey};
 use crate::session::{outbox::DeliveryMark, web_socket::Role};
@@ -60,8 +60,7 @@ impl InTransit<'_> {
     pub(crate) fn note(&self, cx: &mut Context, passage: Passage) {
         let mut passed = self.passed(passage, self.delivery.frame_bytes());
         passed.candidates = look_into(self.launch.action, self.delivery.payload);
-        cx.note()
-            .came(self.channel, passed, self.from, self.viewer());
+        cx.note(self.channel).came(passed, self.from, self.viewer());
     }
 
     /// Creates the record of a message that is not accepted.
@@ -142,13 +141,6 @@ impl Deferred {
 }
 
 // Directions of messages: to and from a role, with the viewer at the other end.
-
-pub(crate) fn slot_of(role: &Role) -> Slot {
-    match role {
-        Role::Master => Slot::Master,
-        Role::Viewer(id) => Slot::Viewer(id.clone()),
-    }
-}
 
 /// Returns the direction of messages to a role.
 pub(crate) fn towards(role: &Role) -> Towards {

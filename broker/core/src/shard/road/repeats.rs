@@ -15,11 +15,7 @@ use crate::time::Now;
 use codec::signal::Action;
 
 /// Remembers the offers that a master has confirmed, and candidates that may belong to them.
-pub(crate) fn remember(
-    shard: &mut State,
-    (channel, master): (ChannelKey, SessionKey),
-    offers: Offers,
-) {
+pub(crate) fn remember(shard: &mut State, channel: ChannelKey, master: SessionKey, offers: Offers) {
     let (sockets, directory, cx, ..) = shard.parts();
     // A master that has lost its slot may have left without answering.
     let now_master = (directory
@@ -90,7 +86,7 @@ pub(crate) fn repeat(shard: &mut State, channel: ChannelKey) {
                 Passage::Repeated,
                 frame.len(),
             );
-            cx.note().went(channel, passed, &offer.viewer, Some(master));
+            cx.note(channel).went(passed, &offer.viewer, Some(master));
         }
     }
     cx.todo.push(Todo::Deliver(channel, Role::Master));

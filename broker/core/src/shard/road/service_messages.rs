@@ -3,22 +3,18 @@
 use crate::id::{Account, SessionKey};
 use crate::journal::{Unaccepted, UnacceptedMessage};
 use crate::session::web_socket::BoundsPlace;
-use crate::shard::Sockets;
 use crate::shard::context::Context;
 use crate::shard::flight_recorder::{NotedMessage, Passage};
 use crate::shard::road::in_flight::away_from;
+use crate::shard::state::State;
 use crate::shard::todo::{Declined, Todo};
-use crate::{channel::Channel, event::Kind, session::Session};
+use crate::{event::Kind, session::Session};
 use codec::identifiers::CorrelationId;
 use codec::signal::{Action, Fault, FaultKind, StatusFault};
 
 /// Counts an invalid message, and sends a status response if possible.
-pub(crate) fn refuse_message(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    from: SessionKey,
-    fault: &Fault<'_>,
-) {
+pub(crate) fn refuse(shard: &mut State, from: SessionKey, fault: &Fault<'_>) {
+    let (sockets, _, cx, _) = shard.parts();
     let kind = match fault.kind {
         FaultKind::MasterOffer => Kind::Known(Action::SdpOffer),
         FaultKind::Malformed
@@ -55,7 +51,7 @@ pub(crate) fn refuse_message(
             sender: from,
             correlation_id: fault.correlation_id,
         };
-        status(sockets, cx, of, answer);
+        status(shard, of, answer);
     }
 }
 
@@ -69,30 +65,24 @@ pub(crate) struct StatusOf<'a> {
 }
 
 /// Sends a STATUS_RESPONSE to the sender of a faulty message, if the message has a usable correlation id.
-pub(crate) fn status(sockets: &mut Sockets, cx: &mut Context, of: StatusOf<'_>, why: StatusFault) {
-    status_with(sockets, cx, of, |out, id| why.write(out, id));
+pub(crate) fn status(shard: &mut State, of: StatusOf<'_>, why: StatusFault) {
+    if let Some(id) = answerable(shard, of) {
+        (shard.sockets).push_control(&mut shard.cx, of.sender, |out| why.write(out, id));
+    }
 }
 
-/// Sends the STATUS_RESPONSE that `write` produces, unless the sender is being closed, since no data frame may follow a
-/// close frame (RFC 6455 section 5.5.1).
-pub(crate) fn status_with(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    of: StatusOf<'_>,
-
-    write: impl FnOnce(&mut Vec<u8>, CorrelationId<'_>),
-) {
-    let to = of.sender;
-    let Some(correlation_id) = of
-        .correlation_id
-        .filter(|_| sockets.web_socket(to).is_some())
-    else {
-        return;
-    };
-    if !sockets.has_control_room(cx, to) {
-        return sockets.cut_slow(cx, to);
+/// Returns the correlation id of a message whose sender can be sent a STATUS_RESPONSE. A sender that is being closed
+/// cannot, since no data frame may follow a close frame (RFC 6455 section 5.5.1). A sender that does not read its
+/// responses is disconnected.
+pub(crate) fn answerable<'a>(shard: &mut State, of: StatusOf<'a>) -> Option<CorrelationId<'a>> {
+    let (sockets, _, cx, _) = shard.parts();
+    let is_open = sockets.web_socket(of.sender).is_some();
+    let id = of.correlation_id.filter(|_| is_open)?;
+    if sockets.has_control_room(cx, of.sender) {
+        return Some(id);
     }
-    sockets.push_control(cx, to, |out| write(out, correlation_id));
+    sockets.cut_slow(cx, of.sender);
+    None
 }
 
 // Messages that are not accepted: counted by reason, noted for operators, and logged within their account's limit.
@@ -103,25 +93,20 @@ pub(crate) fn status_with(
 pub(crate) fn decline(cx: &mut Context, declined: Declined, viewer: Option<&str>) {
     cx.telemetry
         .count_unaccepted(declined.kind, declined.reason);
-    let passed = NotedMessage::new(
-        declined.kind.action(),
-        declined.towards,
-        Passage::Unaccepted(declined.reason),
-        declined.bytes,
-    );
-    let about = (viewer, declined.most);
-    cx.note()
-        .came_against(declined.channel, passed, declined.from, about);
+    let (action, passage) = (declined.kind.action(), Passage::Unaccepted(declined.reason));
+    let passed = NotedMessage {
+        most: declined.most,
+        ..NotedMessage::new(action, declined.towards, passage, declined.bytes)
+    };
+    let note = cx.note(declined.channel);
+    note.came(passed, declined.from, viewer);
     cx.todo.push(Todo::Unaccepted(Box::new(declined)));
 }
 
 /// Logs a message that was not accepted, unless its sender or channel is gone.
-pub(crate) fn log_declined(
-    sockets: &Sockets,
-    channel: Option<&Channel>,
-    cx: &mut Context,
-    declined: &Declined,
-) {
+pub(crate) fn log_declined(shard: &mut State, declined: &Declined) {
+    let (sockets, directory, cx, _) = shard.parts();
+    let channel = directory.channel(declined.channel);
     let sender = sockets.session(declined.from);
     let role = sender.and_then(Session::membership);
     let (Some(sender), Some((_, role)), Some(channel)) = (sender, role, channel) else {

@@ -2,60 +2,47 @@
 //! connection.
 
 use crate::channel::Towards;
-use crate::channel::members::Leaver as SlotLeaver;
 use crate::channel::pending::{KeyName, Message};
 use crate::event::{Kind, Outcome};
 use crate::id::{Account, ChannelKey, SessionKey};
-use crate::journal::{ConnectionEnd, EndReason};
+use crate::journal::ConnectionEnd;
+use crate::presence::PresenceCause;
 use crate::session::NEVER;
 use crate::session::outbox::Unsent;
 use crate::session::web_socket::{Role, Tally, viewer_of};
+use crate::shard::Directory;
 use crate::shard::calls::home;
 use crate::shard::context::Context;
+use crate::shard::directory::pending::KeptGroup;
 use crate::shard::flight_recorder::{NotedMessage, Passage};
-use crate::shard::road::in_flight::{kept_message, mark_of_kept, slot_of, towards};
+use crate::shard::road::in_flight::{kept_message, mark_of_kept, towards};
 use crate::shard::state::State;
 use crate::shard::todo::{Gone, Left, Membership, Todo};
-use crate::shard::{Directory, Sockets};
-use crate::{limits::BRIEF_MS, presence::PresenceCause};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
 /// Handles a WebSocket that has left its channel or lost its slot. Returns the connection that regains the slot, if
 /// any.
 pub(crate) fn left(directory: &mut Directory, cx: &mut Context, left: &Left) -> Option<SessionKey> {
-    let Membership {
-        session,
-        channel: key,
-        ref role,
-    } = left.member;
+    let Left { member, end, .. } = left;
+    let (key, is_master) = (member.channel, member.role == Role::Master);
     let mut returning = None;
-    if let Some(end) = &left.end {
-        cx.note().left(&left.member, end);
-        let leaving = SlotLeaver {
-            session,
-            // After an eviction, the slot is free: no earlier connection regains the slot.
-            brief: !end.heard
-                && cx.at.now.since(end.opened) <= BRIEF_MS
-                && end.reason != EndReason::MadeRoom,
-            spoke: end.spoke,
-        };
-        returning =
-            directory.leave_slot(key, &slot_of(role), (leaving, Some(end.reason)), left.from);
-        if *role == Role::Master {
-            directory.forget_master(key, session);
+    if let Some(end) = end {
+        cx.note(key).left(member, end);
+        returning = directory.leave_slot(left, cx.at.now);
+        if is_master {
+            directory.forget_master(key, member.session);
         }
     }
     cx.todo.push(Todo::Arm(key));
     let Some(returned) = &left.returned else {
         return returning;
     };
-    if *role == Role::Master {
-        directory.offers_lost_their_master(key, session, &returned.unsent);
+    if is_master {
+        directory.offers_lost_their_master(member, &returned.unsent);
     }
     if returned.begun.is_some() || returned.unconfirmed {
-        let until = returned.begun.unwrap_or(NEVER);
-        directory.hold_slot(key, slot_of(role), session, until);
+        directory.hold_slot(member, returned.begun.unwrap_or(NEVER));
     }
     returning
 }
@@ -129,7 +116,7 @@ fn returned(shard: &mut State, of: &Membership, unsent: Vec<Unsent>) -> Vec<(Rc<
             continue; // the call gives its offer to the next master
         }
         if launch.call {
-            directory.offer_came_back(cx, key, from, &launch);
+            directory.offer_returns(cx, of, &launch);
             continue;
         }
         if !launch.counted {
@@ -145,7 +132,7 @@ fn returned(shard: &mut State, of: &Membership, unsent: Vec<Unsent>) -> Vec<(Rc<
             false => Passage::Returned,
         };
         let passed = NotedMessage::of(&message, towards(role), passage);
-        cx.note().went(key, passed, &viewer, Some(from));
+        cx.note(key).went(passed, &viewer, Some(from));
         messages.push((viewer, message));
     }
     messages
@@ -204,10 +191,9 @@ pub(crate) fn give_back(shard: &mut State, of: &Membership, unsent: Vec<Unsent>)
 /// No limit is checked: a full pending store fits into an empty outbox, and a peer that does not read is disconnected
 /// by the next message.
 pub(crate) fn deliver_kept(shard: &mut State, channel: ChannelKey, role: Role) {
-    if let Some((to, groups)) = take_for_current(shard, channel, role) {
-        let (sockets, directory, cx, ..) = shard.parts();
-        for group in groups {
-            push_kept(sockets, directory, cx, &to, group);
+    if let Some(to) = current(shard, channel, role) {
+        for group in shard.directory.take_kept(&mut shard.cx, &to) {
+            push_kept(shard, &to, group);
         }
         end_kept(shard, &to);
     }
@@ -215,67 +201,52 @@ pub(crate) fn deliver_kept(shard: &mut State, channel: ChannelKey, role: Role) {
 
 /// Completes the delivery of a role's pending messages by sending the last offers of calls and flushing the outbox.
 pub(crate) fn end_kept(shard: &mut State, to: &Membership) {
-    let (sockets, directory, cx, ..) = shard.parts();
-    push_kept(sockets, directory, cx, to, LAST_OFFERS);
+    push_kept(shard, to, LAST_OFFERS);
+    let (sockets, _, cx, _) = shard.parts();
     sockets.prove(cx, to.session, cx.at.now);
     sockets.touch(to.session);
 }
 
-/// A group of a role's pending messages, and its position in the order of acceptance.
-type KeptGroup = (u64, VecDeque<Message>);
-
 /// An empty group, ordered after all offers.
 const LAST_OFFERS: KeptGroup = (u64::MAX, VecDeque::new());
 
-/// Takes the pending messages of a role whose current connection is open; also returns that connection.
-pub(crate) fn take_for_current(
-    shard: &mut State,
-    channel: ChannelKey,
-    role: Role,
-) -> Option<(Membership, Vec<KeptGroup>)> {
-    let (sockets, directory, cx, ..) = shard.parts();
-    let members = &directory.live(channel)?.members;
+/// Returns the current connection of a role, if it is open.
+pub(crate) fn current(shard: &State, channel: ChannelKey, role: Role) -> Option<Membership> {
+    let members = &shard.directory.live(channel)?.members;
     let session = match &role {
         Role::Master => members.to_master()?,
         Role::Viewer(id) => members.to_viewer(id)?,
     };
-    sockets.web_socket(session)?;
-    let kept = directory.take_kept(cx, channel, &slot_of(&role));
-    let to = Membership {
+    shard.sockets.session(session)?.open()?;
+    Some(Membership {
         session,
         channel,
         role,
-    };
-    Some((to, kept))
+    })
 }
 
 /// Moves pending messages into their recipient's outbox; for a master, they follow any offers that precede them.
-pub(crate) fn push_kept(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    cx: &mut Context,
-    to: &Membership,
-    (rank, messages): KeptGroup,
-) {
+pub(crate) fn push_kept(shard: &mut State, to: &Membership, (rank, messages): KeptGroup) {
     let &Membership {
         session: to,
         channel,
         ref role,
     } = to;
     if *role == Role::Master {
-        home::give_offers(sockets, directory, cx, channel, rank);
+        home::give_offers(shard, channel, rank);
     }
+    let (sockets, _, cx, _) = shard.parts();
     for message in messages {
         let viewer = viewer_of(role, &message.frame, message.sender_bytes);
         if sockets.excess_for(to, message.frame.len()) > 0 {
             let passed = NotedMessage::of(&message, towards(role), Passage::Evicted);
-            cx.note().went(channel, passed, viewer, None);
+            cx.note(channel).went(passed, viewer, None);
             cx.telemetry
                 .count_kept_ended(Kind::Known(message.action), Outcome::Evicted);
             continue;
         }
         let passed = NotedMessage::of(&message, towards(role), Passage::Delivered);
-        cx.note().went(channel, passed, viewer, Some(to));
+        cx.note(channel).went(passed, viewer, Some(to));
         let Some(pushed) = sockets.push_kept(to, mark_of_kept(&message), &message.frame) else {
             return;
         };

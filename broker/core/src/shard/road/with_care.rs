@@ -1,5 +1,5 @@
-//! The path of messages that may be late, and of all messages with `--dev`, where faults, findings and copies for tests
-//! may apply. The steps are those of [`road::pass`].
+//! The path of messages that may be late and, with `--dev`, of all messages, since faults, findings and copies for
+//! tests may apply to them. The steps are those of [`road::pass`].
 
 use crate::shard::dev::{message_faults, observations};
 use crate::shard::road::delivery::{self, Unadmitted};
@@ -15,7 +15,7 @@ use codec::ws::Item;
 #[cold]
 #[inline(never)]
 pub(crate) fn pass(shard: &mut State, frame: Item<'_>, reader: &mut Frames) -> Result<(), Aside> {
-    let (from, at, may_be_late) = (reader.from, reader.at, reader.may_be_late);
+    let (from, may_be_late) = (reader.from, reader.may_be_late);
     let text = road::text(&mut shard.sockets, &mut shard.cx, frame, reader)?;
     let rules = &shard.sockets.message_bounds().at(reader.bounds).messages;
     let request = match reader.parser.parse(text, reader.role, rules) {
@@ -30,12 +30,10 @@ pub(crate) fn pass(shard: &mut State, frame: Item<'_>, reader: &mut Frames) -> R
         Err(Unadmitted::Ended) => return Err(Aside::Ended),
         Err(Unadmitted::TooFast(sender)) => {
             observations::copy_refused(shard, from, Some(&request));
-            return Err(road::throttle(shard, &sender, &request));
+            return Err(delivery::throttle(shard, &sender, &request));
         }
     };
-    if may_be_late
-        && let Some(outcome) = delivery::late_outcome(&shard.sockets, &shard.directory, &sender, at)
-    {
+    if may_be_late && let Some(outcome) = delivery::late_outcome(shard, &sender) {
         delivery::end_late(&mut shard.cx, &sender, &request, outcome);
         return Err(Aside::Handled);
     }

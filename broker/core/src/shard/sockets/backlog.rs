@@ -65,7 +65,7 @@ impl Backlog {
         Some(*session)
     }
 
-    /// Removes a channel that has ended, although its connections are still open.
+    /// Removes a channel that has ended, even if its connections are still open.
     pub(crate) fn withdraw(&mut self, channel: ChannelKey) {
         if let Some((account, waiting)) = self.channels.remove(&channel) {
             self.shares.change(account, channel, waiting, 0);

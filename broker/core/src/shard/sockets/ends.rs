@@ -123,8 +123,8 @@ impl Sockets {
         self.await_close_echo(key, deadline);
     }
 
-    /// Disconnects a recipient that does not read, with code 1008, although the recipient may never see it. Undelivered
-    /// messages are returned.
+    /// Disconnects a recipient that does not read. Sends code 1008, which the recipient may never see, and takes back
+    /// the undelivered messages.
     pub(crate) fn cut_slow(&mut self, cx: &mut Context, key: SessionKey) {
         if self.web_socket(key).is_some() {
             self.close(cx, key, EndReason::SlowConsumer);
@@ -204,9 +204,9 @@ impl Sockets {
         }
     }
 
-    /// Handles a connection that the edge has closed. `unacknowledged`: number of bytes that the peer had not
-    /// acknowledged by then.
-    pub(crate) fn gone(&mut self, cx: &mut Context, (key, unacknowledged): (SessionKey, u32)) {
+    /// Handles a connection that the edge has closed. `unacknowledged`: the number of bytes that the peer had not
+    /// acknowledged when the connection closed.
+    pub(crate) fn gone(&mut self, cx: &mut Context, key: SessionKey, unacknowledged: u32) {
         if self.session(key).is_some_and(|it| !it.outbox.is_empty()) {
             self.confirm_by_tcp(cx, key, unacknowledged);
         }
@@ -375,7 +375,7 @@ impl Sockets {
             return;
         };
         if !web_socket.superseded && web_socket.tell_to_go() {
-            cx.note().told_to_go(web_socket.channel, key);
+            cx.note(web_socket.channel).told_to_go(key);
             self.push_control(cx, key, |out| out.extend_from_slice(codec::signal::GO_AWAY));
         }
     }

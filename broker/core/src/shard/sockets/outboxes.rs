@@ -10,7 +10,7 @@ use crate::settings::{Proof, Reader};
 use crate::shard::Sockets;
 use crate::shard::context::Context;
 use crate::shard::sockets::bounds::AllMessageBounds;
-use crate::time::{Moment, Now};
+use crate::time::Now;
 use crate::{machine::Output, shard::Letter};
 use codec::signal::{Action, Parser, Role};
 use codec::ws::{self, Receiver, Side};
@@ -347,8 +347,6 @@ pub(crate) struct Frames {
     pub(crate) from: SessionKey,
     /// Role of the sender.
     pub(crate) role: Role,
-    /// When the frames were received.
-    pub(crate) at: Moment,
     pub(crate) parser: Box<Parser>,
     /// Index of the connection's message limits.
     pub(crate) bounds: BoundsPlace,
@@ -364,15 +362,14 @@ impl Sockets {
     /// Moves out a session's receiver and the shard's parser, to be returned by [`Self::take_lent`]. Returns `None` if
     /// the session has no open WebSocket.
     #[inline]
-    pub(crate) fn lend(&mut self, from: SessionKey, at: Moment) -> Option<(Receiver, Frames)> {
-        let held = at.now < self.standstill().read_by;
+    pub(crate) fn lend(&mut self, from: SessionKey, now: Now) -> Option<(Receiver, Frames)> {
+        let held = now < self.standstill().read_by;
         let web_socket = self.web_socket(from)?;
         let receiver = std::mem::replace(&mut web_socket.receiver, Receiver::new(Side::Server));
         let may_be_late = held || web_socket.superseded;
         let reader = Frames {
             from,
             role: web_socket.role.on_wire(),
-            at,
             bounds: web_socket.bounds(),
             parser: self.scratch.parser.take().unwrap_or_default(),
             pings: 0,
@@ -384,8 +381,8 @@ impl Sockets {
     /// Takes back the borrowed receiver and parser, and records activity by the peer. Returns `false` if the session is
     /// gone.
     #[inline(always)]
-    pub(crate) fn take_lent(&mut self, receiver: Receiver, reader: Frames) -> bool {
-        let (key, now) = (reader.from, reader.at.now);
+    pub(crate) fn take_lent(&mut self, receiver: Receiver, reader: Frames, now: Now) -> bool {
+        let key = reader.from;
         self.scratch.parser = Some(reader.parser);
         let Some(session) = self.sessions.get_mut(key) else {
             return false;
@@ -561,6 +558,7 @@ mod tests {
     use crate::session::web_socket::{self, AdmissionTerms, WebSocket};
     use crate::settings::{Program, Settings};
     use crate::shard::{Shard, Start};
+    use crate::time::Moment;
     use std::sync::Arc;
 
     /// Creates a shard with one client connection, before any other input.

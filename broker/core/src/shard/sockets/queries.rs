@@ -8,7 +8,7 @@ use crate::shard::context::Context;
 use crate::shard::evidence::audit_caller;
 use crate::shard::shares::too_busy;
 use crate::shard::todo::Todo;
-use crate::shard::{Answer, Letter, Query, QueryKind, Sockets};
+use crate::shard::{Letter, Query, QueryKind, Sockets};
 use crate::time::{Moment, Now};
 
 impl Sockets {
@@ -158,21 +158,6 @@ impl Sockets {
         if let Letter::Query(caller, query) = letter {
             self.shards.end(self.home_of(&query.kind), caller);
             cx.todo.answer(caller, too_busy());
-        }
-    }
-
-    /// Acknowledges the final answer of an Alexa call that was queued on another shard. If the call was withdrawn, the
-    /// answer is dropped.
-    pub(crate) fn offer_answered(
-        &mut self,
-        cx: &mut Context,
-        home: ShardId,
-        caller: CallRef,
-        answer: Box<Answer>,
-    ) {
-        self.post(home, Letter::CallOver(caller));
-        if self.end_offer(caller) {
-            cx.todo.push(Todo::Answer(caller, answer));
         }
     }
 

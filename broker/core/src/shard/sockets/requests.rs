@@ -322,7 +322,7 @@ impl Sockets {
         awaited.is_some()
     }
 
-    /// Announces that the connection will move to its channel's home; [`Self::release_parcel`] follows.
+    /// Announces that the connection will move to the shard that owns its channel; [`Self::release_parcel`] follows.
     ///
     /// The connection moves once earlier responses have been sent; a peer that does not read them in time is
     /// disconnected.

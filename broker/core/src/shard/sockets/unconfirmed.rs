@@ -96,8 +96,8 @@ impl ConfirmationNotes<'_> {
             frame.len(),
         );
         let viewer = viewer_of(role, frame, launch.sender_bytes);
-        let note = self.cx.note();
-        note.went(*channel, passed, viewer, Some(self.key));
+        let note = self.cx.note(*channel);
+        note.went(passed, viewer, Some(self.key));
     }
 }
 
@@ -109,7 +109,7 @@ pub(crate) struct Gone {
     /// Number of times the master was reported gone within [`GONE_WINDOW_MS`] of the first.
     times: u32,
     first: Now,
-    /// When the master began to confirm messages again, although it still counts as gone.
+    /// When the master, which still counts as gone, began to confirm messages again.
     confirms: Option<Now>,
 }
 
@@ -284,18 +284,12 @@ impl Sockets {
 
     /// Handles a pong. Returns whether it answers the confirming ping, in which case everything sent before the ping is
     /// confirmed, and whether the connection is no longer doubtful as a result.
-    pub(crate) fn proved(
-        &mut self,
-        cx: &mut Context,
-        key: SessionKey,
-        payload: &[u8],
-        now: Now,
-    ) -> (bool, bool) {
-        let mut proved = false;
+    pub(crate) fn pong(&mut self, cx: &mut Context, key: SessionKey, bytes: &[u8]) -> (bool, bool) {
+        let (mut proved, now) = (false, cx.at.now);
         let mut notes = self.notes(cx, key);
         let ends = self.follow(key, |outbox, spares| {
             let note = |mark: &Mark, frame: &[u8]| notes.add(&mark.launch, frame);
-            proved = outbox.proved(spares, payload, now, note);
+            proved = outbox.proved(spares, bytes, now, note);
         });
         (self.unconfirmed.offers).extend(notes.offers.unwrap_or_default());
         if proved {
@@ -490,17 +484,12 @@ impl Sockets {
         }
     }
 
-    /// Confirms all but the last `unacknowledged` bytes on the wire, if messages are confirmed by TCP. Returns `false`
+    /// Confirms all but the last `bytes` bytes on the wire, if messages are confirmed by TCP. Returns `false`
     /// otherwise.
-    pub(crate) fn confirm_by_tcp(
-        &mut self,
-        cx: &mut Context,
-        key: SessionKey,
-        unacknowledged: u32,
-    ) -> bool {
+    pub(crate) fn confirm_by_tcp(&mut self, cx: &mut Context, key: SessionKey, bytes: u32) -> bool {
         let by_tcp = self.session(key).is_some() && self.proves_by_tcp();
         if by_tcp && !self.is_half_open(key) {
-            if self.confirm(cx, key, unacknowledged.into()) {
+            if self.confirm(cx, key, bytes.into()) {
                 cx.todo.push(Todo::Confirmed(key));
             }
             self.note_offers(cx, key);
