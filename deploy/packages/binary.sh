@@ -19,10 +19,32 @@ export CFLAGS="-ffile-prefix-map=$ROOT=heliograph -ffile-prefix-map=${CARGO_HOME
 [ "$ARCH" = "$(uname -m)" ] || rustup target add "$target" >/dev/null 2>&1 || { echo "rustup target add $target"; exit 1; }
 rm -rf "$STAGE"
 mkdir -p "$STAGE/debug"
+# zig compiles its part of the C library when a program is first linked, and its debug information names the directory. So a
+# tiny program is linked first, and that debug information is removed: then the bytes do not depend on the directory.
+export ZIG_GLOBAL_CACHE_DIR="$built/zig-$ARCH"
+tiny="$built/tiny"
+rm -rf "$tiny" "$ZIG_GLOBAL_CACHE_DIR"
+mkdir -p "$tiny"
+echo 'fn main() {}' >"$tiny/main.rs"
+# As cargo-zigbuild and the profile do: other options would make zig compile it again.
+printf '#!/bin/sh\nexec cargo-zigbuild zig cc -- -g -fno-sanitize=all -target %s "$@"\n' "$ARCH-linux-gnu.$glibc" >"$tiny/cc"
+chmod +x "$tiny/cc"
+rustc --edition 2024 --target "$target" -C opt-level=3 -C debuginfo=line-tables-only -C panic=abort -C linker="$tiny/cc" \
+  -o "$tiny/main" "$tiny/main.rs"
+find "$ZIG_GLOBAL_CACHE_DIR/o" -name '*.o' -exec "$ARCH-linux-gnu-strip" --strip-debug {} +
+# Archives name their members with directories, which only `ar` takes.
+find "$ZIG_GLOBAL_CACHE_DIR/o" -name '*.a' | while IFS= read -r archive; do
+  mapfile -t members < <(tool ar t "$archive")
+  rm "$archive"
+  tool ar rcsD "$archive" "${members[@]}"
+done
 # Each by itself, as from source: together they would share features that neither has alone. Side by side, since most of
 # the time is one thread that optimises one program. Without protoc, which a build must not need.
+# What lists the crates is named without its directory: cargo puts the wrapper's name into the names of our own symbols. So it is
+# started here as `cargo auditable` starts it, which would name the directory.
 build() {
-  CARGO_INCREMENTAL=0 PROTOC=/nonexistent cargo auditable zigbuild --profile "$RELEASE_PROFILE" --locked --target "$target.$glibc" \
+  RUSTC_WORKSPACE_WRAPPER=cargo-auditable CARGO_AUDITABLE_ORIG_ARGS='{"offline":false,"locked":true,"frozen":false,"config":[]}' \
+    CARGO_INCREMENTAL=0 PROTOC=/nonexistent cargo zigbuild --profile "$RELEASE_PROFILE" --locked --target "$target.$glibc" \
     --package "$1" --target-dir "$built/packaged-$1"
 }
 build broker &
@@ -42,6 +64,10 @@ for program in heliograph heliograph-loadgen; do
     exit 1
   }
   tool objcopy --only-keep-debug "$STAGE/$program" "$STAGE/debug/$program.debug"
+  if tool readelf --debug-dump=info --dwarf-depth=1 "$STAGE/debug/$program.debug" 2>/dev/null | grep -q "DW_AT_comp_dir.*: $ROOT\$"; then
+    echo "the debug information of $program names $ROOT: it would not be the same elsewhere"
+    exit 1
+  fi
   tool strip --strip-unneeded "$STAGE/$program"
   (cd "$STAGE/debug" && tool objcopy --add-gnu-debuglink="$program.debug" "$STAGE/$program")
 done

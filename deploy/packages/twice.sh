@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the commit that is checked out in two directories of different names and lengths, and compares every byte of both
-# dist/. Some twice the time of deploy/release.sh.
+# dist/. Each has tools of its own, as two people have. Some twice the time of deploy/release.sh.
 set -euo pipefail
 
 git diff --quiet HEAD || echo "note: changes that are not committed are in neither"
@@ -10,7 +10,7 @@ mkdir -p "$TOOLS"
 for name in one a-longer-name; do
   git clone --quiet --no-hardlinks "$ROOT" "$place/$name"
   mkdir -p "$place/$name/target"
-  ln -s "$TOOLS" "$place/$name/target/release-tools"
+  cp -a "$TOOLS" "$place/$name/target/release-tools"
   (cd "$place/$name" && env -u ROOT -u STAGE -u DIST -u TOOLS bash deploy/release.sh)
   mv "$place/$name/dist" "$place/dist-$name"
   rm -rf "${place:?}/$name"

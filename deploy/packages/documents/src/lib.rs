@@ -1,4 +1,5 @@
-//! Documents that packages hold beside the programs: man pages, completions of shells, licences of dependencies.
+//! Generates the files that packages contain in addition to the programs: man pages, shell completions, and the
+//! licences of dependencies.
 
 mod licences;
 
@@ -8,16 +9,16 @@ use std::error::Error;
 use std::fs;
 use std::path::Path;
 
-/// Writes `man/` with a page for each command, `completions/` with those of bash, zsh and fish, and `licences.txt` with
-/// the texts of the licences of every crate that the programs are built from.
+/// Writes `man/` with a page for each command, `completions/` for bash, zsh and fish, and `licences.txt` with the
+/// licence texts of all crates that the programs are built from.
 ///
 /// # Errors
 ///
-/// One of them cannot be written, or cargo cannot tell the dependencies.
+/// Returns an error if a file cannot be written, or if cargo cannot list the dependencies.
 pub fn write(folder: &Path) -> Result<(), Box<dyn Error>> {
     let programs = [
         broker::config::program(),
-        // A package has it beside other programs, where `loadgen` says too little.
+        // Packages install it next to other programs, where the name `loadgen` would be too vague.
         loadgen::options::CommandLine::command().name("heliograph-loadgen"),
     ];
     for program in programs {
@@ -28,7 +29,7 @@ pub fn write(folder: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A page for the program and each of its commands, `heliograph-serve.1` for `heliograph serve`.
+/// Writes man pages for a program and each of its commands, such as `heliograph-serve.1` for `heliograph serve`.
 fn pages(program: Command, folder: &Path) -> Result<(), Box<dyn Error>> {
     fs::create_dir_all(folder)?;
     clap_mangen::generate_to(program.disable_help_subcommand(true), folder)?;

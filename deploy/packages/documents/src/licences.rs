@@ -1,4 +1,5 @@
-//! The licences of the crates that the two programs are built from, with their texts: what "keep the notice" asks for.
+//! Collects the licences of the crates that the two programs are built from. Many licences require that their text
+//! accompanies the binaries.
 
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,14 +9,14 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// Names with which files of licences begin, in lower case.
+/// Prefixes of the names of licence files, in lower case.
 const NAMES: &[&str] = &["license", "licence", "copying", "notice", "unlicense"];
 
-/// Endings of files that are no texts of licences, whatever they begin with.
+/// Extensions of files that are not licence texts, whatever their names begin with.
 const CODE: &[&str] = &["rs", "c", "h", "py", "pl", "sh", "toml", "json", "html"];
 
-/// Texts of crates that are published without one, from their repositories. Those that may be used under the Apache
-/// License have only their notice here: its text is that of Heliograph itself.
+/// Licence texts of crates that are published without one, taken from their repositories. For crates under the Apache
+/// License, this is only the notice, since [`APACHE`] contains the licence text.
 const ADDED: &[(&str, &str)] = &[
     ("asn1-rs-impl", include_str!("../texts/asn1-rs.txt")),
     ("base64-simd", include_str!("../texts/simd.txt")),
@@ -30,7 +31,7 @@ const ADDED: &[(&str, &str)] = &[
 /// Text of the licence of Heliograph.
 const APACHE: &str = include_str!("../../../../LICENSE");
 
-/// The platform of the packages.
+/// The platform for which the packages are built.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 const HEAD: &str = "\
@@ -43,15 +44,17 @@ the texts: first those of the standard library of Rust and of what it links.
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// Where a text is from: crates, and the folders in them, by name.
+/// Licence texts with their owners. An owner is a crate, followed by a folder if the text is not in the root of the
+/// crate.
 type Owners = BTreeMap<String, BTreeSet<String>>;
 
-/// One text: a table of crates with their SPDX expressions, then each text that crates bring along, once, behind the
-/// names of the crates that have it.
+/// Returns a single text: a table of all crates with their SPDX expressions, followed by each licence text once,
+/// preceded by the names of the crates that contain it.
 ///
 /// # Errors
 ///
-/// Cargo cannot tell the dependencies, a file of a licence cannot be read, or a crate has none.
+/// Returns an error if cargo cannot list the dependencies, a licence file cannot be read, or a crate has no licence
+/// text.
 pub(crate) fn text() -> Result<String> {
     let metadata = metadata()?;
     let mut all = HEAD.to_owned();
@@ -82,7 +85,7 @@ pub(crate) fn text() -> Result<String> {
     Ok(all)
 }
 
-/// Adds the texts of a crate: those that are in it, or those of the table of crates without.
+/// Adds the licence texts of a crate: those in its folder or, if it contains none, those in [`ADDED`].
 fn texts_of(package: &Value, name: &str, texts: &mut Owners) -> Result<()> {
     let folder = Path::new(text_of(package, "manifest_path")?).parent();
     let folder = folder.ok_or("a manifest without a directory")?;
@@ -116,8 +119,8 @@ fn add(texts: &mut Owners, text: &str, owner: &str) {
     owners.insert(owner.to_owned());
 }
 
-/// Adds the texts of a folder of a crate and of those below it, which hold other people's code. Returns whether the
-/// folder itself has one.
+/// Adds the licence texts in a folder of a crate and in its subfolders, which may contain third-party code. Returns
+/// whether the folder itself contains a licence text.
 fn crate_texts(root: &Path, at: &Path, name: &str, texts: &mut Owners) -> Result<bool> {
     let mut own = false;
     for entry in fs::read_dir(at)? {
@@ -145,8 +148,8 @@ fn crate_texts(root: &Path, at: &Path, name: &str, texts: &mut Owners) -> Result
     Ok(own)
 }
 
-/// Texts of the standard library, from the compiler's installation: its own, with those of the runtime libraries of
-/// LLVM, and those of the crates that are in it.
+/// Returns the licence texts of the standard library, from the compiler's installation. They include those of LLVM's
+/// runtime libraries and of the crates that the library is built from.
 fn standard_library() -> Result<Owners> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let sysroot = output(Command::new(rustc).args(["--print", "sysroot"]))?;
@@ -191,7 +194,8 @@ fn standard_library() -> Result<Owners> {
     Ok(texts)
 }
 
-/// Entities of that page and their characters; the ampersand last.
+/// HTML entities in `COPYRIGHT-library.html`, and the characters that they stand for. The ampersand is last, so that
+/// nothing is unescaped twice.
 const ENTITIES: &[(&str, &str)] = &[
     ("&#34;", "\""),
     ("&#39;", "'"),
@@ -200,10 +204,12 @@ const ENTITIES: &[(&str, &str)] = &[
     ("&#38;", "&"),
 ];
 
-/// The packages of crates.io that the two programs are linked from or built by, in the order of their names.
+/// Returns the packages from crates.io that the two programs are built from, including build dependencies, sorted by
+/// name.
 fn shipped(metadata: &Value) -> Result<Vec<&Value>> {
     let mut names = BTreeSet::new();
-    // One at a time, as they are built: `cargo metadata` has the features of the whole workspace, tests included.
+    // One program at a time, as they are built. `cargo metadata` enables the features of the whole workspace, including
+    // those of tests.
     for program in ["broker", "loadgen"] {
         let tree = cargo(&[
             "tree",
@@ -249,7 +255,7 @@ fn metadata() -> Result<Value> {
     Ok(serde_json::from_str(&text)?)
 }
 
-/// The output of a command of cargo.
+/// Runs a cargo command and returns its output.
 fn cargo(arguments: &[&str]) -> Result<String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     output(Command::new(cargo).args(arguments))

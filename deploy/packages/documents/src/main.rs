@@ -1,5 +1,5 @@
-//! `documents DIR`: writes what packages hold beside the programs. Exit code 1 with the reason on stderr where one
-//! cannot be written, 2 without a directory.
+//! `documents DIR` writes the files that packages contain in addition to the programs. Exits with code 1 and a message
+//! on stderr if a file cannot be written, and with code 2 if no directory is given.
 
 use std::path::Path;
 use std::process::ExitCode;
